@@ -1,0 +1,23 @@
+//! What the runner and its plugins say to each other: one JSON value a line, the version first.
+//!
+//! Knows messages, manifests and figures, and how a plugin serves them over any reader and writer. Knows
+//! nothing of stages, keys or caches, and nothing of machine learning.
+
+mod figure;
+mod manifest;
+mod message;
+mod serve;
+mod timing;
+
+pub use figure::{
+    Axis, Bin, Cell, Column, Content, Edge, Figure, Group, Histogram, Image, Marker, Node, Series,
+};
+pub use manifest::{
+    InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources, SOURCE_KEYWORD, Threads,
+};
+pub use message::{FromPlugin, LogLevel, Metric, Progress, RunRequest, ToPlugin};
+pub use serve::{Failure, Plugin, Reporter, ServeError, main, serve};
+pub use timing::{TimeRequest, TimeResult};
+
+/// Version of the protocol. Runner and plugin must agree exactly; both say theirs before anything else.
+pub const PROTOCOL_VERSION: u32 = 1;

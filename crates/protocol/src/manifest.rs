@@ -1,0 +1,142 @@
+//! What a plugin says of itself when asked `pipe-NAME describe`.
+//!
+//! Everything the runner needs to check a pipeline, compute keys and plan, so that a stage whose key is in the
+//! cache never starts its plugin.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// JSON Schema keyword (value `true`) that marks a string param naming a source: a URL, or a path to a local
+/// file or folder. The runner puts the *content* of a local source into the key in place of its path, and makes
+/// the path that the plugin receives absolute.
+pub const SOURCE_KEYWORD: &str = "x-pipe-source";
+
+/// A plugin's description of itself. Printed by `pipe-NAME describe` as one JSON document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`crate::PROTOCOL_VERSION`] that the plugin speaks.
+    pub protocol: u32,
+    /// Name of the plugin, as in `uses: NAME/op`.
+    pub plugin: String,
+    /// Version of the plugin, for people.
+    pub version: String,
+    /// Ops by name.
+    pub ops: BTreeMap<String, OpManifest>,
+    /// Native libraries by name, as found on this machine.
+    #[serde(default)]
+    pub natives: BTreeMap<String, NativeLibrary>,
+    /// Environment variables that decide which native libraries are found. A change of one makes a cached
+    /// manifest stale; these and no others beside the usual ones are passed on to the plugin.
+    #[serde(default)]
+    pub env: Vec<String>,
+}
+
+/// One op of a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpManifest {
+    /// One sentence for people.
+    pub description: String,
+    /// Bumped whenever the op's outputs could differ for the same inputs and params.
+    pub version: u32,
+    /// JSON Schema (an object schema) of the params. Top-level `default`s are filled in by the runner.
+    pub params: Value,
+    /// Inputs by name.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, InputSpec>,
+    /// Where given, inputs of any other name are accepted too, and this describes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_inputs: Option<InputSpec>,
+    /// Outputs by name.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, OutputSpec>,
+    /// What the op needs while it runs.
+    #[serde(default)]
+    pub resources: Resources,
+    /// Whether its result holds on any machine.
+    #[serde(default)]
+    pub scope: KeyScope,
+    /// Names in [`Manifest::natives`] whose version is part of the key.
+    #[serde(default)]
+    pub natives: Vec<String>,
+    /// Other plugins whose executable the op starts. Their versions and natives are part of the key.
+    #[serde(default)]
+    pub companions: Vec<String>,
+}
+
+/// An input of an op.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// One sentence for people.
+    pub description: String,
+    /// Whether a stage may leave it out.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// An output of an op: a file or a folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// One sentence for people.
+    pub description: String,
+    /// File or folder name below the stage's folder, such as `model.onnx`.
+    pub file: String,
+}
+
+/// What an op needs while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Share of the run's thread budget.
+    #[serde(default)]
+    pub threads: Threads,
+    /// Whether nothing else may run meanwhile, as a measurement wants.
+    #[serde(default)]
+    pub exclusive: bool,
+}
+
+/// Share of the run's thread budget. Never split further at run time: the number of threads changes the order
+/// of floating-point sums, so it must not depend on what else happens to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Threads {
+    /// One thread.
+    #[default]
+    One,
+    /// All of them.
+    All,
+}
+
+/// Whether a result holds on any machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyScope {
+    /// A computation: what it yields here it yields anywhere.
+    #[default]
+    Portable,
+    /// A measurement: CPU model, instruction sets and thread count are part of the key.
+    Hardware,
+}
+
+/// A native library that a plugin loads.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NativeLibrary {
+    /// Version, where it was found.
+    pub version: Option<String>,
+    /// The file whose replacement makes a cached manifest stale.
+    pub path: Option<PathBuf>,
+    /// What it can do here, for `pipe doctor`, such as `CPU with AVX512`.
+    #[serde(default)]
+    pub detail: String,
+    /// Where it was not found: what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}

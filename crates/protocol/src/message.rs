@@ -1,0 +1,152 @@
+//! The messages, in both directions. A conversation: the runner says `hello` and `run`, the plugin answers
+//! `hello`, any number of `progress`, `metric`, `figure` and `log`, then exactly one of `done` or `failed`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Figure;
+
+/// From runner to plugin. Standard input stays open while the op runs; its end means that the runner is gone and
+/// the plugin must stop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToPlugin {
+    /// First message.
+    Hello {
+        /// [`crate::PROTOCOL_VERSION`] of the runner.
+        version: u32,
+    },
+    /// Second and last message.
+    Run(RunRequest),
+}
+
+/// What to run, on what, and where to put the outcome. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRequest {
+    /// Name of the op.
+    pub op: String,
+    /// Params with defaults filled in; valid against the op's schema.
+    pub params: Value,
+    /// Files and folders to read, by input name. Never write to them.
+    pub inputs: BTreeMap<String, PathBuf>,
+    /// Files and folders to write, by output name. Their parent exists and is empty.
+    pub outputs: BTreeMap<String, PathBuf>,
+    /// How many threads to use.
+    pub threads: usize,
+    /// A folder for partial work (a download, a checkpoint). It outlives a failure or a kill, is handed again to
+    /// the next attempt at the same key, and is deleted after success.
+    pub resume_dir: PathBuf,
+    /// Executables of the op's companions by plugin name.
+    #[serde(default)]
+    pub companions: BTreeMap<String, PathBuf>,
+}
+
+/// From plugin to runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromPlugin {
+    /// First message.
+    Hello {
+        /// [`crate::PROTOCOL_VERSION`] of the plugin.
+        version: u32,
+    },
+    /// How far it is. Not kept.
+    Progress(Progress),
+    /// A number that the record of the stage keeps; gates and tables name it `stage.NAME`.
+    Metric {
+        /// Dotted name, such as `int8_static.accuracy`.
+        name: String,
+        /// The number.
+        metric: Metric,
+    },
+    /// A figure that the record of the stage keeps. One with an id already sent replaces that one.
+    Figure(Figure),
+    /// A line for the stage's log.
+    Log {
+        /// How loud.
+        level: LogLevel,
+        /// One or more lines.
+        message: String,
+    },
+    /// All outputs are written. Last message.
+    Done,
+    /// It did not work. Last message.
+    Failed {
+        /// What happened, where.
+        message: String,
+        /// What to do next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+}
+
+/// How far an op is. The runner computes the remaining time itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// Units done; fractions are welcome.
+    pub done: f64,
+    /// Units in all.
+    pub total: f64,
+    /// What a unit is, in the singular: `epoch`, `image`, `MB`.
+    pub unit: String,
+    /// A few words beside the bar, such as `loss 0.912  val 86.41 %  1,630 img/s`.
+    #[serde(default)]
+    pub text: String,
+    /// Whether this is a milestone (an epoch's end) that plain output should print as a line.
+    #[serde(default)]
+    pub milestone: bool,
+}
+
+/// A measured or computed number. Always finite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Metric {
+    /// The number.
+    pub value: f64,
+    /// Its unit as printed (`KB`, `%`, `ms`), or empty.
+    #[serde(default)]
+    pub unit: String,
+    /// Lower and upper end of its 95 % interval, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// What it is based on, such as `10,000 test images` or `7 rounds of 20 calls`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub basis: String,
+}
+
+impl Metric {
+    /// A number with a unit.
+    #[must_use]
+    pub fn new(value: f64, unit: &str) -> Self {
+        Self { value, unit: unit.into(), interval: None, basis: String::new() }
+    }
+
+    /// Adds the 95 % interval.
+    #[must_use]
+    pub fn interval(mut self, low: f64, high: f64) -> Self {
+        self.interval = Some([low, high]);
+        self
+    }
+
+    /// Adds what it is based on.
+    #[must_use]
+    pub fn basis(mut self, basis: impl Into<String>) -> Self {
+        self.basis = basis.into();
+        self
+    }
+}
+
+/// How loud a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// For the curious.
+    Debug,
+    /// Normal.
+    Info,
+    /// Worth a look: shown on the terminal too.
+    Warn,
+}

@@ -1,0 +1,349 @@
+//! Deterministic safetensors files: the same tensors and metadata give the same bytes.
+//!
+//! Metadata is one JSON document under the single key `pipe`, because safetensors writes its string map in
+//! hash order. Knows files and element types; knows nothing of what tensors mean.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const METADATA_KEY: &str = "pipe";
+
+/// Elements of a tensor, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// Bytes.
+    U8(Vec<u8>),
+}
+
+impl Data {
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+            Self::U8(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "f32",
+            Self::I64(_) => "i64",
+            Self::U8(_) => "u8",
+        }
+    }
+
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::F32(_) => Dtype::F32,
+            Self::I64(_) => Dtype::I64,
+            Self::U8(_) => Dtype::U8,
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::I64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::U8(values) => values.clone(),
+        }
+    }
+}
+
+/// A tensor: shape and elements, whose number is the product of the shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+impl Tensor {
+    /// A tensor, unless the number of elements is not the product of `shape`.
+    #[must_use]
+    pub fn new(shape: Vec<usize>, data: Data) -> Option<Self> {
+        let expected = shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim))?;
+        (expected == data.len()).then_some(Self { shape, data })
+    }
+
+    /// Dimensions, outermost first.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Elements, row-major.
+    #[must_use]
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+}
+
+/// Tensors by name and one document of metadata: what a file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorFile<M> {
+    /// The tensors.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The metadata.
+    pub metadata: M,
+}
+
+/// What can be wrong with a file of tensors.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading or writing failed.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a damaged one.
+    #[error("`{}` is not a valid safetensors file: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+    /// The file lacks a tensor, or has it in another type or shape.
+    #[error("`{}` has no tensor `{name}` of type {expected}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The type.
+        expected: &'static str,
+    },
+    /// The metadata is missing or not what was expected.
+    #[error("metadata of `{}`: {reason}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+}
+
+/// Reads a file's tensors and, where it has any, its metadata. Tensors of element types other than those of
+/// [`Data`] are an error.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Invalid`], [`Error::Metadata`].
+pub fn read<M: DeserializeOwned>(path: &Path) -> Result<TensorFile<Option<M>>, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.into(), source })?;
+    let invalid = |reason: String| Error::Invalid { path: path.into(), reason };
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let metadata = match header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)) {
+        None => None,
+        Some(text) => Some(
+            serde_json::from_str(text)
+                .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?,
+        ),
+    };
+    let parsed = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in parsed.iter() {
+        let data = match view.dtype() {
+            Dtype::F32 => Data::F32(words(view.data(), f32::from_le_bytes)),
+            Dtype::I64 => Data::I64(words(view.data(), i64::from_le_bytes)),
+            Dtype::U8 => Data::U8(view.data().to_vec()),
+            other => return Err(invalid(format!("tensor `{name}` has unsupported type {other:?}"))),
+        };
+        let tensor = Tensor::new(view.shape().to_vec(), data)
+            .ok_or_else(|| invalid(format!("tensor `{name}` does not fill its shape")))?;
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok(TensorFile { tensors, metadata })
+}
+
+/// Reads a file that must have metadata.
+///
+/// # Errors
+/// As [`read`]; [`Error::Metadata`] where there is none.
+pub fn read_with_metadata<M: DeserializeOwned>(path: &Path) -> Result<TensorFile<M>, Error> {
+    let TensorFile { tensors, metadata } = read(path)?;
+    let metadata =
+        metadata.ok_or_else(|| Error::Metadata { path: path.into(), reason: "there is none".into() })?;
+    Ok(TensorFile { tensors, metadata })
+}
+
+/// Writes a file whole: beside its place first, then renamed, so that a reader never sees half of it.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Metadata`] where the metadata is not valid JSON (a map with keys other than strings).
+pub fn write<M: Serialize>(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &M,
+) -> Result<(), Error> {
+    let bytes = to_bytes(path, tensors, metadata)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let persist = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    persist().map_err(|source| Error::Io { action: "write", path: path.into(), source })
+}
+
+fn to_bytes<M: Serialize>(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &M,
+) -> Result<Vec<u8>, Error> {
+    let text = serde_json::to_string(metadata)
+        .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?;
+    let buffers: Vec<_> =
+        tensors.iter().map(|(name, tensor)| (name, tensor, tensor.data.to_bytes())).collect();
+    let invalid = |error: safetensors::SafeTensorError| Error::Invalid {
+        path: path.into(),
+        reason: error.to_string(),
+    };
+    let mut views = Vec::with_capacity(buffers.len());
+    for (name, tensor, bytes) in &buffers {
+        let view = TensorView::new(tensor.data.dtype(), tensor.shape.clone(), bytes).map_err(invalid)?;
+        views.push((name.as_str(), view));
+    }
+    safetensors::serialize(views, Some(HashMap::from([(METADATA_KEY.to_owned(), text)]))).map_err(invalid)
+}
+
+impl<M> TensorFile<M> {
+    /// Takes the f32 tensor `name` out; `path` is named in the error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn take_f32(&mut self, path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
+        self.take(path, name, "f32", |data| match data {
+            Data::F32(values) => Ok(values),
+            other => Err(other),
+        })
+    }
+
+    /// Takes the i64 tensor `name` out; `path` is named in the error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn take_i64(&mut self, path: &Path, name: &str) -> Result<(Vec<usize>, Vec<i64>), Error> {
+        self.take(path, name, "i64", |data| match data {
+            Data::I64(values) => Ok(values),
+            other => Err(other),
+        })
+    }
+
+    /// Takes the u8 tensor `name` out; `path` is named in the error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn take_u8(&mut self, path: &Path, name: &str) -> Result<(Vec<usize>, Vec<u8>), Error> {
+        self.take(path, name, "u8", |data| match data {
+            Data::U8(values) => Ok(values),
+            other => Err(other),
+        })
+    }
+
+    fn take<T>(
+        &mut self,
+        path: &Path,
+        name: &str,
+        expected: &'static str,
+        pick: impl Fn(Data) -> Result<Vec<T>, Data>,
+    ) -> Result<(Vec<usize>, Vec<T>), Error> {
+        let missing = || Error::Missing { path: path.into(), name: name.into(), expected };
+        let Tensor { shape, data } = self.tensors.remove(name).ok_or_else(missing)?;
+        let actual = data.name();
+        let values = pick(data).map_err(|_| Error::Invalid {
+            path: path.into(),
+            reason: format!("tensor `{name}` is {actual}, not {expected}"),
+        })?;
+        Ok((shape, values))
+    }
+}
+
+fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> BTreeMap<String, Tensor> {
+        BTreeMap::from([
+            ("w".to_owned(), Tensor::new(vec![2, 1], Data::F32(vec![1.5, -2.0])).unwrap()),
+            ("labels".to_owned(), Tensor::new(vec![3], Data::I64(vec![0, 1, -9])).unwrap()),
+            ("pixels".to_owned(), Tensor::new(vec![1, 2, 2], Data::U8(vec![0, 1, 2, 255])).unwrap()),
+            ("none".to_owned(), Tensor::new(vec![0, 4], Data::F32(vec![])).unwrap()),
+        ])
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        write(&path, &sample(), &vec!["x", "y"]).unwrap();
+        let file = read_with_metadata::<Vec<String>>(&path).unwrap();
+        assert_eq!(file.tensors, sample());
+        assert_eq!(file.metadata, ["x", "y"]);
+    }
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("1"), folder.path().join("2"));
+        let metadata = BTreeMap::from([("a", 1), ("b", 2), ("c", 3)]);
+        write(&one, &sample(), &metadata).unwrap();
+        write(&two, &sample(), &metadata).unwrap();
+        assert_eq!(fs::read(one).unwrap(), fs::read(two).unwrap());
+    }
+
+    #[test]
+    fn damage_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        write(&path, &sample(), &()).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let message = read::<()>(&path).unwrap_err().to_string();
+            assert!(message.contains("a.safetensors"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_tensor_of_another_type_is_an_error() {
+        let mut file = TensorFile { tensors: sample(), metadata: () };
+        let path = Path::new("f");
+        assert!(file.take_u8(path, "w").unwrap_err().to_string().contains("`w` is f32, not u8"));
+        assert!(file.take_f32(path, "v").unwrap_err().to_string().contains("no tensor `v`"));
+    }
+
+    #[test]
+    fn a_shape_must_fit() {
+        assert!(Tensor::new(vec![2], Data::U8(vec![1])).is_none());
+        assert!(Tensor::new(vec![usize::MAX, 2], Data::U8(vec![])).is_none());
+    }
+}

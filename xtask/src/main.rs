@@ -1,0 +1,50 @@
+//! `cargo xtask`: everything between a fresh clone and a finished demo or test run.
+//!
+//! Knows tools, wheels, folders and cargo. Depends on no other crate of the workspace, because it has to be built
+//! before the native libraries that some of them need are there.
+
+mod given;
+mod peers;
+mod pins;
+mod requirements;
+mod setup;
+mod task;
+mod unpack;
+mod wheel;
+mod workspace;
+
+use std::process::ExitCode;
+
+use task::Task;
+
+const USAGE: &str = "\
+Usage: cargo xtask <TASK>
+
+  setup          fetch libtorch and ONNX Runtime into `native/`, unless they are there or given
+  demo [ARGS…]   set up, build in release mode, then `pipe run --profile demo ARGS…`
+  test [ARGS…]   set up, build, then `cargo test --workspace ARGS…`
+  help           print this text
+
+Environment:
+  LIBTORCH           a folder with your own libtorch (`include/`, `lib/`); it is used and not fetched
+  ORT_DYLIB_PATH     your own ONNX Runtime library; it is used and not fetched
+  PIPE_PEERS_PYTHON  a Python with the packages of `tests/peers/requirements.txt`, which some tests compare with
+  CI                 when `true`, tests that would be skipped for want of that Python are an error
+";
+
+fn main() -> ExitCode {
+    let task = match Task::parse(std::env::args_os().skip(1)) {
+        Ok(task) => task,
+        Err(wrong) => {
+            eprintln!("error: {wrong}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match task.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The tasks: what the command line asks for, and the steps of each.
+//!
+//! Knows the order of the steps. How a step is done, the other modules know.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::{Workspace, say};
+use crate::{USAGE, peers, setup};
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Setup,
+    Demo(Vec<OsString>),
+    Test(Vec<OsString>),
+    Help,
+}
+
+impl Task {
+    /// Reads the command line, without the name of the program; the error says what is wrong with it.
+    pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let Some(name) = words.next() else { return Err("no task given".to_owned()) };
+        let rest: Vec<OsString> = words.collect();
+        let alone = |task: Self| match rest.first() {
+            None => Ok(task),
+            Some(word) => {
+                Err(format!("`{}` takes no argument, but got `{}`", name.display(), word.display()))
+            }
+        };
+        match name.to_str() {
+            Some("setup") => alone(Self::Setup),
+            Some("help" | "--help" | "-h") => alone(Self::Help),
+            Some("demo") => Ok(Self::Demo(rest)),
+            Some("test") => Ok(Self::Test(rest)),
+            _ => Err(format!("there is no task `{}`", name.display())),
+        }
+    }
+
+    /// Runs the task. `demo` and `test` end by becoming their last command, so that its exit code, and a Ctrl-C,
+    /// are its own; they return only when a step before it failed.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Help => {
+                std::io::stdout().write_all(USAGE.as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Setup => {
+                setup::run(&Workspace::find()?)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Demo(args) => demo(&Workspace::find()?, &args),
+            Self::Test(args) => test(&Workspace::find()?, &args),
+        }
+    }
+}
+
+fn demo(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    say("demo 1/3: native libraries");
+    setup::run(workspace)?;
+    say("demo 2/3: building in release mode (some minutes the first time)");
+    finish(workspace.cargo().args(["build", "--release", "--workspace"]))?;
+    say("demo 3/3: pipe run --profile demo");
+    let mut pipe = workspace.command("target/release/pipe");
+    become_command(pipe.args(["run", "--profile", "demo"]).args(args))
+}
+
+/// Documentation tests go first, so that the run ends with the largest part; with `args` there is one run of all.
+fn test(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+    say("test 1/4: native libraries");
+    setup::run(workspace)?;
+    say("test 2/4: Python packages to compare with");
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--workspace"]);
+    match peers::prepare(workspace) {
+        Ok(python) => {
+            tests.env(peers::VARIABLE, python);
+        }
+        Err(error) if in_ci() => {
+            return Err(
+                error.context("the tests that compare with Python packages must run when `CI` is set")
+            );
+        }
+        Err(error) => {
+            tests.env_remove(peers::VARIABLE);
+            say(&format!("the tests that compare with Python packages will be skipped: {error:#}"));
+        }
+    }
+    say("test 3/4: building (some minutes the first time)");
+    // Tests start the programs of other packages, which `cargo test` alone would not build. Building the tests in the
+    // same go settles on one set of features, so that nothing large is built twice.
+    finish(workspace.cargo().args(["build", "--workspace", "--all-targets"]))?;
+    say("test 4/4: tests");
+    if args.is_empty() {
+        finish(workspace.cargo().args(["test", "--workspace", "--doc"]))?;
+        tests.args(["--no-fail-fast", "--lib", "--bins", "--tests"]);
+    }
+    become_command(tests.args(args))
+}
+
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false" && value != "0")
+}
+
+/// Runs a step that has to succeed before the next one.
+fn finish(step: &mut Command) -> Result<()> {
+    let status = step.status().with_context(|| format!("cannot start {}", name_of(step)))?;
+    if !status.success() {
+        bail!("{} failed ({status}); its messages are above", name_of(step));
+    }
+    Ok(())
+}
+
+/// Replaces this process, so it comes back only when the program cannot be started.
+fn become_command(last: &mut Command) -> Result<ExitCode> {
+    let error = last.exec();
+    Err(error).with_context(|| format!("cannot start {}", name_of(last)))
+}
+
+fn name_of(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    let words: Vec<_> =
+        std::iter::once(name).chain(command.get_args()).map(|word| word.to_string_lossy()).collect();
+    format!("`{}`", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Task, String> {
+        Task::parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn arguments_of_demo_and_test_are_passed_on_untouched() {
+        assert_eq!(
+            parse(&["demo", "--set", "epochs=1"]),
+            Ok(Task::Demo(vec!["--set".into(), "epochs=1".into()]))
+        );
+        assert_eq!(parse(&["test", "--help"]), Ok(Task::Test(vec!["--help".into()])));
+    }
+
+    #[test]
+    fn wrong_command_lines_name_the_word() {
+        assert_eq!(parse(&["setpu"]), Err("there is no task `setpu`".to_owned()));
+        assert_eq!(parse(&["setup", "-v"]), Err("`setup` takes no argument, but got `-v`".to_owned()));
+        assert_eq!(parse(&[]), Err("no task given".to_owned()));
+    }
+
+    #[test]
+    fn a_failed_step_names_the_command_without_its_folder() {
+        let mut step = Command::new("/bin/sh");
+        step.args(["-c", "exit 7"]);
+        let error = finish(&mut step).unwrap_err().to_string();
+        assert!(error.starts_with("`sh -c exit 7` failed (exit status: 7)"), "{error}");
+    }
+}
