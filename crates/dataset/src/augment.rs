@@ -1,0 +1,115 @@
+//! Augmentation of training images, on bytes. Knows no labels and no normalisation.
+
+use rand::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Random crop after zero padding, and random horizontal flip, as is customary for CIFAR-10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Augment {
+    /// Pixels of black added on each side before a crop of the original size; 0 for no crop.
+    pub pad: usize,
+    /// Whether every other image, at random, is mirrored left to right.
+    pub flip: bool,
+}
+
+impl Augment {
+    /// Appends one augmented copy of `image` (`[C, H, W]` of `shape`) to `out`. Draws the vertical and the
+    /// horizontal offset where there is padding, then the flip where it is wanted.
+    ///
+    /// # Panics
+    /// Unless `image` is as long as the product of `shape`.
+    pub fn apply(&self, image: &[u8], shape: [usize; 3], rng: &mut impl Rng, out: &mut Vec<u8>) {
+        let [_, height, width] = shape;
+        assert_eq!(image.len(), shape.iter().product::<usize>(), "pixels of an image of {shape:?}");
+        let (mut down, mut right) = (0, 0);
+        if self.pad > 0 {
+            // Drawn as u32, whose values are the same on every platform.
+            let most = u32::try_from(self.pad.saturating_mul(2)).unwrap_or(u32::MAX);
+            down = rng.random_range(0..=most) as usize;
+            right = rng.random_range(0..=most) as usize;
+        }
+        let flip = self.flip && rng.random_bool(0.5);
+        for plane in image.chunks_exact((height * width).max(1)) {
+            for row in 0..height {
+                let start = out.len();
+                out.resize(start + width, 0);
+                let target = &mut out[start..];
+                let Some(y) = (row + down).checked_sub(self.pad).filter(|&y| y < height) else { continue };
+                let source = &plane[y * width..(y + 1) * width];
+                // Column x of the crop shows column x + right − pad of the image.
+                let skipped = self.pad.saturating_sub(right).min(width);
+                let first = right.saturating_sub(self.pad).min(width);
+                let shown = (width - skipped).min(width - first);
+                target[skipped..skipped + shown].copy_from_slice(&source[first..first + shown]);
+                if flip {
+                    target.reverse();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::BTreeSet;
+
+    const IMAGE: [u8; 12] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];
+    const SHAPE: [usize; 3] = [2, 2, 3];
+
+    fn many(augment: Augment) -> BTreeSet<Vec<u8>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        (0..5000)
+            .map(|_| {
+                let mut out = Vec::new();
+                augment.apply(&IMAGE, SHAPE, &mut rng, &mut out);
+                out
+            })
+            .collect()
+    }
+
+    /// What the crop at an offset must show, from the definition.
+    fn crop(pad: usize, down: usize, right: usize, flip: bool) -> Vec<u8> {
+        let [channels, height, width] = SHAPE;
+        let mut out = Vec::new();
+        for channel in 0..channels {
+            for row in 0..height {
+                for column in 0..width {
+                    let column = if flip { width - 1 - column } else { column };
+                    let (y, x) = ((row + down).wrapping_sub(pad), (column + right).wrapping_sub(pad));
+                    let inside = y < height && x < width;
+                    out.push(if inside { IMAGE[(channel * height + y) * width + x] } else { 0 });
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn nothing_asked_changes_nothing() {
+        assert_eq!(many(Augment { pad: 0, flip: false }), BTreeSet::from([IMAGE.to_vec()]));
+    }
+
+    #[test]
+    fn every_crop_and_flip_occurs_and_no_other_image() {
+        for pad in [1, 2, 4] {
+            let mut expected = BTreeSet::new();
+            for down in 0..=2 * pad {
+                for right in 0..=2 * pad {
+                    expected.extend([false, true].map(|flip| crop(pad, down, right, flip)));
+                }
+            }
+            assert_eq!(many(Augment { pad, flip: true }), expected, "pad {pad}");
+        }
+    }
+
+    #[test]
+    fn a_flip_mirrors_each_row() {
+        let mirrored = vec![3, 2, 1, 6, 5, 4, 13, 12, 11, 16, 15, 14];
+        assert_eq!(many(Augment { pad: 0, flip: true }), BTreeSet::from([IMAGE.to_vec(), mirrored]));
+    }
+}

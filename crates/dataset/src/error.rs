@@ -1,0 +1,123 @@
+//! What can be wrong with a dataset or with what it is read from, in words for the person who supplied it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a dataset could not be read, made or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// The safetensors file is unreadable, damaged, or lacks a tensor.
+    #[error(transparent)]
+    File(#[from] tensors::Error),
+    /// The file's tensors do not make a dataset (or predictions).
+    #[error("`{}` is not a valid file of {kind}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// `a dataset` or `predictions`.
+        kind: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Images, labels and classes do not fit together.
+    #[error("{0}")]
+    Inconsistent(String),
+    /// A source, or a file in a folder, cannot be read.
+    #[error("cannot read `{place}`: {cause}")]
+    Unreadable {
+        /// The file or folder.
+        place: String,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// A file that is no archive of a known format.
+    #[error("`{source_name}` is {found}, not a folder, a zip, a tar or a tar.gz archive")]
+    UnknownFormat {
+        /// The file.
+        source_name: String,
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// An archive that ends too early.
+    #[error("`{source_name}` is truncated: it ends {place}")]
+    Truncated {
+        /// The archive.
+        source_name: String,
+        /// Where, such as ``in the middle of `train/cat/1.png` ``.
+        place: String,
+    },
+    /// An archive that its format's rules do not allow.
+    #[error("`{source_name}` is damaged {place}: {reason}")]
+    Damaged {
+        /// The archive.
+        source_name: String,
+        /// Where.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An entry that could harm, or hide what is read.
+    #[error("refused to read `{source_name}`: its entry `{entry}` {reason}")]
+    Unsafe {
+        /// The archive or folder.
+        source_name: String,
+        /// The entry.
+        entry: String,
+        /// Why, such as `is a symbolic link`.
+        reason: String,
+    },
+    /// More entries or bytes than any dataset has.
+    #[error("refused to read `{source_name}`: it holds more than {limit}")]
+    TooLarge {
+        /// The archive or folder.
+        source_name: String,
+        /// The limit that it breaks, with its unit.
+        limit: String,
+    },
+    /// An entry whose content is not what the format asks for.
+    #[error("`{entry}` in `{source_name}` {reason}")]
+    Entry {
+        /// The archive or folder.
+        source_name: String,
+        /// The entry.
+        entry: String,
+        /// What is wrong, as the rest of a sentence: `is not a JPEG file`.
+        reason: String,
+    },
+    /// Files that the format asks for are missing, or are there twice.
+    #[error("`{source_name}` is not in the layout of `{format}`: {reason}")]
+    Layout {
+        /// The archive or folder.
+        source_name: String,
+        /// The format.
+        format: &'static str,
+        /// What is missing or too much.
+        reason: String,
+    },
+}
+
+impl DatasetError {
+    /// An [`DatasetError::Inconsistent`].
+    pub(crate) fn inconsistent(reason: impl Into<String>) -> Self {
+        Self::Inconsistent(reason.into())
+    }
+
+    /// What to do about it, where that is not in the message already.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownFormat { .. } => Some(
+                "pack the files as .zip or .tar.gz; if it was downloaded, check that it is no error page",
+            ),
+            Self::Truncated { .. } | Self::Damaged { .. } => {
+                Some("download or copy it again; `size`, `md5` or `sha256` notice such damage at once")
+            }
+            Self::Unsafe { .. } => {
+                Some("make the archive again from plain files and folders, each once, with relative paths")
+            }
+            Self::Entry { .. } => Some("repair or remove that file"),
+            Self::TooLarge { .. } => Some("check that it is the archive you meant"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+use crate::testing::{jpeg, png, shared};
+use ::png::ColorType;
+
+fn decode(bytes: &[u8]) -> Vec<u8> {
+    decode_rgb(bytes).unwrap().pixels
+}
+
+#[test]
+fn rgb_pixels_become_planes() {
+    let file = png(2, 1, ColorType::Rgb, &[1, 2, 3, 4, 5, 6]);
+    assert_eq!(decode_rgb(&file).unwrap(), Picture { height: 1, width: 2, pixels: vec![1, 4, 2, 5, 3, 6] });
+}
+
+#[test]
+fn grey_becomes_equal_red_green_and_blue() {
+    assert_eq!(decode(&png(2, 1, ColorType::Grayscale, &[7, 200])), [7, 200, 7, 200, 7, 200]);
+    assert_eq!(decode(&png(2, 1, ColorType::GrayscaleAlpha, &[7, 255, 7, 0])), [7, 255, 7, 255, 7, 255]);
+}
+
+#[test]
+fn transparency_is_laid_on_white() {
+    let file = png(3, 1, ColorType::Rgba, &[10, 20, 30, 255, 10, 20, 30, 0, 0, 100, 200, 128]);
+    assert_eq!(decode(&file), [10, 255, 127, 20, 255, 177, 30, 255, 227]);
+}
+
+#[test]
+fn a_palette_is_looked_up() {
+    let mut file = Vec::new();
+    let mut encoder = ::png::Encoder::new(&mut file, 3, 1);
+    encoder.set_color(ColorType::Indexed);
+    encoder.set_depth(::png::BitDepth::Two);
+    encoder.set_palette(vec![1, 2, 3, 40, 50, 60, 7, 8, 9]);
+    encoder.write_header().unwrap().write_image_data(&[0b10_01_00_00]).unwrap();
+    assert_eq!(decode(&file), [7, 40, 1, 8, 50, 2, 9, 60, 3]);
+}
+
+#[test]
+fn sixteen_and_one_bit_grey_become_bytes() {
+    for (depth, data, expected) in [
+        (::png::BitDepth::Sixteen, &[0x12, 0x34, 0xff, 0xff][..], [0x12, 0xff]),
+        (::png::BitDepth::One, &[0b0100_0000], [0, 255]),
+    ] {
+        let mut file = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut file, 2, 1);
+        encoder.set_color(ColorType::Grayscale);
+        encoder.set_depth(depth);
+        encoder.write_header().unwrap().write_image_data(data).unwrap();
+        assert_eq!(decode(&file)[..2], expected);
+    }
+}
+
+#[test]
+fn a_jpeg_keeps_its_colour() {
+    let picture = decode_rgb(&jpeg(9, 17, [200, 100, 50])).unwrap();
+    assert_eq!((picture.height, picture.width, picture.pixels.len()), (17, 9, 3 * 17 * 9));
+    for (plane, want) in picture.pixels.chunks(17 * 9).zip([200_i32, 100, 50]) {
+        assert!(plane.iter().all(|&got| (i32::from(got) - want).abs() <= 2), "{plane:?}");
+    }
+}
+
+#[test]
+fn a_grey_jpeg_becomes_rgb() {
+    let mut file = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut file, 100);
+    encoder.encode(&[90; 64], 8, 8, jpeg_encoder::ColorType::Luma).unwrap();
+    let pixels = decode(&file);
+    assert_eq!(pixels.len(), 3 * 64);
+    assert!(pixels.iter().all(|&value| value.abs_diff(90) <= 1), "{pixels:?}");
+}
+
+#[test]
+fn what_is_no_image_says_so() {
+    assert_eq!(decode_rgb(b"").unwrap_err(), "is empty");
+    assert_eq!(decode_rgb(b"GIF89a").unwrap_err(), "is neither a JPEG nor a PNG file");
+}
+
+#[test]
+fn truncated_images_are_errors() {
+    for (name, file) in [("JPEG", jpeg(32, 32, [9, 99, 199])), ("PNG", png(8, 8, ColorType::Rgb, &[77; 192]))]
+    {
+        for length in 3..file.len() - 12 {
+            let Err(reason) = decode_rgb(&file[..length]) else {
+                panic!("{name} of {length} bytes was read")
+            };
+            assert!(reason.contains(name) || length < 4, "{reason}");
+        }
+    }
+}
+
+#[test]
+fn damaged_images_never_stop_the_others() {
+    for file in [jpeg(16, 16, [9, 99, 199]), png(8, 8, ColorType::Rgba, &[77; 256])] {
+        for index in 2..file.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = file.clone();
+                damaged[index] ^= flip;
+                drop(decode_rgb(&damaged));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_as_large_as_a_bomb_is_refused() {
+    let mut file = png(1, 1, ColorType::Grayscale, &[0]);
+    file[16..20].copy_from_slice(&60_000_u32.to_be_bytes());
+    let mut hasher = flate2::Crc::new();
+    hasher.update(&file[12..29]);
+    file[29..33].copy_from_slice(&hasher.sum().to_be_bytes());
+    assert!(decode_rgb(&file).unwrap_err().contains("more than 8192 on a side"));
+}
+
+/// Expected values from Pillow (libjpeg-turbo).
+#[test]
+fn a_real_jpeg_is_read_as_others_read_it() {
+    let Some(path) = shared("data/cifar10-images.tar.gz") else { return };
+    let source = crate::Source::open(&path).unwrap();
+    let mut first = None;
+    // Stops at the first image by an error of its own.
+    let stopped = source.visit(&mut |entry| {
+        if entry.is_folder() || entry.path() != "train/airplane/0000.jpg" {
+            return Ok(());
+        }
+        first = Some(decode_rgb(&entry.read()?).unwrap());
+        Err(crate::DatasetError::Inconsistent("found".into()))
+    });
+    assert!(stopped.is_err());
+    let picture = first.unwrap();
+    assert_eq!((picture.height, picture.width), (32, 32));
+    let got = [0, 1, 31, 1023, 1024, 2047, 2048, 3071].map(|index| picture.pixels[index]);
+    assert_eq!(got, [200, 202, 201, 236, 202, 236, 197, 238]);
+}

@@ -1,0 +1,74 @@
+//! Entries of a zip archive, in the order of its central directory.
+
+use std::fs::File;
+use std::io;
+
+use ::zip::result::ZipError;
+
+use super::{Entry, Guard, Visitor, damage};
+use crate::DatasetError;
+
+pub(super) fn visit(
+    file: File,
+    guard: &mut Guard<'_>,
+    visitor: &mut Visitor<'_>,
+) -> Result<(), DatasetError> {
+    let mut archive = ::zip::ZipArchive::new(io::BufReader::new(file)).map_err(|error| match error {
+        // The directory is at the end, so a lost end looks like this.
+        ZipError::InvalidArchive(_) => DatasetError::Truncated {
+            source_name: guard.source.into(),
+            place: "before its directory of entries".into(),
+        },
+        other => zip_damage(guard, "in its directory of entries", other),
+    })?;
+    if archive.has_duplicate_names() {
+        return Err(DatasetError::Damaged {
+            source_name: guard.source.into(),
+            place: "in its directory of entries".into(),
+            reason: "an entry is there twice".into(),
+        });
+    }
+    for index in 0..archive.len() {
+        let mut entry = archive
+            .by_index(index)
+            .map_err(|error| zip_damage(guard, &format!("at entry {index}"), error))?;
+        let raw = entry.name_raw().to_vec();
+        let shown = String::from_utf8_lossy(&raw).into_owned();
+        if let Some(reason) = refusal(entry.unix_mode(), entry.is_symlink()) {
+            return Err(guard.refuse(&shown, reason));
+        }
+        let is_folder = entry.is_dir();
+        let size = entry.size();
+        let path = guard.admit(&raw, is_folder, size)?;
+        if is_folder {
+            visitor(Entry { source: guard.source, path: &path, size, content: None })?;
+        } else {
+            visitor(Entry { source: guard.source, path: &path, size, content: Some(&mut entry) })?;
+        }
+    }
+    Ok(())
+}
+
+/// Type bits of a Unix mode, and the two types that are allowed. Zero is what archivers without Unix write.
+const TYPE_MASK: u32 = 0o170_000;
+const FILE: u32 = 0o100_000;
+const FOLDER: u32 = 0o040_000;
+
+fn refusal(mode: Option<u32>, is_symlink: bool) -> Option<&'static str> {
+    match mode.unwrap_or(0) & TYPE_MASK {
+        _ if is_symlink => Some("is a symbolic link"),
+        0 | FILE | FOLDER => None,
+        _ => Some("is a device or another special file"),
+    }
+}
+
+fn zip_damage(guard: &Guard<'_>, place: &str, error: ZipError) -> DatasetError {
+    match error {
+        ZipError::Io(error) => damage(guard.source, place, error),
+        other => DatasetError::Damaged {
+            source_name: guard.source.into(),
+            place: place.into(),
+            reason: other.to_string(),
+        },
+    }
+}
