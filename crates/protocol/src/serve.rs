@@ -134,8 +134,7 @@ pub fn serve<P: Plugin + ?Sized>(
     };
     write_line(writer, &FromPlugin::Hello { version: PROTOCOL_VERSION })?;
     if version != PROTOCOL_VERSION {
-        let message =
-            format!("the runner speaks protocol version {version}, this plugin {PROTOCOL_VERSION}");
+        let message = format!("the runner speaks protocol version {version}, this plugin {PROTOCOL_VERSION}");
         let hint = Some("build runner and plugin from the same release".into());
         write_line(writer, &FromPlugin::Failed { message, hint })?;
         return Ok(());
@@ -164,7 +163,9 @@ pub fn serve<P: Plugin + ?Sized>(
 pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
     let mut args = std::env::args().skip(1);
     let outcome = match (args.next().as_deref(), args.next()) {
-        (Some("describe"), None) => write_line(&mut io::stdout().lock(), &plugin.manifest()).map_err(Into::into),
+        (Some("describe"), None) => {
+            write_line(&mut io::stdout().lock(), &plugin.manifest()).map_err(Into::into)
+        }
         (None, None) => serve_process(plugin),
         _ => {
             eprintln!("this is a plugin of `pipe`: it is started by `pipe run`, or by hand with `describe`");
@@ -271,7 +272,7 @@ fn read_line(reader: &mut dyn BufRead, expected: &'static str) -> Result<ToPlugi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Content, Cell, Column};
+    use crate::{Cell, Column, Content};
     use std::collections::BTreeMap;
 
     struct Doubler;
@@ -324,12 +325,15 @@ mod tests {
 
     #[test]
     fn a_whole_conversation() {
-        let input = format!("{{\"type\":\"hello\",\"version\":{PROTOCOL_VERSION}}}\n{}\n", run_line("{\"n\":4}"));
+        let input =
+            format!("{{\"type\":\"hello\",\"version\":{PROTOCOL_VERSION}}}\n{}\n", run_line("{\"n\":4}"));
         let (outcome, messages) = converse(&input);
         outcome.unwrap();
         assert_eq!(messages[0], FromPlugin::Hello { version: PROTOCOL_VERSION });
         assert_eq!(messages[1], FromPlugin::Metric { name: "twice".into(), metric: Metric::new(8.0, "") });
-        assert!(matches!(&messages[2], FromPlugin::Log { level: LogLevel::Warn, message } if message.contains("NaN")));
+        assert!(
+            matches!(&messages[2], FromPlugin::Log { level: LogLevel::Warn, message } if message.contains("NaN"))
+        );
         assert!(matches!(messages[3], FromPlugin::Figure(_)));
         assert_eq!(messages[4], FromPlugin::Done);
     }
@@ -346,7 +350,9 @@ mod tests {
     fn another_version_is_refused_with_a_hint() {
         let (outcome, messages) = converse("{\"type\":\"hello\",\"version\":999}\n");
         outcome.unwrap();
-        assert!(matches!(&messages[1], FromPlugin::Failed { message, hint: Some(_) } if message.contains("999")));
+        assert!(
+            matches!(&messages[1], FromPlugin::Failed { message, hint: Some(_) } if message.contains("999"))
+        );
     }
 
     #[test]

@@ -201,13 +201,24 @@ pub fn write<M: Serialize>(
     let bytes = to_bytes(path, tensors, metadata)?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let persist = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = temporary_in(folder)?;
         file.write_all(&bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };
     persist().map_err(|source| Error::Io { action: "write", path: path.into(), source })
+}
+
+/// A temporary file with the permissions of any other new file: by default nobody else could read it.
+fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }
 
 fn to_bytes<M: Serialize>(
@@ -219,10 +230,8 @@ fn to_bytes<M: Serialize>(
         .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?;
     let buffers: Vec<_> =
         tensors.iter().map(|(name, tensor)| (name, tensor, tensor.data.to_bytes())).collect();
-    let invalid = |error: safetensors::SafeTensorError| Error::Invalid {
-        path: path.into(),
-        reason: error.to_string(),
-    };
+    let invalid =
+        |error: safetensors::SafeTensorError| Error::Invalid { path: path.into(), reason: error.to_string() };
     let mut views = Vec::with_capacity(buffers.len());
     for (name, tensor, bytes) in &buffers {
         let view = TensorView::new(tensor.data.dtype(), tensor.shape.clone(), bytes).map_err(invalid)?;

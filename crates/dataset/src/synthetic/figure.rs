@@ -78,7 +78,7 @@ impl Figure {
             Self::Checkerboard => is_even(u) == is_even(v),
             Self::Dots => {
                 let (a, b) = (u - 2.0 * (u * 0.5).floor() - 1.0, v - 2.0 * (v * 0.5).floor() - 1.0);
-                a * a + b * b <= 0.45
+                a * a + b * b <= 0.3
             }
         }
     }

@@ -39,25 +39,25 @@ impl Scene {
     /// A scene that shows `figure`.
     pub(super) fn random(figure: Figure, rng: &mut impl RngCore) -> Self {
         let background = color(rng);
-        let radius = if figure.is_texture() { between(rng, 9.0, 15.0) } else { between(rng, 7.0, 13.0) };
+        let radius = if figure.is_texture() { between(rng, 9.0, 15.0) } else { between(rng, 8.0, 14.0) };
         let reach = (SIDE as f64 / 2.0 - radius * 0.8).max(0.0);
         let middle = SIDE as f64 / 2.0;
         let centre = [middle + between(rng, -reach, reach), middle + between(rng, -reach, reach)];
-        let clutter = (0..below(rng, 4)).map(|_| small_patch(rng, 1.5, 3.5)).collect();
-        let occluders = (0..below(rng, 3)).map(|_| small_patch(rng, 2.0, 4.0)).collect();
+        let clutter = (0..below(rng, 4)).map(|_| small_patch(rng, 1.5, 3.0)).collect();
+        let occluders = (0..below(rng, 2)).map(|_| small_patch(rng, 2.0, 4.0)).collect();
         let main = Patch {
             figure,
             color: contrasting(rng, background),
             other: (below(rng, 2) == 0).then(|| color(rng)),
             centre,
             radius,
-            grain: between(rng, 2.4, 4.0),
+            grain: between(rng, 2.6, 4.2),
             phase: [between(rng, 0.0, 2.0), between(rng, 0.0, 2.0)],
             turn: if figure.has_direction() { slight_turn(rng) } else { any_turn(rng) },
         };
         let other = main.other.map(|_| contrasting(rng, main.color));
         let light = [between(rng, -40.0, 40.0), between(rng, -40.0, 40.0)];
-        let noise = between(rng, 5.0, 50.0);
+        let noise = between(rng, 4.0, 40.0);
         Self { background, light, clutter, figure: Patch { other, ..main }, occluders, noise }
     }
 

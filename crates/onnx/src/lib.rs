@@ -1,0 +1,24 @@
+//! ONNX models: files, an owned graph to edit, shape inference, and building from a network description.
+//!
+//! Knows the format and enough of the operators to fold and to infer shapes; runs nothing and quantizes nothing.
+
+pub mod build;
+mod compact;
+mod error;
+mod fold;
+mod graph;
+mod names;
+mod proto;
+mod read;
+mod shape;
+mod simplify;
+mod tensor;
+mod write;
+
+pub use error::Error;
+pub use fold::Affine;
+pub use graph::{Attribute, Dim, Graph, Model, Node, Value};
+pub use names::Names;
+pub use read::MAX_FILE_BYTES;
+pub use shape::{Item, Shapes, TensorType};
+pub use tensor::{Data, ElementType, Tensor};

@@ -1,0 +1,253 @@
+//! From a file to a [`Model`]: everything unsupported or contradictory is refused here.
+//!
+//! Sizes that a file declares are never trusted: a tensor's elements must be in the file, so memory is bounded
+//! by a multiple of the file's size, which is bounded itself.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use prost::Message;
+
+use crate::error::Error;
+use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
+use crate::proto::{
+    AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+    attribute_type, data_type,
+};
+use crate::tensor::{Data, ElementType, Tensor};
+
+/// The largest file that is read: 512 MiB, far above what fits on a device that wants INT8.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
+impl Model {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::File`] around what [`Model::from_bytes`] says.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io { action: "read", path: path.into(), source };
+        let in_file = |source| Error::File { path: path.into(), source: Box::new(source) };
+        let metadata = fs::metadata(path).map_err(io)?;
+        if metadata.is_file() && metadata.len() > MAX_FILE_BYTES {
+            return Err(in_file(too_large()));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(io)?;
+        Self::from_bytes(&bytes).map_err(in_file)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] for damage, [`Error::Unsupported`], [`Error::Invalid`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(too_large());
+        }
+        let proto = ModelProto::decode(bytes).map_err(|error| Error::Decode(error.to_string()))?;
+        let graph = proto.graph.ok_or_else(|| Error::Decode("it has no graph".into()))?;
+        if !proto.functions.is_empty() {
+            return Err(Error::Unsupported("a function local to the model".into()));
+        }
+        let mut opsets = BTreeMap::new();
+        for import in proto.opset_import {
+            let domain = import.domain.unwrap_or_default();
+            let domain = if domain == "ai.onnx" { String::new() } else { domain };
+            opsets.insert(domain, import.version.unwrap_or(0));
+        }
+        if opsets.get("").is_none_or(|&version| version < 1) {
+            return Err(Error::Decode("it imports no version of ONNX's operators".into()));
+        }
+        let entries = proto.metadata_props.into_iter();
+        let model = Self {
+            ir_version: proto.ir_version.unwrap_or(0),
+            opsets,
+            producer: proto.producer_name.unwrap_or_default(),
+            producer_version: proto.producer_version.unwrap_or_default(),
+            metadata: entries
+                .map(|entry| (entry.key.unwrap_or_default(), entry.value.unwrap_or_default()))
+                .collect(),
+            graph: read_graph(graph)?,
+        };
+        model.graph.check()?;
+        Ok(model)
+    }
+}
+
+fn too_large() -> Error {
+    Error::Unsupported(format!("a model of more than {} MiB", MAX_FILE_BYTES >> 20))
+}
+
+fn read_graph(proto: GraphProto) -> Result<Graph, Error> {
+    if !proto.sparse_initializer.is_empty() {
+        return Err(Error::Unsupported("a sparse initializer".into()));
+    }
+    let mut initializers = BTreeMap::new();
+    for tensor in proto.initializer {
+        let name = tensor.name.clone().unwrap_or_default();
+        let tensor = read_tensor(tensor, &format!("initializer `{name}`"))?;
+        if name.is_empty() || initializers.contains_key(&name) {
+            return Err(Error::Invalid(format!("the initializer name `{name}` is empty or there twice")));
+        }
+        initializers.insert(name, tensor);
+    }
+    Ok(Graph {
+        name: proto.name.unwrap_or_default(),
+        nodes: proto.node.into_iter().map(read_node).collect::<Result<_, _>>()?,
+        initializers,
+        inputs: proto.input.into_iter().map(read_value).collect::<Result<_, _>>()?,
+        outputs: proto.output.into_iter().map(read_value).collect::<Result<_, _>>()?,
+    })
+}
+
+fn read_node(proto: NodeProto) -> Result<Node, Error> {
+    let mut node = Node {
+        name: proto.name.unwrap_or_default(),
+        op: proto.op_type.unwrap_or_default(),
+        domain: proto.domain.unwrap_or_default(),
+        inputs: proto.input,
+        outputs: proto.output,
+        attributes: BTreeMap::new(),
+    };
+    if node.op.is_empty() {
+        return Err(Error::Invalid(format!("node `{}` has no operator", node.label())));
+    }
+    for attribute in proto.attribute {
+        let name = attribute.name.clone().unwrap_or_default();
+        let what = format!("attribute `{name}` of node `{}` ({})", node.label(), node.op);
+        node.attributes.insert(name, read_attribute(attribute, &what)?);
+    }
+    Ok(node)
+}
+
+fn read_attribute(proto: AttributeProto, what: &str) -> Result<Attribute, Error> {
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| Error::Invalid(format!("{what} is not UTF-8")));
+    Ok(match proto.kind.unwrap_or(0) {
+        attribute_type::FLOAT => Attribute::Float(proto.f.unwrap_or(0.0)),
+        attribute_type::INT => Attribute::Int(proto.i.unwrap_or(0)),
+        attribute_type::STRING => Attribute::Text(text(proto.s.unwrap_or_default())?),
+        attribute_type::TENSOR => {
+            let tensor = proto.t.ok_or_else(|| Error::Invalid(format!("{what} has no tensor")))?;
+            Attribute::Tensor(read_tensor(tensor, what)?)
+        }
+        attribute_type::FLOATS => Attribute::Floats(proto.floats),
+        attribute_type::INTS => Attribute::Ints(proto.ints),
+        attribute_type::STRINGS => {
+            Attribute::Texts(proto.strings.into_iter().map(text).collect::<Result<_, _>>()?)
+        }
+        attribute_type::GRAPH | attribute_type::GRAPHS => {
+            return Err(Error::Unsupported(format!("a subgraph ({what})")));
+        }
+        other => return Err(Error::Unsupported(format!("type {other} of {what}"))),
+    })
+}
+
+fn read_tensor(proto: TensorProto, what: &str) -> Result<Tensor, Error> {
+    if proto.data_location.unwrap_or(0) != 0 {
+        return Err(Error::Unsupported(format!("data in another file ({what})")));
+    }
+    if proto.segment.is_some() {
+        return Err(Error::Unsupported(format!("a tensor in segments ({what})")));
+    }
+    let shape = proto
+        .dims
+        .iter()
+        .map(|&dim| usize::try_from(dim))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| Error::Invalid(format!("{what} has a negative dimension")))?;
+    let element = ElementType::from_code(proto.data_type.unwrap_or(0));
+    let data = match proto.raw_data {
+        Some(raw) if !raw.is_empty() => read_raw(raw, element, what)?,
+        _ => read_typed(proto.float_data, &proto.int32_data, proto.int64_data, element, what)?,
+    };
+    let count = data.len();
+    Tensor::new(shape, data).ok_or_else(|| {
+        Error::Invalid(format!("{what} has {count} elements, not as many as its shape {:?}", proto.dims))
+    })
+}
+
+fn read_raw(raw: Vec<u8>, element: ElementType, what: &str) -> Result<Data, Error> {
+    fn words<const N: usize, T>(
+        raw: &[u8],
+        what: &str,
+        read: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, Error> {
+        match raw.as_chunks::<N>() {
+            (chunks, []) => Ok(chunks.iter().map(|chunk| read(*chunk)).collect()),
+            _ => Err(Error::Invalid(format!("the bytes of {what} are not whole elements"))),
+        }
+    }
+    Ok(match element {
+        ElementType::F32 => Data::F32(words(&raw, what, f32::from_le_bytes)?),
+        ElementType::I32 => Data::I32(words(&raw, what, i32::from_le_bytes)?),
+        ElementType::I64 => Data::I64(words(&raw, what, i64::from_le_bytes)?),
+        ElementType::I8 => Data::I8(words(&raw, what, i8::from_le_bytes)?),
+        ElementType::U8 => Data::U8(raw),
+        ElementType::Bool => Data::Bool(raw),
+        ElementType::Other(code) => return Err(unsupported_element(code, what)),
+    })
+}
+
+fn read_typed(
+    floats: Vec<f32>,
+    int32s: &[i32],
+    int64s: Vec<i64>,
+    element: ElementType,
+    what: &str,
+) -> Result<Data, Error> {
+    fn narrow<T: TryFrom<i32>>(values: &[i32], what: &str) -> Result<Vec<T>, Error> {
+        values
+            .iter()
+            .map(|&value| T::try_from(value))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::Invalid(format!("{what} has an element that its type cannot hold")))
+    }
+    Ok(match element {
+        ElementType::F32 => Data::F32(floats),
+        ElementType::I64 => Data::I64(int64s),
+        ElementType::I32 => Data::I32(int32s.to_vec()),
+        ElementType::I8 => Data::I8(narrow(int32s, what)?),
+        ElementType::U8 => Data::U8(narrow(int32s, what)?),
+        ElementType::Bool => Data::Bool(narrow(int32s, what)?),
+        ElementType::Other(code) => return Err(unsupported_element(code, what)),
+    })
+}
+
+fn unsupported_element(code: i32, what: &str) -> Error {
+    Error::Unsupported(format!("element type {code} of {what}"))
+}
+
+fn read_value(proto: ValueInfoProto) -> Result<Value, Error> {
+    let name = proto.name.unwrap_or_default();
+    let tensor = proto
+        .kind
+        .and_then(|kind| kind.tensor_type)
+        .ok_or_else(|| Error::Unsupported(format!("input or output `{name}`, which is not a tensor,")))?;
+    let shape = match tensor.shape {
+        None => None,
+        Some(shape) => {
+            let mut dims = Vec::with_capacity(shape.dim.len());
+            for dim in shape.dim {
+                dims.push(match dim.value {
+                    None => Dim::Unknown,
+                    Some(DimensionValue::Param(name)) if name.is_empty() => Dim::Unknown,
+                    Some(DimensionValue::Param(name)) => Dim::Named(name),
+                    Some(DimensionValue::Value(size)) => Dim::Known(usize::try_from(size).map_err(|_| {
+                        Error::Invalid(format!("input or output `{name}` has a negative dimension"))
+                    })?),
+                });
+            }
+            Some(dims)
+        }
+    };
+    let code = tensor.elem_type.unwrap_or(0);
+    if !(1..=data_type::LAST).contains(&code) {
+        return Err(Error::Invalid(format!("input or output `{name}` has the element type {code}")));
+    }
+    Ok(Value { name, element: ElementType::from_code(code), shape })
+}

@@ -1,0 +1,106 @@
+//! Small graphs before and after.
+
+use super::*;
+use crate::graph::Value;
+use crate::tensor::ElementType;
+
+fn model(nodes: Vec<Node>, initializers: Vec<(&str, Tensor)>) -> Model {
+    let value = |name: &str, dims: &[usize]| Value {
+        name: name.into(),
+        element: ElementType::F32,
+        shape: Some(
+            std::iter::once(Dim::Named("n".into()))
+                .chain(dims.iter().map(|&size| Dim::Known(size)))
+                .collect(),
+        ),
+    };
+    let mut model = Model::new(13);
+    model.graph.inputs = vec![value("x", &[2, 3, 3])];
+    model.graph.outputs = vec![Value { shape: None, ..value("y", &[]) }];
+    model.graph.nodes = nodes;
+    model.graph.initializers = initializers.into_iter().map(|(name, t)| (name.to_owned(), t)).collect();
+    model
+}
+
+fn floats(values: &[f32]) -> Tensor {
+    Tensor::vector(Data::F32(values.to_vec()))
+}
+
+fn ops(model: &Model) -> Vec<&str> {
+    model.graph.nodes.iter().map(|node| node.op.as_str()).collect()
+}
+
+fn conv_with_norm() -> Model {
+    model(
+        vec![
+            Node::new("Conv", ["x", "w"], ["c"]),
+            Node::new("BatchNormalization", ["c", "g", "b", "m", "v"], ["n"])
+                .with("epsilon", Attribute::Float(0.0)),
+            Node::new("Relu", ["n"], ["y"]),
+        ],
+        vec![
+            ("w", Tensor::new(vec![2, 2, 1, 1], Data::F32(vec![1.0, 2.0, 3.0, 4.0])).unwrap()),
+            ("g", floats(&[2.0, 1.0])),
+            ("b", floats(&[0.5, 0.0])),
+            ("m", floats(&[1.0, -1.0])),
+            ("v", floats(&[4.0, 1.0])),
+        ],
+    )
+}
+
+#[test]
+fn batch_normalisation_goes_into_the_convolution() {
+    let simple = conv_with_norm().simplified().unwrap();
+    assert_eq!(ops(&simple), ["Conv", "Relu"]);
+    let conv = &simple.graph.nodes[0];
+    assert_eq!(conv.outputs, ["n"]);
+    let constant = |index| simple.graph.constant(conv, index).unwrap().as_f32().unwrap();
+    assert_eq!(constant(1), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(constant(2), [-0.5, 1.0]);
+    assert_eq!(simple.graph.initializers.len(), 2);
+}
+
+#[test]
+fn batch_normalisation_stays_where_the_raw_outcome_is_wanted() {
+    let mut model = conv_with_norm();
+    model.graph.nodes.push(Node::new("Add", ["c", "y"], ["z"]));
+    model.graph.outputs[0].name = "z".into();
+    assert_eq!(ops(&model.simplified().unwrap()), ["Conv", "BatchNormalization", "Relu", "Add"]);
+}
+
+#[test]
+fn constants_and_no_ops_go() {
+    let clip = model(
+        vec![
+            Node::new("Constant", [], ["lo"]).with("value", Attribute::Tensor(Tensor::scalar_f32(0.0))),
+            Node::new("Constant", [], ["hi"]).with("value_float", Attribute::Float(6.0)),
+            Node::new("Identity", ["x"], ["i"]),
+            Node::new("Dropout", ["i"], ["d", "mask"]),
+            Node::new("Clip", ["d", "lo", "hi"], ["y"]),
+        ],
+        vec![("unused", floats(&[1.0]))],
+    );
+    let simple = clip.simplified().unwrap();
+    assert_eq!(ops(&simple), ["Clip"]);
+    assert_eq!(simple.graph.nodes[0].inputs, ["x", "lo", "hi"]);
+    assert_eq!(simple.graph.initializers.keys().collect::<Vec<_>>(), ["hi", "lo"]);
+}
+
+#[test]
+fn an_output_keeps_its_name() {
+    let identity = model(vec![Node::new("Identity", ["x"], ["y"])], vec![]);
+    assert_eq!(ops(&identity.simplified().unwrap()), ["Identity"]);
+}
+
+#[test]
+fn a_reshape_that_joins_all_but_the_batch_is_a_flatten() {
+    let ints = |values: &[i64]| Tensor::vector(Data::I64(values.to_vec()));
+    let reshape = |target: &[i64]| {
+        model(vec![Node::new("Reshape", ["x", "s"], ["y"])], vec![("s", ints(target))]).simplified().unwrap()
+    };
+    assert_eq!(ops(&reshape(&[0, -1])), ["Flatten"]);
+    assert_eq!(ops(&reshape(&[0, 18])), ["Flatten"]);
+    assert_eq!(ops(&reshape(&[-1, 18])), ["Reshape"]);
+    assert_eq!(ops(&reshape(&[0, 9, 2])), ["Reshape"]);
+    assert!(reshape(&[0, -1]).graph.initializers.is_empty());
+}

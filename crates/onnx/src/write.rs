@@ -1,0 +1,242 @@
+//! From a [`Model`] to a file: the same model gives the same bytes.
+
+use std::io::Write;
+use std::path::Path;
+
+use prost::Message;
+
+use crate::error::Error;
+use crate::graph::{Attribute, Dim, Model, Node, Value};
+use crate::proto::{
+    AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    attribute_type,
+};
+use crate::tensor::Tensor;
+
+impl Model {
+    /// Writes a file whole: beside its place first, then renamed, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let persist = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&self.to_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        persist().map_err(|source| Error::Io { action: "write", path: path.into(), source })
+    }
+
+    /// The bytes of a file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let graph = GraphProto {
+            node: self.graph.nodes.iter().map(write_node).collect(),
+            name: Some(self.graph.name.clone()),
+            initializer: self
+                .graph
+                .initializers
+                .iter()
+                .map(|(name, tensor)| TensorProto { name: Some(name.clone()), ..write_tensor(tensor) })
+                .collect(),
+            input: self.graph.inputs.iter().map(write_value).collect(),
+            output: self.graph.outputs.iter().map(write_value).collect(),
+            sparse_initializer: Vec::new(),
+        };
+        let model = ModelProto {
+            ir_version: Some(self.ir_version),
+            producer_name: non_empty(&self.producer),
+            producer_version: non_empty(&self.producer_version),
+            graph: Some(graph),
+            opset_import: self
+                .opsets
+                .iter()
+                .map(|(domain, &version)| OperatorSetIdProto {
+                    domain: non_empty(domain),
+                    version: Some(version),
+                })
+                .collect(),
+            metadata_props: self
+                .metadata
+                .iter()
+                .map(|(key, value)| StringStringEntryProto {
+                    key: Some(key.clone()),
+                    value: Some(value.clone()),
+                })
+                .collect(),
+            functions: Vec::new(),
+        };
+        model.encode_to_vec()
+    }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn write_node(node: &Node) -> NodeProto {
+    NodeProto {
+        input: node.inputs.clone(),
+        output: node.outputs.clone(),
+        name: non_empty(&node.name),
+        op_type: Some(node.op.clone()),
+        attribute: node.attributes.iter().map(|(name, value)| write_attribute(name, value)).collect(),
+        domain: non_empty(&node.domain),
+    }
+}
+
+fn write_attribute(name: &str, value: &Attribute) -> AttributeProto {
+    let mut proto = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
+    let kind = match value {
+        Attribute::Int(value) => {
+            proto.i = Some(*value);
+            attribute_type::INT
+        }
+        Attribute::Float(value) => {
+            proto.f = Some(*value);
+            attribute_type::FLOAT
+        }
+        Attribute::Text(value) => {
+            proto.s = Some(value.clone().into_bytes());
+            attribute_type::STRING
+        }
+        Attribute::Tensor(value) => {
+            proto.t = Some(write_tensor(value));
+            attribute_type::TENSOR
+        }
+        Attribute::Ints(values) => {
+            proto.ints.clone_from(values);
+            attribute_type::INTS
+        }
+        Attribute::Floats(values) => {
+            proto.floats.clone_from(values);
+            attribute_type::FLOATS
+        }
+        Attribute::Texts(values) => {
+            proto.strings = values.iter().map(|value| value.clone().into_bytes()).collect();
+            attribute_type::STRINGS
+        }
+    };
+    proto.kind = Some(kind);
+    proto
+}
+
+fn write_tensor(tensor: &Tensor) -> TensorProto {
+    TensorProto {
+        // A dimension above i64::MAX would have more elements than memory holds, unless another is zero.
+        dims: tensor.shape().iter().map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX)).collect(),
+        data_type: Some(tensor.element().code()),
+        raw_data: Some(tensor.data().to_bytes()),
+        ..TensorProto::default()
+    }
+}
+
+fn write_value(value: &Value) -> ValueInfoProto {
+    let shape = value.shape.as_ref().map(|dims| TensorShapeProto {
+        dim: dims
+            .iter()
+            .map(|dim| DimensionProto {
+                value: match dim {
+                    Dim::Known(size) => Some(DimensionValue::Value(i64::try_from(*size).unwrap_or(i64::MAX))),
+                    Dim::Named(name) => Some(DimensionValue::Param(name.clone())),
+                    Dim::Unknown => None,
+                },
+            })
+            .collect(),
+    });
+    let tensor_type = TensorTypeProto { elem_type: Some(value.element.code()), shape };
+    ValueInfoProto {
+        name: Some(value.name.clone()),
+        kind: Some(TypeProto { tensor_type: Some(tensor_type) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::tensor::{Data, ElementType};
+
+    fn sample() -> Model {
+        let mut model = Model::new(13);
+        model.producer = "pipe".into();
+        model.metadata.insert("classes".into(), "[\"a\"]".into());
+        model.graph = Graph {
+            name: "g".into(),
+            nodes: vec![
+                Node::new("Conv", ["x", "w", ""], ["y"])
+                    .named("first")
+                    .with("group", Attribute::Int(0))
+                    .with("pads", Attribute::Ints(vec![1, 1, 1, -1]))
+                    .with("auto_pad", Attribute::Text("NOTSET".into())),
+                Node::new("Custom", ["y"], ["z"])
+                    .with("f", Attribute::Float(0.0))
+                    .with("fs", Attribute::Floats(vec![0.5]))
+                    .with("ss", Attribute::Texts(vec!["é".into()]))
+                    .with("t", Attribute::Tensor(Tensor::scalar_f32(3.0))),
+            ],
+            initializers: [
+                Data::F32(vec![1.0, f32::MIN_POSITIVE]),
+                Data::U8(vec![0, 255]),
+                Data::I8(vec![-128, 127]),
+                Data::I32(vec![i32::MIN, 1]),
+                Data::I64(vec![i64::MIN, 1]),
+                Data::Bool(vec![0, 1]),
+            ]
+            .into_iter()
+            .enumerate()
+            .map(|(index, data)| (format!("w{index}"), Tensor::vector(data)))
+            .chain([("w".to_owned(), Tensor::new(vec![0, 3], Data::F32(vec![])).unwrap())])
+            .collect(),
+            inputs: vec![Value {
+                name: "x".into(),
+                element: ElementType::F32,
+                shape: Some(vec![Dim::Named("batch".into()), Dim::Known(3), Dim::Unknown]),
+            }],
+            outputs: vec![Value { name: "z".into(), element: ElementType::Other(11), shape: None }],
+        };
+        model
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let model = sample();
+        let bytes = model.to_bytes();
+        assert_eq!(Model::from_bytes(&bytes).unwrap(), model);
+        assert_eq!(Model::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        std::fs::write(&path, "old").unwrap();
+        sample().write(&path).unwrap();
+        assert_eq!(Model::read(&path).unwrap(), sample());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn truncation_before_the_opset_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let mut model = sample();
+        model.metadata.clear();
+        let whole = model.to_bytes();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let message = Model::read(&path).unwrap_err().to_string();
+            assert!(message.contains("m.onnx"), "{length}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let message = Model::read(Path::new("no/such.onnx")).unwrap_err().to_string();
+        assert!(message.starts_with("cannot read `no/such.onnx`"), "{message}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Writing a new graph node by node: unique names, shared small constants.
+
+use onnx::{Graph, Model, Names, Node, Tensor};
+
+/// A graph in the making, on the inputs, outputs and names of another.
+pub(crate) struct Emitter {
+    names: Names,
+    graph: Graph,
+}
+
+impl Emitter {
+    /// An empty graph between the inputs and outputs of `source`.
+    pub(crate) fn new(source: &Graph) -> Self {
+        let graph = Graph {
+            name: source.name.clone(),
+            inputs: source.inputs.clone(),
+            outputs: source.outputs.clone(),
+            ..Graph::default()
+        };
+        Self { names: source.names(), graph }
+    }
+
+    /// A name like `wanted` that nothing has.
+    pub(crate) fn fresh(&mut self, wanted: &str) -> String {
+        self.names.fresh(wanted)
+    }
+
+    /// Adds a constant under a name like `wanted` and returns its name.
+    pub(crate) fn constant(&mut self, wanted: &str, tensor: Tensor) -> String {
+        let name = self.fresh(wanted);
+        self.graph.initializers.insert(name.clone(), tensor);
+        name
+    }
+
+    /// Keeps the constants of `source` that `node` consumes.
+    pub(crate) fn keep_constants(&mut self, source: &Graph, node: &Node) {
+        for name in &node.inputs {
+            if let Some(tensor) = source.initializers.get(name) {
+                self.graph.initializers.insert(name.clone(), tensor.clone());
+            }
+        }
+    }
+
+    /// Adds a node.
+    pub(crate) fn node(&mut self, node: Node) {
+        self.graph.nodes.push(node);
+    }
+
+    /// Adds a node of one output under a name like `wanted` and returns the output's name.
+    pub(crate) fn value(&mut self, op: &str, inputs: &[&str], wanted: &str) -> String {
+        let output = self.fresh(wanted);
+        self.node(Node::new(op, inputs.iter().copied(), [output.as_str()]));
+        output
+    }
+
+    /// The model `source` with the new graph.
+    pub(crate) fn finish(self, source: &Model, compact: bool) -> Result<Model, onnx::Error> {
+        let mut model = Model { graph: self.graph, ..source.clone() };
+        model.graph.check()?;
+        model.producer = "pipe".into();
+        model.producer_version = env!("CARGO_PKG_VERSION").into();
+        Ok(if compact { model.compacted() } else { model })
+    }
+}

@@ -1,0 +1,77 @@
+//! What can be wrong with calibration or quantization.
+
+/// What can be wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantError {
+    /// The model itself.
+    #[error(transparent)]
+    Onnx(#[from] onnx::Error),
+    /// A tensor has no calibrated range.
+    #[error("the ranges have none for the tensor `{tensor}`; calibrate this very model again")]
+    MissingRange {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A calibrated range is not one.
+    #[error("the range of the tensor `{tensor}`, {min} to {max}, is not one of finite numbers in order")]
+    BadRange {
+        /// The tensor.
+        tensor: String,
+        /// Its lower end.
+        min: f32,
+        /// Its upper end.
+        max: f32,
+    },
+    /// A model gave infinity or not-a-number while calibrating.
+    #[error(
+        "the tensor `{tensor}` took the value {value} while calibrating; the model or its input is broken"
+    )]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        value: f32,
+    },
+    /// Values for a tensor that is not observed.
+    #[error("the tensor `{tensor}` is not among those observed")]
+    NotObserved {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A weight is infinite or not a number.
+    #[error("the weight `{tensor}` holds {value}; train again with a lower learning rate")]
+    BadWeight {
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        value: f32,
+    },
+    /// The model holds quantized operators already.
+    #[error("the model is quantized already: it has a {op} (`{node}`); start from the float model")]
+    AlreadyQuantized {
+        /// The operator.
+        op: String,
+        /// The node.
+        node: String,
+    },
+    /// Nothing in the model can be quantized.
+    #[error("the model has nothing to quantize: no convolution or matrix product with constant weights")]
+    NothingToQuantize,
+    /// The model's operators are of a version that cannot be quantized or raised.
+    #[error("opset {opset} cannot hold this quantized model: {reason}")]
+    Opset {
+        /// The version.
+        opset: i64,
+        /// Why not.
+        reason: String,
+    },
+    /// An option names a node that the model lacks.
+    #[error("`exclude` names `{node}`, but the model has no such node")]
+    UnknownNode {
+        /// The name.
+        node: String,
+    },
+    /// A file of ranges cannot be read or written.
+    #[error("{0}")]
+    Ranges(String),
+}

@@ -1,0 +1,27 @@
+//! INT8 for ONNX models: calibration, static and dynamic quantization.
+//!
+//! Knows which operators ONNX Runtime computes in integers and how to say so in a graph. Runs no model: the caller
+//! runs [`observed_model`] in whatever runtime it has and feeds an [`Observer`] with what comes out.
+
+mod dynamic;
+mod emit;
+mod error;
+mod histogram;
+mod integers;
+mod observe;
+mod options;
+mod plan;
+mod prepare;
+mod qdq;
+mod ranges;
+mod summary;
+mod weights;
+
+pub use dynamic::quantize_dynamic;
+pub use error::QuantError;
+pub use histogram::Histogram;
+pub use observe::{Observer, observed_model, tensors_to_observe};
+pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, StaticOptions};
+pub use qdq::quantize_static;
+pub use ranges::{Lineage, Range, Ranges};
+pub use summary::{Form, Layer, Output, Summary, Weight};

@@ -1,0 +1,122 @@
+//! What a user chooses about quantization.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The 8-bit type of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationType {
+    /// Unsigned, 0 to 255: right for x86-64, whose integer kernels multiply unsigned by signed bytes.
+    #[default]
+    U8,
+    /// Signed, −128 to 127: right for Arm; several times slower on x86-64.
+    S8,
+}
+
+/// The type that biases are stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BiasType {
+    /// 32-bit floats, 4 bytes a channel; the runtime quantizes them when it loads the model. A last layer that
+    /// gives floats has integers all the same, because there the runtime would not.
+    #[default]
+    Float,
+    /// 32-bit integers with scales of their own: 8 bytes a channel, for runtimes that insist on them.
+    Int32,
+}
+
+/// Options of static quantization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StaticOptions {
+    /// 8-bit type of activations: `u8` (x86-64) or `s8` (Arm). Weights are always signed and symmetric.
+    pub activations: ActivationType,
+    /// A weight scale for each output channel instead of one a layer: more accurate, equally fast, 4 bytes a
+    /// channel larger.
+    pub per_channel: bool,
+    /// Type that biases are stored in: `float` (smallest) or `int32`.
+    pub bias: BiasType,
+    /// Quantize the logits too. Without it the last layer gives floats, which costs nothing and keeps ties apart.
+    pub quantize_output: bool,
+    /// Names of nodes to leave in floating point.
+    pub exclude: Vec<String>,
+    /// Version of ONNX's operators to write, at least 13; by default the model's own, raised to 13 if older.
+    pub opset: Option<i64>,
+    /// Make the file small without changing its outputs: short tensor names, no node names, equal constants
+    /// shared, no attributes that say the default.
+    pub compact: bool,
+}
+
+impl Default for StaticOptions {
+    fn default() -> Self {
+        Self {
+            activations: ActivationType::U8,
+            per_channel: true,
+            bias: BiasType::Float,
+            quantize_output: false,
+            exclude: Vec::new(),
+            opset: None,
+            compact: true,
+        }
+    }
+}
+
+/// Which layers compute in integers when activations are quantized anew for every batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DynamicScheme {
+    /// Convolutions and matrix products compute in integers, but for those that ONNX Runtime has only a very slow
+    /// integer kernel for: grouped (depthwise) convolutions and those on a 1×1 map (squeeze-and-excite). These
+    /// store INT8 weights that become floats once, when the model is loaded.
+    #[default]
+    Fast,
+    /// Every convolution and matrix product computes in integers, as Python's `quantize_dynamic` does. Several
+    /// times slower than floating point for depthwise networks.
+    Everything,
+    /// Only weights are INT8; they become floats once, when the model is loaded. As fast as floating point.
+    WeightsOnly,
+}
+
+/// Options of dynamic quantization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DynamicOptions {
+    /// Which layers compute in integers: `fast`, `everything` (as Python's tool) or `weights_only`.
+    pub scheme: DynamicScheme,
+    /// A weight scale for each output channel instead of one a layer: more accurate, equally fast, 4 bytes a
+    /// channel larger.
+    pub per_channel: bool,
+    /// Names of nodes to leave in floating point.
+    pub exclude: Vec<String>,
+    /// Make the file small without changing its outputs: short tensor names, no node names, equal constants
+    /// shared, no attributes that say the default.
+    pub compact: bool,
+}
+
+impl Default for DynamicOptions {
+    fn default() -> Self {
+        Self { scheme: DynamicScheme::Fast, per_channel: true, exclude: Vec::new(), compact: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_map_means_the_defaults() {
+        assert_eq!(serde_json::from_str::<StaticOptions>("{}").unwrap(), StaticOptions::default());
+        assert_eq!(serde_json::from_str::<DynamicOptions>("{}").unwrap(), DynamicOptions::default());
+    }
+
+    #[test]
+    fn names_are_those_documented() {
+        let text = r#"{"activations":"s8","per_channel":false,"bias":"int32"}"#;
+        let options: StaticOptions = serde_json::from_str(text).unwrap();
+        assert_eq!((options.activations, options.bias), (ActivationType::S8, BiasType::Int32));
+        let options: DynamicOptions = serde_json::from_str(r#"{"scheme":"weights_only"}"#).unwrap();
+        assert_eq!(options.scheme, DynamicScheme::WeightsOnly);
+        assert!(serde_json::from_str::<DynamicOptions>(r#"{"schema":"fast"}"#).is_err());
+    }
+}

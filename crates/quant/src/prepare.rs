@@ -1,0 +1,146 @@
+//! The float model in the form that is calibrated and quantized. Calibration and quantization both start from it,
+//! so they agree on the names of tensors.
+
+use onnx::{Affine, Data, Graph, Model, Node, Tensor};
+
+use crate::error::QuantError;
+
+/// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
+const OLDEST: i64 = 13;
+/// The newest opset that written models are tested with.
+const NEWEST: i64 = 21;
+
+/// Operators that mean the same from opset 11 to 21, as far as the simplified graph uses them.
+const STABLE: [&str; 28] = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "Identity",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Neg",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Sigmoid",
+    "Sub",
+    "Tanh",
+    "Transpose",
+];
+
+/// `model` simplified, hard-sigmoid gates turned into clips, for `opset` (by default its own, or 13 if older).
+pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantError> {
+    let quantized = |node: &&Node| {
+        node.op.starts_with("QLinear")
+            || matches!(
+                node.op.as_str(),
+                "QuantizeLinear"
+                    | "DequantizeLinear"
+                    | "DynamicQuantizeLinear"
+                    | "ConvInteger"
+                    | "MatMulInteger"
+                    | "QGemm"
+            )
+    };
+    if let Some(node) = model.graph.nodes.iter().find(quantized) {
+        return Err(QuantError::AlreadyQuantized { op: node.op.clone(), node: node.label().into() });
+    }
+    let mut prepared = model.simplified()?;
+    set_opset(&mut prepared, opset)?;
+    gates_to_clips(&mut prepared.graph);
+    Ok(prepared)
+}
+
+fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
+    let current = model.opset();
+    let target = wanted.unwrap_or(current.max(OLDEST));
+    let error = |reason: String| Err(QuantError::Opset { opset: target, reason });
+    if target == current && current >= OLDEST {
+        return Ok(());
+    }
+    if !(OLDEST..=NEWEST).contains(&target) || target < current {
+        return error(format!(
+            "the model has {current}; it can be kept if at least {OLDEST}, or raised to {NEWEST}"
+        ));
+    }
+    if current < 11 {
+        return error(format!("the model has {current}, too old to be raised; export it with at least 11"));
+    }
+    if let Some(node) = model.graph.nodes.iter().find(|node| !STABLE.contains(&node.op.as_str())) {
+        let (op, name) = (&node.op, node.label());
+        return error(format!(
+            "{op} (`{name}`) may mean something else than in {current}; export it with {target}"
+        ));
+    }
+    model.set_opset(target);
+    Ok(())
+}
+
+/// Turns `HardSigmoid(Conv(x))` into `Clip(Conv'(x), 0, 1)` with the slope folded into the weights: ONNX Runtime
+/// has no integer `HardSigmoid`, but a clip is what rounding to 8 bits does anyway.
+fn gates_to_clips(graph: &mut Graph) {
+    for index in 0..graph.nodes.len() {
+        let Some((conv_index, weight, bias)) = gate(graph, index) else { continue };
+        let mut names = graph.names();
+        let added = [
+            (names.fresh("gate.weight"), weight),
+            (names.fresh("gate.bias"), bias),
+            (names.fresh("gate.min"), Tensor::scalar_f32(0.0)),
+            (names.fresh("gate.max"), Tensor::scalar_f32(1.0)),
+        ];
+        let [weight, bias, low, high] = added.each_ref().map(|(name, _)| name.clone());
+        let raw = names.fresh("gate.raw");
+        graph.initializers.extend(added);
+        if let Some(conv) = graph.nodes.get_mut(conv_index) {
+            let input = conv.input(0).unwrap_or_default().to_owned();
+            conv.inputs = vec![input, weight, bias];
+            conv.outputs = vec![raw.clone()];
+        }
+        if let Some(node) = graph.nodes.get_mut(index) {
+            let clip = Node::new("Clip", [raw, low, high], node.outputs.iter().cloned());
+            *node = clip.named(&node.name);
+        }
+    }
+    graph.remove_unused();
+}
+
+/// Where node `index` is a `HardSigmoid` over a convolution that nothing else consumes: the convolution's index
+/// and its weight and bias with the slope folded in.
+fn gate(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor)> {
+    let node = graph.nodes.get(index).filter(|node| node.is("HardSigmoid"))?;
+    let input = node.input(0)?;
+    let conv_index = *graph.producers().get(input)?;
+    let conv = graph.nodes.get(conv_index).filter(|node| node.is("Conv"))?;
+    let single = graph.consumers().get(input).is_some_and(|consumers| consumers.len() == 1);
+    if !single || graph.is_output(input) {
+        return None;
+    }
+    let weight = graph.constant(conv, 1)?;
+    let bias = match conv.input(2) {
+        None => None,
+        Some(_) => Some(graph.constant(conv, 2)?.as_f32()?),
+    };
+    let (alpha, beta) = (node.float("alpha", 0.2), node.float("beta", 0.5));
+    let affine = Affine::uniform(*weight.shape().first()?, f64::from(alpha), f64::from(beta));
+    let mut values = weight.as_f32()?.to_vec();
+    let bias = affine.fold(&mut values, bias);
+    Some((
+        conv_index,
+        Tensor::new(weight.shape().to_vec(), Data::F32(values))?,
+        Tensor::vector(Data::F32(bias)),
+    ))
+}

@@ -1,0 +1,298 @@
+//! Static quantization: pairs of `QuantizeLinear` and `DequantizeLinear` around every operator that the runtime
+//! can then fuse into its integer form.
+
+use std::collections::BTreeMap;
+
+use onnx::{Attribute, Data, Graph, Model, Node, Tensor};
+
+use crate::emit::Emitter;
+use crate::error::QuantError;
+use crate::integers::{Grid, bias_floor, quantize_bias};
+use crate::options::{ActivationType, BiasType, StaticOptions};
+use crate::plan::{Plan, Role};
+use crate::prepare::prepare;
+use crate::ranges::{Range, Ranges};
+use crate::summary::{Form, Layer, Output, Summary, Weight};
+use crate::weights::Weighty;
+
+/// Quantizes weights and activations to 8 bits with scales fixed by `ranges`, which come from calibrating this
+/// very model ([`crate::observed_model`]).
+///
+/// # Errors
+/// [`QuantError`]: a range missing or broken, a weight not finite, nothing to quantize, quantized already, or an
+/// opset that cannot be had.
+pub fn quantize_static(
+    model: &Model,
+    ranges: &Ranges,
+    options: &StaticOptions,
+) -> Result<(Model, Summary), QuantError> {
+    let source = prepare(model, options.opset)?;
+    let plan = Plan::new(&source, options.quantize_output, &options.exclude)?;
+    let rewriter = Rewriter {
+        source: &source.graph,
+        grids: grids(&plan, ranges, options.activations)?,
+        plan: &plan,
+        options,
+        emitter: Emitter::new(&source.graph),
+        params: BTreeMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    let (emitter, layers) = rewriter.rewrite()?;
+    let quantized = emitter.finish(&source, options.compact)?;
+    let summary =
+        Summary { layers, bytes_before: model.to_bytes().len(), bytes_after: quantized.to_bytes().len() };
+    Ok((quantized, summary))
+}
+
+/// Quantized tensor → its grid.
+fn grids(plan: &Plan, ranges: &Ranges, kind: ActivationType) -> Result<BTreeMap<String, Grid>, QuantError> {
+    let grid = |(tensor, root): (&String, &String)| {
+        let bounds = plan.bounds.get(root).copied();
+        Ok((tensor.clone(), Grid::spanning(ranges.get(root)?, bounds, kind)))
+    };
+    plan.roots.iter().map(grid).collect()
+}
+
+/// Names of a grid's constants.
+#[derive(Clone)]
+struct Params {
+    scale: String,
+    /// Always there: ONNX Runtime takes a missing one for zero, but then fuses no `Gemm`, `MaxPool` or `Flatten`.
+    zero_point: String,
+}
+
+/// Names of a quantized tensor's float forms: before rounding and after.
+struct Ends {
+    raw: String,
+    rounded: String,
+}
+
+struct Rewriter<'a> {
+    source: &'a Graph,
+    plan: &'a Plan,
+    grids: BTreeMap<String, Grid>,
+    options: &'a StaticOptions,
+    emitter: Emitter,
+    /// Scale's bits and zero point → constants.
+    params: BTreeMap<(u32, i32), Params>,
+    tensors: BTreeMap<String, Ends>,
+}
+
+impl Rewriter<'_> {
+    fn rewrite(mut self) -> Result<(Emitter, Vec<Layer>), QuantError> {
+        for name in self.grids.keys().cloned().collect::<Vec<_>>() {
+            let ends = if self.source.is_output(&name) {
+                Ends { raw: self.emitter.fresh(&format!("{name}_raw")), rounded: name.clone() }
+            } else {
+                Ends { raw: name.clone(), rounded: self.emitter.fresh(&format!("{name}_rounded")) }
+            };
+            self.tensors.insert(name, ends);
+        }
+        for value in &self.source.inputs {
+            self.round(&value.name);
+        }
+        let mut layers = Vec::with_capacity(self.source.nodes.len());
+        for (index, node) in self.source.nodes.iter().enumerate() {
+            let role = self.plan.roles.get(index).cloned().unwrap_or(Role::Float(String::new()));
+            let mut weight = None;
+            match &role {
+                Role::Merged { .. } => {}
+                Role::Integer => weight = self.integer(index, node)?,
+                Role::Passes | Role::Float(_) => self.copy(node),
+            }
+            layers.push(self.layer(index, node, role, weight));
+        }
+        Ok((self.emitter, layers))
+    }
+
+    /// Emits `node` on rounded operands, and the rounding of its outcomes.
+    fn copy(&mut self, node: &Node) {
+        self.emitter.keep_constants(self.source, node);
+        let inputs = node.inputs.iter().map(|name| self.rounded(name)).collect();
+        let outputs = node.outputs.iter().map(|name| self.raw(name)).collect();
+        self.emitter.node(Node { inputs, outputs, ..node.clone() });
+        for name in &node.outputs {
+            self.round(name);
+        }
+    }
+
+    /// Emits an operator that the runtime computes in integers.
+    fn integer(&mut self, index: usize, node: &Node) -> Result<Option<Weight>, QuantError> {
+        let outcome = self.plan.outcomes.get(&index).map_or("", String::as_str);
+        let mut summary = None;
+        let inputs = match Weighty::of(self.source, node)? {
+            Some(weighty) => {
+                let input = node.input(0).unwrap_or_default();
+                let input_scale = self.grids.get(input).map_or(1.0, |grid| grid.scale);
+                // ONNX Runtime quantizes a float bias only where the outcome is rounded.
+                let bias = if self.grids.contains_key(outcome) { self.options.bias } else { BiasType::Int32 };
+                let (weight, constants) = self.weights(node, &weighty, input_scale, bias)?;
+                summary = Some(weight);
+                std::iter::once(self.rounded(input)).chain(constants).collect()
+            }
+            None => {
+                let operands = node.inputs.iter();
+                operands.map(|name| self.operand(name)).collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        let outputs = vec![self.raw(outcome)];
+        self.emitter.node(Node { inputs, outputs, ..node.clone() });
+        self.round(outcome);
+        Ok(summary)
+    }
+
+    /// Emits rounded weights and bias, and returns the names of their float forms.
+    fn weights(
+        &mut self,
+        node: &Node,
+        weighty: &Weighty<'_>,
+        input_scale: f32,
+        bias_type: BiasType,
+    ) -> Result<(Weight, Vec<String>), QuantError> {
+        let floors: Vec<f32> = weighty
+            .bias
+            .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
+            .unwrap_or_default();
+        let rounded = weighty.quantize(self.options.per_channel, &floors);
+        let integers = weighty.integers(&rounded).ok_or_else(|| unfilled(weighty.name))?;
+        let axis = self.options.per_channel.then(|| weighty.channels.axis());
+        // The same holds for a `Gemm`'s weights: without zero points it is not fused. Others do without.
+        let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
+        let mut names = vec![self.dequantized(weighty.name, integers, &rounded.scales, axis, zero_points)];
+        if let Some((name, bias)) = weighty.bias {
+            let length = bias.len();
+            names.push(match bias_type {
+                BiasType::Float => {
+                    self.emitter.constant(&format!("{name}_vector"), Tensor::vector(Data::F32(bias.to_vec())))
+                }
+                BiasType::Int32 => {
+                    let scales: Vec<f32> = rounded.scales.iter().map(|scale| scale * input_scale).collect();
+                    let scale_of = scales.iter().cycle().take(length);
+                    let steps = bias.iter().zip(scale_of).map(|(&bias, &scale)| quantize_bias(bias, scale));
+                    let steps = Tensor::vector(Data::I32(steps.collect()));
+                    self.dequantized(name, steps, &scales, axis.map(|_| 0), None)
+                }
+            });
+        }
+        Ok((weighty.summary(&rounded), names))
+    }
+
+    /// Emits constant integers and what makes them floats. `axis` says that scales are by channel; no zero points
+    /// stand for zeros.
+    fn dequantized(
+        &mut self,
+        name: &str,
+        integers: Tensor,
+        scales: &[f32],
+        axis: Option<i64>,
+        zero_points: Option<Data>,
+    ) -> String {
+        let shaped = |data: Data| match axis {
+            None => Tensor::new(Vec::new(), data),
+            Some(_) => Some(Tensor::vector(data)),
+        };
+        let mut inputs = vec![self.emitter.constant(&format!("{name}_integers"), integers)];
+        let params = [("scale", Some(Data::F32(scales.to_vec()))), ("zero_point", zero_points)];
+        for (what, data) in params {
+            if let Some(tensor) = data.and_then(shaped) {
+                inputs.push(self.emitter.constant(&format!("{name}_{what}"), tensor));
+            }
+        }
+        let output = self.emitter.fresh(&format!("{name}_rounded"));
+        let mut node = Node::new("DequantizeLinear", inputs, [output.clone()]);
+        if let Some(axis) = axis {
+            node = node.with("axis", Attribute::Int(axis));
+        }
+        self.emitter.node(node);
+        output
+    }
+
+    /// The rounded form of an operand, which may be a constant.
+    fn operand(&mut self, name: &str) -> Result<String, QuantError> {
+        let Some(tensor) = self.source.initializers.get(name) else { return Ok(self.rounded(name)) };
+        let values = tensor.as_f32().unwrap_or(&[]);
+        let range = values.iter().fold(Range { min: 0.0, max: 0.0 }, |range, &value| Range {
+            min: range.min.min(value),
+            max: range.max.max(value),
+        });
+        let grid = Grid::spanning(range, None, self.options.activations);
+        let integers = values.iter().map(|&value| grid.quantize(value));
+        let data = match self.options.activations {
+            ActivationType::U8 => {
+                Data::U8(integers.map(|integer| u8::try_from(integer).unwrap_or(u8::MAX)).collect())
+            }
+            ActivationType::S8 => {
+                Data::I8(integers.map(|integer| i8::try_from(integer).unwrap_or(i8::MAX)).collect())
+            }
+        };
+        let integers = Tensor::new(tensor.shape().to_vec(), data).ok_or_else(|| unfilled(name))?;
+        let integers = self.emitter.constant(&format!("{name}_integers"), integers);
+        let params = self.params(grid);
+        Ok(self.emitter.value("DequantizeLinear", &operands(&integers, &params), &format!("{name}_rounded")))
+    }
+
+    /// Emits the rounding of `tensor`, if it is to be rounded.
+    fn round(&mut self, tensor: &str) {
+        let (Some(&grid), Some(ends)) = (self.grids.get(tensor), self.tensors.get(tensor)) else { return };
+        let (raw, rounded) = (ends.raw.clone(), ends.rounded.clone());
+        let params = self.params(grid);
+        let integers =
+            self.emitter.value("QuantizeLinear", &operands(&raw, &params), &format!("{tensor}_integers"));
+        self.emitter.node(Node::new("DequantizeLinear", operands(&integers, &params), [rounded.as_str()]));
+    }
+
+    fn params(&mut self, grid: Grid) -> Params {
+        let key = (grid.scale.to_bits(), grid.zero_point);
+        if let Some(params) = self.params.get(&key) {
+            return params.clone();
+        }
+        let scale = self.emitter.constant("scale", Tensor::scalar_f32(grid.scale));
+        let zero_point = match grid.kind {
+            ActivationType::U8 => Tensor::scalar_u8(u8::try_from(grid.zero_point).unwrap_or(u8::MAX)),
+            ActivationType::S8 => Tensor::scalar_i8(i8::try_from(grid.zero_point).unwrap_or(i8::MAX)),
+        };
+        let zero_point = self.emitter.constant("zero_point", zero_point);
+        let params = Params { scale, zero_point };
+        self.params.insert(key, params.clone());
+        params
+    }
+
+    fn rounded(&self, tensor: &str) -> String {
+        self.tensors.get(tensor).map_or_else(|| tensor.to_owned(), |ends| ends.rounded.clone())
+    }
+
+    fn raw(&self, tensor: &str) -> String {
+        self.tensors.get(tensor).map_or_else(|| tensor.to_owned(), |ends| ends.raw.clone())
+    }
+
+    fn layer(&self, index: usize, node: &Node, role: Role, weight: Option<Weight>) -> Layer {
+        let tensor = match role {
+            Role::Merged { .. } => None,
+            Role::Integer => self.plan.outcomes.get(&index).map(String::as_str),
+            Role::Passes | Role::Float(_) => node.output(0),
+        };
+        let output = tensor.and_then(|tensor| {
+            let grid = self.grids.get(tensor)?;
+            let (min, max) = grid.span();
+            let (scale, zero_point) = (grid.scale, grid.zero_point);
+            Some(Output { tensor: tensor.to_owned(), scale, zero_point, min, max })
+        });
+        let form = match role {
+            Role::Integer | Role::Passes => Form::Integer,
+            Role::Float(reason) => Form::Float { reason },
+            Role::Merged { into } => {
+                Form::Merged { into: self.source.nodes.get(into).map(Node::label).unwrap_or_default().into() }
+            }
+        };
+        Layer { name: node.label().into(), op: node.op.clone(), form, weight, output }
+    }
+}
+
+/// The inputs of `QuantizeLinear` or `DequantizeLinear`.
+fn operands<'a>(values: &'a str, params: &'a Params) -> [&'a str; 3] {
+    [values, &params.scale, &params.zero_point]
+}
+
+fn unfilled(name: &str) -> onnx::Error {
+    onnx::Error::Invalid(format!("`{name}` does not fill its shape"))
+}

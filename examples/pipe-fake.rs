@@ -1,0 +1,185 @@
+//! A plugin for tests: ops that write, count with checkpoints, wait and fail on demand. Speaks the real protocol
+//! through the real SDK.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use protocol::{
+    Failure, InputSpec, KeyScope, Manifest, Metric, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin,
+    Progress, Reporter, Resources, RunRequest, Threads,
+};
+use serde_json::{Value, json};
+
+/// Environment variable: a file to which every execution appends a line.
+const TRACE: &str = "FAKE_TRACE";
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("describe") {
+        trace("describe");
+    }
+    protocol::main(&Fake)
+}
+
+struct Fake;
+
+impl Plugin for Fake {
+    fn manifest(&self) -> Manifest {
+        let ops = BTreeMap::from([
+            (
+                "write".to_owned(),
+                op(
+                    "Writes a text and the content of all inputs.",
+                    json!({
+                        "text": {"type": "string", "default": "hello"},
+                        "source": {"type": "string", protocol::SOURCE_KEYWORD: true},
+                        "nested": {
+                            "type": "object",
+                            "properties": {"number": {"type": "number"}},
+                            "additionalProperties": false
+                        },
+                    }),
+                ),
+            ),
+            (
+                "count".to_owned(),
+                op(
+                    "Counts, keeping its place in the resume folder; waits for ever at `stick` unless it resumed.",
+                    json!({
+                        "to": {"type": "integer", "minimum": 1},
+                        "stick": {"type": "integer"},
+                    }),
+                ),
+            ),
+            (
+                "fail".to_owned(),
+                op("Fails as told.", json!({"how": {"enum": ["politely", "crash", "forget"]}})),
+            ),
+            (
+                "measure".to_owned(),
+                OpManifest {
+                    resources: Resources { threads: Threads::All, exclusive: true },
+                    scope: KeyScope::Hardware,
+                    ..op("Measures nothing.", json!({}))
+                },
+            ),
+        ]);
+        Manifest {
+            protocol: PROTOCOL_VERSION,
+            plugin: "fake".into(),
+            version: "1".into(),
+            ops,
+            natives: BTreeMap::new(),
+            env: vec![TRACE.into()],
+        }
+    }
+
+    fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        // Native libraries print; the protocol must not notice.
+        println!("this goes to standard error");
+        let out = request.outputs.get("out").ok_or("no output `out`")?;
+        match request.op.as_str() {
+            "write" => {
+                trace(&format!("write {}", request.params["text"].as_str().unwrap_or_default()));
+                write(request, out, reporter)
+            }
+            "count" => {
+                trace("count");
+                count(request, out, reporter)
+            }
+            "measure" => {
+                trace("measure");
+                reporter.metric("threads", Metric::new(request.threads as f64, ""));
+                Ok(fs::write(out, "measured")?)
+            }
+            "fail" => {
+                trace("fail");
+                fail(request.params["how"].as_str())
+            }
+            other => Err(Failure::new(format!("no op `{other}`"))),
+        }
+    }
+}
+
+fn op(description: &str, properties: Value) -> OpManifest {
+    OpManifest {
+        description: description.into(),
+        version: 1,
+        params: json!({"type": "object", "properties": properties, "additionalProperties": false}),
+        inputs: BTreeMap::new(),
+        extra_inputs: Some(InputSpec { description: "Anything.".into(), optional: true }),
+        outputs: BTreeMap::from([(
+            "out".to_owned(),
+            OutputSpec { description: "The outcome.".into(), file: "out.txt".into() },
+        )]),
+        resources: Resources::default(),
+        scope: KeyScope::Portable,
+        natives: vec![],
+        companions: vec![],
+    }
+}
+
+fn write(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let mut text = request.params["text"].as_str().unwrap_or_default().to_owned();
+    for path in request.inputs.values() {
+        text.push_str(&fs::read_to_string(path)?);
+    }
+    if let Some(source) = request.params["source"].as_str() {
+        text.push_str(&fs::read_to_string(source)?);
+    }
+    reporter.metric("bytes", Metric::new(text.len() as f64, "B"));
+    reporter.info(format!("wrote {} bytes", text.len()));
+    Ok(fs::write(out, text)?)
+}
+
+fn count(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let to = request.params["to"].as_u64().ok_or("no `to`")?;
+    let checkpoint = request.resume_dir.join("count");
+    let start = match fs::read_to_string(&checkpoint) {
+        Ok(text) => text.parse::<u64>()?,
+        Err(_) => 0,
+    };
+    if start > 0 {
+        reporter.info(format!("resumed at {start}"));
+    }
+    for number in start..to {
+        if start == 0 && request.params["stick"].as_u64() == Some(number) {
+            loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+        }
+        fs::write(&checkpoint, (number + 1).to_string())?;
+        reporter.progress(Progress {
+            done: (number + 1) as f64,
+            total: to as f64,
+            unit: "number".into(),
+            text: String::new(),
+            milestone: true,
+        });
+    }
+    reporter.metric("resumed_at", Metric::new(start as f64, ""));
+    Ok(fs::write(out, to.to_string())?)
+}
+
+fn fail(how: Option<&str>) -> Result<(), Failure> {
+    match how {
+        Some("crash") => {
+            eprintln!("about to crash");
+            std::process::abort();
+        }
+        Some("forget") => Ok(()),
+        _ => Err(Failure::new("it did not work").hint("try something else")),
+    }
+}
+
+fn trace(line: &str) {
+    if let Some(path) = std::env::var_os(TRACE) {
+        let file = fs::OpenOptions::new().append(true).create(true).open(path);
+        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+            eprintln!("cannot trace: {error}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The op `download`: from a source to a dataset file, with its metrics and figures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use dataset::{Dataset, DatasetError, Source};
+use protocol::{Failure, Metric, Progress, Reporter, RunRequest};
+
+use crate::checks::{Checks, fingerprint};
+use crate::fetch::{Event, FetchError, Fetcher};
+use crate::figures;
+use crate::location::{self, Location};
+use crate::params::{DownloadParams, Format};
+use crate::partial::Partial;
+
+const MB: f64 = 1024.0 * 1024.0;
+/// Name of the archive in the folder for partial work.
+const ARCHIVE: &str = "archive";
+/// MNIST's files, as they are called on servers.
+const IDX_FILES: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+];
+
+/// Runs the op.
+pub(crate) fn run(
+    fetcher: &Fetcher,
+    request: &RunRequest,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), Failure> {
+    let params: DownloadParams = serde_json::from_value(request.params.clone())?;
+    let output = request.outputs.get("dataset").ok_or("no place was given for the output `dataset`")?;
+    // A pool that exists already, in a process that runs more than one op, serves as well.
+    drop(rayon::ThreadPoolBuilder::new().num_threads(request.threads).build_global());
+    let dataset = match params.format {
+        Format::Synthetic => synthetic(&params, reporter)?,
+        _ => from_source(fetcher, &params, &request.resume_dir, reporter)?,
+    };
+    for note in &dataset.provenance.notes {
+        reporter.info(note.clone());
+    }
+    dataset.write(output).map_err(|error| explain(&error))?;
+    report(&dataset, reporter)
+}
+
+fn synthetic(params: &DownloadParams, reporter: &mut Reporter<'_>) -> Result<Dataset, Failure> {
+    if params.source.is_some() {
+        reporter.warn("`source` is not used: `format` is `synthetic`");
+    }
+    params.synthetic.dataset().map_err(|error| explain(&error))
+}
+
+/// A source on this machine.
+struct Fetched {
+    path: PathBuf,
+    /// What it is called in messages.
+    name: String,
+    /// Deleted when it turns out to be no good, so that the next run fetches it anew.
+    downloads: Vec<Partial>,
+}
+
+fn from_source(
+    fetcher: &Fetcher,
+    params: &DownloadParams,
+    resume_dir: &Path,
+    reporter: &mut Reporter<'_>,
+) -> Result<Dataset, Failure> {
+    let text = params.source.as_deref().filter(|source| !source.is_empty()).ok_or_else(|| {
+        Failure::new("`source` is missing").hint("only `format: synthetic` works without a source")
+    })?;
+    let (fetched, checks) = match location::parse(text)? {
+        Location::Local(path) => {
+            let name = path.display().to_string();
+            (Fetched { path, name, downloads: Vec::new() }, Checks::new(params, &[])?)
+        }
+        Location::Remote { url, fragment } => {
+            let checks = Checks::new(params, &fragment)?;
+            let fetched = if params.format == Format::Idx && !is_archive(&url) {
+                fetch_idx(fetcher, &url, &checks, resume_dir, reporter)?
+            } else {
+                fetch_archive(fetcher, &url, &checks, resume_dir, reporter)?
+            };
+            (fetched, checks)
+        }
+    };
+    let digest = check(&fetched, &checks, reporter)?;
+    let mut dataset = read(&fetched, params.format, reporter).map_err(|error| {
+        // What passed a digest is what was meant, and would not be better the next time.
+        let failure = explain(&error);
+        if checks.has_digest() { failure } else { discard(&fetched, failure) }
+    })?;
+    dataset.provenance.source_digest = digest;
+    Ok(dataset)
+}
+
+fn is_archive(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or(url).to_ascii_lowercase();
+    [".zip", ".tar", ".tar.gz", ".tgz"].iter().any(|ending| path.ends_with(ending))
+}
+
+fn fetch_archive(
+    fetcher: &Fetcher,
+    url: &str,
+    checks: &Checks,
+    resume_dir: &Path,
+    reporter: &mut Reporter<'_>,
+) -> Result<Fetched, Failure> {
+    let mut transfer = Transfer::new(reporter, url);
+    let path = fetcher
+        .fetch(url, resume_dir, ARCHIVE, checks.size, &mut |event| transfer.show(event))
+        .map_err(|error| error.failure)?;
+    Ok(Fetched { path, name: url.into(), downloads: vec![Partial::new(resume_dir, ARCHIVE)] })
+}
+
+/// The four files from a folder on a server: gzipped as MNIST has them, or else plain.
+fn fetch_idx(
+    fetcher: &Fetcher,
+    url: &str,
+    checks: &Checks,
+    resume_dir: &Path,
+    reporter: &mut Reporter<'_>,
+) -> Result<Fetched, Failure> {
+    if !checks.is_empty() {
+        return Err(Failure::new(
+            "`size`, `md5` and `sha256` check one file, but `source` is a folder of four",
+        )
+        .hint("leave them out, or give an archive"));
+    }
+    let folder = resume_dir.join("idx");
+    fs::create_dir_all(&folder)
+        .map_err(|error| Failure::new(format!("cannot make `{}`: {error}", folder.display())))?;
+    let mut downloads = Vec::new();
+    for name in IDX_FILES {
+        let mut fetch = |name: &str| -> Result<(), FetchError> {
+            let url = format!("{}/{name}", url.trim_end_matches('/'));
+            let mut transfer = Transfer::new(reporter, &url);
+            fetcher.fetch(&url, &folder, name, None, &mut |event| transfer.show(event))?;
+            downloads.push(Partial::new(&folder, name));
+            Ok(())
+        };
+        match fetch(&format!("{name}.gz")) {
+            Err(FetchError { status: Some(404), .. }) => fetch(name),
+            other => other,
+        }
+        .map_err(|error| error.failure)?;
+    }
+    Ok(Fetched { path: folder, name: url.into(), downloads })
+}
+
+/// Compares a file with what it should be; gives its digest.
+fn check(fetched: &Fetched, checks: &Checks, reporter: &mut Reporter<'_>) -> Result<Option<String>, Failure> {
+    let unreadable = |error| {
+        Failure::new(format!("cannot read `{}`: {error}", fetched.name)).hint("check the path in `source`")
+    };
+    if fetched.path.metadata().map_err(unreadable)?.is_dir() {
+        if checks.is_empty() {
+            return Ok(None);
+        }
+        return Err(Failure::new(format!(
+            "`size`, `md5` and `sha256` check one file, but `{}` is a folder",
+            fetched.name
+        )));
+    }
+    let found = fingerprint(&fetched.path).map_err(unreadable)?;
+    if let Some(difference) = checks.difference(&fetched.name, &found) {
+        return Err(match fetched.downloads.as_slice() {
+            [] => Failure::new(difference).hint("check that `source` is the file that the checks belong to"),
+            _ => discard(
+                fetched,
+                Failure::new(difference).hint(
+                    "the download is deleted, so the next run fetches it anew; if it comes out the same, the \
+                     file on the server is another one than the checks belong to",
+                ),
+            ),
+        });
+    }
+    if checks.has_digest() {
+        reporter.info(format!("{} has the right digest", fetched.name));
+    }
+    Ok(Some(format!("sha256:{}", found.sha256)))
+}
+
+/// Deletes what was downloaded; the failure goes on.
+fn discard(fetched: &Fetched, failure: Failure) -> Failure {
+    for download in &fetched.downloads {
+        if let Err(error) = download.discard() {
+            return failure.hint(format!("delete `{}` by hand ({error})", fetched.path.display()));
+        }
+    }
+    failure
+}
+
+fn read(fetched: &Fetched, format: Format, reporter: &mut Reporter<'_>) -> Result<Dataset, DatasetError> {
+    let source = Source::open_named(&fetched.path, fetched.name.clone())?;
+    let mut progress = |images: usize| {
+        reporter.progress(Progress {
+            // How many there will be is not known before the last.
+            done: 0.0,
+            total: 1.0,
+            unit: "image".into(),
+            text: format!("read {images} images"),
+            milestone: false,
+        });
+    };
+    match format {
+        Format::Cifar10Binary => dataset::cifar10_binary(&source, &mut progress),
+        Format::ImageFolder => dataset::image_folder(&source, &mut progress),
+        Format::Idx => dataset::idx(&source, &mut progress),
+        Format::Synthetic => dataset::Synthetic::default().dataset(),
+    }
+}
+
+fn report(dataset: &Dataset, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let (train, test) = (dataset.train.len(), dataset.test.len());
+    let classes = dataset.classes.len();
+    reporter.metric("train_images", Metric::new(train as f64, ""));
+    reporter.metric("test_images", Metric::new(test as f64, ""));
+    reporter.metric("classes", Metric::new(classes as f64, ""));
+    reporter.figure(figures::class_counts(dataset));
+    reporter.figure(figures::examples(dataset)?);
+    let images = (train + test) as f64;
+    let text = format!("{train} training and {test} test images of {classes} classes");
+    reporter.progress(Progress { done: images, total: images, unit: "image".into(), text, milestone: true });
+    Ok(())
+}
+
+fn explain(error: &DatasetError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Shows how far a transfer is: often enough to look alive, seldom enough to cost nothing.
+struct Transfer<'r, 'w> {
+    reporter: &'r mut Reporter<'w>,
+    url: String,
+    start: Option<(Instant, u64)>,
+    next: u64,
+    quarters: u64,
+}
+
+impl<'r, 'w> Transfer<'r, 'w> {
+    fn new(reporter: &'r mut Reporter<'w>, url: &str) -> Self {
+        Self { reporter, url: url.into(), start: None, next: 0, quarters: 0 }
+    }
+
+    fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Note(note) => self.reporter.warn(note),
+            Event::Bytes(done, total) => self.show_bytes(done, total),
+        }
+    }
+
+    fn show_bytes(&mut self, done: u64, total: Option<u64>) {
+        let (began, from) = *self.start.get_or_insert_with(|| (Instant::now(), done));
+        let quarters = total.filter(|&total| total > 0).map_or(0, |total| done.saturating_mul(4) / total);
+        if done < self.next && quarters <= self.quarters {
+            return;
+        }
+        self.next = done + total.unwrap_or(0) / 200 + (1 << 18);
+        let milestone = quarters > self.quarters;
+        self.quarters = self.quarters.max(quarters);
+        let rate = done.saturating_sub(from) as f64 / MB / began.elapsed().as_secs_f64().max(1e-3);
+        let name = self.url.rsplit('/').next().unwrap_or(&self.url);
+        let (done, text) = (done as f64 / MB, format!("{name}  {rate:.1} MB/s"));
+        let (done, total, text) = match total {
+            Some(total) => (done, total as f64 / MB, text),
+            None => (0.0, 1.0, format!("{text}, {done:.1} MB so far")),
+        };
+        self.reporter.progress(Progress { done, total, unit: "MB".into(), text, milestone });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+use std::collections::BTreeMap;
+
+use protocol::{Content, FromPlugin};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{Answer, Server, fetcher, gz, tar_gz};
+
+/// The folders of a stage.
+struct Stage {
+    folder: tempfile::TempDir,
+    messages: Vec<FromPlugin>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("resume")).unwrap();
+        Self { folder, messages: Vec::new() }
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("dataset.safetensors")
+    }
+
+    fn run(&mut self, params: Value) -> Result<Dataset, String> {
+        let request = RunRequest {
+            op: "download".into(),
+            params,
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::from([("dataset".into(), self.output())]),
+            threads: 2,
+            resume_dir: self.folder.path().join("resume"),
+            companions: BTreeMap::new(),
+        };
+        let mut sent = Vec::new();
+        let outcome = run(&fetcher(), &request, &mut Reporter::new(&mut sent));
+        let lines = String::from_utf8(sent).unwrap();
+        self.messages = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        outcome.map_err(|failure| format!("{failure:?}"))?;
+        Ok(Dataset::read(&self.output()).unwrap())
+    }
+
+    /// Writes an archive beside the output; gives its path.
+    fn archive(&self, bytes: &[u8]) -> String {
+        let path = self.folder.path().join("set.tar.gz");
+        fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    }
+}
+
+fn error(params: Value) -> String {
+    Stage::new().run(params).unwrap_err()
+}
+
+/// CIFAR-10's files with one image each.
+fn cifar_files(label: u8) -> Vec<u8> {
+    let mut record = vec![label];
+    record.extend((0..3072).map(|index| (index % 251) as u8));
+    let names = "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+    let batches =
+        ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"];
+    let names_of: Vec<_> = batches.map(|name| format!("cifar-10-batches-bin/{name}.bin")).to_vec();
+    let mut files: Vec<(&str, &[u8])> =
+        names_of.iter().map(|name| (name.as_str(), record.as_slice())).collect();
+    files.push(("cifar-10-batches-bin/batches.meta.txt", names.as_bytes()));
+    tar_gz(&files)
+}
+
+fn digests(bytes: &[u8]) -> crate::checks::Fingerprint {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    fingerprint(file.path()).unwrap()
+}
+
+#[test]
+fn a_local_archive_becomes_a_dataset_with_metrics_and_figures() {
+    let mut stage = Stage::new();
+    let archive = cifar_files(3);
+    let source = stage.archive(&archive);
+    let dataset = stage.run(json!({"source": source, "format": "cifar10-binary"})).unwrap();
+    assert_eq!((dataset.train.len(), dataset.test.len()), (5, 1));
+    let provenance = &dataset.provenance;
+    assert_eq!((provenance.train, provenance.test, provenance.format.as_str()), (5, 1, "cifar10-binary"));
+    assert_eq!(provenance.source_digest, Some(format!("sha256:{}", digests(&archive).sha256)));
+    let metrics: BTreeMap<_, _> = stage
+        .messages
+        .iter()
+        .filter_map(|message| match message {
+            FromPlugin::Metric { name, metric } => Some((name.as_str(), metric.value)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(metrics, BTreeMap::from([("train_images", 5.0), ("test_images", 1.0), ("classes", 10.0)]));
+    let figures: Vec<_> = stage
+        .messages
+        .iter()
+        .filter_map(|message| match message {
+            FromPlugin::Figure(figure) => Some(&figure.content),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(figures.as_slice(), [Content::Table { .. }, Content::Images { .. }]), "{figures:?}");
+    let last = stage.messages.last().unwrap();
+    assert!(matches!(last, FromPlugin::Progress(Progress { milestone: true, .. })), "{last:?}");
+}
+
+#[test]
+fn the_output_does_not_depend_on_the_place() {
+    let files: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stage = Stage::new();
+            let source = stage.archive(&cifar_files(3));
+            stage.run(json!({"source": format!("file://{source}"), "format": "cifar10-binary"})).unwrap();
+            fs::read(stage.output()).unwrap()
+        })
+        .collect();
+    assert_eq!(files[0], files[1]);
+}
+
+#[test]
+fn a_download_gives_the_same_file_as_a_local_archive() {
+    let archive = cifar_files(3);
+    let server = Server::start(&archive, &[Answer::Cut(archive.len() / 2), Answer::Ranged]);
+    let (mut remote, mut local) = (Stage::new(), Stage::new());
+    let found = digests(&archive);
+    let url = format!("{}#md5={}&size={}", server.url("set.tar.gz"), found.md5, found.size);
+    remote.run(json!({"source": url, "format": "cifar10-binary", "sha256": found.sha256})).unwrap();
+    let source = local.archive(&archive);
+    local.run(json!({"source": source, "format": "cifar10-binary"})).unwrap();
+    assert_eq!(fs::read(remote.output()).unwrap(), fs::read(local.output()).unwrap());
+    let transfers = remote.messages.iter().filter(
+        |message| matches!(message, FromPlugin::Progress(progress) if progress.unit == "MB" && progress.total > 0.0),
+    );
+    assert!(transfers.count() >= 2);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_wrong_byte_is_found_by_its_digest_and_fetched_anew() {
+    let archive = cifar_files(3);
+    let mut wrong = archive.clone();
+    wrong[40] ^= 1;
+    let server = Server::start(&wrong, &[Answer::Ranged]);
+    let mut stage = Stage::new();
+    let md5 = digests(&archive).md5;
+    let params = json!({"source": server.url("set.tar.gz"), "format": "cifar10-binary", "md5": md5});
+    let message = stage.run(params.clone()).unwrap_err();
+    assert!(message.contains(&format!("has MD5 {}, but `md5` says {md5}", digests(&wrong).md5)), "{message}");
+    assert!(message.contains("the download is deleted"), "{message}");
+    server.replace(&archive, None, &[Answer::Ranged]);
+    stage.run(params).unwrap();
+    assert_eq!(server.requests()[0].range, None);
+}
+
+#[test]
+fn a_download_that_cannot_be_read_is_fetched_anew() {
+    let server = Server::start(b"<html>please log in</html>", &[Answer::Ranged]);
+    let mut stage = Stage::new();
+    let params = json!({"source": server.url("set.tar.gz"), "format": "cifar10-binary"});
+    let message = stage.run(params.clone()).unwrap_err();
+    assert!(message.contains("is an HTML or XML page, not a folder, a zip"), "{message}");
+    server.replace(&cifar_files(3), None, &[Answer::Ranged]);
+    stage.run(params).unwrap();
+}
+
+#[test]
+fn wrong_checks_of_a_local_file_leave_it_alone() {
+    let mut stage = Stage::new();
+    let source = stage.archive(&cifar_files(3));
+    let zeros = "0".repeat(32);
+    let message = stage.run(json!({"source": source, "format": "cifar10-binary", "md5": zeros})).unwrap_err();
+    assert!(message.contains("but `md5` says 000"), "{message}");
+    let message = stage.run(json!({"source": source, "format": "cifar10-binary", "size": 7})).unwrap_err();
+    assert!(message.contains("but `size` says 7"), "{message}");
+    assert!(Path::new(&source).exists());
+}
+
+#[test]
+fn bad_sources_are_named_with_a_remedy() {
+    let missing = error(json!({"source": "no/such/file.zip", "format": "idx"}));
+    assert!(
+        missing.contains("cannot read `no/such/file.zip`") && missing.contains("check the path"),
+        "{missing}"
+    );
+    let scheme = error(json!({"source": "ftp://h/x", "format": "idx"}));
+    assert!(scheme.contains("`ftp://` is not supported"), "{scheme}");
+    for source in [json!(null), json!("")] {
+        let none = error(json!({"source": source, "format": "idx"}));
+        assert!(none.contains("`source` is missing"), "{none}");
+    }
+}
+
+#[test]
+fn bad_archives_are_named_with_a_remedy() {
+    let message = |bytes: &[u8]| {
+        let mut stage = Stage::new();
+        let source = stage.archive(bytes);
+        stage.run(json!({"source": source, "format": "cifar10-binary"})).unwrap_err()
+    };
+    let whole = cifar_files(3);
+    let truncated = message(&whole[..whole.len() / 2]);
+    assert!(truncated.contains("set.tar.gz` is truncated: it ends"), "{truncated}");
+    assert!(truncated.contains("download or copy it again"), "{truncated}");
+    let escaping = message(&tar_gz(&[("../evil", b"x")]));
+    assert!(escaping.contains("`../evil` has a path with `..`"), "{escaping}");
+    assert!(escaping.contains("make the archive again"), "{escaping}");
+    let unknown = message(b"no archive at all");
+    assert!(unknown.contains("a file of unknown format, not a folder, a zip"), "{unknown}");
+    let label = message(&cifar_files(12));
+    assert!(label.contains("label 12 in record 0"), "{label}");
+}
+
+#[test]
+fn four_idx_files_are_fetched_from_a_folder_on_a_server() {
+    // The same bytes under every path cannot be both images and labels: what arrives is told to be wrong.
+    let file = [&[0, 0, 8, 1][..], &1_u32.to_be_bytes(), &[0]].concat();
+    let server = Server::start(&gz(&file), &[Answer::Status(404), Answer::Ranged]);
+    let mut stage = Stage::new();
+    let message = stage.run(json!({"source": server.url("mnist/"), "format": "idx"})).unwrap_err();
+    assert!(
+        message.contains("`train-images-idx3-ubyte` in `") && message.contains("1 dimensions, not 3"),
+        "{message}"
+    );
+    let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "/mnist/train-images-idx3-ubyte.gz",
+            "/mnist/train-images-idx3-ubyte",
+            "/mnist/train-labels-idx1-ubyte.gz",
+            "/mnist/t10k-images-idx3-ubyte.gz",
+            "/mnist/t10k-labels-idx1-ubyte.gz",
+        ]
+    );
+    let checked = error(json!({"source": server.url("mnist/"), "format": "idx", "size": 1}));
+    assert!(checked.contains("check one file, but `source` is a folder"), "{checked}");
+}
+
+#[test]
+fn an_idx_folder_is_read_and_takes_no_checks() {
+    let mut stage = Stage::new();
+    let folder = stage.folder.path().join("mnist");
+    fs::create_dir(&folder).unwrap();
+    let images =
+        [&[0, 0, 8, 3][..], &2_u32.to_be_bytes(), &1_u32.to_be_bytes(), &1_u32.to_be_bytes(), &[7, 9]]
+            .concat();
+    let labels = [&[0, 0, 8, 1][..], &2_u32.to_be_bytes(), &[0, 1]].concat();
+    for name in IDX_FILES {
+        fs::write(folder.join(name), if name.contains("images") { &images } else { &labels }).unwrap();
+    }
+    let dataset = stage.run(json!({"source": folder, "format": "idx"})).unwrap();
+    assert_eq!((dataset.shape(), dataset.train.len()), ([1, 1, 1], 2));
+    assert_eq!(dataset.provenance.source_digest, None);
+    let message = stage.run(json!({"source": folder, "format": "idx", "size": 1})).unwrap_err();
+    assert!(message.contains("check one file, but `") && message.contains("is a folder"), "{message}");
+}
+
+#[test]
+fn the_synthetic_set_needs_no_source() {
+    let mut stage = Stage::new();
+    let params = json!({"format": "synthetic", "synthetic": {"train": 30, "test": 10, "seed": 7}});
+    let dataset = stage.run(params).unwrap();
+    assert_eq!((dataset.train.len(), dataset.test.len(), dataset.classes.len()), (30, 10, 10));
+    let message = stage.run(json!({"format": "synthetic", "synthetic": {"train": 3}})).unwrap_err();
+    assert!(message.contains("`synthetic.train` is 3"), "{message}");
+    stage.run(json!({"format": "synthetic", "source": "x", "synthetic": {"train": 10, "test": 10}})).unwrap();
+    let warned = stage.messages.iter().any(
+        |message| matches!(message, FromPlugin::Log { message, .. } if message.contains("`source` is not used")),
+    );
+    assert!(warned);
+}

@@ -1,0 +1,18 @@
+//! Plugin data: fetches, checks, unpacks and converts image sets.
+
+mod checks;
+mod download;
+mod fetch;
+mod figures;
+mod location;
+mod params;
+mod partial;
+mod plugin;
+#[cfg(test)]
+mod testing;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    protocol::main(&plugin::Data::default())
+}

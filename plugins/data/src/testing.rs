@@ -1,0 +1,169 @@
+//! A small HTTP server that misbehaves as told, and archives to serve.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use crate::fetch::Fetcher;
+
+/// How a server answers one request.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// As asked: the range, where one is asked for.
+    Ranged,
+    /// The whole file, whatever range is asked for.
+    Whole,
+    /// As asked, but the connection closes after so many bytes of the body.
+    Cut(usize),
+    /// The whole file without saying how long it is.
+    Unannounced,
+    /// This status and a short page.
+    Status(u16),
+    /// The whole file, with more bytes than it says.
+    TooLong,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+    pub(crate) if_range: Option<String>,
+    /// Bytes of the body that were sent.
+    pub(crate) sent: usize,
+}
+
+/// A server of one file under every path.
+pub(crate) struct Server {
+    address: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    content: Vec<u8>,
+    etag: Option<String>,
+    answers: Vec<Answer>,
+    requests: Vec<Request>,
+}
+
+impl Server {
+    /// Answers requests with `answers` in turn, and all later ones with the last. It serves until the test ends.
+    pub(crate) fn start(content: &[u8], answers: &[Answer]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = State {
+            content: content.to_vec(),
+            etag: Some("\"v1\"".into()),
+            answers: answers.to_vec(),
+            requests: Vec::new(),
+        };
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // A client that goes away is part of the game.
+                drop(answer(stream.unwrap(), &mut shared.lock().unwrap()));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
+    }
+
+    /// What was asked so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.state.lock().unwrap().requests.clone()
+    }
+
+    /// Another file from now on.
+    pub(crate) fn replace(&self, content: &[u8], etag: Option<&str>, answers: &[Answer]) {
+        let mut state = self.state.lock().unwrap();
+        state.content = content.to_vec();
+        state.etag = etag.map(Into::into);
+        state.answers = answers.to_vec();
+        state.requests.clear();
+    }
+}
+
+fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
+    let mut request = Request::default();
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    request.path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    for line in lines {
+        let line = line?;
+        let Some((name, value)) = line.split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => request.range = Some(value.into()),
+            "if-range" => request.if_range = Some(value.into()),
+            _ => {}
+        }
+    }
+    let turn = state.requests.len().min(state.answers.len() - 1);
+    let answer = state.answers[turn].clone();
+    let total = state.content.len();
+    let same = request.if_range.is_none() || request.if_range == state.etag;
+    let asked = request.range.as_ref().filter(|_| same).map(|range| {
+        range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse::<usize>().unwrap()
+    });
+    let start = match answer {
+        Answer::Ranged | Answer::Cut(_) => asked.unwrap_or(0),
+        _ => 0,
+    };
+    let (mut status, mut body) = ("200 OK".to_owned(), state.content[start.min(total)..].to_vec());
+    let mut headers = format!("Content-Length: {}\r\n", body.len());
+    if let Some(etag) = &state.etag {
+        headers += &format!("ETag: {etag}\r\n");
+    }
+    match &answer {
+        Answer::Ranged | Answer::Cut(_) if start > total || (asked.is_some() && start == total) => {
+            status = "416 Range Not Satisfiable".into();
+            headers += &format!("Content-Range: bytes */{total}\r\n");
+        }
+        Answer::Ranged | Answer::Cut(_) if asked.is_some() => {
+            status = "206 Partial Content".into();
+            headers += &format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
+        }
+        Answer::Unannounced => headers.clear(),
+        Answer::Status(code) => {
+            (status, body) = (format!("{code} Because"), b"<html>no</html>".to_vec());
+            headers = format!("Content-Length: {}\r\n", body.len());
+        }
+        Answer::TooLong => body.push(b'!'),
+        _ => {}
+    }
+    if let Answer::Cut(most) = answer {
+        body.truncate(most);
+    }
+    request.sent = body.len();
+    state.requests.push(request);
+    write!(stream, "HTTP/1.1 {status}\r\n{headers}Connection: close\r\n\r\n")?;
+    stream.write_all(&body)
+}
+
+/// A fetcher that uses no proxy and does not wait.
+pub(crate) fn fetcher() -> Fetcher {
+    Fetcher::new(None, Box::new(|_| ()))
+}
+
+/// A tar.gz archive of files by path.
+pub(crate) fn tar_gz(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, *content).unwrap();
+    }
+    gz(&builder.into_inner().unwrap())
+}
+
+pub(crate) fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}

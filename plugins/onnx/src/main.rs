@@ -1,0 +1,24 @@
+//! Plugin onnx: exports, calibrates, quantizes, evaluates and times with ONNX Runtime.
+//!
+//! `runtime` is the only module that holds sessions of ONNX Runtime, `ops` has one module for each op. Nothing
+//! here knows stages, keys or caches.
+
+mod library;
+mod metadata;
+mod noise;
+mod ops;
+mod plugin;
+mod request;
+mod runtime;
+mod statistics;
+mod time;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    match (args.next(), args.next()) {
+        (Some(word), None) if word == "time" => time::main(),
+        _ => protocol::main(&plugin::Onnx),
+    }
+}

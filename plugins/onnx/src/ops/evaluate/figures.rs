@@ -1,0 +1,100 @@
+//! Tables and matrices of an evaluation. Knows outcomes, not how they came about.
+
+use dataset::wilson_interval;
+use protocol::{Cell, Column, Content, Figure};
+
+use super::{Comparison, Outcome, TestSet};
+
+fn column(label: &str, unit: &str, digits: usize) -> Column {
+    Column { label: label.into(), unit: unit.into(), digits }
+}
+
+/// All variants in one table.
+pub(crate) fn summary(
+    test_set: &TestSet,
+    outcomes: &[Outcome],
+    comparisons: &[Option<Comparison>],
+) -> Figure {
+    let total = test_set.indices.len() as u64;
+    let row = |(outcome, comparison): (&Outcome, &Option<Comparison>)| {
+        let [low, high] = wilson_interval(outcome.predictions.correct(), total);
+        let compared = |value: &dyn Fn(&Comparison) -> f64| {
+            comparison.as_ref().map_or(Cell::Empty, |comparison| Cell::Number(value(comparison)))
+        };
+        vec![
+            Cell::Text(outcome.name.clone()),
+            outcome.size_kb.map_or(Cell::Empty, Cell::Number),
+            Cell::Number(outcome.predictions.accuracy()),
+            Cell::Number(low),
+            Cell::Number(high),
+            compared(&|comparison| comparison.drop),
+            compared(&|comparison| comparison.interval[0]),
+            compared(&|comparison| comparison.interval[1]),
+            compared(&|comparison| 100.0 * comparison.agreeing as f64 / (total as f64).max(1.0)),
+        ]
+    };
+    Figure {
+        id: "accuracy".into(),
+        title: "Accuracy".into(),
+        caption: format!(
+            "On {}, with Wilson's 95 % interval; the drop against the baseline is paired by image.",
+            test_set.basis()
+        ),
+        content: Content::Table {
+            columns: vec![
+                column("variant", "", 0),
+                column("size", "KB", 1),
+                column("accuracy", "%", 2),
+                column("low", "%", 2),
+                column("high", "%", 2),
+                column("drop", "points", 2),
+                column("drop, low", "points", 2),
+                column("drop, high", "points", 2),
+                column("agreement", "%", 2),
+            ],
+            rows: outcomes.iter().zip(comparisons).map(row).collect(),
+        },
+    }
+}
+
+/// Accuracy of every variant on the images of each class.
+pub(crate) fn by_class(test_set: &TestSet, outcomes: &[Outcome]) -> Figure {
+    let mut columns = vec![column("class", "", 0), column("images", "", 0)];
+    columns.extend(outcomes.iter().map(|outcome| column(&outcome.name, "%", 2)));
+    let confusions: Vec<_> = outcomes.iter().map(|outcome| outcome.predictions.confusion()).collect();
+    let labels = test_set.labels();
+    let rows = test_set.dataset.classes.iter().enumerate().map(|(class, name)| {
+        let images = labels.iter().filter(|&&label| usize::try_from(label) == Ok(class)).count();
+        let share = |confusion: &Vec<Vec<u64>>| {
+            let correct = confusion.get(class).and_then(|row| row.get(class))?;
+            (images > 0).then(|| 100.0 * *correct as f64 / images as f64)
+        };
+        let mut cells = vec![Cell::Text(name.clone()), Cell::Number(images as f64)];
+        cells.extend(confusions.iter().map(|confusion| share(confusion).map_or(Cell::Empty, Cell::Number)));
+        cells
+    });
+    Figure {
+        id: "by_class".into(),
+        title: "Accuracy by class".into(),
+        caption: format!("Share of each class's images that a variant gets right, of {}.", test_set.basis()),
+        content: Content::Table { columns, rows: rows.collect() },
+    }
+}
+
+/// Counts of predicted classes by true class.
+pub(crate) fn confusion(test_set: &TestSet, outcome: &Outcome) -> Figure {
+    let classes = &test_set.dataset.classes;
+    let counts = outcome.predictions.confusion();
+    Figure {
+        id: format!("confusion.{}", outcome.name),
+        title: format!("Confusion matrix of {}", outcome.name),
+        caption: format!("Images by true and predicted class, of {}.", test_set.basis()),
+        content: Content::Matrix {
+            row_label: "true class".into(),
+            column_label: "predicted class".into(),
+            rows: classes.clone(),
+            columns: classes.clone(),
+            values: counts.iter().map(|row| row.iter().map(|&count| count as f64).collect()).collect(),
+        },
+    }
+}

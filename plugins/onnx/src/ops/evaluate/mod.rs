@@ -1,0 +1,241 @@
+//! `onnx/evaluate`: predictions and accuracy of several variants of a model on the test images of a dataset.
+
+mod figures;
+mod pictures;
+mod variant;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use dataset::{Dataset, Normalization, Predictions, wilson_interval};
+use protocol::{
+    Failure, InputSpec, KeyScope, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::ops::{input, manifest_of, output};
+use crate::request::{self, grouped};
+use crate::statistics::paired_drop;
+use variant::Variant;
+
+const VERSION: u32 = 1;
+
+/// Params of `onnx/evaluate`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Params {
+    /// Name of the input that drops are measured against. Without one there are no drops.
+    baseline: Option<String>,
+    /// Images per call. A dynamically quantized model rounds its activations by batch, so its accuracy depends on
+    /// this a little.
+    #[schemars(range(min = 1))]
+    batch_size: usize,
+    /// How many test images, evenly spaced over the split; all of them where absent.
+    #[schemars(range(min = 1))]
+    images: Option<usize>,
+    /// Mean and standard deviation per channel, of pixels scaled to 0..1, for models that do not carry them.
+    normalization: Option<Normalization>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { baseline: None, batch_size: 128, images: None, normalization: None }
+    }
+}
+
+/// What the variants are evaluated on.
+pub(crate) struct TestSet {
+    dataset: Dataset,
+    /// Indices into the test split, ascending.
+    indices: Vec<usize>,
+}
+
+impl TestSet {
+    fn labels(&self) -> Vec<i64> {
+        self.indices.iter().map(|&index| self.dataset.test.label(index)).collect()
+    }
+
+    /// In words, such as `10,000 test images`.
+    fn basis(&self) -> String {
+        format!("{} test images", grouped(self.indices.len()))
+    }
+}
+
+/// A variant's name with what it predicted.
+pub(crate) struct Outcome {
+    name: String,
+    size_kb: Option<f64>,
+    predictions: Predictions,
+}
+
+pub(crate) fn manifest() -> OpManifest {
+    OpManifest {
+        inputs: [input("dataset", "images and labels; the test split is used")].into(),
+        extra_inputs: Some(InputSpec {
+            description:
+                "a variant to evaluate under this name: a `.onnx` model, or `.safetensors` predictions \
+                          made elsewhere on the same test images"
+                    .into(),
+            optional: true,
+        }),
+        outputs: [output(
+            "predictions",
+            "logits and labels by variant, NAME.safetensors each",
+            "predictions",
+        )]
+        .into(),
+        resources: Resources { threads: Threads::All, exclusive: false },
+        scope: KeyScope::Hardware,
+        ..manifest_of::<Params>("Accuracy of variants of a model on the test images", VERSION)
+    }
+}
+
+pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let params: Params = request::params(request)?;
+    if params.batch_size == 0 || params.images == Some(0) {
+        return Err(Failure::new("`batch_size` and `images` must be at least 1"));
+    }
+    let variants = variant::of_request(request)?;
+    check_baseline(&params, &variants)?;
+    let test_set = test_set(&params, request::input(request, "dataset")?)?;
+    let folder = request::output(request, "predictions")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+
+    let total = (test_set.indices.len() * variants.len()) as f64;
+    let mut outcomes = Vec::with_capacity(variants.len());
+    for (place, variant) in variants.iter().enumerate() {
+        let before = (place * test_set.indices.len()) as f64;
+        let mut progress = |images: usize, milestone: bool, text: String| {
+            let done = before + images as f64;
+            reporter.progress(Progress { done, total, unit: "image".into(), text, milestone });
+        };
+        let predictions = variant
+            .predict(&test_set, &params, request.threads, &mut |images| {
+                progress(images, false, variant.name.clone());
+            })
+            .with_context(|| format!("cannot evaluate `{}`", variant.name))?;
+        let text = format!("{} {:.2} %", variant.name, predictions.accuracy());
+        progress(test_set.indices.len(), true, text);
+        predictions.write(&folder.join(format!("{}.safetensors", variant.name)))?;
+        outcomes.push(Outcome { name: variant.name.clone(), size_kb: variant.size_kb()?, predictions });
+    }
+    report(&params, &test_set, &outcomes, reporter)?;
+    Ok(())
+}
+
+fn check_baseline(params: &Params, variants: &[Variant]) -> Result<(), Failure> {
+    let Some(baseline) = &params.baseline else { return Ok(()) };
+    if variants.iter().any(|variant| variant.name == *baseline) {
+        return Ok(());
+    }
+    let names: Vec<_> = variants.iter().map(|variant| format!("`{}`", variant.name)).collect();
+    Err(Failure::new(format!("the baseline `{baseline}` is no variant of this stage"))
+        .hint(format!("variants are {}", names.join(", "))))
+}
+
+fn test_set(params: &Params, path: &Path) -> Result<TestSet, Failure> {
+    let dataset = Dataset::read(path)?;
+    let available = dataset.test.len();
+    let wanted = params.images.unwrap_or(available);
+    if wanted > available {
+        return Err(Failure::new(format!(
+            "`images` asks for {wanted} test images, but there are {available}"
+        ))
+        .hint("leave `images` out to use all of them"));
+    }
+    let indices = (0..wanted).map(|place| place * available / wanted.max(1)).collect();
+    Ok(TestSet { dataset, indices })
+}
+
+fn report(
+    params: &Params,
+    test_set: &TestSet,
+    outcomes: &[Outcome],
+    reporter: &mut Reporter<'_>,
+) -> anyhow::Result<()> {
+    let baseline = outcomes.iter().find(|outcome| Some(&outcome.name) == params.baseline.as_ref());
+    let total = test_set.indices.len() as u64;
+    let mut comparisons = Vec::new();
+    for outcome in outcomes {
+        let Outcome { name, size_kb, predictions } = outcome;
+        let [low, high] = wilson_interval(predictions.correct(), total);
+        let accuracy = Metric::new(predictions.accuracy(), "%").interval(low, high).basis(test_set.basis());
+        reporter.metric(&format!("{name}.accuracy"), accuracy);
+        if let Some(size) = size_kb {
+            reporter.metric(&format!("{name}.size_kb"), Metric::new(*size, "KB"));
+        }
+        let comparison = baseline
+            .filter(|baseline| baseline.name != *name)
+            .map(|baseline| Comparison::of(&baseline.predictions, predictions));
+        if let Some(comparison) = &comparison {
+            let [low, high] = comparison.interval;
+            let basis = format!("{}, paired", test_set.basis());
+            let drop = Metric::new(comparison.drop, "points").interval(low, high).basis(&basis);
+            reporter.metric(&format!("{name}.drop"), drop);
+            let [low, high] = wilson_interval(comparison.agreeing, total);
+            let share = 100.0 * comparison.agreeing as f64 / (total as f64).max(1.0);
+            let agreement = Metric::new(share, "%").interval(low, high).basis(&basis);
+            reporter.metric(&format!("{name}.agreement"), agreement);
+        }
+        comparisons.push(comparison);
+    }
+    reporter.figure(figures::summary(test_set, outcomes, &comparisons));
+    reporter.figure(figures::by_class(test_set, outcomes));
+    for (outcome, comparison) in outcomes.iter().zip(&comparisons) {
+        reporter.figure(figures::confusion(test_set, outcome));
+        if let (Some(baseline), Some(_)) = (baseline, comparison)
+            && let Some(figure) = pictures::lost(test_set, baseline, outcome)?
+        {
+            reporter.figure(figure);
+        }
+    }
+    Ok(())
+}
+
+/// A variant against the baseline on the same images.
+pub(crate) struct Comparison {
+    /// Points of accuracy lost; negative where the variant is better.
+    drop: f64,
+    interval: [f64; 2],
+    /// Images for which both predict the same class.
+    agreeing: u64,
+}
+
+impl Comparison {
+    fn of(baseline: &Predictions, variant: &Predictions) -> Self {
+        let (mut lost, mut won, mut agreeing) = (0, 0, 0);
+        for index in 0..baseline.len().min(variant.len()) {
+            match (baseline.is_correct(index), variant.is_correct(index)) {
+                (true, false) => lost += 1,
+                (false, true) => won += 1,
+                _ => {}
+            }
+            agreeing += u64::from(baseline.predicted(index) == variant.predicted(index));
+        }
+        let (drop, interval) = paired_drop(lost, won, baseline.len() as u64);
+        Self { drop, interval, agreeing }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predictions(classes: &[usize], labels: &[i64]) -> Predictions {
+        let logits = classes.iter().flat_map(|&class| (0..3).map(move |c| f32::from(u8::from(c == class))));
+        Predictions::new(logits.collect(), 3, labels.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_comparison_counts_discordant_pairs() {
+        let labels = [0, 1, 2, 0];
+        let comparison =
+            Comparison::of(&predictions(&[0, 1, 0, 1], &labels), &predictions(&[1, 1, 0, 2], &labels));
+        assert!((comparison.drop - 25.0).abs() < 1e-12);
+        assert_eq!(comparison.agreeing, 2);
+        let [low, high] = comparison.interval;
+        assert!(low < 25.0 && 25.0 < high);
+    }
+}

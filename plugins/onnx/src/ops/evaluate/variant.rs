@@ -1,0 +1,130 @@
+//! A variant: a model that predicts here, or predictions made elsewhere, which must be of the same test images.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use dataset::Predictions;
+use protocol::{Failure, RunRequest};
+
+use super::{Params, TestSet};
+use crate::metadata;
+use crate::request;
+use crate::runtime::Model;
+
+/// One of the things that are compared.
+pub(crate) struct Variant {
+    pub(crate) name: String,
+    path: PathBuf,
+    source: Source,
+}
+
+enum Source {
+    Model,
+    Predictions,
+}
+
+/// Every input but the dataset, in the order of their names.
+pub(crate) fn of_request(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
+    let variants: Vec<Variant> = request
+        .inputs
+        .iter()
+        .filter(|(name, _)| *name != "dataset")
+        .map(|(name, path)| Variant::new(name, path))
+        .collect::<Result<_, _>>()?;
+    if variants.is_empty() {
+        return Err(Failure::new("there is nothing to evaluate").hint(
+            "beside `dataset`, give at least one input: a `.onnx` model or `.safetensors` predictions",
+        ));
+    }
+    Ok(variants)
+}
+
+impl Variant {
+    fn new(name: &str, path: &Path) -> Result<Self, Failure> {
+        if name.contains(['/', '\\']) || name.starts_with('.') {
+            return Err(Failure::new(format!("`{name}` cannot be a file name")).hint("rename the input"));
+        }
+        let source = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("onnx") => Source::Model,
+            Some("safetensors") => Source::Predictions,
+            _ => {
+                return Err(Failure::new(format!(
+                    "`{name}` is `{}`: only `.onnx` models and `.safetensors` predictions are evaluated",
+                    path.display()
+                )));
+            }
+        };
+        Ok(Self { name: name.into(), path: path.into(), source })
+    }
+
+    /// Size of the model's file in KB; none of predictions.
+    pub(crate) fn size_kb(&self) -> Result<Option<f64>> {
+        match self.source {
+            Source::Model => request::size_kb(&self.path).map(Some),
+            Source::Predictions => Ok(None),
+        }
+    }
+
+    /// Its predictions for the test set; `progress` is told how many images are done.
+    pub(crate) fn predict(
+        &self,
+        test_set: &TestSet,
+        params: &Params,
+        threads: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Predictions> {
+        match self.source {
+            Source::Model => self.run_model(test_set, params, threads, progress),
+            Source::Predictions => self.pick(test_set),
+        }
+    }
+
+    fn run_model(
+        &self,
+        test_set: &TestSet,
+        params: &Params,
+        threads: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Predictions> {
+        let split = &test_set.dataset.test;
+        let mut model = Model::load(&self.path, threads)?;
+        let normalization = metadata::normalization(&model, split, params.normalization.as_ref())?;
+        let classes = test_set.dataset.classes.len();
+        if let Some(outputs) = model.classes().filter(|outputs| *outputs != classes) {
+            bail!("the model has {outputs} classes, the dataset {classes}");
+        }
+        let mut logits = Vec::with_capacity(test_set.indices.len() * classes);
+        let mut images = Vec::new();
+        let mut done = 0;
+        for batch in test_set.indices.chunks(params.batch_size) {
+            images.clear();
+            normalization.apply(split, batch, &mut images);
+            logits.extend(model.run(&images)?);
+            done += batch.len();
+            progress(done);
+        }
+        if let Some(place) = logits.iter().position(|logit| !logit.is_finite()) {
+            bail!("the logits of image {} are not finite", place / classes.max(1));
+        }
+        Ok(Predictions::new(logits, classes, test_set.labels())?)
+    }
+
+    /// Predictions from the file, for the images of the test set.
+    fn pick(&self, test_set: &TestSet) -> Result<Predictions> {
+        let Predictions { logits, classes, labels } = Predictions::read(&self.path)?;
+        let split = &test_set.dataset.test;
+        if classes != test_set.dataset.classes.len() || labels != split.labels() {
+            bail!(
+                "`{}` holds predictions of {classes} classes for {} images, which are not the {} test images \
+                 ({} classes) of the dataset: make them anew from this dataset",
+                self.path.display(),
+                labels.len(),
+                split.len(),
+                test_set.dataset.classes.len()
+            );
+        }
+        let rows: Vec<&[f32]> = logits.chunks_exact(classes).collect();
+        let logits = test_set.indices.iter().filter_map(|&index| rows.get(index)).copied().flatten().copied();
+        Ok(Predictions::new(logits.collect(), classes, test_set.labels())?)
+    }
+}

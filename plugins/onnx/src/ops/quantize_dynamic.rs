@@ -1,0 +1,28 @@
+//! `onnx/quantize-dynamic`: INT8 whose activations are quantized anew for every batch; needs no calibration.
+
+use protocol::{Failure, OpManifest, Reporter, RunRequest};
+use quant::{DynamicOptions, quantize_dynamic};
+
+use crate::ops::{input, manifest_of, output, quantized};
+use crate::request;
+
+const VERSION: u32 = 1;
+
+pub(crate) fn manifest() -> OpManifest {
+    OpManifest {
+        inputs: [input("model", "the float model")].into(),
+        outputs: [output("model", "the INT8 model", "model.onnx")].into(),
+        ..manifest_of::<DynamicOptions>(
+            "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats",
+            VERSION,
+        )
+    }
+}
+
+pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let options: DynamicOptions = request::params(request)?;
+    let float = onnx::Model::read(request::input(request, "model")?)?;
+    let (model, summary) = quantize_dynamic(&float, &options)?;
+    quantized::write(request, &model, &summary, reporter)?;
+    Ok(())
+}

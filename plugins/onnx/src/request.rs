@@ -1,0 +1,79 @@
+//! What every op does with its request: params, paths, file sizes.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use protocol::{Failure, RunRequest};
+use serde::de::DeserializeOwned;
+
+/// The op's params.
+pub(crate) fn params<T: DeserializeOwned>(request: &RunRequest) -> Result<T, Failure> {
+    serde_json::from_value(request.params.clone())
+        .map_err(|error| Failure::new(format!("params of `onnx/{}`: {error}", request.op)))
+}
+
+/// The file or folder of input `name`.
+pub(crate) fn input<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path, Failure> {
+    request
+        .inputs
+        .get(name)
+        .map(AsRef::as_ref)
+        .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no input `{name}`", request.op)))
+}
+
+/// Where output `name` is to be written.
+pub(crate) fn output<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path, Failure> {
+    request
+        .outputs
+        .get(name)
+        .map(AsRef::as_ref)
+        .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no place for output `{name}`", request.op)))
+}
+
+/// Size of a file in KB of 1,024 bytes.
+pub(crate) fn size_kb(path: &Path) -> Result<f64> {
+    let bytes = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?.len();
+    Ok(bytes as f64 / 1024.0)
+}
+
+/// Digest of a file as `blake3:hex`.
+pub(crate) fn digest(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(format!("blake3:{}", blake3::hash(&bytes).to_hex()))
+}
+
+/// Writes a file. Nobody reads it before the op is done.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// A number of threads in words.
+pub(crate) fn threads(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "thread" } else { "threads" })
+}
+
+/// A whole number with commas between thousands: `10,000`.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && place % 3 == first {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let texts = [0, 7, 42, 999, 1000, 10_000, 123_456, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "7", "42", "999", "1,000", "10,000", "123,456", "1,234,567"]);
+    }
+}

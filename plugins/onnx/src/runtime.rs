@@ -1,0 +1,250 @@
+//! Models in ONNX Runtime: loading, checking what they take and give, running batches of images. The only
+//! module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow, bail};
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{Outlet, TensorElementType, TensorRef};
+
+use crate::{library, noise};
+
+/// Images in the batch that [`check`] runs.
+const CHECKED_IMAGES: usize = 4;
+
+/// Most values of an image that are believed: 1 GiB of floats.
+const MAX_IMAGE: usize = 1 << 28;
+
+/// A process has one environment, which outlives every session.
+static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+
+/// A model loaded in ONNX Runtime on the CPU: one input of images, float tensors out.
+pub(crate) struct Model {
+    session: Session,
+    source: String,
+    input: String,
+    image: [usize; 3],
+    classes: Option<usize>,
+}
+
+impl Model {
+    /// Loads the model at `path`; a call uses `threads` threads.
+    ///
+    /// # Errors
+    /// Where the library is missing, the file is no model that ONNX Runtime runs, or its input is not a batch
+    /// of images of fixed size.
+    pub(crate) fn load(path: &Path, threads: usize) -> Result<Self> {
+        let source = format!("`{}`", path.display());
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {source}"))?;
+        Self::from_bytes(&bytes, source, threads)
+    }
+
+    /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
+    pub(crate) fn from_bytes(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
+        let session = session(&environment()?, bytes, threads)
+            .with_context(|| format!("ONNX Runtime cannot load {source}"))?;
+        let [input] = session.inputs() else {
+            bail!("{source} has {} inputs: only models with one are run", session.inputs().len());
+        };
+        let image = image_shape(input).with_context(|| source.clone())?;
+        let name = input.name().to_owned();
+        let output = session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
+        let classes = class_count(output).with_context(|| source.clone())?;
+        Ok(Self { session, source, input: name, image, classes })
+    }
+
+    /// Name of the input.
+    pub(crate) fn input(&self) -> &str {
+        &self.input
+    }
+
+    /// Channels, height and width of an image.
+    pub(crate) fn image(&self) -> [usize; 3] {
+        self.image
+    }
+
+    /// What the model is called in messages.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Text under `key` in the file's metadata.
+    pub(crate) fn metadata(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.session.metadata()?.custom(key))
+    }
+
+    /// Number of logits an image, where the file says.
+    pub(crate) fn classes(&self) -> Option<usize> {
+        self.classes
+    }
+
+    /// The first output for `images` (`[n, C, H, W]`, row-major): `[n, classes]`, row-major.
+    ///
+    /// # Errors
+    /// Where the number of values is not a multiple of an image's, or ONNX Runtime fails.
+    pub(crate) fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
+        let mut logits = None;
+        self.run_each(images, &mut |_, values| {
+            logits.get_or_insert_with(|| values.to_vec());
+            Ok(())
+        })?;
+        logits.ok_or_else(|| anyhow!("{} gave no output", self.source))
+    }
+
+    /// Runs a batch and calls `each` with name and values of every output, in the model's order.
+    ///
+    /// # Errors
+    /// As [`Model::run`], and what `each` returns.
+    pub(crate) fn run_each(
+        &mut self,
+        images: &[f32],
+        each: &mut dyn FnMut(&str, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let [channels, height, width] = self.image;
+        let size = channels * height * width;
+        if images.is_empty() || !images.len().is_multiple_of(size) {
+            bail!("{} values are no batch of images {channels}×{height}×{width}", images.len());
+        }
+        let shape = [images.len() / size, channels, height, width];
+        let tensor = TensorRef::from_array_view((shape, images))?;
+        let outputs = self
+            .session
+            .run(ort::inputs! { self.input.as_str() => tensor })
+            .with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
+        for (name, value) in &outputs {
+            let (_, values) = value
+                .try_extract_tensor::<f32>()
+                .with_context(|| format!("output `{name}` of {}", self.source))?;
+            each(name, values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads the library, so that the first model does not pay for it.
+pub(crate) fn start() -> Result<()> {
+    environment().map(drop)
+}
+
+/// Checks that the model at `path` loads, and gives finite logits for a batch of random images.
+///
+/// # Errors
+/// Where it does not.
+pub(crate) fn check(path: &Path, threads: usize) -> Result<()> {
+    let mut model = Model::load(path, threads)?;
+    let images = noise::normal(CHECKED_IMAGES * model.image.iter().product::<usize>(), 0);
+    let logits = model.run(&images)?;
+    if logits.iter().any(|logit| !logit.is_finite()) {
+        bail!("{} gives logits that are not finite", model.source);
+    }
+    Ok(())
+}
+
+/// The largest difference between values at the same place; infinite where one is not a number or the lengths
+/// differ.
+pub(crate) fn max_difference(one: &[f32], two: &[f32]) -> f64 {
+    if one.len() != two.len() {
+        return f64::INFINITY;
+    }
+    let differences = one.iter().zip(two).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+    differences.fold(0.0, |most, next| if next.is_nan() { f64::INFINITY } else { most.max(next) })
+}
+
+fn environment() -> Result<Environment> {
+    let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = &*slot {
+        return Ok(environment.clone());
+    }
+    let path = library::find()?;
+    let environment = ort::init_from(&path)
+        .map_err(|error| anyhow!("cannot load ONNX Runtime: {error}: {}", library::REMEDY))?
+        .with_name("pipe")
+        .with_telemetry(false)
+        .with_logger(Arc::new(|level, _category, _id, _location, message| {
+            if level >= LogLevel::Warning {
+                eprintln!("onnxruntime: {message}");
+            }
+        }))
+        .build()?;
+    environment.set_log_level(LogLevel::Warning);
+    *slot = Some(environment.clone());
+    Ok(environment)
+}
+
+fn session(environment: &Environment, bytes: &[u8], threads: usize) -> ort::Result<Session> {
+    Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .commit_from_memory(bytes)
+}
+
+/// The model as ONNX Runtime computes it, after its own rewriting; `path` is where it is dumped.
+#[cfg(test)]
+pub(crate) fn optimized(bytes: &[u8], path: &Path) -> Result<onnx::Model> {
+    Session::builder(&environment()?)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(|error| anyhow!("{error}"))?
+        .with_optimized_model_path(path)
+        .map_err(|error| anyhow!("{error}"))?
+        .commit_from_memory(bytes)?;
+    Ok(onnx::Model::read(path)?)
+}
+
+fn image_shape(input: &Outlet) -> Result<[usize; 3]> {
+    let name = input.name();
+    let (Some(TensorElementType::Float32), Some(shape)) =
+        (input.dtype().tensor_type(), input.dtype().tensor_shape())
+    else {
+        bail!("input `{name}` is not a tensor of 32-bit floats");
+    };
+    let fixed = |dim: &i64| usize::try_from(*dim).ok().filter(|dim| *dim > 0);
+    match &shape[..] {
+        [batch, channels, height, width] => {
+            if *batch >= 0 {
+                bail!(
+                    "input `{name}` takes batches of {batch} only: export the model with a dynamic batch axis"
+                );
+            }
+            match (fixed(channels), fixed(height), fixed(width)) {
+                (Some(channels), Some(height), Some(width)) => {
+                    let size = channels.checked_mul(height).and_then(|size| size.checked_mul(width));
+                    if size.is_none_or(|size| size > MAX_IMAGE) {
+                        bail!("input `{name}` has shape {shape}: more than {MAX_IMAGE} values an image");
+                    }
+                    Ok([channels, height, width])
+                }
+                _ => bail!("input `{name}` has shape {shape}: channels, height and width must be fixed"),
+            }
+        }
+        _ => bail!("input `{name}` has shape {shape}, not [batch, channels, height, width]"),
+    }
+}
+
+fn class_count(output: &Outlet) -> Result<Option<usize>> {
+    let name = output.name();
+    let (Some(TensorElementType::Float32), Some(shape)) =
+        (output.dtype().tensor_type(), output.dtype().tensor_shape())
+    else {
+        bail!("output `{name}` is not a tensor of 32-bit floats");
+    };
+    Ok(match &shape[..] {
+        [_, classes] => usize::try_from(*classes).ok().filter(|classes| *classes > 0),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_difference_notices_nan_and_lengths() {
+        assert!((max_difference(&[1.0, 2.0], &[1.5, 2.25]) - 0.5).abs() < 1e-12);
+        assert!(max_difference(&[1.0], &[f32::NAN]).is_infinite());
+        assert!(max_difference(&[1.0], &[1.0, 2.0]).is_infinite());
+    }
+}

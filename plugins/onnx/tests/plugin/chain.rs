@@ -1,0 +1,66 @@
+//! Export, calibrate, quantize and evaluate, one after the other, on real weights and images.
+
+use std::collections::BTreeSet;
+
+use protocol::Content;
+use serde_json::json;
+
+use crate::support::{images, run, runtime, weights};
+
+#[test]
+fn int8_stays_within_a_point_of_floats_on_a_thousand_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (Some(()), Some(weights), Some(dataset)) =
+        (runtime(), weights(folder.path(), "reference/model/tinynet.safetensors"), images(folder.path()))
+    else {
+        return;
+    };
+    let (fp32, ranges, int8, dynamic) =
+        (at("fp32.onnx"), at("ranges.json"), at("int8.onnx"), at("dynamic.onnx"));
+    run("export", json!({}), &[("weights", &weights)], &[("model", &fp32)]).done();
+
+    let inputs = [("model", fp32.as_path()), ("dataset", &dataset)];
+    let said = run("calibrate", json!({ "images": 256 }), &inputs, &[("ranges", &ranges)]).done();
+    assert!(
+        matches!(&said.figures["activations"].content, Content::Histograms { histograms, .. } if histograms.len() > 20)
+    );
+    let first = std::fs::read(&ranges).unwrap();
+    run("calibrate", json!({ "images": 256 }), &inputs, &[("ranges", &ranges)]).done();
+    assert_eq!(std::fs::read(&ranges).unwrap(), first);
+
+    let inputs = [("model", fp32.as_path()), ("ranges", &ranges)];
+    let said = run("quantize", json!({}), &inputs, &[("model", &int8)]).done();
+    assert!(said.value("size_kb") <= 176.0, "{}", said.value("size_kb"));
+    assert!(said.value("size_ratio") < 0.55);
+    run("quantize-dynamic", json!({}), &[("model", &fp32)], &[("model", &dynamic)]).done();
+
+    let predictions = at("predictions");
+    let inputs = [("dataset", dataset.as_path()), ("fp32", &fp32), ("int8", &int8), ("dynamic", &dynamic)];
+    let said =
+        run("evaluate", json!({ "baseline": "fp32" }), &inputs, &[("predictions", &predictions)]).done();
+    assert!((said.value("fp32.accuracy") - 79.3).abs() < 3.0, "{}", said.value("fp32.accuracy"));
+    for variant in ["int8", "dynamic"] {
+        let drop = said.value(&format!("{variant}.drop"));
+        assert!(drop.abs() <= 1.0, "{variant} drops {drop}");
+        assert!(said.value(&format!("{variant}.agreement")) > 95.0);
+    }
+    assert_eq!(said.metrics["int8.accuracy"].basis, "1,000 test images");
+    let figures: BTreeSet<_> = said.figures.keys().map(String::as_str).collect();
+    for id in ["accuracy", "by_class", "confusion.fp32", "confusion.int8"] {
+        assert!(figures.contains(id), "{figures:?}");
+    }
+
+    // Its own predictions, given back as a variant, must change nothing.
+    let again = at("again");
+    let kept = predictions.join("int8.safetensors");
+    let inputs = [("dataset", dataset.as_path()), ("fp32", &fp32), ("kept", &kept)];
+    let replayed = run("evaluate", json!({ "baseline": "fp32" }), &inputs, &[("predictions", &again)]).done();
+    assert_eq!(replayed.value("kept.accuracy"), said.value("int8.accuracy"));
+    assert_eq!(replayed.value("kept.drop"), said.value("int8.drop"));
+
+    // Ranges belong to the model they were found on.
+    let other =
+        run("quantize", json!({}), &[("model", &int8), ("ranges", &ranges)], &[("model", &at("x.onnx"))]);
+    assert!(other.failed().contains("another model"));
+}

@@ -1,0 +1,142 @@
+//! Talks to the plugin, and finds what tests need.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use dataset::{Dataset, Normalization, Source, Split, image_folder};
+use model::{Network, Weights, WeightsMetadata};
+use protocol::{Figure, FromPlugin, Metric, PROTOCOL_VERSION, RunRequest, ToPlugin};
+use serde_json::Value;
+
+pub(crate) const EXECUTABLE: &str = env!("CARGO_BIN_EXE_pipe-onnx");
+
+const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// What an op said.
+pub(crate) struct Said {
+    pub(crate) metrics: BTreeMap<String, Metric>,
+    pub(crate) figures: BTreeMap<String, Figure>,
+    pub(crate) logs: Vec<String>,
+    /// Message and hint of a failure.
+    pub(crate) failure: Option<String>,
+}
+
+impl Said {
+    pub(crate) fn value(&self, metric: &str) -> f64 {
+        self.metrics.get(metric).unwrap_or_else(|| panic!("no metric `{metric}`: {:?}", self.metrics)).value
+    }
+
+    /// Itself, unless the op failed.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        assert_eq!(self.failure, None);
+        self
+    }
+
+    /// What it failed with.
+    #[track_caller]
+    pub(crate) fn failed(self) -> String {
+        self.failure.expect("the op should have failed")
+    }
+}
+
+/// Runs an op with these params, inputs and outputs.
+pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> Said {
+    let paths = |pairs: &[(&str, &Path)]| {
+        pairs.iter().map(|(name, path)| ((*name).to_owned(), path.to_path_buf())).collect()
+    };
+    let request = RunRequest {
+        op: op.into(),
+        params,
+        inputs: paths(inputs),
+        outputs: paths(outputs),
+        threads: 2,
+        resume_dir: PathBuf::new(),
+        companions: BTreeMap::new(),
+    };
+    let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)]
+        .map(|message| serde_json::to_string(&message).unwrap() + "\n");
+    let mut child = Command::new(EXECUTABLE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Stays open until the plugin is done: its end would mean that the runner is gone.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.concat().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert!(output.status.success(), "{:?}", output.status);
+    let mut said = Said { metrics: BTreeMap::new(), figures: BTreeMap::new(), logs: vec![], failure: None };
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        match serde_json::from_str(line).unwrap() {
+            FromPlugin::Metric { name, metric } => drop(said.metrics.insert(name, metric)),
+            FromPlugin::Figure(figure) => drop(said.figures.insert(figure.id.clone(), figure)),
+            FromPlugin::Log { message, .. } => said.logs.push(message),
+            FromPlugin::Failed { message, hint } => {
+                said.failure = Some(format!("{message} ({})", hint.unwrap_or_default()));
+            }
+            FromPlugin::Hello { .. } | FromPlugin::Progress(_) | FromPlugin::Done => {}
+        }
+    }
+    said
+}
+
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+}
+
+/// A file beside the repository; prints that the test is skipped where it is missing.
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+    let file = repository().parent()?.join("shared").join(path);
+    if file.is_file() {
+        return Some(file);
+    }
+    println!("skipped: there is no `../shared/{path}`");
+    None
+}
+
+/// Whether ONNX Runtime is there; prints that the test is skipped where it is not.
+pub(crate) fn runtime() -> Option<()> {
+    let there = std::env::var_os("ORT_DYLIB_PATH").is_some()
+        || repository().join("native/onnxruntime/libonnxruntime.so.1.32.0").is_file();
+    if !there {
+        println!("skipped: there is no ONNX Runtime; run `cargo xtask setup`");
+    }
+    there.then_some(())
+}
+
+/// Every n-th image of the JPEG data set, 1,000 for testing and 2,000 for training, as a dataset file.
+pub(crate) fn images(folder: &Path) -> Option<PathBuf> {
+    static WHOLE: OnceLock<Option<Dataset>> = OnceLock::new();
+    let whole = WHOLE.get_or_init(|| {
+        let archive = shared("data/cifar10-images.tar.gz")?;
+        Some(image_folder(&Source::open(&archive).unwrap(), &mut |_| {}).unwrap())
+    });
+    let whole = whole.as_ref()?;
+    let train = every(&whole.train, 2_000);
+    let subset =
+        Dataset::new(whole.classes.clone(), train, every(&whole.test, 1_000), "image-folder", vec![]);
+    let path = folder.join("dataset.safetensors");
+    subset.unwrap().write(&path).unwrap();
+    Some(path)
+}
+
+fn every(split: &Split, count: usize) -> Split {
+    let indices: Vec<usize> = (0..count).map(|place| place * split.len() / count).collect();
+    let pixels = indices.iter().flat_map(|&index| split.image(index)).copied().collect();
+    let labels = indices.iter().map(|&index| split.label(index)).collect();
+    Split::new(split.shape(), pixels, labels).unwrap()
+}
+
+/// A reference state dict as weights that carry TinyNet.
+pub(crate) fn weights(folder: &Path, state_dict: &str) -> Option<PathBuf> {
+    let metadata = WeightsMetadata {
+        network: Network::tinynet(),
+        classes: CLASSES.map(String::from).into(),
+        normalization: Normalization::cifar10(),
+    };
+    let path = folder.join("weights.safetensors");
+    Weights::read_state_dict(&shared(state_dict)?, metadata).unwrap().write(&path).unwrap();
+    Some(path)
+}

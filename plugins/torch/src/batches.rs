@@ -1,0 +1,111 @@
+//! Training images in random order, augmented and normalised, prepared by a thread of their own so that a step never
+//! waits for them. An epoch's batches depend on the seed and the epoch alone.
+
+use std::ops::Range;
+use std::sync::mpsc::SyncSender;
+
+use dataset::{Augment, Normalization, Split};
+use rand::seq::SliceRandom;
+
+use crate::random::{Purpose, generator};
+
+/// Input and labels of one step.
+pub(crate) struct Batch {
+    /// Normalised images `[N, C, H, W]`, row-major.
+    pub(crate) images: Vec<f32>,
+    /// Labels `[N]`.
+    pub(crate) labels: Vec<i64>,
+}
+
+/// Where batches come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Feed<'a> {
+    /// The images.
+    pub(crate) split: &'a Split,
+    /// Which of them.
+    pub(crate) indices: &'a [usize],
+    /// How they are changed.
+    pub(crate) augment: Augment,
+    /// How pixels become input.
+    pub(crate) normalization: &'a Normalization,
+    /// Images a batch; the last may be smaller.
+    pub(crate) batch_size: usize,
+    /// Seed of order and augmentation.
+    pub(crate) seed: u64,
+}
+
+impl Feed<'_> {
+    /// Batches of one epoch. A single image left over is left out, because batch normalisation wants two.
+    pub(crate) fn batches(&self) -> usize {
+        let full = self.indices.len() / self.batch_size.max(1);
+        let rest = self.indices.len() % self.batch_size.max(1);
+        if full == 0 { 1 } else { full + usize::from(rest > 1) }
+    }
+
+    /// Sends the batches of `epochs` until all are sent or nobody receives any more.
+    pub(crate) fn send(&self, epochs: Range<u32>, sender: &SyncSender<Batch>) {
+        for epoch in epochs {
+            let mut order = self.indices.to_vec();
+            order.shuffle(&mut generator(self.seed, Purpose::Order, epoch));
+            let mut rng = generator(self.seed, Purpose::Augmentation, epoch);
+            let shape = self.split.shape();
+            for chunk in order.chunks(self.batch_size.max(1)).take(self.batches()) {
+                let mut pixels = Vec::new();
+                for &index in chunk {
+                    self.augment.apply(self.split.image(index), shape, &mut rng, &mut pixels);
+                }
+                let mut images = Vec::with_capacity(pixels.len());
+                self.normalization.apply_pixels(shape, &pixels, &mut images);
+                let labels = chunk.iter().map(|&index| self.split.label(index)).collect();
+                if sender.send(Batch { images, labels }).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(count: usize, batch_size: usize, epochs: Range<u32>) -> Vec<Vec<i64>> {
+        let split = Split::new([1, 1, 1], vec![7; count], (0..count as i64).collect()).unwrap();
+        let indices: Vec<_> = (0..count).collect();
+        let feed = Feed {
+            split: &split,
+            indices: &indices,
+            augment: Augment { pad: 0, flip: false },
+            normalization: &Normalization { mean: vec![0.0], std: vec![1.0] },
+            batch_size,
+            seed: 3,
+        };
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1000);
+        feed.send(epochs.clone(), &sender);
+        drop(sender);
+        let batches: Vec<_> = receiver.into_iter().map(|batch| batch.labels).collect();
+        assert_eq!(batches.len(), feed.batches() * epochs.len());
+        batches
+    }
+
+    #[test]
+    fn an_epoch_shows_each_image_once_in_another_order() {
+        let first = labels(10, 4, 0..1);
+        assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+        let mut all = first.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..10).collect::<Vec<_>>());
+        assert_ne!(first, labels(10, 4, 1..2));
+    }
+
+    #[test]
+    fn an_epoch_does_not_depend_on_those_before() {
+        assert_eq!(labels(10, 4, 0..3)[6..], labels(10, 4, 2..3));
+    }
+
+    #[test]
+    fn a_single_image_left_over_is_left_out() {
+        assert_eq!(labels(9, 4, 0..1).iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
+        assert_eq!(labels(1, 4, 0..1).len(), 1);
+    }
+}

@@ -1,0 +1,75 @@
+//! The training curves as a figure.
+
+use protocol::{Axis, Content, Figure, Series};
+
+use crate::params::TrainParams;
+use crate::score::Score;
+use crate::training::EpochRecord;
+
+const LOSS: usize = 0;
+const ACCURACY: usize = 1;
+const LEARNING_RATE: usize = 2;
+
+/// Which score of an epoch.
+type Pick = fn(&EpochRecord) -> Option<Score>;
+
+/// Loss, accuracy and learning rate by epoch.
+pub(crate) fn figure(history: &[EpochRecord], params: &TrainParams) -> Figure {
+    let mut series = Vec::new();
+    let mut add = |name: &str, axis: usize, value: &dyn Fn(&EpochRecord) -> Option<f64>| {
+        let points: Vec<_> =
+            history.iter().filter_map(|record| Some([f64::from(record.epoch), value(record)?])).collect();
+        if !points.is_empty() {
+            series.push(Series { name: name.into(), axis, points });
+        }
+    };
+    let scores: [(&str, Pick); 3] = [
+        ("training", |record| Some(record.train)),
+        ("validation", |record| record.validation),
+        ("test", |record| record.test),
+    ];
+    for (name, score) in scores {
+        add(name, LOSS, &|record| Some(score(record)?.loss));
+    }
+    for (name, score) in scores {
+        add(name, ACCURACY, &|record| Some(score(record)?.accuracy()));
+    }
+    add("learning rate", LEARNING_RATE, &|record| {
+        Some(params.schedule.learning_rate(params.lr, record.epoch.saturating_sub(1), params.epochs))
+    });
+    Figure {
+        id: "history".into(),
+        title: "Training".into(),
+        caption: format!(
+            "Loss is cross-entropy with label smoothing {}. The training curve is measured while learning, on \
+             augmented images, which makes it look worse than it is.",
+            params.label_smoothing
+        ),
+        content: Content::Series {
+            x: Axis::new("epoch", ""),
+            y: vec![Axis::new("loss", ""), Axis::new("accuracy", "%"), Axis::new("learning rate", "")],
+            series,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_are_drawn_for_what_was_measured() {
+        let score = Score { loss: 1.5, correct: 3, total: 4 };
+        let record = |epoch| EpochRecord { epoch, train: score, validation: Some(score), test: None };
+        let figure = figure(&[record(1), record(2)], &TrainParams::default());
+        let Content::Series { series, y, .. } = figure.content else { panic!("{figure:?}") };
+        let names: Vec<_> = series.iter().map(|line| (line.name.as_str(), line.axis)).collect();
+        assert_eq!(
+            names,
+            [("training", 0), ("validation", 0), ("training", 1), ("validation", 1), ("learning rate", 2)]
+        );
+        assert_eq!(series[3].points, [[1.0, 75.0], [2.0, 75.0]]);
+        assert_eq!(y[series[4].axis].label, "learning rate");
+        assert_eq!(series[4].points[0], [1.0, 0.05]);
+    }
+}

@@ -1,0 +1,33 @@
+//! Plugin torch: trains, evaluates and times networks with libtorch. The only executable that links it.
+
+mod batches;
+mod checkpoint;
+mod device;
+mod evaluate;
+mod history;
+mod net;
+mod params;
+mod plugin;
+mod process;
+mod random;
+mod score;
+mod sgd;
+mod state;
+mod time;
+mod train;
+mod training;
+
+#[cfg(test)]
+mod fixtures;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    process::keep_memory();
+    match std::env::args().nth(1).as_deref() {
+        Some("time") => return time::main(),
+        Some(_) => {}
+        None => process::wait_politely(),
+    }
+    protocol::main(&plugin::Torch)
+}

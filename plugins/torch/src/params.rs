@@ -1,0 +1,345 @@
+//! Params of the ops: the doc comments are what the JSON Schema says, the defaults are the recipe that TinyNet was
+//! first trained with. Knows what makes sense by itself; not whether it fits a dataset.
+
+use anyhow::{Context, bail, ensure};
+use dataset::{Augment, Normalization};
+use model::Network;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+use crate::device::Device;
+
+/// How to train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TrainParams {
+    /// The network.
+    pub(crate) network: Network,
+    /// Passes over the training images.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) epochs: u32,
+    /// Images a step.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(crate) batch_size: usize,
+    /// Learning rate at the start.
+    #[schemars(range(min = 0.0))]
+    pub(crate) lr: f64,
+    /// What becomes of the learning rate from epoch to epoch.
+    pub(crate) schedule: Schedule,
+    /// Momentum of gradient descent; below 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) momentum: f64,
+    /// Whether the momentum is Nesterov's.
+    pub(crate) nesterov: bool,
+    /// Pull of every parameter towards zero.
+    #[schemars(range(min = 0.0))]
+    pub(crate) weight_decay: f64,
+    /// Largest global norm of a gradient; larger ones are scaled down. None by default.
+    #[schemars(range(min = 0.0))]
+    pub(crate) clip_grad: Option<f64>,
+    /// Share of the target spread evenly over all classes; below 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(crate) label_smoothing: f64,
+    /// Random changes to training images.
+    pub(crate) augment: AugmentParams,
+    /// How pixels become the network's input; stored with the weights.
+    pub(crate) normalization: NormalizationParams,
+    /// Images held out of the training set: their number, or, below 1, their share. Every class gives its share.
+    #[schemars(range(min = 0.0))]
+    pub(crate) validation: Number,
+    /// Which images choose the epoch whose weights are kept.
+    pub(crate) select_on: SelectOn,
+    /// Seed of everything random: first weights, held-out images, order, augmentation, dropout.
+    pub(crate) seed: u64,
+    /// Where to compute.
+    pub(crate) device: Device,
+    /// Limits that are checked before training starts.
+    pub(crate) budget: Budget,
+    /// Epochs between checkpoints that an interrupted training continues from.
+    #[schemars(range(min = 1))]
+    pub(crate) checkpoint_every: u32,
+}
+
+impl Default for TrainParams {
+    fn default() -> Self {
+        Self {
+            network: Network::tinynet(),
+            epochs: 150,
+            batch_size: 128,
+            lr: 0.05,
+            schedule: Schedule::Cosine,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 5e-4,
+            clip_grad: None,
+            label_smoothing: 0.1,
+            augment: AugmentParams::default(),
+            normalization: NormalizationParams::default(),
+            validation: Number::from(5000),
+            select_on: SelectOn::Validation,
+            seed: 42,
+            device: Device::Auto,
+            budget: Budget::default(),
+            checkpoint_every: 1,
+        }
+    }
+}
+
+/// What becomes of the learning rate from epoch to epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Schedule {
+    /// Half a cosine down to zero after the last epoch.
+    #[default]
+    Cosine,
+    /// It stays.
+    Constant,
+}
+
+impl Schedule {
+    /// Learning rate of an epoch, counted from 0.
+    pub(crate) fn learning_rate(self, start: f64, epoch: u32, epochs: u32) -> f64 {
+        match self {
+            Self::Constant => start,
+            Self::Cosine => {
+                let share = f64::from(epoch) / f64::from(epochs.max(1));
+                start * (1.0 + (std::f64::consts::PI * share).cos()) / 2.0
+            }
+        }
+    }
+}
+
+/// Random changes to training images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AugmentParams {
+    /// Black pixels added on each side before a random crop of the original size; 0 for no crop.
+    #[schemars(range(max = 1024))]
+    pub(crate) crop_padding: usize,
+    /// Whether every other image, at random, is mirrored left to right.
+    pub(crate) flip: bool,
+}
+
+impl Default for AugmentParams {
+    fn default() -> Self {
+        Self { crop_padding: 4, flip: true }
+    }
+}
+
+/// Mean and standard deviation per channel, of pixels scaled to 0..1. The default is customary for CIFAR-10.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NormalizationParams {
+    /// Mean of each channel.
+    pub(crate) mean: Vec<f64>,
+    /// Standard deviation of each channel; above zero.
+    pub(crate) std: Vec<f64>,
+}
+
+impl Default for NormalizationParams {
+    fn default() -> Self {
+        Self { mean: vec![0.4914, 0.4822, 0.4465], std: vec![0.2023, 0.1994, 0.2010] }
+    }
+}
+
+/// Which images choose the epoch whose weights are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SelectOn {
+    /// Those held out of the training set.
+    #[default]
+    Validation,
+    /// The test images, whose accuracy is then too good to be believed.
+    Test,
+    /// None: the last epoch's weights are kept.
+    Last,
+}
+
+/// Limits that are checked before training starts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Budget {
+    /// Most trainable parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_parameters: Option<u64>,
+    /// Largest state dict in KB (1,024 bytes).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_size_kb: Option<f64>,
+}
+
+/// How to evaluate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EvaluateParams {
+    /// Images at a time.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(crate) batch_size: usize,
+    /// Where to compute.
+    pub(crate) device: Device,
+}
+
+impl Default for EvaluateParams {
+    fn default() -> Self {
+        Self { batch_size: 256, device: Device::Auto }
+    }
+}
+
+/// Params from JSON. The error names the place.
+pub(crate) fn parse<T: DeserializeOwned>(params: &Value) -> anyhow::Result<T> {
+    serde_path_to_error::deserialize(params).map_err(|error| {
+        let place = error.path().to_string();
+        anyhow::anyhow!("params: `{place}`: {}", error.into_inner())
+    })
+}
+
+impl TrainParams {
+    /// Checks what the schema cannot.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        ensure!(self.epochs >= 1, "`epochs` is 0, but must be at least 1");
+        ensure!(
+            (1..=65_536).contains(&self.batch_size),
+            "`batch_size` is {}, but must be 1 to 65536",
+            self.batch_size
+        );
+        ensure!(positive(self.lr), "`lr` is {}, but must be above 0", self.lr);
+        ensure!(share(self.momentum), "`momentum` is {}, but must be at least 0 and below 1", self.momentum);
+        ensure!(
+            !self.nesterov || self.momentum > 0.0,
+            "`nesterov` wants a `momentum` above 0; set one or the other"
+        );
+        ensure!(
+            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            "`weight_decay` is {}, but must be at least 0",
+            self.weight_decay
+        );
+        if let Some(limit) = self.clip_grad {
+            ensure!(
+                positive(limit),
+                "`clip_grad` is {limit}, but must be above 0; leave it out for no clipping"
+            );
+        }
+        ensure!(
+            share(self.label_smoothing),
+            "`label_smoothing` is {}, but must be at least 0 and below 1",
+            self.label_smoothing
+        );
+        ensure!(
+            self.augment.crop_padding <= 1024,
+            "`augment.crop_padding` is {}, but must be at most 1024",
+            self.augment.crop_padding
+        );
+        ensure!(self.checkpoint_every >= 1, "`checkpoint_every` is 0, but must be at least 1");
+        Ok(())
+    }
+
+    /// How many of `images` training images are held out.
+    pub(crate) fn validation_count(&self, images: usize) -> anyhow::Result<usize> {
+        let asked = self.validation.as_f64().context("`validation` is not a number")?;
+        let count = if (0.0..1.0).contains(&asked) { (asked * images as f64).round() } else { asked };
+        if !(count >= 0.0 && count.fract() == 0.0) {
+            bail!(
+                "`validation` is {}, but must be a number of images, or a share of the training images below 1",
+                self.validation
+            );
+        }
+        if count >= images as f64 {
+            bail!(
+                "`validation` holds out {count} images, but the training set has only {images}; lower it, or give \
+                 a share such as 0.1"
+            );
+        }
+        let count = count as usize;
+        if count == 0 && self.select_on == SelectOn::Validation {
+            bail!(
+                "`validation` holds out no images to select the best epoch on; raise it, or set `select_on: last`"
+            );
+        }
+        Ok(count)
+    }
+
+    /// Normalisation for the dataset's types.
+    pub(crate) fn normalization(&self) -> Normalization {
+        let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        Normalization { mean: single(&self.normalization.mean), std: single(&self.normalization.std) }
+    }
+
+    /// Augmentation for the dataset's types.
+    pub(crate) fn augment(&self) -> Augment {
+        Augment { pad: self.augment.crop_padding, flip: self.augment.flip }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_are_the_recipe_and_stand_in_the_schema() {
+        let schema = serde_json::to_value(schemars::schema_for!(TrainParams)).unwrap();
+        let defaults: serde_json::Map<_, _> = schema["properties"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, property)| (name.clone(), property["default"].clone()))
+            .collect();
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            assert!(property["description"].is_string(), "{name} has no description");
+        }
+        assert_eq!(defaults["validation"].to_string(), "5000");
+        assert_eq!(defaults["normalization"]["mean"].to_string(), "[0.4914,0.4822,0.4465]");
+        let params: TrainParams = parse(&Value::Object(defaults)).unwrap();
+        assert_eq!(params, TrainParams::default());
+        params.check().unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let message = |value: Value| match parse::<TrainParams>(&value) {
+            Err(error) => error.to_string(),
+            Ok(params) => {
+                params.check().and_then(|()| params.validation_count(100).map(drop)).unwrap_err().to_string()
+            }
+        };
+        for (value, expected) in [
+            (json!({"lable_smoothing": 0.1}), "unknown field `lable_smoothing`"),
+            (
+                json!({"network": {"input": [3, 8, 8], "layers": [{"linear": {"ouy": 3}}]}}),
+                "`network.layers[0].linear",
+            ),
+            (json!({"epochs": 0}), "`epochs` is 0"),
+            (json!({"lr": 0.0}), "`lr` is 0"),
+            (json!({"momentum": 1.0}), "`momentum` is 1"),
+            (json!({"momentum": 0.0, "nesterov": true}), "`nesterov` wants a `momentum`"),
+            (json!({"label_smoothing": 1.0}), "`label_smoothing` is 1"),
+            (json!({"clip_grad": -1.0}), "`clip_grad` is -1"),
+            (json!({"checkpoint_every": 0}), "`checkpoint_every` is 0"),
+            (json!({"validation": 100}), "holds out 100 images, but the training set has only 100"),
+            (json!({"validation": 2.5}), "`validation` is 2.5"),
+            (json!({"validation": -1}), "`validation` is -1"),
+            (json!({"validation": 0}), "`select_on: last`"),
+        ] {
+            let message = message(value);
+            assert!(message.contains(expected), "{message}\nlacks {expected}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_of_the_training_images() {
+        let params: TrainParams = parse(&json!({"validation": 0.1})).unwrap();
+        assert_eq!(params.validation_count(250).unwrap(), 25);
+        let none: TrainParams = parse(&json!({"validation": 0, "select_on": "last"})).unwrap();
+        assert_eq!(none.validation_count(250).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_cosine_falls_from_its_start_towards_zero() {
+        let rate = |epoch| Schedule::Cosine.learning_rate(0.05, epoch, 150);
+        assert!((rate(0) - 0.05).abs() < 1e-12 && (rate(75) - 0.025).abs() < 1e-12);
+        assert!(rate(149) > 0.0 && rate(149) < 1e-5);
+    }
+}

@@ -1,0 +1,76 @@
+//! Stochastic gradient descent as `torch.optim.SGD` does it: weight decay on every parameter, momentum without
+//! dampening, optionally Nesterov's; and clipping by the global norm before it.
+
+use tch::Tensor;
+
+use crate::net::{TorchError, inference};
+
+/// Settings and velocity.
+pub(crate) struct Sgd {
+    /// Momentum's running sum of gradients, flat.
+    pub(crate) velocity: Tensor,
+    /// Share of the velocity that is kept.
+    pub(crate) momentum: f64,
+    /// Whether the gradient is looked up ahead.
+    pub(crate) nesterov: bool,
+    /// Pull towards zero.
+    pub(crate) weight_decay: f64,
+    /// Largest global norm of a gradient.
+    pub(crate) clip: Option<f64>,
+}
+
+impl Sgd {
+    /// Changes `values` by one step against `gradient`.
+    pub(crate) fn step(&mut self, values: &mut Tensor, gradient: Tensor, lr: f64) -> Result<(), TorchError> {
+        inference(|| {
+            let mut gradient = gradient;
+            if let Some(limit) = self.clip {
+                // As `torch.nn.utils.clip_grad_norm_`.
+                let norm = gradient.f_norm()?.f_double_value(&[])?;
+                let factor = limit / (norm + 1e-6);
+                if factor < 1.0 {
+                    gradient = gradient.f_mul_scalar(factor)?;
+                }
+            }
+            let gradient = gradient.f_add(&values.f_mul_scalar(self.weight_decay)?)?;
+            self.velocity = self.velocity.f_mul_scalar(self.momentum)?.f_add(&gradient)?;
+            let direction = if self.nesterov {
+                gradient.f_add(&self.velocity.f_mul_scalar(self.momentum)?)?
+            } else {
+                self.velocity.shallow_clone()
+            };
+            values.f_sub_(&direction.f_mul_scalar(lr)?).map(drop)?;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::to_host;
+
+    /// Two steps with gradients of 1 and 2 from a value of 1, worked out by hand after PyTorch's documentation.
+    fn two_steps(momentum: f64, nesterov: bool, weight_decay: f64, clip: Option<f64>) -> f32 {
+        let mut values = Tensor::from_slice(&[1.0_f32]);
+        let velocity = Tensor::from_slice(&[0.0_f32]);
+        let mut sgd = Sgd { velocity, momentum, nesterov, weight_decay, clip };
+        for gradient in [1.0_f32, 2.0] {
+            sgd.step(&mut values, Tensor::from_slice(&[gradient]), 0.1).unwrap();
+        }
+        to_host(&values).unwrap()[0]
+    }
+
+    #[test]
+    fn steps_are_pytorchs() {
+        for (got, wanted) in [
+            (two_steps(0.0, false, 0.0, None), 1.0 - 0.1 - 0.2),
+            (two_steps(0.9, false, 0.0, None), 1.0 - 0.1 - 0.1 * 2.9),
+            (two_steps(0.9, true, 0.0, None), 1.0 - 0.1 * 1.9 - 0.1 * (2.0 + 0.9 * 2.9)),
+            (two_steps(0.0, false, 0.5, None), 0.85 - 0.1 * (2.0 + 0.5 * 0.85)),
+            (two_steps(0.0, false, 0.0, Some(1.5)), 1.0 - 0.1 - 0.15),
+        ] {
+            assert!((got - wanted).abs() < 1e-6, "{got} instead of {wanted}");
+        }
+    }
+}

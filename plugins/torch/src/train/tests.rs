@@ -1,0 +1,193 @@
+//! The op as the runner sees it, on a training that takes a moment.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use protocol::{Content, FromPlugin};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixtures::{Reported, alone, request, serve_op, synthetic, train_params};
+
+/// Runs the op in `folder`; outputs are `weights` and `reference` there.
+fn train(folder: &Path, params: Value) -> Result<Reported, String> {
+    let data = folder.join("dataset");
+    synthetic(120, 30).write(&data).unwrap();
+    let outputs = [("weights", folder.join("weights")), ("reference", folder.join("reference"))];
+    let request = request("train", params, &[("dataset", data)], &outputs, folder);
+    tch::set_num_threads(1);
+    serve_op(run, &request)
+}
+
+fn with(changes: &Value) -> Value {
+    let mut params = train_params();
+    for (key, value) in changes.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    params
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_learns() {
+    let _turn = alone();
+    let (one, two, other) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let reported = train(one.path(), train_params()).unwrap();
+    train(two.path(), train_params()).unwrap();
+    train(other.path(), with(&json!({"seed": 43}))).unwrap();
+    let weights = |folder: &tempfile::TempDir| fs::read(folder.path().join("weights")).unwrap();
+    assert!(weights(&one) == weights(&two), "same seed, same bytes");
+    assert!(weights(&one) != weights(&other), "another seed, other bytes");
+    assert_eq!(
+        fs::read(one.path().join("reference")).unwrap(),
+        fs::read(two.path().join("reference")).unwrap()
+    );
+
+    assert!(reported.metric("val_accuracy").value > 80.0, "{:?}", reported.metric("val_accuracy"));
+    assert_eq!(reported.metric("val_accuracy").basis, "20 validation images");
+    let epoch = reported.metric("best_epoch").value;
+    assert!((1.0..=4.0).contains(&epoch));
+    assert!(reported.metric("train_loss").value < 0.8);
+    let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+    assert_eq!(series[0].points.len(), 4);
+    let milestones =
+        reported.0.iter().filter(|message| matches!(message, FromPlugin::Progress(at) if at.milestone));
+    assert_eq!(milestones.count(), 4);
+}
+
+#[test]
+fn outputs_are_complete() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), with(&json!({"epochs": 2, "select_on": "last", "validation": 0}))).unwrap();
+    let weights = Weights::read(&folder.path().join("weights")).unwrap();
+    assert_eq!(weights.metadata.classes, ["dark", "bright"]);
+    assert_eq!(weights.tensors["stem.1.num_batches_tracked"].data(), &Data::I64(vec![16]));
+    let path = folder.path().join("reference");
+    let mut file = tensors::read::<Value>(&path).unwrap();
+    let (shape, input) = file.take_f32(&path, "input").unwrap();
+    assert_eq!(shape, [8, 2, 8, 8]);
+    let mut expected = Vec::new();
+    let data = synthetic(120, 30);
+    weights.metadata.normalization.apply(&data.train, &[0, 1, 2, 3, 4, 5, 6, 7], &mut expected);
+    assert_eq!(input, expected);
+    let (shape, logits) = file.take_f32(&path, "logits").unwrap();
+    assert_eq!(shape, [8, 2]);
+    assert!(logits.iter().all(|logit| logit.is_finite()));
+}
+
+/// Stops after some epochs, keeping the checkpoint, as a kill would.
+struct StopAfter<'a>(u32, &'a Checkpoint);
+
+impl Observer for StopAfter<'_> {
+    fn step(&mut self, _: &StepReport) {}
+
+    fn epoch(&mut self, snapshot: &Snapshot, _: f64) -> ControlFlow<()> {
+        self.1.write(snapshot).unwrap();
+        if snapshot.epochs_done == self.0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn stop_after(folder: &Path, epochs: u32) {
+    let params: TrainParams = parse(&train_params()).unwrap();
+    let dataset = synthetic(120, 30);
+    let graph = fitting_graph(&params, &dataset).unwrap();
+    let (train, validation) = validation_split(dataset.train.labels(), 20, params.seed);
+    let training = Training {
+        params: &params,
+        dataset: &dataset,
+        graph: &graph,
+        normalization: &params.normalization(),
+        train: &train,
+        validation: &validation,
+        device: tch::Device::Cpu,
+    };
+    let resume = folder.join("resume");
+    fs::create_dir_all(&resume).unwrap();
+    let checkpoint = Checkpoint::new(&resume, &params, [train.len(), validation.len()]).unwrap();
+    tch::set_num_threads(1);
+    let last = training.run(training.start(), &mut StopAfter(epochs, &checkpoint)).unwrap();
+    assert_eq!(last.epochs_done, epochs);
+}
+
+#[test]
+fn a_training_that_was_cut_off_comes_to_the_same_bytes() {
+    let _turn = alone();
+    let whole = tempfile::tempdir().unwrap();
+    train(whole.path(), train_params()).unwrap();
+    for epochs in 1..=4 {
+        let cut = tempfile::tempdir().unwrap();
+        stop_after(cut.path(), epochs);
+        let reported = train(cut.path(), train_params()).unwrap();
+        assert!(
+            reported.logs().contains(&format!("continuing after epoch {epochs} of 4")),
+            "{}",
+            reported.logs()
+        );
+        for file in ["weights", "reference"] {
+            let [one, two] = [&whole, &cut].map(|folder| fs::read(folder.path().join(file)).unwrap());
+            assert!(one == two, "{file} differs after a stop at epoch {epochs}");
+        }
+        let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+        assert_eq!(series[0].points.len(), 4, "the curves are whole");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_ignored_with_a_warning() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    stop_after(folder.path(), 2);
+    let path = folder.path().join("resume/checkpoint.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+    let reported = train(folder.path(), train_params()).unwrap();
+    assert!(reported.logs().contains("starting from the first epoch"), "{}", reported.logs());
+    let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+    assert_eq!(series[0].points[0][0], 1.0);
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    for (changes, expected) in [
+        (json!({"budget": {"max_parameters": 100}}), "more than the 100 of `budget.max_parameters`"),
+        (json!({"budget": {"max_size_kb": 0.5}}), "more than the 0.5 KB of `budget.max_size_kb`"),
+        (json!({"validation": 5000}), "holds out 5000 images, but the training set has only 120"),
+        (
+            json!({"network": {"input": [3, 8, 8], "layers": [{"linear": {}}]}}),
+            "set `network.input` to [2, 8, 8]",
+        ),
+        (json!({"network": {"input": [2, 8, 8], "layers": [{"conv": {"out": 4}}]}}), "end with `linear: {}`"),
+        (
+            json!({"normalization": {"mean": [0.5], "std": [0.5]}}),
+            "1 values of `mean`, but images have 2 channels",
+        ),
+        (json!({"epoch": 3}), "unknown field `epoch`"),
+    ] {
+        let message = train(folder.path(), with(&changes)).unwrap_err();
+        assert!(message.contains(expected), "{message}\nlacks {expected}");
+    }
+}
+
+#[test]
+fn a_loss_that_explodes_stops_with_advice_and_clipping_saves_it() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let wild = json!({"lr": 1e30, "schedule": "constant", "epochs": 3});
+    let message = train(folder.path(), with(&wild)).unwrap_err();
+    assert!(message.contains("epoch 1, step") && message.contains("set `clip_grad`"), "{message}");
+    let tame = json!({"lr": 0.05, "clip_grad": 0.5, "nesterov": true, "epochs": 2});
+    train(folder.path(), with(&tame)).unwrap();
+}
+
+#[test]
+fn the_notebooks_way_selects_on_the_test_images() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let reported =
+        train(folder.path(), with(&json!({"select_on": "test", "validation": 0, "epochs": 2}))).unwrap();
+    assert!(reported.logs().contains("chosen on the test images"));
+    assert_eq!(reported.metric("test_accuracy").basis, "30 test images, which chose the epoch");
+}

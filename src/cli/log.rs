@@ -1,0 +1,81 @@
+//! `pipe log STAGE`: what the last execution of a stage logged. Reads the cache alone, so that it works while the
+//! pipeline is broken.
+
+use std::fs;
+use std::path::Path;
+
+use super::Context;
+use super::output::print;
+use crate::error::{Error, ExitStatus};
+use crate::format;
+use crate::progress::clean;
+use crate::spec::StageName;
+use crate::store::Store;
+
+/// Print the log of a stage's last execution: of the one under way or failed, else of the one its outputs came from
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The stage
+    stage: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the stage has no log.
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let stage = StageName::try_from(args.stage).map_err(Error::usage)?;
+    let root = context.global.file.parent().filter(|root| !root.as_os_str().is_empty());
+    let store = Store::open(root.unwrap_or(Path::new(".")))?;
+    let (heading, text) = find(&store, &stage)?;
+    eprintln!(" {heading}");
+    print(&clean(&text))?;
+    Ok(ExitStatus::Done)
+}
+
+/// What log it is, and its text.
+fn find(store: &Store, stage: &StageName) -> Result<(String, String), Error> {
+    if let Some(path) = store.unfinished_log(stage) {
+        let bytes = fs::read(&path)
+            .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))?;
+        let heading = format!("{stage}: an execution that failed, was stopped, or is under way");
+        return Ok((heading, String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    let Some(record) = store.last(stage) else {
+        return Err(Error::failed(format!("stage `{stage}` has no log: it never ran here"))
+            .hint("`pipe status` lists the stages"));
+    };
+    let heading = format!(
+        "{stage}: executed {} UTC in {}",
+        format::date_time(record.started_ms),
+        format::millis(record.duration_ms)
+    );
+    Ok((heading, store.log(&record)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage() -> StageName {
+        StageName::try_from("train".to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_stage_that_never_ran_has_no_log() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let error = find(&store, &stage()).unwrap_err();
+        assert!(error.to_string().contains("stage `train` has no log"));
+    }
+
+    #[test]
+    fn the_log_of_what_did_not_finish_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        fs::write(store.log_path(&stage()).unwrap(), b"so far \xff").unwrap();
+        let (heading, text) = find(&store, &stage()).unwrap();
+        assert!(heading.starts_with("train: an execution that failed"));
+        assert_eq!(text, "so far \u{fffd}");
+    }
+}

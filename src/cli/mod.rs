@@ -1,0 +1,167 @@
+//! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
+
+pub mod log;
+mod output;
+pub mod run;
+pub mod status;
+pub mod why;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, ExitStatus};
+use crate::project::Project;
+use crate::spec::{Overrides, StageName};
+
+/// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
+/// and writes a report.
+#[derive(Debug, Parser)]
+#[command(name = "pipe", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 a stage failed · 2 the pipeline or the command line is wrong · \
+    3 a gate failed · 130 interrupted"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The pipeline
+    #[arg(short, long, global = true, default_value = "pipeline.yaml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Whether to colour what is printed
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Options of every command that loads the pipeline.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Sets a var of the pipeline, as in `--set epochs=5`; may be repeated
+    #[arg(long, value_name = "VAR=VALUE")]
+    pub set: Vec<String>,
+    /// Overlays the vars of a profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Thread budget; all cores where not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Status(status::Args),
+    Why(why::Args),
+    Log(log::Args),
+}
+
+/// What every command is given: the options of all commands and the terminal.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The options of every command.
+    pub global: Global,
+}
+
+impl Context {
+    /// Whether to colour standard output.
+    #[must_use]
+    pub fn color_stdout(&self) -> bool {
+        self.color(std::io::stdout().is_terminal())
+    }
+
+    /// Whether to colour standard error.
+    #[must_use]
+    pub fn color_stderr(&self) -> bool {
+        self.color(std::io::stderr().is_terminal())
+    }
+
+    fn color(&self, terminal: bool) -> bool {
+        match self.global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+
+    /// Loads the pipeline with a command's selection.
+    ///
+    /// # Errors
+    /// As [`Project::load`]; a `--set` without `=`.
+    pub fn load(&self, selection: &Selection) -> Result<Project, Error> {
+        let mut set = Vec::with_capacity(selection.set.len());
+        for text in &selection.set {
+            let Some((name, value)) = text.split_once('=') else {
+                return Err(Error::usage(format!("`--set {text}` has no `=`"))
+                    .hint("write it as `--set VAR=VALUE`, for example `--set epochs=5`"));
+            };
+            set.push((name.to_owned(), value.to_owned()));
+        }
+        let overrides = Overrides { set, profile: selection.profile.clone() };
+        Project::load(&self.global.file, &overrides, selection.threads.map(usize::from), self.color_stderr())
+    }
+}
+
+/// Finds a stage by its name on the command line.
+///
+/// # Errors
+/// When there is none; with a suggestion where one is close.
+pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
+    let stages = project.pipeline.stages.keys();
+    if let Some(found) = stages.clone().find(|stage| stage.as_str() == name) {
+        return Ok(found.clone());
+    }
+    let names: Vec<&str> = stages.map(StageName::as_str).collect();
+    Err(Error::usage(format!("there is no stage `{name}`")).hint(format!("stages are: {}", names.join(", "))))
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run_args(std::env::args_os()).into()
+}
+
+fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed terminal is no reason to fail differently.
+            let _ = error.print();
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
+        }
+    };
+    let context = Context { global: cli.global };
+    let result = match cli.command {
+        Command::Run(args) => run::run(args, &context),
+        Command::Status(args) => status::run(args, &context),
+        Command::Why(args) => why::run(args, &context),
+        Command::Log(args) => log::run(args, &context),
+    };
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            eprint!("{error}");
+            error.status()
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `pipe report`: writes the report of the latest run anew, from what the store still has of it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::output::print;
+use super::{Context, Selection};
+use crate::error::{Error, ExitStatus};
+use crate::project::Project;
+use crate::record::RunRecord;
+use crate::report;
+use crate::spec::Overrides;
+
+/// Write the report of the latest run anew
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Open it in the browser
+    #[arg(long)]
+    open: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the pipeline is wrong, nothing ran yet, or the report cannot be written or opened.
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let project = context.load(&Selection::default())?;
+    let mut runs = project.store.runs()?;
+    runs.sort_by(|a, b| a.id.cmp(&b.id));
+    let Some(run) = runs.pop() else {
+        return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first"));
+    };
+    let project = as_of(&run, project, context);
+    let records = report::known_records(&project, &run);
+    let file = project.report_file();
+    report::write(&project, &run, &records, runs.last(), &file)
+        .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
+    let shown = file.strip_prefix(&project.pipeline.root).unwrap_or(&file);
+    print(&format!("{}\n", shown.display()))?;
+    if args.open {
+        open(&file)?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// The project with the profile and vars of the run, or as it is where the pipeline no longer knows them.
+fn as_of(run: &RunRecord, project: Project, context: &Context) -> Project {
+    // JSON is YAML, and YAML is what `--set` takes.
+    let set = run.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+    let overrides = Overrides { set, profile: run.profile.clone() };
+    Project::load(&context.global.file, &overrides, Some(run.threads), false).unwrap_or(project)
+}
+
+fn open(file: &Path) -> Result<(), Error> {
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let started =
+        Command::new(opener).arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match started {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(cannot_open(file, &format!("`{opener}` ended with {status}"))),
+        Err(error) => Err(cannot_open(file, &format!("`{opener}`: {error}"))),
+    }
+}
+
+fn cannot_open(file: &Path, why: &str) -> Error {
+    Error::failed(format!("cannot open the report: {why}"))
+        .hint(format!("open `{}` in a browser yourself", file.display()))
+}

@@ -1,0 +1,133 @@
+//! The answers of `pipe why`, word for word.
+
+use super::*;
+
+use crate::event::PlannedStage;
+use crate::record::{ActionRecord, Machine};
+use crate::spec::{Location, OpAction, StageName};
+use protocol::{KeyScope, Resources};
+
+fn ingredients(lr: &str) -> Vec<Ingredient> {
+    let list = [
+        ("op", "torch/train"),
+        ("op.version", "3"),
+        ("natives.libtorch", "2.11.0"),
+        ("with.epochs", "150"),
+        ("with.lr", lr),
+        ("inputs.dataset", &"ab".repeat(32)),
+    ];
+    list.map(|(name, value)| Ingredient { name: name.into(), value: value.into() }).into()
+}
+
+fn record(lr: &str, day: u64) -> ActionRecord {
+    let ingredients = ingredients(lr);
+    ActionRecord {
+        key: digest_of(&ingredients),
+        ingredients,
+        stage: name("train"),
+        outputs: BTreeMap::new(),
+        metrics: BTreeMap::new(),
+        figures: vec![],
+        log: crate::digest::Digest::of_bytes(b""),
+        started_ms: day * 86_400_000,
+        duration_ms: 60_000,
+        machine: Machine::default(),
+        run: "r".into(),
+    }
+}
+
+fn name(text: &str) -> StageName {
+    StageName::try_from(text.to_owned()).unwrap()
+}
+
+fn stage() -> Stage {
+    let line = |line| Location { line, column: 7 };
+    Stage {
+        name: name("train"),
+        description: None,
+        location: line(20),
+        action: Action::Op(OpAction {
+            plugin: "torch".into(),
+            op: "train".into(),
+            params: json!({}),
+            param_locations: BTreeMap::from([("lr".into(), line(31))]),
+            sources: BTreeMap::new(),
+        }),
+        inputs: BTreeMap::new(),
+        outputs: BTreeMap::new(),
+        resources: Resources::default(),
+        scope: KeyScope::Portable,
+    }
+}
+
+fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Prospect {
+    Prospect {
+        planned: PlannedStage { stage: name("train"), expectation, usual_ms: None },
+        ingredients: ingredients(lr),
+        record: hit,
+        last: Some(record("0.05", 1)),
+        unknown: vec!["dataset".into()],
+    }
+}
+
+fn text(prospect: &Prospect, all: bool) -> String {
+    let stage = stage();
+    let changes = all_changes(prospect);
+    Answer { prospect, stage: &stage, file: "pipeline.yaml".into(), changes }.text(all, Paint::new(false))
+}
+
+#[test]
+fn a_change_is_told_with_its_place() {
+    let run = Expectation::Run { changes: vec![], reason: None };
+    assert_eq!(
+        text(&prospect(run, "0.08", None), false),
+        concat!(
+            " train would run: its key differs from that of its artifacts (1970-01-02 00:00 UTC) in one place\n",
+            "   with.lr  0.05  →  0.08  pipeline.yaml:31\n",
+            " unchanged: op torch/train v3 · libtorch 2.11.0 · dataset abababababab… · 1 param\n",
+        )
+    );
+}
+
+#[test]
+fn a_cached_run_is_pointed_out() {
+    let text = text(&prospect(Expectation::Restorable, "0.08", Some(record("0.08", 9))), false);
+    assert!(
+        text.contains(
+            " a run with this key is in the cache (1970-01-10 00:00 UTC): `pipe run` will restore it\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_fresh_stage_says_where_its_outputs_are_from() {
+    let text = text(&prospect(Expectation::Fresh, "0.05", Some(record("0.05", 1))), false);
+    assert_eq!(text, " train is fresh: its outputs are those of 1970-01-02 00:00 UTC, when it took 1 min\n");
+}
+
+#[test]
+fn the_whole_key_is_printed_when_asked_for() {
+    let run = Expectation::Run { changes: vec![], reason: None };
+    let text = text(&prospect(run, "0.08", None), true);
+    assert!(text.contains(&format!(" key {}\n", digest_of(&ingredients("0.08")))), "{text}");
+    assert!(text.contains(" * with.lr           0.08\n"), "{text}");
+    assert!(text.contains(&format!("   inputs.dataset    {}\n", "ab".repeat(32))), "{text}");
+}
+
+#[test]
+fn what_depends_on_another_stage_says_on_which_input() {
+    let maybe = Expectation::Maybe { after: vec![name("download")] };
+    let text = text(&prospect(maybe, "0.05", Some(record("0.05", 1))), false);
+    assert_eq!(
+        text,
+        " train stays as it is if its input `dataset` is the same bytes again: `download` would run first\n"
+    );
+}
+
+#[test]
+fn a_stage_that_never_ran_has_nothing_to_compare_with() {
+    let run = Expectation::Run { changes: vec![], reason: Some("never ran".into()) };
+    let prospect = Prospect { last: None, ..prospect(run, "0.05", None) };
+    assert_eq!(text(&prospect, false), " train would run: never ran\n");
+}

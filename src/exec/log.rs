@@ -1,0 +1,65 @@
+//! The log of one execution: every line with the seconds since its start.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::Instant;
+
+/// A log being written. What cannot be written is noticed once, by [`Log::close`].
+pub(super) struct Log {
+    file: BufWriter<File>,
+    start: Instant,
+    broken: Option<io::Error>,
+}
+
+impl Log {
+    /// Starts a log at `path`, replacing what is there.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: BufWriter::new(File::create(path)?), start: Instant::now(), broken: None })
+    }
+
+    /// Writes one or more lines. Flushed at once, so that a log can be followed and survives a kill.
+    pub(super) fn line(&mut self, text: &str) {
+        if self.broken.is_some() {
+            return;
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let mut write = || {
+            for line in text.lines() {
+                writeln!(self.file, "{seconds:9.3}  {line}")?;
+            }
+            self.file.flush()
+        };
+        self.broken = write().err();
+    }
+
+    /// Ends the log.
+    ///
+    /// # Errors
+    /// The first error that writing met.
+    pub(super) fn close(self) -> io::Result<()> {
+        self.broken.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_has_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Log::create(&path).unwrap();
+        log.line("one\ntwo");
+        log.line("three");
+        log.close().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split_once("  ").unwrap()).collect();
+        assert_eq!(lines.iter().map(|line| line.1).collect::<Vec<_>>(), ["one", "two", "three"]);
+        assert!(lines.iter().all(|line| line.0.trim().parse::<f64>().unwrap() < 60.0));
+    }
+}

@@ -1,0 +1,66 @@
+//! Executes a pipeline: decides for each stage as soon as its inputs are known, runs what must run within a budget
+//! of threads, and records what came out. Says everything through events; knows no terminal.
+
+mod budget;
+mod command;
+mod engine;
+mod inputs;
+mod interrupt;
+mod log;
+mod op;
+mod state;
+mod worker;
+
+use std::collections::BTreeMap;
+
+use protocol::{Figure, LogLevel, Metric, Progress};
+
+pub use engine::{Engine, Finished, Options};
+pub use op::HELLO_TIMEOUT_VARIABLE;
+
+use crate::plugin::process::Stopper;
+use crate::store::StoreError;
+
+/// Why a stage failed, in words for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self { hint: error.hint(), message: error.to_string() }
+    }
+}
+
+/// What a running stage says.
+#[derive(Debug)]
+enum Notice {
+    /// Its process runs, and can be stopped with this.
+    Started(Stopper),
+    /// How far it is.
+    Progress(Progress),
+    /// A line for its log.
+    Log(LogLevel, String),
+}
+
+/// What an execution gave beside its outputs.
+#[derive(Debug, Default, PartialEq)]
+struct Yield {
+    metrics: BTreeMap<String, Metric>,
+    figures: Vec<Figure>,
+}

@@ -1,0 +1,232 @@
+//! Executes an op: holds the runner's side of the conversation with a plugin. Trusts nothing it is told but
+//! metrics and figures; outputs are looked at by the caller.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
+
+use super::log::Log;
+use super::{Failure, Notice, Yield};
+use crate::plugin::process::{Output, Process, clean_environment};
+
+/// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
+pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A plugin's executable and the environment variables it declared.
+#[derive(Debug, Clone)]
+pub(super) struct Program<'a> {
+    /// Name of the plugin, for messages.
+    pub(super) plugin: &'a str,
+    /// The executable.
+    pub(super) executable: &'a Path,
+    /// Variables passed on to it beside the usual ones.
+    pub(super) env: &'a [String],
+}
+
+/// Runs one op to its end.
+///
+/// # Errors
+/// Whatever kept it from saying `done`.
+pub(super) fn run(
+    program: &Program<'_>,
+    request: RunRequest,
+    log: &mut Log,
+    notify: &dyn Fn(Notice),
+) -> Result<Yield, Failure> {
+    let mut command = Command::new(program.executable);
+    clean_environment(&mut command, program.env.iter().map(String::as_str));
+    let mut process = Process::start(command, Stdio::piped()).map_err(|error| {
+        Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
+            .hint("`pipe doctor` shows which plugins are found and whether they work")
+    })?;
+    notify(Notice::Started(process.stopper()));
+    let spoken = speak(&mut process, request);
+    let heard = spoken
+        .and_then(|()| Listener { program, log, notify, result: Yield::default() }.listen(&mut process));
+    let status = process.finish(|line| log.line(line));
+    match heard {
+        Ok(result) => Ok(result),
+        Err(Stop::Told(failure)) => Err(failure),
+        Err(Stop::Broke(what)) => Err(broken(program, &what, &status, &process.tail())),
+    }
+}
+
+/// Why the conversation ended without `done`.
+enum Stop {
+    /// The plugin, or the runner about the plugin, says why.
+    Told(Failure),
+    /// The plugin ended or fell silent; how it ended says more.
+    Broke(String),
+}
+
+fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
+    let Some(mut stdin) = process.take_stdin() else {
+        return Err(Stop::Broke("has no standard input".into()));
+    };
+    let mut say = |message: &ToPlugin| -> io::Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        stdin.write_all(&line)?;
+        stdin.flush()
+    };
+    let spoken =
+        say(&ToPlugin::Hello { version: PROTOCOL_VERSION }).and_then(|()| say(&ToPlugin::Run(request)));
+    process.return_stdin(stdin);
+    match spoken {
+        Ok(()) => Ok(()),
+        // It may have answered before it stopped listening: what it said is a better reason.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Stop::Broke(format!("does not listen: {error}"))),
+    }
+}
+
+struct Listener<'a> {
+    program: &'a Program<'a>,
+    log: &'a mut Log,
+    notify: &'a dyn Fn(Notice),
+    result: Yield,
+}
+
+impl Listener<'_> {
+    fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
+        self.hello(process)?;
+        loop {
+            match self.next(process, None)? {
+                FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
+                FromPlugin::Progress(progress) => {
+                    if progress.milestone {
+                        self.log.line(&format!(
+                            "{} {}/{}  {}",
+                            progress.unit, progress.done, progress.total, progress.text
+                        ));
+                    }
+                    (self.notify)(Notice::Progress(progress));
+                }
+                FromPlugin::Metric { name, metric } => {
+                    self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
+                    self.result.metrics.insert(name, metric);
+                }
+                FromPlugin::Figure(figure) => {
+                    match self.result.figures.iter_mut().find(|known| known.id == figure.id) {
+                        Some(known) => *known = figure,
+                        None => self.result.figures.push(figure),
+                    }
+                }
+                FromPlugin::Log { level, message } => {
+                    self.log.line(&match level {
+                        LogLevel::Warn => format!("warning: {message}"),
+                        LogLevel::Info | LogLevel::Debug => message.clone(),
+                    });
+                    (self.notify)(Notice::Log(level, message));
+                }
+                FromPlugin::Done => return Ok(self.result),
+                FromPlugin::Failed { message, hint } => {
+                    return Err(Stop::Told(Failure { message, hint }));
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, process: &mut Process) -> Result<(), Stop> {
+        let patience = std::env::var(HELLO_TIMEOUT_VARIABLE)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map_or(HELLO_TIMEOUT, Duration::from_secs);
+        match self.next(process, Some(Instant::now() + patience))? {
+            FromPlugin::Hello { version: PROTOCOL_VERSION } => Ok(()),
+            FromPlugin::Hello { version } => {
+                let plugin = self.program.plugin;
+                Err(Stop::Told(
+                    Failure::new(format!(
+                        "plugin `{plugin}` speaks protocol version {version}, this `pipe` {PROTOCOL_VERSION}"
+                    ))
+                    .hint("build runner and plugin from the same release"),
+                ))
+            }
+            _ => Err(self.out_of_turn("something before `hello`")),
+        }
+    }
+
+    fn next(&mut self, process: &mut Process, deadline: Option<Instant>) -> Result<FromPlugin, Stop> {
+        loop {
+            match process.next(deadline) {
+                Ok(Some(Output::Out(line))) => {
+                    return serde_json::from_str(&line).map_err(|error| self.rubbish(&line, &error));
+                }
+                Ok(Some(Output::Err(line))) => self.log.line(&line),
+                Ok(Some(Output::OutClosed(None))) => return Err(Stop::Broke("stopped talking".into())),
+                Ok(Some(Output::OutClosed(Some(why)))) => {
+                    return Err(Stop::Broke(format!("cannot be understood: {why}")));
+                }
+                Ok(Some(Output::Ended(_))) => return Err(Stop::Broke("ended".into())),
+                Ok(None) => {
+                    return Err(Stop::Told(
+                        Failure::new(format!(
+                            "plugin `{}` was started but did not say `hello` in time",
+                            self.program.plugin
+                        ))
+                        .hint(format!(
+                            "is `{}` a plugin of `pipe`? a slow one gets more time by setting {HELLO_TIMEOUT_VARIABLE} (seconds)",
+                            self.program.executable.display()
+                        )),
+                    ));
+                }
+                Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
+            }
+        }
+    }
+
+    fn rubbish(&self, line: &str, error: &serde_json::Error) -> Stop {
+        let shown: String = line.chars().take(200).collect();
+        Stop::Told(
+            Failure::new(format!(
+                "plugin `{}` said something that is not a message of the protocol ({error}): {shown}",
+                self.program.plugin
+            ))
+            .hint("a plugin must keep standard output for the protocol and print everything else to standard error"),
+        )
+    }
+
+    fn out_of_turn(&self, what: &str) -> Stop {
+        Stop::Told(Failure::new(format!("plugin `{}` said {what}", self.program.plugin)))
+    }
+}
+
+fn broken(program: &Program<'_>, what: &str, status: &io::Result<ExitStatus>, tail: &str) -> Failure {
+    let how = match status {
+        Ok(status) => describe_exit(*status),
+        Err(error) => error.to_string(),
+    };
+    let mut message = format!("plugin `{}` {what} without saying `done` ({how})", program.plugin);
+    if !tail.is_empty() {
+        message.push_str("; the end of its standard error:\n");
+        message.push_str(tail);
+    }
+    Failure::new(message)
+}
+
+/// How a process ended, in words.
+#[must_use]
+pub(super) fn describe_exit(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => {
+            let names = BTreeMap::from([
+                (4, "SIGILL: an instruction that this CPU lacks"),
+                (6, "SIGABRT"),
+                (9, "SIGKILL: stopped by hand, or out of memory"),
+                (11, "SIGSEGV: a crash in native code"),
+                (15, "SIGTERM"),
+            ]);
+            names.get(&signal).map_or(format!("signal {signal}"), |name| format!("signal {signal}, {name}"))
+        }
+        (None, None) => status.to_string(),
+    }
+}

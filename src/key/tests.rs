@@ -1,0 +1,244 @@
+//! Keys: what is in them, what is not, and that they do not drift.
+
+use super::*;
+
+use indexmap::IndexMap;
+use proptest::prelude::*;
+use protocol::{NativeLibrary, OpManifest, Resources};
+use serde_json::json;
+
+use crate::spec::{Input, Location, StageName};
+
+fn manifest(version: u32) -> Manifest {
+    let op: OpManifest = serde_json::from_value(json!({
+        "description": "d", "version": version, "params": {"type": "object"},
+        "natives": ["libtorch", "libtorch"], "companions": ["helper"],
+    }))
+    .unwrap();
+    let library = NativeLibrary { version: Some("2.11.0".into()), ..NativeLibrary::default() };
+    Manifest {
+        protocol: 1,
+        plugin: "torch".into(),
+        version: "0.1.0".into(),
+        ops: BTreeMap::from([("train".into(), op)]),
+        natives: BTreeMap::from([("libtorch".into(), library), ("unused".into(), NativeLibrary::default())]),
+        env: vec![],
+    }
+}
+
+fn stage(params: Value) -> Stage {
+    Stage {
+        name: StageName::try_from("train".to_owned()).unwrap(),
+        description: None,
+        location: Location::default(),
+        action: Action::Op(OpAction {
+            plugin: "torch".into(),
+            op: "train".into(),
+            params,
+            param_locations: BTreeMap::new(),
+            sources: BTreeMap::from([("source".into(), "/somewhere/images".into())]),
+        }),
+        inputs: BTreeMap::from([("dataset".into(), Input::Path("/data/d".into()))]),
+        outputs: BTreeMap::from([("weights".into(), "weights.safetensors".into())]),
+        resources: Resources { threads: Threads::All, exclusive: false },
+        scope: KeyScope::Portable,
+    }
+}
+
+fn command(line: CommandLine, env: &[(&str, &str)]) -> Stage {
+    let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Stage { action: Action::Command(CommandAction { command: line, env }), ..stage(json!({})) }
+}
+
+fn make(stage: &Stage, op_version: u32, threads: usize) -> Key {
+    let machine =
+        Machine { cpu: "EPYC".into(), features: "avx2 fma".into(), cores: 8, system: "linux".into() };
+    let mut helper = manifest(1);
+    helper.version = "0.3.0".into();
+    let manifests = BTreeMap::from([
+        ("torch".to_owned(), Arc::new(manifest(op_version))),
+        ("helper".to_owned(), Arc::new(helper)),
+    ]);
+    let parts = Parts {
+        inputs: &BTreeMap::from([("dataset".to_owned(), Digest::of_bytes(b"dataset"))]),
+        sources: &BTreeMap::from([("source".to_owned(), Digest::of_bytes(b"source"))]),
+        manifests: &manifests,
+        machine: &machine,
+        threads,
+    };
+    key(stage, &parts).unwrap()
+}
+
+fn sample() -> Value {
+    json!({
+        "lr": 0.05, "epochs": 150, "source": "images",
+        "augment": {"pad": 4, "flip": true},
+        "mean": [0.5, 0.25],
+        "layers": [{"conv": {"out": 16}}, {"linear": {}}],
+    })
+}
+
+fn printed(key: &Key) -> Vec<String> {
+    key.ingredients().iter().map(|ingredient| format!("{} = {}", ingredient.name, ingredient.value)).collect()
+}
+
+fn changed_names(now: &Key, then: &Key) -> Vec<String> {
+    now.changes_from(then.ingredients()).into_iter().map(|change| change.name).collect()
+}
+
+#[test]
+fn ingredients_are_printable_and_name_no_path() {
+    let dataset = Digest::of_bytes(b"dataset");
+    let source = Digest::of_bytes(b"source");
+    assert_eq!(
+        printed(&make(&stage(sample()), 3, 2)),
+        [
+            "op = torch/train".to_owned(),
+            "op.version = 3".into(),
+            "natives.libtorch = 2.11.0".into(),
+            "companion.helper = 0.3.0".into(),
+            "companion.helper.libtorch = 2.11.0".into(),
+            "companion.helper.unused = not found".into(),
+            "with.augment.flip = true".into(),
+            "with.augment.pad = 4".into(),
+            "with.epochs = 150".into(),
+            "with.layers[0].conv.out = 16".into(),
+            "with.layers[1].linear = {}".into(),
+            "with.lr = 0.05".into(),
+            "with.mean = [0.5,0.25]".into(),
+            format!("with.source = content {source}"),
+            format!("inputs.dataset = {dataset}"),
+            "outputs.weights = weights.safetensors".into(),
+        ]
+    );
+}
+
+/// A change of these digests makes every cache worthless: bump the version in `DOMAIN` knowingly.
+#[test]
+fn digests_do_not_drift() {
+    assert_eq!(
+        make(&stage(sample()), 3, 2).digest().to_string(),
+        "0568964cbf527bd0c3c9a8f2abfd6d955edc3b576c8bba5bebe32bcbb6a15854"
+    );
+    let command =
+        command(CommandLine::Shell("zip ${outputs.weights} ${inputs.dataset}".into()), &[("A", "1")]);
+    assert_eq!(
+        make(&command, 3, 2).digest().to_string(),
+        "64e11fabe5be237b672639ed0e916cdce36ab74d9361c63ea16abe0fd34ff865"
+    );
+}
+
+#[test]
+fn exactly_what_was_edited_is_named() {
+    let before = make(&stage(sample()), 3, 2);
+    let mut params = sample();
+    params["lr"] = json!(0.08);
+    params["layers"][0]["conv"]["out"] = json!(24);
+    let after = make(&stage(params), 3, 2);
+    assert_eq!(changed_names(&after, &before), ["with.layers[0].conv.out", "with.lr"]);
+    let change = &after.changes_from(before.ingredients())[1];
+    assert_eq!((change.old.as_deref(), change.new.as_deref()), (Some("0.05"), Some("0.08")));
+    assert_eq!(changed_names(&make(&stage(sample()), 4, 2), &before), ["op.version"]);
+}
+
+#[test]
+fn added_and_removed_ingredients_are_changes() {
+    let plain = make(&command(CommandLine::Shell("x".into()), &[]), 1, 1);
+    let with_env = make(&command(CommandLine::Shell("x".into()), &[("E", "v")]), 1, 1);
+    let added = with_env.changes_from(plain.ingredients());
+    assert_eq!((added[0].old.as_deref(), added[0].new.as_deref()), (None, Some("v")));
+    let removed = plain.changes_from(with_env.ingredients());
+    assert_eq!((removed[0].old.as_deref(), removed[0].new.as_deref()), (Some("v"), None));
+}
+
+#[test]
+fn a_list_is_not_the_shell_text_that_looks_like_it() {
+    let shell = make(&command(CommandLine::Shell(r#"["x"]"#.into()), &[]), 1, 1);
+    let args = make(&command(CommandLine::Args(vec!["x".into()]), &[]), 1, 1);
+    assert_ne!(shell.digest(), args.digest());
+}
+
+#[test]
+fn hardware_matters_to_measurements_only() {
+    let portable = stage(sample());
+    assert_eq!(make(&portable, 3, 2).digest(), make(&portable, 3, 8).digest());
+    let mut measured = Stage { scope: KeyScope::Hardware, ..portable };
+    assert_eq!(changed_names(&make(&measured, 3, 8), &make(&measured, 3, 2)), ["machine.threads"]);
+    measured.resources.threads = Threads::One;
+    assert_eq!(make(&measured, 3, 2).digest(), make(&measured, 3, 8).digest());
+}
+
+#[test]
+fn spelling_does_not_matter_and_meaning_does() {
+    let of = |params: Value| make(&stage(params), 1, 1).digest();
+    assert_eq!(of(json!({"a": 1.0, "b": [2.0]})), of(json!({"b": [2], "a": 1})));
+    assert_ne!(of(json!({"a": 1.5})), of(json!({"a": 1})));
+    assert_ne!(of(json!({"a": -0.0})), of(json!({"a": 0.0})));
+    assert_ne!(of(json!({"a": "1"})), of(json!({"a": 1})));
+    assert_ne!(of(json!({"a": null})), of(json!({})));
+    assert_ne!(of(json!({"a": {}})), of(json!({"a": []})));
+    assert_ne!(of(json!({"a.b": 1})), of(json!({"a": {"b": 1}})));
+    assert_ne!(of(json!({"a": [{"b": 1}]})), of(json!({"a[0]": {"b": 1}})));
+}
+
+#[test]
+fn missing_parts_are_named() {
+    let none = BTreeMap::new();
+    let machine = Machine::default();
+    let parts =
+        Parts { inputs: &none, sources: &none, manifests: &BTreeMap::new(), machine: &machine, threads: 1 };
+    let error = key(&stage(json!({})), &parts).unwrap_err();
+    assert_eq!(error.to_string(), "stage `train`: no manifest describes `torch`");
+    let error = key(&command(CommandLine::Shell("x".into()), &[]), &parts).unwrap_err();
+    assert_eq!(error.to_string(), "stage `train`: the digest of `inputs.dataset` is not known");
+}
+
+fn ingredients() -> impl Strategy<Value = Vec<Ingredient>> {
+    // A small alphabet makes near misses, such as a boundary that moved, likely.
+    proptest::collection::btree_map("[ab.]{0,3}", "[ab.]{0,3}", 0..4)
+        .prop_map(|map| map.into_iter().map(|(name, value)| Ingredient { name, value }).collect())
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3i64..3).prop_map(Value::from),
+        "[a.\\[\\]0]{0,2}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            proptest::collection::btree_map("[a.\\[\\]0]{1,3}", inner, 0..3)
+                .prop_map(|map| { Value::Object(map.into_iter().collect()) }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn digests_are_equal_exactly_when_nothing_changed(one in ingredients(), two in ingredients()) {
+        let key = Key::new(one.clone());
+        prop_assert_eq!(key.changes_from(&two).is_empty(), key.digest() == digest_of(&two));
+        prop_assert_eq!(one == two, key.digest() == digest_of(&two));
+    }
+
+    #[test]
+    fn different_params_never_share_a_key(one in values(), two in values()) {
+        let (first, second) = (make(&stage(json!({"p": one})), 1, 1), make(&stage(json!({"p": two})), 1, 1));
+        prop_assert_eq!(one == two, first.digest() == second.digest());
+    }
+
+    #[test]
+    fn names_are_unique_and_order_of_fields_does_not_matter(value in values()) {
+        let Value::Object(fields) = json!({"p": value, "q": 1}) else { unreachable!() };
+        let turned: IndexMap<String, Value> = fields.clone().into_iter().rev().collect();
+        let key = make(&stage(Value::Object(fields)), 1, 1);
+        prop_assert_eq!(&key, &make(&stage(Value::Object(turned.into_iter().collect())), 1, 1));
+        let mut names: Vec<_> = key.ingredients().iter().map(|ingredient| &ingredient.name).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        prop_assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,22 @@
+//! A build system for models: `pipeline.yaml` declares stages, `pipe run` executes the stale ones and restores the
+//! others from a content-addressed cache. Knows stages, keys and processes; knows no machine learning.
+
+pub mod cli;
+pub mod clock;
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod exec;
+pub mod format;
+pub mod gate;
+pub mod graph;
+pub mod hardware;
+pub mod key;
+pub mod plan;
+pub mod plugin;
+pub mod progress;
+pub mod project;
+pub mod record;
+pub mod report;
+pub mod spec;
+pub mod store;

@@ -1,0 +1,7 @@
+//! The `pipe` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pipe::cli::main()
+}

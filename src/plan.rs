@@ -1,0 +1,273 @@
+//! What would happen to a stage, and why: fresh, restorable, to be executed, or not known yet. Reads the store and
+//! the inputs; changes neither. A run decides with it, `status`, `why` and `--dry-run` show what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::digest::Digest;
+use crate::event::{Expectation, PlannedStage};
+use crate::key::{Key, KeyError, Parts, key};
+use crate::plugin::PluginError;
+use crate::project::Project;
+use crate::record::{ActionRecord, Change, Ingredient};
+use crate::spec::{Action, Input, Stage, StageName};
+use crate::store::{Lookup, Miss, StoreError};
+
+/// What is to be done for a stage whose inputs are known.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Nothing: its outputs are in place.
+    Fresh(Box<ActionRecord>),
+    /// Its outputs are in the cache, to be restored.
+    Restorable {
+        /// Their record.
+        record: Box<ActionRecord>,
+        /// What differs from the key that its artifacts came from.
+        changes: Vec<Change>,
+    },
+    /// It must be executed.
+    Run {
+        /// What can be committed afterwards.
+        miss: Miss,
+        /// What differs from the key that its artifacts came from.
+        changes: Vec<Change>,
+        /// Why, where `changes` does not say it.
+        reason: Option<String>,
+    },
+}
+
+/// Why it cannot be said what would happen to a stage.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A file or folder that the stage reads is missing or cannot be read.
+    #[error("stage `{stage}`: `{what}`: {source}")]
+    Input {
+        /// The stage.
+        stage: StageName,
+        /// `inputs.NAME` or `with.NAME`.
+        what: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// A plugin that the stage uses.
+    #[error("stage `{stage}`: {source}")]
+    Plugin {
+        /// The stage.
+        stage: StageName,
+        /// What is wrong with it.
+        source: PluginError,
+    },
+    /// The cache.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl PlanError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Input { source, .. } | Self::Store(source) => source.hint(),
+            Self::Plugin { source, .. } => source.hint(),
+            Self::Key(_) => None,
+        }
+    }
+}
+
+/// The key of a stage, with the sources among its params as they are now.
+///
+/// # Errors
+/// When a source cannot be read or a plugin cannot be used.
+pub fn key_of(project: &Project, stage: &Stage, inputs: &BTreeMap<String, Digest>) -> Result<Key, PlanError> {
+    let mut sources = BTreeMap::new();
+    let mut manifests = BTreeMap::new();
+    if let Action::Op(action) = &stage.action {
+        for (name, path) in &action.sources {
+            let digest = project.store.digest_path(path).map_err(|source| PlanError::Input {
+                stage: stage.name.clone(),
+                what: format!("with.{name}"),
+                source,
+            })?;
+            sources.insert(name.clone(), digest);
+        }
+        let manifest = |plugin: &str| {
+            let found = project.registry.manifest(plugin);
+            found.map_err(|source| PlanError::Plugin { stage: stage.name.clone(), source })
+        };
+        let own = manifest(&action.plugin)?;
+        for companion in own.ops.get(&action.op).into_iter().flat_map(|op| &op.companions) {
+            manifests.insert(companion.clone(), manifest(companion)?);
+        }
+        manifests.insert(action.plugin.clone(), own);
+    }
+    let parts = Parts {
+        inputs,
+        sources: &sources,
+        manifests: &manifests,
+        machine: &project.machine,
+        threads: project.threads,
+    };
+    Ok(key(stage, &parts)?)
+}
+
+/// Decides for a stage whose inputs are known. With `force` it is executed whatever the cache holds.
+///
+/// # Errors
+/// As [`key_of`].
+pub fn decide(
+    project: &Project,
+    stage: &Stage,
+    inputs: &BTreeMap<String, Digest>,
+    force: bool,
+) -> Result<Decision, PlanError> {
+    let store = &project.store;
+    let key = key_of(project, stage, inputs)?;
+    let last = store.last(&stage.name);
+    let changes = last.as_ref().map(|last| key.changes_from(&last.ingredients)).unwrap_or_default();
+    let (miss, reason) = match store.lookup(&stage.name, key) {
+        Lookup::Hit(hit) if force => (hit.discard(None), Some("asked to".into())),
+        Lookup::Hit(hit) if store.is_in_place(&stage.name, &hit.record) => {
+            return Ok(Decision::Fresh(Box::new(hit.record)));
+        }
+        Lookup::Hit(hit) if store.is_complete(&hit.record) => {
+            return Ok(Decision::Restorable { record: Box::new(hit.record), changes });
+        }
+        Lookup::Hit(hit) => {
+            let why = "an output in the cache is incomplete";
+            (hit.discard(Some(format!("`{}`: {why}", stage.name))), Some(why.into()))
+        }
+        Lookup::Miss(miss) => {
+            let reason = match (miss.warning(), &last) {
+                (Some(warning), _) => Some(warning.to_owned()),
+                (None, None) => Some("never ran".into()),
+                (None, Some(_)) => changes.is_empty().then(|| "its outcome is no longer in the cache".into()),
+            };
+            (miss, reason)
+        }
+    };
+    Ok(Decision::Run { miss, changes, reason })
+}
+
+/// What is expected of a stage, with what that rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prospect {
+    /// What is expected.
+    pub planned: PlannedStage,
+    /// The key, where all inputs are known or can be assumed to stay as they were; else empty.
+    pub ingredients: Vec<Ingredient>,
+    /// The record in the cache for that key.
+    pub record: Option<ActionRecord>,
+    /// The record that the stage's artifacts came from.
+    pub last: Option<ActionRecord>,
+    /// Inputs that are not known yet.
+    pub unknown: Vec<String>,
+}
+
+impl Prospect {
+    /// Digest of an output after the run, as far as it is known now, or would be if nothing changes.
+    fn output(&self, name: &str) -> Option<Digest> {
+        let record = self.record.as_ref().or(self.last.as_ref())?;
+        record.outputs.get(name).map(|output| output.digest)
+    }
+
+    fn is_known(&self) -> bool {
+        matches!(self.planned.expectation, Expectation::Fresh | Expectation::Restorable)
+    }
+}
+
+/// What is expected of the stages in `selected`, in the order of the file.
+///
+/// # Errors
+/// When an input or a plugin cannot be read.
+pub fn plan(
+    project: &Project,
+    selected: &BTreeSet<StageName>,
+    forced: &BTreeSet<StageName>,
+) -> Result<Vec<PlannedStage>, PlanError> {
+    Ok(prospects(project, selected, forced)?.into_iter().map(|prospect| prospect.planned).collect())
+}
+
+/// As [`plan`], with what each expectation rests on.
+///
+/// # Errors
+/// When an input or a plugin cannot be read.
+pub fn prospects(
+    project: &Project,
+    selected: &BTreeSet<StageName>,
+    forced: &BTreeSet<StageName>,
+) -> Result<Vec<Prospect>, PlanError> {
+    let names: Vec<StageName> = selected.iter().cloned().collect();
+    let needed = project.graph.with_upstream(&names);
+    let mut found: BTreeMap<StageName, Prospect> = BTreeMap::new();
+    for name in project.graph.order().iter().filter(|name| needed.contains(*name)) {
+        if let Some(stage) = project.pipeline.stages.get(name) {
+            let prospect = look_ahead(project, stage, &found, forced.contains(name))?;
+            found.insert(name.clone(), prospect);
+        }
+    }
+    let order = project.pipeline.stages.keys().filter(|name| selected.contains(*name));
+    Ok(order.filter_map(|name| found.remove(name)).collect())
+}
+
+/// Looks ahead for one stage; `earlier` holds all that it depends on.
+fn look_ahead(
+    project: &Project,
+    stage: &Stage,
+    earlier: &BTreeMap<StageName, Prospect>,
+    force: bool,
+) -> Result<Prospect, PlanError> {
+    let last = project.store.last(&stage.name);
+    let mut inputs = BTreeMap::new();
+    let mut unknown = Vec::new();
+    let mut after: Vec<StageName> = Vec::new();
+    let mut never_made = None;
+    for (name, input) in &stage.inputs {
+        let digest = match input {
+            Input::Path(path) => Some(project.store.digest_path(path).map_err(|source| {
+                PlanError::Input { stage: stage.name.clone(), what: format!("inputs.{name}"), source }
+            })?),
+            Input::Output { stage: from, output } => {
+                let producer = earlier.get(from);
+                if !producer.is_some_and(Prospect::is_known) {
+                    unknown.push(name.clone());
+                    if !after.contains(from) {
+                        after.push(from.clone());
+                    }
+                }
+                let digest = producer.and_then(|producer| producer.output(output));
+                if digest.is_none() {
+                    never_made.get_or_insert(from);
+                }
+                digest
+            }
+        };
+        inputs.extend(digest.map(|digest| (name.clone(), digest)));
+    }
+    let usual_ms = last.as_ref().map(|last| last.duration_ms);
+    let prospect = |expectation, ingredients: &[Ingredient], record| Prospect {
+        planned: PlannedStage { stage: stage.name.clone(), expectation, usual_ms },
+        ingredients: ingredients.to_vec(),
+        record,
+        last: last.clone(),
+        unknown: unknown.clone(),
+    };
+    if let Some(from) = never_made {
+        let reason = if last.is_none() { "never ran".into() } else { format!("`{from}` has to run first") };
+        return Ok(prospect(Expectation::Run { changes: vec![], reason: Some(reason) }, &[], None));
+    }
+    let (known, record) = match decide(project, stage, &inputs, force)? {
+        Decision::Run { miss, changes, reason } => {
+            return Ok(prospect(Expectation::Run { changes, reason }, miss.key().ingredients(), None));
+        }
+        Decision::Fresh(record) => (Expectation::Fresh, record),
+        Decision::Restorable { record, .. } => (Expectation::Restorable, record),
+    };
+    let expectation = if after.is_empty() { known } else { Expectation::Maybe { after } };
+    let ingredients = record.ingredients.clone();
+    Ok(prospect(expectation, &ingredients, Some(*record)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! Plugins: finding them, asking what they can do, and running their ops.
+
+pub mod process;
+mod registry;
+
+pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry};

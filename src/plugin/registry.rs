@@ -1,0 +1,382 @@
+//! Finds plugins and knows their manifests. A plugin is asked once, with `pipe-NAME describe`; the answer is kept in
+//! the store until the executable, one of the environment variables it declared or one of its native libraries
+//! changes. Only plugins that somebody asks for are looked for at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use protocol::{Manifest, PROTOCOL_VERSION};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::process::{Output, Process};
+use crate::digest::Digest;
+use crate::spec::Manifests;
+use crate::store::{Store, StoreError, is_inner, read_record};
+
+/// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
+pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";
+
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A manifest longer than this is none.
+const MAX_MANIFEST: usize = 16 << 20;
+
+/// Plugins by name.
+#[derive(Debug)]
+pub struct Registry {
+    root: PathBuf,
+    named: BTreeMap<String, PathBuf>,
+    /// Where to look for those that are not named: beside `pipe`, then on PATH.
+    folders: Vec<PathBuf>,
+    store: Store,
+    timeout: Duration,
+    manifests: Mutex<BTreeMap<String, Arc<Manifest>>>,
+}
+
+/// A manifest as kept in the store, with what it depends on beside the executable.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// Digests of the values of declared environment variables; `None` for one that was not set.
+    env: BTreeMap<String, Option<Digest>>,
+    /// Digests of native libraries.
+    natives: BTreeMap<PathBuf, Digest>,
+    manifest: Manifest,
+}
+
+/// Why a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// No such executable.
+    #[error("plugin `{plugin}` was not found: {looked}")]
+    NotFound {
+        /// Name of the plugin.
+        plugin: String,
+        /// Where it was looked for, in words.
+        looked: String,
+    },
+    /// It is there and cannot be started.
+    #[error("plugin `{plugin}` cannot be started: `{}`: {source}", path.display())]
+    Start {
+        /// Name of the plugin.
+        plugin: String,
+        /// Its executable.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It did not answer in time.
+    #[error("plugin `{plugin}` hangs: `{} describe` did not end within {seconds} s and was killed", path.display())]
+    Hangs {
+        /// Name of the plugin.
+        plugin: String,
+        /// Its executable.
+        path: PathBuf,
+        /// How long it was given.
+        seconds: u64,
+    },
+    /// It ended with an error.
+    #[error("plugin `{plugin}` failed: `{} describe` ended with {status}{tail}", path.display())]
+    Crashed {
+        /// Name of the plugin.
+        plugin: String,
+        /// Its executable.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its standard error, on lines of its own, or empty.
+        tail: String,
+    },
+    /// What it printed is not a manifest.
+    #[error("plugin `{plugin}` does not describe itself properly: `{} describe`: {problem}", path.display())]
+    Rubbish {
+        /// Name of the plugin.
+        plugin: String,
+        /// Its executable.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It speaks another version of the protocol.
+    #[error("plugin `{plugin}` (`{}`) speaks protocol version {theirs}, this `pipe` speaks {PROTOCOL_VERSION}", path.display())]
+    Version {
+        /// Name of the plugin.
+        plugin: String,
+        /// Its executable.
+        path: PathBuf,
+        /// The version that it speaks.
+        theirs: u64,
+    },
+    /// Its executable cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PluginError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { plugin, .. } => Some(format!(
+                "put `pipe-{plugin}` beside `pipe` or on PATH, or name its path under `plugins:` in the pipeline; \
+                 `pipe doctor` shows what is found"
+            )),
+            Self::Start { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some(format!("make it executable: `chmod +x {}`", path.display()))
+            }
+            Self::Hangs { .. } => {
+                Some(format!("if it is only slow, give it more time by setting {DESCRIBE_TIMEOUT_VARIABLE} (seconds)"))
+            }
+            Self::Version { plugin, .. } => {
+                Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
+            }
+            Self::Start { .. } | Self::Crashed { .. } | Self::Rubbish { .. } => Some(
+                "the executable is not a plugin of this `pipe`, or is broken: install it anew; `pipe doctor` shows \
+                 what is found"
+                    .into(),
+            ),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+impl Registry {
+    /// A registry of the plugins that a pipeline in `root` names, those beside this executable and those on PATH.
+    #[must_use]
+    pub fn new(root: &Path, named: &BTreeMap<String, PathBuf>, store: &Store) -> Self {
+        let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let timeout = std::env::var(DESCRIBE_TIMEOUT_VARIABLE).ok().and_then(|text| text.parse().ok());
+        Self {
+            root: root.to_owned(),
+            named: named.clone(),
+            folders: beside.into_iter().chain(std::env::split_paths(&path)).collect(),
+            store: store.clone(),
+            timeout: timeout.map_or(DESCRIBE_TIMEOUT, Duration::from_secs),
+            manifests: Mutex::default(),
+        }
+    }
+
+    /// The executable of a plugin.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, plugin: &str) -> Result<PathBuf, PluginError> {
+        if let Some(path) = self.named.get(plugin) {
+            let path = self.root.join(path);
+            if path.is_file() {
+                return Ok(path);
+            }
+            let looked = format!("the pipeline names `{}`, which is not a file", path.display());
+            return Err(PluginError::NotFound { plugin: plugin.into(), looked });
+        }
+        let name = format!("pipe-{plugin}{}", std::env::consts::EXE_SUFFIX);
+        let files: Vec<PathBuf> =
+            self.folders.iter().map(|folder| folder.join(&name)).filter(|path| path.is_file()).collect();
+        // One that cannot be executed is better than none: starting it says what is wrong.
+        let found = files.iter().find(|path| is_executable(path)).or(files.first()).cloned();
+        found.ok_or_else(|| {
+            let beside = self.folders.first().map(|folder| folder.display().to_string()).unwrap_or_default();
+            let looked = format!("`{name}` is neither beside `pipe` in `{beside}` nor on PATH");
+            PluginError::NotFound { plugin: plugin.into(), looked }
+        })
+    }
+
+    /// The manifest of a plugin. Starts it only if it, its libraries or its environment have changed since it was
+    /// last asked.
+    ///
+    /// # Errors
+    /// When it is not found, or does not describe itself as a plugin of this `pipe` does.
+    pub fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, PluginError> {
+        let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(manifest) = manifests.get(plugin) {
+            return Ok(Arc::clone(manifest));
+        }
+        let path = self.find(plugin)?;
+        let executable = self.store.digest_path(&path)?;
+        let file = self.store.folder().join("manifests").join(format!("{executable}.json"));
+        let manifest =
+            match read_record::<Known>(&file).whole().filter(|known| self.is_current(plugin, known)) {
+                Some(known) => known.manifest,
+                None => {
+                    let manifest = self.describe(plugin, &path)?;
+                    if let Some(known) = self.known(&manifest) {
+                        // A store that cannot be written to is told about by whoever needs it to be.
+                        let _ = self.store.write_record(&file, &known);
+                    }
+                    manifest
+                }
+            };
+        let manifest = Arc::new(manifest);
+        manifests.insert(plugin.to_owned(), Arc::clone(&manifest));
+        Ok(manifest)
+    }
+
+    /// The manifest with what it depends on, or `None` where it must not be kept: a library that is missing may
+    /// appear anywhere at any time.
+    fn known(&self, manifest: &Manifest) -> Option<Known> {
+        let mut natives = BTreeMap::new();
+        for native in manifest.natives.values() {
+            native.version.as_ref()?;
+            if let Some(path) = &native.path {
+                let path = self.root.join(path);
+                let digest = self.store.digest_path(&path).ok()?;
+                natives.insert(path, digest);
+            }
+        }
+        let env = manifest.env.iter().map(|name| (name.clone(), environment(name))).collect();
+        Some(Known { env, natives, manifest: manifest.clone() })
+    }
+
+    fn is_current(&self, plugin: &str, known: &Known) -> bool {
+        known.manifest.plugin == plugin
+            && known.manifest.protocol == PROTOCOL_VERSION
+            && known.env.iter().all(|(name, digest)| environment(name) == *digest)
+            && known
+                .natives
+                .iter()
+                .all(|(path, digest)| self.store.digest_path(path).is_ok_and(|now| now == *digest))
+    }
+
+    fn describe(&self, plugin: &str, path: &Path) -> Result<Manifest, PluginError> {
+        let mut process = self.start(path).map_err(|source| PluginError::Start {
+            plugin: plugin.into(),
+            path: path.into(),
+            source,
+        })?;
+        let lost = |source| PluginError::Start { plugin: plugin.into(), path: path.into(), source };
+        let rubbish =
+            |problem: String| PluginError::Rubbish { plugin: plugin.into(), path: path.into(), problem };
+        let deadline = Instant::now() + self.timeout;
+        let mut text = String::new();
+        // Dropped on any way out, the process is killed.
+        let status = loop {
+            match process.next(Some(deadline)).map_err(lost)? {
+                Some(Output::Out(line)) => {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+                Some(Output::Err(_) | Output::OutClosed(None)) => {}
+                Some(Output::OutClosed(Some(why))) => return Err(rubbish(why)),
+                Some(Output::Ended(status)) => break status,
+                None => {
+                    let seconds = self.timeout.as_secs();
+                    return Err(PluginError::Hangs { plugin: plugin.into(), path: path.into(), seconds });
+                }
+            }
+            if text.len() > MAX_MANIFEST {
+                return Err(rubbish(format!("more than {} MB of output", MAX_MANIFEST >> 20)));
+            }
+        };
+        if !status.success() {
+            let mut tail = process.tail();
+            if !tail.is_empty() {
+                tail.insert_str(0, "; the end of its standard error:\n");
+            }
+            return Err(PluginError::Crashed { plugin: plugin.into(), path: path.into(), status, tail });
+        }
+        parse(plugin, &text).map_err(|problem| match problem {
+            Problem::Version(theirs) => {
+                PluginError::Version { plugin: plugin.into(), path: path.into(), theirs }
+            }
+            Problem::Rubbish(problem) => rubbish(problem),
+        })
+    }
+
+    /// The whole environment is passed on: which variables matter is only known from the answer.
+    fn start(&self, path: &Path) -> io::Result<Process> {
+        let mut attempts = 0;
+        loop {
+            let mut command = Command::new(path);
+            command.arg("describe").current_dir(&self.root);
+            match Process::start(command, Stdio::null()) {
+                // It is being written at this moment, or a child that is just being started still holds it open.
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 50 => {
+                    attempts += 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                started => return started,
+            }
+        }
+    }
+}
+
+impl Manifests for Registry {
+    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, String> {
+        Self::manifest(self, plugin).map_err(|error| match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        })
+    }
+
+    fn known(&self) -> Vec<String> {
+        let entries = self.folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+        let beside = entries.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_stem()?.to_str()?.strip_prefix("pipe-")?.to_owned();
+            is_executable(&path).then_some(name)
+        });
+        let names: BTreeSet<String> = self.named.keys().cloned().chain(beside).collect();
+        names.into_iter().collect()
+    }
+}
+
+enum Problem {
+    Version(u64),
+    Rubbish(String),
+}
+
+/// Reads a manifest: first its version, for another version may have other fields.
+fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        let shown: String = text.trim().chars().take(120).collect();
+        Problem::Rubbish(format!("its output is not JSON ({error}): `{shown}`"))
+    })?;
+    match value.get("protocol").and_then(Value::as_u64) {
+        None => return Err(Problem::Rubbish("its manifest does not name a protocol version".into())),
+        Some(theirs) if theirs != u64::from(PROTOCOL_VERSION) => return Err(Problem::Version(theirs)),
+        Some(_) => {}
+    }
+    let manifest: Manifest = serde_json::from_value(value)
+        .map_err(|error| Problem::Rubbish(format!("its manifest is wrong: {error}")))?;
+    if manifest.plugin != plugin {
+        return Err(Problem::Rubbish(format!("it calls itself `{}`", manifest.plugin)));
+    }
+    for (name, op) in &manifest.ops {
+        if !op.params.is_object() {
+            return Err(Problem::Rubbish(format!(
+                "the params of its op `{name}` are not a JSON Schema object"
+            )));
+        }
+        if let Some(native) = op.natives.iter().find(|native| !manifest.natives.contains_key(*native)) {
+            return Err(Problem::Rubbish(format!(
+                "its op `{name}` needs `{native}`, which is not among its natives"
+            )));
+        }
+        if let Some(output) = op.outputs.values().find(|output| !is_inner(&output.file)) {
+            let file = &output.file;
+            return Err(Problem::Rubbish(format!(
+                "an output of its op `{name}` is called `{file}`, which is not a file name"
+            )));
+        }
+    }
+    Ok(manifest)
+}
+
+fn environment(name: &str) -> Option<Digest> {
+    std::env::var_os(name).map(|value| Digest::of_bytes(value.as_bytes()))
+}
+
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! One JSON object a line for programs. Each has `version` and `time_ms` before the event's own fields.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+use super::Sink;
+use crate::event::Event;
+
+/// Version of the lines, in each of them. A change that could break a reader increases it.
+const VERSION: u32 = 1;
+
+/// Writes JSON lines.
+#[derive(Debug)]
+pub struct Json<W> {
+    out: W,
+    now: fn() -> u64,
+}
+
+impl<W: Write> Json<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, now: unix_ms }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl<W: Write + Send> Sink for Json<W> {
+    fn event(&mut self, event: &Event) {
+        let mut line = Map::new();
+        line.insert("version".into(), VERSION.into());
+        line.insert("time_ms".into(), (self.now)().into());
+        if let Ok(Value::Object(fields)) = serde_json::to_value(event) {
+            line.extend(fields);
+        }
+        // A reader that went away is no reason to stop the run.
+        let _ = writeln!(self.out, "{}", Value::Object(line)).and_then(|()| self.out.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::StageName;
+
+    #[test]
+    fn one_line_an_event() {
+        let mut sink = Json { out: Vec::new(), now: || 1_795_183_380_000 };
+        sink.event(&Event::Notice { message: "two\nlines".into() });
+        sink.event(&Event::StageStarted {
+            stage: StageName::try_from("train".to_owned()).unwrap(),
+            changes: vec![],
+        });
+        assert_eq!(
+            String::from_utf8(sink.out).unwrap(),
+            "{\"version\":1,\"time_ms\":1795183380000,\"event\":\"notice\",\"message\":\"two\\nlines\"}\n\
+             {\"version\":1,\"time_ms\":1795183380000,\"event\":\"stage_started\",\"stage\":\"train\",\"changes\":[]}\n"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Events become what a person or a program reads while a run goes on: bars on a terminal, plain lines, or JSON
+//! lines. Knows events and records only; decides nothing about the run.
+
+mod json;
+mod live;
+mod paint;
+mod plain;
+mod plan;
+mod remaining;
+mod summary;
+mod terminal;
+mod words;
+
+use std::io::{stderr, stdout};
+
+use console::Term;
+
+use crate::event::Event;
+
+pub use json::Json;
+pub use paint::Paint;
+pub use plain::Plain;
+pub use plan::plan;
+pub use summary::summary;
+pub use terminal::Terminal;
+pub use words::{change, clean};
+
+/// Where events go. Never fails: what cannot be shown is not shown.
+pub trait Sink: Send {
+    /// Shows one event.
+    fn event(&mut self, event: &Event);
+}
+
+/// The sink that fits: JSON lines on standard output where asked for, bars where standard error is a terminal that
+/// can move its cursor, plain lines on standard error otherwise.
+#[must_use]
+pub fn choose(json: bool, color: bool) -> Box<dyn Sink> {
+    let paint = Paint::new(color);
+    if json {
+        Box::new(Json::new(stdout()))
+    } else if Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM")) {
+        Box::new(Terminal::new(paint))
+    } else {
+        Box::new(Plain::new(stderr(), paint))
+    }
+}
+
+fn is_dumb(term: Option<std::ffi::OsString>) -> bool {
+    term.is_some_and(|term| term == "dumb")
+}
+
+/// Columns of standard output where it is a terminal, else enough for anything that is not read on one.
+#[must_use]
+pub fn stdout_width() -> usize {
+    let term = Term::stdout();
+    if term.is_term() { usize::from(term.size().1).max(20) } else { 160 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_terminal_gets_plain_lines() {
+        assert!(is_dumb(Some("dumb".into())));
+        assert!(!is_dumb(Some("xterm-256color".into())));
+        assert!(!is_dumb(None));
+    }
+}

@@ -1,0 +1,271 @@
+//! What a run came to, as text: the result table, the gates, where the report is. Pure: records in, text out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use console::{Alignment, measure_text_width, pad_str};
+
+use super::{Paint, words};
+use crate::format;
+use crate::gate::{GateResult, Verdict};
+use crate::record::{ActionRecord, Outcome, RunRecord};
+use crate::report::results::{Results, interval};
+use crate::spec::{Pipeline, StageName};
+
+/// The result table, the gates and the last line, for standard output.
+#[must_use]
+pub fn summary(
+    pipeline: &Pipeline,
+    run: &RunRecord,
+    records: &BTreeMap<StageName, ActionRecord>,
+    report: Option<&Path>,
+    color: bool,
+) -> String {
+    text(pipeline, run, records, report, super::stdout_width(), Paint::new(color))
+}
+
+/// The table leaves its intervals out where `width` columns do not hold it, and comes as a list where even that is
+/// too wide.
+fn text(
+    pipeline: &Pipeline,
+    run: &RunRecord,
+    records: &BTreeMap<StageName, ActionRecord>,
+    report: Option<&Path>,
+    width: usize,
+    paint: Paint,
+) -> String {
+    let results = Results::new(&pipeline.report, records);
+    let mut parts = vec![];
+    if !results.is_empty() {
+        parts.push(table(&results, width, paint));
+    }
+    if !run.gates.is_empty() {
+        parts.push(gates(&run.gates, width, paint));
+    }
+    let ending = ending(run);
+    let last = match report {
+        Some(report) => {
+            let shown = report.strip_prefix(&pipeline.root).unwrap_or(report).display().to_string();
+            format!(" report {}   {}\n", paint.strong(&shown), paint.faint(&format!("({ending})")))
+        }
+        None => format!(" {ending}\n"),
+    };
+    match parts.last_mut() {
+        Some(part) => part.push_str(&last),
+        None => parts.push(last),
+    }
+    parts.join("\n")
+}
+
+/// What a cell says: number, then interval.
+type Texts = Vec<Vec<(String, String)>>;
+
+fn table(results: &Results, width: usize, paint: Paint) -> String {
+    let texts = |with_interval: bool| -> Texts {
+        let row = |row: &crate::report::results::Row| {
+            let cells = results.columns.iter().zip(&row.cells);
+            cells
+                .map(|(column, cell)| match cell.found {
+                    None => ("–".to_owned(), String::new()),
+                    Some((_, metric)) => (
+                        format!(
+                            "{}{}",
+                            words::clean_line(&column.prefix),
+                            format::number(metric.value, column.digits)
+                        ),
+                        interval(metric, column.digits).filter(|_| with_interval).unwrap_or_default(),
+                    ),
+                })
+                .collect()
+        };
+        results.rows.iter().map(row).collect()
+    };
+    [true, false]
+        .into_iter()
+        .map(|with_interval| grid(results, &texts(with_interval), paint))
+        .find(|grid| grid.lines().all(|line| measure_text_width(line) <= width))
+        .unwrap_or_else(|| listing(results, &texts(true), paint))
+}
+
+fn grid(results: &Results, texts: &Texts, paint: Paint) -> String {
+    let label_width = results.rows.iter().map(|row| measure_text_width(&clean(row.label))).max().unwrap_or(0);
+    let mut lines = vec![format!(" {:label_width$}", "")];
+    lines.extend(results.rows.iter().map(|row| {
+        let label = pad_str(&clean(row.label), label_width, Alignment::Left, None).into_owned();
+        format!(" {}", paint.strong(&label))
+    }));
+    for (index, column) in results.columns.iter().enumerate() {
+        let cells: Vec<(&str, &str)> = texts
+            .iter()
+            .map(|row| {
+                row.get(index).map_or(("", ""), |(number, interval)| (number.as_str(), interval.as_str()))
+            })
+            .collect();
+        let widest = |side: fn(&(&str, &str)) -> usize| cells.iter().map(side).max().unwrap_or(0);
+        let interval_width = widest(|cell| measure_text_width(cell.1));
+        let interval_width = if interval_width == 0 { 0 } else { interval_width + 1 };
+        let heading = clean(&column.label);
+        let number_width = widest(|cell| measure_text_width(cell.0))
+            .max(measure_text_width(&heading).saturating_sub(interval_width));
+        let total = number_width + interval_width;
+        let mut lines = lines.iter_mut();
+        if let Some(first) = lines.next() {
+            let heading = pad_str(&heading, total, Alignment::Right, None).into_owned();
+            first.push_str(&format!("   {}", paint.faint(&heading)));
+        }
+        for (line, (number, interval)) in lines.zip(&cells) {
+            let number = pad_str(number, number_width, Alignment::Right, None);
+            let interval = if interval.is_empty() { String::new() } else { format!(" {interval}") };
+            let interval = pad_str(&interval, interval_width, Alignment::Left, None);
+            line.push_str(&format!("   {number}{}", paint.faint(&interval)));
+        }
+    }
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn listing(results: &Results, texts: &Texts, paint: Paint) -> String {
+    let widest =
+        results.columns.iter().map(|column| measure_text_width(&clean(&column.label))).max().unwrap_or(0);
+    let mut text = String::new();
+    for (row, cells) in results.rows.iter().zip(texts) {
+        text.push_str(&format!(" {}\n", paint.strong(&clean(row.label))));
+        for (column, (number, interval)) in results.columns.iter().zip(cells) {
+            let label = pad_str(&clean(&column.label), widest, Alignment::Left, None).into_owned();
+            text.push_str(
+                format!("   {}  {number} {}", paint.faint(&label), paint.faint(interval)).trim_end(),
+            );
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn clean(text: &str) -> String {
+    words::clean_line(text)
+}
+
+/// The gates that hold share lines; those that do not come first, each on its own with the reason.
+fn gates(gates: &[GateResult], width: usize, paint: Paint) -> String {
+    let mut failing = vec![];
+    let mut holding = vec![];
+    for gate in gates {
+        let expression = clean(&gate.expression);
+        match gate.verdict {
+            Verdict::Pass => holding.push(format!("{} {expression}", paint.good("✔"))),
+            Verdict::Fail => {
+                failing.push(format!(
+                    "{} {}   {}",
+                    paint.bad("✖"),
+                    paint.strong(&expression),
+                    clean(&gate.message)
+                ));
+            }
+            Verdict::Unknown => {
+                failing.push(format!("{} {expression}   {}", paint.warn("?"), clean(&gate.message)));
+            }
+        }
+    }
+    let mut lines = failing;
+    let mut line = String::new();
+    for gate in holding {
+        if !line.is_empty() && measure_text_width(&line) + measure_text_width(&gate) + 11 > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push_str("   ");
+        }
+        line.push_str(&gate);
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    let label = |index: usize| if index == 0 { "gates " } else { "      " };
+    lines.iter().enumerate().map(|(index, line)| format!(" {} {line}\n", label(index))).collect()
+}
+
+/// `6 stages ran, 1 restored, 2 fresh, 41 min 12 s`.
+fn ending(run: &RunRecord) -> String {
+    let count =
+        |wanted: fn(&Outcome) -> bool| run.stages.iter().filter(|stage| wanted(&stage.outcome)).count();
+    let ran = count(|outcome| matches!(outcome, Outcome::Ran));
+    let mut parts = vec![];
+    if ran == 0 {
+        parts.push("no stage ran".to_owned());
+    } else {
+        parts.push(format!("{} ran", format::count(ran, "stage")));
+    }
+    let others = [
+        (count(|outcome| matches!(outcome, Outcome::Failed { .. })), "failed"),
+        (count(|outcome| matches!(outcome, Outcome::Blocked { .. })), "not reached"),
+        (count(|outcome| matches!(outcome, Outcome::Interrupted)), "interrupted"),
+        (count(|outcome| matches!(outcome, Outcome::Restored)), "restored"),
+        (count(|outcome| matches!(outcome, Outcome::Fresh)), "fresh"),
+    ];
+    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    parts.push(format::millis(run.duration_ms));
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_table_with_its_gates() {
+        let sample = sample::tinynet();
+        let report = sample.pipeline.root.join("artifacts/report.html");
+        let shown = |width| {
+            text(&sample.pipeline, &sample.run, &sample.records, Some(&report), width, Paint::new(false))
+        };
+        let ending = "
+ gates  ✔ export.size_kb < 500   ✔ evaluate.int8_static.accuracy >= 85   ✔ evaluate.int8_static.drop < 5
+ report artifacts/report.html   (7 stages ran, 1 restored, 1 fresh, 41 min 12 s)
+";
+        let wide = "                size KB    accuracy %              Δ points   batch 1 ms   batch 128 ms   vs FP32
+ torch FP32       318.3   91.82 ±0.55       –                       2.31           71.2     ×0.43
+ ONNX FP32        325.2   91.82 ±0.55       –                       0.20           30.8     ×1.00
+ INT8 static      104.8   91.80 ±0.55   −0.02 [−0.21, 0.10]         0.13           14.9     ×2.07
+ INT8 dynamic     160.1   91.79 ±0.55   −0.03 [−0.22, 0.09]         0.21           31.0     ×0.99
+";
+        assert_eq!(shown(140), format!("{wide}{ending}"));
+        let narrow = "                size KB   accuracy %   Δ points   batch 1 ms   batch 128 ms   vs FP32
+ torch FP32       318.3        91.82          –         2.31           71.2     ×0.43
+ ONNX FP32        325.2        91.82          –         0.20           30.8     ×1.00
+ INT8 static      104.8        91.80      −0.02         0.13           14.9     ×2.07
+ INT8 dynamic     160.1        91.79      −0.03         0.21           31.0     ×0.99
+";
+        assert!(shown(90).starts_with(narrow), "{}", shown(90));
+        let list = " torch FP32
+   size KB       318.3
+   accuracy %    91.82 ±0.55
+   Δ points      –
+   batch 1 ms    2.31
+   batch 128 ms  71.2
+   vs FP32       ×0.43
+ ONNX FP32
+";
+        assert!(shown(50).starts_with(list), "{}", shown(50));
+        assert!(shown(50).contains(" gates  ✔ export.size_kb < 500\n        ✔ evaluate"));
+    }
+
+    #[test]
+    fn a_failing_gate_stands_first_and_says_why() {
+        let sample = sample::gate_fails();
+        let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
+        let end = "
+ gates  ✖ evaluate.int8_static.accuracy >= 85   79.29 is not >= 85
+        ✔ export.size_kb < 500   ✔ evaluate.int8_static.drop < 5
+ 7 stages ran, 1 restored, 1 fresh, 41 min 12 s
+";
+        assert!(shown.ends_with(end), "{shown}");
+    }
+
+    #[test]
+    fn after_a_failure_cells_are_dashes() {
+        let sample = sample::train_fails();
+        let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
+        assert!(shown.contains(" ONNX FP32            –            –          –"), "{shown}");
+        assert!(shown.ends_with(" no stage ran, 1 failed, 7 not reached, 1 fresh, 41 min 12 s\n"), "{shown}");
+    }
+}

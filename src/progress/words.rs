@@ -1,0 +1,165 @@
+//! The words that terminal and plain output have in common. Pure text; knows no colours and no widths.
+
+use std::time::Duration;
+
+use protocol::Progress;
+
+use crate::event::{Expectation, PlannedStage};
+use crate::format;
+use crate::record::{Change, Outcome};
+
+/// Text from a plugin made safe for a terminal: no escape sequences, no control characters but line breaks.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    console::strip_ansi_codes(text)
+        .chars()
+        .map(|c| if c == '\t' || (c.is_control() && c != '\n') { ' ' } else { c })
+        .collect()
+}
+
+/// [`clean`] on one line.
+pub(super) fn clean_line(text: &str) -> String {
+    clean(text).replace('\n', " ").trim().to_owned()
+}
+
+/// A changed ingredient: `with.lr 0.05 → 0.08`. Digests and long values are shortened.
+#[must_use]
+pub fn change(change: &Change) -> String {
+    let value = |value: &Option<String>| value.as_deref().map_or_else(|| "(none)".into(), short_value);
+    format!("{} {} → {}", clean_line(&change.name), value(&change.old), value(&change.new))
+}
+
+fn short_value(value: &str) -> String {
+    let value = clean_line(value);
+    let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let limit = if is_digest { 12 } else { 40 };
+    match value.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or(&value)),
+        None => value,
+    }
+}
+
+/// Changes in a few words: the first two, and how many more.
+pub(super) fn changes(changes: &[Change]) -> String {
+    let shown: Vec<String> = changes.iter().take(2).map(change).collect();
+    let more = changes.len().saturating_sub(shown.len());
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run`, `about 41 min`.
+pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
+    let count = |wanted: fn(&Expectation) -> bool| stages.iter().filter(|s| wanted(&s.expectation)).count();
+    let runs = |e: &Expectation| matches!(e, Expectation::Run { .. });
+    let kinds = [
+        (count(|e| matches!(e, Expectation::Fresh)), "fresh"),
+        (count(|e| matches!(e, Expectation::Restorable)), "in the cache"),
+        (count(runs), "to run"),
+        (count(|e| matches!(e, Expectation::Maybe { .. })), "that depend on their outcome"),
+    ];
+    let mut parts = vec![format::count(stages.len(), "stage")];
+    parts.extend(kinds.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    let usual: Option<Vec<u64>> =
+        stages.iter().filter(|s| runs(&s.expectation)).map(|stage| stage.usual_ms).collect();
+    if let Some(usual) = usual.filter(|usual| !usual.is_empty()) {
+        let sum = usual.iter().fold(0, |sum: u64, ms| sum.saturating_add(*ms));
+        parts.push(format!("about {}", format::duration_rough(Duration::from_millis(sum))));
+    }
+    parts
+}
+
+/// How far: `epoch 37/150`, `34.2/162.2 MB`, `image 12,345/50,000`. A unit in capitals is a measure, others are
+/// counted: of a fraction, the one being worked on is named.
+pub(super) fn step(progress: &Progress) -> String {
+    let unit = clean_line(&progress.unit);
+    if unit.starts_with(|first: char| first.is_uppercase()) {
+        format!("{}/{} {unit}", format::number(progress.done, 1), format::number(progress.total, 1))
+    } else {
+        let done = progress.done.ceil().min(progress.total);
+        format!("{unit} {}/{}", format::number(done, 0), format::number(progress.total, 0))
+    }
+}
+
+/// Share done, between 0 and 1.
+pub(super) fn share(progress: &Progress) -> f64 {
+    let share = progress.done / progress.total;
+    if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
+}
+
+/// How a stage ended, in a few words.
+pub(super) fn outcome(outcome: &Outcome, duration: Duration) -> String {
+    let time = format::duration(duration);
+    match outcome {
+        Outcome::Fresh => "fresh".into(),
+        Outcome::Restored => format!("restored from cache in {time}"),
+        Outcome::Ran => format!("ran in {time}"),
+        Outcome::Failed { .. } => format!("failed after {time}"),
+        Outcome::Blocked { by } => format!("not reached: {by} failed"),
+        Outcome::Interrupted if duration.is_zero() => "not reached: interrupted".into(),
+        Outcome::Interrupted => format!("interrupted after {time}"),
+    }
+}
+
+/// What a failed stage leaves the reader with: the message, the hint and where the log is.
+pub(super) fn failure(stage: &str, message: &str, hint: Option<&str>) -> Vec<String> {
+    let mut lines: Vec<String> = clean(message).lines().map(|line| line.trim_end().to_owned()).collect();
+    if let Some(hint) = hint {
+        lines.push(format!("help: {}", clean_line(hint)));
+    }
+    lines.push(format!("log: pipe log {stage}"));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::StageName;
+
+    pub(crate) fn planned(name: &str, expectation: Expectation, usual_ms: Option<u64>) -> PlannedStage {
+        PlannedStage { stage: StageName::try_from(name.to_owned()).unwrap(), expectation, usual_ms }
+    }
+
+    fn progress(done: f64, total: f64, unit: &str) -> Progress {
+        Progress { done, total, unit: unit.into(), text: String::new(), milestone: false }
+    }
+
+    #[test]
+    fn hostile_text_cannot_steer_the_terminal() {
+        assert_eq!(clean("\u{1b}[2Jhello\u{7}\r\nworld\t!"), "hello  \nworld !");
+        assert_eq!(clean_line(" a\n b \u{9b}31m"), "a  b");
+    }
+
+    #[test]
+    fn changes_are_short() {
+        let lr = Change { name: "with.lr".into(), old: Some("0.05".into()), new: Some("0.08".into()) };
+        let input = Change { name: "inputs.model".into(), old: None, new: Some("ab".repeat(32)) };
+        assert_eq!(change(&lr), "with.lr 0.05 → 0.08");
+        assert_eq!(change(&input), "inputs.model (none) → abababababab…");
+        assert_eq!(
+            changes(&[lr.clone(), lr.clone(), input]),
+            "with.lr 0.05 → 0.08, with.lr 0.05 → 0.08, and 1 more"
+        );
+    }
+
+    #[test]
+    fn steps() {
+        assert_eq!(step(&progress(36.2, 150.0, "epoch")), "epoch 37/150");
+        assert_eq!(step(&progress(34.21, 162.17, "MB")), "34.2/162.2 MB");
+        assert_eq!(step(&progress(12345.0, 50000.0, "image")), "image 12,345/50,000");
+        assert_eq!(share(&progress(1.0, 0.0, "x")), 0.0);
+        assert_eq!(share(&progress(9.0, 3.0, "x")), 1.0);
+    }
+
+    #[test]
+    fn opening_estimates_only_what_is_known() {
+        let run = || Expectation::Run { changes: vec![], reason: None };
+        let mut stages = vec![
+            planned("a", Expectation::Fresh, None),
+            planned("b", run(), Some(60_000 * 40)),
+            planned("c", run(), Some(60_000)),
+        ];
+        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run", "about 41 min"]);
+        stages.push(planned("d", run(), None));
+        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run"]);
+    }
+}

@@ -1,0 +1,58 @@
+//! A loaded project: the resolved pipeline with all that is needed to ask what its stages are and to run them.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::plugin::Registry;
+use crate::record::Machine;
+use crate::spec::{self, Overrides, Pipeline};
+use crate::store::Store;
+
+/// Name of the folder for outputs and the report, beside `pipeline.yaml`.
+pub const ARTIFACTS: &str = "artifacts";
+
+/// A loaded project.
+pub struct Project {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Its stages' dependencies.
+    pub graph: Graph,
+    /// Its plugins.
+    pub registry: Registry,
+    /// Its cache.
+    pub store: Store,
+    /// This machine.
+    pub machine: Machine,
+    /// Thread budget.
+    pub threads: usize,
+}
+
+impl Project {
+    /// Reads and resolves `file`, finding the plugins it uses. `threads` is the budget; all cores where it is absent.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the pipeline, its plugins, or the cache folder.
+    pub fn load(
+        file: &Path,
+        overrides: &Overrides,
+        threads: Option<usize>,
+        color: bool,
+    ) -> Result<Self, Error> {
+        let parsed = spec::parse(file).map_err(|problems| Error::pipeline(problems.render(color)))?;
+        let store = Store::open(parsed.root())?;
+        let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
+        let pipeline = spec::resolve(parsed, overrides, &registry)
+            .map_err(|problems| Error::pipeline(problems.render(color)))?;
+        let graph = Graph::new(&pipeline).map_err(Error::usage)?;
+        let machine = crate::hardware::machine();
+        let threads = threads.unwrap_or(machine.cores).max(1);
+        Ok(Self { pipeline, graph, registry, store, machine, threads })
+    }
+
+    /// Where the report lies.
+    #[must_use]
+    pub fn report_file(&self) -> PathBuf {
+        self.pipeline.root.join(ARTIFACTS).join("report.html")
+    }
+}

@@ -1,0 +1,83 @@
+//! Gathers what a report is made from out of the store, and writes the file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{Input, html};
+use crate::project::Project;
+use crate::record::{ActionRecord, Outcome, RunRecord};
+use crate::spec::StageName;
+
+/// The end of a failed stage's log that is read, in bytes.
+const MOST_LOG: usize = 256 * 1024;
+
+/// Writes the report of a run to `file`, whole or not at all, making its folder where there is none.
+///
+/// # Errors
+/// When the folder or the file cannot be written. What is no longer in the store is left out.
+pub fn write(
+    project: &Project,
+    run: &RunRecord,
+    records: &BTreeMap<StageName, ActionRecord>,
+    previous: Option<&RunRecord>,
+    file: &Path,
+) -> io::Result<()> {
+    let previous_records = previous.map(|run| known_records(project, run)).unwrap_or_default();
+    let logs = failed_logs(project, run);
+    let input = Input {
+        pipeline: &project.pipeline,
+        run,
+        records,
+        previous: previous.map(|run| (run, &previous_records)),
+        logs: &logs,
+    };
+    write_whole(file, html(&input).as_bytes())
+}
+
+/// The records of a run's stages that the store still has.
+pub(crate) fn known_records(project: &Project, run: &RunRecord) -> BTreeMap<StageName, ActionRecord> {
+    let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
+    done.filter_map(|stage| Some((stage.stage.clone(), project.store.record(&stage.key?)?))).collect()
+}
+
+fn failed_logs(project: &Project, run: &RunRecord) -> BTreeMap<StageName, String> {
+    let failed = run.stages.iter().filter(|stage| matches!(stage.outcome, Outcome::Failed { .. }));
+    failed
+        .filter_map(|stage| {
+            let bytes = std::fs::read(project.store.unfinished_log(&stage.stage)?).ok()?;
+            let end = bytes.get(bytes.len().saturating_sub(MOST_LOG)..).unwrap_or(&bytes);
+            Some((stage.stage.clone(), String::from_utf8_lossy(end).into_owned()))
+        })
+        .collect()
+}
+
+fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::Builder::new().prefix(".report").suffix(".html").tempfile_in(folder)?;
+    temporary.write_all(bytes)?;
+    // Temporary files are made for their owner only; a report is for showing.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        temporary.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    temporary.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("artifacts/report.html");
+        write_whole(&file, b"one").unwrap();
+        write_whole(&file, b"two").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path().join("artifacts")).unwrap().count(), 1);
+    }
+}

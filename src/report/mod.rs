@@ -1,0 +1,68 @@
+//! Run records and figures become one self-contained HTML file: no scripts, no network, light and dark, phone and
+//! print. Pure functions to markup; knows no stage, metric or figure by name.
+
+mod changes;
+mod chart;
+mod environment;
+mod figures;
+mod file;
+mod gates;
+mod page;
+pub(crate) mod results;
+mod run;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod sample_png;
+mod stage;
+mod stages_graph;
+mod table;
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html as markup};
+
+use crate::record::{ActionRecord, RunRecord};
+use crate::spec::{Pipeline, StageName};
+
+pub(crate) use file::known_records;
+pub use file::write;
+pub use stage::action;
+pub use stages_graph::{StageState, stages_svg};
+
+/// What a report is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// The run.
+    pub run: &'a RunRecord,
+    /// Records of the stages that are done.
+    pub records: &'a BTreeMap<StageName, ActionRecord>,
+    /// The run before, where there was one, with what is still known of its stages.
+    pub previous: Option<(&'a RunRecord, &'a BTreeMap<StageName, ActionRecord>)>,
+    /// Logs of failed stages.
+    pub logs: &'a BTreeMap<StageName, String>,
+}
+
+/// Text in which `backticks` mark code, as in all messages of this program.
+fn prose(text: &str) -> Markup {
+    // An odd number of backticks marks nothing.
+    if text.matches('`').count() % 2 == 1 {
+        return markup! { (text) };
+    }
+    markup! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 0 { (part) } @else { code { (part) } }
+        }
+    }
+}
+
+/// The report as an HTML document.
+#[must_use]
+pub fn html(input: &Input) -> String {
+    page::page(input).into_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,636 @@
+//! A made-up run with every kind of figure, for tests. None of its numbers was measured.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use protocol::{
+    Axis, Bin, Cell, Column, Content, Edge, Figure, Group, Histogram, Image, KeyScope, Marker, Metric, Node,
+    Resources, Series,
+};
+use serde_json::{Value, json};
+
+use super::Input;
+use super::sample_png::png;
+use crate::digest::Digest;
+use crate::gate::{Gate, GateResult, Verdict};
+use crate::record::{ActionRecord, Change, Ingredient, Machine, Outcome, OutputRecord, RunRecord, StageRun};
+use crate::spec::{self, Action, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName};
+
+/// A run with all that belongs to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) run: RunRecord,
+    pub(crate) records: BTreeMap<StageName, ActionRecord>,
+    pub(crate) previous: (RunRecord, BTreeMap<StageName, ActionRecord>),
+    pub(crate) logs: BTreeMap<StageName, String>,
+}
+
+impl Sample {
+    pub(crate) fn input(&self) -> Input<'_> {
+        Input {
+            pipeline: &self.pipeline,
+            run: &self.run,
+            records: &self.records,
+            previous: Some((&self.previous.0, &self.previous.1)),
+            logs: &self.logs,
+        }
+    }
+}
+
+pub(crate) fn name(text: &str) -> StageName {
+    StageName::try_from(text.to_owned()).unwrap()
+}
+
+const STARTED: u64 = 1_795_183_380_000;
+
+/// Stage, op, stages whose outputs it reads, output.
+const STAGES: [(&str, &str, &[&str], &str); 9] = [
+    ("download", "data/download", &[], "dataset"),
+    ("train", "torch/train", &["download.dataset"], "weights"),
+    ("torch_eval", "torch/evaluate", &["download.dataset", "train.weights"], "predictions"),
+    ("export", "onnx/export", &["train.weights"], "model"),
+    ("calibrate", "onnx/calibrate", &["export.model", "download.dataset"], "ranges"),
+    ("quantize", "onnx/quantize", &["export.model", "calibrate.ranges"], "model"),
+    ("quantize_dynamic", "onnx/quantize-dynamic", &["export.model"], "model"),
+    (
+        "evaluate",
+        "onnx/evaluate",
+        &[
+            "download.dataset",
+            "torch_eval.predictions",
+            "export.model",
+            "quantize.model",
+            "quantize_dynamic.model",
+        ],
+        "predictions",
+    ),
+    (
+        "bench",
+        "onnx/bench",
+        &["train.weights", "export.model", "quantize.model", "quantize_dynamic.model"],
+        "times",
+    ),
+];
+
+/// A run in which all went well.
+pub(crate) fn tinynet() -> Sample {
+    let pipeline = pipeline();
+    let machine = machine();
+    let records: BTreeMap<StageName, ActionRecord> =
+        pipeline.stages.values().map(|stage| (stage.name.clone(), record(stage, &machine))).collect();
+    let mut previous_records = records.clone();
+    if let Some(record) = previous_records.get_mut(&name("evaluate")) {
+        for metric in record.metrics.values_mut().filter(|metric| metric.unit == "%") {
+            metric.value -= 0.37;
+        }
+    }
+    let changes = vec![Change {
+        name: "with.label_smoothing".into(),
+        old: Some("0.1".into()),
+        new: Some("0.05".into()),
+    }];
+    let stages = pipeline.stages.keys().enumerate().map(|(index, stage)| {
+        let (outcome, offset_ms, duration_ms, changes) = match stage.as_str() {
+            "download" => (Outcome::Fresh, 0, 0, vec![]),
+            "train" => (Outcome::Ran, 12, 2_042_310, changes.clone()),
+            "quantize_dynamic" => (Outcome::Restored, 2_043_500, 184, vec![]),
+            "bench" => (Outcome::Ran, 2_066_000, 52_180, vec![]),
+            _ => (Outcome::Ran, 2_042_400 + index as u64 * 2_100, 900 + index as u64 * 1_700, vec![]),
+        };
+        let key = records.get(stage).map(|record| record.key);
+        StageRun { stage: stage.clone(), outcome, key, changes, offset_ms, duration_ms }
+    });
+    let gate = |expression: &str, value: f64, limit: f64, verdict| GateResult {
+        expression: expression.into(),
+        verdict,
+        value: Some(value),
+        limit: Some(limit),
+        message: format!("{value} and {limit}"),
+    };
+    let run = RunRecord {
+        id: "1795183380000-4711".into(),
+        pipeline: "tinynet".into(),
+        version: "0.1.0".into(),
+        profile: None,
+        vars: vars("0.05"),
+        started_ms: STARTED,
+        duration_ms: 2_472_000,
+        machine: machine.clone(),
+        threads: 2,
+        stages: stages.collect(),
+        gates: vec![
+            gate("export.size_kb < 500", 325.2, 500.0, Verdict::Pass),
+            gate("evaluate.int8_static.accuracy >= 85", 91.8, 85.0, Verdict::Pass),
+            gate("evaluate.int8_static.drop < 5", -0.02, 5.0, Verdict::Pass),
+        ],
+    };
+    let previous = RunRecord {
+        id: "1794901380000-812".into(),
+        started_ms: STARTED - 282_000_000,
+        vars: vars("0.1"),
+        ..run.clone()
+    };
+    Sample { pipeline, run, records, previous: (previous, previous_records), logs: BTreeMap::new() }
+}
+
+/// The same run, in which a gate fails.
+pub(crate) fn gate_fails() -> Sample {
+    let mut sample = tinynet();
+    if let Some(gate) = sample.run.gates.get_mut(1) {
+        gate.verdict = Verdict::Fail;
+        gate.value = Some(79.29);
+        gate.message = "79.29 is not >= 85".into();
+    }
+    sample
+}
+
+/// The same run, in which training fails.
+pub(crate) fn train_fails() -> Sample {
+    let mut sample = tinynet();
+    sample.records.retain(|stage, _| stage.as_str() == "download");
+    for run in &mut sample.run.stages {
+        run.changes.truncate(1);
+        match run.stage.as_str() {
+            "download" => {}
+            "train" => {
+                run.duration_ms = 723_000;
+                run.outcome = Outcome::Failed {
+                    message: "loss became NaN at step 8,190 (lr 0.8)".into(),
+                    hint: Some("lower `lr` or set `clip_grad`; the next run continues from the checkpoint of epoch 20".into()),
+                };
+            }
+            _ => {
+                run.outcome = Outcome::Blocked { by: name("train") };
+                (run.offset_ms, run.duration_ms) = (0, 0);
+            }
+        }
+    }
+    sample.run.gates.clear();
+    let log: Vec<String> = (1..=21)
+        .map(|epoch| format!("epoch {epoch}/150  loss {:.3}  lr 0.8", 2.3 + f64::from(epoch) * 0.11))
+        .collect();
+    sample.logs.insert(name("train"), format!("{}\nloss is NaN\n", log.join("\n")));
+    sample
+}
+
+fn vars(smoothing: &str) -> BTreeMap<String, Value> {
+    [
+        ("epochs", json!(150)),
+        ("label_smoothing", serde_json::from_str(smoothing).unwrap()),
+        ("source", json!("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+fn machine() -> Machine {
+    Machine {
+        cpu: "AMD EPYC 9B14".into(),
+        features: "avx2 avx512f avx512_vnni".into(),
+        cores: 2,
+        system: "linux x86_64".into(),
+    }
+}
+
+fn pipeline() -> Pipeline {
+    let stages: IndexMap<StageName, Stage> = STAGES
+        .iter()
+        .enumerate()
+        .map(|(index, (stage, op, reads, output))| {
+            let (plugin, op) = op.split_once('/').unwrap();
+            let inputs = reads.iter().map(|path| {
+                let (stage, output) = path.split_once('.').unwrap();
+                let input = spec::Input::Output { stage: name(stage), output: output.into() };
+                (format!("{stage}_{output}"), input)
+            });
+            let param_locations = [("seed".to_owned(), Location { line: 10, column: 7 })];
+            let action = OpAction {
+                plugin: plugin.into(),
+                op: op.into(),
+                params: params(op),
+                param_locations: param_locations.into(),
+                sources: BTreeMap::new(),
+            };
+            let stage = Stage {
+                name: name(stage),
+                location: Location { line: index * 8 + 10, column: 3 },
+                description: None,
+                action: Action::Op(action),
+                inputs: inputs.collect(),
+                outputs: [((*output).to_owned(), format!("{output}.bin"))].into(),
+                resources: Resources::default(),
+                scope: KeyScope::Portable,
+            };
+            (stage.name.clone(), stage)
+        })
+        .collect();
+    Pipeline {
+        name: "tinynet".into(),
+        file: PathBuf::from("/home/somebody/tinynet/pipeline.yaml"),
+        root: PathBuf::from("/home/somebody/tinynet"),
+        vars: IndexMap::new(),
+        profile: None,
+        stages,
+        gates: vec![Gate::parse("export.size_kb < 500").unwrap()],
+        report: report_spec(),
+    }
+}
+
+fn params(op: &str) -> Value {
+    match op {
+        "train" => json!({
+            "seed": 42, "epochs": 150, "lr": 0.05, "label_smoothing": 0.05, "device": "auto",
+            "network": { "input": [3, 32, 32], "layers": [
+                { "conv": { "out": 16, "kernel": 3, "activation": "relu6", "name": "stem" } },
+                { "inverted_residual": { "out": 24, "expand": 48, "stride": 1, "se": 4 } },
+                { "global_average_pool": {} }, { "linear": {} },
+            ] },
+        }),
+        _ => json!({ "seed": 42, "threads": 2 }),
+    }
+}
+
+fn report_spec() -> ReportSpec {
+    let column =
+        |label: &str, metrics: &[&str], digits, prefix: &str, reference: &[(&str, f64)]| ReportColumn {
+            label: label.into(),
+            metrics: metrics.iter().map(ToString::to_string).collect(),
+            digits,
+            prefix: prefix.into(),
+            reference: reference.iter().map(|(row, value)| ((*row).to_owned(), *value)).collect(),
+        };
+    let (torch, fp32, int8, dynamic) = ("torch FP32", "ONNX FP32", "INT8 static", "INT8 dynamic");
+    ReportSpec {
+        title: Some("TinyNet on CIFAR-10".into()),
+        description: Some(
+            "A compact CNN of 78,630 parameters, from images to an INT8 model for CPUs. All numbers are invented.".into(),
+        ),
+        rows: [(torch, "torch"), (fp32, "fp32"), (int8, "int8_static"), (dynamic, "int8_dynamic")]
+            .map(|(label, text)| (label.to_owned(), text.to_owned()))
+            .into(),
+        columns: vec![
+            column(
+                "size KB",
+                &["evaluate.${row}.size_kb"],
+                1,
+                "",
+                &[(torch, 318.3), (fp32, 325.2), (int8, 176.0), (dynamic, 169.9)],
+            ),
+            column(
+                "accuracy %",
+                &["evaluate.${row}.accuracy"],
+                2,
+                "",
+                &[(torch, 91.16), (fp32, 91.16), (int8, 90.91), (dynamic, 90.92)],
+            ),
+            column("Δ points", &["evaluate.${row}.drop"], 2, "", &[]),
+            column("batch 1 ms", &["bench.${row}.batch1.median_ms"], 2, "", &[]),
+            column(
+                "batch 128 ms",
+                &["bench.${row}.batch128.median_ms"],
+                1,
+                "",
+                &[(torch, 244.46), (fp32, 25.73), (int8, 22.81), (dynamic, 321.2)],
+            ),
+            column("vs FP32", &["bench.${row}.batch128.speedup"], 2, "×", &[]),
+        ],
+        reference_name: Some("notebook".into()),
+    }
+}
+
+fn record(stage: &Stage, machine: &Machine) -> ActionRecord {
+    let text = stage.name.as_str();
+    let ingredients = [
+        ("op", "torch/train v3".to_owned()),
+        ("natives.libtorch", "2.11.0".to_owned()),
+        ("with.seed", "42".to_owned()),
+        ("inputs.dataset", Digest::of_bytes(b"dataset").to_string()),
+    ];
+    let file = stage.outputs.iter().next();
+    let output = file.map(|(name, file)| {
+        let digest = Digest::of_bytes(text.as_bytes());
+        (
+            name.clone(),
+            OutputRecord { file: file.clone(), digest, bytes: 107_315, folder: false, executable: false },
+        )
+    });
+    ActionRecord {
+        key: Digest::of_bytes(format!("key {text}").as_bytes()),
+        ingredients: ingredients.map(|(name, value)| Ingredient { name: name.into(), value }).into(),
+        stage: stage.name.clone(),
+        outputs: output.into_iter().collect(),
+        metrics: metrics(text),
+        figures: figures(text),
+        log: Digest::of_bytes(b"log"),
+        started_ms: STARTED,
+        duration_ms: 2_042_310,
+        machine: machine.clone(),
+        run: "1795183380000-4711".into(),
+    }
+}
+
+const VARIANTS: [(&str, f64, f64, f64, f64); 4] = [
+    ("torch", 318.3, 91.82, 2.31, 71.2),
+    ("fp32", 325.2, 91.82, 0.20, 30.8),
+    ("int8_static", 104.8, 91.80, 0.13, 14.9),
+    ("int8_dynamic", 160.1, 91.79, 0.21, 31.0),
+];
+
+fn metrics(stage: &str) -> BTreeMap<String, Metric> {
+    let mut metrics = BTreeMap::new();
+    match stage {
+        "train" => {
+            metrics.insert("parameters".into(), Metric::new(78_630.0, ""));
+            metrics.insert("val_accuracy".into(), Metric::new(92.04, "%").basis("5,000 validation images"));
+            metrics.insert("best_epoch".into(), Metric::new(147.0, ""));
+        }
+        "export" => {
+            metrics.insert("size_kb".into(), Metric::new(325.2, "KB"));
+            metrics.insert("max_logit_difference".into(), Metric::new(3.1e-6, ""));
+        }
+        "evaluate" => {
+            for (variant, size, accuracy, ..) in VARIANTS {
+                let basis = "10,000 test images";
+                let accuracy =
+                    Metric::new(accuracy, "%").interval(accuracy - 0.55, accuracy + 0.52).basis(basis);
+                metrics.insert(format!("{variant}.accuracy"), accuracy);
+                metrics.insert(format!("{variant}.size_kb"), Metric::new(size, "KB"));
+            }
+            for (variant, drop) in [("int8_static", -0.02), ("int8_dynamic", -0.03)] {
+                let drop = Metric::new(drop, "points")
+                    .interval(drop - 0.19, drop + 0.12)
+                    .basis("paired, 10,000 test images");
+                metrics.insert(format!("{variant}.drop"), drop);
+            }
+        }
+        "bench" => {
+            for (variant, _, _, one, many) in VARIANTS {
+                let basis = "7 rounds of 20 calls, 2 threads";
+                metrics.insert(format!("{variant}.batch1.median_ms"), Metric::new(one, "ms").basis(basis));
+                metrics.insert(format!("{variant}.batch128.median_ms"), Metric::new(many, "ms").basis(basis));
+                metrics.insert(format!("{variant}.batch128.speedup"), Metric::new(30.8 / many, "×"));
+            }
+        }
+        _ => {}
+    }
+    metrics
+}
+
+/// Numbers that look like noise, the same every time, from −1 to 1.
+fn noise(index: usize) -> f64 {
+    let mixed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed >> 40) as f64 / f64::from(1 << 24)) * 2.0 - 1.0
+}
+
+fn figure(id: &str, title: &str, caption: &str, content: Content) -> Figure {
+    Figure { id: id.into(), title: title.into(), caption: caption.into(), content }
+}
+
+fn figures(stage: &str) -> Vec<Figure> {
+    match stage {
+        "train" => vec![history()],
+        "export" => vec![network()],
+        "calibrate" => vec![activations()],
+        "quantize" => vec![layers()],
+        "evaluate" => vec![confusion("ONNX FP32", 0), confusion("INT8 static", 3), wrong()],
+        "bench" => vec![latencies("batch 1", 1), latencies("batch 128", 128)],
+        _ => vec![],
+    }
+}
+
+fn history() -> Figure {
+    let curve = |name: &str, axis, f: &dyn Fn(f64, usize) -> f64| Series {
+        name: name.into(),
+        axis,
+        points: (1..=150).map(|epoch| [epoch as f64, f(epoch as f64 / 150.0, epoch)]).collect(),
+    };
+    figure(
+        "history",
+        "Training curves",
+        "Mean loss on the training set with augmentation, loss and accuracy on 5,000 images held out of it.",
+        Content::Series {
+            x: Axis::new("epoch", ""),
+            y: vec![Axis::new("loss", ""), Axis::new("accuracy", "%"), Axis::new("learning rate", "")],
+            series: vec![
+                curve("training", 0, &|t, i| 0.62 + 1.5 * (-4.0 * t).exp() + 0.015 * noise(i)),
+                curve("validation", 0, &|t, i| {
+                    0.68 + 1.3 * (-4.5 * t).exp() + 0.05 * noise(i + 500) * (1.0 - t)
+                }),
+                curve("validation", 1, &|t, i| {
+                    92.0 - 55.0 * (-5.0 * t).exp() + 2.0 * noise(i + 900) * (1.0 - t)
+                }),
+                curve("cosine", 2, &|t, _| 0.025 * (1.0 + (t * std::f64::consts::PI).cos())),
+            ],
+        },
+    )
+}
+
+fn network() -> Figure {
+    let mut nodes = vec![("input".to_owned(), "Input"), ("stem".into(), "Conv")];
+    let mut edges = vec![("input".to_owned(), "stem".to_owned())];
+    let mut last = "stem".to_owned();
+    for block in 0..7 {
+        let start = last.clone();
+        for (part, op) in [
+            ("expand", "Conv"),
+            ("depthwise", "Conv"),
+            ("pool", "GlobalAveragePool"),
+            ("fc1", "Conv"),
+            ("fc2", "Conv"),
+            ("sigmoid", "Sigmoid"),
+            ("scale", "Mul"),
+            ("project", "Conv"),
+        ] {
+            let node = format!("blocks.{block}.{part}");
+            edges.push((last.clone(), node.clone()));
+            if part == "scale" {
+                edges.push((format!("blocks.{block}.depthwise"), node.clone()));
+            }
+            nodes.push((node.clone(), op));
+            last = node;
+        }
+        if [1, 3, 5].contains(&block) {
+            let add = format!("blocks.{block}.add");
+            edges.push((last, add.clone()));
+            edges.push((start, add.clone()));
+            nodes.push((add.clone(), "Add"));
+            last = add;
+        }
+    }
+    for (node, op) in [("pool", "GlobalAveragePool"), ("fc", "Gemm")] {
+        edges.push((last, node.into()));
+        nodes.push((node.into(), op));
+        last = node.into();
+    }
+    figure(
+        "network",
+        "The network",
+        "As exported, batch norm folded into the convolutions.",
+        Content::Graph {
+            nodes: nodes
+                .into_iter()
+                .map(|(id, op)| Node {
+                    label: id.clone(),
+                    id,
+                    group: op.into(),
+                    detail: "shape: 1×24×32×32".into(),
+                })
+                .collect(),
+            edges: edges.into_iter().map(|(from, to)| Edge { from, to, label: "24×32×32".into() }).collect(),
+        },
+    )
+}
+
+fn activations() -> Figure {
+    let histogram = |name: &str, mean: f64, spread: f64| Histogram {
+        name: name.into(),
+        bins: (0..60)
+            .map(|bin| {
+                let low = f64::from(bin) * 0.1;
+                let height = (-((low - mean) / spread).powi(2)).exp();
+                Bin { low, high: low + 0.1, count: (height * 90_000.0) as u64 }
+            })
+            .collect(),
+        markers: vec![
+            Marker { label: "min".into(), value: 0.0 },
+            Marker { label: "max".into(), value: mean + 2.2 * spread },
+        ],
+    };
+    figure(
+        "activations",
+        "Activations",
+        "512 images of the training set, before quantization, with the chosen ranges.",
+        Content::Histograms {
+            x: Axis::new("value", ""),
+            histograms: vec![
+                histogram("stem", 1.0, 0.9),
+                histogram("blocks.0.expand", 2.2, 1.0),
+                histogram("blocks.3.project", 0.4, 0.5),
+            ],
+        },
+    )
+}
+
+fn layers() -> Figure {
+    let column = |label: &str, unit: &str, digits| Column { label: label.into(), unit: unit.into(), digits };
+    figure(
+        "layers",
+        "Error by layer",
+        "Difference between FP32 and INT8 outputs on the calibration images.",
+        Content::Table {
+            columns: vec![
+                column("layer", "", 0),
+                column("op", "", 0),
+                column("SQNR", "dB", 1),
+                column("scale", "", 5),
+            ],
+            rows: (0..12)
+                .map(|i| {
+                    vec![
+                        Cell::Text(format!(
+                            "blocks.{}.{}",
+                            i / 2,
+                            if i % 2 == 0 { "expand" } else { "project" }
+                        )),
+                        Cell::Text("Conv".into()),
+                        Cell::Number(32.0 + 6.0 * noise(i)),
+                        if i == 5 { Cell::Empty } else { Cell::Number(0.02 + 0.01 * noise(i + 20)) },
+                    ]
+                })
+                .collect(),
+        },
+    )
+}
+
+const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+fn confusion(variant: &str, salt: usize) -> Figure {
+    let names: Vec<String> = CLASSES.iter().map(ToString::to_string).collect();
+    let values = (0..10)
+        .map(|row| {
+            let wrong: Vec<f64> = (0..10)
+                .map(|column| {
+                    let alike = [(3, 5), (5, 3), (0, 8), (1, 9), (9, 1)].contains(&(row, column));
+                    if row == column {
+                        0.0
+                    } else {
+                        (noise(row * 10 + column + salt).abs() * if alike { 90.0 } else { 12.0 }).floor()
+                    }
+                })
+                .collect();
+            let missed: f64 = wrong.iter().sum();
+            wrong
+                .iter()
+                .enumerate()
+                .map(|(column, n)| if row == column { 1000.0 - missed } else { *n })
+                .collect()
+        })
+        .collect();
+    figure(
+        &format!("confusion-{salt}"),
+        &format!("Confusion matrix, {variant}"),
+        "All 10,000 test images.",
+        Content::Matrix {
+            row_label: "true class".into(),
+            column_label: "predicted class".into(),
+            rows: names.clone(),
+            columns: names,
+            values,
+        },
+    )
+}
+
+fn wrong() -> Figure {
+    figure(
+        "wrong",
+        "Right in FP32, wrong in INT8",
+        "The first eight such test images.",
+        Content::Images {
+            images: (0..8)
+                .map(|i| Image {
+                    caption: format!("{}, taken for {}", CLASSES[i], CLASSES[(i * 7 + 3) % 10]),
+                    png: png(32, |x, y| {
+                        let round = (x as f64 - 16.0).hypot(y as f64 - 14.0 - noise(i) * 4.0) < 9.0;
+                        let shade = |c: usize| {
+                            (120.0 + 90.0 * noise(i * 3 + c) * if round { -1.0 } else { 0.6 } + y as f64)
+                                as u8
+                        };
+                        [shade(0), shade(1), shade(2)]
+                    }),
+                })
+                .collect(),
+        },
+    )
+}
+
+fn latencies(title: &str, batch: usize) -> Figure {
+    figure(
+        &format!("latency-{batch}"),
+        &format!("Latency, {title}"),
+        "Wall time of a call, 140 calls in 7 alternating rounds.",
+        Content::Distribution {
+            x: Axis::new("time", "ms"),
+            groups: VARIANTS
+                .iter()
+                .enumerate()
+                .map(|(index, (variant, _, _, one, many))| Group {
+                    name: (*variant).into(),
+                    values: (0..140)
+                        .map(|call| {
+                            let wobble = noise(call * 7 + index * 1000);
+                            let late = if call % 47 == 13 { 1.5 } else { 1.0 };
+                            if batch == 1 { one } else { many }.clone()
+                                * late
+                                * (1.0 + 0.05 * wobble * wobble.abs())
+                        })
+                        .collect(),
+                })
+                .collect(),
+        },
+    )
+}

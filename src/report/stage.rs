@@ -1,0 +1,224 @@
+//! One stage: how it ended and why it ran, its figures, metrics, params, outputs and where they come from.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::figures::{Budget, figures};
+use super::{Input, changes, prose, run};
+use crate::format;
+use crate::record::{ActionRecord, Outcome, StageRun};
+use crate::spec::{self, Action, CommandLine, Stage, StageName};
+
+/// The id of a stage's section.
+pub(super) fn anchor(stage: &StageName) -> String {
+    format!("stage-{stage}")
+}
+
+/// What a stage does: `plugin/op`, or its command.
+#[must_use]
+pub fn action(stage: &Stage) -> String {
+    match &stage.action {
+        Action::Op(op) => format!("{}/{}", op.plugin, op.op),
+        Action::Command(command) => match &command.command {
+            CommandLine::Shell(text) => text.clone(),
+            CommandLine::Args(args) => args.join(" "),
+        },
+    }
+}
+
+/// The section of a stage.
+pub(super) fn section(input: &Input, run: &StageRun, budget: &Budget) -> Markup {
+    let stage = input.pipeline.stages.get(&run.stage);
+    let record = input.records.get(&run.stage);
+    html! {
+        article.stage id=(anchor(&run.stage)) {
+            header {
+                h3 { (run.stage) }
+                @if let Some(stage) = stage { code.does { (action(stage)) } }
+                span.chip.(run::class(&run.outcome)) { (run::note(&run.outcome, run.duration_ms)) }
+            }
+            (why(run, record))
+            @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
+            @if let Some(record) = record {
+                @if !record.figures.is_empty() || !record.metrics.is_empty() {
+                    div.figures {
+                        (figures(&record.figures, budget))
+                        (metrics(record))
+                    }
+                }
+            }
+            div.folds {
+                @if let Some(stage) = stage { (params(stage)) (inputs(stage)) }
+                @if let Some(record) = record { (outputs(record)) (provenance(record)) (key(record)) }
+            }
+        }
+    }
+}
+
+fn why(run: &StageRun, record: Option<&ActionRecord>) -> Markup {
+    let executed = record.map(|record| {
+        format!("{} UTC in {}", format::date_time(record.started_ms), format::millis(record.duration_ms))
+    });
+    html! {
+        @match &run.outcome {
+            Outcome::Fresh => { @if let Some(executed) = &executed { p.why { "Unchanged since it was executed on " (executed) "." } } }
+            Outcome::Restored => { @if let Some(executed) = &executed { p.why { "Restored: the same key was executed on " (executed) "." } } }
+            _ => {}
+        }
+        @if !run.changes.is_empty() {
+            p.why { @if run.outcome == Outcome::Restored { "Differs from its previous key in:" } @else { "It ran because its key changed:" } }
+            (changes::table(&run.changes))
+        }
+    }
+}
+
+fn metrics(record: &ActionRecord) -> Markup {
+    let with_interval = record.metrics.values().any(|metric| metric.interval.is_some());
+    let with_basis = record.metrics.values().any(|metric| !metric.basis.is_empty());
+    html! {
+        @if !record.metrics.is_empty() {
+            div.card.wide[with_interval] {
+                strong { "Metrics" }
+                div.scroll tabindex="0" role="region" aria-label="Metrics" { table.metrics {
+                    thead { tr {
+                        th scope="col" { "metric" } th.num scope="col" { "value" } th scope="col" { "unit" }
+                        @if with_interval { th scope="col" { "95 % interval" } }
+                        @if with_basis { th scope="col" { "based on" } }
+                    } }
+                    tbody { @for (name, metric) in &record.metrics { tr {
+                        th scope="row" { code { (name) } }
+                        td.num { (format::number_auto(metric.value)) }
+                        td { (metric.unit) }
+                        @if with_interval { td.num.left { @if let Some([low, high]) = metric.interval { (format::number_auto(low)) " to " (format::number_auto(high)) } } }
+                        @if with_basis { td { (metric.basis) } }
+                    } } }
+                } }
+            }
+        }
+    }
+}
+
+fn params(stage: &Stage) -> Markup {
+    let Action::Op(op) = &stage.action else {
+        return command(stage);
+    };
+    let entries: Vec<(&String, &Value)> = op.params.as_object().into_iter().flatten().collect();
+    html! {
+        @if !entries.is_empty() {
+            details {
+                summary { "Parameters " span.count { (entries.len()) } }
+                dl.values { @for (name, value) in entries {
+                    dt { code { (name) } @if !op.param_locations.contains_key(name) { " " span.default { "default" } } }
+                    dd { (self::value(value)) }
+                } }
+            }
+        }
+    }
+}
+
+fn command(stage: &Stage) -> Markup {
+    let Action::Command(command) = &stage.action else { return html! {} };
+    html! {
+        details {
+            summary { "Command" }
+            pre { (action(stage)) }
+            @if !command.env.is_empty() {
+                dl.values { @for (name, value) in &command.env { dt { code { (name) } } dd { code { (value) } } } }
+            }
+        }
+    }
+}
+
+/// A param's or var's value: short ones as they are, long ones folded.
+pub(super) fn value(value: &Value) -> Markup {
+    let line = match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    if line.chars().count() <= 80 {
+        return html! { code { (line) } };
+    }
+    let (summary, whole) = match value {
+        Value::Array(items) => {
+            (format::count(items.len(), "item"), items.iter().map(|i| format!("{i}\n")).collect())
+        }
+        Value::Object(fields) => (
+            format::count(fields.len(), "field"),
+            fields.iter().map(|(k, v)| format!("{k}: {v}\n")).collect(),
+        ),
+        _ => (format!("{}…", line.chars().take(60).collect::<String>()), line),
+    };
+    html! { details.inner { summary { (summary) } pre { (whole) } } }
+}
+
+fn inputs(stage: &Stage) -> Markup {
+    html! {
+        @if !stage.inputs.is_empty() {
+            details {
+                summary { "Inputs " span.count { (stage.inputs.len()) } }
+                dl.values { @for (name, input) in &stage.inputs {
+                    dt { code { (name) } }
+                    dd { @match input {
+                        spec::Input::Output { stage, output } => { a href={ "#" (anchor(stage)) } { (stage) "." (output) } }
+                        // The name alone: where the file lies on this machine is nobody's business.
+                        spec::Input::Path(path) => { code { (path.file_name().unwrap_or_default().to_string_lossy()) } }
+                    } }
+                } }
+            }
+        }
+    }
+}
+
+fn outputs(record: &ActionRecord) -> Markup {
+    html! {
+        @if !record.outputs.is_empty() {
+            details {
+                summary { "Outputs " span.count { (record.outputs.len()) } }
+                div.scroll tabindex="0" role="region" aria-label="Outputs" { table.data {
+                    thead { tr { th scope="col" { "output" } th scope="col" { "file" } th.num scope="col" { "size" } th scope="col" { "BLAKE3" } } }
+                    tbody { @for (name, output) in &record.outputs { tr {
+                        th scope="row" { code { (name) } }
+                        td { (output.file) @if output.folder { "/" } }
+                        td.num { (format::bytes(output.bytes)) }
+                        td { code.digest { (output.digest) } }
+                    } } }
+                } }
+            }
+        }
+    }
+}
+
+fn provenance(record: &ActionRecord) -> Markup {
+    let machine = &record.machine;
+    html! {
+        details {
+            summary { "Provenance" }
+            dl.values {
+                dt { "executed" } dd { time datetime=(format::rfc3339(record.started_ms)) { (format::date_time(record.started_ms)) " UTC" } }
+                dt { "took" } dd { (format::duration(Duration::from_millis(record.duration_ms))) }
+                dt { "in run" } dd { code { (record.run) } }
+                dt { "on" } dd { (machine.cpu) ", " (format::count(machine.cores, "core")) ", " (machine.system) }
+                @if !machine.features.is_empty() { dt { "CPU features" } dd { (machine.features) } }
+                dt { "log" } dd { code.digest { (record.log) } }
+            }
+        }
+    }
+}
+
+fn key(record: &ActionRecord) -> Markup {
+    html! {
+        details {
+            summary { "Key " code { (record.key.short()) } }
+            p.small { "The stage's identity: the same ingredients give the same key, and a key that is in the cache is never executed again." }
+            dl.values.key {
+                dt { "digest" } dd { code.digest { (record.key) } }
+                @for ingredient in &record.ingredients {
+                    dt { code { (ingredient.name) } }
+                    dd { code.digest { (ingredient.value.chars().take(4000).collect::<String>()) } }
+                }
+            }
+        }
+    }
+}

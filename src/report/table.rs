@@ -1,0 +1,187 @@
+//! The result table: every number with its interval, the value to compare with in small print, and a link to the
+//! stage it comes from; below it one small chart a column.
+
+use maud::{Markup, html};
+
+use super::chart::{Bar, bars};
+use super::results::{Results, interval};
+use super::{Input, stage};
+use crate::format;
+use crate::spec::ReportColumn;
+
+/// The table with its charts, or all metrics where the pipeline says nothing of a table.
+pub(super) fn results(input: &Input) -> Markup {
+    let results = Results::new(&input.pipeline.report, input.records);
+    if results.is_empty() {
+        return all_metrics(input);
+    }
+    let reference = input.pipeline.report.reference_name.as_deref().unwrap_or("reference");
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Result table" {
+            table.results {
+                caption.sr { "Results" }
+                thead { tr {
+                    td {}
+                    @for (index, column) in results.columns.iter().enumerate() {
+                        th scope="col" { (column.label) }
+                        @if has_interval(&results, index) { td.side {} }
+                    }
+                } }
+                tbody {
+                    @for row in &results.rows {
+                        tr {
+                            th scope="row" { (row.label) }
+                            @for (index, (column, cell)) in results.columns.iter().zip(&row.cells).enumerate() {
+                                td { (self::cell(cell, column, reference)) }
+                                @if has_interval(&results, index) { td.side { (side(cell, column)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        (notes(&results, reference))
+        (charts(&results, reference))
+    }
+}
+
+fn has_interval(results: &Results, column: usize) -> bool {
+    let mut cells = results.rows.iter().filter_map(|row| row.cells.get(column)?.found);
+    cells.any(|(_, metric)| metric.interval.is_some())
+}
+
+fn side(cell: &super::results::Cell, column: &ReportColumn) -> String {
+    cell.found.and_then(|(_, metric)| interval(metric, column.digits)).unwrap_or_default()
+}
+
+/// The sign of a value to compare with, in the table and in the charts.
+fn diamond() -> Markup {
+    html! {
+        svg.key width="9" height="12" viewBox="0 0 11 14" aria-hidden="true" {
+            path.reference d="M5.5 1l4.5 6l-4.5 6l-4.5 -6z" {}
+        }
+        " "
+    }
+}
+
+fn text(column: &ReportColumn, value: f64) -> String {
+    format!("{}{}", column.prefix, format::number(value, column.digits))
+}
+
+fn cell(cell: &super::results::Cell, column: &ReportColumn, reference: &str) -> Markup {
+    html! {
+        @match cell.found {
+            Some((stage, metric)) => {
+                a.value href={ "#" (stage::anchor(stage)) } title={ (stage) ": " (metric.basis) } { (text(column, metric.value)) }
+            }
+            None => span.missing { "–" },
+        }
+        @if let Some(value) = cell.reference {
+            span.reference { (diamond()) span.sr { (reference) " " } (text(column, value)) }
+        }
+    }
+}
+
+/// What the small print means, and what each column is based on.
+fn notes(results: &Results, reference: &str) -> Markup {
+    let mut bases: Vec<(String, Vec<&str>)> = vec![];
+    for (index, column) in results.columns.iter().enumerate() {
+        let mut basis: Vec<String> = results
+            .rows
+            .iter()
+            .filter_map(|row| row.cells.get(index)?.found)
+            .map(|(_, metric)| metric.basis.clone())
+            .filter(|basis| !basis.is_empty())
+            .collect();
+        basis.dedup();
+        if let [basis] = basis.as_slice() {
+            match bases.iter_mut().find(|(known, _)| known == basis) {
+                Some((_, columns)) => columns.push(&column.label),
+                None => bases.push((basis.clone(), vec![&column.label])),
+            }
+        }
+    }
+    let with_interval = (0..results.columns.len()).any(|column| has_interval(results, column));
+    html! {
+        ul.notes {
+            @if results.has_reference() { li { (diamond()) (reference) } }
+            @if with_interval { li { "± and [low, high]: 95 % intervals" } }
+            @for (basis, columns) in &bases { li { (columns.join(", ")) ": " (basis) } }
+        }
+    }
+}
+
+fn charts(results: &Results, reference: &str) -> Markup {
+    let panels = results.columns.iter().enumerate().filter_map(|(index, column)| {
+        let rows: Vec<Bar> = results
+            .rows
+            .iter()
+            .filter_map(|row| Some((row, row.cells.get(index)?)))
+            .map(|(row, cell)| bar(row.label, cell, column, reference))
+            .collect();
+        let known = rows.iter().filter(|bar| bar.value.is_some()).count();
+        (known > 1).then_some((column, rows))
+    });
+    let panels: Vec<(&ReportColumn, Vec<Bar>)> = panels.collect();
+    html! {
+        div.glance {
+            @for (column, rows) in &panels {
+                figure {
+                    figcaption { (column.label) }
+                    (bars(&column.label, rows))
+                }
+            }
+        }
+        @if !panels.is_empty() {
+            p.small."legend-note" {
+                @if results.has_reference() { (diamond()) (reference) " · " }
+                "bars start at zero; dots stand on an axis cut to their range, lines through them are 95 % intervals"
+            }
+        }
+    }
+}
+
+fn bar(label: &str, cell: &super::results::Cell, column: &ReportColumn, reference: &str) -> Bar {
+    let metric = cell.found.map(|(_, metric)| metric);
+    let shown = metric.map_or_else(|| "–".into(), |metric| text(column, metric.value));
+    let interval = metric.and_then(|metric| interval(metric, column.digits)).unwrap_or_default();
+    let compared =
+        cell.reference.map(|value| format!(", {reference} {}", text(column, value))).unwrap_or_default();
+    Bar {
+        label: label.into(),
+        value: metric.map(|metric| metric.value),
+        detail: format!("{label}: {shown} {interval}{compared}"),
+        text: shown,
+        interval: metric.and_then(|metric| metric.interval),
+        reference: cell.reference,
+    }
+}
+
+/// Every metric of every stage.
+fn all_metrics(input: &Input) -> Markup {
+    let metrics: Vec<_> = input
+        .pipeline
+        .stages
+        .keys()
+        .filter_map(|stage| input.records.get(stage).map(|record| (stage, record)))
+        .flat_map(|(stage, record)| record.metrics.iter().map(move |(name, metric)| (stage, name, metric)))
+        .collect();
+    html! {
+        @if !metrics.is_empty() {
+            div.scroll tabindex="0" role="region" aria-label="Metrics" {
+                table.metrics {
+                    thead { tr { th scope="col" { "metric" } th.num scope="col" { "value" } th scope="col" { "unit" } } }
+                    tbody {
+                        @for (stage, name, metric) in metrics {
+                            tr {
+                                th scope="row" { a href={ "#" (stage::anchor(stage)) } { (stage) "." (name) } }
+                                td.num { (format::number_auto(metric.value)) }
+                                td { (metric.unit) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

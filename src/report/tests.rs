@@ -1,0 +1,297 @@
+use std::collections::BTreeMap;
+
+use protocol::{Cell, Column, Content, Figure, Image};
+
+use super::sample::{self, Sample};
+use super::*;
+use crate::record::{Ingredient, Outcome};
+
+/// Tags that take no end tag in HTML.
+const VOID: [&str; 4] = ["meta", "img", "br", "link"];
+
+/// A tag with its attributes.
+type Tag = (String, Vec<(String, String)>);
+
+/// Reads a document and checks that tags are balanced and quoted; its start tags.
+fn tags(html: &str) -> Vec<Tag> {
+    let mut open: Vec<String> = vec![];
+    let mut tags = vec![];
+    let mut rest = html.strip_prefix("<!DOCTYPE html>").unwrap_or(html);
+    while let Some((_, after)) = rest.split_once('<') {
+        if let Some(closing) = after.strip_prefix('/') {
+            let (name, after) = closing.split_once('>').unwrap();
+            assert_eq!(open.pop().as_deref(), Some(name), "before {:.80}", after);
+            rest = after;
+            continue;
+        }
+        let end = after.find([' ', '>']).unwrap();
+        let (name, mut after) = after.split_at(end);
+        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric()), "`{name}`");
+        let mut attributes = vec![];
+        while let Some(attribute) = after.strip_prefix(' ') {
+            let end = attribute.find(['=', ' ', '>']).unwrap();
+            let (key, value) = attribute.split_at(end);
+            match value.strip_prefix("=\"") {
+                Some(value) => {
+                    let (value, rest) = value.split_once('"').unwrap();
+                    assert!(!value.contains('<'), "{value}");
+                    attributes.push((key.to_owned(), value.to_owned()));
+                    after = rest;
+                }
+                None => {
+                    attributes.push((key.to_owned(), String::new()));
+                    after = value;
+                }
+            }
+        }
+        after = after.strip_prefix('>').unwrap_or_else(|| panic!("a tag does not end: {after:.80}"));
+        tags.push((name.to_owned(), attributes));
+        if name == "style" {
+            after = after.split_once("</style>").unwrap().1;
+        } else if !VOID.contains(&name) {
+            open.push(name.to_owned());
+        }
+        rest = after;
+    }
+    assert_eq!(open, Vec::<String>::new());
+    tags
+}
+
+fn check(html: &str) -> Vec<Tag> {
+    let tags = tags(html);
+    let mut ids = std::collections::BTreeSet::new();
+    let mut targets = vec![];
+    for (name, attributes) in &tags {
+        assert!(
+            !["script", "iframe", "object", "embed", "form", "base", "link"].contains(&name.as_str()),
+            "{name}"
+        );
+        for (key, value) in attributes {
+            assert!(!key.starts_with("on") && key != "style", "{name} {key}");
+            if key == "src" || key == "href" {
+                assert!(value.starts_with('#') || value.starts_with("data:image/png;base64,"), "{value:.60}");
+            }
+            if let Some(target) = value.strip_prefix('#').filter(|_| key == "href") {
+                targets.push(target.to_owned());
+            }
+            let drawn = name != "svg"
+                && ["d", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "width", "height"]
+                    .contains(&key.as_str());
+            assert!(!drawn || !(value.contains("NaN") || value.contains("inf")), "{name} {key} {value}");
+            if key == "id" {
+                assert!(ids.insert(value.clone()), "id {value} occurs twice");
+            }
+        }
+    }
+    for target in targets {
+        assert!(ids.contains(&target), "nothing has the id {target}");
+    }
+    assert!(html.len() < 2_000_000);
+    tags
+}
+
+fn render(sample: &Sample) -> String {
+    html(&sample.input())
+}
+
+#[test]
+fn a_good_run_has_every_section() {
+    let sample = sample::tinynet();
+    let html = render(&sample);
+    let tags = check(&html);
+    for text in [
+        "TinyNet on CIFAR-10",
+        "All 3 gates hold.",
+        "notebook",
+        "±0.55",
+        "[−0.21, 0.10]",
+        "×2.07",
+        "7 stages ran, 1 restored from the cache and 1 fresh",
+        "41 min 12 s",
+        "AMD EPYC 9B14",
+        "Since the run before",
+        "with.label_smoothing",
+        "Training curves",
+        "libtorch",
+        "95 % interval 91.25 to 92.32, 10,000 test images",
+    ] {
+        assert!(html.contains(text), "no `{text}`");
+    }
+    let count = |wanted: &str| tags.iter().filter(|(name, _)| name == wanted).count();
+    assert_eq!(count("article"), 9);
+    assert_eq!(count("img"), 8);
+    let pictures: Vec<&Tag> = tags
+        .iter()
+        .filter(|(name, attributes)| name == "svg" && attributes.iter().all(|(key, _)| key != "aria-hidden"))
+        .collect();
+    assert!(pictures.len() > 12);
+    assert!(pictures.iter().all(|(_, attributes)| attributes.contains(&("role".into(), "img".into()))));
+    assert!(!html.contains("/home/somebody"), "paths of this machine are nobody's business");
+    let heads: Vec<&Tag> = tags.iter().filter(|(name, _)| name == "th").collect();
+    assert!(heads.iter().all(|(_, attributes)| attributes.iter().any(|(key, _)| key == "scope")));
+}
+
+#[test]
+fn the_policy_names_the_style_it_allows() {
+    use base64::Engine;
+    use sha2::Digest;
+    let html = render(&sample::tinynet());
+    let style = html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let digest = base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(style.as_bytes()));
+    assert!(html.contains("default-src 'none'"));
+    assert!(html.contains(&format!("style-src 'sha256-{digest}'")));
+}
+
+#[test]
+fn a_failing_gate_comes_first() {
+    let html = render(&sample::gate_fails());
+    check(&html);
+    let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("no `{text}`"));
+    assert!(at("One of 3 gates fails.") < at("79.29 is not &gt;= 85"));
+    assert!(at("79.29 is not &gt;= 85") < at("export.size_kb &lt; 500"));
+}
+
+#[test]
+fn a_failed_stage_is_told_with_its_log() {
+    let html = render(&sample::train_fails());
+    check(&html);
+    for text in [
+        "The run failed in train; 7 stages were not reached.",
+        "loss became NaN at step 8,190",
+        "What to do: ",
+        "epoch 21/150",
+        "waits for train",
+        "pipe log train",
+    ] {
+        assert!(html.contains(text), "no `{text}`");
+    }
+}
+
+#[test]
+fn a_run_without_anything_is_a_report_too() {
+    let mut sample = sample::tinynet();
+    sample.records.clear();
+    sample.run.stages.clear();
+    sample.run.gates.clear();
+    sample.run.vars.clear();
+    check(&html(&Input { previous: None, ..sample.input() }));
+    sample.pipeline.report = crate::spec::ReportSpec::default();
+    check(&html(&Input { previous: None, ..sample.input() }));
+}
+
+#[test]
+fn without_a_table_all_metrics_are_shown() {
+    let mut sample = sample::tinynet();
+    sample.pipeline.report = crate::spec::ReportSpec::default();
+    let html = render(&sample);
+    check(&html);
+    assert!(html.contains("evaluate.int8_static.accuracy"));
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let evil = "<script>alert(1)</script>\"onload=\"x' onerror='y<!--";
+    let text = || evil.to_owned();
+    let mut sample = sample::train_fails();
+    sample.pipeline.name = text();
+    sample.pipeline.report.title = Some(text());
+    sample.pipeline.report.description = Some(text());
+    sample.pipeline.report.reference_name = Some(text());
+    sample.pipeline.report.rows.insert(text(), text());
+    for column in &mut sample.pipeline.report.columns {
+        column.label = text();
+        column.prefix = text();
+        column.reference.insert(text(), 1.0);
+    }
+    let run = &mut sample.run;
+    run.id = text();
+    run.profile = Some(text());
+    run.version = text();
+    run.vars.insert(text(), serde_json::json!({ evil: [evil, evil, evil, evil] }));
+    run.machine.cpu = text();
+    run.gates = sample::gate_fails().run.gates;
+    for gate in &mut run.gates {
+        gate.expression = text();
+        gate.message = text();
+    }
+    for stage in &mut run.stages {
+        if let Outcome::Failed { message, hint } = &mut stage.outcome {
+            (*message, *hint) = (text(), Some(text()));
+        }
+        stage.changes.push(crate::record::Change { name: text(), old: Some(text()), new: None });
+    }
+    for log in sample.logs.values_mut() {
+        *log = text();
+    }
+    for record in sample.records.values_mut() {
+        record.ingredients.push(Ingredient { name: format!("natives.{evil}"), value: text() });
+        record.metrics.insert(text(), protocol::Metric::new(1.0, evil).basis(evil));
+        let column = Column { label: text(), unit: text(), digits: 99 };
+        record.figures = vec![
+            Figure {
+                id: text(),
+                title: text(),
+                caption: text(),
+                content: Content::Images { images: vec![Image { caption: text(), png: text() }] },
+            },
+            Figure {
+                id: text(),
+                title: text(),
+                caption: text(),
+                content: Content::Table { columns: vec![column], rows: vec![vec![Cell::Text(text()); 3]] },
+            },
+        ];
+    }
+    for stage in sample.pipeline.stages.values_mut() {
+        if let crate::spec::Action::Op(op) = &mut stage.action {
+            op.op = text();
+            op.params = serde_json::json!({ evil: evil });
+        }
+    }
+    let html = render(&sample);
+    check(&html);
+    assert!(!html.contains("<script"));
+}
+
+#[test]
+fn too_many_figures_are_left_out_rather_than_a_huge_file() {
+    let mut sample = sample::tinynet();
+    if let Some(record) = sample.records.get_mut(&sample::name("evaluate")) {
+        let many: Vec<Figure> =
+            std::iter::repeat_with(|| record.figures.clone()).take(60).flatten().collect();
+        record.figures = many;
+    }
+    let html = render(&sample);
+    assert!(html.contains("Left out to keep this file small"));
+    check(&html);
+}
+
+#[test]
+fn stages_alone_are_a_whole_svg_file() {
+    let sample = sample::tinynet();
+    let states: Vec<StageState> = sample
+        .run
+        .stages
+        .iter()
+        .map(|run| StageState { stage: run.stage.clone(), class: "st-none", note: String::new() })
+        .collect();
+    let svg = stages_svg(&sample.pipeline, &states);
+    assert!(svg.starts_with("<svg ") && svg.contains("xmlns=") && svg.contains("<style>"));
+    tags(&svg);
+}
+
+/// Renders the samples where a person can look at them: `PIPE_REPORT_SAMPLES=FOLDER cargo test -p pipe samples`.
+#[test]
+fn samples_are_written_on_demand() {
+    let Some(folder) = std::env::var_os("PIPE_REPORT_SAMPLES") else { return };
+    let folder = std::path::PathBuf::from(folder);
+    let samples: BTreeMap<&str, Sample> = [
+        ("sample", sample::tinynet()),
+        ("gate-fails", sample::gate_fails()),
+        ("train-fails", sample::train_fails()),
+    ]
+    .into();
+    for (name, sample) in samples {
+        std::fs::write(folder.join(format!("report-{name}.html")), render(&sample)).unwrap();
+    }
+}

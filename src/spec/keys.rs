@@ -1,0 +1,162 @@
+//! The keys of `pipeline.yaml`, each with its meaning and its JSON Schema. The parser refuses what is not listed
+//! here, and `pipe schema` prints what is.
+
+use serde_json::{Value, json};
+
+/// A key of a map.
+pub(super) struct KeySpec {
+    pub(super) name: &'static str,
+    /// A sentence or two for people.
+    pub(super) doc: &'static str,
+    pub(super) required: bool,
+    pub(super) schema: fn() -> Value,
+}
+
+const fn key(name: &'static str, doc: &'static str, schema: fn() -> Value) -> KeySpec {
+    KeySpec { name, doc, required: false, schema }
+}
+
+const fn required(name: &'static str, doc: &'static str, schema: fn() -> Value) -> KeySpec {
+    KeySpec { name, doc, required: true, schema }
+}
+
+/// Names of stages, inputs and outputs.
+pub(super) const NAME_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_-]{0,99}$";
+
+/// Keys of the file.
+pub(super) const FILE: &[KeySpec] = &[
+    required("version", "Version of this format: 1.", || json!({ "const": 1 })),
+    required("name", "Name of the pipeline, for people.", || json!({ "type": "string", "minLength": 1 })),
+    key(
+        "vars",
+        "Values by name. `${vars.NAME}` puts one anywhere into stages, gates and report; `--set NAME=VALUE` replaces \
+         it. A var may refer to those before it.",
+        || json!({ "type": "object" }),
+    ),
+    key(
+        "profiles",
+        "Values for vars by profile: `--profile NAME` replaces those vars. A key with dots reaches into a map.",
+        || json!({ "type": "object", "additionalProperties": { "type": "object" } }),
+    ),
+    key(
+        "plugins",
+        "Executables of plugins by name, for those that lie neither beside `pipe` nor on PATH as `pipe-NAME`. \
+         Relative paths start at this file's folder.",
+        || json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+    ),
+    required("stages", "Stages by name, in any order.", || {
+        json!({
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": { "pattern": NAME_PATTERN },
+            "additionalProperties": { "$ref": "#/$defs/stage" },
+        })
+    }),
+    key(
+        "gates",
+        "What the result must satisfy: comparisons of metrics (`stage.metric`) and numbers with `<`, `<=`, `>`, \
+         `>=`, `==` or `!=`. Both sides may add, subtract and multiply.",
+        || json!({ "type": "array", "items": { "type": "string" } }),
+    ),
+    key(
+        "report",
+        "The table printed after a run and shown first in the report.",
+        || json!({ "$ref": "#/$defs/report" }),
+    ),
+];
+
+/// Keys of a stage.
+pub(super) const STAGE: &[KeySpec] = &[
+    key("description", "What the stage is for, for people.", || json!({ "type": "string" })),
+    key("uses", "The op to run: `PLUGIN/OP`.", || json!({ "type": "string" })),
+    key("with", "Params of the op.", || json!({ "type": "object" })),
+    key(
+        "run",
+        "The command to run in place of an op: a text for `sh -c`, or a list of program and arguments that no shell \
+         sees. `${inputs.NAME}` and `${outputs.NAME}` stand for paths.",
+        || {
+            json!({ "oneOf": [
+                { "type": "string", "minLength": 1 },
+                { "type": "array", "minItems": 1, "items": { "type": ["string", "number", "boolean"] } },
+            ] })
+        },
+    ),
+    key("inputs", "What the stage reads, by name: `STAGE.OUTPUT`, or the path of a file or folder.", || {
+        json!({
+            "type": "object",
+            "propertyNames": { "pattern": NAME_PATTERN },
+            "additionalProperties": { "type": "string" },
+        })
+    }),
+    key(
+        "outputs",
+        "What a command writes, by name: the name of a file or folder. It lies at `artifacts/STAGE/FILE` afterwards.",
+        || {
+            json!({
+                "type": "object",
+                "propertyNames": { "pattern": NAME_PATTERN },
+                "additionalProperties": { "type": "string" },
+            })
+        },
+    ),
+    key(
+        "env",
+        "Environment variables of a command. It gets no others beside the usual ones.",
+        || json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } }),
+    ),
+    key("resources", "What the stage needs while it runs.", || json!({ "$ref": "#/$defs/resources" })),
+];
+
+/// Keys of `resources`.
+pub(super) const RESOURCES: &[KeySpec] = &[
+    key("threads", "Share of the run's threads: `one` or `all`.", || json!({ "enum": ["one", "all"] })),
+    key(
+        "exclusive",
+        "Whether nothing else may run meanwhile, as a measurement wants.",
+        || json!({ "type": "boolean" }),
+    ),
+];
+
+/// Keys of `report`.
+pub(super) const REPORT: &[KeySpec] = &[
+    key("title", "Heading; the pipeline's name where absent.", || json!({ "type": "string" })),
+    key("description", "A sentence below the heading.", || json!({ "type": "string" })),
+    key(
+        "rows",
+        "Rows: label → the text that `${row}` stands for in the columns.",
+        || json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+    ),
+    key(
+        "columns",
+        "Columns, left to right.",
+        || json!({ "type": "array", "items": { "$ref": "#/$defs/column" } }),
+    ),
+    key(
+        "reference_name",
+        "What the reference values are, such as `notebook`.",
+        || json!({ "type": "string" }),
+    ),
+];
+
+/// Keys of a column of the report.
+pub(super) const COLUMN: &[KeySpec] = &[
+    required("label", "Heading.", || json!({ "type": "string" })),
+    required(
+        "metric",
+        "The metric of each row: `stage.metric`, with `${row}` for the row's text. Of several the first that is \
+         there is taken.",
+        || {
+            json!({ "oneOf": [
+                { "type": "string" },
+                { "type": "array", "minItems": 1, "items": { "type": "string" } },
+            ] })
+        },
+    ),
+    key("digits", "Decimals; 2 where absent.", || json!({ "type": "integer", "minimum": 0, "maximum": 10 })),
+    key("prefix", "Written before each number, such as `×`.", || json!({ "type": "string" })),
+    key(
+        "reference",
+        "Values to compare with, by row label.",
+        || json!({ "type": "object", "additionalProperties": { "type": "number" } }),
+    ),
+];

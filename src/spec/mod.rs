@@ -1,0 +1,24 @@
+//! `pipeline.yaml`: parsed, then resolved. The only reader of YAML.
+
+mod diagnostic;
+mod keys;
+mod parse;
+mod pipeline;
+mod resolve;
+mod schema;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod vars;
+mod yaml;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
+pub use parse::{Parsed, parse};
+pub use pipeline::{
+    Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
+    StageName,
+};
+pub use resolve::{Manifests, resolve};
+pub use schema::schema;
+pub use vars::Overrides;

@@ -1,0 +1,193 @@
+//! The resolved pipeline: what a valid `pipeline.yaml` means. Nothing unresolved, unchecked or misspelt gets
+//! here: every reference names an existing output, every param is valid against its op's schema.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use protocol::{KeyScope, Resources};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::gate::Gate;
+
+/// A valid pipeline.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its `name`.
+    pub name: String,
+    /// The file it was read from, absolute.
+    pub file: PathBuf,
+    /// The folder that relative paths start from: the file's.
+    pub root: PathBuf,
+    /// Vars after profile and `--set`.
+    pub vars: IndexMap<String, Value>,
+    /// The profile chosen.
+    pub profile: Option<String>,
+    /// Stages in the order of the file.
+    pub stages: IndexMap<StageName, Stage>,
+    /// What the result must satisfy.
+    pub gates: Vec<Gate>,
+    /// What the result table shows.
+    pub report: ReportSpec,
+}
+
+/// Name of a stage: letters, digits, `_` and `-`, starting with a letter. Safe as a file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StageName(String);
+
+impl StageName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<StageName> for String {
+    fn from(name: StageName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for StageName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
+        let continues_well = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if starts_well && continues_well && name.len() <= 100 {
+            Ok(Self(name))
+        } else {
+            Err(format!(
+                "`{}` is not a stage name: letters, digits, `_` and `-`, starting with a letter",
+                name.chars().take(100).collect::<String>()
+            ))
+        }
+    }
+}
+
+/// A stage.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Its name.
+    pub name: StageName,
+    /// What it is for, for people.
+    pub description: Option<String>,
+    /// Where it stands in the file.
+    pub location: Location,
+    /// What it does.
+    pub action: Action,
+    /// Inputs by name.
+    pub inputs: BTreeMap<String, Input>,
+    /// File or folder name of each output below `artifacts/STAGE/`.
+    pub outputs: BTreeMap<String, String>,
+    /// What it needs while it runs.
+    pub resources: Resources,
+    /// Whether its result holds on any machine.
+    pub scope: KeyScope,
+}
+
+/// A place in `pipeline.yaml`, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Location {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+/// What a stage does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// An op of a plugin.
+    Op(OpAction),
+    /// A command.
+    Command(CommandAction),
+}
+
+/// An op of a plugin with its params.
+#[derive(Debug, Clone)]
+pub struct OpAction {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Name of the op.
+    pub op: String,
+    /// Params, an object, with defaults filled in and vars put in.
+    pub params: Value,
+    /// Where each top-level param stands in the file; absent for a default.
+    pub param_locations: BTreeMap<String, Location>,
+    /// Params that name a local source: param name → absolute path. Their content is part of the key, their
+    /// path is not.
+    pub sources: BTreeMap<String, PathBuf>,
+}
+
+/// A command with its declared environment.
+#[derive(Debug, Clone)]
+pub struct CommandAction {
+    /// The command, in which only `${inputs.x}` and `${outputs.x}` are left to fill in.
+    pub command: CommandLine,
+    /// Declared environment variables.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A command line as written: a text for the shell, or a list that no shell sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandLine {
+    /// For `sh -c`. Paths put in are quoted.
+    Shell(String),
+    /// Program and arguments.
+    Args(Vec<String>),
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Another stage's output.
+    Output {
+        /// The stage.
+        stage: StageName,
+        /// Its output.
+        output: String,
+    },
+    /// A file or folder, absolute.
+    Path(PathBuf),
+}
+
+/// What the result table shows, on the terminal and first in the report: `report:` in `pipeline.yaml`.
+#[derive(Debug, Clone, Default)]
+pub struct ReportSpec {
+    /// Heading; the pipeline's name where absent.
+    pub title: Option<String>,
+    /// A sentence below it.
+    pub description: Option<String>,
+    /// Rows: label → the text that `${row}` stands for in the columns' metrics.
+    pub rows: IndexMap<String, String>,
+    /// Columns, left to right.
+    pub columns: Vec<ReportColumn>,
+    /// What the reference values are, such as `notebook`.
+    pub reference_name: Option<String>,
+}
+
+/// A column of the result table.
+#[derive(Debug, Clone)]
+pub struct ReportColumn {
+    /// Heading.
+    pub label: String,
+    /// Metric of each row, as `stage.metric` with `${row}` for the row's text. Several are tried in order.
+    pub metrics: Vec<String>,
+    /// Decimals.
+    pub digits: usize,
+    /// Written before each number, such as `×`.
+    pub prefix: String,
+    /// Values to compare with, by row label.
+    pub reference: IndexMap<String, f64>,
+}

@@ -1,0 +1,210 @@
+//! A command: its text or list, the outputs it declares, its environment.
+
+use std::collections::BTreeMap;
+
+use super::super::parse::ParsedStage;
+use super::super::suggest::did_you_mean_or_list;
+use super::super::tree::{Data, Node, Problem, shortened};
+use super::super::vars::Also;
+use super::super::{CommandAction, CommandLine, Input};
+use super::Resolver;
+use super::stage::{check_file, duplicate_file, is_name};
+
+impl Resolver<'_> {
+    /// What the command writes: file by output name. None where something is wrong.
+    pub(super) fn command_outputs(&mut self, stage: &ParsedStage) -> Option<BTreeMap<String, String>> {
+        let mut outputs = BTreeMap::new();
+        let Some(node) = stage.get("outputs").map(|node| self.fill(node, Also::Nothing)) else {
+            return Some(outputs);
+        };
+        let entries = match &node.data {
+            Data::Map(entries) => entries,
+            Data::Null => return Some(outputs),
+            Data::Broken => return None,
+            _ => {
+                let message = format!("`outputs` is a map of names to file names, not {}", node.describe());
+                self.tell(Problem::at(&node, message));
+                return None;
+            }
+        };
+        let before = self.problems.len();
+        for (key, value) in entries {
+            if !is_name(&key.name) {
+                self.tell(wrong_name(&key.name, "an output", key.span));
+            }
+            match &value.data {
+                Data::Broken => return None,
+                Data::Text(file) => match check_file(file) {
+                    Ok(()) => {
+                        outputs.insert(key.name.clone(), file.clone());
+                        if let Some((first, second, file)) = duplicate_file(&outputs) {
+                            let other = if first == key.name { second } else { first };
+                            let message = format!("`{file}` is output `{other}` already");
+                            self.tell(Problem::at(value, message).help("give each output a file of its own"));
+                            outputs.remove(&key.name);
+                        }
+                    }
+                    Err(reason) => {
+                        let help = "outputs lie in `artifacts/STAGE/`, which `${outputs.NAME}` points into";
+                        self.tell(Problem::at(value, reason).help(help));
+                    }
+                },
+                _ => {
+                    let message = format!("output `{}` is a file name, not {}", key.name, value.describe());
+                    self.tell(Problem::at(value, message));
+                }
+            }
+        }
+        (self.problems.len() == before).then_some(outputs)
+    }
+
+    /// The command with its environment.
+    pub(super) fn command(
+        &mut self,
+        run: &Node,
+        stage: &ParsedStage,
+        inputs: &BTreeMap<String, Input>,
+    ) -> Option<CommandAction> {
+        let command = match &run.data {
+            Data::Broken => return None,
+            Data::Text(text) if text.trim().is_empty() => {
+                self.tell(Problem::at(run, "the command is empty"));
+                return None;
+            }
+            Data::Text(text) => CommandLine::Shell(text.clone()),
+            Data::List(items) => {
+                let mut args = Vec::with_capacity(items.len());
+                for item in items {
+                    match item.scalar_text() {
+                        Some(text) => args.push(text),
+                        None if item.is_broken() => return None,
+                        None => {
+                            let message = format!("an argument is a text, not {}", item.describe());
+                            self.tell(Problem::at(item, message));
+                            return None;
+                        }
+                    }
+                }
+                if args.first().is_none_or(String::is_empty) {
+                    self.tell(Problem::at(run, "the command is empty"));
+                    return None;
+                }
+                CommandLine::Args(args)
+            }
+            _ => {
+                let message =
+                    format!("`run` is a text or a list of program and arguments, not {}", run.describe());
+                self.tell(Problem::at(run, message));
+                return None;
+            }
+        };
+        self.check_references(run, &stage.name.name, stage.get("inputs"), inputs);
+        Some(CommandAction { command, env: self.env(stage) })
+    }
+
+    /// Tells of every `${inputs.x}` and `${outputs.x}` that is not declared.
+    fn check_references(
+        &mut self,
+        run: &Node,
+        stage: &str,
+        declared: Option<&Node>,
+        inputs: &BTreeMap<String, Input>,
+    ) {
+        // An input that is declared but wrong has been told.
+        let declared = declared.and_then(Node::entries).unwrap_or_default();
+        let inputs: Vec<String> =
+            inputs.keys().cloned().chain(declared.iter().map(|(key, _)| key.name.clone())).collect();
+        let outputs: Option<Vec<String>> = self
+            .outlines
+            .get(stage)
+            .and_then(|outline| outline.outputs.as_ref())
+            .map(|outputs| outputs.keys().cloned().collect());
+        let texts: Vec<&Node> = run.items().map_or_else(|| vec![run], |items| items.iter().collect());
+        for node in texts {
+            for reference in references(node.text().unwrap_or_default()) {
+                let (kind, name, known) = match reference.split_once('.') {
+                    Some(("inputs", name)) => ("input", name, Some(&inputs)),
+                    Some((_, name)) => ("output", name, outputs.as_ref()),
+                    None => continue,
+                };
+                let Some(known) = known.filter(|known| !known.iter().any(|known| known == name)) else {
+                    continue;
+                };
+                let span = self.sources.find(node.span, &format!("${{{reference}}}"));
+                let help =
+                    did_you_mean_or_list(name, &format!("{kind}s are"), known.iter().map(String::as_str));
+                let message = format!("stage `{stage}` declares no {kind} `{}`", shortened(name));
+                self.problems.push(Problem::new(span, message).help(help));
+            }
+        }
+    }
+
+    fn env(&mut self, stage: &ParsedStage) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        let Some(node) = stage.get("env").map(|node| self.fill(node, Also::Nothing)) else { return env };
+        let entries = match &node.data {
+            Data::Map(entries) => entries,
+            Data::Null | Data::Broken => return env,
+            _ => {
+                self.tell(Problem::at(
+                    &node,
+                    format!("`env` is a map of names to values, not {}", node.describe()),
+                ));
+                return env;
+            }
+        };
+        for (key, value) in entries {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if key.name.is_empty()
+                || !key.name.chars().all(plain)
+                || key.name.starts_with(|c: char| c.is_ascii_digit())
+            {
+                self.tell(
+                    Problem::new(
+                        key.span,
+                        format!("`{}` is not a name for a variable", shortened(&key.name)),
+                    )
+                    .help("use letters, digits and `_`"),
+                );
+            }
+            match value.scalar_text() {
+                Some(text) if text.contains('\0') => {
+                    self.tell(Problem::at(value, "an environment variable cannot hold a NUL character"));
+                }
+                Some(text) => {
+                    env.insert(key.name.clone(), text);
+                }
+                None if value.is_broken() => {}
+                None => {
+                    let message = format!("`{}` is a text, not {}", shortened(&key.name), value.describe());
+                    self.tell(Problem::at(value, message));
+                }
+            }
+        }
+        env
+    }
+}
+
+/// What stands in `${…}` of a text in which `$${` is no reference.
+fn references(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        let after = from.get(2..).unwrap_or_default();
+        match after.split_once('}').filter(|_| !before.ends_with('$')) {
+            Some((name, after)) => {
+                found.push(name);
+                rest = after;
+            }
+            None => rest = after,
+        }
+    }
+    found
+}
+
+/// A name of an input or output that cannot be one.
+pub(super) fn wrong_name(name: &str, what: &str, span: super::Span) -> Problem {
+    Problem::new(span, format!("`{}` is not a name for {what}", shortened(name)))
+        .help("use letters, digits, `_` and `-`, starting with a letter")
+}

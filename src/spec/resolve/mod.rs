@@ -1,0 +1,195 @@
+//! From what is written to what it means: vars are put in, every reference is followed and every param checked.
+//! Finds all problems, not only the first. Knows manifests, but not where they come from.
+
+mod command;
+mod inputs;
+mod params;
+mod report;
+mod stage;
+mod violation;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use protocol::Manifest;
+
+use super::diagnostic::Diagnostics;
+use super::parse::Parsed;
+use super::suggest::did_you_mean_or_list;
+use super::tree::{Node, Problem, Sources, Span, shortened};
+use super::vars::{Also, Overrides, Vars};
+use super::{Pipeline, StageName};
+use crate::gate::Gate;
+use crate::graph::Graph;
+
+/// Where manifests come from.
+pub trait Manifests {
+    /// The manifest of a plugin.
+    ///
+    /// # Errors
+    /// In words, when there is no such plugin or it does not answer.
+    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, String>;
+
+    /// Names of plugins that are there, for suggestions.
+    fn known(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Makes a valid pipeline of a parsed one.
+///
+/// # Errors
+/// All that is wrong with the pipeline, in the order of the file.
+pub fn resolve(
+    parsed: Parsed,
+    overrides: &Overrides,
+    manifests: &dyn Manifests,
+) -> Result<Pipeline, Diagnostics> {
+    let mut sources = parsed.sources.clone();
+    let mut problems = parsed.problems.clone();
+    let vars = Vars::new(&parsed, overrides, &mut sources, &mut problems);
+    let mut resolver = Resolver {
+        root: &parsed.root,
+        sources: &sources,
+        manifests,
+        vars,
+        problems,
+        outlines: IndexMap::new(),
+        reads: Vec::new(),
+    };
+    let stages = resolver.stages(&parsed);
+    let gates = parsed.gates.iter().filter_map(|gate| resolver.gate(gate)).collect();
+    let report = parsed.report.as_ref().map(|report| resolver.report(report)).unwrap_or_default();
+    resolver.check_cycles();
+    let Resolver { vars, problems, .. } = resolver;
+    if !problems.is_empty() {
+        return Err(sources.diagnose(problems));
+    }
+    Ok(Pipeline {
+        name: parsed.name,
+        file: parsed.file,
+        root: parsed.root,
+        vars: vars.to_json(),
+        profile: overrides.profile.clone(),
+        stages,
+        gates,
+        report,
+    })
+}
+
+struct Resolver<'a> {
+    root: &'a Path,
+    sources: &'a Sources,
+    manifests: &'a dyn Manifests,
+    vars: Vars,
+    problems: Vec<Problem>,
+    /// What is known of every stage before its parts are looked at, in the order of the file.
+    outlines: IndexMap<String, Outline>,
+    /// Which stage reads which, and where that is written.
+    reads: Vec<Read>,
+}
+
+/// What other stages need to know of a stage.
+struct Outline {
+    /// Files by output name. None where that is not known because something is wrong with the stage.
+    outputs: Option<BTreeMap<String, String>>,
+    /// What it does, for sentences: `torch/train`, or `the command`.
+    what: String,
+}
+
+struct Read {
+    reader: StageName,
+    producer: StageName,
+    span: Span,
+}
+
+impl Resolver<'_> {
+    fn tell(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    fn fill(&mut self, node: &Node, also: Also) -> Node {
+        self.vars.fill(node, also, self.sources, &mut self.problems)
+    }
+
+    /// A path of the file: relative ones start at its folder.
+    fn absolute(&self, text: &str) -> PathBuf {
+        let path = self.root.join(text);
+        // Fails for an empty path only; the root is absolute.
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    fn stage_names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.outlines.keys().map(String::as_str)
+    }
+
+    fn gate(&mut self, written: &Node) -> Option<Gate> {
+        let node = self.fill(written, Also::Nothing);
+        if node.is_broken() {
+            return None;
+        }
+        let Some(text) = node.text() else {
+            let message =
+                format!("a gate is a comparison such as `train.val_accuracy >= 85`, not {}", node.describe());
+            self.tell(Problem::at(&node, message));
+            return None;
+        };
+        let gate = match Gate::parse(text) {
+            Ok(gate) => gate,
+            Err(error) => {
+                let part: String = text.chars().skip(error.start).take(error.length).collect();
+                // The place within the text is the place within the line only where nothing was put in.
+                let span = match (written.text() == Some(text) && !part.trim().is_empty(), node.span) {
+                    (true, span) => {
+                        let from: String = text.chars().skip(error.start).collect();
+                        let rest = self.sources.find(span, from.lines().next().unwrap_or_default());
+                        Span { length: part.chars().count(), ..rest }
+                    }
+                    (false, span) => span,
+                };
+                let problem = Problem::new(span, format!("gate `{}`: {}", shortened(text), error.message));
+                self.tell(problem.help("gates look like `export.size_kb < 500`"));
+                return None;
+            }
+        };
+        for stage in gate.stages() {
+            self.check_stage_of_metric(stage, &node, "gate");
+        }
+        Some(gate)
+    }
+
+    /// Tells when `stage`, named by a metric within the text of `node`, does not exist.
+    fn check_stage_of_metric(&mut self, stage: &str, node: &Node, whose: &str) {
+        if self.outlines.contains_key(stage) {
+            return;
+        }
+        let help = did_you_mean_or_list(stage, "stages are", self.stage_names());
+        let span = self.sources.find(node.span, &format!("{stage}."));
+        let length = span.length.saturating_sub(usize::from(span != node.span));
+        let problem = Problem::new(
+            Span { length, ..span },
+            format!("{whose} names unknown stage `{}`", shortened(stage)),
+        );
+        self.tell(problem.help(help));
+    }
+
+    fn check_cycles(&mut self) {
+        let names = self.outlines.keys().filter_map(|name| StageName::try_from(name.clone()).ok());
+        let pairs = self.reads.iter().map(|read| (read.reader.clone(), read.producer.clone()));
+        let Err(cycle) = Graph::from_reads(names, pairs) else { return };
+        let second = cycle.0.get(1).or(cycle.0.first());
+        let read = self
+            .reads
+            .iter()
+            .find(|read| Some(&read.reader) == cycle.0.first() && Some(&read.producer) == second);
+        let problem = Problem {
+            span: read.map(|read| read.span),
+            message: cycle.to_string(),
+            label: None,
+            help: vec!["each stage reads from the next; take one of these inputs away".into()],
+        };
+        self.tell(problem);
+    }
+}

@@ -1,0 +1,258 @@
+//! One stage: what it does, what it writes, what it needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use protocol::{KeyScope, Manifest, OpManifest, Resources, Threads};
+
+use super::super::keys;
+use super::super::parse::{Parsed, ParsedStage, unknown_or_missing};
+use super::super::suggest::{did_you_mean, did_you_mean_or_list};
+use super::super::tree::{Data, Node, Problem, shortened};
+use super::super::vars::Also;
+use super::super::{Action, OpAction, Stage, StageName};
+use super::{Outline, Resolver};
+
+/// What a stage does, as far as its `uses` or `run` says.
+enum Doing {
+    Op {
+        plugin: String,
+        op: String,
+        manifest: Arc<Manifest>,
+        uses: Node,
+    },
+    Command(Node),
+    /// Not known; told already.
+    Unclear,
+}
+
+impl Doing {
+    fn op(&self) -> Option<&OpManifest> {
+        match self {
+            Self::Op { op, manifest, .. } => manifest.ops.get(op),
+            _ => None,
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// All stages that could be resolved.
+    pub(super) fn stages(&mut self, parsed: &Parsed) -> IndexMap<StageName, Stage> {
+        // First what every stage produces, so that inputs may name stages further down.
+        let mut doings = Vec::with_capacity(parsed.stages.len());
+        for stage in &parsed.stages {
+            let doing = self.doing(stage);
+            let (outputs, what) = match &doing {
+                Doing::Op { plugin, op, .. } => (self.op_outputs(stage, &doing), format!("{plugin}/{op}")),
+                Doing::Command(_) => (self.command_outputs(stage), "the command".into()),
+                Doing::Unclear => (None, String::new()),
+            };
+            self.outlines.insert(stage.name.name.clone(), Outline { outputs, what });
+            doings.push(doing);
+        }
+        let resolved: Vec<Option<Stage>> =
+            parsed.stages.iter().zip(doings).map(|(stage, doing)| self.stage(stage, &doing)).collect();
+        resolved.into_iter().flatten().map(|stage| (stage.name.clone(), stage)).collect()
+    }
+
+    fn doing(&mut self, stage: &ParsedStage) -> Doing {
+        let given = |key: &str| stage.entry(key).filter(|(_, node)| node.data != Data::Null);
+        match (given("uses"), given("run")) {
+            (Some(_), Some((run, _))) => {
+                let message = format!("stage `{}` has both `uses` and `run`", stage.name.name);
+                self.tell(Problem::new(run.span, message).help("make two stages of it"));
+                Doing::Unclear
+            }
+            (Some((_, uses)), None) => {
+                let uses = self.fill(uses, Also::Nothing);
+                self.find_op(uses)
+            }
+            (None, Some((_, run))) => Doing::Command(self.fill(run, Also::Paths)),
+            // A misspelt key has been told, and is likely the one that is missing.
+            (None, None) if stage.has_unknown_keys() => Doing::Unclear,
+            (None, None) => {
+                let message = format!("stage `{}` has neither `uses` nor `run`", stage.name.name);
+                let help = "`uses: PLUGIN/OP` runs an op of a plugin, `run: COMMAND` a command";
+                self.tell(Problem::new(stage.name.span, message).help(help));
+                Doing::Unclear
+            }
+        }
+    }
+
+    fn find_op(&mut self, uses: Node) -> Doing {
+        if uses.is_broken() {
+            return Doing::Unclear;
+        }
+        let parts = uses.text().and_then(|text| text.split_once('/'));
+        let Some((plugin, op)) = parts.filter(|(plugin, op)| is_name(plugin) && is_name(op)) else {
+            let message = format!("`uses` is PLUGIN/OP, such as `torch/train`, not {}", uses.describe());
+            self.tell(Problem::at(&uses, message));
+            return Doing::Unclear;
+        };
+        let manifest = match self.manifests.manifest(plugin) {
+            Ok(manifest) => manifest,
+            Err(message) => {
+                let known = self.manifests.known();
+                let help = did_you_mean(plugin, known.iter().map(String::as_str));
+                self.tell(Problem::at(&uses, message).maybe_help(help));
+                return Doing::Unclear;
+            }
+        };
+        if !manifest.ops.contains_key(op) {
+            let help = did_you_mean_or_list(op, "its ops are", manifest.ops.keys().map(String::as_str));
+            self.tell(Problem::at(&uses, format!("plugin `{plugin}` has no op `{op}`")).help(help));
+            return Doing::Unclear;
+        }
+        Doing::Op { plugin: plugin.into(), op: op.into(), manifest, uses: uses.clone() }
+    }
+
+    fn op_outputs(&mut self, stage: &ParsedStage, doing: &Doing) -> Option<BTreeMap<String, String>> {
+        let Doing::Op { uses, .. } = doing else { return None };
+        let outputs: BTreeMap<String, String> =
+            doing.op()?.outputs.iter().map(|(name, output)| (name.clone(), output.file.clone())).collect();
+        let mut problems = Vec::new();
+        for (name, file) in &outputs {
+            if let Err(reason) = check_file(file) {
+                problems.push(Problem::at(uses, format!("the plugin's output `{name}` is wrong: {reason}")));
+            }
+        }
+        problems.extend(duplicate_file(&outputs).map(|(first, second, file)| {
+            Problem::at(
+                uses,
+                format!("the plugin's outputs `{first}` and `{second}` are both written to `{file}`"),
+            )
+        }));
+        for key in ["outputs", "env"] {
+            if let Some((key, _)) = stage.entry(key) {
+                let message = format!("`{}` belongs to a stage with `run`", key.name);
+                let help = "an op's outputs and environment are the plugin's business";
+                problems.push(Problem::new(key.span, message).help(help));
+            }
+        }
+        self.problems.extend(problems);
+        Some(outputs)
+    }
+
+    /// One stage in full, unless something is wrong with it.
+    fn stage(&mut self, parsed: &ParsedStage, doing: &Doing) -> Option<Stage> {
+        let before = self.problems.len();
+        let name = match StageName::try_from(parsed.name.name.clone()) {
+            Ok(name) => name,
+            Err(message) => {
+                self.tell(Problem::new(parsed.name.span, message));
+                return None;
+            }
+        };
+        let description = self.text_of(parsed.get("description"), "description");
+        let inputs = self.inputs(&name, parsed, doing.op());
+        let resources = self.resources(parsed, doing.op());
+        let action = match doing {
+            Doing::Op { plugin, op, manifest, uses } => {
+                let what = format!("{plugin}/{op}");
+                let params = self.params(&what, manifest.ops.get(op)?, parsed.get("with"), uses)?;
+                Action::Op(OpAction {
+                    plugin: plugin.clone(),
+                    op: op.clone(),
+                    params: params.values,
+                    param_locations: params.locations,
+                    sources: params.sources,
+                })
+            }
+            Doing::Command(run) => {
+                if let Some((with, _)) = parsed.entry("with") {
+                    let problem = Problem::new(with.span, "`with` belongs to a stage with `uses`");
+                    self.tell(problem.help("put values into the command by `${vars.NAME}`, or use `env`"));
+                }
+                Action::Command(self.command(run, parsed, &inputs)?)
+            }
+            Doing::Unclear => return None,
+        };
+        let outputs = self.outlines.get(name.as_str())?.outputs.clone()?;
+        let scope = doing.op().map_or(KeyScope::Portable, |op| op.scope);
+        let location = parsed.name.span.start;
+        let stage = Stage { name, description, location, action, inputs, outputs, resources, scope };
+        (self.problems.len() == before).then_some(stage)
+    }
+
+    pub(super) fn text_of(&mut self, node: Option<&Node>, what: &str) -> Option<String> {
+        let node = self.fill(node?, Also::Nothing);
+        match &node.data {
+            Data::Null | Data::Broken => None,
+            _ => {
+                let text = node.scalar_text();
+                if text.is_none() {
+                    self.tell(Problem::at(&node, format!("`{what}` is a text, not {}", node.describe())));
+                }
+                text
+            }
+        }
+    }
+
+    fn resources(&mut self, parsed: &ParsedStage, op: Option<&OpManifest>) -> Resources {
+        let mut resources = op.map(|op| op.resources.clone()).unwrap_or_default();
+        let Some(node) = parsed.get("resources").map(|node| self.fill(node, Also::Nothing)) else {
+            return resources;
+        };
+        let entries = match &node.data {
+            Data::Map(entries) => entries,
+            Data::Null | Data::Broken => return resources,
+            _ => {
+                let message =
+                    format!("`resources` is a map of `threads` and `exclusive`, not {}", node.describe());
+                self.tell(Problem::at(&node, message));
+                return resources;
+            }
+        };
+        self.problems.extend(unknown_or_missing(entries, keys::RESOURCES, "`resources`", node.span));
+        for (key, value) in entries {
+            match (key.name.as_str(), &value.data) {
+                (_, Data::Broken) => {}
+                ("threads", Data::Text(text)) if text == "one" => resources.threads = Threads::One,
+                ("threads", Data::Text(text)) if text == "all" => resources.threads = Threads::All,
+                ("threads", _) => {
+                    self.tell(Problem::at(
+                        value,
+                        format!("`threads` is `one` or `all`, not {}", value.describe()),
+                    ));
+                }
+                ("exclusive", Data::Bool(exclusive)) => resources.exclusive = *exclusive,
+                ("exclusive", _) => {
+                    self.tell(Problem::at(
+                        value,
+                        format!("`exclusive` is true or false, not {}", value.describe()),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        resources
+    }
+}
+
+/// Whether `text` can name a plugin, an op, an input or an output: as a stage's name.
+pub(super) fn is_name(text: &str) -> bool {
+    StageName::try_from(text.to_owned()).is_ok()
+}
+
+/// Whether `file` is a plain name below the stage's folder.
+pub(super) fn check_file(file: &str) -> Result<(), String> {
+    let shown = shortened(file);
+    if file.is_empty() || file == "." || file == ".." {
+        Err(format!("`{shown}` is not a name for a file or folder"))
+    } else if file.contains(['/', '\\']) {
+        Err(format!("`{shown}` leads out of the stage's folder: give a plain name"))
+    } else if file.contains(char::is_control) || file.len() > 200 {
+        Err(format!("`{shown}` holds control characters or is longer than 200 bytes"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Two outputs that are written to the same file.
+pub(super) fn duplicate_file(outputs: &BTreeMap<String, String>) -> Option<(&str, &str, &str)> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    outputs
+        .iter()
+        .find_map(|(name, file)| seen.insert(file, name).map(|first| (first, name.as_str(), file.as_str())))
+}

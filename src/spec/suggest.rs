@@ -1,0 +1,51 @@
+//! "Did you mean": the known name nearest to one that is not known.
+
+/// A question with the nearest of `known`, where one is near enough.
+pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// As [`did_you_mean`]; where nothing is near, `what` and the list of all.
+pub(super) fn did_you_mean_or_list<'a>(
+    name: &str,
+    what: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    did_you_mean(name, known.clone()).unwrap_or_else(|| {
+        let all: Vec<&str> = known.into_iter().collect();
+        if all.is_empty() { format!("{what}: none") } else { format!("{what}: {}", all.join(", ")) }
+    })
+}
+
+/// The nearest of `known`: at most a third of its letters differ.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > 100 {
+        return None;
+    }
+    let lower = name.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|candidate| {
+            let distance = strsim::damerau_levenshtein(&lower, &candidate.to_lowercase().replace('-', "_"));
+            (distance, candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= (candidate.chars().count().max(3)) / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_found_and_far_ones_are_not() {
+        let known = ["label_smoothing", "epochs", "lr"];
+        assert_eq!(nearest("lable_smoothing", known), Some("label_smoothing"));
+        assert_eq!(nearest("epoch", known), Some("epochs"));
+        assert_eq!(nearest("LR", known), Some("lr"));
+        assert_eq!(nearest("label-smoothing", known), Some("label_smoothing"));
+        assert_eq!(nearest("momentum", known), None);
+        assert_eq!(nearest("epochs", []), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! Files that are broken on purpose: each is refused in words, or read; none costs more than a moment.
+
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::spec::parse;
+
+fn refused(text: &str, words: &str) {
+    let problems = read(text).expect_err("it was read");
+    assert!(problems.contains(words), "{problems}");
+    assert!(problems.len() < 100_000);
+}
+
+#[test]
+fn empty_files_and_other_kinds() {
+    refused("", "the pipeline is empty");
+    refused("# only a comment\n", "the pipeline is empty");
+    refused("---\n...\n", "the pipeline is empty");
+    refused("- a\n- b\n", "not a list");
+    refused("just text", "not the text `just text`");
+    refused("3", "not 3");
+    refused("{}", "a pipeline needs `stages`");
+    refused("version: 1\nname: x\nstages: {}\n", "the pipeline has no stages");
+    refused("version: 1\nname: x\nstages:\n", "the pipeline has no stages");
+    refused("version: 1\nname: x\nstages: [a]\n", "`stages` is a map");
+    refused("version: 1\nname: x\nstages: { a: ls }\n", "stage `a` is a map with `uses` or `run`");
+    refused("version: 1\nname: x\nstages: { a: }\n", "stage `a` has neither `uses` nor `run`");
+    refused(
+        "version: 1\nname: x\nvars: 3\nprofiles: [a]\nplugins: x\nstages: { a: {run: ls} }\n",
+        "`plugins` is a map",
+    );
+}
+
+#[test]
+fn everything_null() {
+    let text = "version: 1\nname: x\nvars:\nprofiles:\nplugins:\ngates:\nreport:\nstages:\n  a:\n    run: ls\n    inputs:\n    outputs:\n    env:\n    resources:\n    description:\n";
+    read(text).unwrap();
+    refused("version:\nname:\nstages:\n  a:\n    uses:\n", "`name` is a text");
+}
+
+#[test]
+fn alias_bombs_are_refused() {
+    let mut text = String::from("version: 1\nname: x\nvars:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        writeln!(text, "  a{level}: &a{level} [{aliases}]").unwrap();
+    }
+    refused(&text, "too large, too deep or too many aliases");
+}
+
+#[test]
+fn var_bombs_are_refused_once() {
+    let mut text = String::from("version: 1\nname: x\nvars:\n  a0: 0123456789\n");
+    for level in 1..40 {
+        let before = level - 1;
+        writeln!(text, "  a{level}: ${{vars.a{before}}}${{vars.a{before}}}").unwrap();
+    }
+    text += "stages: { s: { run: ls } }\n";
+    let problems = read(&text).unwrap_err();
+    assert_eq!(problems.matches("error:").count(), 1, "{problems}");
+    assert!(problems.contains("vars expand to more than 4 MB"));
+
+    let mut text = String::from("version: 1\nname: x\nvars:\n  a0: [x, x]\n");
+    for level in 1..40 {
+        let before = level - 1;
+        writeln!(text, "  a{level}: ['${{vars.a{before}}}', '${{vars.a{before}}}']").unwrap();
+    }
+    text += "stages: { s: { run: ls } }\n";
+    let problems = read(&text).unwrap_err();
+    assert_eq!(problems.matches("error:").count(), 1, "{problems}");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    refused(&("[".repeat(10_000) + &"]".repeat(10_000)), "too deep");
+    refused(&"{a: ".repeat(10_000), "too deep");
+    refused(&(0..1_000).map(|level| format!("{}a:\n", " ".repeat(level))).collect::<String>(), "too deep");
+    refused(&"- ".repeat(10_000), "too deep");
+}
+
+#[test]
+fn large_files_are_refused() {
+    refused(&format!("name: {}", "x".repeat(2 << 20)), "larger than 1048576 bytes");
+    refused(&"- x\n".repeat(60_000), "too large");
+    let stages: String = (0..5_000).map(|stage| format!("  s{stage}: {{ uses: x }}\n")).collect();
+    let problems = read(&format!("version: 1\nname: x\nstages:\n{stages}")).unwrap_err();
+    assert!(problems.ends_with("… and 4950 more\n"), "{}", problems.len());
+}
+
+#[test]
+fn characters_that_do_not_belong() {
+    refused("name: a\0b\n", "NUL");
+    refused("version: 1\nname: \"a\\u001b[31m\"\nstages: { a: {run: ls} }\n", "`name` is a text on one line");
+    let problems = read("version: 1\nname: x\nstages: { \"a\\e[2J\": {run: ls} }\n").unwrap_err();
+    assert!(!problems.contains('\x1b'));
+    refused("version: 1\nname: x\nstages: { a: {run: ls, env: { A: \"x\\0y\" } } }\n", "cannot hold a NUL");
+    refused(
+        "version: 1\nname: x\nstages: { a: {run: ls, outputs: { o: \"x\\ny\" } } }\n",
+        "control characters",
+    );
+    let good = format!("\u{feff}{}", GOOD.replace('\n', "\r\n"));
+    read(&good).unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |file: &std::path::Path| parse(file).unwrap_err().to_string();
+    let file = folder.path().join("pipeline.yaml");
+    assert!(error(&file).contains("`pipe init` writes one here"));
+    assert!(error(folder.path()).contains("cannot read"));
+    std::fs::write(&file, b"version: 1\nname: \xff\xfe\n").unwrap();
+    assert!(error(&file).contains("line 2 is not UTF-8"));
+    std::fs::write(&file, vec![b'#'; 2 << 20]).unwrap();
+    assert!(error(&file).contains("larger than"));
+}
+
+#[test]
+fn numbers_at_the_edge() {
+    for (value, words) in [
+        ("99999999999999999999", "at most 18446744073709551615"),
+        ("-99999999999999999999", "at least 1"),
+        ("1e300", "at most"),
+        (".inf", "not a finite number"),
+        ("0.1e1", ""),
+        ("1e2", ""),
+    ] {
+        let text = GOOD.replace("epochs: ${vars.epochs}", &format!("epochs: {value}"));
+        match read(&text) {
+            Ok(_) => assert_eq!(words, "", "{value}"),
+            Err(problems) => assert!(!words.is_empty() && problems.contains(words), "{problems}"),
+        }
+    }
+}
+
+/// A piece of text that means something somewhere in a pipeline.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("${vars.epochs}".to_owned()),
+        Just("${inputs.weights}".to_owned()),
+        Just("${".to_owned()),
+        Just("$${".to_owned()),
+        Just("train.weights".to_owned()),
+        Just("&a ".to_owned()),
+        Just("*a".to_owned()),
+        Just("<<: ".to_owned()),
+        Just("!!int ".to_owned()),
+        Just("\n  ".to_owned()),
+        Just("\n".to_owned()),
+        Just("null".to_owned()),
+        Just("[".to_owned()),
+        Just("{".to_owned()),
+        Just("|\n".to_owned()),
+        Just("---\n".to_owned()),
+        Just("é\u{202e}名".to_owned()),
+        "[ -~]{1,4}",
+        any::<char>().prop_map(String::from),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_spoilt_pipeline_is_read_or_refused(
+        edits in proptest::collection::vec((0.0..1.0_f64, 0_usize..20, piece()), 1..5),
+    ) {
+        let mut text: Vec<char> = GOOD.chars().collect();
+        for (at, removed, inserted) in edits {
+            let start = (at * text.len() as f64) as usize;
+            let end = (start + removed).min(text.len());
+            text.splice(start..end, inserted.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = read(&text) {
+            prop_assert!(problems.starts_with("error: "));
+            prop_assert!(!problems.contains('\0'));
+        }
+    }
+
+    #[test]
+    fn lines_in_any_order_are_read_or_refused(order in Just(GOOD.lines().collect::<Vec<_>>()).prop_shuffle()) {
+        let _ = read(&order.join("\n"));
+    }
+
+    #[test]
+    fn any_value_of_set_is_read_or_refused(name in "[a-z.]{0,8}", value in ".{0,20}") {
+        let _ = read_with(GOOD, &overrides(&[(&name, &value), ("epochs", &value)], Some("demo")));
+    }
+}

@@ -1,0 +1,287 @@
+//! YAML values that remember where they stand. Knows positions and kinds; knows no keys of `pipeline.yaml`.
+
+use serde_json::Value;
+
+use super::Location;
+use super::diagnostic::{Diagnostic, Diagnostics, Snippet};
+
+/// Which text a span is in: 0 is the file, n the n-th `--set`.
+pub(super) type Origin = usize;
+
+/// A part of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Span {
+    pub(super) origin: Origin,
+    pub(super) start: Location,
+    /// In characters; what goes beyond the first line is not counted.
+    pub(super) length: usize,
+}
+
+/// A YAML value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) span: Span,
+    /// For a value that stands in a var: where the stage, gate or other var names it.
+    pub(super) used_at: Option<Span>,
+    pub(super) data: Data,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Data {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+    /// Something that is wrong and has been told: whoever meets it says nothing more.
+    Broken,
+}
+
+/// The key of an entry of a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) span: Span,
+}
+
+impl Node {
+    pub(super) fn new(span: Span, data: Data) -> Self {
+        Self { span, used_at: None, data }
+    }
+
+    /// A node without content at the same place.
+    pub(super) fn clone_place(&self) -> Self {
+        Self { span: self.span, used_at: self.used_at, data: Data::Null }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Data::Text(text) = &self.data { Some(text) } else { None }
+    }
+
+    pub(super) fn entries(&self) -> Option<&[(Key, Node)]> {
+        if let Data::Map(entries) = &self.data { Some(entries) } else { None }
+    }
+
+    pub(super) fn items(&self) -> Option<&[Node]> {
+        if let Data::List(items) = &self.data { Some(items) } else { None }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.data == Data::Broken
+    }
+
+    /// The value of `key` in a map.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()?.iter().find(|(name, _)| name.name == key).map(|(_, node)| node)
+    }
+
+    /// What it is, for a sentence: `a map`, `the text `abc``.
+    pub(super) fn describe(&self) -> String {
+        match &self.data {
+            Data::Null | Data::Broken => "nothing".into(),
+            Data::Bool(value) => value.to_string(),
+            Data::Number(value) => value.to_string(),
+            Data::Text(text) => format!("the text `{}`", shortened(text)),
+            Data::List(_) => "a list".into(),
+            Data::Map(_) => "a map".into(),
+        }
+    }
+
+    /// A text, a number or a boolean as it stands within a text.
+    pub(super) fn scalar_text(&self) -> Option<String> {
+        match &self.data {
+            Data::Text(text) => Some(text.clone()),
+            Data::Number(number) => Some(number.to_string()),
+            Data::Bool(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The value as JSON. A number without a fraction becomes an integer, so that `1`, `1.0` and `1e0` are one.
+    pub(super) fn to_json(&self) -> Value {
+        match &self.data {
+            Data::Null | Data::Broken => Value::Null,
+            Data::Bool(value) => Value::Bool(*value),
+            Data::Number(number) => Value::Number(canonical(number)),
+            Data::Text(text) => Value::String(text.clone()),
+            Data::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            Data::Map(entries) => {
+                Value::Object(entries.iter().map(|(key, node)| (key.name.clone(), node.to_json())).collect())
+            }
+        }
+    }
+
+    /// Number of nodes and bytes of text in it.
+    pub(super) fn size(&self) -> usize {
+        1 + match &self.data {
+            Data::Text(text) => text.len(),
+            Data::List(items) => items.iter().map(Node::size).sum(),
+            Data::Map(entries) => entries.iter().map(|(key, node)| key.name.len() + node.size()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// JSON with every number in the form that [`Node::to_json`] gives it.
+pub(super) fn canonical_json(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => Value::Number(canonical(number)),
+        Value::Array(items) => Value::Array(items.iter().map(canonical_json).collect()),
+        Value::Object(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.clone(), canonical_json(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "only values that are exact are kept")]
+fn canonical(number: &serde_json::Number) -> serde_json::Number {
+    // Beyond 2^53 neighbouring integers share a float.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(value) if number.is_f64() && value.fract() == 0.0 && value.abs() <= EXACT => {
+            (value as i64).into()
+        }
+        _ => number.clone(),
+    }
+}
+
+/// The first characters of a text that may be long.
+pub(super) fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    if text.chars().count() <= MOST {
+        return text.into();
+    }
+    text.chars().take(MOST).chain(['…']).collect()
+}
+
+/// A problem before its place is turned into a line of text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) span: Option<Span>,
+    pub(super) message: String,
+    pub(super) label: Option<String>,
+    pub(super) help: Vec<String>,
+}
+
+impl Problem {
+    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { span: Some(span), message: message.into(), label: None, help: Vec::new() }
+    }
+
+    /// At the value of `node`; where that stands in a var, the place that names the var is told too.
+    pub(super) fn at(node: &Node, message: impl Into<String>) -> Self {
+        let mut problem = Self::new(node.span, message);
+        if let Some(used) = node.used_at.filter(|used| used.origin == 0) {
+            problem.help.push(format!("used at line {}, column {}", used.start.line, used.start.column));
+        }
+        problem
+    }
+
+    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+
+    pub(super) fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help.extend(help);
+        self
+    }
+}
+
+/// The texts that spans point into.
+#[derive(Debug, Clone)]
+pub(super) struct Sources(Vec<Source>);
+
+#[derive(Debug, Clone)]
+struct Source {
+    name: String,
+    text: String,
+    /// Whether line and column mean something to people.
+    is_file: bool,
+}
+
+impl Sources {
+    pub(super) fn new(file: String, text: String) -> Self {
+        Self(vec![Source { name: file, text, is_file: true }])
+    }
+
+    /// Adds an argument of the command line.
+    pub(super) fn add_argument(&mut self, text: String) -> Origin {
+        self.0.push(Source { name: "command line".into(), text, is_file: false });
+        self.0.len() - 1
+    }
+
+    /// The place of `needle` within the text that starts at `span`, or `span` itself where it is written otherwise.
+    pub(super) fn find(&self, span: Span, needle: &str) -> Span {
+        /// How many lines of a block of text are searched.
+        const LINES: usize = 200;
+        let Some(source) = self.0.get(span.origin) else { return span };
+        let lines = source.text.lines().enumerate().skip(span.start.line.saturating_sub(1)).take(LINES);
+        for (index, line) in lines {
+            let first = index + 1 == span.start.line;
+            let skip = if first { span.start.column.saturating_sub(1) } else { 0 };
+            let from = line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at);
+            let found =
+                line.get(from..).and_then(|rest| Some(rest.get(..rest.find(needle)?)?.chars().count()));
+            if let Some(before) = found {
+                let start = Location { line: index + 1, column: skip + before + 1 };
+                return Span { origin: span.origin, start, length: needle.chars().count() };
+            }
+        }
+        span
+    }
+
+    /// Problems with their places, in the order of the file, each once.
+    pub(super) fn diagnose(&self, mut problems: Vec<Problem>) -> Diagnostics {
+        problems.sort_by(|a, b| a.span.cmp(&b.span).then_with(|| a.message.cmp(&b.message)));
+        problems.dedup();
+        Diagnostics::new(problems.into_iter().map(|problem| self.diagnostic(problem)).collect())
+    }
+
+    fn diagnostic(&self, problem: Problem) -> Diagnostic {
+        let Problem { span, message, label, help } = problem;
+        let source = self.0.get(span.map_or(0, |span| span.origin));
+        let file = source.map(|source| source.name.clone()).unwrap_or_default();
+        let is_file = source.is_some_and(|source| source.is_file);
+        let snippet = span.and_then(|span| {
+            let line = source?.text.lines().nth(span.start.line.checked_sub(1)?)?;
+            let start = span.start.column.saturating_sub(1);
+            Some(Snippet { line: line.into(), start, length: span.length.max(1), label })
+        });
+        let location = span.filter(|_| is_file).map(|span| span.start);
+        Diagnostic { message, file, location, snippet, help }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_have_one_form() {
+        let wide = json!([1, 1.0, -0.0, 0.5, 1e3, 18_446_744_073_709_551_615_u64, 1e300]);
+        assert_eq!(canonical_json(&wide).to_string(), "[1,1,0,0.5,1000,18446744073709551615,1e+300]");
+    }
+
+    #[test]
+    fn problems_come_in_the_order_of_the_file_and_once() {
+        let at = |line, column| Span { origin: 0, start: Location { line, column }, length: 1 };
+        let sources = Sources::new("f".into(), "ab\ncd\n".into());
+        let found = sources.diagnose(vec![
+            Problem::new(at(2, 1), "second"),
+            Problem::new(at(1, 2), "first"),
+            Problem::new(at(2, 1), "second"),
+        ]);
+        let messages: Vec<&str> = found.problems().iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(messages, ["first", "second"]);
+    }
+}

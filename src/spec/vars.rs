@@ -1,0 +1,420 @@
+//! Vars: their values after profile and `--set`, and putting them where `${vars.NAME}` stands. Knows no stages.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::parse::Parsed;
+use super::suggest::{did_you_mean, did_you_mean_or_list};
+use super::tree::{Data, Node, Problem, Sources, Span, shortened};
+use super::yaml;
+
+/// Bound on nodes and bytes that vars may expand to, in all.
+const MOST: usize = 4 << 20;
+
+/// What the command line says about vars.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Var (with dots to reach into a map) and the YAML text of its value, in the order given.
+    pub set: Vec<(String, String)>,
+    /// Name of the profile.
+    pub profile: Option<String>,
+}
+
+/// What may stand in `${…}` beside vars. It is left as it is for others to fill in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Also {
+    /// Nothing.
+    Nothing,
+    /// `${inputs.x}` and `${outputs.x}`, and `$${`.
+    Paths,
+    /// `${row}`.
+    Row,
+}
+
+/// Vars with their final values.
+pub(super) struct Vars {
+    values: IndexMap<String, Node>,
+    /// Names of vars further down in the file, while vars themselves are filled in.
+    later: Vec<String>,
+    left: usize,
+    exhausted: bool,
+}
+
+impl Vars {
+    /// The vars of `parsed` under `overrides`. Adds the texts of `--set` to `sources`, and problems to `problems`.
+    pub(super) fn new(
+        parsed: &Parsed,
+        overrides: &Overrides,
+        sources: &mut Sources,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut written: IndexMap<String, Node> =
+            parsed.vars.iter().map(|(key, node)| (key.name.clone(), node.clone())).collect();
+        for (key, _) in &parsed.vars {
+            let plain = key.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            if !plain || key.name.is_empty() {
+                let message = format!("`{}` is not a name for a var", shortened(&key.name));
+                problems.push(Problem::new(key.span, message).help("use letters, digits, `_` and `-`"));
+            }
+        }
+        apply_profiles(parsed, overrides.profile.as_deref(), sources, &mut written, problems);
+        for (name, text) in &overrides.set {
+            apply_set(name, text, sources, &mut written, problems);
+        }
+        let mut vars = Self {
+            values: IndexMap::with_capacity(written.len()),
+            later: written.keys().cloned().collect(),
+            left: MOST,
+            exhausted: false,
+        };
+        for (name, node) in written {
+            vars.later.retain(|later| *later != name);
+            let value = vars.fill(&node, Also::Nothing, sources, problems);
+            vars.values.insert(name, value);
+        }
+        vars
+    }
+
+    /// All values as JSON.
+    pub(super) fn to_json(&self) -> IndexMap<String, Value> {
+        self.values.iter().map(|(name, node)| (name.clone(), node.to_json())).collect()
+    }
+
+    /// `node` with vars put in. What could not be put in is [`Data::Broken`] and told in `problems`.
+    pub(super) fn fill(
+        &mut self,
+        node: &Node,
+        also: Also,
+        sources: &Sources,
+        problems: &mut Vec<Problem>,
+    ) -> Node {
+        let mut filler = Filler { vars: self, also, sources, problems };
+        filler.node(node)
+    }
+}
+
+impl Vars {
+    /// The value of `path`, which is named at `site`. An error without a problem has been told already.
+    fn lookup(&self, path: &str, site: Span) -> Result<&Node, Option<Problem>> {
+        let mut parts = path.split('.');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut at) = self.values.get(first) else {
+            if self.later.iter().any(|later| later == first) {
+                let message = format!("var `{first}` is defined further down");
+                let help = "a var may refer to those before it: move it up";
+                return Err(Some(Problem::new(site, message).help(help)));
+            }
+            let known = self.values.keys().chain(&self.later).map(String::as_str);
+            let help = did_you_mean_or_list(first, "vars are", known);
+            return Err(Some(Problem::new(site, format!("unknown var `{}`", shortened(first))).help(help)));
+        };
+        for part in parts {
+            match at.get(part) {
+                Some(next) => at = next,
+                None if at.is_broken() => return Err(None),
+                None if at.entries().is_none() => {
+                    let message = format!("var `{}` is {}, not a map", shortened(first), at.describe());
+                    return Err(Some(Problem::new(site, message)));
+                }
+                None => {
+                    let known = at.entries().unwrap_or_default().iter().map(|(key, _)| key.name.as_str());
+                    let message = format!("var `{}` holds no `{}`", shortened(first), shortened(part));
+                    let help = did_you_mean_or_list(part, "it holds", known);
+                    return Err(Some(Problem::new(site, message).help(help)));
+                }
+            }
+        }
+        Ok(at)
+    }
+}
+
+fn apply_profiles(
+    parsed: &Parsed,
+    chosen: Option<&str>,
+    sources: &mut Sources,
+    vars: &mut IndexMap<String, Node>,
+    problems: &mut Vec<Problem>,
+) {
+    let original = vars.clone();
+    for (profile, overlay) in &parsed.profiles {
+        let is_chosen = chosen == Some(profile.name.as_str());
+        // Profiles that are not chosen are checked too.
+        let mut scratch = original.clone();
+        let target = if is_chosen { &mut *vars } else { &mut scratch };
+        for (key, node) in overlay {
+            problems.extend(overlay_one(target, &key.name, key.span, node.clone()));
+        }
+    }
+    if let Some(chosen) = chosen
+        && !parsed.profiles.iter().any(|(profile, _)| profile.name == chosen)
+    {
+        let names = parsed.profiles.iter().map(|(profile, _)| profile.name.as_str());
+        let text = format!("--profile {chosen}");
+        let origin = sources.add_argument(text);
+        problems.push(
+            Problem::new(
+                argument_span(origin, "--profile ", chosen),
+                format!("unknown profile `{}`", shortened(chosen)),
+            )
+            .help(did_you_mean_or_list(chosen, "profiles are", names)),
+        );
+    }
+}
+
+fn apply_set(
+    name: &str,
+    text: &str,
+    sources: &mut Sources,
+    vars: &mut IndexMap<String, Node>,
+    problems: &mut Vec<Problem>,
+) {
+    let prefix = format!("--set {name}=");
+    let origin = sources.add_argument(format!("{prefix}{text}"));
+    match yaml::read(text, origin, prefix.chars().count()) {
+        Ok(node) => problems.extend(overlay_one(vars, name, argument_span(origin, "--set ", name), node)),
+        Err(problem) => {
+            let mut problem =
+                problem.help("the value is read as YAML; quote it twice if it is a text: `--set 'x=\"…\"'`");
+            problem.message = format!("the value of `{}` is not YAML: {}", shortened(name), problem.message);
+            problems.push(problem);
+        }
+    }
+}
+
+fn argument_span(origin: usize, prefix: &str, part: &str) -> Span {
+    let start = super::Location { line: 1, column: prefix.chars().count() + 1 };
+    Span { origin, start, length: part.chars().count() }
+}
+
+/// Replaces the var `path`, or the entry of a map that it reaches by dots.
+fn overlay_one(vars: &mut IndexMap<String, Node>, path: &str, span: Span, value: Node) -> Option<Problem> {
+    let unknown = |known: Vec<&str>, what: &str| {
+        Problem::new(span, format!("unknown var `{}`", shortened(path))).help(did_you_mean_or_list(
+            path.rsplit('.').next().unwrap_or(path),
+            what,
+            known,
+        ))
+    };
+    let mut parts = path.split('.');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut target) = vars.get_mut(first) else {
+        let known: Vec<String> = vars.keys().cloned().collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        return Some(match did_you_mean(first, known.iter().copied()) {
+            Some(help) => Problem::new(span, format!("unknown var `{}`", shortened(path))).help(help),
+            None => unknown(known, "vars are"),
+        });
+    };
+    for part in parts {
+        let Data::Map(entries) = &mut target.data else {
+            return Some(Problem::new(
+                span,
+                format!("`{}` reaches into a var that is not a map", shortened(path)),
+            ));
+        };
+        let Some(index) = entries.iter().position(|(key, _)| key.name == part) else {
+            let known = entries.iter().map(|(key, _)| key.name.as_str()).collect();
+            return Some(unknown(known, "it holds"));
+        };
+        let (_, next) = entries.get_mut(index)?;
+        target = next;
+    }
+    *target = value;
+    None
+}
+
+struct Filler<'a> {
+    vars: &'a mut Vars,
+    also: Also,
+    sources: &'a Sources,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// A part of a text.
+enum Part<'a> {
+    Literal(&'a str),
+    /// `$${`.
+    Escape,
+    /// What stands in `${…}`.
+    Reference(&'a str),
+    /// `${` without `}`.
+    Open,
+}
+
+impl Filler<'_> {
+    fn node(&mut self, node: &Node) -> Node {
+        let data = match &node.data {
+            Data::Text(text) if text.contains("${") => return self.text(node, text),
+            Data::List(items) => Data::List(items.iter().map(|item| self.node(item)).collect()),
+            Data::Map(entries) => {
+                Data::Map(entries.iter().map(|(key, value)| (key.clone(), self.node(value))).collect())
+            }
+            other => other.clone(),
+        };
+        Node { data, ..node.clone_place() }
+    }
+
+    fn text(&mut self, node: &Node, text: &str) -> Node {
+        let parts = split(text);
+        if let [Part::Reference(name)] = parts.as_slice()
+            && let Some(path) = name.strip_prefix("vars.")
+        {
+            return self.whole(node, path);
+        }
+        let mut filled = String::new();
+        let mut broken = false;
+        for part in parts {
+            match part {
+                Part::Literal(text) => filled.push_str(text),
+                Part::Escape => filled.push_str(if self.also == Also::Paths { "$${" } else { "${" }),
+                Part::Open => {
+                    let problem = Problem::new(self.sources.find(node.span, "${"), "`${` without `}`");
+                    self.problems.push(problem.help("write `$${` for `${` itself"));
+                    broken = true;
+                }
+                Part::Reference(name) => match self.reference(node, name) {
+                    Some(text) => filled.push_str(&text),
+                    None => broken = true,
+                },
+            }
+            if filled.len() > self.vars.left {
+                self.exhaust(node);
+                broken = true;
+                break;
+            }
+        }
+        self.vars.left = self.vars.left.saturating_sub(filled.len());
+        let data = if broken { Data::Broken } else { Data::Text(filled) };
+        Node { data, ..node.clone_place() }
+    }
+
+    /// A value that is nothing but one var keeps that var's kind.
+    fn whole(&mut self, node: &Node, path: &str) -> Node {
+        let site = self.sources.find(node.span, &format!("${{vars.{path}}}"));
+        let broken = Node { data: Data::Broken, ..node.clone_place() };
+        let found = match self.vars.lookup(path, site) {
+            Ok(found) => found,
+            Err(problem) => {
+                self.problems.extend(problem);
+                return broken;
+            }
+        };
+        let size = found.size();
+        if size > self.vars.left {
+            self.exhaust(node);
+            return broken;
+        }
+        let mut value = found.clone();
+        self.vars.left -= size;
+        if self.also == Also::Paths {
+            escape(&mut value);
+        }
+        set_used(&mut value, node.used_at.unwrap_or(site));
+        value
+    }
+
+    fn reference(&mut self, node: &Node, name: &str) -> Option<String> {
+        let whole = format!("${{{name}}}");
+        let kept = match self.also {
+            Also::Nothing => false,
+            Also::Paths => name.starts_with("inputs.") || name.starts_with("outputs."),
+            Also::Row => name == "row",
+        };
+        if kept {
+            return Some(whole);
+        }
+        let site = self.sources.find(node.span, &whole);
+        let Some(path) = name.strip_prefix("vars.") else {
+            let message = format!("unknown reference `${{{}}}`", shortened(name));
+            self.problems.push(Problem::new(site, message).help(self.allowed(name)));
+            return None;
+        };
+        let text = match self.vars.lookup(path, site) {
+            Ok(found) if found.is_broken() => None,
+            Ok(found) => {
+                let text = found.scalar_text();
+                if text.is_none() {
+                    let kind = found.describe();
+                    let message =
+                        format!("var `{}` is {kind} and cannot stand within a text", shortened(path));
+                    self.problems
+                        .push(Problem::new(site, message).help("make it the whole value to keep its kind"));
+                }
+                text
+            }
+            Err(problem) => {
+                self.problems.extend(problem);
+                None
+            }
+        };
+        text.map(|text| if self.also == Also::Paths { text.replace("${", "$${") } else { text })
+    }
+
+    fn allowed(&self, name: &str) -> String {
+        if self.vars.values.contains_key(name) {
+            return format!("write `${{vars.{name}}}`");
+        }
+        match self.also {
+            Also::Nothing => "only `${vars.NAME}` can stand here; write `$${` for `${` itself".into(),
+            Also::Paths => format!(
+                "`${{vars.NAME}}`, `${{inputs.NAME}}` and `${{outputs.NAME}}` are filled in; write `$${{{}}}` for the \
+                 shell's own",
+                shortened(name)
+            ),
+            Also::Row => "only `${vars.NAME}` and `${row}` can stand here".into(),
+        }
+    }
+
+    fn exhaust(&mut self, node: &Node) {
+        if !self.vars.exhausted {
+            self.problems.push(Problem::at(node, "vars expand to more than 4 MB"));
+        }
+        self.vars.exhausted = true;
+        self.vars.left = 0;
+    }
+}
+
+fn split(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        let after = from.get(2..).unwrap_or_default();
+        if let Some(before) = before.strip_suffix('$') {
+            parts.extend([Part::Literal(before), Part::Escape]);
+            rest = after;
+        } else if let Some((name, after)) = after.split_once('}') {
+            if !before.is_empty() {
+                parts.push(Part::Literal(before));
+            }
+            parts.push(Part::Reference(name));
+            rest = after;
+        } else {
+            parts.extend([Part::Literal(before), Part::Open]);
+            rest = "";
+        }
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Literal(rest));
+    }
+    parts
+}
+
+/// A var's text stands for itself in a command, whatever it holds.
+fn escape(node: &mut Node) {
+    match &mut node.data {
+        Data::Text(text) => *text = text.replace("${", "$${"),
+        Data::List(items) => items.iter_mut().for_each(escape),
+        Data::Map(entries) => entries.iter_mut().for_each(|(_, value)| escape(value)),
+        _ => {}
+    }
+}
+
+fn set_used(node: &mut Node, site: Span) {
+    node.used_at = Some(site);
+    match &mut node.data {
+        Data::List(items) => items.iter_mut().for_each(|item| set_used(item, site)),
+        Data::Map(entries) => entries.iter_mut().for_each(|(_, value)| set_used(value, site)),
+        _ => {}
+    }
+}

@@ -1,0 +1,282 @@
+//! Action records: what executing a key gave. Only a [`Miss`] can be committed, and only looking a key up, or
+//! discarding what was found, gives one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use protocol::{Figure, Metric};
+use serde::{Deserialize, Serialize};
+
+use super::error::at;
+use super::file::{Record, read_record};
+use super::folder::is_inner;
+use super::{Store, StoreError, fan_out};
+use crate::digest::Digest;
+use crate::key::{Key, digest_of};
+use crate::record::{ActionRecord, Machine};
+use crate::spec::StageName;
+
+/// What the cache knows of a key.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Its outcome.
+    Hit(Box<Hit>),
+    /// Nothing.
+    Miss(Miss),
+}
+
+/// The outcome of a key, in the cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// Its record. All its outputs are in the store.
+    pub record: ActionRecord,
+    key: Key,
+    stage: StageName,
+}
+
+impl Hit {
+    /// Gives the outcome up: for a forced run, or when an output turned out to be damaged.
+    #[must_use]
+    pub fn discard(self, warning: Option<String>) -> Miss {
+        Miss { key: self.key, stage: self.stage, warning }
+    }
+}
+
+/// A key that has no outcome in the cache. The only thing that can be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Miss {
+    key: Key,
+    stage: StageName,
+    warning: Option<String>,
+}
+
+impl Miss {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The stage that is to be executed.
+    #[must_use]
+    pub fn stage(&self) -> &StageName {
+        &self.stage
+    }
+
+    /// Set where the cache had an outcome that cannot be used: what is wrong with it.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// Name of the folders that belong to this execution. Two stages may have the same key.
+    fn name(&self) -> String {
+        format!("{}-{}", self.stage, self.key.digest())
+    }
+}
+
+/// A finished execution, to be committed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Outputs by name: file name below the stage's folder, and where it lies now. It is moved from there.
+    pub outputs: BTreeMap<String, (String, PathBuf)>,
+    /// Metrics by dotted name.
+    pub metrics: BTreeMap<String, Metric>,
+    /// Figures in the order sent.
+    pub figures: Vec<Figure>,
+    /// The log, complete.
+    pub log: PathBuf,
+    /// When it started, milliseconds since 1970 (UTC).
+    pub started_ms: u64,
+    /// How long it took, milliseconds.
+    pub duration_ms: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Id of the run.
+    pub run: String,
+}
+
+/// What `last/STAGE` holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Last {
+    key: Digest,
+}
+
+impl Store {
+    /// Looks a key up for a stage. A record that cannot be read, is damaged, or names objects which are gone is a miss
+    /// with a warning.
+    #[must_use]
+    pub fn lookup(&self, stage: &StageName, key: Key) -> Lookup {
+        let miss = |key, warning: Option<String>| Lookup::Miss(Miss { key, stage: stage.clone(), warning });
+        match self.action(&key.digest()) {
+            Record::Absent => miss(key, None),
+            Record::Damaged => {
+                let warning = format!("the cache record of this key of `{stage}` is damaged");
+                miss(key, Some(warning))
+            }
+            Record::Whole(record) => match record.outputs.iter().find(|(_, output)| !self.has_head(output)) {
+                Some((name, output)) => {
+                    let object = output.digest.short();
+                    miss(key, Some(format!("cache object {object} (`{stage}.{name}`) is gone or cut short")))
+                }
+                None => Lookup::Hit(Box::new(Hit { record, key, stage: stage.clone() })),
+            },
+        }
+    }
+
+    /// An empty folder in which the outputs of an execution are to be written. Nothing else is in it.
+    ///
+    /// # Errors
+    /// When it cannot be created or emptied.
+    pub fn work_dir(&self, miss: &Miss) -> Result<PathBuf, StoreError> {
+        let folder = self.folder.join("work").join(miss.name());
+        remove(&folder)?;
+        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        Ok(folder)
+    }
+
+    /// A folder for partial work. It outlives failures, kills and later runs, until the key is committed.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn resume_dir(&self, miss: &Miss) -> Result<PathBuf, StoreError> {
+        let folder = self.folder.join("resume").join(miss.name());
+        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        Ok(folder)
+    }
+
+    /// Where to write the log of an execution of a stage. Until the execution is committed it stays there, so that it
+    /// can be read meanwhile, and after a failure or a kill. Its folder exists.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn log_path(&self, stage: &StageName) -> Result<PathBuf, StoreError> {
+        let folder = self.folder.join("logs");
+        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        Ok(folder.join(format!("{stage}.log")))
+    }
+
+    /// The log of an execution of a stage that is under way, failed or was killed, unless a later one succeeded.
+    #[must_use]
+    pub fn unfinished_log(&self, stage: &StageName) -> Option<PathBuf> {
+        let path = self.folder.join("logs").join(format!("{stage}.log"));
+        path.is_file().then_some(path)
+    }
+
+    /// Keeps what an execution gave: outputs and log become objects, then the record is written, then the artifacts
+    /// are put in place. Partial work is deleted.
+    ///
+    /// # Errors
+    /// When an output is missing or cannot be stored. Nothing is recorded then.
+    pub fn commit(&self, miss: Miss, finished: Finished) -> Result<ActionRecord, StoreError> {
+        let mut outputs = BTreeMap::new();
+        for (name, (file, path)) in finished.outputs {
+            if !is_inner(&file) {
+                return Err(StoreError::Name { name: file });
+            }
+            if fs::metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                return Err(StoreError::NoOutput { output: name, path });
+            }
+            outputs.insert(name, self.put(&path, file)?);
+        }
+        let (log, _) = self.put_file(&finished.log, true)?;
+        let record = ActionRecord {
+            key: miss.key.digest(),
+            ingredients: miss.key.ingredients().to_vec(),
+            stage: miss.stage.clone(),
+            outputs,
+            metrics: finished.metrics,
+            figures: finished.figures,
+            log,
+            started_ms: finished.started_ms,
+            duration_ms: finished.duration_ms,
+            machine: finished.machine,
+            run: finished.run,
+        };
+        self.write_record(&self.action_path(&record.key), &record)?;
+        self.restore(&miss.stage, &record)?;
+        for kind in ["resume", "work"] {
+            // A leftover costs space, and the outcome is safe already.
+            let _ = remove(&self.folder.join(kind).join(miss.name()));
+        }
+        Ok(record)
+    }
+
+    /// The record that a stage's artifacts came from.
+    #[must_use]
+    pub fn last(&self, stage: &StageName) -> Option<ActionRecord> {
+        self.action(&self.last_key(stage)?).whole()
+    }
+
+    /// Says which record a stage's artifacts come from. To be called for a stage that is fresh, too: it may have been
+    /// brought there by another key with the same outputs. [`Store::restore`] and [`Store::commit`] do it themselves.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_last(&self, stage: &StageName, key: &Digest) -> Result<(), StoreError> {
+        if self.last_key(stage) != Some(*key) {
+            self.write_record(&self.last_path(stage), &Last { key: *key })?;
+        }
+        let log = self.folder.join("logs").join(format!("{stage}.log"));
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &log)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The record of a key, if it is whole. Its objects may be gone.
+    #[must_use]
+    pub fn record(&self, key: &Digest) -> Option<ActionRecord> {
+        self.action(key).whole()
+    }
+
+    /// The text of a record's log.
+    ///
+    /// # Errors
+    /// When it is gone or damaged.
+    pub fn log(&self, record: &ActionRecord) -> Result<String, StoreError> {
+        Ok(String::from_utf8_lossy(&self.read_object(&record.log)?).into_owned())
+    }
+
+    /// The record of a key. One that is not of that key, or names files outside of the stage's folder, is damaged.
+    fn action(&self, key: &Digest) -> Record<ActionRecord> {
+        match read_record::<ActionRecord>(&self.action_path(key)) {
+            Record::Whole(record)
+                if record.key != *key
+                    || digest_of(&record.ingredients) != *key
+                    || !record.outputs.values().all(|output| is_inner(&output.file)) =>
+            {
+                Record::Damaged
+            }
+            record => record,
+        }
+    }
+
+    fn action_path(&self, key: &Digest) -> PathBuf {
+        self.folder.join("actions").join(fan_out(key)).with_extension("json")
+    }
+
+    fn last_key(&self, stage: &StageName) -> Option<Digest> {
+        read_record::<Last>(&self.last_path(stage)).whole().map(|last| last.key)
+    }
+
+    fn last_path(&self, stage: &StageName) -> PathBuf {
+        self.folder.join("last").join(stage.as_str())
+    }
+}
+
+/// Removes a file or folder, if it is there. Does not follow a link.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

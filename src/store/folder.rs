@@ -1,0 +1,228 @@
+//! A folder as content: the sorted list of its files with digest and executable bit, and of its empty folders. The
+//! folder's digest is that of the list. Knows nothing of the store.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Component, Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::error::at;
+use crate::digest::Digest;
+
+/// The manifest of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Folder {
+    /// Tells it from any other JSON.
+    format: Format,
+    /// Files in the order of their paths.
+    pub(super) files: Vec<FolderFile>,
+    /// Folders without anything in them, in the order of their paths.
+    pub(super) empty: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Format {
+    #[serde(rename = "pipe folder v1")]
+    V1,
+}
+
+/// A file in a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FolderFile {
+    /// Steps from the folder, joined by `/`.
+    pub(super) path: String,
+    /// Digest of its content.
+    pub(super) digest: Digest,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// Whether its owner may execute it.
+    pub(super) executable: bool,
+}
+
+/// Where a walk is.
+struct Place<'a> {
+    folder: &'a Path,
+    /// Steps from the root, each with a `/` after it.
+    prefix: &'a str,
+    linked: bool,
+}
+
+/// A file met on a walk.
+pub(super) struct Found<'a> {
+    pub(super) path: &'a Path,
+    pub(super) metadata: &'a Metadata,
+    /// Whether the way to it, or its own name, is a link: then it is not the folder's to move.
+    pub(super) linked: bool,
+}
+
+/// What is done with each file of a walk; gives its digest and length.
+type Visit<'a> = dyn FnMut(&Found<'_>) -> Result<(Digest, u64), StoreError> + 'a;
+
+impl Folder {
+    /// Reads a folder. Links are followed: what counts is the content they lead to.
+    ///
+    /// # Errors
+    /// When something in it cannot be read, is neither a file nor a folder, or has a name that is not UTF-8.
+    pub(super) fn walk(root: &Path, visit: &mut Visit<'_>) -> Result<Self, StoreError> {
+        let mut folder = Self { format: Format::V1, files: Vec::new(), empty: Vec::new() };
+        let linked = fs::symlink_metadata(root).map_err(at("read", root))?.is_symlink();
+        let metadata = fs::metadata(root).map_err(at("read", root))?;
+        let place = Place { folder: root, prefix: "", linked };
+        folder.add(&place, &mut vec![identity(&metadata)], visit)?;
+        folder.files.sort_by(|one, two| one.path.cmp(&two.path));
+        folder.empty.sort();
+        Ok(folder)
+    }
+
+    fn add(
+        &mut self,
+        place: &Place<'_>,
+        ancestors: &mut Vec<(u64, u64)>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        for entry in fs::read_dir(place.folder).map_err(at("read", place.folder))? {
+            let entry = entry.map_err(at("read", place.folder))?;
+            let path = entry.path();
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(StoreError::Irregular { path, what: "a file whose name is not UTF-8" });
+            };
+            let inner = format!("{}{name}", place.prefix);
+            let linked = place.linked || entry.file_type().map_err(at("read", &path))?.is_symlink();
+            let metadata = fs::metadata(&path).map_err(at("read", &path))?;
+            if metadata.is_file() {
+                let (digest, bytes) = visit(&Found { path: &path, metadata: &metadata, linked })?;
+                let executable = is_executable(&metadata);
+                self.files.push(FolderFile { path: inner, digest, bytes, executable });
+            } else if metadata.is_dir() {
+                let identity = identity(&metadata);
+                if ancestors.contains(&identity) {
+                    return Err(StoreError::Irregular { path, what: "a link to a folder that it is in" });
+                }
+                let found = self.files.len() + self.empty.len();
+                ancestors.push(identity);
+                self.add(&Place { folder: &path, prefix: &format!("{inner}/"), linked }, ancestors, visit)?;
+                ancestors.pop();
+                if self.files.len() + self.empty.len() == found {
+                    self.empty.push(inner);
+                }
+            } else {
+                return Err(StoreError::Irregular { path, what: "neither a file nor a folder" });
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest as stored; the folder's digest is the digest of these bytes.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a manifest. `None` where it is none, or names something outside of the folder.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let folder: Self = serde_json::from_slice(bytes).ok()?;
+        let mut paths = folder.files.iter().map(|file| &file.path).chain(&folder.empty);
+        paths.all(|path| is_inner(path)).then_some(folder)
+    }
+
+    /// Bytes of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Whether a path stays below the folder it is joined to.
+pub(crate) fn is_inner(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|step| matches!(step, Component::Normal(_)))
+}
+
+/// Whether the owner may execute a file.
+pub(super) fn is_executable(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o100 != 0
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::symlink;
+
+    fn walk(root: &Path) -> Result<Folder, StoreError> {
+        Folder::walk(root, &mut |found| {
+            let digest = Digest::of_file(found.path).map_err(at("read", found.path))?;
+            Ok((digest, found.metadata.len()))
+        })
+    }
+
+    #[test]
+    fn names_bits_and_empty_folders_count_and_times_do_not() {
+        let one = tempfile::tempdir().unwrap();
+        let two = tempfile::tempdir().unwrap();
+        for root in [one.path(), two.path()] {
+            fs::create_dir_all(root.join("a/empty")).unwrap();
+            fs::write(root.join("a.b"), "x").unwrap();
+            fs::write(root.join("a/c"), "x").unwrap();
+        }
+        let first = walk(one.path()).unwrap();
+        assert_eq!(first, walk(two.path()).unwrap());
+        assert_eq!(first.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a.b", "a/c"]);
+        assert_eq!(first.empty, ["a/empty"]);
+        assert_eq!(Folder::from_bytes(&first.to_bytes()), Some(first.clone()));
+
+        fs::set_permissions(two.path().join("a/c"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_ne!(first, walk(two.path()).unwrap());
+        fs::remove_dir(one.path().join("a/empty")).unwrap();
+        assert_ne!(first, walk(one.path()).unwrap());
+    }
+
+    #[test]
+    fn links_stand_for_their_content_and_may_not_lead_to_themselves() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("f"), "x").unwrap();
+        let root = tempfile::tempdir().unwrap();
+        symlink(outside.path(), root.path().join("linked")).unwrap();
+        assert_eq!(walk(root.path()).unwrap().files[0].path, "linked/f");
+        let mut linked = Vec::new();
+        fs::write(root.path().join("own"), "x").unwrap();
+        Folder::walk(root.path(), &mut |found| {
+            linked.push((found.path.file_name().unwrap().to_owned(), found.linked));
+            Ok((Digest::of_bytes(b""), 0))
+        })
+        .unwrap();
+        linked.sort();
+        assert_eq!(linked, [("f".into(), true), ("own".into(), false)]);
+        symlink(root.path(), root.path().join("loop")).unwrap();
+        assert!(walk(root.path()).unwrap_err().to_string().contains("link to a folder that it is in"));
+    }
+
+    #[test]
+    fn what_is_no_content_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
+        assert!(
+            walk(root.path()).unwrap_err().to_string().contains("socket` is neither a file nor a folder")
+        );
+        let root = tempfile::tempdir().unwrap();
+        symlink("nowhere", root.path().join("dangling")).unwrap();
+        assert!(walk(root.path()).unwrap_err().to_string().contains("dangling"));
+    }
+
+    #[test]
+    fn a_manifest_cannot_lead_outside() {
+        let digest = Digest::of_bytes(b"");
+        for path in ["../x", "/x", "a/../../x", "", "."] {
+            let file = FolderFile { path: path.into(), digest, bytes: 0, executable: false };
+            let folder = Folder { format: Format::V1, files: vec![file], empty: vec![] };
+            assert_eq!(Folder::from_bytes(&folder.to_bytes()), None, "{path}");
+        }
+        assert_eq!(Folder::from_bytes(b"{\"files\":[],\"empty\":[]}"), None);
+    }
+}

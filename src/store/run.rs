@@ -1,0 +1,60 @@
+//! Records of runs, for reports and history.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::error::at;
+use super::file::read_record;
+use super::{Store, StoreError};
+use crate::record::RunRecord;
+
+impl Store {
+    /// Keeps the record of a run.
+    ///
+    /// # Errors
+    /// When it cannot be written, or its id is not a file name.
+    pub fn save_run(&self, run: &RunRecord) -> Result<(), StoreError> {
+        if run.id.contains('/') || !super::folder::is_inner(&run.id) {
+            return Err(StoreError::Name { name: run.id.clone() });
+        }
+        self.write_record(&self.runs_folder().join(format!("{}.json", run.id)), run)
+    }
+
+    /// All runs, first to last. Damaged records are left out.
+    ///
+    /// # Errors
+    /// When the folder of records cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
+        Ok(self.run_files()?.iter().filter_map(|path| read_record(path).whole()).collect())
+    }
+
+    /// The last run whose record is whole.
+    ///
+    /// # Errors
+    /// When the folder of records cannot be read.
+    pub fn latest_run(&self) -> Result<Option<RunRecord>, StoreError> {
+        Ok(self.run_files()?.iter().rev().find_map(|path| read_record(path).whole()))
+    }
+
+    fn run_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let folder = self.runs_folder();
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(at("read", &folder))?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(at("read", &folder))?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn runs_folder(&self) -> PathBuf {
+        self.folder.join("runs")
+    }
+}

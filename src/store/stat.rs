@@ -1,0 +1,276 @@
+//! Remembers digests of files by what the file system says of them, so that an unchanged file is never read again.
+//!
+//! The danger is an edit that leaves (dev, inode, size, mtime, ctime) as they were. Every edit sets ctime to the
+//! clock, so that takes two writes within one tick of the clock. Therefore a digest is remembered only if hashing
+//! began at least [`MARGIN`] after the file's ctime: whatever is written later then has a later ctime. Files younger
+//! than that are remembered by path and hashed again when the cache is saved. (git calls such entries racy.)
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::digest::Digest;
+
+/// Longer than a tick of any kernel's clock (10 ms at 100 Hz).
+pub(super) const MARGIN: Duration = Duration::from_millis(25);
+
+/// The same where times have whole seconds only (2 s on FAT).
+const COARSE_MARGIN: Duration = Duration::from_millis(2_100);
+
+const MAGIC: &[u8] = b"pipe stat cache v1\n";
+
+/// Beyond this many entries those that were not asked for are dropped when it is saved: some 88 MB.
+const CAPACITY: usize = 1_000_000;
+
+const ENTRY: usize = 7 * 8 + 32;
+
+const CHECKSUM: usize = 32;
+
+/// What the file system says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StatKey {
+    dev: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    mtime: [i64; 2],
+    /// Seconds and nanoseconds.
+    ctime: [i64; 2],
+}
+
+impl StatKey {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            dev: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            mtime: [metadata.mtime(), metadata.mtime_nsec()],
+            ctime: [metadata.ctime(), metadata.ctime_nsec()],
+        }
+    }
+
+    /// Whether the file had not been written to for long enough when the clock showed `then`.
+    fn is_settled(&self, then: SystemTime) -> bool {
+        let [seconds, nanos] = self.ctime;
+        let (Ok(seconds), Ok(part)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
+        let margin = if nanos == 0 { COARSE_MARGIN } else { MARGIN };
+        let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, part));
+        changed.and_then(|changed| changed.checked_add(margin)).is_some_and(|settled| settled <= then)
+    }
+
+    fn to_words(self) -> [u64; 7] {
+        let [mtime, mtime_nanos] = self.mtime.map(i64::cast_unsigned);
+        let [ctime, ctime_nanos] = self.ctime.map(i64::cast_unsigned);
+        [self.dev, self.inode, self.size, mtime, mtime_nanos, ctime, ctime_nanos]
+    }
+
+    fn from_words([dev, inode, size, mtime, mtime_nanos, ctime, ctime_nanos]: [u64; 7]) -> Self {
+        Self {
+            dev,
+            inode,
+            size,
+            mtime: [mtime, mtime_nanos].map(u64::cast_signed),
+            ctime: [ctime, ctime_nanos].map(u64::cast_signed),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    key: StatKey,
+    digest: Digest,
+    /// Asked for or made by this process.
+    used: bool,
+}
+
+/// Digests by file. Read from its file when first asked.
+#[derive(Debug)]
+pub(super) struct StatCache {
+    file: PathBuf,
+    /// By device and inode.
+    entries: Option<HashMap<(u64, u64), Entry>>,
+    dirty: bool,
+    young: BTreeSet<PathBuf>,
+}
+
+impl StatCache {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { file, entries: None, dirty: false, young: BTreeSet::new() }
+    }
+
+    /// The digest of a file that has not changed since.
+    pub(super) fn get(&mut self, key: &StatKey) -> Option<Digest> {
+        let entry = self.entries().get_mut(&(key.dev, key.inode)).filter(|entry| entry.key == *key)?;
+        entry.used = true;
+        Some(entry.digest)
+    }
+
+    /// Remembers the digest of a file, hashing of which began at `started`.
+    pub(super) fn put(&mut self, path: &Path, key: StatKey, digest: Digest, started: SystemTime) {
+        if key.is_settled(started) {
+            self.entries().insert((key.dev, key.inode), Entry { key, digest, used: true });
+            self.dirty = true;
+        } else {
+            self.young.insert(path.to_owned());
+        }
+    }
+
+    /// Has a file or folder hashed when the cache is saved.
+    pub(super) fn remember_later(&mut self, path: &Path) {
+        self.young.insert(path.to_owned());
+    }
+
+    /// Files and folders that were too young to be remembered.
+    pub(super) fn take_young(&mut self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.young)
+    }
+
+    /// What to write, if there is anything new.
+    pub(super) fn unsaved(&mut self) -> Option<Vec<u8>> {
+        if !self.dirty {
+            return None;
+        }
+        let entries = self.entries();
+        if entries.len() > CAPACITY {
+            entries.retain(|_, entry| entry.used);
+        }
+        let mut bytes = Vec::with_capacity(MAGIC.len() + entries.len() * ENTRY + CHECKSUM);
+        bytes.extend_from_slice(MAGIC);
+        for entry in entries.values() {
+            for word in entry.key.to_words() {
+                bytes.extend_from_slice(&word.to_le_bytes());
+            }
+            bytes.extend_from_slice(entry.digest.as_bytes());
+        }
+        let checksum = Digest::of_bytes(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        Some(bytes)
+    }
+
+    /// What [`StatCache::unsaved`] gave has been written.
+    pub(super) fn saved(&mut self) {
+        self.dirty = false;
+    }
+
+    fn entries(&mut self) -> &mut HashMap<(u64, u64), Entry> {
+        self.entries.get_or_insert_with(|| {
+            // A cache that is missing or damaged knows nothing, and is written anew.
+            fs::read(&self.file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default()
+        })
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<HashMap<(u64, u64), Entry>> {
+    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
+    if Digest::of_bytes(body).as_bytes() != checksum {
+        return None;
+    }
+    let (entries, rest) = body.strip_prefix(MAGIC)?.as_chunks::<ENTRY>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let entry = |bytes: &[u8; ENTRY]| {
+        let (words, digest) = bytes.split_at_checked(ENTRY - 32)?;
+        let (words, _) = words.as_chunks::<8>();
+        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let mut next = || words.next();
+        let words = [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+        let key = StatKey::from_words(words);
+        let digest = Digest::from_bytes(digest.try_into().ok()?);
+        Some(((key.dev, key.inode), Entry { key, digest, used: false }))
+    };
+    entries.iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    fn key(ctime: [i64; 2]) -> StatKey {
+        StatKey { dev: 1, inode: 2, size: 3, mtime: [4, 5], ctime }
+    }
+
+    fn after(seconds: u64, millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1_000 + millis)
+    }
+
+    #[test]
+    fn a_file_is_settled_once_the_clock_has_moved_on() {
+        assert!(!key([100, 1]).is_settled(after(100, 10)));
+        assert!(key([100, 1]).is_settled(after(100, 26)));
+        assert!(!key([200, 1]).is_settled(after(100, 0)), "a clock that was set back proves nothing");
+    }
+
+    #[test]
+    fn whole_seconds_take_longer_to_settle() {
+        assert!(!key([100, 0]).is_settled(after(101, 0)));
+        assert!(key([100, 0]).is_settled(after(103, 0)));
+    }
+
+    #[test]
+    fn a_young_file_is_not_remembered_but_kept_in_mind() {
+        let mut cache = StatCache::new("/nowhere/stat".into());
+        cache.put(Path::new("f"), key([100, 1]), Digest::of_bytes(b""), after(100, 1));
+        assert_eq!(cache.get(&key([100, 1])), None);
+        assert_eq!(cache.take_young().into_iter().collect::<Vec<_>>(), [Path::new("f")]);
+        assert_eq!(cache.unsaved(), None);
+    }
+
+    #[test]
+    fn any_difference_is_a_miss() {
+        let mut cache = StatCache::new("/nowhere/stat".into());
+        let known = key([100, 1]);
+        cache.put(Path::new("f"), known, Digest::of_bytes(b"x"), after(200, 0));
+        assert_eq!(cache.get(&known), Some(Digest::of_bytes(b"x")));
+        for other in [
+            StatKey { dev: 9, ..known },
+            StatKey { inode: 9, ..known },
+            StatKey { size: 9, ..known },
+            StatKey { mtime: [4, 9], ..known },
+            StatKey { ctime: [100, 2], ..known },
+        ] {
+            assert_eq!(cache.get(&other), None);
+        }
+    }
+
+    fn caches() -> impl Strategy<Value = StatCache> {
+        proptest::collection::vec((any::<[u64; 3]>(), any::<[i64; 2]>(), any::<u8>()), 1..5).prop_map(
+            |files| {
+                let mut cache = StatCache::new("/nowhere/stat".into());
+                for ([dev, inode, size], mtime, content) in files {
+                    let key = StatKey { dev, inode, size, mtime, ctime: [100, 1] };
+                    cache.put(Path::new("f"), key, Digest::of_bytes(&[content]), after(200, 0));
+                }
+                cache
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_saved_is_read_again(mut cache in caches()) {
+            let mut read = parse(&cache.unsaved().unwrap()).unwrap();
+            read.values_mut().for_each(|entry| entry.used = true);
+            prop_assert_eq!(Some(read), cache.entries);
+        }
+
+        #[test]
+        fn a_changed_byte_spoils_it_all(mut cache in caches(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let mut bytes = cache.unsaved().unwrap();
+            let index = at.index(bytes.len());
+            bytes[index] ^= flip;
+            prop_assert_eq!(parse(&bytes), None);
+        }
+
+        #[test]
+        fn so_does_a_lost_one(mut cache in caches(), at in any::<prop::sample::Index>()) {
+            let mut bytes = cache.unsaved().unwrap();
+            bytes.truncate(at.index(bytes.len()));
+            prop_assert_eq!(parse(&bytes), None);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Damage, leftovers and company: what other runs, and kills, may do to a store.
+
+use super::*;
+
+use std::sync::mpsc;
+
+#[test]
+fn a_missing_output_is_named_and_nothing_is_recorded() {
+    let bench = bench();
+    let error = bench.try_execute("s", "a", "f", |_| ()).unwrap_err();
+    assert!(error.to_string().starts_with("output `out` was not written"), "{error}");
+    bench.miss("s", "a");
+    assert!(bench.store.unfinished_log(&name("s")).is_some(), "the log of what failed is kept");
+}
+
+#[test]
+fn a_damaged_object_is_found_moved_aside_and_replaced() {
+    let bench = bench();
+    let record = bench.execute("s", "a", "f", writes("one"));
+    let object = bench.store.object(&record.outputs["out"].digest);
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&object, "eno").unwrap();
+    fs::remove_file(bench.artifact("s", "f")).unwrap();
+    let error = bench.store.restore(&name("s"), &record).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { what: "damaged", .. }), "{error}");
+    assert!(!bench.artifact("s", "f").exists());
+    assert_eq!(fs::read_dir(bench.artifact("s", "")).unwrap().count(), 0, "no leftovers");
+    assert_eq!(fs::read_dir(bench.store.folder().join("corrupt")).unwrap().count(), 1);
+    assert!(bench.miss("s", "a").warning().unwrap().contains("is gone or cut short"));
+    bench.execute("s", "a", "f", writes("one"));
+    assert_eq!(bench.hit("s", "a").outputs, record.outputs);
+}
+
+#[test]
+fn a_damaged_object_that_turns_up_again_is_healed() {
+    let bench = bench();
+    let record = bench.execute("s", "a", "f", writes("one"));
+    let object = bench.store.object(&record.outputs["out"].digest);
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&object, "eno").unwrap();
+    bench.execute("t", "b", "f", writes("one"));
+    assert_eq!(fs::read_to_string(object).unwrap(), "one");
+}
+
+#[test]
+fn a_folder_with_a_lost_file_is_not_complete() {
+    let bench = bench();
+    let record = bench.execute("s", "a", "o", |path| {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("inner"), "x").unwrap();
+    });
+    assert!(bench.store.is_complete(&record));
+    fs::remove_file(bench.store.object(&Digest::of_bytes(b"x"))).unwrap();
+    assert!(!bench.store.is_complete(&record));
+    fs::remove_dir_all(bench.artifact("s", "o")).unwrap();
+    let error = bench.store.restore(&name("s"), &record).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { what: "missing", .. }), "{error}");
+}
+
+#[test]
+fn a_record_under_another_name_is_damaged() {
+    let bench = bench();
+    bench.execute("s", "a", "f", writes("one"));
+    let actions = bench.store.folder().join("actions");
+    let of = |command: &str| actions.join(fan_out(&key_of(command).digest())).with_extension("json");
+    fs::create_dir_all(of("b").parent().unwrap()).unwrap();
+    fs::copy(of("a"), of("b")).unwrap();
+    assert!(bench.miss("s", "b").warning().unwrap().contains("is damaged"));
+}
+
+#[test]
+fn leftovers_of_a_killed_run_are_cleared_and_partial_work_is_kept() {
+    let bench = bench();
+    bench.execute("s", "a", "f", writes("one"));
+    let miss = bench.miss("s", "b");
+    let work = bench.store.work_dir(&miss).unwrap();
+    fs::write(work.join("half"), "x").unwrap();
+    let resume = bench.store.resume_dir(&miss).unwrap();
+    fs::write(resume.join("checkpoint"), "x").unwrap();
+    let temporary = bench.store.temporary().unwrap();
+    fs::write(&temporary, "torn").unwrap();
+    let copy = bench.artifact("s", ".pipe-123-4");
+    fs::write(&copy, "torn").unwrap();
+    drop(bench.store.lock(&mut |line| panic!("waits: {line}")).unwrap());
+    assert!(!work.exists() && !temporary.exists() && !copy.exists());
+    assert!(bench.artifact("s", "f").exists());
+    assert!(bench.store.resume_dir(&miss).unwrap().join("checkpoint").exists());
+}
+
+#[test]
+fn the_second_run_waits_for_the_first_and_says_for_whom() {
+    let bench = bench();
+    let first = bench.store.lock(&mut |line| panic!("waits: {line}")).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let other = bench.store.clone();
+    let waiter = std::thread::spawn(move || {
+        let lock = other.lock(&mut |line| sender.send(line.to_owned()).unwrap()).unwrap();
+        drop(lock);
+    });
+    let line = receiver.recv().unwrap();
+    assert!(line.ends_with(&format!("(process {})", std::process::id())), "{line}");
+    drop(first);
+    waiter.join().unwrap();
+}
+
+#[test]
+fn two_threads_store_at_the_same_time() {
+    let bench = bench();
+    std::thread::scope(|scope| {
+        for stage in ["s", "t"] {
+            let bench = &bench;
+            scope.spawn(move || {
+                for round in 0..20 {
+                    // The first half of the keys, and all contents, are common to both.
+                    let command = if round < 10 { format!("{round}") } else { format!("{stage} {round}") };
+                    let store = &bench.store;
+                    let miss = match store.lookup(&name(stage), key_of(&command)) {
+                        Lookup::Miss(miss) => miss,
+                        Lookup::Hit(hit) => hit.discard(None),
+                    };
+                    let path = store.work_dir(&miss).unwrap().join("f");
+                    fs::write(&path, format!("{}", round % 3)).unwrap();
+                    let log = store.log_path(&name(stage)).unwrap();
+                    fs::write(&log, "log").unwrap();
+                    let record = store.commit(miss, finished("f", path, log)).unwrap();
+                    assert!(store.is_in_place(&name(stage), &record));
+                }
+            });
+        }
+    });
+    for round in 0..10 {
+        let record = bench.hit("s", &format!("{round}"));
+        bench.store.restore(&name("s"), &record).unwrap();
+    }
+}

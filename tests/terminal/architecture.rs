@@ -1,0 +1,30 @@
+//! What the design promises of the code itself.
+
+use std::process::Command;
+
+fn tree(package: &str) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_runner_knows_no_native_library() {
+    let tree = tree("pipe");
+    assert!(tree.contains("petgraph"), "{tree}");
+    for name in ["torch-sys", "ort-sys", "tch ", "ort "] {
+        assert!(!tree.lines().any(|line| line.starts_with(name)), "`pipe` depends on `{name}`");
+    }
+}
+
+#[test]
+fn plugins_do_not_depend_on_the_runner() {
+    for plugin in ["pipe-data", "pipe-torch", "pipe-onnx"] {
+        let tree = tree(plugin);
+        assert!(!tree.lines().any(|line| line.starts_with("pipe v")), "{plugin} depends on the runner");
+    }
+}

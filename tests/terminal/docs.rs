@@ -1,0 +1,53 @@
+//! The documentation's examples, run as they stand.
+
+use crate::project::Project;
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The first fenced block of a language.
+fn block(page: &str, language: &str) -> String {
+    let (_, rest) = page.split_once(&format!("\n```{language}\n")).unwrap();
+    rest.split_once("\n```").unwrap().0.to_owned() + "\n"
+}
+
+#[test]
+fn the_plugin_in_another_language_works() {
+    let page = page("plugins.md");
+    let project = Project::new("unused:\n  run: 'true'\n");
+    project.script("pipe-shout", "");
+    project.write("pipe-shout", &block(&page, "python"));
+    project.write("pipeline.yaml", &block(&page, "yaml"));
+    project.write("words.txt", "one\ntwo\n");
+    // Where the machine's python3 is, not the test's shortened PATH.
+    let path = std::env::var("PATH").unwrap();
+    let run = || project.command(&["run"]).env("PATH", &path).output().unwrap();
+    let output = run();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(project.read("artifacts/loud/loud.txt"), "ONE!!\nTWO!!\n");
+    assert!(project.read("artifacts/report.html").contains("Lines"));
+    std::fs::remove_file(project.path("words.txt")).unwrap();
+    std::fs::create_dir(project.path("words.txt")).unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is the input a text file?"));
+}
+
+#[test]
+fn the_protocol_schema_is_up_to_date() {
+    let schema = serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What pipe and its plugins say to each other",
+        "manifest": schemars::schema_for!(protocol::Manifest),
+        "to_plugin": schemars::schema_for!(protocol::ToPlugin),
+        "from_plugin": schemars::schema_for!(protocol::FromPlugin),
+    });
+    let fresh = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    let path = format!("{}/docs/plugin-protocol.schema.json", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("PIPE_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(committed, fresh, "run the tests with PIPE_UPDATE_DOCS=1 and commit the change");
+}

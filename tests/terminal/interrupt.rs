@@ -1,0 +1,99 @@
+//! Ctrl-C, kills, and two runs at once.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::project::Project;
+
+const COUNT: &str = "
+before:
+  uses: fake/write
+counting:
+  uses: fake/count
+  inputs: { a: before.out }
+  with: { to: 5, stick: 3 }
+";
+
+fn stuck(project: &Project) -> std::process::Child {
+    let child = project.start(&["run"]);
+    project.wait_until("the third number", || {
+        project.files("cache").iter().any(|file| {
+            file.ends_with("count") && std::fs::read_to_string(file).is_ok_and(|text| text == "3")
+        })
+    });
+    child
+}
+
+fn pid(child: &std::process::Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
+fn no_plugin_left(project: &Project) {
+    // The plugin's working folder or arguments do not tell it from others; its environment does.
+    let trace = format!("FAKE_TRACE={}", project.path("trace").display());
+    project.wait_until("the plugin's end", || {
+        !std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+            let executable = std::fs::read_link(process.path().join("exe")).unwrap_or_default();
+            executable.ends_with("pipe-fake")
+                && std::fs::read(process.path().join("environ"))
+                    .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&trace))
+        })
+    });
+}
+
+#[test]
+fn ctrl_c_stops_the_plugin_and_the_next_run_continues() {
+    let project = Project::new(COUNT);
+    let mut child = stuck(&project);
+    kill_process(pid(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    no_plugin_left(&project);
+    assert!(project.path("artifacts/report.html").exists());
+    project.executed();
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.executed(), ["count"], "`before` was finished and stays");
+    assert!(project.pipe_ok(&["log", "counting"]).stdout.contains("resumed at 3"));
+    assert_eq!(project.read("artifacts/counting/out.txt"), "5");
+}
+
+#[test]
+fn a_killed_run_takes_its_plugin_along_and_the_next_run_continues() {
+    let project = Project::new(COUNT);
+    let mut child = stuck(&project);
+    kill_process(pid(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    no_plugin_left(&project);
+    project.executed();
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.executed(), ["count"]);
+    assert!(project.pipe_ok(&["log", "counting"]).stdout.contains("resumed at 3"));
+    project.pipe_ok(&["run"]);
+    assert!(project.executed().is_empty());
+}
+
+#[test]
+fn a_command_that_ignores_ctrl_c_is_killed_by_the_second() {
+    let project = Project::new("one:\n  run: 'trap \"\" INT TERM; touch here; while :; do sleep 1; done'\n");
+    let mut child = project.start(&["run"]);
+    project.wait_until("the command", || project.path("here").exists());
+    kill_process(pid(&child), Signal::INT).unwrap();
+    kill_process(pid(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_second_run_waits_for_the_first_and_says_so() {
+    let project = Project::new("one:\n  run: 'touch here; while [ ! -e go ]; do sleep 0.01; done'\n");
+    let mut first = project.start(&["run"]);
+    project.wait_until("the first run", || project.path("here").exists());
+    let mut second = project.command(&["run"]);
+    let log = project.path("second.log");
+    second.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    let mut second = second.spawn().unwrap();
+    let holder = first.id().to_string();
+    project.wait_until("the announcement", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("wait") && text.contains(&holder))
+    });
+    project.write("go", "");
+    assert!(first.wait().unwrap().success());
+    assert!(second.wait().unwrap().success());
+}

@@ -1,0 +1,10 @@
+//! Sessions with the real `pipe`, as on a terminal, over a plugin that speaks the real protocol.
+
+mod architecture;
+mod bad_plugins;
+mod cache;
+mod docs;
+mod interrupt;
+mod project;
+mod real;
+mod run;

@@ -1,0 +1,94 @@
+//! The real pipeline with the real plugins, small: a few hundred synthetic images and one epoch.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::project::{Outcome, Project, built};
+
+const SMALL: &[&str] = &[
+    "run",
+    "--json",
+    "--threads=2",
+    "--set=source=null",
+    "--set=format=synthetic",
+    "--set=synthetic={train: 600, test: 200, seed: 1}",
+    "--set=epochs=1",
+    "--set=validation=100",
+    "--set=calibration_images=64",
+    "--set=rounds=2",
+    "--set=calls=[4, 2]",
+    "--set=warmup_calls=[2, 1]",
+    "--set=min_accuracy=0",
+    "--set=max_drop=100",
+];
+
+/// How each stage ended, as `name outcome`, in the order of their ends.
+fn outcomes(outcome: &Outcome) -> Vec<String> {
+    let events = outcome.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events
+        .filter(|event| event["event"] == "stage_finished")
+        .map(|event| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            format!("{} {}", text(&event["stage"]), text(&event["outcome"]["kind"]))
+        })
+        .collect()
+}
+
+fn ended(outcome: &Outcome, how: &str) -> Vec<String> {
+    let mut names: Vec<String> = outcomes(outcome)
+        .iter()
+        .filter_map(|line| Some(line.strip_suffix(how)?.trim_end().to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+fn with<'a>(extra: &[&'a str]) -> Vec<&'a str> {
+    SMALL.iter().chain(extra).copied().collect()
+}
+
+#[test]
+fn from_images_to_an_int8_model_and_a_report() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pipe = built("pipe");
+    for plugin in ["pipe-data", "pipe-torch", "pipe-onnx"] {
+        if !pipe.with_file_name(plugin).exists() {
+            println!("skipped: `{plugin}` is not built; `cargo xtask test` builds it");
+            return;
+        }
+    }
+    let project = Project::new("unused:\n  run: 'true'\n");
+    project.write("pipeline.yaml", &std::fs::read_to_string(root.join("pipeline.yaml")).unwrap());
+
+    let first = project.pipe_ok(SMALL);
+    let ran = ended(&first, "ran");
+    assert_eq!(ran.len(), 9, "{:?}", outcomes(&first));
+    let report = project.read("artifacts/report.html");
+    for text in ["FP32 torch", "FP32 ONNX", "INT8 static", "INT8 dynamic", "notebook", "label_smoothing", "<svg"] {
+        assert!(report.contains(text), "the report lacks `{text}`");
+    }
+    assert!(report.len() < 2 << 20, "the report has {} bytes", report.len());
+
+    let again = project.pipe_ok(SMALL);
+    assert_eq!(ended(&again, "fresh").len(), 9, "{:?}", outcomes(&again));
+    let gate = project.pipe(&with(&["--set=min_accuracy=101"]));
+    assert_eq!(gate.code, Some(3));
+    assert_eq!(ended(&gate, "fresh").len(), 9, "a gate runs nothing");
+
+    let other = with(&["--set=calibration_images=32"]);
+    let calibrated = project.pipe_ok(&other);
+    let untouched = ["download", "evaluate_torch", "export", "quantize_dynamic", "train"];
+    assert_eq!(ended(&calibrated, "fresh"), untouched, "{:?}", outcomes(&calibrated));
+
+    let back = project.pipe_ok(SMALL);
+    assert!(ended(&back, "ran").is_empty(), "{:?}", outcomes(&back));
+    assert!(ended(&back, "restored").contains(&"calibrate".to_owned()), "{:?}", outcomes(&back));
+
+    let mut dry = with(&["--set=label_smoothing=0.2", "--dry-run"]);
+    dry.retain(|arg| *arg != "--json");
+    let plan = project.pipe_ok(&dry).stdout;
+    let line = |stage: &str| plan.lines().find(|line| line.trim_start().starts_with(stage)).unwrap().to_owned();
+    assert!(line("download").contains("fresh"), "{plan}");
+    assert!(line("train").contains("with.label_smoothing"), "{plan}");
+}
