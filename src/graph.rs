@@ -1,6 +1,7 @@
 //! The graph of stages: who reads whose outputs, and an order to run them in. Knows nothing of what a stage does.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use petgraph::Direction;
@@ -164,8 +165,8 @@ fn shortest_cycle(edges: &DiGraph<StageName, ()>, sorted: &BTreeSet<NodeIndex>) 
                     path.reverse();
                     return path;
                 }
-                if !came_from.contains_key(&producer) {
-                    came_from.insert(producer, node);
+                if let Entry::Vacant(entry) = came_from.entry(producer) {
+                    entry.insert(node);
                     waiting.push_back(producer);
                 }
             }

@@ -93,9 +93,11 @@ fn examine_parsed(name: &str, parsed: Parsed) -> Vec<Finding> {
         let registry = Registry::new(&root, parsed.plugins(), &store);
         let resolved = spec::resolve(parsed, &Overrides::default(), &registry);
         all.push(match &resolved {
-            Ok(pipeline) => {
-                finding(State::Good, name, format!("{}, valid", format::count(pipeline.stages.len(), "stage")))
-            }
+            Ok(pipeline) => finding(
+                State::Good,
+                name,
+                format!("{}, valid", format::count(pipeline.stages.len(), "stage")),
+            ),
             Err(problems) => finding(State::Missing, name, problems.render(false)),
         });
         all.extend(plugins(&used, resolved.as_ref().ok(), &registry));
@@ -121,17 +123,29 @@ fn plugins(used: &BTreeSet<String>, pipeline: Option<&Pipeline>, registry: &Regi
         match registry.manifest(&plugin) {
             Ok(manifest) => {
                 let ops = ops_used(&plugin, &manifest, pipeline);
-                ahead.extend(ops.iter().filter_map(|op| manifest.ops.get(*op)).flat_map(|op| op.companions.clone()));
-                let path = registry.find(&plugin).map(|path| format!("  {}", path.display())).unwrap_or_default();
-                all.push(finding(State::Good, &format!("plugin {plugin}"), format!("{}{path}", manifest.version)));
+                ahead.extend(
+                    ops.iter().filter_map(|op| manifest.ops.get(*op)).flat_map(|op| op.companions.clone()),
+                );
+                let path =
+                    registry.find(&plugin).map(|path| format!("  {}", path.display())).unwrap_or_default();
+                all.push(finding(
+                    State::Good,
+                    &format!("plugin {plugin}"),
+                    format!("{}{path}", manifest.version),
+                ));
                 natives.extend(manifest.natives.iter().map(|(name, native)| {
                     // A plugin used only as a companion loads its libraries too.
                     let needed = ops.is_empty()
-                        || ops.iter().filter_map(|op| manifest.ops.get(*op)).any(|op| op.natives.contains(name));
+                        || ops
+                            .iter()
+                            .filter_map(|op| manifest.ops.get(*op))
+                            .any(|op| op.natives.contains(name));
                     self::native(name, native, needed)
                 }));
             }
-            Err(error) => all.push(finding(State::Missing, &format!("plugin {plugin}"), broken(&error, registry))),
+            Err(error) => {
+                all.push(finding(State::Missing, &format!("plugin {plugin}"), broken(&error, registry)))
+            }
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -145,7 +159,9 @@ fn ops_used<'a>(plugin: &str, manifest: &'a Manifest, pipeline: Option<&Pipeline
     let Some(pipeline) = pipeline else { return ops.collect() };
     let uses = |op: &str| {
         let actions = pipeline.stages.values().map(|stage| &stage.action);
-        actions.into_iter().any(|action| matches!(action, Action::Op(used) if used.plugin == plugin && used.op == op))
+        actions
+            .into_iter()
+            .any(|action| matches!(action, Action::Op(used) if used.plugin == plugin && used.op == op))
     };
     ops.filter(|op| uses(op)).collect()
 }
@@ -183,7 +199,12 @@ fn cache(root: &Path) -> (Option<Store>, Vec<Finding>) {
             let text = if all == 0 {
                 "empty".into()
             } else {
-                format!("{}, {}, {} beside them", format::bytes(bytes), format::count(objects, "object"), format::bytes(rest))
+                format!(
+                    "{} in {}, {} of records and partial work",
+                    format::bytes(bytes),
+                    format::count(objects, "object"),
+                    format::bytes(rest)
+                )
             };
             (Some(store), vec![finding(State::Good, "cache", text)])
         }
@@ -215,7 +236,8 @@ fn size(folder: &Path) -> (u64, usize) {
 
 fn machine() -> Finding {
     let machine = hardware::machine();
-    let features = if machine.features.is_empty() { String::new() } else { format!(", {}", machine.features) };
+    let features =
+        if machine.features.is_empty() { String::new() } else { format!(", {}", machine.features) };
     finding(
         State::Good,
         "machine",

@@ -49,7 +49,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         [] => project.pipeline.stages.keys().cloned().collect(),
         named => project.graph.with_upstream(named),
     };
-    let order: Vec<&StageName> = project.graph.order().iter().filter(|stage| selected.contains(*stage)).collect();
+    let order: Vec<&StageName> =
+        project.graph.order().iter().filter(|stage| selected.contains(*stage)).collect();
     let states = states(&project, &selected);
     print(&match args.format {
         Format::Text => text(&project.pipeline, &order, &states, Paint::new(context.color_stdout())),
@@ -121,7 +122,8 @@ fn text(
 
 /// Nodes are numbered: a stage may be called `end`, which Mermaid would take for its own.
 fn mermaid(pipeline: &Pipeline, order: &[&StageName]) -> String {
-    let number: BTreeMap<&StageName, usize> = order.iter().enumerate().map(|(n, stage)| (*stage, n)).collect();
+    let number: BTreeMap<&StageName, usize> =
+        order.iter().enumerate().map(|(n, stage)| (*stage, n)).collect();
     let mut text = String::from("flowchart TD\n");
     for (n, stage) in order.iter().enumerate() {
         text.push_str(&format!("  s{n}[\"{stage}\"]\n"));
@@ -158,7 +160,11 @@ mod tests {
     use crate::report::sample;
 
     fn order(pipeline: &Pipeline) -> Vec<&StageName> {
-        pipeline.stages.keys().filter(|stage| ["download", "train", "export"].contains(&stage.as_str())).collect()
+        pipeline
+            .stages
+            .keys()
+            .filter(|stage| ["download", "train", "export"].contains(&stage.as_str()))
+            .collect()
     }
 
     #[test]

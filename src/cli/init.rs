@@ -25,7 +25,10 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let file = &context.global.file;
     write(file, args.force)?;
-    println!("wrote {}: edit it, then `pipe run`, or `pipe run --profile demo` for a few minutes without a network", file.display());
+    println!(
+        "wrote {}: edit it, then `pipe run`, or `pipe run --profile demo` for a few minutes without a network",
+        file.display()
+    );
     Ok(ExitStatus::Done)
 }
 

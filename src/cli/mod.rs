@@ -1,8 +1,13 @@
 //! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
 
+pub mod doctor;
+pub mod graph;
+pub mod init;
 pub mod log;
 mod output;
+pub mod report;
 pub mod run;
+pub mod schema;
 pub mod status;
 pub mod why;
 
@@ -74,6 +79,11 @@ enum Command {
     Status(status::Args),
     Why(why::Args),
     Log(log::Args),
+    Graph(graph::Args),
+    Report(report::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
+    Init(init::Args),
 }
 
 /// What every command is given: the options of all commands and the terminal.
@@ -156,6 +166,11 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Status(args) => status::run(args, &context),
         Command::Why(args) => why::run(args, &context),
         Command::Log(args) => log::run(args, &context),
+        Command::Graph(args) => graph::run(args, &context),
+        Command::Report(args) => report::run(args, &context),
+        Command::Doctor(args) => doctor::run(args, &context),
+        Command::Schema(args) => schema::run(args, &context),
+        Command::Init(args) => init::run(args, &context),
     };
     match result {
         Ok(status) => status,

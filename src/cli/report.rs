@@ -53,8 +53,12 @@ fn as_of(run: &RunRecord, project: Project, context: &Context) -> Project {
 
 fn open(file: &Path) -> Result<(), Error> {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let started =
-        Command::new(opener).arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let started = Command::new(opener)
+        .arg(file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     match started {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(cannot_open(file, &format!("`{opener}` ended with {status}"))),

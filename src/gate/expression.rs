@@ -28,7 +28,7 @@ impl Comparison {
             Self::LessOrEqual => left <= right,
             Self::Greater => left > right,
             Self::GreaterOrEqual => left >= right,
-            Self::Equal => left.total_cmp(&right).is_eq() || left == right,
+            Self::Equal => left == right,
             Self::NotEqual => left != right,
         }
     }

@@ -12,8 +12,7 @@ use protocol::LogLevel;
 use super::live::{Live, pad};
 use super::{Paint, Sink, words};
 use crate::event::{Event, PlannedStage};
-use crate::format;
-use crate::record::{Outcome, RunRecord};
+use crate::record::Outcome;
 use crate::spec::StageName;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -129,15 +128,13 @@ impl Terminal {
         self.show_next();
     }
 
-    fn end(&mut self, record: &RunRecord) {
+    fn end(&mut self) {
         for (bar, _) in std::mem::take(&mut self.running).into_values() {
             bar.finish_and_clear();
         }
         self.next.finish_and_clear();
-        // Where nothing was printed while it went on, the time it took is all there is to say.
-        if record.stages.is_empty() {
-            self.print(&format!(" finished in {}", format::millis(record.duration_ms)));
-        }
+        // What comes next is the summary, on standard output.
+        self.print("");
         let _ = self.bars.clear();
     }
 }
@@ -165,7 +162,7 @@ impl Sink for Terminal {
             }
             Event::StageLog { .. } => {}
             Event::StageFinished { stage, outcome, duration } => self.finish(stage, outcome, *duration),
-            Event::RunFinished { record, .. } => self.end(record),
+            Event::RunFinished { .. } => self.end(),
         }
     }
 }

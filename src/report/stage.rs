@@ -39,6 +39,7 @@ pub(super) fn section(input: &Input, run: &StageRun, budget: &Budget) -> Markup 
                 @if let Some(stage) = stage { code.does { (action(stage)) } }
                 span.chip.(run::class(&run.outcome)) { (run::note(&run.outcome, run.duration_ms)) }
             }
+            @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             (why(run, record))
             @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
             @if let Some(record) = record {
@@ -79,25 +80,31 @@ fn metrics(record: &ActionRecord) -> Markup {
     let with_basis = record.metrics.values().any(|metric| !metric.basis.is_empty());
     html! {
         @if !record.metrics.is_empty() {
-            div.card.wide[with_interval] {
+            div.card {
                 strong { "Metrics" }
                 div.scroll tabindex="0" role="region" aria-label="Metrics" { table.metrics {
                     thead { tr {
-                        th scope="col" { "metric" } th.num scope="col" { "value" } th scope="col" { "unit" }
+                        th scope="col" { "metric" } th.num scope="col" { "value" } td {}
                         @if with_interval { th scope="col" { "95 % interval" } }
                         @if with_basis { th scope="col" { "based on" } }
                     } }
                     tbody { @for (name, metric) in &record.metrics { tr {
                         th scope="row" { code { (name) } }
                         td.num { (format::number_auto(metric.value)) }
-                        td { (metric.unit) }
-                        @if with_interval { td.num.left { @if let Some([low, high]) = metric.interval { (format::number_auto(low)) " to " (format::number_auto(high)) } } }
-                        @if with_basis { td { (metric.basis) } }
+                        td.unit { (metric.unit) }
+                        @if with_interval { td.num.left { (range(metric.interval)) } }
+                        @if with_basis { td.basis { (metric.basis) } }
                     } } }
                 } }
             }
         }
     }
+}
+
+fn range(interval: Option<[f64; 2]>) -> String {
+    let text =
+        |[low, high]: [f64; 2]| format!("{} to {}", format::number_auto(low), format::number_auto(high));
+    interval.map(text).unwrap_or_default()
 }
 
 fn params(stage: &Stage) -> Markup {

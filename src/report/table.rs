@@ -86,18 +86,15 @@ fn cell(cell: &super::results::Cell, column: &ReportColumn, reference: &str) -> 
 fn notes(results: &Results, reference: &str) -> Markup {
     let mut bases: Vec<(String, Vec<&str>)> = vec![];
     for (index, column) in results.columns.iter().enumerate() {
-        let mut basis: Vec<String> = results
-            .rows
-            .iter()
-            .filter_map(|row| row.cells.get(index)?.found)
-            .map(|(_, metric)| metric.basis.clone())
-            .filter(|basis| !basis.is_empty())
-            .collect();
+        let found: Vec<_> = results.rows.iter().filter_map(|row| row.cells.get(index)?.found).collect();
+        let mut basis: Vec<&String> = found.iter().map(|(_, metric)| &metric.basis).collect();
         basis.dedup();
-        if let [basis] = basis.as_slice() {
-            match bases.iter_mut().find(|(known, _)| known == basis) {
+        if let [basis] = basis.as_slice()
+            && !basis.is_empty()
+        {
+            match bases.iter_mut().find(|(known, _)| known == *basis) {
                 Some((_, columns)) => columns.push(&column.label),
-                None => bases.push((basis.clone(), vec![&column.label])),
+                None => bases.push(((*basis).clone(), vec![&column.label])),
             }
         }
     }

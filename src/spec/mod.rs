@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod keys;
+mod overlay;
 mod parse;
 mod pipeline;
 mod resolve;
@@ -14,6 +15,7 @@ mod vars;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
+pub use overlay::Overrides;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
@@ -21,4 +23,3 @@ pub use pipeline::{
 };
 pub use resolve::{Manifests, resolve};
 pub use schema::schema;
-pub use vars::Overrides;

@@ -113,6 +113,15 @@ impl Node {
         }
     }
 
+    /// Levels of lists and maps in it.
+    pub(super) fn depth(&self) -> usize {
+        match &self.data {
+            Data::List(items) => 1 + items.iter().map(Node::depth).max().unwrap_or(0),
+            Data::Map(entries) => 1 + entries.iter().map(|(_, node)| node.depth()).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Number of nodes and bytes of text in it.
     pub(super) fn size(&self) -> usize {
         1 + match &self.data {

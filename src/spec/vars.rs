@@ -3,22 +3,14 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::overlay::{Overrides, apply_profiles, apply_set};
 use super::parse::Parsed;
-use super::suggest::{did_you_mean, did_you_mean_or_list};
+use super::suggest::did_you_mean_or_list;
 use super::tree::{Data, Node, Problem, Sources, Span, shortened};
 use super::yaml;
 
 /// Bound on nodes and bytes that vars may expand to, in all.
 const MOST: usize = 4 << 20;
-
-/// What the command line says about vars.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// Var (with dots to reach into a map) and the YAML text of its value, in the order given.
-    pub set: Vec<(String, String)>,
-    /// Name of the profile.
-    pub profile: Option<String>,
-}
 
 /// What may stand in `${…}` beside vars. It is left as it is for others to fill in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +80,7 @@ impl Vars {
         sources: &Sources,
         problems: &mut Vec<Problem>,
     ) -> Node {
-        let mut filler = Filler { vars: self, also, sources, problems };
+        let mut filler = Filler { vars: self, also, sources, problems, depth: 0 };
         filler.node(node)
     }
 }
@@ -128,106 +120,13 @@ impl Vars {
     }
 }
 
-fn apply_profiles(
-    parsed: &Parsed,
-    chosen: Option<&str>,
-    sources: &mut Sources,
-    vars: &mut IndexMap<String, Node>,
-    problems: &mut Vec<Problem>,
-) {
-    let original = vars.clone();
-    for (profile, overlay) in &parsed.profiles {
-        let is_chosen = chosen == Some(profile.name.as_str());
-        // Profiles that are not chosen are checked too.
-        let mut scratch = original.clone();
-        let target = if is_chosen { &mut *vars } else { &mut scratch };
-        for (key, node) in overlay {
-            problems.extend(overlay_one(target, &key.name, key.span, node.clone()));
-        }
-    }
-    if let Some(chosen) = chosen
-        && !parsed.profiles.iter().any(|(profile, _)| profile.name == chosen)
-    {
-        let names = parsed.profiles.iter().map(|(profile, _)| profile.name.as_str());
-        let text = format!("--profile {chosen}");
-        let origin = sources.add_argument(text);
-        problems.push(
-            Problem::new(
-                argument_span(origin, "--profile ", chosen),
-                format!("unknown profile `{}`", shortened(chosen)),
-            )
-            .help(did_you_mean_or_list(chosen, "profiles are", names)),
-        );
-    }
-}
-
-fn apply_set(
-    name: &str,
-    text: &str,
-    sources: &mut Sources,
-    vars: &mut IndexMap<String, Node>,
-    problems: &mut Vec<Problem>,
-) {
-    let prefix = format!("--set {name}=");
-    let origin = sources.add_argument(format!("{prefix}{text}"));
-    match yaml::read(text, origin, prefix.chars().count()) {
-        Ok(node) => problems.extend(overlay_one(vars, name, argument_span(origin, "--set ", name), node)),
-        Err(problem) => {
-            let mut problem =
-                problem.help("the value is read as YAML; quote it twice if it is a text: `--set 'x=\"…\"'`");
-            problem.message = format!("the value of `{}` is not YAML: {}", shortened(name), problem.message);
-            problems.push(problem);
-        }
-    }
-}
-
-fn argument_span(origin: usize, prefix: &str, part: &str) -> Span {
-    let start = super::Location { line: 1, column: prefix.chars().count() + 1 };
-    Span { origin, start, length: part.chars().count() }
-}
-
-/// Replaces the var `path`, or the entry of a map that it reaches by dots.
-fn overlay_one(vars: &mut IndexMap<String, Node>, path: &str, span: Span, value: Node) -> Option<Problem> {
-    let unknown = |known: Vec<&str>, what: &str| {
-        Problem::new(span, format!("unknown var `{}`", shortened(path))).help(did_you_mean_or_list(
-            path.rsplit('.').next().unwrap_or(path),
-            what,
-            known,
-        ))
-    };
-    let mut parts = path.split('.');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut target) = vars.get_mut(first) else {
-        let known: Vec<String> = vars.keys().cloned().collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Some(match did_you_mean(first, known.iter().copied()) {
-            Some(help) => Problem::new(span, format!("unknown var `{}`", shortened(path))).help(help),
-            None => unknown(known, "vars are"),
-        });
-    };
-    for part in parts {
-        let Data::Map(entries) = &mut target.data else {
-            return Some(Problem::new(
-                span,
-                format!("`{}` reaches into a var that is not a map", shortened(path)),
-            ));
-        };
-        let Some(index) = entries.iter().position(|(key, _)| key.name == part) else {
-            let known = entries.iter().map(|(key, _)| key.name.as_str()).collect();
-            return Some(unknown(known, "it holds"));
-        };
-        let (_, next) = entries.get_mut(index)?;
-        target = next;
-    }
-    *target = value;
-    None
-}
-
 struct Filler<'a> {
     vars: &'a mut Vars,
     also: Also,
     sources: &'a Sources,
     problems: &'a mut Vec<Problem>,
+    /// Lists and maps around the value at hand.
+    depth: usize,
 }
 
 /// A part of a text.
@@ -243,14 +142,20 @@ enum Part<'a> {
 
 impl Filler<'_> {
     fn node(&mut self, node: &Node) -> Node {
+        if let Data::Text(text) = &node.data
+            && text.contains("${")
+        {
+            return self.text(node, text);
+        }
+        self.depth += 1;
         let data = match &node.data {
-            Data::Text(text) if text.contains("${") => return self.text(node, text),
             Data::List(items) => Data::List(items.iter().map(|item| self.node(item)).collect()),
             Data::Map(entries) => {
                 Data::Map(entries.iter().map(|(key, value)| (key.clone(), self.node(value))).collect())
             }
             other => other.clone(),
         };
+        self.depth -= 1;
         Node { data, ..node.clone_place() }
     }
 
@@ -299,6 +204,11 @@ impl Filler<'_> {
                 return broken;
             }
         };
+        if self.depth + found.depth() > yaml::DEEPEST {
+            let message = format!("vars nest deeper than {} levels", yaml::DEEPEST);
+            self.problems.push(Problem::new(site, message));
+            return broken;
+        }
         let size = found.size();
         if size > self.vars.left {
             self.exhaust(node);

@@ -13,7 +13,9 @@ use super::tree::{Data, Key, Node, Origin, Problem, Span};
 /// Largest text that is read, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
 /// Deepest nesting of lists and maps.
-const DEEPEST: usize = 64;
+pub(super) const DEEPEST: usize = 64;
+/// Stack of the thread that parses, in bytes: unoptimised, a level of nesting takes some 50 KB.
+const STACK: usize = 16 << 20;
 /// Most values, after aliases are expanded.
 const MOST_VALUES: usize = 50_000;
 
@@ -27,10 +29,13 @@ pub(super) fn read(text: &str, origin: Origin, shift: usize) -> Result<Node, Pro
     if let Some(at) = text.find('\0') {
         return Err(Problem::new(context.at_byte(at), "holds a NUL character"));
     }
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raw) => Ok(context.node(raw)),
-        Err(error) => Err(context.problem(&error)),
-    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || context.parse());
+        thread.map_err(drop).and_then(|thread| thread.join().map_err(drop)).unwrap_or_else(|()| {
+            let message = "the YAML parser failed on this text".into();
+            Err(Problem { span: None, message, label: None, help: Vec::new() })
+        })
+    })
 }
 
 fn options() -> Options {
@@ -150,6 +155,13 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    fn parse(&self) -> Result<Node, Problem> {
+        match serde_saphyr::from_str_with_options::<Spanned<Raw>>(self.text, options()) {
+            Ok(raw) => Ok(self.node(raw)),
+            Err(error) => Err(self.problem(&error)),
+        }
+    }
+
     fn node(&self, raw: Spanned<Raw>) -> Node {
         let span = self.span(&raw.defined);
         let data = match raw.value {

@@ -36,11 +36,12 @@ pub(crate) fn bars(title: &str, bars: &[Bar]) -> Markup {
     };
     let (low, high) =
         numbers().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    let measured = bars.iter().any(|bar| bar.interval.is_some());
-    let from_zero = low > high || (!measured && low >= 0.0 && low < high * 0.75);
-    let intervals = bars.iter().filter_map(|bar| bar.interval).flatten();
+    let intervals = || bars.iter().filter_map(|bar| bar.interval).flatten().filter(|end| end.is_finite());
+    let positive = low >= 0.0 && intervals().all(|end| end >= 0.0);
+    let from_zero = low > high || (positive && low < high * 0.75);
     let zero = from_zero.then_some(0.0);
-    let scale = Scale::over(numbers().chain(intervals).chain(zero), false, LEFT, WIDTH - RIGHT).padded(0.04);
+    let scale =
+        Scale::over(numbers().chain(intervals()).chain(zero), false, LEFT, WIDTH - RIGHT).padded(0.04);
     let zero_line = (!from_zero && scale.covers(0.0)).then(|| scale.at(0.0));
     let height = ROW * bars.len() as f64 + 4.0;
     let body = html! {

@@ -9,7 +9,7 @@ use crate::format;
 
 const LEFT: f64 = 6.0;
 const RIGHT: f64 = 14.0;
-const ROW: f64 = 50.0;
+const ROW: f64 = 54.0;
 const MOST_DOTS: usize = 240;
 /// Medians further apart than this factor are drawn logarithmically.
 const WIDE: f64 = 25.0;
@@ -71,7 +71,7 @@ impl<'a> Row<'a> {
 }
 
 fn strip(row: &Row, scale: &Scale, top: f64, unit: &str) -> Markup {
-    let middle = top + 34.0;
+    let middle = top + 37.0;
     let [q1, median, q3] = [0.25, 0.5, 0.75].map(|share| row.at(share));
     let (left, right) = (scale.at(q1), scale.at(q3));
     let stride = row.values.len().div_ceil(MOST_DOTS).max(1);

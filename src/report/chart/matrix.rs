@@ -95,7 +95,7 @@ pub(crate) fn matrix(title: &str, matrix: &Matrix) -> Markup {
                             height=(px(cell_height - 1.0)) fill-opacity=(px(heat)) {}
                     }
                     @if numbered {
-                        text.number.hot[heat > 0.6] x=(px(x + (cell - 1.0) / 2.0)) y=(px(y + cell_height / 2.0 + 3.5))
+                        text.number.hot[heat > 0.6].zero[*value == 0.0] x=(px(x + (cell - 1.0) / 2.0)) y=(px(y + cell_height / 2.0 + 3.5))
                             text-anchor="middle" { (cell_number(*value, cell)) }
                     }
                 }

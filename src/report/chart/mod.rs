@@ -22,7 +22,7 @@ pub(crate) use series::series;
 pub(crate) use timeline::{Span, timeline};
 
 /// Width of a chart in its own units. Narrow, so that text stays readable when a phone scales it down.
-const WIDTH: f64 = 480.0;
+const WIDTH: f64 = 420.0;
 
 /// How many series colours there are; more series start over.
 const COLORS: usize = 8;
@@ -84,6 +84,18 @@ fn picture(width: f64, height: f64, title: &str, description: &str, body: &Marku
     }
 }
 
+/// How a text at `x` is anchored so that it stays within `width`: in the middle where it can.
+fn anchor(x: f64, text: &str, width: f64) -> &'static str {
+    let half = text_width(text) / 2.0;
+    if x + half > width {
+        "end"
+    } else if x < half {
+        "start"
+    } else {
+        "middle"
+    }
+}
+
 /// Horizontal positions of an axis below a plot: ticks, their labels and the axis' own.
 fn x_axis(scale: &scale::Scale, bottom: f64, label: &str) -> Markup {
     let (left, right) = scale.ends();
@@ -91,7 +103,7 @@ fn x_axis(scale: &scale::Scale, bottom: f64, label: &str) -> Markup {
         line.axis x1=(px(left)) x2=(px(right)) y1=(px(bottom)) y2=(px(bottom)) {}
         @for tick in scale.ticks(6) {
             line.axis x1=(px(tick.at)) x2=(px(tick.at)) y1=(px(bottom)) y2=(px(bottom + 4.0)) {}
-            text.tick x=(px(tick.at)) y=(px(bottom + 17.0)) text-anchor="middle" { (tick.label) }
+            text.tick x=(px(tick.at)) y=(px(bottom + 17.0)) text-anchor=(anchor(tick.at, &tick.label, WIDTH)) { (tick.label) }
         }
         text.label x=(px(right)) y=(px(bottom + 33.0)) text-anchor="end" { (shorten(label, right - left)) }
     }

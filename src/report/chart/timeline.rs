@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::scale::Scale;
-use super::{WIDTH, picture, px, shorten, text_width};
+use super::{WIDTH, anchor, picture, px, shorten, text_width};
 use crate::format;
 
 const ROW: f64 = 24.0;
@@ -38,7 +38,7 @@ pub(crate) fn timeline(title: &str, spans: &[Span], whole: u64) -> Markup {
         @for (millis, label) in ticks(end) {
             @let x = scale.at(millis as f64);
             line.grid x1=(px(x)) x2=(px(x)) y1="0" y2=(px(bottom)) {}
-            text.tick x=(px(x)) y=(px(bottom + 16.0)) text-anchor=(if millis == 0 { "start" } else { "middle" }) { (label) }
+            text.tick x=(px(x)) y=(px(bottom + 16.0)) text-anchor=(anchor(x, &label, WIDTH)) { (label) }
         }
         @for (index, span) in spans.iter().enumerate() {
             @let y = ROW * index as f64 + ROW / 2.0;

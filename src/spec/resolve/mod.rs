@@ -16,10 +16,11 @@ use indexmap::IndexMap;
 use protocol::Manifest;
 
 use super::diagnostic::Diagnostics;
+use super::overlay::Overrides;
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
 use super::tree::{Node, Problem, Sources, Span, shortened};
-use super::vars::{Also, Overrides, Vars};
+use super::vars::{Also, Vars};
 use super::{Pipeline, StageName};
 use crate::gate::Gate;
 use crate::graph::Graph;

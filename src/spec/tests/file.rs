@@ -266,7 +266,10 @@ error: unknown key `x`
 #[test]
 fn wrong_resources() {
     assert_eq!(
-        spoilt("    uses: torch/train\n", "    uses: torch/train\n    resources: {threads: 4, exklusive: yes}\n"),
+        spoilt(
+            "    uses: torch/train\n",
+            "    uses: torch/train\n    resources: {threads: 4, exklusive: yes}\n"
+        ),
         "\
 error: `threads` is `one` or `all`, not 4
   ┌─ p.yaml:14:26

@@ -81,6 +81,18 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn vars_that_nest_in_vars_are_refused() {
+    let (open, close) = ("[".repeat(50), "]".repeat(50));
+    let mut text = String::from("version: 1\nname: x\nvars:\n  a0: x\n");
+    for level in 1..300 {
+        writeln!(text, "  a{level}: {open}'${{vars.a{}}}'{close}", level - 1).unwrap();
+    }
+    text += "stages: { s: { run: ls } }\n";
+    let problems = read(&text).unwrap_err();
+    assert!(problems.starts_with("error: vars nest deeper than 64 levels\n  ┌─ p.yaml:6:"), "{problems}");
+}
+
+#[test]
 fn large_files_are_refused() {
     refused(&format!("name: {}", "x".repeat(2 << 20)), "larger than 1048576 bytes");
     refused(&"- x\n".repeat(60_000), "too large");

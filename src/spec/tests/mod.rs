@@ -1,5 +1,6 @@
 //! Tests of reading a pipeline, with plugins that exist only here.
 
+mod commands;
 mod file;
 mod hostile;
 mod params;

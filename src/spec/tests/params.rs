@@ -175,7 +175,10 @@ error: unknown key `strid` in `network.layers[0].conv`
 #[test]
 fn layers_with_no_key_and_two() {
     assert_eq!(
-        spoilt("epochs: ${vars.epochs}", "network: { layers: [ { conv: {} }, { conv: {out: 1}, dropout: {} } ] }"),
+        spoilt(
+            "epochs: ${vars.epochs}",
+            "network: { layers: [ { conv: {} }, { conv: {out: 1}, dropout: {} } ] }"
+        ),
         "\
 error: `network.layers[0].conv` needs `out`
   ┌─ p.yaml:16:36

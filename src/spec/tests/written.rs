@@ -91,7 +91,8 @@ fn params(pipeline: &Pipeline, stage: &str) -> Value {
 #[test]
 fn the_pipeline_is_right_by_itself_and_as_a_demo() {
     for (profile, epochs) in [(None, 150), (Some("demo"), 6)] {
-        let pipeline = resolved(PIPELINE, &overrides(&[], profile)).unwrap_or_else(|problems| panic!("{problems}"));
+        let pipeline =
+            resolved(PIPELINE, &overrides(&[], profile)).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(params(&pipeline, "train")["epochs"], epochs);
         let graph = Graph::new(&pipeline).unwrap();
         assert_eq!(graph.order().first().map(StageName::as_str), Some("download"));
@@ -123,7 +124,7 @@ fn every_example_is_right() {
     }
     let large = examples_with("profiles:");
     let pipeline = resolved(large, &overrides(&[("seed", "8"), ("set.test", "100")], Some("large"))).unwrap();
-    assert_eq!(params(&pipeline, "download")["synthetic"], json!({ "test": 100, "train": 1000 }));
+    assert_eq!(params(&pipeline, "download")["synthetic"], json!({ "test": 100, "train": 50_000 }));
 }
 
 fn examples_with(part: &str) -> &'static str {
@@ -148,8 +149,10 @@ fn what_resolves_also_satisfies_the_schema() {
     let validator = jsonschema::draft202012::options().offline().build(&schema).unwrap();
     for text in examples(REFERENCE).into_iter().chain([PIPELINE]) {
         let document = crate::spec::yaml::read(text, 0, 0).unwrap().to_json();
-        let errors: Vec<String> =
-            validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        let errors: Vec<String> = validator
+            .iter_errors(&document)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
         assert_eq!(errors, Vec::<String>::new(), "{text}");
     }
 }
