@@ -223,7 +223,7 @@ mod tests {
         }
         assert_eq!(duration_rough(Duration::from_secs(31 * 60 + 20)), "31 min");
         assert_eq!(duration_rough(Duration::from_millis(10)), "1 s");
-        assert_eq!(duration_rough(Duration::MAX).is_empty(), false);
+        assert!(!duration_rough(Duration::MAX).is_empty());
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn manifests(file: &Path) -> Result<BTreeMap<String, Arc<Manifest>>, Error> {
             Ok(manifest) => {
                 manifests.insert(name, manifest);
             }
-            Err(message) => eprintln!("warning: plugin `{name}` is left out: {message}"),
+            Err(error) => eprintln!("warning: plugin `{name}` is left out: {}", error.message),
         }
     }
     Ok(manifests)

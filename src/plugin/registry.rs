@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::process::{Output, Process};
 use crate::digest::Digest;
-use crate::spec::Manifests;
+use crate::spec::{Manifests, Unusable};
 use crate::store::{Store, StoreError, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
@@ -170,7 +170,7 @@ impl Registry {
     /// When there is none.
     pub fn find(&self, plugin: &str) -> Result<PathBuf, PluginError> {
         if let Some(path) = self.named.get(plugin) {
-            let path = self.root.join(path);
+            let path: PathBuf = self.root.join(path).components().collect();
             if path.is_file() {
                 return Ok(path);
             }
@@ -226,7 +226,7 @@ impl Registry {
         for native in manifest.natives.values() {
             native.version.as_ref()?;
             if let Some(path) = &native.path {
-                let path = self.root.join(path);
+                let path: PathBuf = self.root.join(path).components().collect();
                 let digest = self.store.digest_path(&path).ok()?;
                 natives.insert(path, digest);
             }
@@ -309,11 +309,9 @@ impl Registry {
 }
 
 impl Manifests for Registry {
-    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, String> {
-        Self::manifest(self, plugin).map_err(|error| match error.hint() {
-            Some(hint) => format!("{error}; {hint}"),
-            None => error.to_string(),
-        })
+    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, Unusable> {
+        Self::manifest(self, plugin)
+            .map_err(|error| Unusable { message: error.to_string(), help: error.hint() })
     }
 
     fn known(&self) -> Vec<String> {

@@ -13,6 +13,8 @@ mod run;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
+mod sample_figures;
+#[cfg(test)]
 mod sample_png;
 mod stage;
 mod stages_graph;

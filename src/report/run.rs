@@ -59,7 +59,9 @@ pub(super) fn section(input: &Input) -> Markup {
             div.pair {
                 figure.card {
                     figcaption { strong { "Stages" } }
-                    (stages_graph(input.pipeline, &states, true))
+                    div.scroll.flow tabindex="0" role="region" aria-label="Stages" {
+                        (stages_graph(input.pipeline, &states, true))
+                    }
                 }
                 figure.card {
                     figcaption { strong { "Timeline" } }

@@ -77,7 +77,6 @@ fn why(run: &StageRun, record: Option<&ActionRecord>) -> Markup {
 
 fn metrics(record: &ActionRecord) -> Markup {
     let with_interval = record.metrics.values().any(|metric| metric.interval.is_some());
-    let with_basis = record.metrics.values().any(|metric| !metric.basis.is_empty());
     html! {
         @if !record.metrics.is_empty() {
             div.card {
@@ -86,14 +85,15 @@ fn metrics(record: &ActionRecord) -> Markup {
                     thead { tr {
                         th scope="col" { "metric" } th.num scope="col" { "value" } td {}
                         @if with_interval { th scope="col" { "95 % interval" } }
-                        @if with_basis { th scope="col" { "based on" } }
                     } }
                     tbody { @for (name, metric) in &record.metrics { tr {
-                        th scope="row" { code { (name) } }
+                        th scope="row" {
+                            code { (name) }
+                            @if !metric.basis.is_empty() { span.basis { (metric.basis) } }
+                        }
                         td.num { (format::number_auto(metric.value)) }
                         td.unit { (metric.unit) }
                         @if with_interval { td.num.left { (range(metric.interval)) } }
-                        @if with_basis { td.basis { (metric.basis) } }
                     } } }
                 } }
             }

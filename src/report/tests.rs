@@ -1,3 +1,5 @@
+//! The whole document: every section is there, it is well-formed, and nothing hostile becomes markup.
+
 use std::collections::BTreeMap;
 
 use protocol::{Cell, Column, Content, Figure, Image};

@@ -21,5 +21,5 @@ pub use pipeline::{
     Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
     StageName,
 };
-pub use resolve::{Manifests, resolve};
+pub use resolve::{Manifests, Unusable, resolve};
 pub use schema::schema;

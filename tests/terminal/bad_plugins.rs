@@ -102,7 +102,7 @@ fn undescribed(script: &str, expected: &[&str]) {
 fn a_manifest_of_another_version_is_refused() {
     undescribed(
         &format!("echo '{}'", MANIFEST.replace("\"protocol\":1", "\"protocol\":7")),
-        &["pipeline.yaml:7", "odd", "version 7"],
+        &["pipeline.yaml:8", "odd", "version 7"],
     );
 }
 

@@ -8,28 +8,28 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A temporary project.
-pub struct Project {
+pub(crate) struct Project {
     folder: TempDir,
 }
 
 /// How a command ended, and what it printed. Paths of the project read `$PROJECT`, durations `$TIME`.
 #[derive(Debug)]
-pub struct Outcome {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Project {
     /// A project with these stages, in which plugin `fake` is known.
-    pub fn new(stages: &str) -> Self {
+    pub(crate) fn new(stages: &str) -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap() };
         project.set_stages(stages);
         project
     }
 
     /// Rewrites the pipeline.
-    pub fn set_stages(&self, stages: &str) {
+    pub(crate) fn set_stages(&self, stages: &str) {
         let fake = built("examples/pipe-fake");
         let indented = stages.trim_matches('\n').replace('\n', "\n  ");
         self.write(
@@ -38,29 +38,29 @@ impl Project {
         );
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// A script that can be executed.
-    pub fn script(&self, name: &str, text: &str) {
+    pub(crate) fn script(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt;
         self.write(name, &format!("#!/bin/sh\n{text}"));
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Every execution of plugin `fake` so far, in order, and forgets them.
-    pub fn executed(&self) -> Vec<String> {
+    pub(crate) fn executed(&self) -> Vec<String> {
         let trace = self.path("trace");
         let text = fs::read_to_string(&trace).unwrap_or_default();
         let _ = fs::remove_file(trace);
@@ -68,14 +68,14 @@ impl Project {
     }
 
     /// How often plugin `fake` was started at all, and forgets it.
-    pub fn started(&self) -> usize {
+    pub(crate) fn started(&self) -> usize {
         let trace = self.path("trace");
         let count = fs::read_to_string(&trace).unwrap_or_default().lines().count();
         let _ = fs::remove_file(trace);
         count
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(built("pipe"));
         command
             .args(args)
@@ -90,7 +90,7 @@ impl Project {
     }
 
     /// Runs `pipe` to its end.
-    pub fn pipe(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn pipe(&self, args: &[&str]) -> Outcome {
         let output = self.command(args).stdin(Stdio::null()).output().unwrap();
         let clean = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).unwrap();
@@ -100,19 +100,19 @@ impl Project {
     }
 
     /// Runs `pipe` and expects success.
-    pub fn pipe_ok(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn pipe_ok(&self, args: &[&str]) -> Outcome {
         let outcome = self.pipe(args);
         assert_eq!(outcome.code, Some(0), "pipe {args:?}\n{}\n{}", outcome.stdout, outcome.stderr);
         outcome
     }
 
     /// Starts `pipe` and leaves it running, its output going nowhere.
-    pub fn start(&self, args: &[&str]) -> Child {
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
         self.command(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Waits until `ready`, for a minute at most.
-    pub fn wait_until(&self, what: &str, mut ready: impl FnMut() -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, mut ready: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !ready() {
             assert!(Instant::now() < deadline, "waited in vain for {what}");
@@ -121,7 +121,7 @@ impl Project {
     }
 
     /// Files below a folder of the project.
-    pub fn files(&self, below: &str) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, below: &str) -> Vec<PathBuf> {
         fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
@@ -136,7 +136,7 @@ impl Project {
 }
 
 /// Something that cargo built beside this test.
-pub fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     if name == "pipe" {
         return env!("CARGO_BIN_EXE_pipe").into();
     }

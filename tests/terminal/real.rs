@@ -48,16 +48,37 @@ fn with<'a>(extra: &[&'a str]) -> Vec<&'a str> {
     SMALL.iter().chain(extra).copied().collect()
 }
 
+/// Whether the plugins that want native libraries are built; says so where they are not.
+fn plugins_are_built() -> bool {
+    let missing = ["pipe-data", "pipe-torch", "pipe-onnx"]
+        .into_iter()
+        .find(|plugin| !built("pipe").with_file_name(plugin).exists());
+    if let Some(plugin) = missing {
+        println!("skipped: `{plugin}` is not built; `cargo xtask test` builds it");
+    }
+    missing.is_none()
+}
+
+#[test]
+fn the_committed_schema_is_what_the_plugins_say() {
+    if !plugins_are_built() {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let project = Project::new("unused:\n  run: 'true'\n");
+    // Of the real plugins only: plugin `fake` is named by the test's own pipeline.
+    std::fs::remove_file(project.path("pipeline.yaml")).unwrap();
+    let fresh = project.pipe_ok(&["schema"]).stdout;
+    let committed = std::fs::read_to_string(root.join("docs/pipeline.schema.json")).unwrap();
+    assert!(committed == fresh, "out of date: run `pipe schema --output docs/pipeline.schema.json`");
+}
+
 #[test]
 fn from_images_to_an_int8_model_and_a_report() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pipe = built("pipe");
-    for plugin in ["pipe-data", "pipe-torch", "pipe-onnx"] {
-        if !pipe.with_file_name(plugin).exists() {
-            println!("skipped: `{plugin}` is not built; `cargo xtask test` builds it");
-            return;
-        }
+    if !plugins_are_built() {
+        return;
     }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let project = Project::new("unused:\n  run: 'true'\n");
     project.write("pipeline.yaml", &std::fs::read_to_string(root.join("pipeline.yaml")).unwrap());
 
@@ -65,7 +86,9 @@ fn from_images_to_an_int8_model_and_a_report() {
     let ran = ended(&first, "ran");
     assert_eq!(ran.len(), 9, "{:?}", outcomes(&first));
     let report = project.read("artifacts/report.html");
-    for text in ["FP32 torch", "FP32 ONNX", "INT8 static", "INT8 dynamic", "notebook", "label_smoothing", "<svg"] {
+    for text in
+        ["FP32 torch", "FP32 ONNX", "INT8 static", "INT8 dynamic", "notebook", "label_smoothing", "<svg"]
+    {
         assert!(report.contains(text), "the report lacks `{text}`");
     }
     assert!(report.len() < 2 << 20, "the report has {} bytes", report.len());
@@ -88,7 +111,8 @@ fn from_images_to_an_int8_model_and_a_report() {
     let mut dry = with(&["--set=label_smoothing=0.2", "--dry-run"]);
     dry.retain(|arg| *arg != "--json");
     let plan = project.pipe_ok(&dry).stdout;
-    let line = |stage: &str| plan.lines().find(|line| line.trim_start().starts_with(stage)).unwrap().to_owned();
+    let line =
+        |stage: &str| plan.lines().find(|line| line.trim_start().starts_with(stage)).unwrap().to_owned();
     assert!(line("download").contains("fresh"), "{plan}");
     assert!(line("train").contains("with.label_smoothing"), "{plan}");
 }

@@ -19,6 +19,9 @@ pub(super) struct Sizes {
     pub(super) gap_y: f64,
 }
 
+/// An edge as it is drawn: its ends, and the points on its way.
+pub(super) type Route = (usize, usize, Vec<(f64, f64)>);
+
 /// Where everything is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Layout {
@@ -26,7 +29,7 @@ pub(super) struct Layout {
     pub(super) nodes: Vec<(f64, f64)>,
     /// Edges that are drawn: ends as given, and the points on the way from the bottom of the one to the top of the
     /// other.
-    pub(super) edges: Vec<(usize, usize, Vec<(f64, f64)>)>,
+    pub(super) edges: Vec<Route>,
     /// Width of the drawing.
     pub(super) width: f64,
     /// Height of the drawing.

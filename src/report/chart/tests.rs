@@ -1,3 +1,5 @@
+//! No chart panics or writes a number that is none, whatever finite numbers it is given.
+
 use maud::Markup;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -30,13 +30,22 @@ pub trait Manifests {
     /// The manifest of a plugin.
     ///
     /// # Errors
-    /// In words, when there is no such plugin or it does not answer.
-    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, String>;
+    /// When there is no such plugin or it does not answer.
+    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, Unusable>;
 
     /// Names of plugins that are there, for suggestions.
     fn known(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Why a plugin cannot be used, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// Makes a valid pipeline of a parsed one.

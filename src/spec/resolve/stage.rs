@@ -12,7 +12,7 @@ use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{Action, OpAction, Stage, StageName};
-use super::{Outline, Resolver};
+use super::{Outline, Resolver, Unusable};
 
 /// What a stage does, as far as its `uses` or `run` says.
 enum Doing {
@@ -92,10 +92,11 @@ impl Resolver<'_> {
         };
         let manifest = match self.manifests.manifest(plugin) {
             Ok(manifest) => manifest,
-            Err(message) => {
+            Err(Unusable { message, help }) => {
                 let known = self.manifests.known();
-                let help = did_you_mean(plugin, known.iter().map(String::as_str));
-                self.tell(Problem::at(&uses, message).maybe_help(help));
+                let others = known.iter().map(String::as_str).filter(|name| *name != plugin);
+                let meant = did_you_mean(plugin, others);
+                self.tell(Problem::at(&uses, message).maybe_help(meant).maybe_help(help));
                 return Doing::Unclear;
             }
         };

@@ -15,17 +15,17 @@ use protocol::{InputSpec, KeyScope, Manifest, OpManifest, OutputSpec, Resources,
 use serde_json::json;
 
 use super::parse::parse_text;
-use super::{Manifests, Overrides, Pipeline, resolve};
+use super::{Manifests, Overrides, Pipeline, Unusable, resolve};
 
 /// Two plugins: `data` with `download`, `torch` with `train` and `evaluate`.
 pub(super) struct Fakes;
 
 impl Manifests for Fakes {
-    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, String> {
+    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, Unusable> {
         let ops = match plugin {
             "data" => vec![("download", download())],
             "torch" => vec![("train", train()), ("evaluate", evaluate())],
-            _ => return Err(format!("there is no plugin `{plugin}`")),
+            _ => return Err(Unusable { message: format!("there is no plugin `{plugin}`"), help: None }),
         };
         let ops = ops.into_iter().map(|(name, op)| (name.to_owned(), op)).collect();
         Ok(Arc::new(Manifest {

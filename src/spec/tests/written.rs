@@ -24,9 +24,9 @@ impl Committed {
 }
 
 impl Manifests for Committed {
-    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, String> {
+    fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, Unusable> {
         let definitions = &self.0["$defs"];
-        let rules = definitions["stage"]["allOf"].as_array().ok_or("no ops")?;
+        let rules = definitions["stage"]["allOf"].as_array().unwrap();
         let ops: BTreeMap<String, OpManifest> = rules
             .iter()
             .filter_map(|rule| {
@@ -56,7 +56,7 @@ impl Manifests for Committed {
             })
             .collect();
         if ops.is_empty() {
-            return Err(format!("there is no plugin `{plugin}`"));
+            return Err(Unusable { message: format!("there is no plugin `{plugin}`"), help: None });
         }
         Ok(Arc::new(Manifest {
             protocol: 1,
