@@ -90,6 +90,16 @@ impl Error {
         self
     }
 
+    /// What happened and what to do next, in words.
+    #[must_use]
+    pub fn into_parts(self) -> (String, Option<String>) {
+        let message = match self.text {
+            Text::Message(text) | Text::Rendered(text) => text,
+        };
+        let hint = (!self.hints.is_empty()).then(|| self.hints.join("; "));
+        (message, hint)
+    }
+
     /// How the process should end.
     #[must_use]
     pub fn status(&self) -> ExitStatus {

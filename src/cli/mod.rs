@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, StageName};
+use crate::spec::{Overrides, StageName, did_you_mean_or_list};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -141,8 +141,8 @@ pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
     if let Some(found) = stages.clone().find(|stage| stage.as_str() == name) {
         return Ok(found.clone());
     }
-    let names: Vec<&str> = stages.map(StageName::as_str).collect();
-    Err(Error::usage(format!("there is no stage `{name}`")).hint(format!("stages are: {}", names.join(", "))))
+    let hint = did_you_mean_or_list(name, "stages are", stages.map(StageName::as_str));
+    Err(Error::usage(format!("there is no stage `{name}`")).hint(hint))
 }
 
 /// Runs the command line of this process.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, find_stage, output};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
@@ -58,7 +58,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let forced_now = if args.force { forced.clone() } else { BTreeSet::new() };
     if args.dry_run {
         let planned = plan::plan(&project, &selected, &forced_now)?;
-        print!("{}", progress::plan(&planned, context.color_stdout()));
+        if args.json {
+            output::print_json(&serde_json::json!({ "version": 1, "stages": planned }))?;
+        } else {
+            output::print(&progress::plan(&planned, context.color_stdout()))?;
+        }
         return Ok(ExitStatus::Done);
     }
     let mut sink = progress::choose(args.json, context.color_stderr());
@@ -81,13 +85,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let finished = engine.run()?;
     let record = run.record(finished.stages, &finished.records);
     let report = run.keep(&record, &finished.records, &mut *sink)?;
-    project.store.flush()?;
+    if let Err(error) = project.store.flush() {
+        sink.event(&Event::Warning { message: format!("{error}; the next run hashes more than it had to") });
+    }
     sink.event(&Event::RunFinished { record: Box::new(record.clone()), report: report.clone() });
     drop(sink);
     if !args.json {
         let (pipeline, records) = (&project.pipeline, &finished.records);
         let color = context.color_stdout();
-        print!("{}", progress::summary(pipeline, &record, records, report.as_deref(), color));
+        output::print(&progress::summary(pipeline, &record, records, report.as_deref(), color))?;
     }
     Ok(status(&record))
 }
@@ -142,7 +148,7 @@ impl Run<'_> {
     ) -> Result<Option<PathBuf>, Error> {
         let store = &self.project.store;
         let file = self.project.report_file();
-        let previous = store.latest_run()?;
+        let previous = store.latest_run().unwrap_or_default();
         let idle = record.stages.iter().all(|run| run.outcome == Outcome::Fresh);
         let same = previous.as_ref().is_some_and(|previous| {
             let keys = |run: &RunRecord| -> Vec<_> {
@@ -153,7 +159,9 @@ impl Run<'_> {
         if idle && same && is_newer(&file, &self.project.pipeline.file) {
             return Ok(Some(file));
         }
-        store.save_run(record)?;
+        if let Err(error) = store.save_run(record) {
+            sink.event(&Event::Warning { message: format!("this run is not recorded: {error}") });
+        }
         match report::write(self.project, record, records, previous.as_ref(), &file) {
             Ok(()) => Ok(Some(file)),
             Err(error) => {

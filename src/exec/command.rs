@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::log::Log;
 use super::op::describe_exit;
 use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, clean_environment};
+use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
 /// Runs a command in `folder` to its end.
@@ -43,9 +43,13 @@ pub(super) fn run(
     clean_environment(&mut command, []);
     command.envs(&action.env).current_dir(folder);
     log.line(&format!("$ {shown}"));
-    let mut process = Process::start(command, Stdio::null()).map_err(|error| {
+    let mut process = Process::start(command, Stdio::null(), Stdout::Log).map_err(|error| {
         let program = shown.split_whitespace().next().unwrap_or_default();
-        Failure::new(format!("cannot start `{program}`: {error}")).hint("is it installed, and on PATH?")
+        let failure = Failure::new(format!("cannot start `{program}`: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::NotFound => failure.hint("is it installed, and on PATH?"),
+            _ => failure,
+        }
     })?;
     notify(Notice::Started(process.stopper()));
     loop {

@@ -1,29 +1,30 @@
 //! The loop that takes every selected stage from waiting to its end. One thread decides, keeps states and writes the
 //! store; executions run on threads of their own and report through one channel.
 
+mod listen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::budget::Budget;
+use super::interrupt::{self, Request};
 use super::state::{State, Step};
 use super::worker;
-use super::{Failure, Notice, Yield, inputs, interrupt};
+use super::{Failure, Notice, Yield, inputs};
 use crate::clock::{millis, now_ms};
 use crate::error::Error;
 use crate::event::Event;
+use crate::key::Key;
 use crate::plan::{self, Decision};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::{ActionRecord, Change, Outcome, StageRun};
 use crate::spec::{Stage, StageName};
 use crate::store::{Finished as Commit, Miss};
-
-/// How long stages may take to stop after an interrupt before they are killed.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ pub struct Finished {
 enum Message {
     Notice(StageName, Notice),
     Ended(StageName, Result<Yield, Failure>),
-    Interrupt,
+    Signal(Request),
 }
 
 /// A stage that must be executed.
@@ -124,18 +125,26 @@ impl<'a> Engine<'a> {
     pub fn run(mut self) -> Result<Finished, Error> {
         let sender = self.sender.clone();
         // A signal that comes after the loop has ended finds nobody to tell.
-        let watch = interrupt::Watch::start(move || drop(sender.send(Message::Interrupt)))
+        let watch = interrupt::Watch::start(move |request| drop(sender.send(Message::Signal(request))))
             .map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
+        let ended = self.run_all();
+        if ended.is_err() {
+            self.signal_all(Signal::KILL);
+        }
+        drop(watch);
+        ended?;
+        let stages = self.project.pipeline.stages.keys().filter_map(|name| self.runs.remove(name)).collect();
+        Ok(Finished { stages, records: self.records })
+    }
+
+    fn run_all(&mut self) -> Result<(), Error> {
         loop {
             while self.advance()? {}
             if self.running.is_empty() {
-                break;
+                return Ok(());
             }
             self.listen()?;
         }
-        drop(watch);
-        let stages = self.project.pipeline.stages.keys().filter_map(|name| self.runs.remove(name)).collect();
-        Ok(Finished { stages, records: self.records })
     }
 
     /// Moves every stage that can be moved without waiting. Whether any was.
@@ -171,7 +180,22 @@ impl<'a> Engine<'a> {
         if !dependencies.iter().all(|dependency| self.states.get(*dependency).is_some_and(State::is_done)) {
             return Ok(false);
         }
-        self.decide(name)?;
+        let begin = Instant::now();
+        match self.decide(name, begin) {
+            Ok(moved) => Ok(moved),
+            Err(error) => self.fail(name, error.into(), begin),
+        }
+    }
+
+    /// Ends a stage that failed before, while or after it ran.
+    fn fail(&mut self, name: &StageName, failure: Failure, begin: Instant) -> Result<bool, Error> {
+        let outcome = if self.interrupted.is_some() {
+            Outcome::Interrupted
+        } else {
+            self.failed.get_or_insert_with(|| name.clone());
+            Outcome::Failed { message: failure.message, hint: failure.hint }
+        };
+        self.end(name, outcome, begin)?;
         Ok(true)
     }
 
@@ -186,15 +210,19 @@ impl<'a> Engine<'a> {
         Ok(true)
     }
 
-    fn decide(&mut self, name: &StageName) -> Result<(), Error> {
-        let begin = Instant::now();
+    /// Looks the stage's key up and ends, restores or queues it. Whether it was moved: a stage whose key is being
+    /// executed for another one waits for that outcome.
+    fn decide(&mut self, name: &StageName, begin: Instant) -> Result<bool, Error> {
         let stage = self.stage(name)?;
         let inputs = inputs::digests(self.project, stage, &self.records)?;
         let force = self.options.force && self.forced.contains(name);
         let mut decision = plan::decide(self.project, stage, &inputs, force)?;
         if let Decision::Restorable { record, changes } = decision {
             match self.project.store.restore(name, &record) {
-                Ok(()) => return self.end_with(name, Outcome::Restored, *record, changes, begin),
+                Ok(()) => {
+                    self.end_with(name, Outcome::Restored, *record, changes, begin)?;
+                    return Ok(true);
+                }
                 Err(error) => {
                     // A damaged object is out of the way now: the same question has another answer.
                     (self.emit)(Event::Warning { message: format!("cannot restore `{name}`: {error}") });
@@ -207,17 +235,24 @@ impl<'a> Engine<'a> {
         }
         match decision {
             Decision::Fresh(record) | Decision::Restorable { record, .. } => {
-                self.end_with(name, Outcome::Fresh, *record, vec![], begin)
+                self.project.store.set_last(name, &record.key)?;
+                self.end_with(name, Outcome::Fresh, *record, vec![], begin)?;
             }
+            Decision::Run { miss, .. } if self.is_under_way(miss.key()) => return Ok(false),
             Decision::Run { miss, changes, .. } => {
                 if let Some(warning) = miss.warning() {
                     (self.emit)(Event::Warning { message: format!("{warning}; the stage is executed anew") });
                 }
                 self.step(name, Step::Queue)?;
                 self.queued.insert(name.clone(), Queued { miss, changes });
-                Ok(())
             }
         }
+        Ok(true)
+    }
+
+    fn is_under_way(&self, key: &Key) -> bool {
+        let running = self.running.values().map(|running| &running.queued);
+        self.queued.values().chain(running).any(|queued| queued.miss.key() == key)
     }
 
     fn try_start(&mut self, name: &StageName) -> Result<bool, Error> {
@@ -233,7 +268,13 @@ impl<'a> Engine<'a> {
             return Err(Error::failed(format!("stage `{name}` was queued without a decision")));
         };
         let threads = self.budget.threads_for(&stage.resources);
-        let job = inputs::job(self.project, stage, &queued.miss, threads)?;
+        let job = match inputs::job(self.project, stage, &queued.miss, threads) {
+            Ok(job) => job,
+            Err(error) => {
+                self.budget.give_back(&stage.resources);
+                return self.fail(name, error.into(), Instant::now());
+            }
+        };
         self.step(name, Step::Start)?;
         let mut run = new_run(name, self.start, Instant::now());
         run.key = Some(queued.miss.key().digest());
@@ -252,61 +293,14 @@ impl<'a> Engine<'a> {
         std::thread::spawn(move || {
             // The engine listens until every execution has ended.
             let notify = |notice| drop(sender.send(Message::Notice(name.clone(), notice)));
-            let result = worker::run(&job, &notify);
+            let run = std::panic::AssertUnwindSafe(|| worker::run(&job, &notify));
+            let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+                Err(Failure::new("`pipe` itself panicked while it ran this stage")
+                    .hint("please report this as a bug"))
+            });
             drop(sender.send(Message::Ended(name.clone(), result)));
         });
         Ok(true)
-    }
-
-    fn listen(&mut self) -> Result<(), Error> {
-        let message = match self.interrupted {
-            None => self.receiver.recv().ok(),
-            Some(when) => {
-                let left = (when + STOP_GRACE).saturating_duration_since(Instant::now());
-                match self.receiver.recv_timeout(left.max(Duration::from_millis(100))) {
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.signal_all(Signal::KILL);
-                        return Ok(());
-                    }
-                    other => other.ok(),
-                }
-            }
-        };
-        match message {
-            Some(Message::Notice(stage, notice)) => self.notice(stage, notice),
-            Some(Message::Ended(stage, result)) => self.ended(&stage, result)?,
-            Some(Message::Interrupt) if self.interrupted.is_some() => self.signal_all(Signal::KILL),
-            Some(Message::Interrupt) => {
-                self.interrupted = Some(Instant::now());
-                let message = "interrupted: stopping, the next run continues from here".into();
-                (self.emit)(Event::Notice { message });
-                self.signal_all(Signal::TERM);
-            }
-            // The engine holds a sender itself, so the channel cannot close.
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn signal_all(&self, signal: Signal) {
-        for stopper in self.running.values().filter_map(|running| running.stopper.as_ref()) {
-            stopper.signal(signal);
-        }
-    }
-
-    fn notice(&mut self, stage: StageName, notice: Notice) {
-        match notice {
-            Notice::Started(stopper) => {
-                if self.interrupted.is_some() {
-                    stopper.signal(Signal::TERM);
-                }
-                if let Some(running) = self.running.get_mut(&stage) {
-                    running.stopper = Some(stopper);
-                }
-            }
-            Notice::Progress(progress) => (self.emit)(Event::StageProgress { stage, progress }),
-            Notice::Log(level, message) => (self.emit)(Event::StageLog { stage, level, message }),
-        }
     }
 
     fn ended(&mut self, name: &StageName, result: Result<Yield, Failure>) -> Result<(), Error> {
@@ -316,15 +310,7 @@ impl<'a> Engine<'a> {
         let begin = self.start + Duration::from_millis(self.runs.get(name).map_or(0, |run| run.offset_ms));
         match result.and_then(|result| self.commit(stage, running, result, begin)) {
             Ok((record, changes)) => self.end_with(name, Outcome::Ran, record, changes, begin),
-            Err(failure) => {
-                let outcome = if self.interrupted.is_some() {
-                    Outcome::Interrupted
-                } else {
-                    self.failed.get_or_insert_with(|| name.clone());
-                    Outcome::Failed { message: failure.message, hint: failure.hint }
-                };
-                self.end(name, outcome, begin)
-            }
+            Err(failure) => self.fail(name, failure, begin).map(|_| ()),
         }
     }
 
@@ -364,9 +350,6 @@ impl<'a> Engine<'a> {
         changes: Vec<Change>,
         begin: Instant,
     ) -> Result<(), Error> {
-        if outcome == Outcome::Fresh {
-            self.project.store.set_last(name, &record.key)?;
-        }
         let run = self.runs.entry(name.clone()).or_insert_with(|| new_run(name, self.start, begin));
         run.key = Some(record.key);
         run.changes = changes;

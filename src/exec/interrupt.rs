@@ -1,26 +1,39 @@
-//! Ctrl-C and its kin: signals become messages.
+//! Ctrl-C, Ctrl-Z and their kin: signals become messages.
 
 use std::io;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
+use signal_hook::low_level::emulate_default_handler;
 
-/// While this lives, signals that ask to stop call a function instead of ending the process.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// To end.
+    Stop,
+    /// To sleep until somebody wakes this process: Ctrl-Z.
+    Suspend,
+}
+
+/// While this lives, signals that ask to stop or to sleep call a function instead of doing it.
 pub(super) struct Watch {
     handle: Handle,
 }
 
 impl Watch {
-    /// Calls `stop` for every such signal.
+    /// Calls `told` for every such signal. One that this process was started to ignore, as `nohup` does with
+    /// `SIGHUP`, stays ignored.
     ///
     /// # Errors
     /// When handlers cannot be installed.
-    pub(super) fn start(mut stop: impl FnMut() + Send + 'static) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    pub(super) fn start(mut told: impl FnMut(Request) + Send + 'static) -> io::Result<Self> {
+        let ignored = ignored();
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGTSTP];
+        let mut signals = Signals::new(wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0))?;
         let handle = signals.handle();
         std::thread::spawn(move || {
-            for _ in signals.forever() {
-                stop();
+            for signal in signals.forever() {
+                told(if signal == SIGTSTP { Request::Suspend } else { Request::Stop });
             }
         });
         Ok(Self { handle })
@@ -31,4 +44,17 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.handle.close();
     }
+}
+
+/// Puts this process to sleep, as Ctrl-Z does; returns when it is woken.
+pub(super) fn sleep() {
+    // It cannot fail for a signal that has a default action.
+    let _ = emulate_default_handler(SIGTSTP);
+}
+
+/// The signals that this process ignores, as a bit mask: none where the system does not tell.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -5,10 +5,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// A log being written. What cannot be written is noticed once, by [`Log::close`].
+/// Bytes of a log that are kept.
+const LONGEST: usize = 64 << 20;
+
+/// A log being written. What goes beyond its longest length is counted and left out. What cannot be written is noticed once, by [`Log::close`].
 pub(super) struct Log {
     file: BufWriter<File>,
     start: Instant,
+    written: usize,
+    left_out: usize,
     broken: Option<io::Error>,
 }
 
@@ -18,14 +23,24 @@ impl Log {
     /// # Errors
     /// When the file cannot be created.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: BufWriter::new(File::create(path)?), start: Instant::now(), broken: None })
+        let file = BufWriter::new(File::create(path)?);
+        Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, broken: None })
     }
 
     /// Writes one or more lines. Flushed at once, so that a log can be followed and survives a kill.
     pub(super) fn line(&mut self, text: &str) {
+        if self.written > LONGEST {
+            self.left_out += text.lines().count();
+        } else {
+            self.write(text);
+        }
+    }
+
+    fn write(&mut self, text: &str) {
         if self.broken.is_some() {
             return;
         }
+        self.written += text.len();
         let seconds = self.start.elapsed().as_secs_f64();
         let mut write = || {
             for line in text.lines() {
@@ -40,7 +55,10 @@ impl Log {
     ///
     /// # Errors
     /// The first error that writing met.
-    pub(super) fn close(self) -> io::Result<()> {
+    pub(super) fn close(mut self) -> io::Result<()> {
+        if self.left_out > 0 {
+            self.write(&format!("{} more lines were left out", self.left_out));
+        }
         self.broken.map_or(Ok(()), Err)
     }
 }
@@ -48,6 +66,22 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Log::create(&path).unwrap();
+        let line = "x".repeat(1 << 20);
+        for _ in 0..70 {
+            log.line(&line);
+        }
+        log.line("last words");
+        log.close().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.len() < 70 << 20);
+        assert!(text.ends_with("6 more lines were left out\n"), "{}", &text[text.len() - 100..]);
+    }
 
     #[test]
     fn every_line_has_a_time() {

@@ -18,6 +18,7 @@ use protocol::{Figure, LogLevel, Metric, Progress};
 pub use engine::{Engine, Finished, Options};
 pub use op::HELLO_TIMEOUT_VARIABLE;
 
+use crate::error::Error;
 use crate::plugin::process::Stopper;
 use crate::store::StoreError;
 
@@ -44,6 +45,13 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self { hint: error.hint(), message: error.to_string() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (message, hint) = error.into_parts();
+        Self { message, hint }
     }
 }
 

@@ -11,7 +11,7 @@ use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
 use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, clean_environment};
+use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
@@ -41,7 +41,7 @@ pub(super) fn run(
 ) -> Result<Yield, Failure> {
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().map(String::as_str));
-    let mut process = Process::start(command, Stdio::piped()).map_err(|error| {
+    let mut process = Process::start(command, Stdio::piped(), Stdout::Messages).map_err(|error| {
         Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
             .hint("`pipe doctor` shows which plugins are found and whether they work")
     })?;
@@ -138,7 +138,7 @@ impl Listener<'_> {
             .ok()
             .and_then(|text| text.parse().ok())
             .map_or(HELLO_TIMEOUT, Duration::from_secs);
-        match self.next(process, Some(Instant::now() + patience))? {
+        match self.next(process, Instant::now().checked_add(patience))? {
             FromPlugin::Hello { version: PROTOCOL_VERSION } => Ok(()),
             FromPlugin::Hello { version } => {
                 let plugin = self.program.plugin;

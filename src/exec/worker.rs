@@ -76,7 +76,10 @@ fn check_outputs(job: &Job) -> Result<(), Failure> {
             return Err(Failure::new(format!(
                 "it ended without writing its output `{name}` (`{file}`): {error}"
             ))
-            .hint(format!("it was to be written to the path that `${{outputs.{name}}}` stands for")));
+            .hint(match job.stage.action {
+                Action::Command(_) => format!("write it to the path that `${{outputs.{name}}}` stands for"),
+                Action::Op(_) => "the plugin said `done` too early: please tell its authors".into(),
+            }));
         }
     }
     Ok(())

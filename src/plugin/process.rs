@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, set_parent_process_death_signal, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group, set_parent_process_death_signal,
+    waitid,
 };
 
 /// Environment variables that every child gets: what programs need to find themselves, their files and the
@@ -47,8 +48,14 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How many of the last lines of standard error are kept for an error message.
 const TAIL_LINES: usize = 12;
 
-/// Lines longer than this end the conversation: a figure is far smaller.
-const MAX_LINE: u64 = 64 << 20;
+/// Longest line of a conversation: a figure is far smaller.
+const MAX_MESSAGE: u64 = 64 << 20;
+
+/// Longest line of a log; a longer one becomes several.
+const MAX_LOG_LINE: u64 = 1 << 20;
+
+/// How many lines may wait to be read: beyond that a child that talks faster than it is listened to has to wait.
+const WAITING_LINES: usize = 1024;
 
 /// Clears the environment of `command` but for the usual variables and `declared` ones that are set.
 pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<Item = &'a str>) {
@@ -97,13 +104,23 @@ enum Message {
     Exit(io::Result<ExitStatus>),
 }
 
+/// What standard output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    /// A conversation: a line beyond all measure breaks it.
+    Messages,
+    /// A log: a line beyond all measure becomes several.
+    Log,
+}
+
 /// A running child. Dropped, it is killed with all that it started.
 pub struct Process {
     messages: Receiver<Message>,
     stopper: Stopper,
     stdin: Option<ChildStdin>,
     readers: usize,
-    exit: Option<ExitStatus>,
+    /// How it ended, and until when its output is waited for.
+    exit: Option<(ExitStatus, Instant)>,
     tail: VecDeque<String>,
 }
 
@@ -112,23 +129,26 @@ impl Process {
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(mut command: Command, stdin: Stdio) -> io::Result<Self> {
+    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdout) -> io::Result<Self> {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        // SAFETY: between fork and exec only one system call is made, which is async-signal-safe. The thread that
+        let runner = getpid();
+        // SAFETY: between fork and exec only two system calls are made, which are async-signal-safe. The thread that
         // starts the child also listens to it, so the death signal fires only when the runner dies.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::KILL))?;
-                Ok(())
+                // A runner that died before this line sends no signal any more.
+                if getppid() == Some(runner) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
             });
         }
         let mut child = command.spawn()?;
-        let (sender, messages) = mpsc::channel();
+        let (sender, messages) = mpsc::sync_channel(WAITING_LINES);
         let readers = usize::from(child.stdout.is_some()) + usize::from(child.stderr.is_some());
-        if let Some(stdout) = child.stdout.take() {
+        if let Some(stream) = child.stdout.take() {
             let sender = sender.clone();
             std::thread::spawn(move || {
-                let broken = forward(stdout, Output::Out, &sender).err().map(|error| error.to_string());
+                let broken =
+                    forward(stream, Output::Out, stdout, &sender).err().map(|error| error.to_string());
                 // Sending fails only when nobody listens any more.
                 let _ = sender.send(Message::Output(Output::OutClosed(broken)));
                 let _ = sender.send(Message::ReaderDone);
@@ -138,7 +158,7 @@ impl Process {
             let sender = sender.clone();
             std::thread::spawn(move || {
                 // What breaks standard error costs only the rest of the log.
-                let _ = forward(stderr, Output::Err, &sender);
+                let _ = forward(stderr, Output::Err, Stdout::Log, &sender);
                 let _ = sender.send(Message::ReaderDone);
             });
         }
@@ -169,20 +189,30 @@ impl Process {
         self.stdin = Some(stdin);
     }
 
-    /// What it does next, or `None` when `deadline` passed first.
+    /// What it does next, or `None` when `deadline` passed first. Once the child has ended, what it left behind may
+    /// hold its output open; that is waited for no longer than a grace period.
     ///
     /// # Errors
     /// When the operating system cannot say how the child ended.
     pub fn next(&mut self, deadline: Option<Instant>) -> io::Result<Option<Output>> {
         loop {
-            if let (0, Some(status)) = (self.readers, self.exit) {
+            if let (0, Some((status, _))) = (self.readers, self.exit) {
                 return Ok(Some(Output::Ended(status)));
             }
-            let message = match deadline {
+            let patience = self.exit.map(|(_, until)| until);
+            let until = match (deadline, patience) {
+                (Some(deadline), Some(patience)) => Some(deadline.min(patience)),
+                (deadline, patience) => deadline.or(patience),
+            };
+            let message = match until {
                 None => self.messages.recv().ok(),
-                Some(deadline) => {
-                    match self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Some(until) => {
+                    match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
                         Ok(message) => Some(message),
+                        Err(RecvTimeoutError::Timeout) if Some(until) == patience => {
+                            self.readers = 0;
+                            continue;
+                        }
                         Err(RecvTimeoutError::Timeout) => return Ok(None),
                         Err(RecvTimeoutError::Disconnected) => None,
                     }
@@ -195,8 +225,8 @@ impl Process {
                     }
                     return Ok(Some(output));
                 }
-                Some(Message::ReaderDone) => self.readers -= 1,
-                Some(Message::Exit(status)) => self.exit = Some(status?),
+                Some(Message::ReaderDone) => self.readers = self.readers.saturating_sub(1),
+                Some(Message::Exit(status)) => self.exit = Some((status?, Instant::now() + GRACE)),
                 None => return Err(io::Error::other("lost track of a child process")),
             }
         }
@@ -266,19 +296,24 @@ fn reap(mut child: Child, group: &Mutex<Option<Pid>>) -> io::Result<ExitStatus> 
 fn forward(
     stream: impl Read,
     wrap: impl Fn(String) -> Output,
-    sender: &mpsc::Sender<Message>,
+    kind: Stdout,
+    sender: &mpsc::SyncSender<Message>,
 ) -> io::Result<()> {
+    let longest = match kind {
+        Stdout::Messages => MAX_MESSAGE,
+        Stdout::Log => MAX_LOG_LINE,
+    };
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+        if reader.by_ref().take(longest).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         if line.last() == Some(&b'\n') {
             line.pop();
-        } else if line.len() as u64 == MAX_LINE {
-            return Err(io::Error::other(format!("a line is longer than {} MB", MAX_LINE >> 20)));
+        } else if kind == Stdout::Messages && line.len() as u64 == longest {
+            return Err(io::Error::other(format!("a line is longer than {} MB", longest >> 20)));
         }
         if sender.send(Message::Output(wrap(String::from_utf8_lossy(&line).into_owned()))).is_err() {
             return Ok(());
@@ -293,7 +328,7 @@ mod tests {
     fn shell(script: &str) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Process::start(command, Stdio::null()).unwrap()
+        Process::start(command, Stdio::null(), Stdout::Log).unwrap()
     }
 
     fn collect(mut process: Process) -> (Vec<String>, ExitStatus) {
@@ -324,6 +359,22 @@ mod tests {
     }
 
     #[test]
+    fn a_line_beyond_measure_becomes_several() {
+        let (lines, status) = collect(shell("head -c 3000000 /dev/zero | tr '\\0' a; echo; echo end"));
+        assert!(status.success());
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.iter().map(|line| line.len() - "out ".len()).sum::<usize>(), 3_000_003);
+    }
+
+    #[test]
+    fn what_escapes_the_group_is_not_waited_for() {
+        let (lines, status) = collect(shell("setsid sleep 100000 & echo $!"));
+        assert!(status.success());
+        let escaped = lines[0].strip_prefix("out ").unwrap().parse().unwrap();
+        rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
+    }
+
+    #[test]
     fn a_stopped_child_ends_with_its_children() {
         let process = shell("sleep 1000; echo never");
         process.stopper().signal(Signal::TERM);
@@ -337,7 +388,7 @@ mod tests {
         let mut command = Command::new("env");
         command.env("PIPE_TEST_SECRET", "1");
         clean_environment(&mut command, ["CARGO_MANIFEST_DIR"]);
-        let (lines, _) = collect(Process::start(command, Stdio::null()).unwrap());
+        let (lines, _) = collect(Process::start(command, Stdio::null(), Stdout::Log).unwrap());
         assert!(lines.iter().any(|line| line.starts_with("out PATH=")));
         assert!(lines.iter().any(|line| line.starts_with("out CARGO_MANIFEST_DIR=")));
         assert!(!lines.iter().any(|line| line.contains("CARGO_PKG") || line.contains("SECRET")));

@@ -15,7 +15,7 @@ use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::process::{Output, Process};
+use super::process::{Output, Process, Stdout};
 use crate::digest::Digest;
 use crate::spec::{Manifests, Unusable};
 use crate::store::{Store, StoreError, is_inner, read_record};
@@ -254,11 +254,11 @@ impl Registry {
         let lost = |source| PluginError::Start { plugin: plugin.into(), path: path.into(), source };
         let rubbish =
             |problem: String| PluginError::Rubbish { plugin: plugin.into(), path: path.into(), problem };
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now().checked_add(self.timeout);
         let mut text = String::new();
         // Dropped on any way out, the process is killed.
         let status = loop {
-            match process.next(Some(deadline)).map_err(lost)? {
+            match process.next(deadline).map_err(lost)? {
                 Some(Output::Out(line)) => {
                     text.push_str(&line);
                     text.push('\n');
@@ -296,7 +296,7 @@ impl Registry {
         loop {
             let mut command = Command::new(path);
             command.arg("describe").current_dir(&self.root);
-            match Process::start(command, Stdio::null()) {
+            match Process::start(command, Stdio::null(), Stdout::Log) {
                 // It is being written at this moment, or a child that is just being started still holds it open.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 50 => {
                     attempts += 1;

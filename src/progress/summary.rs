@@ -24,7 +24,8 @@ pub fn summary(
     text(pipeline, run, records, report, super::stdout_width(), Paint::new(color))
 }
 
-/// The table leaves its intervals out where `width` columns do not hold it, and comes as a list where even that is
+/// The table holds the rows with a value and is left out where there is none, so that it does not push what failed
+/// out of sight. It leaves its intervals out where `width` columns do not hold it, and comes as a list where even that is
 /// too wide.
 fn text(
     pipeline: &Pipeline,
@@ -34,7 +35,8 @@ fn text(
     width: usize,
     paint: Paint,
 ) -> String {
-    let results = Results::new(&pipeline.report, records);
+    let mut results = Results::new(&pipeline.report, records);
+    results.rows.retain(|row| row.cells.iter().any(|cell| cell.found.is_some()));
     let mut parts = vec![];
     if !results.is_empty() {
         parts.push(table(&results, width, paint));
@@ -262,10 +264,27 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_cells_are_dashes() {
+    fn rows_without_a_value_are_left_out() {
+        let mut sample = sample::tinynet();
+        for stage in ["evaluate", "bench"] {
+            sample.records.remove(&sample::name(stage));
+        }
+        if let Some(record) = sample.records.get_mut(&sample::name("torch_eval")) {
+            record.metrics.clear();
+        }
+        sample.pipeline.report.columns[0].metrics = vec!["quantize.${row}".into()];
+        let metrics = &mut sample.records.get_mut(&sample::name("quantize")).unwrap().metrics;
+        metrics
+            .insert(sample.pipeline.report.rows["INT8 static"].clone(), protocol::Metric::new(104.8, "KB"));
+        let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
+        assert!(shown.contains(" INT8 static     104.8            –"), "{shown}");
+        assert!(!shown.contains("ONNX FP32") && !shown.contains("INT8 dynamic"), "{shown}");
+    }
+
+    #[test]
+    fn a_table_without_any_value_is_left_out_after_a_failure() {
         let sample = sample::train_fails();
         let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
-        assert!(shown.contains(" ONNX FP32            –            –          –"), "{shown}");
-        assert!(shown.ends_with(" no stage ran, 1 failed, 7 not reached, 1 fresh, 41 min 12 s\n"), "{shown}");
+        assert_eq!(shown, " no stage ran, 1 failed, 7 not reached, 1 fresh, 41 min 12 s\n");
     }
 }

@@ -25,6 +25,8 @@ pub fn write(
 ) -> io::Result<()> {
     let previous_records = previous.map(|run| known_records(project, run)).unwrap_or_default();
     let logs = failed_logs(project, run);
+    let records =
+        &with_others(records, run, project.pipeline.stages.keys(), |stage| project.store.last(stage));
     let input = Input {
         pipeline: &project.pipeline,
         run,
@@ -39,6 +41,20 @@ pub fn write(
 pub(crate) fn known_records(project: &Project, run: &RunRecord) -> BTreeMap<StageName, ActionRecord> {
     let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
     done.filter_map(|stage| Some((stage.stage.clone(), project.store.record(&stage.key?)?))).collect()
+}
+
+/// The records, and the last ones of those stages that were not part of the run: a report on two stages would be
+/// almost empty without.
+fn with_others<'a>(
+    records: &BTreeMap<StageName, ActionRecord>,
+    run: &RunRecord,
+    stages: impl Iterator<Item = &'a StageName>,
+    last: impl Fn(&StageName) -> Option<ActionRecord>,
+) -> BTreeMap<StageName, ActionRecord> {
+    let others = stages.filter(|stage| run.stages.iter().all(|run| run.stage != **stage));
+    let mut records = records.clone();
+    records.extend(others.filter_map(|stage| Some((stage.clone(), last(stage)?))));
+    records
 }
 
 fn failed_logs(project: &Project, run: &RunRecord) -> BTreeMap<StageName, String> {
@@ -70,6 +86,16 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_stages_that_were_not_part_of_the_run_are_looked_up() {
+        let mut sample = crate::report::sample::train_fails();
+        sample.run.stages.retain(|run| !matches!(run.stage.as_str(), "evaluate" | "bench"));
+        let all = crate::report::sample::tinynet().records;
+        let last = |stage: &StageName| all.get(stage).filter(|_| stage.as_str() != "bench").cloned();
+        let records = with_others(&sample.records, &sample.run, sample.pipeline.stages.keys(), last);
+        assert_eq!(records.keys().map(StageName::as_str).collect::<Vec<_>>(), ["download", "evaluate"]);
+    }
 
     #[test]
     fn a_file_is_replaced_whole() {

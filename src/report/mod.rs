@@ -39,12 +39,25 @@ pub struct Input<'a> {
     pub pipeline: &'a Pipeline,
     /// The run.
     pub run: &'a RunRecord,
-    /// Records of the stages that are done.
+    /// Records of the stages that are done, and the last ones of stages that were not part of the run.
     pub records: &'a BTreeMap<StageName, ActionRecord>,
     /// The run before, where there was one, with what is still known of its stages.
     pub previous: Option<(&'a RunRecord, &'a BTreeMap<StageName, ActionRecord>)>,
     /// Logs of failed stages.
     pub logs: &'a BTreeMap<StageName, String>,
+}
+
+impl Input<'_> {
+    /// Whether a stage was part of the run.
+    fn is_part(&self, stage: &StageName) -> bool {
+        self.run.stages.iter().any(|run| run.stage == *stage)
+    }
+
+    /// Stages that were not part of the run and are known from an earlier one, in the pipeline's order.
+    fn others(&self) -> Vec<(&StageName, &ActionRecord)> {
+        let stages = self.pipeline.stages.keys().filter(|stage| !self.is_part(stage));
+        stages.filter_map(|stage| Some((stage, self.records.get(stage)?))).collect()
+    }
 }
 
 /// Text in which `backticks` mark code, as in all messages of this program.

@@ -56,6 +56,7 @@ pub(super) fn page(input: &Input) -> Markup {
                     section #stages {
                         h2 { "Stages" }
                         @for stage in &input.run.stages { (stage::section(input, stage, &budget)) }
+                        @for (name, record) in input.others() { (stage::other(input, name, record, &budget)) }
                     }
                     (environment::section(input))
                 }

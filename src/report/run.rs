@@ -11,10 +11,13 @@ use crate::record::Outcome;
 /// Lines of a failed stage's log that are shown.
 const LOG_LINES: usize = 30;
 
+/// What is said of a stage that was not part of the run.
+pub(super) const NOT_PART: &str = "not part of this run";
+
 /// The section on the run.
 pub(super) fn section(input: &Input) -> Markup {
     let run = input.run;
-    let states: Vec<StageState> = run
+    let mut states: Vec<StageState> = run
         .stages
         .iter()
         .map(|stage| StageState {
@@ -23,6 +26,11 @@ pub(super) fn section(input: &Input) -> Markup {
             note: note(&stage.outcome, stage.duration_ms),
         })
         .collect();
+    states.extend(input.others().into_iter().map(|(stage, _)| StageState {
+        stage: stage.clone(),
+        class: "st-none",
+        note: NOT_PART.into(),
+    }));
     let spans: Vec<Span> = run
         .stages
         .iter()
@@ -50,6 +58,7 @@ pub(super) fn section(input: &Input) -> Markup {
                 @for (class, word) in [
                     ("st-ran", "ran"), ("st-restored", "restored from the cache"), ("st-fresh", "fresh"),
                     ("st-failed", "failed"), ("st-blocked", "not reached"), ("st-interrupted", "interrupted"),
+                    ("st-none", NOT_PART),
                 ] {
                     @if states.iter().any(|state| state.class == class) {
                         li.(class) { span.swatch aria-hidden="true" {} (word) }

@@ -42,26 +42,51 @@ pub(super) fn section(input: &Input, run: &StageRun, budget: &Budget) -> Markup 
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             (why(run, record))
             @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
-            @if let Some(record) = record {
-                @if !record.figures.is_empty() || !record.metrics.is_empty() {
-                    div.figures {
-                        (figures(&record.figures, budget))
-                        (metrics(record))
-                    }
-                }
-            }
+            @if let Some(record) = record { (results(record, budget)) }
             div.folds {
-                @if let Some(stage) = stage { (params(stage)) (inputs(stage)) }
+                @if let Some(stage) = stage { (params(stage)) (inputs(input, stage)) }
                 @if let Some(record) = record { (outputs(record)) (provenance(record)) (key(record)) }
             }
         }
     }
 }
 
+/// The section of a stage that was not part of the run. What its parameters and inputs are now says nothing of the
+/// run that the record is of, so they are not shown.
+pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budget: &Budget) -> Markup {
+    let stage = input.pipeline.stages.get(name);
+    html! {
+        article.stage id=(anchor(name)) {
+            header {
+                h3 { (name) }
+                @if let Some(stage) = stage { code.does { (action(stage)) } }
+                span.chip.st-none { (run::NOT_PART) }
+            }
+            @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
+            p.why { "From an earlier run: executed on " (executed(record)) "." }
+            (results(record, budget))
+            div.folds { (outputs(record)) (provenance(record)) (key(record)) }
+        }
+    }
+}
+
+fn results(record: &ActionRecord, budget: &Budget) -> Markup {
+    html! {
+        @if !record.figures.is_empty() || !record.metrics.is_empty() {
+            div.figures {
+                (figures(&record.figures, budget))
+                (metrics(record))
+            }
+        }
+    }
+}
+
+fn executed(record: &ActionRecord) -> String {
+    format!("{} UTC in {}", format::date_time(record.started_ms), format::millis(record.duration_ms))
+}
+
 fn why(run: &StageRun, record: Option<&ActionRecord>) -> Markup {
-    let executed = record.map(|record| {
-        format!("{} UTC in {}", format::date_time(record.started_ms), format::millis(record.duration_ms))
-    });
+    let executed = record.map(executed);
     html! {
         @match &run.outcome {
             Outcome::Fresh => { @if let Some(executed) = &executed { p.why { "Unchanged since it was executed on " (executed) "." } } }
@@ -160,15 +185,19 @@ pub(super) fn value(value: &Value) -> Markup {
     html! { details.inner { summary { (summary) } pre { (whole) } } }
 }
 
-fn inputs(stage: &Stage) -> Markup {
+fn inputs(input: &Input, of: &Stage) -> Markup {
     html! {
-        @if !stage.inputs.is_empty() {
+        @if !of.inputs.is_empty() {
             details {
-                summary { "Inputs " span.count { (stage.inputs.len()) } }
-                dl.values { @for (name, input) in &stage.inputs {
+                summary { "Inputs " span.count { (of.inputs.len()) } }
+                dl.values { @for (name, source) in &of.inputs {
                     dt { code { (name) } }
-                    dd { @match input {
-                        spec::Input::Output { stage, output } => { a href={ "#" (anchor(stage)) } { (stage) "." (output) } }
+                    dd { @match source {
+                        spec::Input::Output { stage, output } => {
+                            @if input.is_part(stage) || input.records.contains_key(stage) {
+                                a href={ "#" (anchor(stage)) } { (stage) "." (output) }
+                            } @else { (stage) "." (output) }
+                        }
                         // The name alone: where the file lies on this machine is nobody's business.
                         spec::Input::Path(path) => { code { (path.file_name().unwrap_or_default().to_string_lossy()) } }
                     } }

@@ -1,20 +1,23 @@
 //! The result table: every number with its interval, the value to compare with in small print, and a link to the
 //! stage it comes from; below it one small chart a column.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::chart::{Bar, bars};
 use super::results::{Results, interval};
-use super::{Input, stage};
+use super::{Input, run, stage};
 use crate::format;
-use crate::spec::ReportColumn;
+use crate::spec::{ReportColumn, StageName};
 
 /// The table with its charts, or all metrics where the pipeline says nothing of a table.
 pub(super) fn results(input: &Input) -> Markup {
     let results = Results::new(&input.pipeline.report, input.records);
     if results.is_empty() {
-        return all_metrics(input);
+        return html! { (all_metrics(input)) (earlier(input, input.others().into_iter().map(|(stage, _)| stage))) };
     }
+    let stages = results.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| Some(cell.found?.0));
     let reference = input.pipeline.report.reference_name.as_deref().unwrap_or("reference");
     html! {
         div.scroll tabindex="0" role="region" aria-label="Result table" {
@@ -41,6 +44,7 @@ pub(super) fn results(input: &Input) -> Markup {
             }
         }
         (notes(&results, reference))
+        (earlier(input, stages))
         (charts(&results, reference))
     }
 }
@@ -104,6 +108,21 @@ fn notes(results: &Results, reference: &str) -> Markup {
             @if results.has_reference() { li { (diamond()) (reference) } }
             @if with_interval { li { "± and [low, high]: 95 % intervals" } }
             @for (basis, columns) in &bases { li { (columns.join(", ")) ": " (basis) } }
+        }
+    }
+}
+
+/// Which of the stages that numbers come from were not part of the run.
+fn earlier<'a>(input: &Input, stages: impl Iterator<Item = &'a StageName>) -> Markup {
+    let others: BTreeSet<&StageName> = stages.filter(|stage| !input.is_part(stage)).collect();
+    html! {
+        @if !others.is_empty() {
+            p.small { "From an earlier run, as the stage was " (run::NOT_PART) ": "
+                @for (index, stage) in others.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    a href={ "#" (stage::anchor(stage)) } { (stage) }
+                }
+            }
         }
     }
 }

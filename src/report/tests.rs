@@ -170,6 +170,32 @@ fn a_failed_stage_is_told_with_its_log() {
 }
 
 #[test]
+fn stages_that_were_not_part_of_the_run_are_shown_and_marked() {
+    let mut sample = sample::tinynet();
+    sample.run.stages.retain(|run| run.stage.as_str() == "download");
+    sample.records.remove(&sample::name("torch_eval"));
+    let html = render(&sample);
+    let tags = check(&html);
+    assert_eq!(tags.iter().filter(|(name, _)| name == "article").count(), 8);
+    for text in ["not part of this run", "Training curves", "×2.07", "From an earlier run: executed on "] {
+        assert!(html.contains(text), "no `{text}`");
+    }
+    assert!(!render(&sample::tinynet()).contains("not part of this run"));
+    sample.pipeline.report = crate::spec::ReportSpec::default();
+    check(&render(&sample));
+}
+
+#[test]
+fn a_selected_stage_names_inputs_that_nothing_is_known_of() {
+    let mut sample = sample::tinynet();
+    sample.run.stages.retain(|run| run.stage.as_str() == "train");
+    sample.records.retain(|stage, _| stage.as_str() == "train");
+    let html = render(&sample);
+    check(&html);
+    assert!(html.contains("download.dataset"));
+}
+
+#[test]
 fn a_run_without_anything_is_a_report_too() {
     let mut sample = sample::tinynet();
     sample.records.clear();

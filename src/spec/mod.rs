@@ -23,3 +23,4 @@ pub use pipeline::{
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use schema::schema;
+pub(crate) use suggest::did_you_mean_or_list;

@@ -101,6 +101,10 @@ pub fn parse(file: &Path) -> Result<Parsed, Diagnostics> {
         };
         unreadable(error.to_string(), help)
     })?;
+    if let Some(folder) = absolute.parent().filter(|folder| folder.to_str().is_none()) {
+        let reason = format!("the path of its folder `{}` is not UTF-8", folder.display());
+        return Err(unreadable(reason, "rename the folder; commands and plugins cannot be given such paths"));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count()
@@ -111,6 +115,10 @@ pub fn parse(file: &Path) -> Result<Parsed, Diagnostics> {
 }
 
 fn read_bytes(file: &Path) -> std::io::Result<Vec<u8>> {
+    // Asked before it is opened: opening a FIFO waits for a writer.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
     let mut bytes = Vec::new();
     let limit = u64::try_from(yaml::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
     std::fs::File::open(file)?.take(limit).read_to_end(&mut bytes)?;
@@ -190,7 +198,16 @@ impl Parser<'_> {
     fn name(&mut self, node: Option<&Node>) -> String {
         let Some(node) = node else { return String::new() };
         match &node.data {
-            Data::Text(name) if !name.trim().is_empty() && !name.contains(char::is_control) => name.clone(),
+            Data::Text(name) if !name.trim().is_empty() => {
+                if let Some(control) = name.chars().find(|character| character.is_control()) {
+                    let message = format!(
+                        "`name` has the control character U+{:04X}, but must be a text on one line without any",
+                        u32::from(control)
+                    );
+                    self.tell(Problem::at(node, message));
+                }
+                name.clone()
+            }
             Data::Number(name) => name.to_string(),
             _ => {
                 self.tell(Problem::at(

@@ -6,7 +6,7 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
 }
 
 /// As [`did_you_mean`]; where nothing is near, `what` and the list of all.
-pub(super) fn did_you_mean_or_list<'a>(
+pub(crate) fn did_you_mean_or_list<'a>(
     name: &str,
     what: &str,
     known: impl IntoIterator<Item = &'a str> + Clone,

@@ -132,8 +132,10 @@ impl Store {
     /// # Errors
     /// When it cannot be created or emptied.
     pub fn work_dir(&self, miss: &Miss) -> Result<PathBuf, StoreError> {
-        let folder = self.folder.join("work").join(miss.name());
-        remove(&folder)?;
+        let all = self.folder.join("work").join(miss.name());
+        remove(&all)?;
+        // A name of its own: what an earlier execution may have left running does not know it.
+        let folder = all.join(self.unique());
         fs::create_dir_all(&folder).map_err(at("create", &folder))?;
         Ok(folder)
     }

@@ -97,3 +97,57 @@ fn a_second_run_waits_for_the_first_and_says_so() {
     assert!(first.wait().unwrap().success());
     assert!(second.wait().unwrap().success());
 }
+
+#[test]
+fn what_a_killed_run_left_running_cannot_write_into_the_next() {
+    let project = Project::new(
+        "
+one:
+  run: |
+    if [ -e ready ]; then touch waiting; while [ ! -e orphan ]; do sleep 0.01; done; echo new > ${outputs.o}
+    else (touch ready; while [ ! -e waiting ]; do sleep 0.01; done; echo old > ${outputs.o}; touch orphan) 2>/dev/null; true; fi
+  outputs: { o: o.txt }
+",
+    );
+    let mut first = project.start(&["run"]);
+    project.wait_until("the first execution", || project.path("ready").exists());
+    kill_process(pid(&first), Signal::KILL).unwrap();
+    first.wait().unwrap();
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/one/o.txt"), "new\n");
+}
+
+#[test]
+fn ctrl_z_puts_the_stage_to_sleep_too() {
+    let project = Project::new("one:\n  run: 'echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done'\n");
+    let mut child = project.start(&["run"]);
+    project.wait_until("the command", || project.path("pid").exists() && project.read("pid").ends_with('\n'));
+    let command = project.read("pid").trim().to_owned();
+    let state = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    };
+    let runner = child.id().to_string();
+    kill_process(pid(&child), Signal::TSTP).unwrap();
+    project.wait_until("sleep", || state(&runner) == 'T' && state(&command) == 'T');
+    project.write("go", "");
+    kill_process(pid(&child), Signal::CONT).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_hang_up_that_is_ignored_stays_ignored() {
+    let project = Project::new("one:\n  run: 'touch here; while [ ! -e go ]; do sleep 0.01; done'\n");
+    let pipe = crate::project::built("pipe");
+    let environment = project.command(&["run"]);
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(pipe).arg("run").current_dir(project.path("."));
+    nohup.env_clear().envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    nohup.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    nohup.stderr(std::process::Stdio::null());
+    let mut child = nohup.spawn().unwrap();
+    project.wait_until("the command", || project.path("here").exists());
+    kill_process(pid(&child), Signal::HUP).unwrap();
+    project.write("go", "");
+    assert!(child.wait().unwrap().success());
+}

@@ -112,6 +112,7 @@ fn a_named_stage_runs_with_what_it_needs_and_nothing_else() {
     let outcome = project.pipe(&["run", "tow"]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("there is no stage `tow`"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("did you mean `two`?"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -280,4 +281,67 @@ fn status_and_why_name_the_change() {
         assert!(outcome.stdout.contains("with.text"), "{command}\n{}", outcome.stdout);
         assert!(outcome.stdout.contains("two") && outcome.stdout.contains("TWO"), "{}", outcome.stdout);
     }
+}
+
+#[test]
+fn an_input_that_is_gone_fails_its_stage_and_no_other() {
+    let project = Project::new(
+        "
+mess:
+  run: 'rm in.txt; echo 1 > ${outputs.o}'
+  outputs: { o: o.txt }
+reads:
+  uses: fake/write
+  inputs: { after: mess.o, gone: in.txt }
+other:
+  uses: fake/write
+  with: { text: other }
+  inputs: { after: mess.o }
+",
+    );
+    project.write("in.txt", "x");
+    let outcome = project.pipe(&["run", "--keep-going"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("in.txt"), "{}", outcome.stderr);
+    assert_eq!(project.executed(), ["write other"]);
+    assert!(project.path("artifacts/report.html").exists());
+}
+
+#[test]
+fn stages_with_the_same_key_are_executed_once() {
+    let same = "  run: 'date +%N > ${outputs.o}; echo >> count'\n  outputs: { o: o.txt }\n";
+    let project = Project::new(&format!("a:\n{same}b:\n{same}"));
+    project.pipe_ok(&["run", "--threads", "4"]);
+    assert_eq!(project.read("count"), "\n");
+    assert_eq!(project.read("artifacts/a/o.txt"), project.read("artifacts/b/o.txt"));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_crash() {
+    let project = chain();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "\"$0\" run --dry-run | true; \"$0\" run > /dev/full; echo $?"])
+        .arg(crate::project::built("pipe"))
+        .current_dir(project.path("."))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
+}
+
+#[test]
+fn a_stat_cache_that_cannot_be_written_costs_time_only() {
+    let project = chain();
+    std::fs::create_dir_all(project.path("cache/v1/stat")).unwrap();
+    let outcome = project.pipe_ok(&["run"]);
+    assert!(outcome.stderr.contains("warning"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_dry_run_is_json_where_asked_for() {
+    let outcome = chain().pipe_ok(&["run", "--dry-run", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(plan["stages"][0]["stage"], "one");
+    assert_eq!(plan["stages"][0]["expectation"]["kind"], "run");
 }

@@ -11,7 +11,8 @@ use crate::{DatasetError, Split};
 pub struct Normalization {
     /// Mean of each channel.
     pub mean: Vec<f32>,
-    /// Standard deviation of each channel; never zero.
+    /// Standard deviation of each channel; above zero.
+    #[schemars(extend("items" = { "type": "number", "format": "float", "exclusiveMinimum": 0 }))]
     pub std: Vec<f32>,
 }
 
@@ -87,6 +88,13 @@ fn look_up(tables: &[[f32; 256]], image: &[u8], out: &mut Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_schema_refuses_a_deviation_of_zero() {
+        let schema = schemars::schema_for!(Normalization);
+        let limit = schema.pointer("/properties/std/items/exclusiveMinimum").and_then(|limit| limit.as_f64());
+        assert_eq!(limit, Some(0.0));
+    }
 
     #[test]
     fn each_channel_is_normalised_by_its_own_values() {

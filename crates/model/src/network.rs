@@ -150,7 +150,7 @@ pub struct PoolLayer {
 #[serde(deny_unknown_fields)]
 pub struct DropoutLayer {
     /// Probability of zeroing a value: at least 0 and below 1.
-    #[schemars(range(min = 0.0, max = 0.999))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub p: f64,
 }
 
@@ -287,4 +287,26 @@ fn no_activation() -> ActivationName {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_no_activation(activation: &ActivationName) -> bool {
     *activation == ActivationName::None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_says_which_numbers_make_sense() {
+        let schema = serde_json::to_value(schemars::schema_for!(Network)).unwrap();
+        for (layer, fields) in [
+            ("ConvLayer", &["out", "kernel", "stride", "groups"][..]),
+            ("InvertedResidualLayer", &["out", "expand", "stride", "kernel", "se"]),
+            ("PoolLayer", &["kernel", "stride"]),
+            ("LinearLayer", &["out"]),
+        ] {
+            for field in fields {
+                assert_eq!(schema["$defs"][layer]["properties"][field]["minimum"], 1, "{layer}.{field}");
+            }
+        }
+        let p = &schema["$defs"]["DropoutLayer"]["properties"]["p"];
+        assert_eq!((p["minimum"].as_f64(), p["exclusiveMaximum"].as_f64()), (Some(0.0), Some(1.0)));
+    }
 }

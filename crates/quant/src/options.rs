@@ -42,6 +42,7 @@ pub struct StaticOptions {
     /// Names of nodes to leave in floating point.
     pub exclude: Vec<String>,
     /// Version of ONNX's operators to write, at least 13; by default the model's own, raised to 13 if older.
+    #[schemars(range(min = 13))]
     pub opset: Option<i64>,
     /// Make the file small without changing its outputs: short tensor names, no node names, equal constants
     /// shared, no attributes that say the default.
@@ -108,6 +109,12 @@ mod tests {
     fn an_empty_map_means_the_defaults() {
         assert_eq!(serde_json::from_str::<StaticOptions>("{}").unwrap(), StaticOptions::default());
         assert_eq!(serde_json::from_str::<DynamicOptions>("{}").unwrap(), DynamicOptions::default());
+    }
+
+    #[test]
+    fn the_schema_refuses_an_opset_without_per_channel_scales() {
+        let schema = serde_json::to_value(schemars::schema_for!(StaticOptions)).unwrap();
+        assert_eq!(schema["properties"]["opset"]["minimum"], 13);
     }
 
     #[test]

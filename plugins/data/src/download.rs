@@ -14,7 +14,8 @@ use crate::location::{self, Location};
 use crate::params::{DownloadParams, Format};
 use crate::partial::Partial;
 
-const MB: f64 = 1024.0 * 1024.0;
+const KB: f64 = 1024.0;
+const MB: f64 = 1024.0 * KB;
 /// Name of the archive in the folder for partial work.
 const ARCHIVE: &str = "archive";
 /// MNIST's files, as they are called on servers.
@@ -265,15 +266,23 @@ impl<'r, 'w> Transfer<'r, 'w> {
         self.next = done + total.unwrap_or(0) / 200 + (1 << 18);
         let milestone = quarters > self.quarters;
         self.quarters = self.quarters.max(quarters);
-        let rate = done.saturating_sub(from) as f64 / MB / began.elapsed().as_secs_f64().max(1e-3);
+        let rate = done.saturating_sub(from) as f64 / began.elapsed().as_secs_f64().max(1e-3);
+        let (rate_size, rate_unit) = unit(rate);
         let name = self.url.rsplit('/').next().unwrap_or(&self.url);
-        let (done, text) = (done as f64 / MB, format!("{name}  {rate:.1} MB/s"));
+        let text = format!("{name}  {:.1} {rate_unit}/s", rate / rate_size);
+        let (size, unit) = unit(total.unwrap_or(done) as f64);
+        let done = done as f64 / size;
         let (done, total, text) = match total {
-            Some(total) => (done, total as f64 / MB, text),
-            None => (0.0, 1.0, format!("{text}, {done:.1} MB so far")),
+            Some(total) => (done, total as f64 / size, text),
+            None => (0.0, 1.0, format!("{text}, {done:.1} {unit} so far")),
         };
-        self.reporter.progress(Progress { done, total, unit: "MB".into(), text, milestone });
+        self.reporter.progress(Progress { done, total, unit: unit.into(), text, milestone });
     }
+}
+
+/// The unit in which a number of bytes is shown: its size in bytes and its name.
+fn unit(bytes: f64) -> (f64, &'static str) {
+    if bytes < MB { (KB, "KB") } else { (MB, "MB") }
 }
 
 #[cfg(test)]

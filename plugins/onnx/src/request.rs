@@ -50,7 +50,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// A number of threads in words.
 pub(crate) fn threads(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "thread" } else { "threads" })
+    counted(count, "thread", "threads")
+}
+
+/// A number of things in words: `1 round`, `10,000 calls`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 /// A whole number with commas between thousands: `10,000`.

@@ -8,6 +8,9 @@ const Z: f64 = 1.959_963_984_540_054;
 
 const RESAMPLES: usize = 10_000;
 
+/// Fewest rounds that a bootstrap interval says anything of.
+pub(crate) const FEWEST_ROUNDS: usize = 3;
+
 /// The `share` quantile (0 to 1) with linear interpolation between order statistics; none of no values.
 pub(crate) fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
@@ -30,13 +33,14 @@ fn quantile_of_sorted(sorted: &[f64], share: f64) -> Option<f64> {
 }
 
 /// 95 % percentile-bootstrap interval of `statistic` over `rounds` rounds: it is handed round indices drawn
-/// with replacement. Same seed, same interval. None where the statistic of some draw is none.
+/// with replacement. Same seed, same interval. None of fewer than [`FEWEST_ROUNDS`], or where the statistic of some draw
+/// is none.
 pub(crate) fn bootstrap(
     rounds: usize,
     seed: u64,
     mut statistic: impl FnMut(&[usize]) -> Option<f64>,
 ) -> Option<[f64; 2]> {
-    if rounds == 0 {
+    if rounds < FEWEST_ROUNDS {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -87,9 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bootstrap_of_equal_rounds_is_a_point_and_of_none_is_none() {
+    fn a_bootstrap_of_equal_rounds_is_a_point_and_of_too_few_is_none() {
         assert_eq!(bootstrap(5, 1, |_| Some(2.0)), Some([2.0, 2.0]));
-        assert_eq!(bootstrap(0, 1, |_| Some(2.0)), None);
+        assert_eq!(bootstrap(3, 1, |_| Some(2.0)), Some([2.0, 2.0]));
+        for few in 0..FEWEST_ROUNDS {
+            assert_eq!(bootstrap(few, 1, |_| Some(2.0)), None);
+        }
         assert_eq!(bootstrap(5, 1, |_| None), None);
     }
 

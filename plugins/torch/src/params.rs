@@ -24,12 +24,12 @@ pub(crate) struct TrainParams {
     #[schemars(range(min = 1, max = 65_536))]
     pub(crate) batch_size: usize,
     /// Learning rate at the start.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) lr: f64,
     /// What becomes of the learning rate from epoch to epoch.
     pub(crate) schedule: Schedule,
     /// Momentum of gradient descent; below 1.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) momentum: f64,
     /// Whether the momentum is Nesterov's.
     pub(crate) nesterov: bool,
@@ -37,17 +37,17 @@ pub(crate) struct TrainParams {
     #[schemars(range(min = 0.0))]
     pub(crate) weight_decay: f64,
     /// Largest global norm of a gradient; larger ones are scaled down. None by default.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) clip_grad: Option<f64>,
     /// Share of the target spread evenly over all classes; below 1.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) label_smoothing: f64,
     /// Random changes to training images.
     pub(crate) augment: AugmentParams,
     /// How pixels become the network's input; stored with the weights.
     pub(crate) normalization: NormalizationParams,
     /// Images held out of the training set: their number, or, below 1, their share. Every class gives its share.
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": "integer" }))]
     pub(crate) validation: Number,
     /// Which images choose the epoch whose weights are kept.
     pub(crate) select_on: SelectOn,
@@ -135,6 +135,7 @@ pub(crate) struct NormalizationParams {
     /// Mean of each channel.
     pub(crate) mean: Vec<f64>,
     /// Standard deviation of each channel; above zero.
+    #[schemars(extend("items" = { "type": "number", "format": "double", "exclusiveMinimum": 0 }))]
     pub(crate) std: Vec<f64>,
 }
 
@@ -195,7 +196,7 @@ pub(crate) fn parse<T: DeserializeOwned>(params: &Value) -> anyhow::Result<T> {
 }
 
 impl TrainParams {
-    /// Checks what the schema cannot.
+    /// Checks what the schema says, for those who did not ask it, and what it cannot say.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let share = |value: f64| (0.0..1.0).contains(&value);
@@ -295,6 +296,28 @@ mod tests {
         let params: TrainParams = parse(&Value::Object(defaults)).unwrap();
         assert_eq!(params, TrainParams::default());
         params.check().unwrap();
+    }
+
+    #[test]
+    fn the_schema_says_which_numbers_make_sense() {
+        let schema = serde_json::to_value(schemars::schema_for!(TrainParams)).unwrap();
+        for (place, limit) in [
+            ("/properties/epochs/minimum", 1.0),
+            ("/properties/batch_size/minimum", 1.0),
+            ("/properties/lr/exclusiveMinimum", 0.0),
+            ("/properties/momentum/minimum", 0.0),
+            ("/properties/momentum/exclusiveMaximum", 1.0),
+            ("/properties/weight_decay/minimum", 0.0),
+            ("/properties/clip_grad/exclusiveMinimum", 0.0),
+            ("/properties/label_smoothing/minimum", 0.0),
+            ("/properties/label_smoothing/exclusiveMaximum", 1.0),
+            ("/properties/validation/minimum", 0.0),
+            ("/$defs/NormalizationParams/properties/std/items/exclusiveMinimum", 0.0),
+        ] {
+            assert_eq!(schema.pointer(place).and_then(Value::as_f64), Some(limit), "{place}");
+        }
+        assert_eq!(schema["properties"]["clip_grad"]["type"], json!(["number", "null"]));
+        assert_eq!(schema["properties"]["validation"]["then"], json!({ "type": "integer" }));
     }
 
     #[test]

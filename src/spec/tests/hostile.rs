@@ -104,7 +104,10 @@ fn large_files_are_refused() {
 #[test]
 fn characters_that_do_not_belong() {
     refused("name: a\0b\n", "NUL");
-    refused("version: 1\nname: \"a\\u001b[31m\"\nstages: { a: {run: ls} }\n", "`name` is a text on one line");
+    refused(
+        "version: 1\nname: \"a\\u001b[31m\"\nstages: { a: {run: ls} }\n",
+        "`name` has the control character U+001B",
+    );
     let problems = read("version: 1\nname: x\nstages: { \"a\\e[2J\": {run: ls} }\n").unwrap_err();
     assert!(!problems.contains('\x1b'));
     refused("version: 1\nname: x\nstages: { a: {run: ls, env: { A: \"x\\0y\" } } }\n", "cannot hold a NUL");
@@ -127,6 +130,30 @@ fn files_that_cannot_be_read() {
     assert!(error(&file).contains("line 2 is not UTF-8"));
     std::fs::write(&file, vec![b'#'; 2 << 20]).unwrap();
     assert!(error(&file).contains("larger than"));
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("pipeline.yaml");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for file in [&*fifo, folder.path(), std::path::Path::new("/dev/zero")] {
+        let error = parse(file).unwrap_err().to_string();
+        assert!(error.contains("it is not a regular file"), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_whose_path_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    std::fs::create_dir(&project).unwrap();
+    std::fs::write(project.join("pipeline.yaml"), GOOD).unwrap();
+    let error = parse(&project.join("pipeline.yaml")).unwrap_err().to_string();
+    assert!(error.contains("caf\u{fffd}` is not UTF-8"), "{error}");
+    assert!(error.contains("rename the folder"), "{error}");
 }
 
 #[test]

@@ -130,10 +130,24 @@ fn a_download_gives_the_same_file_as_a_local_archive() {
     local.run(json!({"source": source, "format": "cifar10-binary"})).unwrap();
     assert_eq!(fs::read(remote.output()).unwrap(), fs::read(local.output()).unwrap());
     let transfers = remote.messages.iter().filter(
-        |message| matches!(message, FromPlugin::Progress(progress) if progress.unit == "MB" && progress.total > 0.0),
+        |message| matches!(message, FromPlugin::Progress(progress) if progress.unit == "KB" && progress.total == archive.len() as f64 / 1024.0),
     );
     assert!(transfers.count() >= 2);
     assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn a_transfer_is_shown_in_a_unit_that_fits_it() {
+    let shown = |done, total| {
+        let mut out = Vec::new();
+        Transfer::new(&mut Reporter::new(&mut out), "https://example.org/set.tar.gz").show_bytes(done, total);
+        String::from_utf8(out).unwrap()
+    };
+    let small = shown(12 << 10, Some(48 << 10));
+    assert!(small.contains("\"done\":12.0,\"total\":48.0,\"unit\":\"KB\""), "{small}");
+    let large = shown(12 << 10, Some(2 << 20));
+    assert!(large.contains("\"total\":2.0,\"unit\":\"MB\""), "{large}");
+    assert!(shown(12 << 10, None).contains("12.0 KB so far"));
 }
 
 #[test]

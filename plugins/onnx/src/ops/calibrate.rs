@@ -275,6 +275,14 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_says_which_numbers_make_sense() {
+        let schema = manifest().params;
+        for field in ["images", "batch_size"] {
+            assert_eq!(schema["properties"][field]["minimum"], 1, "{field}");
+        }
+    }
+
+    #[test]
     fn a_draw_repeats_and_has_no_image_twice() {
         let params = Params { images: 50, ..Params::default() };
         let indices = draw(&params, &split(100)).unwrap();

@@ -143,3 +143,14 @@ impl Reference {
         Ok(Self { count, images, logits })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_says_which_opsets_can_be_written() {
+        let opset = &manifest().params["properties"]["opset"];
+        assert_eq!((&opset["minimum"], &opset["maximum"]), (&11.into(), &21.into()));
+    }
+}

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use protocol::{Axis, Cell, Column, Content, Figure, Group, Metric, Reporter, TimeResult};
 
 use super::{Params, Rounds, machine};
-use crate::request::{self, grouped};
-use crate::statistics::{bootstrap, median, quantile};
+use crate::request::{self, counted};
+use crate::statistics::{FEWEST_ROUNDS, bootstrap, median, quantile};
 
 /// Most times of one variant that a figure carries.
 const SHOWN: usize = 200;
@@ -17,7 +17,7 @@ const NOISY: f64 = 0.10;
 /// What one variant's rounds at one batch size come to.
 struct Latency {
     median_ms: f64,
-    interval: [f64; 2],
+    interval: Option<[f64; 2]>,
     p95_ms: f64,
 }
 
@@ -31,8 +31,16 @@ pub(crate) fn report(
     let cpu = machine::cpu_model();
     let (mut rows, mut noisy) = (Vec::new(), Vec::new());
     for (&batch, &calls) in params.batches.iter().zip(&params.calls) {
-        let basis =
-            format!("{} rounds of {calls} calls, {}, {cpu}", params.rounds, request::threads(threads));
+        let basis = format!(
+            "{} of {}, {}, {cpu}",
+            counted(params.rounds, "round", "rounds"),
+            counted(calls, "call", "calls"),
+            request::threads(threads)
+        );
+        let metric = |value, unit: &str, interval: Option<[f64; 2]>| {
+            let metric = Metric::new(value, unit).basis(&basis);
+            interval.map_or(metric.clone(), |[low, high]| metric.interval(low, high))
+        };
         let of_batch: Vec<(&str, &Rounds)> = measured
             .iter()
             .filter(|((_, size), _)| *size == batch)
@@ -44,26 +52,29 @@ pub(crate) fn report(
             noisy.extend(noise(name, batch, rounds, reporter));
             let key = |what: &str| format!("{name}.batch{batch}.{what}");
             let per_second = |ms: f64| batch as f64 * 1e3 / ms;
-            let [low, high] = latency.interval;
-            let median_ms = Metric::new(latency.median_ms, "ms").interval(low, high).basis(&basis);
-            reporter.metric(&key("median_ms"), median_ms);
-            reporter.metric(&key("p95_ms"), Metric::new(latency.p95_ms, "ms").basis(&basis));
-            let throughput = Metric::new(per_second(latency.median_ms), "images/s")
-                .interval(per_second(high), per_second(low))
-                .basis(&basis);
+            reporter.metric(&key("median_ms"), metric(latency.median_ms, "ms", latency.interval));
+            reporter.metric(&key("p95_ms"), metric(latency.p95_ms, "ms", None));
+            let interval = latency.interval.map(|[low, high]| [per_second(high), per_second(low)]);
+            let throughput = metric(per_second(latency.median_ms), "images/s", interval);
             reporter.metric(&key("images_per_second"), throughput);
             let speedup = baseline
                 .filter(|(other, _)| other != name)
                 .and_then(|(_, reference)| speedup(reference, rounds, params.seed));
-            if let Some((ratio, [low, high])) = speedup {
-                reporter.metric(&key("speedup"), Metric::new(ratio, "×").interval(low, high).basis(&basis));
+            if let Some((ratio, interval)) = speedup {
+                reporter.metric(&key("speedup"), metric(ratio, "×", interval));
             }
             rows.push(row(name, batch, &latency, speedup.map(|(ratio, _)| ratio)));
         }
         reporter.figure(distribution(batch, &of_batch, &basis));
     }
+    let too_few = params.rounds < FEWEST_ROUNDS;
+    if too_few {
+        let rounds = counted(params.rounds, "round", "rounds");
+        reporter.info(format!("no 95 % intervals: {rounds} measured, they take at least {FEWEST_ROUNDS}"));
+    }
     if !noisy.is_empty() {
-        reporter.warn(format!("the rounds differ, so trust the intervals only: {}", noisy.join(", ")));
+        let advice = if too_few { "measure more of them" } else { "trust the intervals only" };
+        reporter.warn(format!("the rounds differ, so {advice}: {}", noisy.join(", ")));
     }
     report_loading(measured, reporter);
     reporter.figure(table(rows, params, threads, &cpu));
@@ -78,24 +89,25 @@ fn drawn(values: &[f64], draw: &[usize]) -> Option<f64> {
     median(&draw.iter().filter_map(|&round| values.get(round).copied()).collect::<Vec<_>>())
 }
 
-/// Median of round medians with its bootstrap interval over rounds, and the 95th percentile of all calls.
+/// Median of round medians with its bootstrap interval over rounds where they are enough, and the 95th percentile
+/// of all calls.
 fn latency(rounds: &[TimeResult], seed: u64) -> Option<Latency> {
     let medians = round_medians(rounds);
     let calls: Vec<f64> = rounds.iter().flat_map(|round| &round.times_ms).copied().collect();
     Some(Latency {
         median_ms: median(&medians)?,
-        interval: bootstrap(medians.len(), seed, |draw| drawn(&medians, draw))?,
+        interval: bootstrap(medians.len(), seed, |draw| drawn(&medians, draw)),
         p95_ms: quantile(&calls, 0.95)?,
     })
 }
 
 /// How many times faster `rounds` are than `reference`: the ratio of medians. Rounds are drawn in pairs, so that
 /// what slows a whole round cancels.
-fn speedup(reference: &[TimeResult], rounds: &[TimeResult], seed: u64) -> Option<(f64, [f64; 2])> {
+fn speedup(reference: &[TimeResult], rounds: &[TimeResult], seed: u64) -> Option<(f64, Option<[f64; 2]>)> {
     let (reference, variant) = (round_medians(reference), round_medians(rounds));
     let ratio = |draw: &[usize]| Some(drawn(&reference, draw)? / drawn(&variant, draw)?);
     let estimate = median(&reference)? / median(&variant)?;
-    Some((estimate, bootstrap(reference.len().min(variant.len()), seed, ratio)?))
+    Some((estimate, bootstrap(reference.len().min(variant.len()), seed, ratio)))
 }
 
 /// Logs how far the medians of the rounds lie apart. Some text where that is too far for a claim.
@@ -114,7 +126,7 @@ fn report_loading(measured: &BTreeMap<(String, usize), Rounds>, reporter: &mut R
         by_name.entry(name).or_default().extend(rounds);
     }
     for (name, results) in by_name {
-        let basis = format!("{} processes", grouped(results.len()));
+        let basis = counted(results.len(), "process", "processes");
         let loads: Vec<f64> = results.iter().map(|result| result.load_ms).collect();
         if let Some(load) = median(&loads) {
             reporter.metric(&format!("{name}.load_ms"), Metric::new(load, "ms").basis(&basis));
@@ -153,13 +165,13 @@ fn thinned(values: &[f64], most: usize) -> Vec<f64> {
 }
 
 fn row(name: &str, batch: usize, latency: &Latency, speedup: Option<f64>) -> Vec<Cell> {
-    let [low, high] = latency.interval;
+    let end = |end: fn([f64; 2]) -> f64| latency.interval.map_or(Cell::Empty, |ends| Cell::Number(end(ends)));
     vec![
         Cell::Text(name.into()),
         Cell::Number(batch as f64),
         Cell::Number(latency.median_ms),
-        Cell::Number(low),
-        Cell::Number(high),
+        end(|[low, _]| low),
+        end(|[_, high]| high),
         Cell::Number(latency.p95_ms),
         Cell::Number(batch as f64 * 1e3 / latency.median_ms),
         speedup.map_or(Cell::Empty, Cell::Number),
@@ -173,9 +185,10 @@ fn table(rows: Vec<Vec<Cell>>, params: &Params, threads: usize, cpu: &str) -> Fi
         id: "latency".into(),
         title: "Latency".into(),
         caption: format!(
-            "Median of round medians with its 95 % bootstrap interval over {} rounds, and the 95th percentile \
-             of all calls; every measurement in a process of its own, in random order. {}, {cpu}.",
-            params.rounds,
+            "Median of round medians{} over {}, and the 95th percentile of all calls; every measurement in a \
+             process of its own, in random order. {}, {cpu}.",
+            if params.rounds < FEWEST_ROUNDS { "" } else { " with its 95 % bootstrap interval" },
+            counted(params.rounds, "round", "rounds"),
             request::threads(threads)
         ),
         content: Content::Table {
@@ -212,7 +225,7 @@ mod tests {
     fn the_latency_is_the_median_of_round_medians() {
         let latency = latency(&rounds(&[2.0, 1.0, 3.0, 2.5, 1.5]), 1).unwrap();
         assert_eq!(latency.median_ms, 2.0);
-        let [low, high] = latency.interval;
+        let [low, high] = latency.interval.unwrap();
         assert!((1.0..2.0).contains(&low) && 2.0 < high && high <= 3.0, "[{low}, {high}]");
         assert!(latency.p95_ms > 3.0 && latency.p95_ms <= 4.5);
     }
@@ -220,8 +233,8 @@ mod tests {
     /// A round that is slow for both leaves the ratio alone.
     #[test]
     fn a_speedup_is_paired_by_round() {
-        let (ratio, [low, high]) =
-            speedup(&rounds(&[2.0, 20.0, 4.0]), &rounds(&[1.0, 10.0, 2.0]), 1).unwrap();
+        let (ratio, interval) = speedup(&rounds(&[2.0, 20.0, 4.0]), &rounds(&[1.0, 10.0, 2.0]), 1).unwrap();
+        let [low, high] = interval.unwrap();
         assert!(
             [ratio, low, high].iter().all(|value| (value - 2.0).abs() < 1e-12),
             "{ratio} [{low}, {high}]"
@@ -235,17 +248,39 @@ mod tests {
         assert_eq!(thinned(&long, 4), [0.0, 250.0, 500.0, 750.0]);
     }
 
-    #[test]
-    fn metrics_are_named_by_variant_and_batch() {
-        let params =
-            Params { batches: vec![1], calls: vec![3], baseline: Some("fp32".into()), ..Params::default() };
-        let measured = BTreeMap::from([
-            (("fp32".to_owned(), 1), rounds(&[2.0, 2.2, 2.1])),
-            (("int8".to_owned(), 1), rounds(&[1.0, 1.1, 1.05])),
-        ]);
+    /// What a baseline and a variant are reported as, by the medians of their rounds.
+    fn reported(fp32: &[f64], int8: &[f64]) -> String {
+        let params = Params {
+            batches: vec![1],
+            calls: vec![3],
+            rounds: fp32.len(),
+            baseline: Some("fp32".into()),
+            ..Params::default()
+        };
+        let measured =
+            BTreeMap::from([(("fp32".to_owned(), 1), rounds(fp32)), (("int8".to_owned(), 1), rounds(int8))]);
         let mut out = Vec::new();
         report(&params, 2, &measured, &mut Reporter::new(&mut out));
-        let text = String::from_utf8(out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn too_few_rounds_have_metrics_without_intervals() {
+        let one = reported(&[2.0], &[1.0]);
+        assert!(one.contains("int8.batch1.speedup") && !one.contains("\"interval\""), "{one}");
+        assert!(one.contains("1 round of 3 calls, 2 threads") && one.contains("\"1 process\""), "{one}");
+        assert!(one.contains("no 95 % intervals: 1 round measured, they take at least 3"), "{one}");
+        assert!(one.contains("Median of round medians over 1 round, "), "{one}");
+        let two = reported(&[2.0, 3.0], &[1.0, 1.0]);
+        assert!(two.contains("so measure more of them: `fp32`"), "{two}");
+        let three = reported(&[2.0, 2.0, 2.0], &[1.0, 1.0, 1.0]);
+        assert!(three.contains("\"interval\":[") && three.contains("3 rounds of 3 calls"), "{three}");
+        assert!(!three.contains("no 95 % intervals"), "{three}");
+    }
+
+    #[test]
+    fn metrics_are_named_by_variant_and_batch() {
+        let text = reported(&[2.0, 2.2, 2.1], &[1.0, 1.1, 1.05]);
         for name in ["fp32.batch1.median_ms", "int8.batch1.speedup", "int8.load_ms", "fp32.peak_memory_kb"] {
             assert!(text.contains(&format!("\"name\":\"{name}\"")), "{name} in {text}");
         }

@@ -229,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_says_which_numbers_make_sense() {
+        let schema = manifest().params;
+        for field in ["images", "batch_size"] {
+            assert_eq!(schema["properties"][field]["minimum"], 1, "{field}");
+        }
+    }
+
+    #[test]
     fn a_comparison_counts_discordant_pairs() {
         let labels = [0, 1, 2, 0];
         let comparison =

@@ -1,0 +1,77 @@
+//! What the engine hears while stages run: their notices, their ends, and signals.
+
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::super::Notice;
+use super::super::interrupt::{self, Request};
+use super::{Engine, Message};
+use crate::error::Error;
+use crate::event::Event;
+use crate::spec::StageName;
+
+/// How long stages may take to stop after an interrupt before they are killed.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+impl Engine<'_> {
+    /// Waits for one message and acts on it.
+    pub(super) fn listen(&mut self) -> Result<(), Error> {
+        let message = match self.interrupted {
+            None => self.receiver.recv().ok(),
+            Some(when) => {
+                let left = (when + STOP_GRACE).saturating_duration_since(Instant::now());
+                match self.receiver.recv_timeout(left.max(Duration::from_millis(100))) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.signal_all(Signal::KILL);
+                        return Ok(());
+                    }
+                    other => other.ok(),
+                }
+            }
+        };
+        match message {
+            Some(Message::Notice(stage, notice)) => self.notice(stage, notice),
+            Some(Message::Ended(stage, result)) => self.ended(&stage, result)?,
+            Some(Message::Signal(Request::Suspend)) => {
+                self.signal_all(Signal::STOP);
+                interrupt::sleep();
+                self.signal_all(Signal::CONT);
+            }
+            Some(Message::Signal(Request::Stop)) if self.interrupted.is_some() => {
+                self.signal_all(Signal::KILL);
+            }
+            Some(Message::Signal(Request::Stop)) => {
+                self.interrupted = Some(Instant::now());
+                let message = "interrupted: stopping, the next run continues from here".into();
+                (self.emit)(Event::Notice { message });
+                self.signal_all(Signal::TERM);
+            }
+            // The engine holds a sender itself, so the channel cannot close.
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for stopper in self.running.values().filter_map(|running| running.stopper.as_ref()) {
+            stopper.signal(signal);
+        }
+    }
+
+    fn notice(&mut self, stage: StageName, notice: Notice) {
+        match notice {
+            Notice::Started(stopper) => {
+                if self.interrupted.is_some() {
+                    stopper.signal(Signal::TERM);
+                }
+                if let Some(running) = self.running.get_mut(&stage) {
+                    running.stopper = Some(stopper);
+                }
+            }
+            Notice::Progress(progress) => (self.emit)(Event::StageProgress { stage, progress }),
+            Notice::Log(level, message) => (self.emit)(Event::StageLog { stage, level, message }),
+        }
+    }
+}
