@@ -1,11 +1,11 @@
 //! One JSON object a line for programs. Each has `version` and `time_ms` before the event's own fields.
 
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
 use super::Sink;
+use crate::clock::now_ms;
 use crate::event::Event;
 
 /// Version of the lines, in each of them. A change that could break a reader increases it.
@@ -21,13 +21,8 @@ pub struct Json<W> {
 impl<W: Write> Json<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, now: unix_ms }
+        Self { out, now: now_ms }
     }
-}
-
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<W: Write + Send> Sink for Json<W> {
