@@ -4,6 +4,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::history::FindError;
 use crate::plan::PlanError;
 use crate::plugin::PluginError;
 use crate::store::StoreError;
@@ -111,6 +112,17 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let hint = error.hint();
         Self::failed(error).maybe_hint(hint)
+    }
+}
+
+impl From<FindError> for Error {
+    fn from(error: FindError) -> Self {
+        let hint = error.hint();
+        let wrong = match error {
+            FindError::NoRuns => Self::failed(error),
+            _ => Self::usage(error),
+        };
+        wrong.hint(hint)
     }
 }
 

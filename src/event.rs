@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::{LogLevel, Progress};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::record::{Change, Outcome, RunRecord};
 use crate::spec::StageName;
 
 /// Something that happened in a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The run was planned and begins.
@@ -61,8 +62,9 @@ pub enum Event {
         stage: StageName,
         /// How.
         outcome: Outcome,
-        /// How long it took in this run.
+        /// How long it took in this run, milliseconds in JSON.
         #[serde(rename = "duration_ms", serialize_with = "as_millis")]
+        #[schemars(with = "u64")]
         duration: Duration,
     },
     /// The run ended. Last event.
@@ -75,7 +77,7 @@ pub enum Event {
 }
 
 /// What is expected of a stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlannedStage {
     /// The stage.
     pub stage: StageName,
@@ -86,7 +88,7 @@ pub struct PlannedStage {
 }
 
 /// What is expected of a stage before the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Expectation {
     /// Its outputs are in place.

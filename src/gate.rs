@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use protocol::Metric;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use expression::GateError;
@@ -22,7 +23,7 @@ pub struct Gate {
 }
 
 /// How a gate came out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
     /// The gate as written.
     pub expression: String,
@@ -37,7 +38,7 @@ pub struct GateResult {
 }
 
 /// How a gate came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Satisfied.

@@ -11,6 +11,7 @@ pub mod format;
 pub mod gate;
 pub mod graph;
 pub mod hardware;
+pub mod history;
 pub mod key;
 pub mod plan;
 pub mod plugin;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{Figure, Metric};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::gate::GateResult;
 use crate::spec::StageName;
 
 /// One named ingredient of a key, such as `with.lr` = `0.05` or `inputs.dataset` = a digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ingredient {
     /// What it is.
     pub name: String,
@@ -20,7 +21,7 @@ pub struct Ingredient {
 }
 
 /// An ingredient that differs between two keys. `None` where it is absent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Name of the ingredient.
     pub name: String,
@@ -31,7 +32,7 @@ pub struct Change {
 }
 
 /// What executing a key gave. Complete by construction: written after all outputs are in the store.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ActionRecord {
     /// Digest of the key.
     pub key: Digest,
@@ -58,7 +59,7 @@ pub struct ActionRecord {
 }
 
 /// An output in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputRecord {
     /// File or folder name below the stage's folder.
     pub file: String,
@@ -74,7 +75,7 @@ pub struct OutputRecord {
 }
 
 /// A machine, as far as it matters to a measurement.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// CPU model name.
     pub cpu: String,
@@ -87,7 +88,7 @@ pub struct Machine {
 }
 
 /// One run of a pipeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRecord {
     /// Unique and sortable by start.
     pub id: String,
@@ -114,7 +115,7 @@ pub struct RunRecord {
 }
 
 /// One stage in a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageRun {
     /// The stage.
     pub stage: StageName,
@@ -131,7 +132,7 @@ pub struct StageRun {
 }
 
 /// How a stage ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
     /// Its outputs were in place already.

@@ -2,7 +2,6 @@
 //! pipeline is broken.
 
 use std::fs;
-use std::path::Path;
 
 use super::Context;
 use super::output::print;
@@ -25,8 +24,7 @@ pub struct Args {
 /// When the stage has no log.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let stage = StageName::try_from(args.stage).map_err(Error::usage)?;
-    let root = context.global.file.parent().filter(|root| !root.as_os_str().is_empty());
-    let store = Store::open(root.unwrap_or(Path::new(".")))?;
+    let store = context.store()?;
     let (heading, text) = find(&store, &stage)?;
     eprintln!(" {heading}");
     print(&clean(&text))?;

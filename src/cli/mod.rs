@@ -1,7 +1,9 @@
 //! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
 
+pub mod compare;
 pub mod doctor;
 pub mod graph;
+pub mod history;
 pub mod init;
 pub mod log;
 mod output;
@@ -13,7 +15,7 @@ pub mod why;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -21,6 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
 use crate::spec::{Overrides, StageName, did_you_mean_or_list};
+use crate::store::Store;
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -79,6 +82,8 @@ enum Command {
     Status(status::Args),
     Why(why::Args),
     Log(log::Args),
+    History(history::Args),
+    Compare(compare::Args),
     Graph(graph::Args),
     Report(report::Args),
     Doctor(doctor::Args),
@@ -112,6 +117,15 @@ impl Context {
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
+    }
+
+    /// The store beside the pipeline, whatever the pipeline's state.
+    ///
+    /// # Errors
+    /// When the cache is not a folder.
+    pub fn store(&self) -> Result<Store, Error> {
+        let root = self.global.file.parent().filter(|root| !root.as_os_str().is_empty());
+        Ok(Store::open(root.unwrap_or(Path::new(".")))?)
     }
 
     /// Loads the pipeline with a command's selection.
@@ -166,6 +180,8 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Status(args) => status::run(args, &context),
         Command::Why(args) => why::run(args, &context),
         Command::Log(args) => log::run(args, &context),
+        Command::History(args) => history::run(args, &context),
+        Command::Compare(args) => compare::run(args, &context),
         Command::Graph(args) => graph::run(args, &context),
         Command::Report(args) => report::run(args, &context),
         Command::Doctor(args) => doctor::run(args, &context),

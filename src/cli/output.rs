@@ -1,6 +1,10 @@
 //! Standard output, whose reader may go away at any time.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 
@@ -22,6 +26,36 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`print`].
-pub(super) fn print_json(value: &serde_json::Value) -> Result<(), Error> {
-    print(&format!("{value:#}\n"))
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value).map_err(Error::failed)?;
+    print(&format!("{text}\n"))
+}
+
+/// Version of what commands print as JSON: `"version": 1`, first in each answer. A change that could break a reader
+/// increases it; what is only added does not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Version;
+
+impl Version {
+    const NUMBER: u32 = 1;
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(Self::NUMBER)
+    }
+}
+
+impl JsonSchema for Version {
+    fn schema_name() -> Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "const": Self::NUMBER })
+    }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use super::output::print;
 use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
+use crate::history::known_records;
 use crate::project::Project;
 use crate::record::RunRecord;
 use crate::report;
@@ -31,7 +32,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first"));
     };
     let project = as_of(&run, project, context);
-    let records = report::known_records(&project, &run);
+    let records = known_records(&project.store, &run);
     let file = project.report_file();
     report::write(&project, &run, &records, runs.last(), &file)
         .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;

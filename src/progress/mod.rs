@@ -1,6 +1,7 @@
 //! Events become what a person or a program reads while a run goes on: bars on a terminal, plain lines, or JSON
 //! lines. Knows events and records only; decides nothing about the run.
 
+mod grid;
 mod json;
 mod live;
 mod paint;
@@ -17,13 +18,14 @@ use console::Term;
 
 use crate::event::Event;
 
+pub use grid::Grid;
 pub use json::Json;
 pub use paint::Paint;
 pub use plain::Plain;
 pub use plan::plan;
 pub use summary::summary;
 pub use terminal::Terminal;
-pub use words::{change, clean};
+pub use words::{change, clean, clean_line, short_value};
 
 /// Where events go. Never fails: what cannot be shown is not shown.
 pub trait Sink: Send {

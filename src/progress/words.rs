@@ -18,7 +18,8 @@ pub fn clean(text: &str) -> String {
 }
 
 /// [`clean`] on one line.
-pub(super) fn clean_line(text: &str) -> String {
+#[must_use]
+pub fn clean_line(text: &str) -> String {
     clean(text).replace('\n', " ").trim().to_owned()
 }
 
@@ -29,7 +30,9 @@ pub fn change(change: &Change) -> String {
     format!("{} {} → {}", clean_line(&change.name), value(&change.old), value(&change.new))
 }
 
-fn short_value(value: &str) -> String {
+/// A value on one line: of digests the first digits, of long values the beginning.
+#[must_use]
+pub fn short_value(value: &str) -> String {
     let value = clean_line(value);
     let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let limit = if is_digest { 12 } else { 40 };

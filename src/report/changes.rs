@@ -1,13 +1,11 @@
 //! What is different from the run before: vars, keys, and the numbers of the result table.
 
-use std::collections::BTreeSet;
-
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::results::Results;
 use super::{Input, stage};
 use crate::format;
+use crate::history::changed_vars;
 use crate::record::Change;
 
 /// The section, or nothing where there was no run before or nothing differs.
@@ -94,14 +92,5 @@ fn value(value: Option<&str>) -> Markup {
 
 fn vars(input: &Input) -> Vec<Change> {
     let Some((previous, _)) = input.previous else { return vec![] };
-    let names: BTreeSet<&String> = previous.vars.keys().chain(input.run.vars.keys()).collect();
-    names
-        .into_iter()
-        .filter(|name| previous.vars.get(*name) != input.run.vars.get(*name))
-        .map(|name| Change {
-            name: format!("vars.{name}"),
-            old: previous.vars.get(name).map(Value::to_string),
-            new: input.run.vars.get(name).map(Value::to_string),
-        })
-        .collect()
+    changed_vars(previous, input.run)
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Input, html};
+use crate::history::known_records;
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::spec::StageName;
@@ -23,7 +24,7 @@ pub fn write(
     previous: Option<&RunRecord>,
     file: &Path,
 ) -> io::Result<()> {
-    let previous_records = previous.map(|run| known_records(project, run)).unwrap_or_default();
+    let previous_records = previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
     let logs = failed_logs(project, run);
     let records =
         &with_others(records, run, project.pipeline.stages.keys(), |stage| project.store.last(stage));
@@ -35,12 +36,6 @@ pub fn write(
         logs: &logs,
     };
     write_whole(file, html(&input).as_bytes())
-}
-
-/// The records of a run's stages that the store still has.
-pub(crate) fn known_records(project: &Project, run: &RunRecord) -> BTreeMap<StageName, ActionRecord> {
-    let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
-    done.filter_map(|stage| Some((stage.stage.clone(), project.store.record(&stage.key?)?))).collect()
 }
 
 /// The records, and the last ones of those stages that were not part of the run: a report on two stages would be

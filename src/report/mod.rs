@@ -27,7 +27,6 @@ use maud::{Markup, html as markup};
 use crate::record::{ActionRecord, RunRecord};
 use crate::spec::{Pipeline, StageName};
 
-pub(crate) use file::known_records;
 pub use file::write;
 pub use stage::action;
 pub use stages_graph::{StageState, stages_svg};

@@ -1,0 +1,284 @@
+//! `pipe compare`: two runs side by side. Reads the cache alone, so that it works while the pipeline is broken.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Context;
+use super::history::stages;
+use super::output::{Version, print, print_json};
+use crate::error::{Error, ExitStatus};
+use crate::gate::Verdict;
+use crate::history::{
+    Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
+    known_record, known_records,
+};
+use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
+use crate::record::Outcome;
+use crate::{format, spec::StageName};
+
+/// Compare two runs: params, metrics, durations and outcomes
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The earlier run; the last but one where none is named. A run is `latest` or the beginning of its name in
+    /// `pipe history`; `~` behind it means the run before, `~2` the one before that
+    #[arg(value_name = "RUN", default_value = "latest~")]
+    old: String,
+    /// The later run; the last one where none is named
+    #[arg(value_name = "RUN", default_value = "latest")]
+    new: String,
+    /// Show what is the same, too
+    #[arg(short, long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `pipe compare --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "pipe compare --json")]
+pub(super) struct Answer {
+    version: Version,
+    /// The first run.
+    old: RunDigest,
+    /// The second run.
+    new: RunDigest,
+    /// What differs, and what does not.
+    comparison: Comparison,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the records of runs cannot be read, or a run is not found.
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let store = context.store()?;
+    let history = History::load(&store)?;
+    let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
+    let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));
+    let comparison = compare(
+        Side { run: &old.record, records: &old_records },
+        Side { run: &new.record, records: &new_records },
+    );
+    let digest = |run| history.digest(run, &|stage| known_record(&store, stage));
+    let answer = Answer { version: Version, old: digest(old), new: digest(new), comparison };
+    if args.json {
+        print_json(&answer)?;
+    } else {
+        let paint = Paint::new(context.color_stdout());
+        print(&View { answer: &answer, all: args.all, width: stdout_width(), paint }.text())?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// The comparison for people.
+struct View<'a> {
+    answer: &'a Answer,
+    /// Whether what is the same is shown.
+    all: bool,
+    width: usize,
+    paint: Paint,
+}
+
+impl View<'_> {
+    fn text(&self) -> String {
+        let parts = [self.runs(), self.params(), self.metrics(), self.stages(), self.gates(), self.evicted()];
+        let parts: Vec<String> =
+            parts.into_iter().filter(|part| !part.is_empty()).map(|part| part.join("\n")).collect();
+        parts.join("\n\n") + "\n"
+    }
+
+    /// Which runs they are.
+    fn runs(&self) -> Vec<String> {
+        let mut grid = Grid::new("lllrl", 2);
+        for (label, run) in [("old", &self.answer.old), ("new", &self.answer.new)] {
+            grid.row([
+                self.paint.faint(label),
+                self.paint.strong(run.run.as_str()),
+                format!("{} UTC", format::date_time(run.started_ms)),
+                format::millis(run.duration_ms),
+                stages(run, self.paint),
+            ]);
+        }
+        grid.lines(self.width)
+    }
+
+    fn section(&self, heading: &str, grid: &Grid, rest: Option<String>) -> Vec<String> {
+        let heading = format!(" {}", self.paint.strong(heading));
+        let mut lines = vec![];
+        if !grid.is_empty() || rest.is_some() {
+            lines.push(heading);
+        }
+        lines.extend(grid.lines(self.width.saturating_sub(2)).into_iter().map(|line| format!("  {line}")));
+        lines.extend(rest.map(|rest| {
+            let rest = console::truncate_str(&rest, self.width.saturating_sub(3), "…").into_owned();
+            format!("   {}", self.paint.faint(&rest))
+        }));
+        lines
+    }
+
+    /// Vars and ingredients that differ. Inputs that other stages made only follow from these, and are counted.
+    fn params(&self) -> Vec<String> {
+        let all = &self.answer.comparison.params;
+        let (shown, follow): (Vec<&ParamPair>, Vec<&ParamPair>) =
+            all.iter().partition(|pair| self.all || pair.from.is_none());
+        let mut grid = Grid::new("lrlll", 2);
+        let widest = shown.iter().map(|pair| path(pair.stage.as_ref(), &pair.name).chars().count()).max();
+        let room = (self.width.saturating_sub(widest.unwrap_or(0) + 10) / 2).max(12);
+        let value = |value: &Option<String>| {
+            let value = value.as_deref().map_or_else(|| "(none)".into(), short_value);
+            console::truncate_str(&value, room, "…").into_owned()
+        };
+        for pair in &shown {
+            let from = pair.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+            grid.row([
+                clean_line(&path(pair.stage.as_ref(), &pair.name)),
+                self.paint.faint(&value(&pair.old)),
+                "→".into(),
+                self.paint.live(&value(&pair.new)),
+                self.paint.faint(&from),
+            ]);
+        }
+        let rest = if !follow.is_empty() {
+            Some(format!("and, in consequence, {} of other stages", format::count(follow.len(), "input")))
+        } else if shown.is_empty() {
+            Some("no difference".into())
+        } else {
+            None
+        };
+        self.section("params", &grid, rest)
+    }
+
+    fn metrics(&self) -> Vec<String> {
+        let all = &self.answer.comparison.metrics;
+        let (shown, same): (Vec<&MetricPair>, Vec<&MetricPair>) =
+            all.iter().partition(|pair| self.all || !pair.is_same());
+        let mut grid = Grid::new("lrlrlrl", 2);
+        for pair in shown {
+            let value = |value: Option<f64>| value.map_or_else(|| "–".into(), format::number_auto);
+            grid.row([
+                clean_line(&path(Some(&pair.stage), &pair.name)),
+                self.paint.faint(&value(pair.old)),
+                "→".into(),
+                value(pair.new),
+                self.paint.faint(&clean_line(&pair.unit)),
+                pair.difference.map(difference).unwrap_or_default(),
+                self.paint.faint(if pair.within_intervals == Some(true) && !pair.is_same() {
+                    "in both intervals"
+                } else {
+                    ""
+                }),
+            ]);
+        }
+        let rest = (!same.is_empty()).then(|| format!("{} the same", format::count(same.len(), "metric")));
+        self.section("metrics", &grid, rest)
+    }
+
+    /// Outcomes and durations. Stages that stayed as they were in both runs are counted.
+    fn stages(&self) -> Vec<String> {
+        let quiet = |end: &Option<StageEnd>| end.as_ref().is_some_and(|end| end.outcome == Outcome::Fresh);
+        let (same, shown): (Vec<&StagePair>, Vec<&StagePair>) = self
+            .answer
+            .comparison
+            .stages
+            .iter()
+            .partition(|pair| !self.all && quiet(&pair.old) && quiet(&pair.new));
+        let mut grid = Grid::new("llll", 2);
+        for pair in shown {
+            let cell = |end: &Option<StageEnd>| end.as_ref().map_or_else(|| "–".into(), ending);
+            let failed = |end: &Option<StageEnd>| end.as_ref().is_some_and(|end| !end.outcome.is_done());
+            let now = cell(&pair.new);
+            grid.row([
+                pair.stage.to_string(),
+                self.paint.faint(&cell(&pair.old)),
+                format!("→  {}", if failed(&pair.new) { self.paint.bad(&now) } else { now }),
+                longer(pair).unwrap_or_default(),
+            ]);
+        }
+        let rest =
+            (!same.is_empty()).then(|| format!("{} fresh in both", format::count(same.len(), "stage")));
+        self.section("stages", &grid, rest)
+    }
+
+    fn gates(&self) -> Vec<String> {
+        let all = &self.answer.comparison.gates;
+        let (same, shown): (Vec<&GatePair>, Vec<&GatePair>) =
+            all.iter().partition(|pair| !self.all && pair.old == pair.new && pair.new == Some(Verdict::Pass));
+        let mut grid = Grid::new("lll", 2);
+        for pair in shown {
+            grid.row([
+                clean_line(&pair.expression),
+                self.verdict(pair.old),
+                format!("→  {}", self.verdict(pair.new)),
+            ]);
+        }
+        let rest =
+            (!same.is_empty()).then(|| format!("{} satisfied in both", format::count(same.len(), "gate")));
+        self.section("gates", &grid, rest)
+    }
+
+    fn verdict(&self, verdict: Option<Verdict>) -> String {
+        match verdict {
+            Some(Verdict::Pass) => self.paint.good("✔ satisfied"),
+            Some(Verdict::Fail) => self.paint.bad("✖ not satisfied"),
+            Some(Verdict::Unknown) => self.paint.warn("? not known"),
+            None => self.paint.faint("–"),
+        }
+    }
+
+    /// What cannot be compared, because the cache no longer has it.
+    fn evicted(&self) -> Vec<String> {
+        let gone = |end: &Option<StageEnd>| end.as_ref().is_some_and(|end| end.evicted);
+        let stages = &self.answer.comparison.stages;
+        let sides = [
+            (&self.answer.old, stages.iter().filter(|pair| gone(&pair.old)).collect::<Vec<_>>()),
+            (&self.answer.new, stages.iter().filter(|pair| gone(&pair.new)).collect::<Vec<_>>()),
+        ];
+        let lines = sides.into_iter().filter(|(_, gone)| !gone.is_empty()).map(|(run, gone)| {
+            let names: Vec<String> = gone.iter().map(|pair| pair.stage.to_string()).collect();
+            let mark = self.paint.warn("!");
+            format!(
+                " {mark} the cache no longer has what {} gave in {}: params and metrics are not compared",
+                format::list(&names),
+                run.run
+            )
+        });
+        lines.collect()
+    }
+}
+
+fn path(stage: Option<&StageName>, name: &str) -> String {
+    stage.map_or_else(|| name.to_owned(), |stage| format!("{stage}.{name}"))
+}
+
+fn difference(difference: f64) -> String {
+    let sign = if difference > 0.0 { "+" } else { "" };
+    format!("{sign}{}", format::number_auto(difference))
+}
+
+/// `ran 12 min 3 s`, `fresh (12 min 3 s)`: in brackets how long the execution took that its outputs are from.
+fn ending(end: &StageEnd) -> String {
+    let took = format::millis(end.execution_ms.unwrap_or(end.duration_ms));
+    match &end.outcome {
+        Outcome::Ran => format!("ran {took}"),
+        Outcome::Failed { .. } => format!("failed after {took}"),
+        Outcome::Blocked { .. } => "not reached".into(),
+        Outcome::Interrupted => "interrupted".into(),
+        outcome if end.evicted => outcome.word().into(),
+        outcome => format!("{} ({took})", outcome.word()),
+    }
+}
+
+/// By how much longer the execution took, where the two runs have their outputs from different ones.
+fn longer(pair: &StagePair) -> Option<String> {
+    let took = |end: &Option<StageEnd>| end.as_ref()?.execution_ms;
+    let (old, new) = (took(&pair.old)?, took(&pair.new)?);
+    if old == new {
+        return None;
+    }
+    let sign = if new < old { "−" } else { "+" };
+    Some(format!("{sign}{}", format::millis(new.abs_diff(old))))
+}
+
+#[cfg(test)]
+mod tests;

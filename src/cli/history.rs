@@ -1,0 +1,127 @@
+//! `pipe history`: the runs so far, newest first. Reads the cache alone, so that it works while the pipeline is broken.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Context;
+use super::output::{Version, print, print_json};
+use crate::error::{Error, ExitStatus};
+use crate::format;
+use crate::history::{Counts, History, RunDigest, known_record};
+use crate::progress::{Grid, Paint, change, stdout_width};
+
+/// Changes of a run that are listed; `pipe compare` lists all.
+const MAX_CHANGES: usize = 4;
+
+/// List the runs so far, newest first, with what was changed before each
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many runs to list
+    #[arg(short = 'n', long, value_name = "N", default_value = "20")]
+    number: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `pipe history --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "pipe history --json")]
+pub(super) struct Answer {
+    version: Version,
+    /// Runs, newest first.
+    runs: Vec<RunDigest>,
+    /// How many earlier runs are on record and not listed.
+    earlier: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the records of runs cannot be read.
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let store = context.store()?;
+    let history = History::load(&store)?;
+    let all = history.runs();
+    let shown = all.iter().rev().take(args.number);
+    let answer = Answer {
+        version: Version,
+        runs: shown.map(|run| history.digest(run, &|stage| known_record(&store, stage))).collect(),
+        earlier: all.len().saturating_sub(args.number),
+    };
+    if args.json {
+        print_json(&answer)?;
+    } else {
+        print(&text(&answer, stdout_width(), Paint::new(context.color_stdout())))?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// One run a line, what was changed before it on lines below.
+fn text(answer: &Answer, width: usize, paint: Paint) -> String {
+    if answer.runs.is_empty() {
+        return " no runs yet: `pipe run` makes the first\n".into();
+    }
+    let mut grid = Grid::new("llrll", 2);
+    grid.row(["run", "started (UTC)", "took", "stages", "gates"].map(|heading| paint.faint(heading)));
+    for run in &answer.runs {
+        grid.row([
+            paint.strong(run.run.as_str()),
+            format::date_time(run.started_ms),
+            format::millis(run.duration_ms),
+            stages(run, paint),
+            gates(run, paint),
+        ]);
+    }
+    let indent = answer.runs.iter().map(|run| run.run.as_str().len()).max().unwrap_or(0) + 3;
+    let mut lines = grid.lines(width).into_iter();
+    let mut text: Vec<String> = lines.next().into_iter().collect();
+    for (line, run) in lines.zip(&answer.runs) {
+        text.push(line);
+        text.extend(details(run).into_iter().map(|detail| {
+            let detail = console::truncate_str(&detail, width.saturating_sub(indent), "…").into_owned();
+            format!("{:indent$}{}", "", paint.faint(&detail))
+        }));
+    }
+    if answer.earlier > 0 {
+        let all = answer.runs.len() + answer.earlier;
+        text.push(format!(" and {}: pipe history -n {all}", format::count(answer.earlier, "earlier run")));
+    }
+    text.join("\n") + "\n"
+}
+
+/// `6 ran, 1 restored, 2 fresh`, or what failed.
+pub(super) fn stages(run: &RunDigest, paint: Paint) -> String {
+    let Counts { ran, restored, fresh, failed: _, blocked, interrupted } = run.stages;
+    let mut parts = vec![];
+    match run.failed.as_slice() {
+        [] => {}
+        [stage] => parts.push(paint.bad(&format!("{stage} failed"))),
+        several => parts.push(paint.bad(&format!("{} failed", format::count(several.len(), "stage")))),
+    }
+    if interrupted > 0 {
+        parts.push(paint.warn("interrupted"));
+    }
+    let counts = [(ran, "ran"), (restored, "restored"), (fresh, "fresh"), (blocked, "not reached")];
+    parts.extend(counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    if parts.is_empty() { "none".into() } else { parts.join(", ") }
+}
+
+fn gates(run: &RunDigest, paint: Paint) -> String {
+    let gates = run.gates;
+    match (gates.fail, gates.unknown, gates.pass) {
+        (0, 0, 0) => String::new(),
+        (0, 0, pass) => paint.good(&format!("✔ {pass}")),
+        (0, unknown, pass) => paint.warn(&format!("? {unknown} of {}", unknown + pass)),
+        (fail, unknown, pass) => paint.bad(&format!("✖ {fail} of {}", fail + unknown + pass)),
+    }
+}
+
+fn details(run: &RunDigest) -> Vec<String> {
+    let mut details: Vec<String> = run.changes.iter().take(MAX_CHANGES).map(change).collect();
+    if run.changes.len() > MAX_CHANGES {
+        let more = run.changes.len() - MAX_CHANGES;
+        details.push(format!("and {more} more: pipe compare {run}~ {run}", run = run.run));
+    }
+    details
+}

@@ -1,0 +1,85 @@
+//! `pipe history` and `pipe compare`: what was, and what changed.
+
+use crate::project::Project;
+
+const STAGES: &str = "
+one:
+  uses: fake/write
+  inputs: { data: data.txt }
+  with: { text: one }
+two:
+  uses: fake/write
+  inputs: { a: one.out }
+";
+
+/// Three runs: the first, one with another param, one with another file.
+fn three_runs() -> Project {
+    let project = Project::new(STAGES);
+    project.write("data.txt", "data");
+    project.pipe_ok(&["run"]);
+    project.set_stages(&STAGES.replace("text: one", "text: longer"));
+    project.pipe_ok(&["run"]);
+    project.write("data.txt", "other data");
+    project.pipe_ok(&["run"]);
+    project
+}
+
+fn json(project: &Project, args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&project.pipe_ok(args).stdout).unwrap()
+}
+
+#[test]
+fn history_lists_runs_newest_first_with_what_was_changed() {
+    let project = three_runs();
+    let text = project.pipe_ok(&["history"]).stdout;
+    let (param, file) =
+        (text.find("one.with.text \"one\" → \"longer\"").unwrap(), text.find("one.inputs.data").unwrap());
+    assert!(file < param, "{text}");
+    assert!(!text.contains("two.inputs.a"), "what follows from a change is no change\n{text}");
+    assert_eq!(text.matches("2 ran").count(), 3, "{text}");
+    let text = project.pipe_ok(&["history", "-n", "1"]).stdout;
+    assert!(text.ends_with(" and 2 earlier runs: pipe history -n 3\n"), "{text}");
+    let answer = json(&project, &["history", "--json", "-n", "2"]);
+    assert_eq!((answer["version"].as_u64(), answer["earlier"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(answer["runs"][0]["changes"][0]["name"], "one.inputs.data");
+}
+
+#[test]
+fn history_needs_neither_runs_nor_a_valid_pipeline() {
+    let project = Project::new(STAGES);
+    assert_eq!(project.pipe_ok(&["history"]).stdout, " no runs yet: `pipe run` makes the first\n");
+    let outcome = project.pipe(&["compare"]);
+    assert_eq!((outcome.code, outcome.stderr.contains("there is no run yet")), (Some(1), true));
+    let project = three_runs();
+    project.write("pipeline.yaml", "stages: [");
+    assert!(project.pipe_ok(&["history"]).stdout.contains("one.inputs.data"));
+    assert!(project.pipe_ok(&["compare"]).stdout.contains("one.inputs.data"));
+}
+
+#[test]
+fn compare_tells_params_metrics_and_outcomes() {
+    let project = three_runs();
+    let text = project.pipe_ok(&["compare", "latest~2", "latest~"]).stdout;
+    assert!(text.contains("one.with.text  \"one\"  →  \"longer\""), "{text}");
+    assert!(text.contains("and, in consequence, 1 input of other stages"), "{text}");
+    assert!(text.contains("one.bytes   7  →  10  B  +3"), "{text}");
+    let answer = json(&project, &["compare", "--json"]);
+    let names = json(&project, &["history", "--json"]);
+    assert_eq!(answer["new"]["run"], names["runs"][0]["run"]);
+    assert_eq!(answer["old"]["run"], names["runs"][1]["run"]);
+    assert_eq!(answer["comparison"]["metrics"][0]["difference"], 6.0);
+    let by_name = names["runs"][2]["run"].as_str().unwrap();
+    assert_eq!(json(&project, &["compare", by_name, "--json"])["old"]["run"], by_name);
+    let outcome = project.pipe(&["compare", "nope"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("there is no run `nope`"), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_the_cache_no_longer_has_is_said() {
+    let project = three_runs();
+    std::fs::remove_dir_all(project.path("cache/v1/actions")).unwrap();
+    let text = project.pipe_ok(&["compare"]).stdout;
+    assert!(text.contains("the cache no longer has what one and two gave"), "{text}");
+    assert_eq!(json(&project, &["compare", "--json"])["comparison"]["stages"][0]["old"]["evicted"], true);
+}
