@@ -83,7 +83,8 @@ pub struct PlannedStage {
     pub stage: StageName,
     /// What is expected.
     pub expectation: Expectation,
-    /// How long it took when it was last executed, milliseconds.
+    /// How long it will take if it is executed, milliseconds: the median of its last executions. `null` where it was
+    /// never executed, or stays as it is.
     pub usual_ms: Option<u64>,
 }
 
@@ -94,7 +95,10 @@ pub enum Expectation {
     /// Its outputs are in place.
     Fresh,
     /// Its outputs can be copied from the cache.
-    Restorable,
+    Restorable {
+        /// What differs from its previous key; empty where its artifacts were edited or removed.
+        changes: Vec<Change>,
+    },
     /// It must be executed.
     Run {
         /// What differs from its previous key; empty for a first run, a forced one, or one whose cached outcome is gone.
@@ -107,6 +111,14 @@ pub enum Expectation {
         /// Stages that decide.
         after: Vec<StageName>,
     },
+}
+
+impl Expectation {
+    /// Whether the stage will be executed, or may have to be.
+    #[must_use]
+    pub fn may_execute(&self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Maybe { .. })
+    }
 }
 
 fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

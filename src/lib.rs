@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod event;
 pub mod exec;
+mod forecast;
 pub mod format;
 pub mod gate;
 pub mod graph;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::event::{Expectation, PlannedStage};
+use crate::forecast;
 use crate::key::{Key, KeyError, Parts, key};
 use crate::plugin::PluginError;
 use crate::project::Project;
@@ -173,7 +174,7 @@ impl Prospect {
     }
 
     fn is_known(&self) -> bool {
-        matches!(self.planned.expectation, Expectation::Fresh | Expectation::Restorable)
+        !self.planned.expectation.may_execute()
     }
 }
 
@@ -208,7 +209,9 @@ pub fn prospects(
         }
     }
     let order = project.pipeline.stages.keys().filter(|name| selected.contains(*name));
-    Ok(order.filter_map(|name| found.remove(name)).collect())
+    let mut prospects: Vec<Prospect> = order.filter_map(|name| found.remove(name)).collect();
+    forecast::fill(project, &mut prospects);
+    Ok(prospects)
 }
 
 /// Looks ahead for one stage; `earlier` holds all that it depends on.
@@ -245,9 +248,8 @@ fn look_ahead(
         };
         inputs.extend(digest.map(|digest| (name.clone(), digest)));
     }
-    let usual_ms = last.as_ref().map(|last| last.duration_ms);
     let prospect = |expectation, ingredients: &[Ingredient], record| Prospect {
-        planned: PlannedStage { stage: stage.name.clone(), expectation, usual_ms },
+        planned: PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None },
         ingredients: ingredients.to_vec(),
         record,
         last: last.clone(),
@@ -262,7 +264,7 @@ fn look_ahead(
             return Ok(prospect(Expectation::Run { changes, reason }, miss.key().ingredients(), None));
         }
         Decision::Fresh(record) => (Expectation::Fresh, record),
-        Decision::Restorable { record, .. } => (Expectation::Restorable, record),
+        Decision::Restorable { record, changes } => (Expectation::Restorable { changes }, record),
     };
     let expectation = if after.is_empty() { known } else { Expectation::Maybe { after } };
     let ingredients = record.ingredients.clone();

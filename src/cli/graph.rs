@@ -8,7 +8,7 @@ use super::output::print;
 use super::{Context, Selection, find_stage};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
-use crate::progress::Paint;
+use crate::progress::{Paint, word};
 use crate::project::Project;
 use crate::report::{StageState, action, stages_svg};
 use crate::spec::{Input, Pipeline, StageName};
@@ -67,15 +67,6 @@ fn states(project: &Project, selected: &BTreeSet<StageName>) -> BTreeMap<StageNa
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
     planned.into_iter().map(|stage| (stage.stage.clone(), stage)).collect()
-}
-
-fn word(expectation: &Expectation) -> &'static str {
-    match expectation {
-        Expectation::Fresh => "fresh",
-        Expectation::Restorable => "restore",
-        Expectation::Run { .. } => "run",
-        Expectation::Maybe { .. } => "maybe",
-    }
 }
 
 /// The stages that a stage reads from, in the order of their names.
@@ -145,7 +136,7 @@ fn drawn(order: &[&StageName], states: &BTreeMap<StageName, PlannedStage>) -> Ve
         let (class, note) = match states.get(*stage).map(|state| &state.expectation) {
             None => ("st-none", ""),
             Some(Expectation::Fresh) => ("st-fresh", "fresh"),
-            Some(Expectation::Restorable) => ("st-restored", "in the cache"),
+            Some(Expectation::Restorable { .. }) => ("st-restored", "in the cache"),
             Some(Expectation::Run { .. }) => ("st-ran", "to run"),
             Some(Expectation::Maybe { .. }) => ("st-maybe", "maybe"),
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, find_stage, output};
+use super::{Context, Selection, find_stage, output, status};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
@@ -57,13 +57,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     };
     let forced_now = if args.force { forced.clone() } else { BTreeSet::new() };
     if args.dry_run {
-        let planned = plan::plan(&project, &selected, &forced_now)?;
-        if args.json {
-            output::print_json(&serde_json::json!({ "version": 1, "stages": planned }))?;
-        } else {
-            output::print(&progress::plan(&planned, context.color_stdout()))?;
-        }
-        return Ok(ExitStatus::Done);
+        return status::show(&project, &selected, &forced_now, args.json, context);
     }
     let mut sink = progress::choose(args.json, context.color_stderr());
     let _lock =
@@ -95,7 +89,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         let color = context.color_stdout();
         output::print(&progress::summary(pipeline, &record, records, report.as_deref(), color))?;
     }
-    Ok(status(&record))
+    Ok(exit_status(&record))
 }
 
 /// The run being made.
@@ -177,7 +171,7 @@ fn is_newer(file: &Path, than: &Path) -> bool {
     matches!((modified(file), modified(than)), (Ok(file), Ok(than)) if file > than)
 }
 
-fn status(record: &RunRecord) -> ExitStatus {
+fn exit_status(record: &RunRecord) -> ExitStatus {
     let outcomes = || record.stages.iter().map(|run| &run.outcome);
     if outcomes().any(|outcome| *outcome == Outcome::Interrupted) {
         ExitStatus::Interrupted

@@ -1,22 +1,22 @@
 //! `pipe why STAGE`: what a run would do with a stage and which ingredients of its key decide that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::output::{print, print_json};
+use super::output::{Version, print, print_json};
 use super::{Context, Selection, find_stage};
+use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::Expectation;
 use crate::format;
 use crate::key::{changes, digest_of};
 use crate::plan::{self, Prospect};
-use crate::progress::{Paint, clean};
-use crate::record::{Change, Ingredient};
-use crate::spec::{Action, Stage};
-
-/// Longer values are shortened, unless the whole key is asked for.
-const MAX_VALUE: usize = 60;
+use crate::progress::{Grid, Origin, Paint, clean, clean_line, short_value, stdout_width, values};
+use crate::record::{ActionRecord, Change, Ingredient};
+use crate::spec::{Pipeline, Stage, StageName};
 
 /// Explain why a stage would run, stay as it is, or be restored from the cache
 #[derive(Debug, clap::Args)]
@@ -46,12 +46,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let (Some(prospect), Some(stage)) = (prospects.first(), project.pipeline.stages.get(&name)) else {
         return Err(Error::failed(format!("nothing is known of stage `{name}`")));
     };
-    let file = project.pipeline.file.file_name().map(|file| file.to_string_lossy().into_owned());
-    let answer = Answer { prospect, stage, file: file.unwrap_or_default(), changes: all_changes(prospect) };
+    let view = View { prospect, pipeline: &project.pipeline, stage, changes: all_changes(prospect) };
     if args.json {
-        print_json(&answer.json())?;
+        print_json(&view.json())?;
     } else {
-        print(&answer.text(args.all, Paint::new(context.color_stdout())))?;
+        print(&view.text(args.all, stdout_width(), Paint::new(context.color_stdout())))?;
     }
     Ok(ExitStatus::Done)
 }
@@ -62,35 +61,91 @@ fn all_changes(prospect: &Prospect) -> Vec<Change> {
     if prospect.ingredients.is_empty() { vec![] } else { changes(&last.ingredients, &prospect.ingredients) }
 }
 
-struct Answer<'a> {
+/// What `pipe why --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "pipe why --json")]
+pub(super) struct Answer {
+    version: Version,
+    /// The stage.
+    stage: StageName,
+    /// What is expected of it.
+    expectation: Expectation,
+    /// How long it will take if it is executed, milliseconds; `null` where that is not known or it stays as it is.
+    usual_ms: Option<u64>,
+    /// Digest of its key; `null` before stages that it reads from have run for the first time.
+    key: Option<Digest>,
+    /// The key, one by one.
+    ingredients: Vec<Ingredient>,
+    /// What differs from the key that its artifacts came from.
+    changes: Vec<Change>,
+    /// Where changed ingredients come from, as far as that is known.
+    origins: BTreeMap<String, Origin>,
+    /// The execution that its artifacts came from; `null` where there is none.
+    last: Option<Execution>,
+    /// The execution in the cache with this key; `null` where there is none.
+    cached: Option<Execution>,
+}
+
+/// An execution.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Execution {
+    /// Digest of its key.
+    key: Digest,
+    /// Id of the run.
+    run: String,
+    /// When it started, milliseconds since 1970 (UTC).
+    started_ms: u64,
+    /// How long it took, milliseconds.
+    duration_ms: u64,
+}
+
+impl Execution {
+    fn of(record: &ActionRecord) -> Self {
+        let ActionRecord { key, run, started_ms, duration_ms, .. } = record;
+        Self { key: *key, run: run.clone(), started_ms: *started_ms, duration_ms: *duration_ms }
+    }
+}
+
+/// The answer for people.
+struct View<'a> {
     prospect: &'a Prospect,
+    pipeline: &'a Pipeline,
     stage: &'a Stage,
-    /// Name of the pipeline's file.
-    file: String,
     changes: Vec<Change>,
 }
 
-impl Answer<'_> {
-    fn json(&self) -> serde_json::Value {
-        let known = !self.prospect.ingredients.is_empty();
-        json!({
-            "stage": self.stage.name,
-            "expectation": self.prospect.planned.expectation,
-            "key": known.then(|| digest_of(&self.prospect.ingredients)),
-            "ingredients": self.prospect.ingredients,
-            "changes": self.changes,
-            "last": self.prospect.last.as_ref().map(|last| last.key),
-        })
+impl View<'_> {
+    fn json(&self) -> Answer {
+        let prospect = self.prospect;
+        let known = !prospect.ingredients.is_empty();
+        let origins = self.changes.iter().map(|change| (change.name.clone(), self.origin(&change.name)));
+        Answer {
+            version: Version,
+            stage: self.stage.name.clone(),
+            expectation: prospect.planned.expectation.clone(),
+            usual_ms: prospect.planned.usual_ms,
+            key: known.then(|| digest_of(&prospect.ingredients)),
+            ingredients: prospect.ingredients.clone(),
+            changes: self.changes.clone(),
+            origins: origins.filter(|(_, origin)| !origin.is_unknown()).collect(),
+            last: prospect.last.as_ref().map(Execution::of),
+            cached: prospect.record.as_ref().map(Execution::of),
+        }
     }
 
-    fn text(&self, all: bool, paint: Paint) -> String {
+    fn origin(&self, ingredient: &str) -> Origin {
+        Origin::of(self.pipeline, self.stage, ingredient)
+    }
+
+    fn text(&self, all: bool, width: usize, paint: Paint) -> String {
         let mut lines = vec![format!(" {}", self.verdict(paint))];
-        lines.extend(self.changed_lines(paint));
-        if let (Expectation::Restorable, Some(record)) =
-            (&self.prospect.planned.expectation, &self.prospect.record)
+        lines.extend(self.changed_lines(width, paint));
+        lines.extend(self.cached());
+        if let Some(usual) =
+            self.prospect.planned.usual_ms.filter(|_| self.prospect.planned.expectation.may_execute())
         {
-            let made = when(record.started_ms);
-            lines.push(format!(" a run with this key is in the cache ({made}): `pipe run` will restore it"));
+            let usual = format::duration_rough(Duration::from_millis(usual));
+            lines.push(format!(" if it runs it will take about {usual}, going by its last executions"));
         }
         if all {
             lines.extend(self.whole_key(paint));
@@ -119,10 +174,10 @@ impl Answer<'_> {
                 ),
                 None => format!("{name} is fresh"),
             },
-            Expectation::Restorable if self.changes.is_empty() => {
+            Expectation::Restorable { .. } if self.changes.is_empty() => {
                 format!("{name} would be restored: its artifacts were edited or removed")
             }
-            Expectation::Restorable => format!("{name} would be restored: {}", differs()),
+            Expectation::Restorable { .. } => format!("{name} would be restored: {}", differs()),
             Expectation::Run { reason: Some(reason), .. } if self.changes.is_empty() => {
                 format!("{name} would run: {reason}")
             }
@@ -143,38 +198,42 @@ impl Answer<'_> {
         }
     }
 
-    /// Each change with its place in the file.
-    fn changed_lines(&self, paint: Paint) -> Vec<String> {
-        let names = self.changes.iter().map(|change| change.name.chars().count()).max().unwrap_or(0);
-        let value = |value: &Option<String>| value.as_deref().map_or_else(|| "(none)".into(), shortened);
-        let values: Vec<String> = self
-            .changes
-            .iter()
-            .map(|change| format!("{}  →  {}", value(&change.old), value(&change.new)))
-            .collect();
-        let widest = values.iter().map(|value| value.chars().count()).max().unwrap_or(0);
-        let lines = self.changes.iter().zip(values).map(|(change, values)| {
-            let place =
-                self.line_of(&change.name).map(|line| format!("{}:{line}", self.file)).unwrap_or_default();
-            let name = paint.live(&format!("{:<names$}", clean(&change.name)));
-            let line = format!("   {name}  {values:<widest$}  {}", paint.faint(&place));
-            line.trim_end().to_owned()
-        });
-        lines.collect()
+    /// Each change with what it is and its place in the file.
+    fn changed_lines(&self, width: usize, paint: Paint) -> Vec<String> {
+        let mut grid = Grid::new("lllll", 2);
+        for change in &self.changes {
+            let (origin, (old, new)) = (self.origin(&change.name), values(change));
+            grid.row([
+                paint.live(&clean_line(&change.name)),
+                origin.from.as_deref().map(clean_line).unwrap_or_default(),
+                format!("{old}  →  {new}"),
+                paint.faint(&origin.place(self.pipeline).unwrap_or_default()),
+            ]);
+        }
+        grid.lines(width.saturating_sub(2)).into_iter().map(|line| format!("  {line}")).collect()
     }
 
-    /// The line of the pipeline's file that an ingredient comes from.
-    fn line_of(&self, ingredient: &str) -> Option<usize> {
-        match (&self.stage.action, ingredient.split_once('.')) {
-            (Action::Op(action), Some(("with", path))) => {
-                let name = path.split(['.', '[']).next()?;
-                action.param_locations.get(name).map(|location| location.line)
+    /// Whether the cache has an outcome for the key as it is now, or what of the key is not known yet.
+    fn cached(&self) -> Option<String> {
+        let prospect = self.prospect;
+        if let (Expectation::Run { .. }, [_, ..]) =
+            (&prospect.planned.expectation, prospect.unknown.as_slice())
+        {
+            let from = |input: &String| self.origin(&format!("inputs.{input}")).from;
+            let from: Vec<String> =
+                prospect.unknown.iter().filter_map(from).map(|from| format!("`{from}`")).collect();
+            return Some(format!(
+                " what it reads may change too: {} is made anew before",
+                format::list(&from)
+            ));
+        }
+        match (&prospect.planned.expectation, &prospect.record) {
+            (Expectation::Restorable { .. }, Some(record)) => {
+                let made = when(record.started_ms);
+                Some(format!(" a run with this key is in the cache ({made}): `pipe run` will restore it"))
             }
-            (Action::Command(_), Some(("env", _))) | (_, Some(("outputs", _))) => {
-                Some(self.stage.location.line)
-            }
-            (Action::Command(_), _) if ingredient == "run" || ingredient == "run.args" => {
-                Some(self.stage.location.line)
+            (Expectation::Run { reason: None, .. }, _) => {
+                Some(" the cache holds no outcome of this key".into())
             }
             _ => None,
         }
@@ -197,7 +256,7 @@ impl Answer<'_> {
                 .iter()
                 .filter_map(|(name, value)| Some((name.strip_prefix(kind)?.strip_prefix('.')?, value)));
             parts.extend(of_kind.map(|(name, value)| {
-                format!("{name} {}", if shorten { shortened(value) } else { (*value).to_owned() })
+                format!("{name} {}", if shorten { short_value(value) } else { (*value).to_owned() })
             }));
         }
         let params = values.keys().filter(|name| name.starts_with("with.")).count();
@@ -227,18 +286,6 @@ impl Answer<'_> {
 /// Date and time of milliseconds since 1970.
 fn when(millis: u64) -> String {
     format!("{} UTC", format::date_time(millis))
-}
-
-/// A value on one line: digests by their first digits, long values cut.
-fn shortened(value: &str) -> String {
-    let value = clean(value).replace('\n', " ");
-    let digest = value.strip_prefix("content ").unwrap_or(&value);
-    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let (value, limit) = if is_digest { (digest, 12) } else { (value.as_str(), MAX_VALUE) };
-    match value.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or(value)),
-        None => value.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod grid;
 mod json;
 mod live;
+mod origin;
 mod paint;
 mod plain;
 mod plan;
@@ -20,12 +21,13 @@ use crate::event::Event;
 
 pub use grid::Grid;
 pub use json::Json;
+pub use origin::Origin;
 pub use paint::Paint;
 pub use plain::Plain;
-pub use plan::plan;
+pub use plan::{Total, plan, word};
 pub use summary::summary;
 pub use terminal::Terminal;
-pub use words::{change, clean, clean_line, short_value};
+pub use words::{change, clean, clean_line, short_value, values};
 
 /// Where events go. Never fails: what cannot be shown is not shown.
 pub trait Sink: Send {

@@ -1,122 +1,332 @@
-//! What a run would do, as text: `pipe run --dry-run`. Pure.
+//! What a run would do, why, and how long it would take, as text: `pipe run --dry-run` and `pipe status`. Pure.
 
-use super::live::pad;
-use super::{Paint, words};
-use crate::event::{Expectation, PlannedStage};
-use crate::format;
 use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-/// One line a stage: what is expected, why, and how long it usually takes. What would run comes first, what
-/// depends on its outcome next, what stays as it is last; within each the order given is kept.
+use super::live::pad;
+use super::{Origin, Paint, words};
+use crate::event::{Expectation, PlannedStage};
+use crate::format;
+use crate::record::Change;
+use crate::spec::Pipeline;
+
+/// Changes of a stage that are listed; `pipe why` lists all.
+const MAX_CHANGES: usize = 6;
+/// Where there are more stages than this, those that stay as they are are counted and not listed.
+const MANY: usize = 40;
+
+/// One line a stage: what is expected, why, and how long it usually takes; further changes on lines of their own. What
+/// would run comes first, what depends on its outcome next, what stays as it is last; within each the order given is
+/// kept. At the end what it comes to.
 #[must_use]
-pub fn plan(stages: &[PlannedStage], color: bool) -> String {
-    lines(stages, super::stdout_width(), Paint::new(color))
+pub fn plan(pipeline: &Pipeline, stages: &[PlannedStage], color: bool) -> String {
+    Text { pipeline, width: super::stdout_width(), paint: Paint::new(color) }.of(stages)
 }
 
-fn lines(stages: &[PlannedStage], width: usize, paint: Paint) -> String {
-    let name_width = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0).clamp(4, 24);
-    let mut sorted: Vec<&PlannedStage> = stages.iter().collect();
-    sorted.sort_by_key(|stage| rank(&stage.expectation));
-    let mut text = String::new();
-    for stage in sorted {
-        let word = format!("{:<9}", word(&stage.expectation));
-        let word = match stage.expectation {
-            Expectation::Run { .. } => paint.live(&word),
-            Expectation::Maybe { .. } => paint.warn(&word),
-            Expectation::Fresh | Expectation::Restorable => paint.faint(&word),
-        };
-        let head = format!(" {}  {word}", paint.strong(&pad(stage.stage.as_str(), name_width)));
-        let time = usual(stage).unwrap_or_default();
-        let room = width.saturating_sub(measure_text_width(&head) + 2);
-        let why_room = if time.is_empty() { room } else { room.saturating_sub(time.len() + 3) };
-        let why = truncate_str(&why(stage), why_room, "…").into_owned();
-        let gap =
-            if time.is_empty() { 0 } else { why_room.min(56).saturating_sub(measure_text_width(&why)) + 3 };
-        let line = format!("{head}  {why}{}{}", " ".repeat(gap), paint.faint(&time));
-        text.push_str(line.trim_end());
-        text.push('\n');
+/// What a plan comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Total {
+    /// Stages that will be executed.
+    pub run: Price,
+    /// Stages that will be executed unless what they read from yields the same bytes as before.
+    pub maybe: Price,
+    /// How many can be copied from the cache.
+    pub restorable: usize,
+    /// How many stay as they are.
+    pub fresh: usize,
+}
+
+/// How long some stages will take, one after another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Price {
+    /// How many they are.
+    pub stages: usize,
+    /// Sum over those that were executed before, milliseconds.
+    pub known_ms: u64,
+    /// How many were not, and are not in that sum.
+    pub unknown: usize,
+}
+
+impl Price {
+    fn add(&mut self, stage: &PlannedStage) {
+        self.stages += 1;
+        match stage.usual_ms {
+            Some(usual) => self.known_ms = self.known_ms.saturating_add(usual),
+            None => self.unknown += 1,
+        }
     }
-    text
+
+    /// ` ≈ 36 min`, with how many are not known.
+    fn words(&self) -> String {
+        let known =
+            if self.unknown < self.stages { format!(" {}", about(self.known_ms)) } else { String::new() };
+        match self.unknown {
+            0 => known,
+            unknown if unknown == self.stages => ", time not known".into(),
+            unknown => format!("{known} and {unknown} not known"),
+        }
+    }
+}
+
+impl Total {
+    /// Adds a plan up.
+    #[must_use]
+    pub fn of(stages: &[PlannedStage]) -> Self {
+        let mut total = Self::default();
+        for stage in stages {
+            match stage.expectation {
+                Expectation::Run { .. } => total.run.add(stage),
+                Expectation::Maybe { .. } => total.maybe.add(stage),
+                Expectation::Restorable { .. } => total.restorable += 1,
+                Expectation::Fresh => total.fresh += 1,
+            }
+        }
+        total
+    }
+
+    fn words(&self) -> String {
+        let mut parts = vec![];
+        for (price, word) in [(&self.run, "to run"), (&self.maybe, "maybe")] {
+            if price.stages > 0 {
+                parts.push(format!("{} {word}{}", price.stages, price.words()));
+            }
+        }
+        if parts.is_empty() {
+            parts.push("nothing to run".into());
+        }
+        let rest = [(self.restorable, "to restore"), (self.fresh, "fresh")];
+        parts.extend(rest.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+        if self.run.stages + self.maybe.stages > 1 && self.run.known_ms + self.maybe.known_ms > 0 {
+            parts.push("one after another".into());
+        }
+        parts.join(" · ")
+    }
+}
+
+struct Text<'a> {
+    pipeline: &'a Pipeline,
+    width: usize,
+    paint: Paint,
+}
+
+impl Text<'_> {
+    fn of(&self, stages: &[PlannedStage]) -> String {
+        let mut shown: Vec<&PlannedStage> = stages.iter().collect();
+        if stages.len() > MANY {
+            shown.retain(|stage| stage.expectation != Expectation::Fresh);
+        }
+        shown.sort_by_key(|stage| rank(&stage.expectation));
+        let widest = shown.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0).clamp(4, 24);
+        let blocks: Vec<Vec<String>> = shown.iter().map(|stage| self.block(stage, widest)).collect();
+        // Times stand in one column behind the longest reason that leaves room for them.
+        let indent = widest + 12;
+        let room = self.width.saturating_sub(indent);
+        let times: Vec<String> = shown.iter().map(|stage| usual(stage).unwrap_or_default()).collect();
+        let time_width = times.iter().map(|time| measure_text_width(time) + 2).max().unwrap_or(0);
+        let longest = blocks.iter().flatten().map(|why| measure_text_width(why)).max().unwrap_or(0);
+        let why_width = longest.min(room.saturating_sub(time_width));
+        let mut text = String::new();
+        for ((stage, whys), time) in shown.iter().zip(blocks).zip(times) {
+            let name = self.paint.strong(&pad(stage.stage.as_str(), widest));
+            let word = self.word(&stage.expectation);
+            let mut whys = whys.into_iter();
+            let why = truncate_str(&whys.next().unwrap_or_default(), why_width, "…").into_owned();
+            let gap = why_width.saturating_sub(measure_text_width(&why)) + 2;
+            let line = format!(" {name}  {word}  {why}{}{}", " ".repeat(gap), self.paint.faint(&time));
+            text.push_str(line.trim_end());
+            text.push('\n');
+            for why in whys {
+                let why = truncate_str(&why, room, "…").into_owned();
+                text.push_str(&format!("{:indent$}{why}\n", ""));
+            }
+        }
+        if !stages.is_empty() {
+            let total =
+                truncate_str(&Total::of(stages).words(), self.width.saturating_sub(1), "…").into_owned();
+            let gap = if text.is_empty() { "" } else { "\n" };
+            text.push_str(&format!("{gap} {}\n", self.paint.faint(&total)));
+        }
+        text
+    }
+
+    fn word(&self, expectation: &Expectation) -> String {
+        let word = format!("{:<7}", word(expectation));
+        match expectation {
+            Expectation::Run { .. } => self.paint.live(&word),
+            Expectation::Maybe { .. } => self.paint.warn(&word),
+            Expectation::Fresh | Expectation::Restorable { .. } => self.paint.good(&word),
+        }
+    }
+
+    /// Why, line by line.
+    fn block(&self, stage: &PlannedStage, widest: usize) -> Vec<String> {
+        match &stage.expectation {
+            Expectation::Fresh => vec![String::new()],
+            Expectation::Restorable { changes } if changes.is_empty() => {
+                vec!["from the cache: its artifacts were edited or removed".into()]
+            }
+            Expectation::Restorable { changes } => {
+                let mut lines = self.changes(stage, changes, widest);
+                if let Some(first) = lines.first_mut() {
+                    *first = format!("from the cache: {first}");
+                }
+                lines
+            }
+            Expectation::Run { changes, reason } => {
+                let mut lines: Vec<String> = reason.iter().map(|reason| words::clean_line(reason)).collect();
+                lines.extend(self.changes(stage, changes, widest));
+                if lines.is_empty() { vec!["asked to".into()] } else { lines }
+            }
+            Expectation::Maybe { after } => {
+                let after: Vec<String> = after.iter().map(ToString::to_string).collect();
+                let yields = if after.len() == 1 { "yields" } else { "yield" };
+                vec![format!("stays as it is if {} {yields} the same bytes", format::list(&after))]
+            }
+        }
+    }
+
+    /// Changes with what they are and, where it fits, the place in the pipeline's file.
+    fn changes(&self, stage: &PlannedStage, changes: &[Change], widest: usize) -> Vec<String> {
+        let known = self.pipeline.stages.get(&stage.stage);
+        let line = |change: &Change| {
+            let origin =
+                known.map(|stage| Origin::of(self.pipeline, stage, &change.name)).unwrap_or_default();
+            let told = words::change_of(change, origin.from.as_deref());
+            match origin.place(self.pipeline) {
+                Some(place) if measure_text_width(&told) + place.len() + widest + 28 < self.width => {
+                    format!("{told}  {}", self.paint.faint(&place))
+                }
+                _ => told,
+            }
+        };
+        let mut lines: Vec<String> = changes.iter().take(MAX_CHANGES).map(line).collect();
+        if changes.len() > MAX_CHANGES {
+            lines.push(format!("and {} more: pipe why {}", changes.len() - MAX_CHANGES, stage.stage));
+        }
+        lines
+    }
 }
 
 fn rank(expectation: &Expectation) -> u8 {
     match expectation {
         Expectation::Run { .. } => 0,
         Expectation::Maybe { .. } => 1,
-        Expectation::Restorable => 2,
+        Expectation::Restorable { .. } => 2,
         Expectation::Fresh => 3,
     }
 }
 
-fn word(expectation: &Expectation) -> &'static str {
+/// One word for what is expected.
+#[must_use]
+pub fn word(expectation: &Expectation) -> &'static str {
     match expectation {
         Expectation::Run { .. } => "run",
         Expectation::Maybe { .. } => "maybe",
-        Expectation::Restorable => "restore",
+        Expectation::Restorable { .. } => "restore",
         Expectation::Fresh => "fresh",
     }
 }
 
-fn why(stage: &PlannedStage) -> String {
-    match &stage.expectation {
-        Expectation::Fresh => String::new(),
-        Expectation::Restorable => "from the cache".into(),
-        Expectation::Run { changes, reason } => match (changes.is_empty(), reason) {
-            (true, reason) => words::clean_line(reason.as_deref().unwrap_or("asked to")),
-            (false, None) => words::changes(changes),
-            (false, Some(reason)) => format!("{} ({})", words::clean_line(reason), words::changes(changes)),
-        },
-        Expectation::Maybe { after } => {
-            let after: Vec<String> = after.iter().map(ToString::to_string).collect();
-            let yields = if after.len() == 1 { "yields" } else { "yield" };
-            format!("stays as it is if {} {yields} the same bytes", format::list(&after))
-        }
-    }
+fn usual(stage: &PlannedStage) -> Option<String> {
+    stage.usual_ms.filter(|_| stage.expectation.may_execute()).map(about)
 }
 
-fn usual(stage: &PlannedStage) -> Option<String> {
-    let runs = matches!(stage.expectation, Expectation::Run { .. } | Expectation::Maybe { .. });
-    let usual = stage.usual_ms.filter(|_| runs)?;
-    Some(format!("≈ {}", format::duration_rough(Duration::from_millis(usual))))
+fn about(millis: u64) -> String {
+    if millis < 1000 {
+        return "< 1 s".into();
+    }
+    format!("≈ {}", format::duration_rough(Duration::from_millis(millis)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Change;
-    use crate::spec::StageName;
+    use crate::report::sample::{self, name};
 
-    fn name(text: &str) -> StageName {
-        StageName::try_from(text.to_owned()).unwrap()
+    fn planned(text: &str, usual_ms: Option<u64>, expectation: Expectation) -> PlannedStage {
+        PlannedStage { stage: name(text), expectation, usual_ms }
     }
 
-    fn planned(text: &str, usual_ms: u64, expectation: Expectation) -> PlannedStage {
-        PlannedStage { stage: name(text), expectation, usual_ms: Some(usual_ms) }
+    fn changed(name: &str, old: &str, new: &str) -> Change {
+        Change { name: name.into(), old: Some(old.into()), new: Some(new.into()) }
+    }
+
+    fn run(changes: Vec<Change>) -> Expectation {
+        Expectation::Run { changes, reason: None }
+    }
+
+    fn shown(stages: &[PlannedStage], width: usize, color: bool) -> String {
+        let pipeline = sample::tinynet().pipeline;
+        Text { pipeline: &pipeline, width, paint: Paint::new(color) }.of(stages)
+    }
+
+    fn stages() -> Vec<PlannedStage> {
+        let digest = |byte: &str| byte.repeat(32);
+        vec![
+            planned("download", None, Expectation::Fresh),
+            planned("train", Some(2_040_000), run(vec![changed("with.seed", "42", "7")])),
+            planned("export", Some(1_000), Expectation::Maybe { after: vec![name("train")] }),
+            planned(
+                "bench",
+                None,
+                run(vec![
+                    changed("inputs.train_weights", &digest("ab"), &digest("cd")),
+                    changed("machine.cpu", "EPYC 9B14", "Apple M2"),
+                ]),
+            ),
+            planned(
+                "quantize",
+                Some(1),
+                Expectation::Restorable { changes: vec![changed("with.seed", "1", "2")] },
+            ),
+        ]
     }
 
     #[test]
-    fn what_runs_comes_first_with_its_reason() {
-        let smoothing =
-            Change { name: "with.label_smoothing".into(), old: Some("0.1".into()), new: Some("0.05".into()) };
-        let stages = [
-            planned("download", 60_000, Expectation::Fresh),
-            planned("train", 2_040_000, Expectation::Run { changes: vec![smoothing], reason: None }),
-            planned("export", 1_000, Expectation::Maybe { after: vec![name("train")] }),
-            planned("bench", 50_000, Expectation::Run { changes: vec![], reason: Some("never ran".into()) }),
-            planned("teacher", 1, Expectation::Restorable),
-        ];
+    fn what_runs_comes_first_with_its_reason_and_price() {
         let expected =
-            " train     run        with.label_smoothing 0.1 → 0.05                            ≈ 34 min
- bench     run        never ran                                                  ≈ 50 s
- export    maybe      stays as it is if train yields the same bytes              ≈ 1 s
- teacher   restore    from the cache
+            " train     run      with.seed 42 → 7  pipeline.yaml:10                                  ≈ 34 min
+ bench     run      inputs.train_weights (train.weights) abababababab… → cdcdcdcdcdcd…
+                    machine.cpu EPYC 9B14 → Apple M2
+ export    maybe    stays as it is if train yields the same bytes                       ≈ 1 s
+ quantize  restore  from the cache: with.seed 1 → 2  pipeline.yaml:10
  download  fresh
+
+ 2 to run ≈ 34 min and 1 not known · 1 maybe ≈ 1 s · 1 to restore · 1 fresh · one after another
 ";
-        assert_eq!(lines(&stages, 100, Paint::new(false)), expected);
-        for line in lines(&stages, 40, Paint::new(true)).lines() {
-            assert!(measure_text_width(line) <= 40, "{line}");
+        assert_eq!(shown(&stages(), 100, false), expected);
+    }
+
+    #[test]
+    fn it_fits() {
+        for width in [40, 60, 80] {
+            for line in shown(&stages(), width, true).lines() {
+                assert!(measure_text_width(line) <= width, "{line}");
+            }
         }
+    }
+
+    #[test]
+    fn many_changes_are_cut_short_and_many_fresh_stages_counted() {
+        let changes = (0..9).map(|index| changed(&format!("with.p{index}"), "1", "2")).collect();
+        let mut stages = vec![planned("train", None, run(changes))];
+        let text = shown(&stages, 100, false);
+        assert_eq!(text.lines().count(), MAX_CHANGES + 3);
+        assert!(text.contains("and 3 more: pipe why train\n\n 1 to run, time not known\n"), "{text}");
+        stages.extend((0..MANY).map(|index| planned(&format!("s{index}"), None, Expectation::Fresh)));
+        let text = shown(&stages, 100, false);
+        assert!(text.ends_with(" 1 to run, time not known · 40 fresh\n"), "{text}");
+        assert!(!text.contains("s39"), "{text}");
+        assert_eq!(shown(&stages[1..], 100, false).lines().count(), MANY + 2);
+    }
+
+    #[test]
+    fn nothing_to_do_is_said_and_no_stages_say_nothing() {
+        let text = shown(&[planned("download", None, Expectation::Fresh)], 100, false);
+        assert!(text.ends_with("\n nothing to run · 1 fresh\n"), "{text}");
+        assert_eq!(shown(&[], 100, true), "");
     }
 }

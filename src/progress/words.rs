@@ -26,19 +26,33 @@ pub fn clean_line(text: &str) -> String {
 /// A changed ingredient: `with.lr 0.05 → 0.08`. Digests and long values are shortened.
 #[must_use]
 pub fn change(change: &Change) -> String {
+    change_of(change, None)
+}
+
+/// [`change`] with what the ingredient is: `inputs.data (data/raw.txt) 7f50268a4ac6… → cbeb7950aa32…`.
+pub(super) fn change_of(change: &Change, from: Option<&str>) -> String {
+    let from = from.map(|from| format!(" ({})", clean_line(from))).unwrap_or_default();
+    let (old, new) = values(change);
+    format!("{}{from} {old} → {new}", clean_line(&change.name))
+}
+
+/// Both values of a change, shortened; `(none)` where there is none.
+#[must_use]
+pub fn values(change: &Change) -> (String, String) {
     let value = |value: &Option<String>| value.as_deref().map_or_else(|| "(none)".into(), short_value);
-    format!("{} {} → {}", clean_line(&change.name), value(&change.old), value(&change.new))
+    (value(&change.old), value(&change.new))
 }
 
 /// A value on one line: of digests the first digits, of long values the beginning.
 #[must_use]
 pub fn short_value(value: &str) -> String {
     let value = clean_line(value);
-    let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let limit = if is_digest { 12 } else { 40 };
+    let digest = value.strip_prefix("content ").unwrap_or(&value);
+    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (value, limit) = if is_digest { (digest, 12) } else { (value.as_str(), 40) };
     match value.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or(&value)),
-        None => value,
+        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or(value)),
+        None => value.to_owned(),
     }
 }
 
@@ -56,7 +70,7 @@ pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
     let runs = |e: &Expectation| matches!(e, Expectation::Run { .. });
     let kinds = [
         (count(|e| matches!(e, Expectation::Fresh)), "fresh"),
-        (count(|e| matches!(e, Expectation::Restorable)), "in the cache"),
+        (count(|e| matches!(e, Expectation::Restorable { .. })), "in the cache"),
         (count(runs), "to run"),
         (count(|e| matches!(e, Expectation::Maybe { .. })), "that depend on their outcome"),
     ];

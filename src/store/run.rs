@@ -37,6 +37,12 @@ impl Store {
         Ok(self.run_files()?.iter().rev().find_map(|path| read_record(path).whole()))
     }
 
+    /// Runs whose records are whole, last to first, read one by one. None where they cannot be listed.
+    pub fn latest_runs(&self) -> impl Iterator<Item = RunRecord> {
+        let files = self.run_files().unwrap_or_default();
+        files.into_iter().rev().filter_map(|path| read_record(&path).whole())
+    }
+
     fn run_files(&self) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.runs_folder();
         let entries = match fs::read_dir(&folder) {

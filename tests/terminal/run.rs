@@ -281,6 +281,29 @@ fn status_and_why_name_the_change() {
         assert!(outcome.stdout.contains("with.text"), "{command}\n{}", outcome.stdout);
         assert!(outcome.stdout.contains("two") && outcome.stdout.contains("TWO"), "{}", outcome.stdout);
     }
+    let why = project.pipe_ok(&["why", "two"]).stdout;
+    assert!(why.contains("   with.text  \"two\"  →  \"TWO\"  pipeline.yaml:12\n"), "{why}");
+    assert!(why.contains("the cache holds no outcome of this key"), "{why}");
+    assert!(project.pipe_ok(&["why", "two", "--all"]).stdout.contains("* with.text    \"TWO\""));
+}
+
+#[test]
+fn a_plan_names_files_and_what_is_in_the_cache_and_is_the_same_by_both_names() {
+    let project = chain();
+    project.pipe_ok(&["run"]);
+    project.write("file.txt", "edited");
+    project.set_stages(&CHAIN.replace("text: two", "text: TWO"));
+    project.pipe_ok(&["run"]);
+    project.set_stages(CHAIN);
+    project.write("file.txt", "once more");
+    let plan = project.pipe_ok(&["run", "--dry-run"]).stdout;
+    assert_eq!(project.pipe_ok(&["status"]).stdout, plan);
+    let lines: Vec<&str> = plan.lines().collect();
+    assert!(lines[0].starts_with(" three  run      inputs.a (two.out) "), "{plan}");
+    assert!(lines[1].trim_start().starts_with("inputs.b (file.txt) "), "{plan}");
+    assert_eq!(lines[2], " two    restore  from the cache: with.text \"TWO\" → \"two\"  pipeline.yaml:12");
+    assert_eq!(lines[3], " one    fresh");
+    assert!(lines[5].starts_with(" 1 to run ") && lines[5].ends_with(" · 1 to restore · 1 fresh"), "{plan}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 
 use crate::event::PlannedStage;
 use crate::record::{ActionRecord, Machine};
-use crate::spec::{Location, OpAction, StageName};
+use crate::spec::{Action, Location, OpAction};
 use protocol::{KeyScope, Resources};
 
 fn ingredients(lr: &str) -> Vec<Ingredient> {
@@ -49,7 +49,7 @@ fn stage() -> Stage {
         action: Action::Op(OpAction {
             plugin: "torch".into(),
             op: "train".into(),
-            params: json!({}),
+            params: serde_json::json!({}),
             param_locations: BTreeMap::from([("lr".into(), line(31))]),
             sources: BTreeMap::new(),
         }),
@@ -66,14 +66,15 @@ fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Pr
         ingredients: ingredients(lr),
         record: hit,
         last: Some(record("0.05", 1)),
-        unknown: vec!["dataset".into()],
+        unknown: vec![],
     }
 }
 
 fn text(prospect: &Prospect, all: bool) -> String {
     let stage = stage();
-    let changes = all_changes(prospect);
-    Answer { prospect, stage: &stage, file: "pipeline.yaml".into(), changes }.text(all, Paint::new(false))
+    let pipeline = crate::report::sample::tinynet().pipeline;
+    let view = View { prospect, pipeline: &pipeline, stage: &stage, changes: all_changes(prospect) };
+    view.text(all, 80, Paint::new(false))
 }
 
 #[test]
@@ -84,6 +85,7 @@ fn a_change_is_told_with_its_place() {
         concat!(
             " train would run: its key differs from that of its artifacts (1970-01-02 00:00 UTC) in one place\n",
             "   with.lr  0.05  →  0.08  pipeline.yaml:31\n",
+            " the cache holds no outcome of this key\n",
             " unchanged: op torch/train v3 · libtorch 2.11.0 · dataset abababababab… · 1 param\n",
         )
     );
@@ -91,7 +93,8 @@ fn a_change_is_told_with_its_place() {
 
 #[test]
 fn a_cached_run_is_pointed_out() {
-    let text = text(&prospect(Expectation::Restorable, "0.08", Some(record("0.08", 9))), false);
+    let text =
+        text(&prospect(Expectation::Restorable { changes: vec![] }, "0.08", Some(record("0.08", 9))), false);
     assert!(
         text.contains(
             " a run with this key is in the cache (1970-01-10 00:00 UTC): `pipe run` will restore it\n"
@@ -118,7 +121,9 @@ fn the_whole_key_is_printed_when_asked_for() {
 #[test]
 fn what_depends_on_another_stage_says_on_which_input() {
     let maybe = Expectation::Maybe { after: vec![name("download")] };
-    let text = text(&prospect(maybe, "0.05", Some(record("0.05", 1))), false);
+    let prospect =
+        Prospect { unknown: vec!["dataset".into()], ..prospect(maybe, "0.05", Some(record("0.05", 1))) };
+    let text = text(&prospect, false);
     assert_eq!(
         text,
         " train stays as it is if its input `dataset` is the same bytes again: `download` would run first\n"
