@@ -36,7 +36,7 @@ pub struct Args {
 
 /// What `pipe compare --json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "pipe compare --json")]
+#[schemars(rename = "Compare", title = "pipe compare --json")]
 pub(super) struct Answer {
     version: Version,
     /// The first run.

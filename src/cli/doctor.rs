@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use protocol::{Manifest, NativeLibrary};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Context;
-use super::output::print;
+use super::output::{Version, print, print_json};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::{PluginError, Registry};
 use crate::progress::{Paint, clean};
@@ -20,22 +22,44 @@ const LITTLE_SPACE: u64 = 3 << 30;
 
 /// Show what is found, in which versions, what is missing and how to get it
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command. The exit status is 0 where all that the pipeline needs is there, 1 otherwise.
 ///
 /// # Errors
 /// When standard output cannot be written to.
-pub fn run(_args: Args, context: &Context) -> Result<ExitStatus, Error> {
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let findings = examine(&context.global.file);
-    print(&render(&findings, Paint::new(context.color_stdout())))?;
     let ill = findings.iter().any(|finding| finding.state == State::Missing);
+    if args.json {
+        print_json(&Answer { version: Version, healthy: !ill, findings })?;
+    } else {
+        print(&render(&findings, Paint::new(context.color_stdout())))?;
+    }
     Ok(if ill { ExitStatus::Failed } else { ExitStatus::Done })
 }
 
+/// What `pipe doctor --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Doctor", title = "pipe doctor --json")]
+pub(super) struct Answer {
+    version: Version,
+    /// Whether all that the pipeline needs is there.
+    healthy: bool,
+    /// What was looked at.
+    findings: Vec<Finding>,
+}
+
 /// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "FindingState")]
 enum State {
+    /// There, and as it should be.
     Good,
     /// Worth a look; nothing depends on it.
     Remark,
@@ -43,10 +67,12 @@ enum State {
     Missing,
 }
 
-/// One line of the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct Finding {
+    /// How it is.
     state: State,
+    /// What it is, for people.
     name: String,
     /// One or more lines.
     text: String,

@@ -26,7 +26,7 @@ pub struct Args {
 
 /// What `pipe history --json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "pipe history --json")]
+#[schemars(rename = "History", title = "pipe history --json")]
 pub(super) struct Answer {
     version: Version,
     /// Runs, newest first.

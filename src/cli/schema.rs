@@ -1,21 +1,26 @@
-//! `pipe schema`: the JSON Schema of pipeline.yaml, for editors.
+//! `pipe schema`: the JSON Schema of pipeline.yaml, for editors, and of what commands print as JSON, for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::Manifest;
+use schemars::generate::SchemaSettings;
 
-use super::Context;
+use super::output::print;
+use super::{Context, compare, doctor, graph, history, status, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
+use crate::progress::Line;
 use crate::spec::{self, Manifests};
 use crate::store::Store;
 
 /// Print the JSON Schema of pipeline.yaml, with every plugin's params, for editors to complete and check
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Print the schema of what commands print with `--json` instead
+    #[arg(long)]
+    cli: bool,
     /// Write it to a file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -26,19 +31,49 @@ pub struct Args {
 /// # Errors
 /// When the file cannot be written, or the cache folder cannot be used.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
-    let manifests = manifests(&context.global.file)?;
-    let text = text(&manifests)?;
+    let (text, content) = if args.cli {
+        (of_answers()?, "the answers of all commands".to_owned())
+    } else {
+        let manifests = manifests(&context.global.file)?;
+        let names: Vec<&str> = manifests.keys().map(String::as_str).collect();
+        (text(&manifests)?, format!("the plugins: {}", names.join(", ")))
+    };
     match args.output {
         Some(file) => {
             std::fs::write(&file, text)
                 .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
-            let names: Vec<&str> = manifests.keys().map(String::as_str).collect();
-            println!("wrote {}, with the plugins: {}", file.display(), names.join(", "));
+            print(&format!("wrote {}, with {content}\n", file.display()))?;
         }
-        // A reader that has seen enough is no failure.
-        None => drop(std::io::stdout().write_all(text.as_bytes())),
+        None => print(&text)?,
     }
     Ok(ExitStatus::Done)
+}
+
+/// The schema of what commands print with `--json`, as a file.
+fn of_answers() -> Result<String, Error> {
+    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let answers = [
+        generator.subschema_for::<status::Answer>(),
+        generator.subschema_for::<why::Answer>(),
+        generator.subschema_for::<history::Answer>(),
+        generator.subschema_for::<compare::Answer>(),
+        generator.subschema_for::<graph::Answer>(),
+        generator.subschema_for::<doctor::Answer>(),
+        generator.subschema_for::<Line>(),
+    ];
+    let schema = serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What pipe prints with --json",
+        "anyOf": answers,
+        "$defs": generator.take_definitions(true),
+    });
+    pretty(&schema)
+}
+
+fn pretty(schema: &serde_json::Value) -> Result<String, Error> {
+    let mut text = serde_json::to_string_pretty(schema).map_err(Error::failed)?;
+    text.push('\n');
+    Ok(text)
 }
 
 /// The schema as a file.
@@ -46,9 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// # Errors
 /// Never for manifests that were read from JSON.
 pub fn text(manifests: &BTreeMap<String, Arc<Manifest>>) -> Result<String, Error> {
-    let mut text = serde_json::to_string_pretty(&spec::schema(manifests)).map_err(Error::failed)?;
-    text.push('\n');
-    Ok(text)
+    pretty(&spec::schema(manifests))
 }
 
 /// Manifests of all plugins that are found, and those that the pipeline names or uses, by plugin. One that does not

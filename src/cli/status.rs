@@ -64,7 +64,7 @@ pub(super) fn show(
 
 /// What `pipe status --json` and `pipe run --dry-run --json` print.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "pipe status --json, pipe run --dry-run --json")]
+#[schemars(rename = "Plan", title = "pipe status --json, pipe run --dry-run --json")]
 pub(super) struct Answer {
     version: Version,
     /// Name of the pipeline.
@@ -77,6 +77,7 @@ pub(super) struct Answer {
 
 /// What is expected of a stage.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PlanStage")]
 struct Planned {
     /// The stage.
     stage: StageName,

@@ -63,7 +63,7 @@ fn all_changes(prospect: &Prospect) -> Vec<Change> {
 
 /// What `pipe why --json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "pipe why --json")]
+#[schemars(rename = "Why", title = "pipe why --json")]
 pub(super) struct Answer {
     version: Version,
     /// The stage.

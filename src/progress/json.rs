@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::Sink;
@@ -10,6 +11,34 @@ use crate::event::Event;
 
 /// Version of the lines, in each of them. A change that could break a reader increases it.
 const VERSION: u32 = 1;
+
+/// The schema of a line.
+#[derive(Debug)]
+pub struct Line;
+
+impl JsonSchema for Line {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "EventLine".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "pipe run --json: one line",
+            "description": "An event of a run. A reader skips events that it does not know.",
+            "type": "object",
+            "properties": {
+                "version": { "const": VERSION },
+                "time_ms": {
+                    "description": "When it was written, milliseconds since 1970 (UTC).",
+                    "type": "integer",
+                    "minimum": 0
+                },
+            },
+            "required": ["version", "time_ms"],
+            "allOf": [generator.subschema_for::<Event>()],
+        })
+    }
+}
 
 /// Writes JSON lines.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use console::Term;
 use crate::event::Event;
 
 pub use grid::Grid;
-pub use json::Json;
+pub use json::{Json, Line};
 pub use origin::Origin;
 pub use paint::Paint;
 pub use plain::Plain;

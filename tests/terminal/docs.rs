@@ -34,6 +34,22 @@ fn the_plugin_in_another_language_works() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("is the input a text file?"));
 }
 
+/// Compares a file below `docs` with what it should hold, or writes it where the environment says so.
+fn assert_up_to_date(name: &str, fresh: &str) {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("PIPE_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, fresh).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(committed, fresh, "run the tests with PIPE_UPDATE_DOCS=1 and commit the change");
+}
+
+#[test]
+fn the_schema_of_answers_is_up_to_date() {
+    let fresh = Project::new("unused:\n  run: 'true'\n").pipe_ok(&["schema", "--cli"]).stdout;
+    assert_up_to_date("cli.schema.json", &fresh);
+}
+
 #[test]
 fn the_protocol_schema_is_up_to_date() {
     let schema = serde_json::json!({
@@ -44,10 +60,5 @@ fn the_protocol_schema_is_up_to_date() {
         "from_plugin": schemars::schema_for!(protocol::FromPlugin),
     });
     let fresh = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-    let path = format!("{}/docs/plugin-protocol.schema.json", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("PIPE_UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &fresh).unwrap();
-    }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(committed, fresh, "run the tests with PIPE_UPDATE_DOCS=1 and commit the change");
+    assert_up_to_date("plugin-protocol.schema.json", &fresh);
 }

@@ -7,6 +7,7 @@ mod bad_plugins;
 mod cache;
 mod docs;
 mod interrupt;
+mod json;
 mod past;
 mod project;
 mod real;
