@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
 use super::history::stages;
 use super::output::{Version, print, print_json};
+use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::gate::Verdict;
 use crate::history::{
@@ -21,10 +21,10 @@ use crate::{format, spec::StageName};
 pub struct Args {
     /// The earlier run; the last but one where none is named. A run is `latest` or the beginning of its name in
     /// `pipe history`; `~` behind it means the run before, `~2` the one before that
-    #[arg(value_name = "RUN", default_value = "latest~")]
+    #[arg(value_name = "RUN", default_value = "latest~", add = completions::runs())]
     old: String,
     /// The later run; the last one where none is named
-    #[arg(value_name = "RUN", default_value = "latest")]
+    #[arg(value_name = "RUN", default_value = "latest", add = completions::runs())]
     new: String,
     /// Show what is the same, too
     #[arg(short, long)]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, completions, find_stage};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::progress::{Paint, word};
@@ -20,6 +20,7 @@ use crate::{format, plan};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Stages to show, with all that they depend on; all of them where none is named
+    #[arg(add = completions::stages())]
     stages: Vec<String>,
     #[command(flatten)]
     selection: Selection,

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use super::Context;
 use super::output::print;
+use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::progress::clean;
@@ -15,6 +15,7 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The stage
+    #[arg(add = completions::stages())]
     stage: String,
 }
 

@@ -1,11 +1,13 @@
 //! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
 
 pub mod compare;
+pub mod completions;
 pub mod doctor;
 pub mod graph;
 pub mod history;
 pub mod init;
 pub mod log;
+pub mod man;
 mod output;
 pub mod report;
 pub mod run;
@@ -18,7 +20,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
@@ -44,7 +46,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The pipeline
-    #[arg(short, long, global = true, default_value = "pipeline.yaml", value_name = "FILE")]
+    #[arg(short, long, global = true, default_value = "pipeline.yaml", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Whether to colour what is printed
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
@@ -66,10 +68,10 @@ pub enum Color {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
     /// Sets a var of the pipeline, as in `--set epochs=5`; may be repeated
-    #[arg(long, value_name = "VAR=VALUE")]
+    #[arg(long, value_name = "VAR=VALUE", add = completions::vars())]
     pub set: Vec<String>,
     /// Overlays the vars of a profile
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completions::profiles())]
     pub profile: Option<String>,
     /// Thread budget; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -89,6 +91,8 @@ enum Command {
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What every command is given: the options of all commands and the terminal.
@@ -162,7 +166,15 @@ pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    run_args(std::env::args_os()).into()
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match completions::answer(&args) {
+        Ok(true) => ExitStatus::Done.into(),
+        Ok(false) => run_args(args).into(),
+        Err(error) => {
+            eprint!("{error}");
+            ExitStatus::Failed.into()
+        }
+    }
 }
 
 fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
@@ -187,6 +199,8 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Init(args) => init::run(args, &context),
+        Command::Completions(args) => completions::run(args, &context),
+        Command::Man(args) => man::run(args, &context),
     };
     match result {
         Ok(status) => status,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, find_stage, output, status};
+use super::{Context, Selection, completions, find_stage, output, status};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
@@ -20,6 +20,7 @@ use crate::{plan, report};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Stages to run, with all that they depend on; all of them where none is named
+    #[arg(add = completions::stages())]
     stages: Vec<String>,
     #[command(flatten)]
     selection: Selection,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, completions, find_stage};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::plan;
@@ -18,6 +18,7 @@ use crate::spec::{Pipeline, StageName};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Stages to show; all of them where none is named
+    #[arg(add = completions::stages())]
     stages: Vec<String>,
     #[command(flatten)]
     selection: Selection,

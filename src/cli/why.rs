@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, completions, find_stage};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::Expectation;
@@ -22,6 +22,7 @@ use crate::spec::{Pipeline, Stage, StageName};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The stage
+    #[arg(add = completions::stages())]
     stage: String,
     #[command(flatten)]
     selection: Selection,

@@ -62,6 +62,11 @@ impl Parsed {
         &self.plugins
     }
 
+    /// Names of its profiles, in the order of the file.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(|(key, _)| key.name.as_str())
+    }
+
     /// The plugins that its stages use, as far as that can be told before vars are put in.
     #[must_use]
     pub fn plugins_used(&self) -> Vec<&str> {

@@ -12,3 +12,4 @@ mod past;
 mod project;
 mod real;
 mod run;
+mod shell;
