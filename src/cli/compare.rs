@@ -1,12 +1,17 @@
 //! `pipe compare`: two runs side by side. Reads the cache alone, so that it works while the pipeline is broken.
 
+mod front;
+
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::history::stages;
 use super::output::{Version, print, print_json};
-use super::{Context, completions};
+use super::{Context, Selection, completions};
 use crate::error::{Error, ExitStatus};
+use crate::format;
 use crate::gate::Verdict;
 use crate::history::{
     Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
@@ -14,7 +19,8 @@ use crate::history::{
 };
 use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
 use crate::record::Outcome;
-use crate::{format, spec::StageName};
+use crate::report::front::directions;
+use crate::spec::{Better, StageName};
 
 /// Compare two runs: params, metrics, durations and outcomes
 #[derive(Debug, clap::Args)]
@@ -45,6 +51,8 @@ pub(super) struct Answer {
     new: RunDigest,
     /// What differs, and what does not.
     comparison: Comparison,
+    /// All runs in what they trade; `null` where the pipeline names no trade-off or is not valid.
+    front: Option<front::Answer>,
 }
 
 /// Runs the command.
@@ -61,12 +69,22 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         Side { run: &new.record, records: &new_records },
     );
     let digest = |run| history.digest(run, &|stage| known_record(&store, stage));
-    let answer = Answer { version: Version, old: digest(old), new: digest(new), comparison };
+    // Only to say what is better: without a valid pipeline there is still the rest.
+    let project = context.load(&Selection::default()).ok();
+    let pipeline = project.as_ref().map(|project| &project.pipeline);
+    let answer = Answer {
+        version: Version,
+        old: digest(old),
+        new: digest(new),
+        comparison,
+        front: pipeline.and_then(|pipeline| front::Answer::new(pipeline, &store, &history, new)),
+    };
     if args.json {
         print_json(&answer)?;
     } else {
         let paint = Paint::new(context.color_stdout());
-        print(&View { answer: &answer, all: args.all, width: stdout_width(), paint }.text())?;
+        let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
+        print(&View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text())?;
     }
     Ok(ExitStatus::Done)
 }
@@ -74,6 +92,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// The comparison for people.
 struct View<'a> {
     answer: &'a Answer,
+    /// Which numbers are better, by `STAGE.METRIC`, as far as the pipeline says so.
+    directions: BTreeMap<String, Better>,
     /// Whether what is the same is shown.
     all: bool,
     width: usize,
@@ -82,7 +102,15 @@ struct View<'a> {
 
 impl View<'_> {
     fn text(&self) -> String {
-        let parts = [self.runs(), self.params(), self.metrics(), self.stages(), self.gates(), self.evicted()];
+        let parts = [
+            self.runs(),
+            self.params(),
+            self.metrics(),
+            self.stages(),
+            self.gates(),
+            self.front(),
+            self.evicted(),
+        ];
         let parts: Vec<String> =
             parts.into_iter().filter(|part| !part.is_empty()).map(|part| part.join("\n")).collect();
         parts.join("\n\n") + "\n"
@@ -162,7 +190,7 @@ impl View<'_> {
                 "→".into(),
                 value(pair.new),
                 self.paint.faint(&clean_line(&pair.unit)),
-                pair.difference.map(difference).unwrap_or_default(),
+                self.difference(pair).unwrap_or_default(),
                 self.paint.faint(if pair.within_intervals == Some(true) && !pair.is_same() {
                     "in both intervals"
                 } else {
@@ -217,6 +245,25 @@ impl View<'_> {
         self.section("gates", &grid, rest)
     }
 
+    fn front(&self) -> Vec<String> {
+        let Some(front) = &self.answer.front else { return vec![] };
+        let (grid, rest) = front.grid(&self.answer.old.run, &self.answer.new.run, self.paint);
+        self.section("trade-off", &grid, rest)
+    }
+
+    /// The difference, green or red where the pipeline says what is better.
+    fn difference(&self, pair: &MetricPair) -> Option<String> {
+        let difference = pair.difference?;
+        let sign = if difference > 0.0 { "+" } else { "" };
+        let text = format!("{sign}{}", format::number_auto(difference));
+        let better = self.directions.get(&path(Some(&pair.stage), &pair.name));
+        Some(match better.filter(|_| difference != 0.0) {
+            Some(better) if (*better == Better::Higher) == (difference > 0.0) => self.paint.good(&text),
+            Some(_) => self.paint.bad(&text),
+            None => text,
+        })
+    }
+
     fn verdict(&self, verdict: Option<Verdict>) -> String {
         match verdict {
             Some(Verdict::Pass) => self.paint.good("✔ satisfied"),
@@ -249,11 +296,6 @@ impl View<'_> {
 
 fn path(stage: Option<&StageName>, name: &str) -> String {
     stage.map_or_else(|| name.to_owned(), |stage| format!("{stage}.{name}"))
-}
-
-fn difference(difference: f64) -> String {
-    let sign = if difference > 0.0 { "+" } else { "" };
-    format!("{sign}{}", format::number_auto(difference))
 }
 
 /// `ran 12 min 3 s`, `fresh (12 min 3 s)`: in brackets how long the execution took that its outputs are from.

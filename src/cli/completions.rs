@@ -23,11 +23,8 @@ const VARIABLE: &str = "PIPE_COMPLETE";
 
 /// Print what makes a shell complete commands, options, stages and runs
 ///
-/// For bash, add this line to ~/.bashrc, and likewise for others:
-///
-///     source <(pipe completions bash)
+/// For bash, add the line `source <(pipe completions bash)` to ~/.bashrc; for other shells see below.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// The shell
     #[arg(value_enum)]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::front::past_runs;
 use super::{Input, html};
-use crate::history::known_records;
+use crate::history::{History, known_records};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::spec::StageName;
@@ -28,7 +29,10 @@ pub fn write(
     let logs = failed_logs(project, run);
     let records =
         &with_others(records, run, project.pipeline.stages.keys(), |stage| project.store.last(stage));
+    let history = History::load(&project.store).unwrap_or_default();
+    let past = past_runs(&project.store, &history, &project.pipeline.report);
     let input = Input {
+        past: &past,
         pipeline: &project.pipeline,
         run,
         records,

@@ -6,6 +6,7 @@ mod chart;
 mod environment;
 mod figures;
 mod file;
+pub(crate) mod front;
 mod gates;
 mod page;
 pub(crate) mod results;
@@ -15,10 +16,13 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod sample_figures;
 #[cfg(test)]
+mod sample_past;
+#[cfg(test)]
 mod sample_png;
 mod stage;
 mod stages_graph;
 mod table;
+mod tradeoff;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +32,7 @@ use crate::record::{ActionRecord, RunRecord};
 use crate::spec::{Pipeline, StageName};
 
 pub use file::write;
+pub use front::PastRun;
 pub use stage::action;
 pub use stages_graph::{StageState, stages_svg};
 
@@ -42,6 +47,8 @@ pub struct Input<'a> {
     pub records: &'a BTreeMap<StageName, ActionRecord>,
     /// The run before, where there was one, with what is still known of its stages.
     pub previous: Option<(&'a RunRecord, &'a BTreeMap<StageName, ActionRecord>)>,
+    /// All runs on record, this one too, with what the result table reads of them; empty where it names no trade-off.
+    pub past: &'a [PastRun],
     /// Logs of failed stages.
     pub logs: &'a BTreeMap<StageName, String>,
 }

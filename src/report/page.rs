@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::figures::Budget;
-use super::{Input, changes, chart, environment, gates, prose, run, stage, table};
+use super::{Input, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
 use crate::format;
 
 /// The whole document.
@@ -15,6 +15,7 @@ pub(super) fn page(input: &Input) -> Markup {
     let title = title(input);
     let budget = Budget::default();
     let changes = changes::section(input);
+    let tradeoff = tradeoff::section(input);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -39,6 +40,7 @@ pub(super) fn page(input: &Input) -> Markup {
                 }
                 nav aria-label="Sections" {
                     a href="#result" { "Result" }
+                    @if tradeoff.is_some() { a href="#tradeoff" { "Trade-off" } }
                     @if changes.is_some() { a href="#changes" { "Changes" } }
                     a href="#run" { "Run" }
                     a href="#stages" { "Stages" }
@@ -51,6 +53,7 @@ pub(super) fn page(input: &Input) -> Markup {
                         (run::failures(input))
                         (table::results(input))
                     }
+                    @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }
                     (run::section(input))
                     section #stages {

@@ -68,8 +68,10 @@ pub(crate) fn find<'a>(
     records: &'a BTreeMap<StageName, ActionRecord>,
     path: &str,
 ) -> Option<(&'a StageName, &'a Metric)> {
-    let (stage, metric) = path.split_once('.')?;
-    let (stage, record) = records.iter().find(|(name, _)| name.as_str() == stage)?;
+    // A variant's name may have dots of its own, as in `train[width=0.75]`.
+    let metric_of = |stage: &StageName| path.strip_prefix(stage.as_str())?.strip_prefix('.');
+    let (stage, metric, record) =
+        records.iter().find_map(|(stage, record)| Some((stage, metric_of(stage)?, record)))?;
     Some((stage, record.metrics.get(metric)?))
 }
 

@@ -7,12 +7,15 @@ use indexmap::IndexMap;
 use protocol::{KeyScope, Metric, Resources};
 use serde_json::{Value, json};
 
-use super::Input;
 use super::sample_figures::figures;
+use super::sample_past::past;
+use super::{Input, PastRun};
 use crate::digest::Digest;
 use crate::gate::{Gate, GateResult, Verdict};
 use crate::record::{ActionRecord, Change, Ingredient, Machine, Outcome, OutputRecord, RunRecord, StageRun};
-use crate::spec::{self, Action, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName};
+use crate::spec::{
+    self, Action, Better, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName,
+};
 
 /// A run with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -22,6 +25,7 @@ pub(crate) struct Sample {
     pub(crate) records: BTreeMap<StageName, ActionRecord>,
     pub(crate) previous: (RunRecord, BTreeMap<StageName, ActionRecord>),
     pub(crate) logs: BTreeMap<StageName, String>,
+    pub(crate) past: Vec<PastRun>,
 }
 
 impl Sample {
@@ -32,6 +36,7 @@ impl Sample {
             records: &self.records,
             previous: Some((&self.previous.0, &self.previous.1)),
             logs: &self.logs,
+            past: &self.past,
         }
     }
 }
@@ -129,7 +134,8 @@ pub(crate) fn tinynet() -> Sample {
         vars: vars("0.1"),
         ..run.clone()
     };
-    Sample { pipeline, run, records, previous: (previous, previous_records), logs: BTreeMap::new() }
+    let past = past(&previous, &previous_records, &run, &records);
+    Sample { pipeline, run, records, previous: (previous, previous_records), logs: BTreeMap::new(), past }
 }
 
 /// The same run, in which a gate fails.
@@ -253,6 +259,11 @@ fn params(op: &str) -> Value {
 fn report_spec() -> ReportSpec {
     let column =
         |label: &str, metrics: &[&str], digits, prefix: &str, reference: &[(&str, f64)]| ReportColumn {
+            better: match label {
+                "accuracy %" => Some(Better::Higher),
+                "size KB" | "batch 128 ms" => Some(Better::Lower),
+                _ => None,
+            },
             label: label.into(),
             metrics: metrics.iter().map(ToString::to_string).collect(),
             digits,

@@ -308,6 +308,23 @@ fn stages_alone_are_a_whole_svg_file() {
     tags(&svg);
 }
 
+#[test]
+fn the_trade_off_marks_the_best_and_rings_this_run() {
+    let sample = sample::tinynet();
+    let html = render(&sample);
+    let (_, section) = html.split_once("<section id=\"tradeoff\">").unwrap();
+    let (section, _) = section.split_once("</section>").unwrap();
+    assert!(section.contains("28 points from 7 runs; <strong>7</strong> that no other beats"), "{section}");
+    assert_eq!(section.matches("class=\"ring\"").count(), 8, "four rows in two charts");
+    assert_eq!(section.matches("★").count(), 7);
+    assert!(
+        section.contains("INT8 static of run 14fd, 2026-11-20 14:03 UTC: size KB 104.8, accuracy % 91.80")
+    );
+    let mut alone = sample;
+    alone.past.clear();
+    assert!(!render(&alone).contains("tradeoff"));
+}
+
 /// Renders the samples where a person can look at them: `PIPE_REPORT_SAMPLES=FOLDER cargo test -p pipe samples`.
 #[test]
 fn samples_are_written_on_demand() {

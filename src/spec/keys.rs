@@ -155,6 +155,12 @@ pub(super) const COLUMN: &[KeySpec] = &[
     key("digits", "Decimals; 2 where absent.", || json!({ "type": "integer", "minimum": 0, "maximum": 10 })),
     key("prefix", "Written before each number, such as `×`.", || json!({ "type": "string" })),
     key(
+        "better",
+        "Which numbers are better. Of all columns that say so the report draws the trade-off: every cached run, and \
+         those that no other beats.",
+        || json!({ "enum": ["higher", "lower"] }),
+    ),
+    key(
         "reference",
         "Values to compare with, by row label.",
         || json!({ "type": "object", "additionalProperties": { "type": "number" } }),

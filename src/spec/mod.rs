@@ -18,8 +18,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
 pub use overlay::Overrides;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
-    Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
-    StageName,
+    Action, Better, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn,
+    ReportSpec, Stage, StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use schema::schema;

@@ -190,6 +190,17 @@ pub struct ReportColumn {
     pub digits: usize,
     /// Written before each number, such as `×`.
     pub prefix: String,
+    /// Which numbers are better, where the column takes part in the trade-off.
+    pub better: Option<Better>,
     /// Values to compare with, by row label.
     pub reference: IndexMap<String, f64>,
+}
+
+/// Which of two numbers is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// The higher one.
+    Higher,
+    /// The lower one.
+    Lower,
 }

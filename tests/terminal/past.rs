@@ -83,3 +83,24 @@ fn what_the_cache_no_longer_has_is_said() {
     assert!(text.contains("the cache no longer has what one and two gave"), "{text}");
     assert_eq!(json(&project, &["compare", "--json"])["comparison"]["stages"][0]["old"]["evicted"], true);
 }
+
+#[test]
+fn the_trade_off_of_all_runs_is_in_the_report_and_in_compare() {
+    let project = three_runs();
+    assert!(!project.read("artifacts/report.html").contains("Trade-off"), "no column says what is better");
+    let report = "report:
+  rows: { all: it }
+  columns:
+    - { label: small, metric: one.bytes, better: lower, digits: 0 }
+    - { label: large, metric: two.bytes, better: higher, digits: 0 }
+";
+    project.write("pipeline.yaml", &(project.read("pipeline.yaml") + report));
+    project.pipe_ok(&["run", "--force"]);
+    let text = project.pipe_ok(&["compare", "latest~3", "latest"]).stdout;
+    assert!(text.contains("trade-off") && text.matches("  ★  ").count() == 3, "{text}");
+    let answer = json(&project, &["compare", "--json"]);
+    assert_eq!(answer["front"]["points"].as_array().unwrap().len(), 3, "the last two runs are alike");
+    assert_eq!(answer["front"]["points"][2]["earlier"], 1);
+    let html = project.read("artifacts/report.html");
+    assert!(html.contains("<h2>Trade-off</h2>") && html.contains("class=\"ring\""));
+}

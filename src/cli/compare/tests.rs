@@ -29,12 +29,20 @@ fn answer() -> Answer {
     );
     let history = History::new(vec![before, sample.run]);
     let digest = |text| history.digest(history.find(text).unwrap(), &|_| None);
-    Answer { version: Version, old: digest("latest~"), new: digest("latest"), comparison }
+    Answer { version: Version, old: digest("latest~"), new: digest("latest"), comparison, front: None }
+}
+
+#[test]
+fn differences_are_good_or_bad_where_the_pipeline_says_so() {
+    let (answer, pipeline) = (answer(), sample::tinynet().pipeline);
+    let directions = directions(&pipeline.report);
+    let view = View { answer: &answer, directions, all: false, width: 100, paint: Paint::new(true) };
+    assert!(view.text().contains(&view.paint.good("+0.4")), "{}", view.text());
 }
 
 fn shown(all: bool, width: usize) -> String {
     let answer = answer();
-    View { answer: &answer, all, width, paint: Paint::new(false) }.text()
+    View { answer: &answer, directions: BTreeMap::new(), all, width, paint: Paint::new(false) }.text()
 }
 
 #[test]

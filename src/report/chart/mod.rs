@@ -8,6 +8,7 @@ mod histogram;
 mod layout;
 mod matrix;
 mod scale;
+mod scatter;
 mod series;
 mod timeline;
 
@@ -18,6 +19,7 @@ pub(crate) use distribution::distribution;
 pub(crate) use graph::{GraphEdge, GraphNode, graph};
 pub(crate) use histogram::histograms;
 pub(crate) use matrix::{Matrix, matrix};
+pub(crate) use scatter::{Dot, Plane, scatter};
 pub(crate) use series::series;
 pub(crate) use timeline::{Span, timeline};
 

@@ -7,7 +7,7 @@ use super::super::parse::unknown_or_missing;
 use super::super::suggest::did_you_mean_or_list;
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
-use super::super::{ReportColumn, ReportSpec};
+use super::super::{Better, ReportColumn, ReportSpec};
 use super::Resolver;
 
 /// Decimals of a column that does not say.
@@ -81,8 +81,24 @@ impl Resolver<'_> {
         let metrics = self.metrics(node.get("metric")?, rows);
         let digits = self.digits(node.get("digits"));
         let prefix = self.text_of(node.get("prefix"), "prefix").unwrap_or_default();
+        let better = self.better(node.get("better"));
         let reference = self.reference(node.get("reference"), rows);
-        Some(ReportColumn { label, metrics, digits, prefix, reference })
+        Some(ReportColumn { label, metrics, digits, prefix, better, reference })
+    }
+
+    fn better(&mut self, node: Option<&Node>) -> Option<Better> {
+        let node = node.filter(|node| !matches!(node.data, Data::Null | Data::Broken))?;
+        match &node.data {
+            Data::Text(text) if text == "higher" => Some(Better::Higher),
+            Data::Text(text) if text == "lower" => Some(Better::Lower),
+            _ => {
+                self.tell(Problem::at(
+                    node,
+                    format!("`better` is `higher` or `lower`, not {}", node.describe()),
+                ));
+                None
+            }
+        }
     }
 
     fn metrics(&mut self, node: &Node, rows: &IndexMap<String, String>) -> Vec<String> {

@@ -113,6 +113,12 @@ error: a column needs `metric`
 }
 
 #[test]
+fn better_is_higher_or_lower() {
+    let told = spoilt("label: accuracy", "label: accuracy, better: more");
+    assert!(told.contains("`better` is `higher` or `lower`, not the text `more`"), "{told}");
+}
+
+#[test]
 fn negative_digits() {
     assert_eq!(
         spoilt("label: accuracy", "label: accuracy, digits: -1"),
