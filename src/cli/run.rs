@@ -8,12 +8,12 @@ use super::{Context, Selection, find_stage, output};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
-use crate::exec::{Engine, Options};
+use crate::exec::{self, Engine, Options};
 use crate::gate::{GateResult, Verdict};
 use crate::progress::{self, Sink};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
-use crate::spec::StageName;
+use crate::spec::{Action, StageName};
 use crate::{plan, report};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
@@ -35,6 +35,10 @@ pub struct Args {
     /// After a failure go on with stages that do not depend on the failed one
     #[arg(short, long)]
     keep_going: bool,
+    /// Tell which files of the project's folder the commands that are executed open without declaring them, as strace
+    /// sees it; with --force, those of all commands
+    #[arg(long, conflicts_with = "dry_run")]
+    trace: bool,
     /// Print events as JSON, one a line, on standard output
     #[arg(long)]
     json: bool,
@@ -65,6 +69,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         }
         return Ok(ExitStatus::Done);
     }
+    if args.trace {
+        exec::check_trace()?;
+    }
     let mut sink = progress::choose(args.json, context.color_stderr());
     let _lock =
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
@@ -72,6 +79,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         jobs: args.jobs.map_or(project.threads, usize::from),
         force: args.force,
         keep_going: args.keep_going,
+        trace: args.trace,
     };
     let planned = plan::plan(&project, &selected, &forced_now)?;
     let run = Run { project: &project, id: run_id(), started_ms: now_ms(), start: Instant::now() };
@@ -83,6 +91,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let mut emit = |event: Event| sink.event(&event);
     let engine = Engine::new(&project, &selected, &forced, options, &run.id, &mut emit);
     let finished = engine.run()?;
+    if args.trace && !finished.stages.iter().any(|run| is_executed_command(&project, run)) {
+        let message =
+            "no command was executed, so none was traced; `--force` executes them whatever is cached";
+        sink.event(&Event::Notice { message: message.into() });
+    }
     let record = run.record(finished.stages, &finished.records);
     let report = run.keep(&record, &finished.records, &mut *sink)?;
     if let Err(error) = project.store.flush() {
@@ -188,6 +201,12 @@ fn status(record: &RunRecord) -> ExitStatus {
     } else {
         ExitStatus::Done
     }
+}
+
+fn is_executed_command(project: &Project, run: &StageRun) -> bool {
+    let action = project.pipeline.stages.get(&run.stage).map(|stage| &stage.action);
+    matches!(action, Some(Action::Command(_)))
+        && matches!(run.outcome, Outcome::Ran | Outcome::Failed { .. } | Outcome::Interrupted)
 }
 
 /// Sortable by start, and unique: two runs of one folder never run at the same time.

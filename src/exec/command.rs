@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+
+use protocol::LogLevel;
 
 use super::log::Log;
 use super::op::describe_exit;
+use super::trace::Trace;
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
-/// Runs a command in `folder` to its end.
+/// What may be done about a program that is not there.
+const NOT_FOUND: &str = "is it installed, and on PATH?";
+
+/// Runs a command in `folder` to its end, and tells what a trace of it found.
 ///
 /// # Errors
 /// When it cannot be started, or ends with anything but exit code 0.
@@ -19,11 +25,12 @@ pub(super) fn run(
     inputs: &BTreeMap<String, PathBuf>,
     outputs: &BTreeMap<String, PathBuf>,
     folder: &Path,
+    trace: Option<&Trace>,
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
     let fill = |text: &str, quote: bool| fill(text, inputs, outputs, quote);
-    let (mut command, shown) = match &action.command {
+    let (command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
             let mut command = Command::new("sh");
@@ -40,34 +47,56 @@ pub(super) fn run(
             (command, args.join(" "))
         }
     };
+    let mut command = trace.map(|trace| trace.wrap(&command)).unwrap_or(command);
     clean_environment(&mut command, []);
     command.envs(&action.env).current_dir(folder);
     log.line(&format!("$ {shown}"));
+    let program = shown.split_whitespace().next().unwrap_or_default();
     let mut process = Process::start(command, Stdio::null(), Stdout::Log).map_err(|error| {
-        let program = shown.split_whitespace().next().unwrap_or_default();
         let failure = Failure::new(format!("cannot start `{program}`: {error}"));
         match error.kind() {
-            std::io::ErrorKind::NotFound => failure.hint("is it installed, and on PATH?"),
+            std::io::ErrorKind::NotFound => failure.hint(NOT_FOUND),
             _ => failure,
         }
     })?;
     notify(Notice::Started(process.stopper()));
-    loop {
+    let status = loop {
         match process.next(None) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),
             Ok(Some(Output::OutClosed(_)) | None) => {}
-            Ok(Some(Output::Ended(status))) if status.success() => return Ok(Yield::default()),
-            Ok(Some(Output::Ended(status))) => {
-                let mut message = format!("the command failed with {}", describe_exit(status));
-                let tail = process.tail();
-                if !tail.is_empty() {
-                    message.push_str("; the end of its standard error:\n");
-                    message.push_str(&tail);
-                }
-                return Err(Failure::new(message));
-            }
+            Ok(Some(Output::Ended(status))) => break status,
             Err(error) => return Err(Failure::new(format!("the command was lost: {error}"))),
         }
+    };
+    let tail = process.tail();
+    if let Some(trace) = trace {
+        if !trace.has_started() {
+            let why = tail.trim().trim_start_matches("strace: ");
+            return Err(Failure::new(format!("cannot start `{program}`: {why}")).hint(NOT_FOUND));
+        }
+        tell(trace, status, log, notify);
+    }
+    if status.success() {
+        return Ok(Yield::default());
+    }
+    let mut message = format!("the command failed with {}", describe_exit(status));
+    if !tail.is_empty() {
+        message.push_str("; the end of its standard error:\n");
+        message.push_str(&tail);
+    }
+    Err(Failure::new(message))
+}
+
+/// Tells what a command opened without declaring it, unless it was stopped.
+fn tell(trace: &Trace, status: ExitStatus, log: &mut Log, notify: &dyn Fn(Notice)) {
+    if status.code().is_none() {
+        return;
+    }
+    let lines =
+        trace.findings().unwrap_or_else(|error| vec![format!("what it opened cannot be told: {error}")]);
+    for line in lines {
+        log.line(&format!("warning: {line}"));
+        notify(Notice::Log(LogLevel::Warn, line));
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Options {
     pub force: bool,
     /// After a failure go on with stages that do not depend on it.
     pub keep_going: bool,
+    /// Tell which files commands open without declaring them.
+    pub trace: bool,
 }
 
 /// What a run came to.
@@ -268,7 +270,7 @@ impl<'a> Engine<'a> {
             return Err(Error::failed(format!("stage `{name}` was queued without a decision")));
         };
         let threads = self.budget.threads_for(&stage.resources);
-        let job = match inputs::job(self.project, stage, &queued.miss, threads) {
+        let job = match inputs::job(self.project, stage, &queued.miss, threads, self.options.trace) {
             Ok(job) => job,
             Err(error) => {
                 self.budget.give_back(&stage.resources);

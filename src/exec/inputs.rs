@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Failure;
+use super::trace::{Artifact, Trace};
 use super::worker::Job;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -58,9 +59,16 @@ fn change_place(project: &Project, stage: &Stage, ingredient: &str) -> String {
     input.map(|input| format!(" (`{}`)", path(project, input).display())).unwrap_or_default()
 }
 
-/// All that an execution of a stage needs. Its folders exist.
-pub(super) fn job(project: &Project, stage: &Stage, miss: &Miss, threads: usize) -> Result<Job, Error> {
+/// All that an execution of a stage needs. Its folders exist. A command is traced if `trace` says so.
+pub(super) fn job(
+    project: &Project,
+    stage: &Stage,
+    miss: &Miss,
+    threads: usize,
+    trace: bool,
+) -> Result<Job, Error> {
     let folder = project.store.work_dir(miss)?;
+    let is_traced = trace && matches!(stage.action, Action::Command(_));
     let (executables, env) = programs(project, stage)?;
     Ok(Job {
         stage: stage.clone(),
@@ -72,7 +80,26 @@ pub(super) fn job(project: &Project, stage: &Stage, miss: &Miss, threads: usize)
         threads,
         executables,
         env,
+        trace: is_traced.then(|| tracing(project, stage, folder.with_extension("trace"))),
     })
+}
+
+/// How to trace a command into `file`.
+fn tracing(project: &Project, stage: &Stage, file: PathBuf) -> Trace {
+    let declared = stage.inputs.values().map(|input| path(project, input));
+    let mut artifacts = BTreeMap::new();
+    for other in project.pipeline.stages.values().filter(|other| other.name != stage.name) {
+        for (output, file) in &other.outputs {
+            let path = project.store.artifacts(&other.name).join(file);
+            artifacts.insert(path, Artifact { stage: other.name.to_string(), output: output.clone() });
+        }
+    }
+    Trace {
+        file,
+        root: project.pipeline.root.clone(),
+        allowed: declared.chain([project.store.folder().to_owned()]).collect(),
+        artifacts,
+    }
 }
 
 fn path(project: &Project, input: &Input) -> PathBuf {

@@ -9,6 +9,7 @@ mod interrupt;
 mod log;
 mod op;
 mod state;
+mod trace;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use protocol::{Figure, LogLevel, Metric, Progress};
 
 pub use engine::{Engine, Finished, Options};
 pub use op::HELLO_TIMEOUT_VARIABLE;
+pub use trace::check as check_trace;
 
 use crate::error::Error;
 use crate::plugin::process::Stopper;

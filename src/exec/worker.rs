@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use protocol::RunRequest;
 
 use super::log::Log;
+use super::trace::Trace;
 use super::{Failure, Notice, Yield, command, op};
 use crate::spec::{Action, Stage};
 
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) executables: BTreeMap<String, PathBuf>,
     /// Environment variables that the op's plugins declared.
     pub(super) env: Vec<String>,
+    /// How to trace it, where that was asked for. Only commands are.
+    pub(super) trace: Option<Trace>,
 }
 
 /// Runs the stage; afterwards every output is there.
@@ -48,7 +51,10 @@ pub(super) fn run(job: &Job, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> 
 
 fn execute(job: &Job, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> {
     match &job.stage.action {
-        Action::Command(action) => command::run(action, &job.inputs, &job.outputs, &job.root, log, notify),
+        Action::Command(action) => {
+            let trace = job.trace.as_ref();
+            command::run(action, &job.inputs, &job.outputs, &job.root, trace, log, notify)
+        }
         Action::Op(action) => {
             let Some(executable) = job.executables.get(&action.plugin) else {
                 return Err(Failure::new(format!("plugin `{}` was not found", action.plugin)));

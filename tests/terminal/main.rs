@@ -10,3 +10,4 @@ mod interrupt;
 mod project;
 mod real;
 mod run;
+mod trace;
