@@ -26,7 +26,7 @@ pub(super) fn run(
     let (mut command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
-            let mut command = Command::new("sh");
+            let mut command = Command::new("/bin/sh");
             command.arg("-c").arg(&text);
             (command, text)
         }

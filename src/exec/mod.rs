@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use protocol::{Figure, LogLevel, Metric, Progress};
 
-pub use engine::{Engine, Finished, Options};
+pub use engine::{Finished, Options, Order, run};
 pub use op::HELLO_TIMEOUT_VARIABLE;
 
 use crate::error::Error;

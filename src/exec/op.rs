@@ -69,14 +69,18 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     let Some(mut stdin) = process.take_stdin() else {
         return Err(Stop::Broke("has no standard input".into()));
     };
-    let mut say = |message: &ToPlugin| -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        stdin.write_all(&line)?;
-        stdin.flush()
+    let mut say = || -> io::Result<()> {
+        let mut lines = Vec::new();
+        for message in [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)] {
+            serde_json::to_writer(&mut lines, &message)?;
+            lines.push(b'\n');
+        }
+        // It may say much before it listens: all that it is told has to fit into the pipe, or both would wait. Where the
+        // pipe cannot be made larger, what fits is what there is.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, lines.len());
+        stdin.write_all(&lines)
     };
-    let spoken =
-        say(&ToPlugin::Hello { version: PROTOCOL_VERSION }).and_then(|()| say(&ToPlugin::Run(request)));
+    let spoken = say();
     process.return_stdin(stdin);
     match spoken {
         Ok(()) => Ok(()),

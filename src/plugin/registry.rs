@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::process::{Output, Process, Stdout};
 use crate::digest::Digest;
 use crate::spec::{Manifests, Unusable};
-use crate::store::{Store, StoreError, is_inner, read_record};
+use crate::store::{Durability, Store, StoreError, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
 pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";
@@ -209,7 +209,7 @@ impl Registry {
                     let manifest = self.describe(plugin, &path)?;
                     if let Some(known) = self.known(&manifest) {
                         // A store that cannot be written to is told about by whoever needs it to be.
-                        let _ = self.store.write_record(&file, &known);
+                        let _ = self.store.write_record(&file, &known, Durability::Eventual);
                     }
                     manifest
                 }
