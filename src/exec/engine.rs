@@ -76,7 +76,7 @@ struct Running {
     changes: Vec<Change>,
     begin: Instant,
     key: Digest,
-    stopper: Option<Stopper>,
+    stopper: Stopper,
     /// Keeps other runs that share the cache from executing the same.
     _lock: Option<KeyLock>,
 }
@@ -373,7 +373,8 @@ impl<'a> Engine<'a> {
         task.run.key = Some(key);
         task.run.changes.clone_from(&changes);
         (self.emit)(Event::StageStarted { stage: stage.name.clone(), changes: changes.clone() });
-        self.running.insert(id, Running { changes, begin, key, stopper: None, _lock: lock });
+        let stopper = Stopper::default();
+        self.running.insert(id, Running { changes, begin, key, stopper: stopper.clone(), _lock: lock });
         let job = Job {
             project: self.project,
             stage,
@@ -381,6 +382,7 @@ impl<'a> Engine<'a> {
             threads: self.budget.threads_for(&stage.resources),
             run: self.run,
             stopping: self.stopping,
+            stopper,
         };
         let sender = self.sender.clone();
         scope.spawn(move || {

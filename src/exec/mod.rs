@@ -19,7 +19,6 @@ pub use engine::{Finished, Options, Order, run};
 pub use op::HELLO_TIMEOUT_VARIABLE;
 
 use crate::error::Error;
-use crate::plugin::process::Stopper;
 use crate::store::StoreError;
 
 /// Why a stage failed, in words for the user.
@@ -58,8 +57,6 @@ impl From<Error> for Failure {
 /// What a running stage says.
 #[derive(Debug)]
 enum Notice {
-    /// Its process runs, and can be stopped with this.
-    Started(Stopper),
     /// How far it is.
     Progress(Progress),
     /// A line for its log.

@@ -12,6 +12,7 @@ use super::log::Log;
 use super::{Failure, Notice, Yield, command, inputs, op};
 use crate::clock::{millis, now_ms};
 use crate::error::Error;
+use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::ActionRecord;
 use crate::spec::{Action, Stage};
@@ -40,6 +41,8 @@ pub(super) struct Job<'a> {
     /// Id of the run.
     pub(super) run: &'a str,
     pub(super) stopping: &'a Stopping,
+    /// Stops what is being executed.
+    pub(super) stopper: Stopper,
 }
 
 /// Where an execution reads and writes.
@@ -108,10 +111,13 @@ impl Job<'_> {
     }
 
     fn execute(&self, places: &Places, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> {
+        if self.stopping.is_stopping() {
+            return Err(Failure::new("the run was interrupted before it began"));
+        }
         match &self.stage.action {
             Action::Command(action) => {
                 let root: &Path = &self.project.pipeline.root;
-                command::run(action, &places.inputs, &places.outputs, root, log, notify)
+                command::run(action, &places.inputs, &places.outputs, root, log, &self.stopper)
             }
             Action::Op(action) => {
                 let inputs::Programs { executables, env } = inputs::programs(self.project, action)?;
@@ -129,7 +135,7 @@ impl Job<'_> {
                     resume_dir: self.project.store.resume_dir(&self.miss)?,
                     companions: companions.map(|(name, path)| (name.clone(), path.clone())).collect(),
                 };
-                op::run(&program, request, log, notify)
+                op::run(&program, request, log, &self.stopper, notify)
             }
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -64,21 +64,42 @@ pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<
     }
 }
 
-/// A handle that stops a running child from another thread.
-#[derive(Debug, Clone)]
+/// A handle that stops a child from another thread. Held from before the child is started, so that no signal falls
+/// between its start and somebody's knowing of it.
+#[derive(Debug, Clone, Default)]
 pub struct Stopper {
-    /// The process group; `None` once the child has been reaped, when its number may be another's.
-    group: Arc<Mutex<Option<Pid>>>,
+    target: Arc<Mutex<Target>>,
+}
+
+/// Whom a stopper reaches.
+#[derive(Debug, Clone, Copy, Default)]
+enum Target {
+    /// Nobody: the child is not started, or is reaped, and its number may be another's.
+    #[default]
+    Nobody,
+    /// The process group of this number.
+    Group(Pid),
+    /// Nobody, and no child may be started any more.
+    Stopped,
 }
 
 impl Stopper {
-    /// Sends `signal` to the child's whole process group, unless the child has ended.
+    /// Sends `signal` to the child's whole process group. A child that is not running will not be started any more
+    /// where the signal is one to end it.
     pub fn signal(&self, signal: Signal) {
-        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pid) = *group {
-            // A group that is gone already is what was wanted.
-            let _ = kill_process_group(pid, signal);
+        let mut target = self.target();
+        match *target {
+            Target::Group(pid) => {
+                // A group that is gone already is what was wanted.
+                let _ = kill_process_group(pid, signal);
+            }
+            Target::Nobody if signal == Signal::TERM || signal == Signal::KILL => *target = Target::Stopped,
+            Target::Nobody | Target::Stopped => {}
         }
+    }
+
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,17 +133,23 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own; its output is read line by line.
+    /// Starts `command` in a process group of its own; its output is read line by line. `stopper` stops it from now on.
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdout) -> io::Result<Self> {
+    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdout, stopper: &Stopper) -> io::Result<Self> {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut target = stopper.target();
+        if let Target::Stopped = *target {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it is not to be started any more"));
+        }
         let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("a child process without a number"))?;
         warden::watch(pid);
-        let stopper = Stopper { group: Arc::new(Mutex::new(Some(pid))) };
+        *target = Target::Group(pid);
+        drop(target);
+        let stopper = stopper.clone();
         let listen = || -> io::Result<(Lines, Lines, OwnedFd)> {
             Ok((
                 Lines::new(child.stdout.take().map(OwnedFd::from), stdout)?,
@@ -143,12 +170,6 @@ impl Process {
                 Err(error)
             }
         }
-    }
-
-    /// A handle to stop it from another thread.
-    #[must_use]
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
     }
 
     /// Its standard input, once.
@@ -277,8 +298,8 @@ impl Drop for Process {
 /// Waits for a child that has ended or is about to, then kills what it left behind in its group, which would hold files
 /// and cores, and only then reaps it: until that its number cannot become another's.
 fn reap(child: &mut Child, stopper: &Stopper) -> io::Result<ExitStatus> {
-    let pid = *stopper.group.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(pid) = pid else { return child.wait() };
+    let target = *stopper.target();
+    let Target::Group(pid) = target else { return child.wait() };
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while let Err(error) = waitid(WaitId::Pid(pid), options) {
         if error != rustix::io::Errno::INTR {
@@ -286,7 +307,7 @@ fn reap(child: &mut Child, stopper: &Stopper) -> io::Result<ExitStatus> {
         }
     }
     // From here on nobody else signals the group: its number may be another's once the child is reaped.
-    stopper.group.lock().unwrap_or_else(PoisonError::into_inner).take();
+    *stopper.target() = Target::Nobody;
     // Usually nothing is left of the group but the child itself.
     let _ = kill_process_group(pid, Signal::KILL);
     let status = child.wait();
@@ -301,7 +322,7 @@ mod tests {
     fn shell(script: &str) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Process::start(command, Stdio::null(), Stdout::Log).unwrap()
+        Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap()
     }
 
     fn collect(mut process: Process) -> (Vec<String>, ExitStatus) {
@@ -350,7 +371,7 @@ mod tests {
     #[test]
     fn a_stopped_child_ends_with_its_children() {
         let process = shell("sleep 1000; echo never");
-        process.stopper().signal(Signal::TERM);
+        process.stopper.signal(Signal::TERM);
         let (lines, status) = collect(process);
         assert!(lines.is_empty());
         assert!(!status.success());
@@ -361,7 +382,8 @@ mod tests {
         let mut command = Command::new("env");
         command.env("PIPE_TEST_SECRET", "1");
         clean_environment(&mut command, ["CARGO_MANIFEST_DIR"]);
-        let (lines, _) = collect(Process::start(command, Stdio::null(), Stdout::Log).unwrap());
+        let (lines, _) =
+            collect(Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap());
         assert!(lines.iter().any(|line| line.starts_with("out PATH=")));
         assert!(lines.iter().any(|line| line.starts_with("out CARGO_MANIFEST_DIR=")));
         assert!(!lines.iter().any(|line| line.contains("CARGO_PKG") || line.contains("SECRET")));

@@ -15,7 +15,7 @@ use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::process::{Output, Process, Stdout};
+use super::process::{Output, Process, Stdout, Stopper};
 use crate::digest::Digest;
 use crate::spec::{Manifests, Unusable};
 use crate::store::{Durability, Store, StoreError, is_inner, read_record};
@@ -296,7 +296,7 @@ impl Registry {
         loop {
             let mut command = Command::new(path);
             command.arg("describe").current_dir(&self.root);
-            match Process::start(command, Stdio::null(), Stdout::Log) {
+            match Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()) {
                 // It is being written at this moment, or a child that is just being started still holds it open.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 50 => {
                     attempts += 1;

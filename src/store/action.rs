@@ -192,7 +192,7 @@ impl Store {
             }
             outputs.insert(name, kept.record);
         }
-        let (log, _) = self.put_file(&finished.log, durability)?;
+        let log = self.take_over(&finished.log, durability)?;
         let record = ActionRecord {
             key: miss.key.digest(),
             ingredients: miss.key.ingredients().to_vec(),
@@ -207,13 +207,14 @@ impl Store {
             run: finished.run,
         };
         self.write_record(&self.action_path(&record.key), &record, durability)?;
-        self.put_in_place(&miss.stage, &record, &movable)?;
-        // Leftovers cost space, and the outcome is safe already.
-        if fs::remove_dir(&finished.folder).is_err() {
+        if movable.len() < record.outputs.len()
+            || !self.become_artifacts(&miss.stage, &record, &finished.folder)?
+        {
+            self.put_in_place(&miss.stage, &record, &movable)?;
+            // A leftover costs space, and the outcome is safe already.
             let _ = remove(&finished.folder);
         }
         let _ = remove(&self.resume_path(&miss));
-        let _ = fs::remove_file(finished.log);
         Ok(record)
     }
 

@@ -84,6 +84,24 @@ impl Store {
         Ok((digest, bytes))
     }
 
+    /// Moves a file into the store that nobody else writes to any more. Gives its digest.
+    pub(super) fn take_over(&self, path: &Path, durability: Durability) -> Result<Digest, StoreError> {
+        let digest = Digest::of_file(path).map_err(at("read", path))?;
+        fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(at("write", path))?;
+        let object = self.object(&digest);
+        let moved = File::open(path)
+            .and_then(|file| durability.settle(&file))
+            .and_then(|()| with_parent(&object, || fs::rename(path, &object)));
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let (digest, _) = self.put_file(path, durability)?;
+                fs::remove_file(path).map_err(at("remove", path))?;
+                Ok(digest)
+            }
+            moved => moved.map(|()| digest).map_err(at("write", &object)),
+        }
+    }
+
     /// Stores bytes. Replaces an object that is there: it may be damaged, this one is not.
     pub(super) fn put_bytes(&self, bytes: &[u8], durability: Durability) -> Result<Digest, StoreError> {
         let temporary = self.temporary();

@@ -62,8 +62,8 @@ impl Engine<'_> {
     }
 
     pub(super) fn signal_all(&self, signal: Signal) {
-        for stopper in self.running.values().filter_map(|running| running.stopper.as_ref()) {
-            stopper.signal(signal);
+        for running in self.running.values() {
+            running.stopper.signal(signal);
         }
     }
 
@@ -80,14 +80,6 @@ impl Engine<'_> {
     fn notice(&mut self, id: StageId, notice: Notice) {
         let stage = self.stage(id).name.clone();
         match notice {
-            Notice::Started(stopper) => {
-                if self.interrupted.is_some() {
-                    stopper.signal(Signal::TERM);
-                }
-                if let Some(running) = self.running.get_mut(&id) {
-                    running.stopper = Some(stopper);
-                }
-            }
             Notice::Progress(progress) => (self.emit)(Event::StageProgress { stage, progress }),
             Notice::Log(level, message) => (self.emit)(Event::StageLog { stage, level, message }),
         }
