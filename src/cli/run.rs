@@ -10,10 +10,11 @@ use crate::error::{Error, ExitStatus};
 use crate::event::Event;
 use crate::exec::{self, Options, Order};
 use crate::gate::{GateResult, Verdict};
-use crate::progress::{self, Sink};
+use crate::progress::{self, Closing, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
 use crate::spec::{StageId, StageName};
+use crate::standing::{self, Answer, Question};
 use crate::{plan, report};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
@@ -45,6 +46,11 @@ pub struct Args {
 /// # Errors
 /// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let start = Instant::now();
+    let question = question(&args, context);
+    if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(standing::recall) {
+        return nothing_to_do(&answer, start, context);
+    }
     let project = context.load(&args.selection)?;
     let named = find_stages(&project, &args.stages)?;
     let selected: BTreeSet<StageId> = if named.is_empty() {
@@ -83,17 +89,60 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let finished = exec::run(&project, order, options, &mut emit)?;
     let record = run.record(finished.stages, &finished.records);
     let report = run.keep(&record, &finished.records, &mut *sink)?;
+    standing::prepare(&project);
     if let Err(error) = project.store.flush() {
         sink.event(&Event::Warning { message: format!("{error}; the next run hashes more than it had to") });
+    }
+    let is_done = record.stages.iter().all(|stage| stage.outcome.is_done());
+    if let (Some(question), Some(report), true) = (&question, &report, is_done) {
+        standing::keep(&project, question, &record, &finished.records, report);
     }
     sink.event(&Event::RunFinished { record: Box::new(record.clone()), report: report.clone() });
     drop(sink);
     if !args.json {
-        let (pipeline, records) = (&project.pipeline, &finished.records);
-        let color = context.color_stdout();
-        output::print(&progress::summary(pipeline, &record, records, report.as_deref(), color))?;
+        let closing = Closing {
+            root: &project.pipeline.root,
+            table: &project.pipeline.report,
+            records: &finished.records,
+            gates: &record.gates,
+            tally: Tally::of(&record),
+            duration_ms: record.duration_ms,
+            report: report.as_deref(),
+        };
+        output::print(&progress::summary(&closing, context.color_stdout()))?;
     }
     Ok(status(&record))
+}
+
+/// What is asked for, as far as the answer depends on it. `None` where it is not only for what is stale.
+fn question(args: &Args, context: &Context) -> Option<Question> {
+    if args.force || args.dry_run {
+        return None;
+    }
+    Some(Question {
+        file: std::path::absolute(&context.global.file).ok()?,
+        cache: context.cache().map(Path::to_owned),
+        set: args.selection.set.clone(),
+        profile: args.selection.profile.clone(),
+        stages: args.stages.clone(),
+        threads: args.selection.threads,
+    })
+}
+
+/// Says what an earlier run came to, where nothing has changed since.
+fn nothing_to_do(answer: &Answer, start: Instant, context: &Context) -> Result<ExitStatus, Error> {
+    let closing = Closing {
+        root: answer.report.parent().and_then(Path::parent).unwrap_or(Path::new("")),
+        table: &answer.table,
+        records: &answer.records,
+        gates: &answer.gates,
+        tally: Tally { fresh: answer.fresh, ..Tally::default() },
+        duration_ms: millis(start.elapsed()),
+        report: Some(&answer.report),
+    };
+    output::print(&progress::summary(&closing, context.color_stdout()))?;
+    let holds = answer.gates.iter().all(|gate| gate.verdict == Verdict::Pass);
+    Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
 }
 
 /// The run being made.

@@ -42,7 +42,7 @@ impl Bench {
     fn project(&self, set: &[(&str, &str)]) -> Project {
         let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let overrides = Overrides { set, profile: None };
-        Project::load(&self.root.path().join("pipeline.yaml"), &overrides, Some(1), false)
+        Project::load(&self.root.path().join("pipeline.yaml"), None, &overrides, Some(1), false)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 

@@ -5,4 +5,4 @@ pub mod process;
 mod registry;
 mod warden;
 
-pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry};
+pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry, RestsOn, environment};

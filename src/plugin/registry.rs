@@ -51,6 +51,15 @@ struct Known {
     manifest: Manifest,
 }
 
+/// What a manifest rests on: it stays as it is for as long as these do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestsOn {
+    /// The executable and the native libraries that it loads.
+    pub files: Vec<PathBuf>,
+    /// Digests of the values of declared environment variables; `None` for one that was not set.
+    pub env: BTreeMap<String, Option<Digest>>,
+}
+
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
@@ -162,6 +171,22 @@ impl Registry {
             timeout: timeout.map_or(DESCRIBE_TIMEOUT, Duration::from_secs),
             manifests: Mutex::default(),
         }
+    }
+
+    /// The executables that the pipeline names, by plugin.
+    #[must_use]
+    pub fn named(&self) -> &BTreeMap<String, PathBuf> {
+        &self.named
+    }
+
+    /// What a plugin's manifest rests on. `None` where it is not found, or must be asked each time.
+    #[must_use]
+    pub fn rests_on(&self, plugin: &str) -> Option<RestsOn> {
+        let manifest = self.manifest(plugin).ok()?;
+        let Known { env, natives, .. } = self.known(&manifest)?;
+        let mut files: Vec<PathBuf> = natives.into_keys().collect();
+        files.push(self.find(plugin).ok()?);
+        Some(RestsOn { files, env })
     }
 
     /// The executable of a plugin.
@@ -368,7 +393,9 @@ fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
     Ok(manifest)
 }
 
-fn environment(name: &str) -> Option<Digest> {
+/// Digest of the value of an environment variable, if it is set.
+#[must_use]
+pub fn environment(name: &str) -> Option<Digest> {
     std::env::var_os(name).map(|value| Digest::of_bytes(value.as_bytes()))
 }
 

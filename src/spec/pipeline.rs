@@ -11,6 +11,7 @@ use protocol::{KeyScope, Resources};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::digest::Digest;
 use crate::gate::Gate;
 
 /// A valid pipeline.
@@ -20,6 +21,8 @@ pub struct Pipeline {
     pub name: String,
     /// The file it was read from, absolute.
     pub file: PathBuf,
+    /// Digest of what was read from it.
+    pub digest: Digest,
     /// The folder that relative paths start from: the file's.
     pub root: PathBuf,
     /// Vars after profile and `--set`.
@@ -202,7 +205,7 @@ pub enum Input {
 }
 
 /// What the result table shows, on the terminal and first in the report: `report:` in `pipeline.yaml`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportSpec {
     /// Heading; the pipeline's name where absent.
     pub title: Option<String>,
@@ -217,7 +220,7 @@ pub struct ReportSpec {
 }
 
 /// A column of the result table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReportColumn {
     /// Heading.
     pub label: String,

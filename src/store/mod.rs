@@ -9,6 +9,7 @@
 //! manifests/…      what plugins said of themselves
 //! resume/…         partial work, such as a download, of keys that are not finished
 //! runs/…           one record per run
+//! standing         what the last run came to, and what that rests on
 //! stat             (dev, inode, size, mtime, ctime) → digest
 //! work/…           outputs being written; emptied when a run begins
 //! lock             held while a run lasts
@@ -48,6 +49,7 @@ mod last;
 mod lock;
 mod object;
 mod run;
+mod sight;
 mod stat;
 
 use std::fs::Metadata;
@@ -63,6 +65,7 @@ pub use error::StoreError;
 pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
 pub use lock::{KeyLock, Lock, TryKey};
+pub use sight::Sights;
 
 use crate::digest::Digest;
 use crate::spec::StageName;
@@ -119,7 +122,9 @@ impl Store {
     /// not be there yet.
     #[must_use]
     pub fn sharing(self, cache: &Path) -> Self {
-        Self { shared: cache.join("v1"), ..self }
+        let shared = cache.join("v1");
+        // Absolute, because commands run elsewhere. Fails for an empty path only.
+        Self { shared: std::path::absolute(&shared).unwrap_or(shared), ..self }
     }
 
     /// Whether other pipelines may use the same objects and records.
@@ -172,6 +177,34 @@ impl Store {
             self.stats().put(path, before, digest, started);
         }
         Ok(digest)
+    }
+
+    /// Keeps a text together with the sights that it rests on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_standing(&self, text: &[u8], sights: &Sights) -> Result<(), StoreError> {
+        self.write(&self.standing_file(), &sight::seal(text, sights), Durability::Eventual)
+    }
+
+    /// Gives the text that was kept last, and its sights, to `judge`. `None` where there is none, it is damaged, or a run
+    /// is under way.
+    pub fn with_standing<T>(&self, judge: impl FnOnce(&[u8], &[u8]) -> Option<T>) -> Option<T> {
+        let lock = std::fs::File::open(self.folder.join("lock")).ok()?;
+        lock.try_lock_shared().ok()?;
+        let bytes = std::fs::read(self.standing_file()).ok()?;
+        let (text, sights) = sight::unseal(&bytes)?;
+        judge(text, sights)
+    }
+
+    fn standing_file(&self) -> PathBuf {
+        self.folder.join("standing")
+    }
+
+    /// Which start of the machine this is.
+    #[must_use]
+    pub fn boot(&self) -> Digest {
+        stat::boot()
     }
 
     /// Writes the stat cache, if it learnt something. To be called once, at the end of a command: files that changed

@@ -54,8 +54,19 @@ impl StatKey {
         }
     }
 
+    /// The same, as told by another call.
+    pub(super) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            dev: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size.cast_unsigned(),
+            mtime: [stat.st_mtime, stat.st_mtime_nsec.cast_signed()],
+            ctime: [stat.st_ctime, stat.st_ctime_nsec.cast_signed()],
+        }
+    }
+
     /// Whether the file had not been written to for long enough when the clock showed `then`.
-    fn is_settled(&self, then: SystemTime) -> bool {
+    pub(super) fn is_settled(&self, then: SystemTime) -> bool {
         let [seconds, nanos] = self.ctime;
         let (Ok(seconds), Ok(part)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
         let margin = if nanos == 0 { COARSE_MARGIN } else { MARGIN };
@@ -63,13 +74,13 @@ impl StatKey {
         changed.and_then(|changed| changed.checked_add(margin)).is_some_and(|settled| settled <= then)
     }
 
-    fn to_words(self) -> [u64; 7] {
+    pub(super) fn to_words(self) -> [u64; 7] {
         let [mtime, mtime_nanos] = self.mtime.map(i64::cast_unsigned);
         let [ctime, ctime_nanos] = self.ctime.map(i64::cast_unsigned);
         [self.dev, self.inode, self.size, mtime, mtime_nanos, ctime, ctime_nanos]
     }
 
-    fn from_words([dev, inode, size, mtime, mtime_nanos, ctime, ctime_nanos]: [u64; 7]) -> Self {
+    pub(super) fn from_words([dev, inode, size, mtime, mtime_nanos, ctime, ctime_nanos]: [u64; 7]) -> Self {
         Self {
             dev,
             inode,

@@ -80,6 +80,7 @@ pub fn resolve(
     Ok(Pipeline {
         name: parsed.name,
         file: parsed.file,
+        digest: parsed.digest,
         root: parsed.root,
         vars: vars.to_json(),
         profile: overrides.profile.clone(),
