@@ -19,4 +19,5 @@ pub mod project;
 pub mod record;
 pub mod report;
 pub mod spec;
+pub mod standing;
 pub mod store;

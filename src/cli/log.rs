@@ -26,7 +26,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let stage = StageName::try_from(args.stage).map_err(Error::usage)?;
     let root = context.global.file.parent().filter(|root| !root.as_os_str().is_empty());
-    let store = Store::open(root.unwrap_or(Path::new(".")))?;
+    let store = context.store(root.unwrap_or(Path::new(".")))?;
     let (heading, text) = find(&store, &stage)?;
     eprintln!(" {heading}");
     print(&clean(&text))?;

@@ -11,16 +11,18 @@ pub mod schema;
 pub mod status;
 pub mod why;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, StageName, did_you_mean_or_list};
+use crate::spec::{Overrides, StageId, StageName, did_you_mean_or_list};
+use crate::store::{Store, StoreError};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -43,6 +45,9 @@ pub struct Global {
     /// The pipeline
     #[arg(short, long, global = true, default_value = "pipeline.yaml", value_name = "FILE")]
     pub file: PathBuf,
+    /// A folder for the cache that several pipelines share; `cache` beside the pipeline where not given
+    #[arg(long, global = true, env = "PIPE_CACHE", value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
     /// Whether to colour what is printed
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
@@ -128,7 +133,26 @@ impl Context {
             set.push((name.to_owned(), value.to_owned()));
         }
         let overrides = Overrides { set, profile: selection.profile.clone() };
-        Project::load(&self.global.file, &overrides, selection.threads.map(usize::from), self.color_stderr())
+        let threads = selection.threads.map(usize::from);
+        Project::load(&self.global.file, self.cache(), &overrides, threads, self.color_stderr())
+    }
+
+    /// The folder of a cache shared with others.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Path> {
+        self.global.cache.as_deref()
+    }
+
+    /// The store of the pipeline in `root`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn store(&self, root: &Path) -> Result<Store, StoreError> {
+        let store = Store::open(root)?;
+        Ok(match self.cache() {
+            Some(cache) => store.sharing(cache),
+            None => store,
+        })
     }
 }
 
@@ -143,6 +167,18 @@ pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
     }
     let hint = did_you_mean_or_list(name, "stages are", stages.map(StageName::as_str));
     Err(Error::usage(format!("there is no stage `{name}`")).hint(hint))
+}
+
+/// Finds stages by their names on the command line.
+///
+/// # Errors
+/// As [`find_stage`].
+pub fn find_stages(project: &Project, names: &[String]) -> Result<BTreeSet<StageId>, Error> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        found.extend(project.pipeline.id(&find_stage(project, name)?));
+    }
+    Ok(found)
 }
 
 /// Runs the command line of this process.

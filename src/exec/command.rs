@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-
-use protocol::LogLevel;
+use std::process::{Command, Stdio};
 
 use super::log::Log;
 use super::op::describe_exit;
 use super::trace::Trace;
-use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use super::{Failure, Yield};
+use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
 /// What may be done about a program that is not there.
 const NOT_FOUND: &str = "is it installed, and on PATH?";
 
-/// Runs a command in `folder` to its end, and tells what a trace of it found.
+/// Runs a command in `folder` to its end.
 ///
 /// # Errors
 /// When it cannot be started, or ends with anything but exit code 0.
@@ -27,13 +25,13 @@ pub(super) fn run(
     folder: &Path,
     trace: Option<&Trace>,
     log: &mut Log,
-    notify: &dyn Fn(Notice),
+    stopper: &Stopper,
 ) -> Result<Yield, Failure> {
     let fill = |text: &str, quote: bool| fill(text, inputs, outputs, quote);
     let (command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
-            let mut command = Command::new("sh");
+            let mut command = Command::new("/bin/sh");
             command.arg("-c").arg(&text);
             (command, text)
         }
@@ -47,19 +45,21 @@ pub(super) fn run(
             (command, args.join(" "))
         }
     };
-    let mut command = trace.map(|trace| trace.wrap(&command)).unwrap_or(command);
+    let mut command = match trace {
+        Some(trace) => trace.wrap(&command),
+        None => command,
+    };
     clean_environment(&mut command, []);
     command.envs(&action.env).current_dir(folder);
     log.line(&format!("$ {shown}"));
     let program = shown.split_whitespace().next().unwrap_or_default();
-    let mut process = Process::start(command, Stdio::null(), Stdout::Log).map_err(|error| {
+    let mut process = Process::start(command, Stdio::null(), Stdout::Log, stopper).map_err(|error| {
         let failure = Failure::new(format!("cannot start `{program}`: {error}"));
         match error.kind() {
             std::io::ErrorKind::NotFound => failure.hint(NOT_FOUND),
             _ => failure,
         }
     })?;
-    notify(Notice::Started(process.stopper()));
     let status = loop {
         match process.next(None) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),
@@ -69,12 +69,11 @@ pub(super) fn run(
         }
     };
     let tail = process.tail();
-    if let Some(trace) = trace {
-        if !trace.has_started() {
-            let why = tail.trim().trim_start_matches("strace: ");
-            return Err(Failure::new(format!("cannot start `{program}`: {why}")).hint(NOT_FOUND));
-        }
-        tell(trace, status, log, notify);
+    if let Some(trace) = trace
+        && !trace.has_started()
+    {
+        let why = tail.trim().trim_start_matches("strace: ");
+        return Err(Failure::new(format!("cannot start `{program}`: {why}")).hint(NOT_FOUND));
     }
     if status.success() {
         return Ok(Yield::default());
@@ -85,19 +84,6 @@ pub(super) fn run(
         message.push_str(&tail);
     }
     Err(Failure::new(message))
-}
-
-/// Tells what a command opened without declaring it, unless it was stopped.
-fn tell(trace: &Trace, status: ExitStatus, log: &mut Log, notify: &dyn Fn(Notice)) {
-    if status.code().is_none() {
-        return;
-    }
-    let lines =
-        trace.findings().unwrap_or_else(|error| vec![format!("what it opened cannot be told: {error}")]);
-    for line in lines {
-        log.line(&format!("warning: {line}"));
-        notify(Notice::Log(LogLevel::Warn, line));
-    }
 }
 
 /// Puts paths in place of `${inputs.NAME}` and `${outputs.NAME}`, for the shell in single quotes. `$${` stands for

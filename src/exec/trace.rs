@@ -93,6 +93,9 @@ impl Trace {
     /// # Errors
     /// When the trace cannot be read.
     pub(super) fn findings(&self) -> io::Result<Vec<String>> {
+        if !self.has_started() {
+            return Ok(vec![]);
+        }
         let read = strace::files_read(BufReader::new(File::open(&self.file)?))?;
         fs::remove_file(&self.file)?;
         // What strace tells has no links in it.

@@ -21,7 +21,7 @@ pub use json::Json;
 pub use paint::Paint;
 pub use plain::Plain;
 pub use plan::plan;
-pub use summary::summary;
+pub use summary::{Closing, Tally, summary};
 pub use terminal::Terminal;
 pub use words::{change, clean};
 

@@ -19,7 +19,7 @@ pub use overlay::Overrides;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
-    StageName,
+    StageId, StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use schema::schema;
