@@ -8,7 +8,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error, MessageFormatter, Options, Spanned, UserMessageFormatter};
 
 use super::Location;
-use super::tree::{Data, Key, Node, Origin, Problem, Span};
+use super::tree::{Data, Key, Node, Origin, Problem, Span, lines};
 
 /// Largest text that is read, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
@@ -187,14 +187,14 @@ impl Context<'_> {
         let line = usize::try_from(location.line()).unwrap_or(0).max(1);
         let column = usize::try_from(location.column()).unwrap_or(0).max(1);
         let length = usize::try_from(location.span().len()).unwrap_or(0);
-        let rest = self.text.lines().nth(line - 1).map_or(0, |text| text.trim_end().chars().count());
+        let rest = lines(self.text).nth(line - 1).map_or(0, |text| text.trim_end().chars().count());
         let length = length.min((rest + 1).saturating_sub(column)).max(1);
         let column = if line == 1 { column + self.shift } else { column };
         Span { origin: self.origin, start: Location { line, column }, length }
     }
 
     fn at_byte(&self, byte: usize) -> Span {
-        let before = self.text.get(..byte).unwrap_or_default();
+        let before = self.text.get(..byte).unwrap_or_default().replace("\r\n", "\n").replace('\r', "\n");
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
         let column = if line == 1 { column + self.shift } else { column };
