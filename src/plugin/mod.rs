@@ -4,3 +4,5 @@ pub mod process;
 mod registry;
 
 pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use registry::{Known, parse};

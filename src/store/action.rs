@@ -99,9 +99,9 @@ pub struct Finished {
 }
 
 /// What `last/STAGE` holds.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Last {
+pub(super) struct Last {
     key: Digest,
 }
 

@@ -32,6 +32,8 @@ mod artifacts;
 mod error;
 mod file;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod lock;
 mod object;
 mod run;

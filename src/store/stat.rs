@@ -26,7 +26,7 @@ const CAPACITY: usize = 1_000_000;
 
 const ENTRY: usize = 7 * 8 + 32;
 
-const CHECKSUM: usize = 32;
+pub(super) const CHECKSUM: usize = 32;
 
 /// What the file system says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl StatKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+pub(super) struct Entry {
     key: StatKey,
     digest: Digest,
     /// Asked for or made by this process.
@@ -162,7 +162,7 @@ impl StatCache {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<(u64, u64), Entry>> {
+pub(super) fn parse(bytes: &[u8]) -> Option<HashMap<(u64, u64), Entry>> {
     let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
     if Digest::of_bytes(body).as_bytes() != checksum {
         return None;
