@@ -23,10 +23,16 @@ def main() -> int:
             print(f"{name}", file=sys.stderr)
             before = machine(prepare(scratch / name))
             if before.load > 0.5 and not arguments.quick:
-                print(f"  others are at work (load {before.load:.2f}): figures will be noisy", file=sys.stderr)
-            bench = Bench(pipe, scratch / name, scratch / "tools", arguments.quick, arguments.rounds, arguments.most)
+                print(
+                    f"  others are at work (load {before.load:.2f}): figures will be noisy", file=sys.stderr
+                )
+            bench = Bench(
+                pipe, scratch / name, scratch / "tools", arguments.quick, arguments.rounds, arguments.most
+            )
             result = importlib.import_module(f"claims.{name.replace('-', '_')}").measure(bench)
-            text = page.section(name, result.title, result.parts, before, [pipe, *result.peers], result.rounds)
+            text = page.section(
+                name, result.title, result.parts, before, [pipe, *result.peers], result.rounds
+            )
             if arguments.quick:
                 print(f"Sizes are small: this shows that all works, and nothing else.\n\n{text}")
             else:
@@ -34,7 +40,10 @@ def main() -> int:
                 results.parent.mkdir(exist_ok=True)
                 results.write_text(json.dumps(result.raw) + "\n")
                 page.update(name, text)
-                print(f"  wrote the section of {page.PAGE.relative_to(peers.ROOT)}; raw figures: {results}", file=sys.stderr)
+                print(
+                    f"  wrote the section of {page.PAGE.relative_to(peers.ROOT)}; raw figures: {results}",
+                    file=sys.stderr,
+                )
             if not arguments.keep:
                 shutil.rmtree(scratch / name)
     except Failed as failure:
@@ -45,13 +54,29 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("claims", nargs="+", choices=page.ORDER, metavar="CLAIM", help=f"what to measure: {', '.join(page.ORDER)}")
-    parser.add_argument("--quick", action="store_true", help="small sizes, printed instead of written to the page")
+    parser.add_argument(
+        "claims",
+        nargs="+",
+        choices=page.ORDER,
+        metavar="CLAIM",
+        help=f"what to measure: {', '.join(page.ORDER)}",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, printed instead of written to the page"
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help="how many rounds")
-    parser.add_argument("--most", type=int, metavar="N", help="growth: leave out graphs with more stages than this")
-    parser.add_argument("--pipe", type=Path, metavar="FILE", help="measure this executable instead of building one")
-    parser.add_argument("--scratch", type=Path, default=peers.ROOT / "target" / "bench", metavar="DIR", help="where to work")
-    parser.add_argument("--keep", action="store_true", help="leave the generated projects in the scratch folder")
+    parser.add_argument(
+        "--most", type=int, metavar="N", help="growth: leave out graphs with more stages than this"
+    )
+    parser.add_argument(
+        "--pipe", type=Path, metavar="FILE", help="measure this executable instead of building one"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, default=peers.ROOT / "target" / "bench", metavar="DIR", help="where to work"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the generated projects in the scratch folder"
+    )
     return parser.parse_args()
 
 

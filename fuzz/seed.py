@@ -19,19 +19,56 @@ LARGEST = 16_000
 
 AXIS = {"label": "x", "unit": "ms", "log": True}
 FIGURES = [
-    {"kind": "series", "x": AXIS, "y": [{"label": "loss"}], "series": [{"name": "train", "points": [[1, 0.5], [2, 0.25]]}]},
-    {"kind": "table", "columns": [{"label": "n", "unit": "KB", "digits": 1}], "rows": [[{"number": 1.5}], [{"text": "a"}, "empty"]]},
-    {"kind": "matrix", "row_label": "true", "column_label": "said", "rows": ["a", "b"], "columns": ["a", "b"], "values": [[1, 2], [3, 4]]},
-    {"kind": "histograms", "x": AXIS, "histograms": [{"name": "h", "bins": [{"low": 0, "high": 1, "count": 9}], "markers": [{"label": "m", "value": 0.5}]}]},
+    {
+        "kind": "series",
+        "x": AXIS,
+        "y": [{"label": "loss"}],
+        "series": [{"name": "train", "points": [[1, 0.5], [2, 0.25]]}],
+    },
+    {
+        "kind": "table",
+        "columns": [{"label": "n", "unit": "KB", "digits": 1}],
+        "rows": [[{"number": 1.5}], [{"text": "a"}, "empty"]],
+    },
+    {
+        "kind": "matrix",
+        "row_label": "true",
+        "column_label": "said",
+        "rows": ["a", "b"],
+        "columns": ["a", "b"],
+        "values": [[1, 2], [3, 4]],
+    },
+    {
+        "kind": "histograms",
+        "x": AXIS,
+        "histograms": [
+            {
+                "name": "h",
+                "bins": [{"low": 0, "high": 1, "count": 9}],
+                "markers": [{"label": "m", "value": 0.5}],
+            }
+        ],
+    },
     {"kind": "distribution", "x": AXIS, "groups": [{"name": "g", "values": [1, 2.5, 3]}]},
     {"kind": "images", "images": [{"caption": "c", "png": "iVBORw0KGgo="}]},
-    {"kind": "graph", "nodes": [{"id": "a", "label": "A", "group": "Conv", "detail": "k: 3"}, {"id": "b", "label": "B"}], "edges": [{"from": "a", "to": "b", "label": "1x3"}]},
+    {
+        "kind": "graph",
+        "nodes": [{"id": "a", "label": "A", "group": "Conv", "detail": "k: 3"}, {"id": "b", "label": "B"}],
+        "edges": [{"from": "a", "to": "b", "label": "1x3"}],
+    },
 ]
 MESSAGES = [
     {"type": "progress", "done": 1, "total": 4, "unit": "epoch", "text": "loss 0.9", "milestone": True},
-    {"type": "metric", "name": "x", "metric": {"value": 91.16, "unit": "%", "interval": [90.1, 92.2], "basis": "10,000 images"}},
+    {
+        "type": "metric",
+        "name": "x",
+        "metric": {"value": 91.16, "unit": "%", "interval": [90.1, 92.2], "basis": "10,000 images"},
+    },
     {"type": "log", "level": "warn", "message": "two\nlines"},
-    *({"type": "figure", "id": figure["kind"], "title": "T", "caption": "`c`", "content": figure} for figure in FIGURES),
+    *(
+        {"type": "figure", "id": figure["kind"], "title": "T", "caption": "`c`", "content": figure}
+        for figure in FIGURES
+    ),
 ]
 PIPELINE = """\
 version: 1
@@ -67,14 +104,19 @@ def pipelines() -> None:
                 indented = text.strip("\n").replace("\n", "\n  ")
                 keep("pipeline", f"version: 1\nname: t\nstages:\n  {indented}\n".encode())
             elif ": " in text and len(text) < 300:
-                keep("pipeline", f"version: 1\nname: t\nstages: {{ a: {{ run: 'true' }} }}\n{text}\n".encode())
+                keep(
+                    "pipeline", f"version: 1\nname: t\nstages: {{ a: {{ run: 'true' }} }}\n{text}\n".encode()
+                )
 
 
 def conversations() -> None:
     for manifest in ROOT.glob("fuzz/manifests/*.json"):
         keep("plugin_message", json.dumps(json.loads(manifest.read_text())).encode())
     hello, done = {"type": "hello", "version": 1}, {"type": "done"}
-    lines = lambda messages: "".join(json.dumps(message) + "\n" for message in messages).encode()
+
+    def lines(messages):
+        return "".join(json.dumps(message) + "\n" for message in messages).encode()
+
     keep("plugin_message", lines([hello, *MESSAGES, done]))
     for message in MESSAGES:
         keep("plugin_message", lines([hello, message, done]))
@@ -90,7 +132,9 @@ def cache() -> None:
         project = Path(folder)
         (project / "words.txt").write_text("words")
         (project / "pipeline.yaml").write_text(PIPELINE.format(fake=BUILT / "examples" / "pipe-fake"))
-        run = subprocess.run([BUILT / "pipe", "run", "--keep-going"], cwd=project, stderr=subprocess.PIPE, check=False)
+        run = subprocess.run(
+            [BUILT / "pipe", "run", "--keep-going"], cwd=project, stderr=subprocess.PIPE, check=False
+        )
         if run.returncode != 1:
             sys.exit(run.stderr.decode())
         for file in (project / "cache/v1").rglob("*"):

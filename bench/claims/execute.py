@@ -63,11 +63,13 @@ def _logs(bench: Bench, graph: Graph) -> str:
     print(f"  reading {graph.stages:,} logs", file=sys.stderr)
 
     def log(name: str) -> str:
-        said = execute([bench.pipe.path, "log", name], cwd=graph.pipe, env=ENVIRONMENT, capture_output=True, check=False)
+        said = execute(
+            [bench.pipe.path, "log", name], cwd=graph.pipe, env=ENVIRONMENT, capture_output=True, check=False
+        )
         return said.stdout.decode()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, said in zip(graph.names(), pool.map(log, graph.names())):
+        for name, said in zip(graph.names(), pool.map(log, graph.names()), strict=False):
             if f"src/{name}" not in said:
                 raise Failed(f"`pipe log {name}` prints {said!r}")
     return f"`pipe log` printed what each of the {graph.stages:,} stages had said"

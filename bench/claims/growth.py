@@ -31,8 +31,16 @@ def measure(bench: Bench) -> Result:
         "the shell), so that the largest can be made at all. `pipe run` and `ninja` find nothing to do; `pipe status` finds one "
         "source edited, and plans.",
         f"![Time and memory by number of stages]({PLOT.name})",
-        _table("median time", names, {size: [page.duration(one.spread.median) for one in all] for size, all in found.items()}),
-        _table("peak memory", names, {size: [page.size(one.peak_bytes) for one in all] for size, all in found.items()}),
+        _table(
+            "median time",
+            names,
+            {size: [page.duration(one.spread.median) for one in all] for size, all in found.items()},
+        ),
+        _table(
+            "peak memory",
+            names,
+            {size: [page.size(one.peak_bytes) for one in all] for size, all in found.items()},
+        ),
     ]
     raw = {
         size: {one.command.name: {"seconds": one.seconds, "peak_bytes": one.peak_bytes} for one in all}
@@ -57,8 +65,13 @@ def _measure(bench: Bench, graph: Graph, ninja: peers.Program | None, rounds: in
 
 def _plot(found: dict[int, list[Measured]]) -> str:
     def lines(value) -> list[plot.Line]:
-        by_command = zip(*found.values())
-        return [plot.Line(row[0].command.name, [(size, value(one)) for size, one in zip(found, row)]) for row in by_command]
+        by_command = zip(*found.values(), strict=False)
+        return [
+            plot.Line(
+                row[0].command.name, [(size, value(one)) for size, one in zip(found, row, strict=False)]
+            )
+            for row in by_command
+        ]
 
     panels = [
         plot.Panel("Time", "stages", lines(lambda one: one.spread.median * 1e3), "ms"),
@@ -68,6 +81,9 @@ def _plot(found: dict[int, list[Measured]]) -> str:
 
 
 def _table(what: str, names: list[str], rows: dict[int, list[str]]) -> str:
-    lines = [f"| {what}, stages | " + " | ".join(f"`{name}`" for name in names) + " |", "|--:|" + "--:|" * len(names)]
+    lines = [
+        f"| {what}, stages | " + " | ".join(f"`{name}`" for name in names) + " |",
+        "|--:|" + "--:|" * len(names),
+    ]
     lines += [f"| {size:,} | " + " | ".join(cells) + " |" for size, cells in rows.items()]
     return "\n".join(lines)

@@ -49,12 +49,16 @@ def measure(bench: Bench) -> Result:
             page.ratio(ours, peer) + " " + again,
             page.verdict("no slower than b3sum: median ratio ≤ 1.0", found <= 1.0),
         ]
-        raw[what] = {one.command.name: {"seconds": one.seconds, "peak_bytes": one.peak_bytes} for one in measured}
+        raw[what] = {
+            one.command.name: {"seconds": one.seconds, "peak_bytes": one.peak_bytes} for one in measured
+        }
     return Result("Hashing", parts, [b3sum], rounds, raw)
 
 
-def _compare(bench: Bench, b3sum: Path, project: Path, names: list[str], rounds: int) -> tuple[list[Measured], str]:
-    status = [bench.pipe.path, "status"]
+def _compare(
+    bench: Bench, b3sum: Path, project: Path, names: list[str], rounds: int
+) -> tuple[list[Measured], str]:
+    status: list[str | Path] = [bench.pipe.path, "status"]
     stat_cache = project / "cache" / "v1" / "stat"
     (project / "pipeline.yaml").write_text(PIPELINE.format(data="./data"))
 

@@ -38,7 +38,10 @@ def measure(bench: Bench) -> Result:
     verdicts = [page.verdict(f"memory below 100 MB: {page.size(ours.peak_bytes)}", ours.peak_bytes < 100e6)]
     if ninja is not None:
         parts.append(page.ratio(ours, measured[1]))
-        verdicts.insert(0, page.verdict("no slower than ninja: median ratio ≤ 1.0", ratios(ours, measured[1]).median <= 1.0))
+        verdicts.insert(
+            0,
+            page.verdict("no slower than ninja: median ratio ≤ 1.0", ratios(ours, measured[1]).median <= 1.0),
+        )
     parts += ["\\\n".join(verdicts), "Checked in the same run: " + "; ".join(checks) + "."]
     raw = {one.command.name: {"seconds": one.seconds, "peak_bytes": one.peak_bytes} for one in measured}
     return Result(f"Nothing to do, {graph.stages:,} stages", parts, [ninja] if ninja else [], rounds, raw)
@@ -80,7 +83,9 @@ def _edits(bench: Bench, graph: Graph) -> str:
     source.write_text(original)
     found = outcomes(bench.pipe.path, graph.pipe)
     if found["ran"] or edited not in found["restored"]:
-        raise Failed(f"an edit taken back ran {sorted(found['ran'])} and restored {sorted(found['restored'])}")
+        raise Failed(
+            f"an edit taken back ran {sorted(found['ran'])} and restored {sorted(found['restored'])}"
+        )
     if graph.output(edited).read_text() != original:
         raise Failed(f"the output of {edited} is not restored")
     return (

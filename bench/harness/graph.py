@@ -65,8 +65,8 @@ class Graph:
         """Removes all that running made, in both projects."""
         for made in (self.pipe / "artifacts", self.pipe / "cache", self.ninja / "out"):
             shutil.rmtree(made, ignore_errors=True)
-        for made in (".ninja_log", ".ninja_deps"):
-            (self.ninja / made).unlink(missing_ok=True)
+        for log in (".ninja_log", ".ninja_deps"):
+            (self.ninja / log).unlink(missing_ok=True)
 
     def _reads(self, number: int) -> list[str]:
         layer, place = divmod(number, LAYER)
@@ -78,7 +78,9 @@ class Graph:
     def _pipeline(self) -> str:
         lines = ["version: 1", "name: generated", "stages:"]
         for number, name in enumerate(self.names()):
-            inputs = {"src": f"src/{name}"} | {key: f"{read}.out" for key, read in zip("ab", self._reads(number))}
+            inputs = {"src": f"src/{name}"} | {
+                key: f"{read}.out" for key, read in zip("ab", self._reads(number), strict=False)
+            }
             listed = ", ".join(f"{key}: {value}" for key, value in inputs.items())
             command = self.work.value.format(src="${inputs.src}", out="${outputs.out}", name=name)
             lines.append(f'  {name}: {{ run: "{command}", inputs: {{ {listed} }}, outputs: {{ out: out }} }}')

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # What every command gets of the environment; nothing else may matter.
-ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
+PASSED_ON = ("PATH", "HOME", "LIBTORCH", "ORT_DYLIB_PATH", "LD_LIBRARY_PATH")
+ENVIRONMENT = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "DVC_NO_ANALYTICS": "1",
@@ -57,7 +58,9 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+        low, middle, high = (
+            statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+        )
         return cls(middle, low, high, min(values), max(values), len(values))
 
 
@@ -86,11 +89,14 @@ def alternate(commands: Sequence[Command], rounds: int) -> list[Measured]:
     peaks = [peak_memory(command) for command in commands]
     seconds: list[list[float]] = [[] for _ in commands]
     for number in range(1, rounds + 1):
-        for command, times in zip(commands, seconds):
+        for command, times in zip(commands, seconds, strict=False):
             times.append(wall_time(command))
-        shown = "  ".join(f"{command.name} {times[-1] * 1e3:,.1f} ms" for command, times in zip(commands, seconds))
+        shown = "  ".join(
+            f"{command.name} {times[-1] * 1e3:,.1f} ms"
+            for command, times in zip(commands, seconds, strict=False)
+        )
         print(f"  round {number}/{rounds}: {shown}", file=sys.stderr, flush=True)
-    return [Measured(*measured) for measured in zip(commands, seconds, peaks)]
+    return [Measured(*measured) for measured in zip(commands, seconds, peaks, strict=False)]
 
 
 def wall_time(command: Command) -> float:

@@ -10,7 +10,9 @@ from .measure import Command, Failed, run
 JSON_RUN = ("run", "--json")
 
 
-def outcomes(pipe: Path, project: Path, *more: str, codes: frozenset[int] = frozenset({0})) -> dict[str, set[str]]:
+def outcomes(
+    pipe: Path, project: Path, *more: str, codes: frozenset[int] = frozenset({0})
+) -> dict[str, set[str]]:
     """Runs the pipeline in `project`, and gives the stages by how they ended: `fresh`, `restored`, `ran`…"""
     printed = run(Command("pipe run --json", [pipe, *JSON_RUN, *more], project, codes=codes))
     last = json.loads(printed.splitlines()[-1])

@@ -25,7 +25,9 @@ ORDER = ("null-run", "null-run-real", "hashing", "execute", "growth")
 """Sections from top to bottom, by the name of their script."""
 
 
-def section(name: str, title: str, parts: Sequence[str], machine: Machine, versions: Sequence[Program], rounds: int) -> str:
+def section(
+    name: str, title: str, parts: Sequence[str], machine: Machine, versions: Sequence[Program], rounds: int
+) -> str:
     """The text of a section: its parts, and how it came about."""
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     came = (

@@ -30,7 +30,11 @@ def pipe(given: Path | None) -> Program:
         given = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "pipe"
     given = given.resolve()
     commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return Program(given, f"pipe {_version([given, '--version'])} ({commit.stdout.strip() or 'no commit'})")
 
@@ -59,7 +63,9 @@ def dvc(tools: Path) -> Program:
     wanted = REQUIREMENTS.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         _succeed([sys.executable, "-m", "venv", "--clear", folder])
-        _succeed([folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS])
+        _succeed(
+            [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]
+        )
         stamp.write_text(wanted)
     path = folder / "bin" / "dvc"
     return Program(path, f"dvc {_version([path, '--version'])}")
@@ -70,7 +76,7 @@ def strace() -> Path | None:
     found = shutil.which("strace")
     if found is None:
         print("not checked by system calls: `strace` is not installed", file=sys.stderr)
-    return found and Path(found)
+    return Path(found) if found else None
 
 
 def _version(argv: list) -> str:

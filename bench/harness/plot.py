@@ -8,21 +8,28 @@ from html import escape
 WIDTH, HEIGHT = 860, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 52
 GAP = 70
-COLORS = ("c0", "c1", "c2")
+LIGHT = ("#0969da", "#bc4c00", "#6e7781")
+DARK = ("#58a6ff", "#f0883e", "#9198a1")
+"""Colours of the lines, in their order."""
 
-STYLE = """
-text { font: 13px system-ui, sans-serif; fill: #24292f }
-.title { font-weight: 600 }
-.grid { stroke: #d0d7de; stroke-width: 1 }
-.line { fill: none; stroke-width: 2 }
-.c0 { --color: #0969da } .c1 { --color: #bc4c00 } .c2 { --color: #6e7781 }
-.line { stroke: var(--color) } .dot { fill: var(--color) } .name { fill: var(--color); font-weight: 600 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 }
-  .grid { stroke: #3d444d }
-  .c0 { --color: #58a6ff } .c1 { --color: #f0883e } .c2 { --color: #9198a1 }
-}
-"""
+
+def _style() -> str:
+    def ground(text: str, grid: str, colors: Sequence[str]) -> str:
+        lines = [f"text {{ fill: {text} }}", f".grid {{ stroke: {grid} }}"]
+        for index, color in enumerate(colors):
+            lines.append(
+                f".line.c{index} {{ stroke: {color} }} .dot.c{index}, .name.c{index} {{ fill: {color} }}"
+            )
+        return "\n".join(lines)
+
+    return (
+        "text { font: 13px system-ui, sans-serif }\n.title, .name { font-weight: 600 }\n"
+        ".line { fill: none; stroke-width: 2 }\n"
+        + ground("#24292f", "#d0d7de", LIGHT)
+        + "\n@media (prefers-color-scheme: dark) {\n"
+        + ground("#e6edf3", "#3d444d", DARK)
+        + "\n}\n"
+    )
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. All numbers are above zero."""
+    """One pair of axes with at most three lines. All numbers are above zero."""
 
     title: str
     x: str
@@ -49,7 +56,7 @@ def svg(panels: Sequence[Panel], description: str) -> str:
     drawn = [_panel(panel, index * (width + GAP), width) for index, panel in enumerate(panels)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'
-        f"<title>{escape(description)}</title>\n<style>{STYLE}</style>\n" + "\n".join(drawn) + "\n</svg>\n"
+        f"<title>{escape(description)}</title>\n<style>{_style()}</style>\n" + "\n".join(drawn) + "\n</svg>\n"
     )
 
 
@@ -62,20 +69,27 @@ def _panel(panel: Panel, offset: float, width: float) -> str:
     for power in across.powers():
         x = across.at(10**power)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{_number(power)}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{_number(power)}</text>'
+        )
     for power in up.powers():
         y = up.at(10**power)
-        parts.append(f'<line class="grid" x1="{offset + LEFT:.1f}" x2="{offset + width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{offset + LEFT:.1f}" x2="{offset + width - RIGHT:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         label = f"{_number(power)} {panel.unit}"
         parts.append(f'<text x="{offset + LEFT - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     middle = (offset + LEFT + offset + width - RIGHT) / 2
     parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(panel.x)}</text>')
-    for index, (line, color) in enumerate(zip(panel.lines, COLORS)):
+    for index, line in enumerate(panel.lines):
+        color = f"c{index}"
         places = [(across.at(x), up.at(y)) for x, y in line.points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline class="line {color}" points="{path}"/>')
         parts += [f'<circle class="dot {color}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
-        parts.append(f'<text class="name {color}" x="{offset + LEFT + 8:.1f}" y="{TOP + 4 + 20 * index}">{escape(line.name)}</text>')
+        parts.append(
+            f'<text class="name {color}" x="{offset + LEFT + 8:.1f}" y="{TOP + 4 + 20 * index}">{escape(line.name)}</text>'
+        )
     return "\n".join(parts)
 
 

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from harness import page, plot
 from harness.graph import Graph, Work
-from harness.measure import Command, Failed, Measured, Spread, alternate, peak_memory, ratios, run, wall_time
+from harness.measure import (
+    Command,
+    Failed,
+    Measured,
+    Spread,
+    alternate,
+    peak_memory,
+    ratios,
+    run,
+    wall_time,
+)
 
 HERE = Path(__file__).parent
 
@@ -55,7 +65,9 @@ class Processes(unittest.TestCase):
 
     def test_commands_alternate_and_are_prepared_each_time(self):
         order = []
-        commands = [Command(name, ["true"], HERE, before=lambda name=name: order.append(name)) for name in "ab"]
+        commands = [
+            Command(name, ["true"], HERE, before=lambda name=name: order.append(name)) for name in "ab"
+        ]
         self.assertEqual([len(one.seconds) for one in alternate(commands, 2)], [2, 2])
         self.assertEqual("".join(order), "ab" + "abab")
 
@@ -82,8 +94,13 @@ class Page(unittest.TestCase):
 
     def test_numbers_have_units(self):
         self.assertEqual([page.duration(x) for x in (0.0712, 1.5, 90)], ["71.2 ms", "1.50 s", "1.5 min"])
-        self.assertEqual([page.size(x) for x in (12, 4_500, 45_600_000, 2e9)], ["12 B", "4.5 KB", "45.6 MB", "2.0 GB"])
-        self.assertEqual([page.factor(x) for x in (0.00123456, 0.931, 12.3456, 4321)], ["0.00123", "0.931", "12.3", "4,321"])
+        self.assertEqual(
+            [page.size(x) for x in (12, 4_500, 45_600_000, 2e9)], ["12 B", "4.5 KB", "45.6 MB", "2.0 GB"]
+        )
+        self.assertEqual(
+            [page.factor(x) for x in (0.00123456, 0.931, 12.3456, 4321)],
+            ["0.00123", "0.931", "12.3", "4,321"],
+        )
 
 
 class Generated(unittest.TestCase):
@@ -92,7 +109,11 @@ class Generated(unittest.TestCase):
             graph = Graph(Path(folder) / "g", 250, Work.COPY)
             graph.write()
             stages = (graph.pipe / "pipeline.yaml").read_text().splitlines()
-            edges = [line for line in (graph.ninja / "build.ninja").read_text().splitlines() if line.startswith("build ")]
+            edges = [
+                line
+                for line in (graph.ninja / "build.ninja").read_text().splitlines()
+                if line.startswith("build ")
+            ]
         self.assertEqual(len(edges), 250)
         self.assertIn("inputs: { src: src/s00199, a: s00099.out, b: s00000.out }", stages[3 + 199])
         self.assertEqual(edges[199], "build out/s00199: work src/s00199 | out/s00099 out/s00000")
