@@ -140,7 +140,7 @@ def cache() -> None:
         for file in (project / "cache/v1").rglob("*"):
             if file.is_file():
                 data = file.read_bytes()
-                for name in ["actions", "last", "manifests", "runs", "stat"]:
+                for name in ["actions", "last-keys", "manifests", "runs", "stat"]:
                     if name in file.relative_to(project).parts:
                         keep("cache_record", data.replace(folder.encode(), b"/project"))
                 if data.startswith(b'{"format":"pipe folder'):

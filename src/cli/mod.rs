@@ -11,6 +11,7 @@ pub mod schema;
 pub mod status;
 pub mod why;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, StageName, did_you_mean_or_list};
+use crate::spec::{Overrides, StageId, StageName, did_you_mean_or_list};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -143,6 +144,18 @@ pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
     }
     let hint = did_you_mean_or_list(name, "stages are", stages.map(StageName::as_str));
     Err(Error::usage(format!("there is no stage `{name}`")).hint(hint))
+}
+
+/// Finds stages by their names on the command line.
+///
+/// # Errors
+/// As [`find_stage`].
+pub fn find_stages(project: &Project, names: &[String]) -> Result<BTreeSet<StageId>, Error> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        found.extend(project.pipeline.id(&find_stage(project, name)?));
+    }
+    Ok(found)
 }
 
 /// Runs the command line of this process.

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, find_stage, output};
+use super::{Context, Selection, find_stages, output};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
-use crate::exec::{Engine, Options};
+use crate::exec::{self, Options, Order};
 use crate::gate::{GateResult, Verdict};
 use crate::progress::{self, Sink};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
-use crate::spec::StageName;
+use crate::spec::{StageId, StageName};
 use crate::{plan, report};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
@@ -46,18 +46,19 @@ pub struct Args {
 /// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let named: BTreeSet<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
-    let all: BTreeSet<StageName> = project.pipeline.stages.keys().cloned().collect();
-    let forced = if named.is_empty() { all.clone() } else { named.clone() };
-    let selected = if named.is_empty() {
-        all
+    let named = find_stages(&project, &args.stages)?;
+    let selected: BTreeSet<StageId> = if named.is_empty() {
+        project.pipeline.ids().collect()
     } else {
-        project.graph.with_upstream(&named.into_iter().collect::<Vec<_>>())
+        project.graph.with_upstream(named.iter().copied())
     };
-    let forced_now = if args.force { forced.clone() } else { BTreeSet::new() };
+    let forced = match (args.force, named.is_empty()) {
+        (false, _) => BTreeSet::new(),
+        (true, true) => selected.clone(),
+        (true, false) => named,
+    };
     if args.dry_run {
-        let planned = plan::plan(&project, &selected, &forced_now)?;
+        let planned = plan::plan(&project, &selected, &forced)?;
         if args.json {
             output::print_json(&serde_json::json!({ "version": 1, "stages": planned }))?;
         } else {
@@ -68,21 +69,18 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let mut sink = progress::choose(args.json, context.color_stderr());
     let _lock =
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
-    let options = Options {
-        jobs: args.jobs.map_or(project.threads, usize::from),
-        force: args.force,
-        keep_going: args.keep_going,
-    };
-    let planned = plan::plan(&project, &selected, &forced_now)?;
+    let options =
+        Options { jobs: args.jobs.map_or(project.threads, usize::from), keep_going: args.keep_going };
+    let prospects = plan::prospects(&project, &selected, &forced)?;
     let run = Run { project: &project, id: run_id(), started_ms: now_ms(), start: Instant::now() };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
         pipeline: project.pipeline.name.clone(),
-        stages: planned,
+        stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
     });
     let mut emit = |event: Event| sink.event(&event);
-    let engine = Engine::new(&project, &selected, &forced, options, &run.id, &mut emit);
-    let finished = engine.run()?;
+    let order = Order { prospects, forced: &forced, run: &run.id };
+    let finished = exec::run(&project, order, options, &mut emit)?;
     let record = run.record(finished.stages, &finished.records);
     let report = run.keep(&record, &finished.records, &mut *sink)?;
     if let Err(error) = project.store.flush() {

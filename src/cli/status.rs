@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::output::{print, print_json};
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::progress::{Paint, change};
-use crate::spec::StageName;
 use crate::{format, plan};
 
 /// How many changes of a stage are listed; `pipe why` lists all.
@@ -34,10 +33,9 @@ pub struct Args {
 /// When the pipeline is wrong, or an input or a plugin cannot be read.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let mut selected: BTreeSet<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
+    let mut selected = find_stages(&project, &args.stages)?;
     if selected.is_empty() {
-        selected = project.pipeline.stages.keys().cloned().collect();
+        selected = project.pipeline.ids().collect();
     }
     let planned = plan::plan(&project, &selected, &BTreeSet::new())?;
     // What could not be remembered costs the next command time, nothing else.
@@ -110,6 +108,7 @@ fn usual(stage: &PlannedStage) -> String {
 mod tests {
     use super::*;
     use crate::record::Change;
+    use crate::spec::StageName;
 
     fn name(text: &str) -> StageName {
         StageName::try_from(text.to_owned()).unwrap()

@@ -40,10 +40,12 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
     let name = find_stage(&project, &args.stage)?;
-    let prospects = plan::prospects(&project, &BTreeSet::from([name.clone()]), &BTreeSet::new())?;
+    let selected = project.pipeline.id(&name).into_iter().collect();
+    let prospects = plan::prospects(&project, &selected, &BTreeSet::new())?;
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
-    let (Some(prospect), Some(stage)) = (prospects.first(), project.pipeline.stages.get(&name)) else {
+    let (Some(prospect), Some(stage)) = (prospects.values().next(), project.pipeline.stages.get(&name))
+    else {
         return Err(Error::failed(format!("nothing is known of stage `{name}`")));
     };
     let file = project.pipeline.file.file_name().map(|file| file.to_string_lossy().into_owned());
@@ -59,7 +61,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// What differs from the key that the stage's artifacts came from. An input that is not known yet does not count.
 fn all_changes(prospect: &Prospect) -> Vec<Change> {
     let Some(last) = &prospect.last else { return Vec::new() };
-    if prospect.ingredients.is_empty() { vec![] } else { changes(&last.ingredients, &prospect.ingredients) }
+    if prospect.ingredients().is_empty() {
+        vec![]
+    } else {
+        changes(&last.ingredients, prospect.ingredients())
+    }
 }
 
 struct Answer<'a> {
@@ -72,12 +78,12 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn json(&self) -> serde_json::Value {
-        let known = !self.prospect.ingredients.is_empty();
+        let known = !self.prospect.ingredients().is_empty();
         json!({
             "stage": self.stage.name,
             "expectation": self.prospect.planned.expectation,
-            "key": known.then(|| digest_of(&self.prospect.ingredients)),
-            "ingredients": self.prospect.ingredients,
+            "key": known.then(|| digest_of(self.prospect.ingredients())),
+            "ingredients": self.prospect.ingredients(),
             "changes": self.changes,
             "last": self.prospect.last.as_ref().map(|last| last.key),
         })
@@ -87,7 +93,7 @@ impl Answer<'_> {
         let mut lines = vec![format!(" {}", self.verdict(paint))];
         lines.extend(self.changed_lines(paint));
         if let (Expectation::Restorable, Some(record)) =
-            (&self.prospect.planned.expectation, &self.prospect.record)
+            (&self.prospect.planned.expectation, self.prospect.record())
         {
             let made = when(record.started_ms);
             lines.push(format!(" a run with this key is in the cache ({made}): `pipe run` will restore it"));
@@ -111,7 +117,7 @@ impl Answer<'_> {
         };
         let differs = || format!("its key differs from that of its artifacts ({made}) in {places}");
         match &self.prospect.planned.expectation {
-            Expectation::Fresh => match &self.prospect.record {
+            Expectation::Fresh => match self.prospect.record() {
                 Some(record) => format!(
                     "{name} is fresh: its outputs are those of {}, when it took {}",
                     when(record.started_ms),
@@ -184,7 +190,10 @@ impl Answer<'_> {
     fn unchanged(&self) -> Option<String> {
         let changed: BTreeSet<&str> = self.changes.iter().map(|change| change.name.as_str()).collect();
         let same = || {
-            self.prospect.ingredients.iter().filter(|ingredient| !changed.contains(ingredient.name.as_str()))
+            self.prospect
+                .ingredients()
+                .iter()
+                .filter(|ingredient| !changed.contains(ingredient.name.as_str()))
         };
         let values: BTreeMap<&str, &str> =
             same().map(|ingredient| (ingredient.name.as_str(), ingredient.value.as_str())).collect();
@@ -208,7 +217,7 @@ impl Answer<'_> {
     }
 
     fn whole_key(&self, paint: Paint) -> Vec<String> {
-        let ingredients = &self.prospect.ingredients;
+        let ingredients = self.prospect.ingredients();
         if ingredients.is_empty() {
             return vec![" its key is not known before those it reads from have run".into()];
         }

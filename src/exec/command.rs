@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::log::Log;
 use super::op::describe_exit;
-use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use super::{Failure, Yield};
+use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
 /// Runs a command in `folder` to its end.
@@ -20,13 +20,13 @@ pub(super) fn run(
     outputs: &BTreeMap<String, PathBuf>,
     folder: &Path,
     log: &mut Log,
-    notify: &dyn Fn(Notice),
+    stopper: &Stopper,
 ) -> Result<Yield, Failure> {
     let fill = |text: &str, quote: bool| fill(text, inputs, outputs, quote);
     let (mut command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
-            let mut command = Command::new("sh");
+            let mut command = Command::new("/bin/sh");
             command.arg("-c").arg(&text);
             (command, text)
         }
@@ -43,7 +43,7 @@ pub(super) fn run(
     clean_environment(&mut command, []);
     command.envs(&action.env).current_dir(folder);
     log.line(&format!("$ {shown}"));
-    let mut process = Process::start(command, Stdio::null(), Stdout::Log).map_err(|error| {
+    let mut process = Process::start(command, Stdio::null(), Stdout::Log, stopper).map_err(|error| {
         let program = shown.split_whitespace().next().unwrap_or_default();
         let failure = Failure::new(format!("cannot start `{program}`: {error}"));
         match error.kind() {
@@ -51,7 +51,6 @@ pub(super) fn run(
             _ => failure,
         }
     })?;
-    notify(Notice::Started(process.stopper()));
     loop {
         match process.next(None) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),

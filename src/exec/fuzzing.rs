@@ -22,7 +22,6 @@ pub(crate) fn hear(
     let program = Program { plugin: "fuzz", executable: nowhere, env: &[] };
     let mut log = Log::create(nowhere).map_err(|error| Failure::new(error.to_string()))?;
     let notify = |notice| match notice {
-        Notice::Started(_) => {}
         Notice::Progress(progress) => emit(Event::StageProgress { stage: stage.clone(), progress }),
         Notice::Log(level, message) => emit(Event::StageLog { stage: stage.clone(), level, message }),
     };

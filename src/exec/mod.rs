@@ -17,11 +17,10 @@ use std::collections::BTreeMap;
 
 use protocol::{Figure, LogLevel, Metric, Progress};
 
-pub use engine::{Engine, Finished, Options};
+pub use engine::{Finished, Options, Order, run};
 pub use op::HELLO_TIMEOUT_VARIABLE;
 
 use crate::error::Error;
-use crate::plugin::process::Stopper;
 use crate::store::StoreError;
 
 /// Why a stage failed, in words for the user.
@@ -60,8 +59,6 @@ impl From<Error> for Failure {
 /// What a running stage says.
 #[derive(Debug)]
 enum Notice {
-    /// Its process runs, and can be stopped with this.
-    Started(Stopper),
     /// How far it is.
     Progress(Progress),
     /// A line for its log.

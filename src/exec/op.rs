@@ -12,7 +12,7 @@ use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
 use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
@@ -38,15 +38,16 @@ pub(super) fn run(
     program: &Program<'_>,
     request: RunRequest,
     log: &mut Log,
+    stopper: &Stopper,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().map(String::as_str));
-    let mut process = Process::start(command, Stdio::piped(), Stdout::Messages).map_err(|error| {
-        Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
-            .hint("`pipe doctor` shows which plugins are found and whether they work")
-    })?;
-    notify(Notice::Started(process.stopper()));
+    let mut process =
+        Process::start(command, Stdio::piped(), Stdout::Messages, stopper).map_err(|error| {
+            Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
+                .hint("`pipe doctor` shows which plugins are found and whether they work")
+        })?;
     let spoken = speak(&mut process, request);
     let heard = spoken
         .and_then(|()| Listener { program, log, notify, result: Yield::default() }.listen(&mut process));
@@ -70,14 +71,18 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     let Some(mut stdin) = process.take_stdin() else {
         return Err(Stop::Broke("has no standard input".into()));
     };
-    let mut say = |message: &ToPlugin| -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        stdin.write_all(&line)?;
-        stdin.flush()
+    let say = || -> io::Result<()> {
+        let mut lines = Vec::new();
+        for message in [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)] {
+            serde_json::to_writer(&mut lines, &message)?;
+            lines.push(b'\n');
+        }
+        // It may say much before it listens: all that it is told has to fit into the pipe, or both would wait. Where the
+        // pipe cannot be made larger, what fits is what there is.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, lines.len());
+        stdin.write_all(&lines)
     };
-    let spoken =
-        say(&ToPlugin::Hello { version: PROTOCOL_VERSION }).and_then(|()| say(&ToPlugin::Run(request)));
+    let spoken = say();
     process.return_stdin(stdin);
     match spoken {
         Ok(()) => Ok(()),

@@ -1,7 +1,9 @@
 //! Plugins: finding them, asking what they can do, and running their ops.
 
+mod lines;
 pub mod process;
 mod registry;
+mod warden;
 
 pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry};
 #[cfg(any(test, feature = "fuzzing"))]

@@ -15,10 +15,10 @@ use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::process::{Output, Process, Stdout};
+use super::process::{Output, Process, Stdout, Stopper};
 use crate::digest::Digest;
 use crate::spec::{Manifests, Unusable};
-use crate::store::{Store, StoreError, is_inner, read_record};
+use crate::store::{Durability, Store, StoreError, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
 pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";
@@ -209,7 +209,7 @@ impl Registry {
                     let manifest = self.describe(plugin, &path)?;
                     if let Some(known) = self.known(&manifest) {
                         // A store that cannot be written to is told about by whoever needs it to be.
-                        let _ = self.store.write_record(&file, &known);
+                        let _ = self.store.write_record(&file, &known, Durability::Eventual);
                     }
                     manifest
                 }
@@ -296,7 +296,7 @@ impl Registry {
         loop {
             let mut command = Command::new(path);
             command.arg("describe").current_dir(&self.root);
-            match Process::start(command, Stdio::null(), Stdout::Log) {
+            match Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()) {
                 // It is being written at this moment, or a child that is just being started still holds it open.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 50 => {
                     attempts += 1;

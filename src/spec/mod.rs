@@ -21,7 +21,7 @@ pub(crate) use parse::parse_text;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
-    StageName,
+    StageId, StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use schema::schema;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Index;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -31,6 +32,44 @@ pub struct Pipeline {
     pub gates: Vec<Gate>,
     /// What the result table shows.
     pub report: ReportSpec,
+}
+
+impl Pipeline {
+    /// The position of a stage by its name.
+    #[must_use]
+    pub fn id(&self, name: &StageName) -> Option<StageId> {
+        self.stages.get_index_of(name).map(StageId::at)
+    }
+
+    /// All positions, in the order of the file.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = StageId> + use<> {
+        (0..self.stages.len()).map(StageId::at)
+    }
+}
+
+/// The stage at a position of this pipeline.
+impl Index<StageId> for Pipeline {
+    type Output = Stage;
+
+    fn index(&self, id: StageId) -> &Stage {
+        &self.stages[id.index()]
+    }
+}
+
+/// Position of a stage in the file, counted from 0. Means nothing in another pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(usize);
+
+impl StageId {
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The position as an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
 }
 
 /// Name of a stage: letters, digits, `_` and `-`, starting with a letter. Safe as a file name.

@@ -6,13 +6,13 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::action::Last;
 use super::file::{checksum_line, seal, unseal};
 use super::folder::Folder;
-use super::stat;
+use super::{last, stat};
 use crate::digest::Digest;
 use crate::plugin::Known;
 use crate::record::{ActionRecord, RunRecord};
+use crate::spec::StageName;
 
 /// What the bytes can be read as.
 pub(crate) struct Records {
@@ -26,12 +26,25 @@ pub(crate) fn read(bytes: &[u8]) -> Records {
         assert_eq!(Folder::from_bytes(&folder.to_bytes()).as_ref(), Some(&folder));
         let _ = folder.bytes();
     }
-    let _ = stat::parse(bytes);
+    let boot = bytes.get(stat::MAGIC.len()..).and_then(<[u8]>::first_chunk);
+    let boot = Digest::from_bytes(boot.copied().unwrap_or_default());
+    let _ = stat::parse(bytes, &boot);
     let body = bytes.get(..bytes.len().saturating_sub(stat::CHECKSUM)).unwrap_or_default();
-    let _ = stat::parse(&[body, Digest::of_bytes(body).as_bytes()].concat());
-    let _ = record::<Last>(bytes);
+    let _ = stat::parse(&[body, Digest::of_bytes(body).as_bytes()].concat(), &boot);
+    String::from_utf8_lossy(bytes).lines().for_each(last_key);
     let _ = record::<Known>(bytes);
     Records { action: record(bytes), run: record(bytes) }
+}
+
+/// Reads a line of `last-keys`, as it is and with its check made right.
+fn last_key(line: &str) {
+    let _ = last::parse(line);
+    let mut words = line.splitn(3, ' ');
+    let key: Option<Digest> = words.next().and_then(|word| word.parse().ok());
+    let stage = words.nth(1).and_then(|word| StageName::try_from(word.to_owned()).ok());
+    if let (Some(key), Some(stage)) = (key, stage) {
+        assert_eq!(last::parse(last::line(&stage, key).trim_end()), Some((stage, key)));
+    }
 }
 
 fn record<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
