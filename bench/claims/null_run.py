@@ -12,7 +12,7 @@ from harness.outcome import executed, expect, identity, outcomes
 def measure(bench: Bench) -> Result:
     ninja = peers.ninja()
     rounds = bench.rounds_or(3, 30)
-    graph = Graph(bench.scratch, bench.pick(300, 10_000), Work.COPY)
+    graph = Graph(bench.scratch, bench.pick(200, 10_000), Work.COPY)
     graph.write()
     names = set(graph.names())
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 860, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 52
-GAP = 70
+LEFT, RIGHT, TOP, BOTTOM = 84, 36, 40, 52
+GAP = 20
 LIGHT = ("#0969da", "#bc4c00", "#6e7781")
 DARK = ("#58a6ff", "#f0883e", "#9198a1")
 """Colours of the lines, in their order."""
