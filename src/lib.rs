@@ -8,6 +8,9 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gate;
 pub mod graph;
 pub mod hardware;

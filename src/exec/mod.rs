@@ -4,6 +4,8 @@
 mod budget;
 mod command;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod inputs;
 mod interrupt;
 mod log;

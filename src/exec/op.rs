@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -102,40 +103,49 @@ impl Listener<'_> {
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
         self.hello(process)?;
         loop {
-            match self.next(process, None)? {
-                FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
-                FromPlugin::Progress(progress) => {
-                    if progress.milestone {
-                        self.log.line(&format!(
-                            "{} {}/{}  {}",
-                            progress.unit, progress.done, progress.total, progress.text
-                        ));
-                    }
-                    (self.notify)(Notice::Progress(progress));
-                }
-                FromPlugin::Metric { name, metric } => {
-                    self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
-                    self.result.metrics.insert(name, metric);
-                }
-                FromPlugin::Figure(figure) => {
-                    match self.result.figures.iter_mut().find(|known| known.id == figure.id) {
-                        Some(known) => *known = figure,
-                        None => self.result.figures.push(figure),
-                    }
-                }
-                FromPlugin::Log { level, message } => {
-                    self.log.line(&match level {
-                        LogLevel::Warn => format!("warning: {message}"),
-                        LogLevel::Info | LogLevel::Debug => message.clone(),
-                    });
-                    (self.notify)(Notice::Log(level, message));
-                }
-                FromPlugin::Done => return Ok(self.result),
-                FromPlugin::Failed { message, hint } => {
-                    return Err(Stop::Told(Failure { message, hint }));
-                }
+            let message = self.next(process, None)?;
+            if self.take(message)?.is_break() {
+                return Ok(self.result);
             }
         }
+    }
+
+    /// Acts on a message after `hello`; breaks at `done`.
+    fn take(&mut self, message: FromPlugin) -> Result<ControlFlow<()>, Stop> {
+        match message {
+            FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
+            FromPlugin::Progress(progress) => {
+                if progress.milestone {
+                    self.log.line(&format!(
+                        "{} {}/{}  {}",
+                        progress.unit, progress.done, progress.total, progress.text
+                    ));
+                }
+                (self.notify)(Notice::Progress(progress));
+            }
+            FromPlugin::Metric { name, metric } => {
+                self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
+                self.result.metrics.insert(name, metric);
+            }
+            FromPlugin::Figure(figure) => {
+                match self.result.figures.iter_mut().find(|known| known.id == figure.id) {
+                    Some(known) => *known = figure,
+                    None => self.result.figures.push(figure),
+                }
+            }
+            FromPlugin::Log { level, message } => {
+                self.log.line(&match level {
+                    LogLevel::Warn => format!("warning: {message}"),
+                    LogLevel::Info | LogLevel::Debug => message.clone(),
+                });
+                (self.notify)(Notice::Log(level, message));
+            }
+            FromPlugin::Done => return Ok(ControlFlow::Break(())),
+            FromPlugin::Failed { message, hint } => {
+                return Err(Stop::Told(Failure { message, hint }));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn hello(&mut self, process: &mut Process) -> Result<(), Stop> {
@@ -143,7 +153,13 @@ impl Listener<'_> {
             .ok()
             .and_then(|text| text.parse().ok())
             .map_or(HELLO_TIMEOUT, Duration::from_secs);
-        match self.next(process, Instant::now().checked_add(patience))? {
+        let first = self.next(process, Instant::now().checked_add(patience))?;
+        self.greet(&first)
+    }
+
+    /// Checks the first message.
+    fn greet(&self, first: &FromPlugin) -> Result<(), Stop> {
+        match *first {
             FromPlugin::Hello { version: PROTOCOL_VERSION } => Ok(()),
             FromPlugin::Hello { version } => {
                 let plugin = self.program.plugin;
@@ -162,7 +178,7 @@ impl Listener<'_> {
         loop {
             match process.next(deadline) {
                 Ok(Some(Output::Out(line))) => {
-                    return serde_json::from_str(&line).map_err(|error| self.rubbish(&line, &error));
+                    return self.read(&line);
                 }
                 Ok(Some(Output::Err(line))) => self.log.line(&line),
                 Ok(Some(Output::OutClosed(None))) => return Err(Stop::Broke("stopped talking".into())),
@@ -185,6 +201,10 @@ impl Listener<'_> {
                 Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
             }
         }
+    }
+
+    fn read(&self, line: &str) -> Result<FromPlugin, Stop> {
+        serde_json::from_str(line).map_err(|error| self.rubbish(line, &error))
     }
 
     fn rubbish(&self, line: &str, error: &serde_json::Error) -> Stop {
@@ -234,4 +254,30 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
         }
         (None, None) => status.to_string(),
     }
+}
+
+/// What is made of `lines` as if a plugin had printed them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn overhear(
+    program: &Program<'_>,
+    lines: &str,
+    log: &mut Log,
+    notify: &dyn Fn(Notice),
+) -> Result<Yield, Failure> {
+    let mut listener = Listener { program, log, notify, result: Yield::default() };
+    let mut greeted = false;
+    for line in lines.lines() {
+        let heard = listener.read(line).and_then(|message| match greeted {
+            false => listener.greet(&message).map(|()| ControlFlow::Continue(())),
+            true => listener.take(message),
+        });
+        greeted = true;
+        match heard {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return Ok(listener.result),
+            Err(Stop::Told(failure)) => return Err(failure),
+            Err(Stop::Broke(what)) => return Err(Failure::new(what)),
+        }
+    }
+    Err(Failure::new("ended"))
 }

@@ -6,3 +6,5 @@ mod registry;
 mod warden;
 
 pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry, RestsOn, environment};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use registry::{Known, parse};

@@ -41,9 +41,9 @@ pub struct Registry {
 }
 
 /// A manifest as kept in the store, with what it depends on beside the executable.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+pub(crate) struct Known {
     /// Digests of the values of declared environment variables; `None` for one that was not set.
     env: BTreeMap<String, Option<Digest>>,
     /// Digests of native libraries.
@@ -351,13 +351,13 @@ impl Manifests for Registry {
     }
 }
 
-enum Problem {
+pub(crate) enum Problem {
     Version(u64),
     Rubbish(String),
 }
 
 /// Reads a manifest: first its version, for another version may have other fields.
-fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
+pub(crate) fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let shown: String = text.trim().chars().take(120).collect();
         Problem::Rubbish(format!("its output is not JSON ({error}): `{shown}`"))

@@ -16,6 +16,8 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
 pub use overlay::Overrides;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use parse::parse_text;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,

@@ -130,7 +130,7 @@ fn read_bytes(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Reads `text` as the content of `file` (absolute), which problems call `shown`.
-pub(super) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parsed, Diagnostics> {
+pub(crate) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parsed, Diagnostics> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let sources = Sources::new(shown.into(), text.into());
     let root = file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);

@@ -122,7 +122,7 @@ pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Record<T> {
 }
 
 /// JSON on one line, then a line with its checksum.
-fn seal<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn seal<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = serde_json::to_vec(record)?;
     bytes.push(b'\n');
     let checksum = checksum_line(&bytes);
@@ -130,7 +130,7 @@ fn seal<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(bytes)
 }
 
-fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(super) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let end = bytes.iter().position(|&byte| byte == b'\n')? + 1;
     let (body, checksum) = bytes.split_at_checked(end)?;
     if checksum != checksum_line(body).as_bytes() {
@@ -139,7 +139,7 @@ fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
-fn checksum_line(body: &[u8]) -> String {
+pub(super) fn checksum_line(body: &[u8]) -> String {
     format!("blake3 {}\n", Digest::of_bytes(body))
 }
 

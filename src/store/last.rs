@@ -90,14 +90,14 @@ impl LastKeys {
     }
 }
 
-fn line(stage: &StageName, key: Digest) -> String {
+pub(super) fn line(stage: &StageName, key: Digest) -> String {
     let mut line = key.to_string();
     // Writing to a string cannot fail.
     let _ = writeln!(line, " {} {stage}", check(stage.as_str(), key));
     line
 }
 
-fn parse(line: &str) -> Option<(StageName, Digest)> {
+pub(super) fn parse(line: &str) -> Option<(StageName, Digest)> {
     let mut words = line.splitn(3, ' ');
     let key: Digest = words.next()?.parse().ok()?;
     let given = words.next()?;

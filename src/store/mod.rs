@@ -45,6 +45,8 @@ mod artifacts;
 mod error;
 mod file;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod last;
 mod lock;
 mod object;

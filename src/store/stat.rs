@@ -22,14 +22,14 @@ pub(super) const MARGIN: Duration = Duration::from_millis(25);
 /// The same where times have whole seconds only (2 s on FAT).
 const COARSE_MARGIN: Duration = Duration::from_millis(2_100);
 
-const MAGIC: &[u8] = b"pipe stat cache v2\n";
+pub(super) const MAGIC: &[u8] = b"pipe stat cache v2\n";
 
 /// Beyond this many entries those that were not asked for are dropped when it is saved: some 88 MB.
 const CAPACITY: usize = 1_000_000;
 
 const ENTRY: usize = 7 * 8 + 32;
 
-const CHECKSUM: usize = 32;
+pub(super) const CHECKSUM: usize = 32;
 
 /// What the file system says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl StatKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+pub(super) struct Entry {
     key: StatKey,
     digest: Digest,
     /// Asked for or made by this process.
@@ -182,7 +182,7 @@ pub(super) fn boot() -> Digest {
     Digest::of_bytes(&fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default())
 }
 
-fn parse(bytes: &[u8], boot: &Digest) -> Option<HashMap<(u64, u64), Entry>> {
+pub(super) fn parse(bytes: &[u8], boot: &Digest) -> Option<HashMap<(u64, u64), Entry>> {
     let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
     if Digest::of_bytes(body).as_bytes() != checksum {
         return None;

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_plugins;
+mod bench;
 mod cache;
 mod docs;
 mod interrupt;
