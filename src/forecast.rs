@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::plan::Prospect;
 use crate::project::Project;
 use crate::record::{ActionRecord, Ingredient, Outcome};
-use crate::spec::{Action, CommandLine, Stage, StageName};
+use crate::spec::{Action, CommandLine, Stage, StageId, StageName};
 
 /// Executions of a stage that the median is taken of.
 const SAMPLES: usize = 5;
@@ -17,9 +17,9 @@ const RUNS: usize = 20;
 const MANY: usize = 200;
 
 /// Fills in how long the stages that may have to be executed usually take.
-pub(crate) fn fill(project: &Project, prospects: &mut [Prospect]) {
+pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect>) {
     let mut wanted: BTreeMap<StageName, Past> = BTreeMap::new();
-    for prospect in prospects.iter_mut() {
+    for prospect in prospects.values_mut() {
         let stage = project.pipeline.stages.get(&prospect.planned.stage);
         let Some(stage) = stage.filter(|_| prospect.planned.expectation.may_execute()) else { continue };
         let last = prospect.last.as_ref().filter(|last| does(stage, &last.ingredients));
@@ -32,7 +32,7 @@ pub(crate) fn fill(project: &Project, prospects: &mut [Prospect]) {
         return;
     }
     look_back(project, &mut wanted);
-    for prospect in prospects {
+    for prospect in prospects.values_mut() {
         let past = wanted.get(&prospect.planned.stage);
         if let Some(median) = past.and_then(|past| median(&past.durations)) {
             prospect.planned.usual_ms = Some(median);

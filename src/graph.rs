@@ -1,21 +1,49 @@
-//! The graph of stages: who reads whose outputs, and an order to run them in. Knows nothing of what a stage does.
+//! The graph of stages: who reads whose outputs, and an order to run them in. Knows no names and nothing of what a
+//! stage does: a stage is its position in the file.
 
 use std::cmp::Reverse;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 
-use petgraph::Direction;
-use petgraph::graph::{DiGraph, NodeIndex};
-
-use crate::spec::{Input, Pipeline, StageName};
+use crate::spec::{Input, Pipeline, StageId, StageName};
 
 /// The stages of a pipeline and the edges between them, free of cycles.
 #[derive(Debug, Clone)]
 pub struct Graph {
-    /// An edge leads from the stage that produces to the stage that reads. Nodes are in the order of the file.
-    edges: DiGraph<StageName, ()>,
-    index: BTreeMap<StageName, NodeIndex>,
-    order: Vec<StageName>,
+    /// Whom each stage reads from.
+    dependencies: Edges,
+    /// Who reads from each stage.
+    dependents: Edges,
+    order: Vec<StageId>,
+}
+
+/// Sorted neighbours of every stage, one list after the other.
+#[derive(Debug, Clone)]
+struct Edges {
+    /// Where the list of each stage ends; it begins where that of the stage before ends.
+    ends: Vec<usize>,
+    neighbours: Vec<StageId>,
+}
+
+impl Edges {
+    /// The edges in `pairs` (from, to), which are sorted and without duplicates.
+    fn new(count: usize, pairs: &[(StageId, StageId)]) -> Self {
+        let mut ends = vec![0; count];
+        for (from, _) in pairs {
+            ends[from.index()] += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += *end;
+            *end = sum;
+        }
+        Self { ends, neighbours: pairs.iter().map(|(_, to)| *to).collect() }
+    }
+
+    fn of(&self, stage: StageId) -> &[StageId] {
+        let index = stage.index();
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.neighbours[start..self.ends[index]]
+    }
 }
 
 /// Stages that wait for each other: each reads an output of the next, and the last one of the first.
@@ -40,11 +68,11 @@ impl Graph {
     pub fn new(pipeline: &Pipeline) -> Result<Self, Cycle> {
         let reads = pipeline.stages.values().flat_map(|stage| {
             stage.inputs.values().filter_map(|input| match input {
-                Input::Output { stage: from, .. } => Some((stage.name.clone(), from.clone())),
+                Input::Output { stage: from, .. } => Some((&stage.name, from)),
                 Input::Path(_) => None,
             })
         });
-        Self::from_reads(pipeline.stages.keys().cloned(), reads)
+        Self::from_reads(pipeline.stages.keys(), reads)
     }
 
     /// The graph of stages in the order of the file and of pairs (reader, producer). Pairs that name other stages
@@ -52,112 +80,97 @@ impl Graph {
     ///
     /// # Errors
     /// When stages wait for each other.
-    pub(crate) fn from_reads(
-        stages: impl IntoIterator<Item = StageName>,
-        reads: impl IntoIterator<Item = (StageName, StageName)>,
+    pub(crate) fn from_reads<'a>(
+        stages: impl IntoIterator<Item = &'a StageName>,
+        reads: impl IntoIterator<Item = (&'a StageName, &'a StageName)>,
     ) -> Result<Self, Cycle> {
-        let mut edges = DiGraph::new();
-        let mut index = BTreeMap::new();
-        for name in stages {
-            index.entry(name.clone()).or_insert_with(|| edges.add_node(name));
+        let names: Vec<&StageName> = stages.into_iter().collect();
+        let ids: HashMap<&StageName, StageId> =
+            names.iter().enumerate().map(|(index, name)| (*name, StageId::at(index))).collect();
+        let reads =
+            reads.into_iter().filter_map(|(reader, producer)| Some((*ids.get(reader)?, *ids.get(producer)?)));
+        let mut pairs: Vec<(StageId, StageId)> = reads.collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let dependencies = Edges::new(names.len(), &pairs);
+        for (reader, producer) in &mut pairs {
+            std::mem::swap(reader, producer);
         }
-        for (reader, producer) in reads {
-            if let (Some(&reader), Some(&producer)) = (index.get(&reader), index.get(&producer)) {
-                edges.update_edge(producer, reader, ());
-            }
+        pairs.sort_unstable();
+        let dependents = Edges::new(names.len(), &pairs);
+        let order = topological_order(&dependencies, &dependents);
+        if order.len() < names.len() {
+            let sorted: BTreeSet<StageId> = order.into_iter().collect();
+            let cycle = shortest_cycle(&dependencies, &sorted);
+            return Err(Cycle(cycle.into_iter().map(|id| names[id.index()].clone()).collect()));
         }
-        let order = topological_order(&edges);
-        if order.len() < edges.node_count() {
-            let sorted: BTreeSet<NodeIndex> = order.into_iter().collect();
-            return Err(Cycle(names(&edges, shortest_cycle(&edges, &sorted))));
-        }
-        let order = names(&edges, order);
-        Ok(Self { edges, index, order })
+        Ok(Self { dependencies, dependents, order })
     }
 
     /// All stages, each after those it reads from; the order of the file decides where that leaves a choice.
     #[must_use]
-    pub fn order(&self) -> &[StageName] {
+    pub fn order(&self) -> &[StageId] {
         &self.order
     }
 
-    /// The stages that `stage` reads from directly, in the order of the file. Empty for a stage it does not know.
+    /// The stages that `stage` reads from directly, in the order of the file.
     #[must_use]
-    pub fn dependencies(&self, stage: &StageName) -> Vec<&StageName> {
-        self.neighbours(stage, Direction::Incoming)
+    pub fn dependencies(&self, stage: StageId) -> &[StageId] {
+        self.dependencies.of(stage)
     }
 
-    /// The stages that read directly from `stage`, in the order of the file. Empty for a stage it does not know.
+    /// The stages that read directly from `stage`, in the order of the file.
     #[must_use]
-    pub fn dependents(&self, stage: &StageName) -> Vec<&StageName> {
-        self.neighbours(stage, Direction::Outgoing)
+    pub fn dependents(&self, stage: StageId) -> &[StageId] {
+        self.dependents.of(stage)
     }
 
     /// `stages` and all that they depend on, directly or not.
     #[must_use]
-    pub fn with_upstream(&self, stages: &[StageName]) -> BTreeSet<StageName> {
-        self.reach(stages, Direction::Incoming)
-    }
-
-    /// `stages` and all that depend on them, directly or not.
-    #[must_use]
-    pub fn with_downstream(&self, stages: &[StageName]) -> BTreeSet<StageName> {
-        self.reach(stages, Direction::Outgoing)
-    }
-
-    fn neighbours(&self, stage: &StageName, direction: Direction) -> Vec<&StageName> {
-        let Some(&node) = self.index.get(stage) else { return Vec::new() };
-        let found: BTreeSet<NodeIndex> = self.edges.neighbors_directed(node, direction).collect();
-        found.into_iter().filter_map(|node| self.edges.node_weight(node)).collect()
-    }
-
-    fn reach(&self, stages: &[StageName], direction: Direction) -> BTreeSet<StageName> {
+    pub fn with_upstream(&self, stages: impl IntoIterator<Item = StageId>) -> BTreeSet<StageId> {
         let mut reached = BTreeSet::new();
-        let mut waiting: Vec<&StageName> =
-            stages.iter().filter(|stage| self.index.contains_key(*stage)).collect();
+        let mut waiting: Vec<StageId> = stages.into_iter().collect();
         while let Some(stage) = waiting.pop() {
-            if reached.insert(stage.clone()) {
-                waiting.extend(self.neighbours(stage, direction));
+            if reached.insert(stage) {
+                waiting.extend(self.dependencies(stage));
             }
         }
         reached
     }
 }
 
-/// Kahn's algorithm with a heap, so that the earliest stage of the file comes first. Nodes on or behind a cycle are
+/// Kahn's algorithm with a heap, so that the earliest stage of the file comes first. Stages on or behind a cycle are
 /// missing.
-fn topological_order(edges: &DiGraph<StageName, ()>) -> Vec<NodeIndex> {
-    let mut open: BTreeMap<NodeIndex, usize> = edges
-        .node_indices()
-        .map(|node| (node, edges.neighbors_directed(node, Direction::Incoming).count()))
-        .collect();
-    let mut ready: BinaryHeap<Reverse<NodeIndex>> =
-        open.iter().filter(|(_, count)| **count == 0).map(|(node, _)| Reverse(*node)).collect();
-    let mut order = Vec::with_capacity(open.len());
-    while let Some(Reverse(node)) = ready.pop() {
-        order.push(node);
-        for reader in edges.neighbors(node) {
-            if let Some(count) = open.get_mut(&reader) {
-                *count -= 1;
-                if *count == 0 {
-                    ready.push(Reverse(reader));
-                }
+fn topological_order(dependencies: &Edges, dependents: &Edges) -> Vec<StageId> {
+    let count = dependencies.ends.len();
+    let mut open: Vec<usize> = (0..count).map(|index| dependencies.of(StageId::at(index)).len()).collect();
+    let ready = (0..count).map(StageId::at).filter(|stage| open[stage.index()] == 0);
+    let mut ready: BinaryHeap<Reverse<StageId>> = ready.map(Reverse).collect();
+    let mut order = Vec::with_capacity(count);
+    while let Some(Reverse(stage)) = ready.pop() {
+        order.push(stage);
+        for reader in dependents.of(stage) {
+            let open = &mut open[reader.index()];
+            *open -= 1;
+            if *open == 0 {
+                ready.push(Reverse(*reader));
             }
         }
     }
     order
 }
 
-/// The shortest cycle through the earliest node that is on one, each node followed by one that it reads from.
-fn shortest_cycle(edges: &DiGraph<StageName, ()>, sorted: &BTreeSet<NodeIndex>) -> Vec<NodeIndex> {
-    for start in edges.node_indices().filter(|node| !sorted.contains(node)) {
-        let mut came_from: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
+/// The shortest cycle through the earliest stage that is on one, each stage followed by one that it reads from.
+fn shortest_cycle(dependencies: &Edges, sorted: &BTreeSet<StageId>) -> Vec<StageId> {
+    let all = (0..dependencies.ends.len()).map(StageId::at);
+    for start in all.filter(|stage| !sorted.contains(stage)) {
+        let mut came_from: BTreeMap<StageId, StageId> = BTreeMap::new();
         let mut waiting = VecDeque::from([start]);
-        while let Some(node) = waiting.pop_front() {
-            for producer in edges.neighbors_directed(node, Direction::Incoming) {
-                if producer == start {
-                    let mut path = vec![node];
-                    let mut at = node;
+        while let Some(stage) = waiting.pop_front() {
+            for producer in dependencies.of(stage) {
+                if *producer == start {
+                    let mut path = vec![stage];
+                    let mut at = stage;
                     while let Some(&before) = came_from.get(&at) {
                         path.push(before);
                         at = before;
@@ -165,18 +178,14 @@ fn shortest_cycle(edges: &DiGraph<StageName, ()>, sorted: &BTreeSet<NodeIndex>) 
                     path.reverse();
                     return path;
                 }
-                if let Entry::Vacant(entry) = came_from.entry(producer) {
-                    entry.insert(node);
-                    waiting.push_back(producer);
+                if !came_from.contains_key(producer) {
+                    came_from.insert(*producer, stage);
+                    waiting.push_back(*producer);
                 }
             }
         }
     }
     Vec::new()
-}
-
-fn names(edges: &DiGraph<StageName, ()>, nodes: Vec<NodeIndex>) -> Vec<StageName> {
-    nodes.into_iter().filter_map(|node| edges.node_weight(node).cloned()).collect()
 }
 
 #[cfg(test)]
@@ -190,32 +199,33 @@ mod tests {
 
     /// `reads` as `reader<producer`.
     fn graph(stages: &str, reads: &str) -> Result<Graph, Cycle> {
+        let stages: Vec<StageName> = stages.split_whitespace().map(name).collect();
         let pairs = reads.split_whitespace().map(|pair| {
             let (reader, producer) = pair.split_once('<').unwrap();
             (name(reader), name(producer))
         });
-        Graph::from_reads(stages.split_whitespace().map(name), pairs)
+        let pairs: Vec<(StageName, StageName)> = pairs.collect();
+        Graph::from_reads(&stages, pairs.iter().map(|(reader, producer)| (reader, producer)))
     }
 
-    fn texts<'a>(names: impl IntoIterator<Item = &'a StageName>) -> String {
-        names.into_iter().map(StageName::as_str).collect::<Vec<_>>().join(" ")
+    fn numbers<'a>(stages: impl IntoIterator<Item = &'a StageId>) -> Vec<usize> {
+        stages.into_iter().map(|stage| stage.index()).collect()
     }
 
     #[test]
     fn the_order_respects_reads_then_the_file() {
         let graph = graph("bench train download other", "bench<train train<download").unwrap();
-        assert_eq!(texts(graph.order()), "download train bench other");
+        assert_eq!(numbers(graph.order()), [2, 1, 0, 3]);
     }
 
     #[test]
     fn neighbours_and_reach() {
         let graph = graph("d t e q b", "t<d e<t q<e b<q b<e b<t").unwrap();
-        assert_eq!(texts(graph.dependencies(&name("b"))), "t e q");
-        assert_eq!(texts(graph.dependents(&name("t"))), "e b");
-        assert_eq!(texts(&graph.with_upstream(&[name("e")])), "d e t");
-        assert_eq!(texts(&graph.with_downstream(&[name("q")])), "b q");
-        assert!(graph.dependencies(&name("nobody")).is_empty());
-        assert!(graph.with_upstream(&[name("nobody")]).is_empty());
+        let [d, t, e, _, b] = [0, 1, 2, 3, 4].map(StageId::at);
+        assert_eq!(numbers(graph.dependencies(b)), [1, 2, 3]);
+        assert_eq!(numbers(graph.dependents(t)), [2, 4]);
+        assert!(graph.dependencies(d).is_empty());
+        assert_eq!(numbers(&graph.with_upstream([e])), [0, 1, 2]);
     }
 
     #[test]
@@ -233,23 +243,27 @@ mod tests {
             pairs in proptest::collection::vec((0_usize..12, 0_usize..12), 0..40),
         ) {
             let stages: Vec<StageName> = (0..count).map(|i| name(&format!("s{i}"))).collect();
-            let reads: Vec<_> = pairs
+            let reads: Vec<(&StageName, &StageName)> = pairs
                 .iter()
-                .filter(|(reader, producer)| *reader < count && *producer < count)
-                .map(|&(reader, producer)| (stages[reader].clone(), stages[producer].clone()))
+                .filter_map(|&(reader, producer)| Some((stages.get(reader)?, stages.get(producer)?)))
                 .collect();
-            match Graph::from_reads(stages.clone(), reads.clone()) {
+            match Graph::from_reads(&stages, reads.iter().copied()) {
                 Ok(graph) => {
-                    let position = |stage: &StageName| graph.order().iter().position(|s| s == stage).unwrap();
+                    let position = |stage: &StageName| {
+                        graph.order().iter().position(|id| &stages[id.index()] == stage).unwrap()
+                    };
                     prop_assert_eq!(graph.order().len(), count);
                     for (reader, producer) in &reads {
                         prop_assert!(position(producer) < position(reader));
+                        let id = |stage: &StageName| StageId::at(stages.iter().position(|s| s == stage).unwrap());
+                        prop_assert!(graph.dependencies(id(reader)).contains(&id(producer)));
+                        prop_assert!(graph.dependents(id(producer)).contains(&id(reader)));
                     }
                 }
                 Err(Cycle(loop_)) => {
                     prop_assert!(!loop_.is_empty());
                     for (reader, producer) in loop_.iter().zip(loop_.iter().cycle().skip(1)) {
-                        prop_assert!(reads.contains(&(reader.clone(), producer.clone())));
+                        prop_assert!(reads.contains(&(reader, producer)));
                     }
                 }
             }

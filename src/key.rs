@@ -23,7 +23,7 @@ pub struct Key {
 }
 
 impl Key {
-    fn new(ingredients: Vec<Ingredient>) -> Self {
+    pub(crate) fn new(ingredients: Vec<Ingredient>) -> Self {
         let digest = digest_of(&ingredients);
         Self { ingredients, digest }
     }

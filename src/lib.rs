@@ -9,6 +9,9 @@ pub mod event;
 pub mod exec;
 mod forecast;
 pub mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gate;
 pub mod graph;
 pub mod hardware;
@@ -21,4 +24,5 @@ pub mod project;
 pub mod record;
 pub mod report;
 pub mod spec;
+pub mod standing;
 pub mod store;

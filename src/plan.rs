@@ -2,6 +2,7 @@
 //! the inputs; changes neither. A run decides with it, `status`, `why` and `--dry-run` show what it says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::event::{Expectation, PlannedStage};
@@ -10,18 +11,18 @@ use crate::key::{Key, KeyError, Parts, key};
 use crate::plugin::PluginError;
 use crate::project::Project;
 use crate::record::{ActionRecord, Change, Ingredient};
-use crate::spec::{Action, Input, Stage, StageName};
+use crate::spec::{Action, Input, Stage, StageId, StageName};
 use crate::store::{Lookup, Miss, StoreError};
 
 /// What is to be done for a stage whose inputs are known.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     /// Nothing: its outputs are in place.
-    Fresh(Box<ActionRecord>),
+    Fresh(Arc<ActionRecord>),
     /// Its outputs are in the cache, to be restored.
     Restorable {
         /// Their record.
-        record: Box<ActionRecord>,
+        record: Arc<ActionRecord>,
         /// What differs from the key that its artifacts came from.
         changes: Vec<Change>,
     },
@@ -125,29 +126,36 @@ pub fn decide(
 ) -> Result<Decision, PlanError> {
     let store = &project.store;
     let key = key_of(project, stage, inputs)?;
-    let last = store.last(&stage.name);
-    let changes = last.as_ref().map(|last| key.changes_from(&last.ingredients)).unwrap_or_default();
-    let (miss, reason) = match store.lookup(&stage.name, key) {
-        Lookup::Hit(hit) if force => (hit.discard(None), Some("asked to".into())),
+    let since = |key: &Key, last: &Option<ActionRecord>| {
+        last.as_ref().map(|last| key.changes_from(&last.ingredients)).unwrap_or_default()
+    };
+    let (miss, last, reason) = match store.lookup(&stage.name, key) {
+        Lookup::Hit(hit) if force => (hit.discard(None), store.last(&stage.name), Some("asked to".into())),
         Lookup::Hit(hit) if store.is_in_place(&stage.name, &hit.record) => {
-            return Ok(Decision::Fresh(Box::new(hit.record)));
+            return Ok(Decision::Fresh(Arc::new(hit.record)));
         }
         Lookup::Hit(hit) if store.is_complete(&hit.record) => {
-            return Ok(Decision::Restorable { record: Box::new(hit.record), changes });
+            let changes = since(hit.key(), &store.last(&stage.name));
+            return Ok(Decision::Restorable { record: Arc::new(hit.record), changes });
         }
         Lookup::Hit(hit) => {
             let why = "an output in the cache is incomplete";
-            (hit.discard(Some(format!("`{}`: {why}", stage.name))), Some(why.into()))
+            let miss = hit.discard(Some(format!("`{}`: {why}", stage.name)));
+            (miss, store.last(&stage.name), Some(why.into()))
         }
         Lookup::Miss(miss) => {
+            let last = store.last(&stage.name);
             let reason = match (miss.warning(), &last) {
                 (Some(warning), _) => Some(warning.to_owned()),
                 (None, None) => Some("never ran".into()),
-                (None, Some(_)) => changes.is_empty().then(|| "its outcome is no longer in the cache".into()),
+                (None, Some(last)) => {
+                    (last.key == miss.key().digest()).then(|| "its outcome is no longer in the cache".into())
+                }
             };
-            (miss, reason)
+            (miss, last, reason)
         }
     };
+    let changes = since(miss.key(), &last);
     Ok(Decision::Run { miss, changes, reason })
 }
 
@@ -156,20 +164,37 @@ pub fn decide(
 pub struct Prospect {
     /// What is expected.
     pub planned: PlannedStage,
-    /// The key, where all inputs are known or can be assumed to stay as they were; else empty.
-    pub ingredients: Vec<Ingredient>,
-    /// The record in the cache for that key.
-    pub record: Option<ActionRecord>,
+    /// What is to be done if all inputs stay as they are known or assumed to be; absent where one was never made.
+    pub decision: Option<Decision>,
     /// The record that the stage's artifacts came from.
-    pub last: Option<ActionRecord>,
+    pub last: Option<Arc<ActionRecord>>,
     /// Inputs that are not known yet.
     pub unknown: Vec<String>,
 }
 
 impl Prospect {
+    /// The key, where all inputs are known or can be assumed to stay as they were; else empty.
+    #[must_use]
+    pub fn ingredients(&self) -> &[Ingredient] {
+        match &self.decision {
+            Some(Decision::Run { miss, .. }) => miss.key().ingredients(),
+            Some(Decision::Fresh(record) | Decision::Restorable { record, .. }) => &record.ingredients,
+            None => &[],
+        }
+    }
+
+    /// The record in the cache for that key.
+    #[must_use]
+    pub fn record(&self) -> Option<&ActionRecord> {
+        match &self.decision {
+            Some(Decision::Fresh(record) | Decision::Restorable { record, .. }) => Some(record),
+            Some(Decision::Run { .. }) | None => None,
+        }
+    }
+
     /// Digest of an output after the run, as far as it is known now, or would be if nothing changes.
     fn output(&self, name: &str) -> Option<Digest> {
-        let record = self.record.as_ref().or(self.last.as_ref())?;
+        let record = self.record().or(self.last.as_deref())?;
         record.outputs.get(name).map(|output| output.digest)
     }
 
@@ -184,10 +209,10 @@ impl Prospect {
 /// When an input or a plugin cannot be read.
 pub fn plan(
     project: &Project,
-    selected: &BTreeSet<StageName>,
-    forced: &BTreeSet<StageName>,
+    selected: &BTreeSet<StageId>,
+    forced: &BTreeSet<StageId>,
 ) -> Result<Vec<PlannedStage>, PlanError> {
-    Ok(prospects(project, selected, forced)?.into_iter().map(|prospect| prospect.planned).collect())
+    Ok(prospects(project, selected, forced)?.into_values().map(|prospect| prospect.planned).collect())
 }
 
 /// As [`plan`], with what each expectation rests on.
@@ -196,32 +221,27 @@ pub fn plan(
 /// When an input or a plugin cannot be read.
 pub fn prospects(
     project: &Project,
-    selected: &BTreeSet<StageName>,
-    forced: &BTreeSet<StageName>,
-) -> Result<Vec<Prospect>, PlanError> {
-    let names: Vec<StageName> = selected.iter().cloned().collect();
-    let needed = project.graph.with_upstream(&names);
-    let mut found: BTreeMap<StageName, Prospect> = BTreeMap::new();
-    for name in project.graph.order().iter().filter(|name| needed.contains(*name)) {
-        if let Some(stage) = project.pipeline.stages.get(name) {
-            let prospect = look_ahead(project, stage, &found, forced.contains(name))?;
-            found.insert(name.clone(), prospect);
-        }
+    selected: &BTreeSet<StageId>,
+    forced: &BTreeSet<StageId>,
+) -> Result<BTreeMap<StageId, Prospect>, PlanError> {
+    let needed = project.graph.with_upstream(selected.iter().copied());
+    let mut found: BTreeMap<StageId, Prospect> = BTreeMap::new();
+    for id in project.graph.order().iter().filter(|id| needed.contains(id)) {
+        let prospect = look_ahead(project, &project.pipeline[*id], &found, forced.contains(id))?;
+        found.insert(*id, prospect);
     }
-    let order = project.pipeline.stages.keys().filter(|name| selected.contains(*name));
-    let mut prospects: Vec<Prospect> = order.filter_map(|name| found.remove(name)).collect();
-    forecast::fill(project, &mut prospects);
-    Ok(prospects)
+    found.retain(|id, _| selected.contains(id));
+    forecast::fill(project, &mut found);
+    Ok(found)
 }
 
 /// Looks ahead for one stage; `earlier` holds all that it depends on.
 fn look_ahead(
     project: &Project,
     stage: &Stage,
-    earlier: &BTreeMap<StageName, Prospect>,
+    earlier: &BTreeMap<StageId, Prospect>,
     force: bool,
 ) -> Result<Prospect, PlanError> {
-    let last = project.store.last(&stage.name);
     let mut inputs = BTreeMap::new();
     let mut unknown = Vec::new();
     let mut after: Vec<StageName> = Vec::new();
@@ -232,7 +252,7 @@ fn look_ahead(
                 PlanError::Input { stage: stage.name.clone(), what: format!("inputs.{name}"), source }
             })?),
             Input::Output { stage: from, output } => {
-                let producer = earlier.get(from);
+                let producer = project.pipeline.id(from).and_then(|id| earlier.get(&id));
                 if !producer.is_some_and(Prospect::is_known) {
                     unknown.push(name.clone());
                     if !after.contains(from) {
@@ -248,27 +268,35 @@ fn look_ahead(
         };
         inputs.extend(digest.map(|digest| (name.clone(), digest)));
     }
-    let prospect = |expectation, ingredients: &[Ingredient], record| Prospect {
-        planned: PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None },
-        ingredients: ingredients.to_vec(),
-        record,
-        last: last.clone(),
-        unknown: unknown.clone(),
+    let decision = match never_made {
+        Some(_) => None,
+        None => Some(decide(project, stage, &inputs, force)?),
     };
-    if let Some(from) = never_made {
-        let reason = if last.is_none() { "never ran".into() } else { format!("`{from}` has to run first") };
-        return Ok(prospect(Expectation::Run { changes: vec![], reason: Some(reason) }, &[], None));
-    }
-    let (known, record) = match decide(project, stage, &inputs, force)? {
-        Decision::Run { miss, changes, reason } => {
-            return Ok(prospect(Expectation::Run { changes, reason }, miss.key().ingredients(), None));
+    let last = match &decision {
+        Some(Decision::Fresh(record)) if project.store.last_key(&stage.name) == Some(record.key) => {
+            Some(Arc::clone(record))
         }
-        Decision::Fresh(record) => (Expectation::Fresh, record),
-        Decision::Restorable { record, changes } => (Expectation::Restorable { changes }, record),
+        _ => project.store.last(&stage.name).map(Arc::new),
     };
-    let expectation = if after.is_empty() { known } else { Expectation::Maybe { after } };
-    let ingredients = record.ingredients.clone();
-    Ok(prospect(expectation, &ingredients, Some(*record)))
+    let maybe = |known| if after.is_empty() { known } else { Expectation::Maybe { after } };
+    let expectation = match (&decision, never_made) {
+        (Some(Decision::Fresh(_)), _) => maybe(Expectation::Fresh),
+        (Some(Decision::Restorable { changes, .. }), _) => {
+            maybe(Expectation::Restorable { changes: changes.clone() })
+        }
+        (Some(Decision::Run { changes, reason, .. }), _) => {
+            Expectation::Run { changes: changes.clone(), reason: reason.clone() }
+        }
+        (None, from) => {
+            let reason = match (&last, from) {
+                (Some(_), Some(from)) => format!("`{from}` has to run first"),
+                _ => "never ran".into(),
+            };
+            Expectation::Run { changes: vec![], reason: Some(reason) }
+        }
+    };
+    let planned = PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None };
+    Ok(Prospect { planned, decision, last, unknown })
 }
 
 #[cfg(test)]

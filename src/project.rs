@@ -29,18 +29,24 @@ pub struct Project {
 }
 
 impl Project {
-    /// Reads and resolves `file`, finding the plugins it uses. `threads` is the budget; all cores where it is absent.
+    /// Reads and resolves `file`, finding the plugins it uses. `cache` is the folder of a cache shared with others.
+    /// `threads` is the budget; all cores where it is absent.
     ///
     /// # Errors
     /// Whatever is wrong with the pipeline, its plugins, or the cache folder.
     pub fn load(
         file: &Path,
+        cache: Option<&Path>,
         overrides: &Overrides,
         threads: Option<usize>,
         color: bool,
     ) -> Result<Self, Error> {
         let parsed = spec::parse(file).map_err(|problems| Error::pipeline(problems.render(color)))?;
         let store = Store::open(parsed.root())?;
+        let store = match cache {
+            Some(cache) => store.sharing(cache),
+            None => store,
+        };
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
         let pipeline = spec::resolve(parsed, overrides, &registry)
             .map_err(|problems| Error::pipeline(problems.render(color)))?;

@@ -60,7 +60,7 @@ pub(super) struct Answer {
 /// # Errors
 /// When the records of runs cannot be read, or a run is not found.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
-    let store = context.store()?;
+    let store = context.store_here()?;
     let history = History::load(&store)?;
     let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
     let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));

@@ -147,7 +147,7 @@ fn beginning_with(
 
 /// The project, as far as it is valid: who types does not want to read errors.
 fn project() -> Option<Project> {
-    Project::load(&pipeline_file(), &Overrides::default(), None, false).ok()
+    Project::load(&pipeline_file(), None, &Overrides::default(), None, false).ok()
 }
 
 /// The pipeline that the words typed so far name with `--file`.

@@ -7,13 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection, completions, find_stage};
+use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::progress::{Paint, word};
 use crate::project::Project;
 use crate::report::{StageState, action, stages_svg};
-use crate::spec::{Input, Pipeline, StageName};
+use crate::spec::{Input, Pipeline, StageId, StageName};
 use crate::{format, plan};
 
 /// Show the stages, who reads whose outputs, and what a run would do with each
@@ -51,14 +51,11 @@ enum Format {
 /// When the pipeline is wrong.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let named: Vec<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
-    let selected: BTreeSet<StageName> = match named.as_slice() {
-        [] => project.pipeline.stages.keys().cloned().collect(),
-        named => project.graph.with_upstream(named),
-    };
-    let order: Vec<&StageName> =
-        project.graph.order().iter().filter(|stage| selected.contains(*stage)).collect();
+    let named = find_stages(&project, &args.stages)?;
+    let selected: BTreeSet<StageId> =
+        if named.is_empty() { project.pipeline.ids().collect() } else { project.graph.with_upstream(named) };
+    let order = project.graph.order().iter().filter(|id| selected.contains(id));
+    let order: Vec<&StageName> = order.map(|id| &project.pipeline[*id].name).collect();
     let states = states(&project, &selected);
     if args.json {
         print_json(&answer(&project.pipeline, &order, &states))?;
@@ -75,7 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 
 /// What is expected of each stage; of none where that cannot be said, for example because a source is missing: the
 /// graph is worth showing all the same.
-fn states(project: &Project, selected: &BTreeSet<StageName>) -> BTreeMap<StageName, PlannedStage> {
+fn states(project: &Project, selected: &BTreeSet<StageId>) -> BTreeMap<StageName, PlannedStage> {
     let planned = plan::plan(project, selected, &BTreeSet::new()).unwrap_or_default();
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();

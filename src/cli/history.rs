@@ -40,7 +40,7 @@ pub(super) struct Answer {
 /// # Errors
 /// When the records of runs cannot be read.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
-    let store = context.store()?;
+    let store = context.store_here()?;
     let history = History::load(&store)?;
     let all = history.runs();
     let shown = all.iter().rev().take(args.number);

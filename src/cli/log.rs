@@ -25,7 +25,7 @@ pub struct Args {
 /// When the stage has no log.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let stage = StageName::try_from(args.stage).map_err(Error::usage)?;
-    let store = context.store()?;
+    let store = context.store_here()?;
     let (heading, text) = find(&store, &stage)?;
     eprintln!(" {heading}");
     print(&clean(&text))?;

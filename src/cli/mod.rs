@@ -15,6 +15,7 @@ pub mod schema;
 pub mod status;
 pub mod why;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, StageName, did_you_mean_or_list};
-use crate::store::Store;
+use crate::spec::{Overrides, StageId, StageName, did_you_mean_or_list};
+use crate::store::{Store, StoreError};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -48,6 +49,9 @@ pub struct Global {
     /// The pipeline
     #[arg(short, long, global = true, default_value = "pipeline.yaml", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+    /// A folder for the cache that several pipelines share; `cache` beside the pipeline where not given
+    #[arg(long, global = true, env = "PIPE_CACHE", value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
     /// Whether to colour what is printed
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
@@ -127,9 +131,9 @@ impl Context {
     ///
     /// # Errors
     /// When the cache is not a folder.
-    pub fn store(&self) -> Result<Store, Error> {
+    pub fn store_here(&self) -> Result<Store, Error> {
         let root = self.global.file.parent().filter(|root| !root.as_os_str().is_empty());
-        Ok(Store::open(root.unwrap_or(Path::new(".")))?)
+        Ok(self.store(root.unwrap_or(Path::new(".")))?)
     }
 
     /// Loads the pipeline with a command's selection.
@@ -146,7 +150,26 @@ impl Context {
             set.push((name.to_owned(), value.to_owned()));
         }
         let overrides = Overrides { set, profile: selection.profile.clone() };
-        Project::load(&self.global.file, &overrides, selection.threads.map(usize::from), self.color_stderr())
+        let threads = selection.threads.map(usize::from);
+        Project::load(&self.global.file, self.cache(), &overrides, threads, self.color_stderr())
+    }
+
+    /// The folder of a cache shared with others.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Path> {
+        self.global.cache.as_deref()
+    }
+
+    /// The store of the pipeline in `root`.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn store(&self, root: &Path) -> Result<Store, StoreError> {
+        let store = Store::open(root)?;
+        Ok(match self.cache() {
+            Some(cache) => store.sharing(cache),
+            None => store,
+        })
     }
 }
 
@@ -161,6 +184,18 @@ pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
     }
     let hint = did_you_mean_or_list(name, "stages are", stages.map(StageName::as_str));
     Err(Error::usage(format!("there is no stage `{name}`")).hint(hint))
+}
+
+/// Finds stages by their names on the command line.
+///
+/// # Errors
+/// As [`find_stage`].
+pub fn find_stages(project: &Project, names: &[String]) -> Result<BTreeSet<StageId>, Error> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        found.extend(project.pipeline.id(&find_stage(project, name)?));
+    }
+    Ok(found)
 }
 
 /// Runs the command line of this process.

@@ -49,7 +49,8 @@ fn as_of(run: &RunRecord, project: Project, context: &Context) -> Project {
     // JSON is YAML, and YAML is what `--set` takes.
     let set = run.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
     let overrides = Overrides { set, profile: run.profile.clone() };
-    Project::load(&context.global.file, &overrides, Some(run.threads), false).unwrap_or(project)
+    Project::load(&context.global.file, context.cache(), &overrides, Some(run.threads), false)
+        .unwrap_or(project)
 }
 
 fn open(file: &Path) -> Result<(), Error> {

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, completions, find_stage, output, status};
+use super::{Context, Selection, completions, find_stages, output, status};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
-use crate::exec::{Engine, Options};
+use crate::exec::{self, Options, Order};
 use crate::gate::{GateResult, Verdict};
-use crate::progress::{self, Sink};
+use crate::progress::{self, Closing, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
-use crate::spec::StageName;
+use crate::spec::{Action, StageId, StageName};
+use crate::standing::{self, Answer, Question};
 use crate::{plan, report};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
@@ -36,6 +37,10 @@ pub struct Args {
     /// After a failure go on with stages that do not depend on the failed one
     #[arg(short, long)]
     keep_going: bool,
+    /// Tell which files of the project's folder the commands that are executed open without declaring them, as strace
+    /// sees it; with --force, those of all commands
+    #[arg(long, conflicts_with = "dry_run")]
+    trace: bool,
     /// Print events as JSON, one a line, on standard output
     #[arg(long)]
     json: bool,
@@ -46,51 +51,108 @@ pub struct Args {
 /// # Errors
 /// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let start = Instant::now();
+    let question = question(&args, context);
+    if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(standing::recall) {
+        return nothing_to_do(&answer, start, context);
+    }
     let project = context.load(&args.selection)?;
-    let named: BTreeSet<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
-    let all: BTreeSet<StageName> = project.pipeline.stages.keys().cloned().collect();
-    let forced = if named.is_empty() { all.clone() } else { named.clone() };
-    let selected = if named.is_empty() {
-        all
+    let named = find_stages(&project, &args.stages)?;
+    let selected: BTreeSet<StageId> = if named.is_empty() {
+        project.pipeline.ids().collect()
     } else {
-        project.graph.with_upstream(&named.into_iter().collect::<Vec<_>>())
+        project.graph.with_upstream(named.iter().copied())
     };
-    let forced_now = if args.force { forced.clone() } else { BTreeSet::new() };
+    let forced = match (args.force, named.is_empty()) {
+        (false, _) => BTreeSet::new(),
+        (true, true) => selected.clone(),
+        (true, false) => named,
+    };
     if args.dry_run {
-        return status::show(&project, &selected, &forced_now, args.json, context);
+        return status::show(&project, &selected, &forced, args.json, context);
+    }
+    if args.trace {
+        exec::check_trace()?;
     }
     let mut sink = progress::choose(args.json, context.color_stderr());
     let _lock =
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
     let options = Options {
         jobs: args.jobs.map_or(project.threads, usize::from),
-        force: args.force,
         keep_going: args.keep_going,
+        trace: args.trace,
     };
-    let planned = plan::plan(&project, &selected, &forced_now)?;
+    let prospects = plan::prospects(&project, &selected, &forced)?;
     let run = Run { project: &project, id: run_id(), started_ms: now_ms(), start: Instant::now() };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
         pipeline: project.pipeline.name.clone(),
-        stages: planned,
+        stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
     });
     let mut emit = |event: Event| sink.event(&event);
-    let engine = Engine::new(&project, &selected, &forced, options, &run.id, &mut emit);
-    let finished = engine.run()?;
+    let order = Order { prospects, forced: &forced, run: &run.id };
+    let finished = exec::run(&project, order, options, &mut emit)?;
+    if args.trace && !finished.stages.iter().any(|run| is_executed_command(&project, run)) {
+        let message =
+            "no command was executed, so none was traced; `--force` executes them whatever is cached";
+        sink.event(&Event::Notice { message: message.into() });
+    }
     let record = run.record(finished.stages, &finished.records);
     let report = run.keep(&record, &finished.records, &mut *sink)?;
+    standing::prepare(&project);
     if let Err(error) = project.store.flush() {
         sink.event(&Event::Warning { message: format!("{error}; the next run hashes more than it had to") });
+    }
+    let is_done = record.stages.iter().all(|stage| stage.outcome.is_done());
+    if let (Some(question), Some(report), true) = (&question, &report, is_done) {
+        standing::keep(&project, question, &record, &finished.records, report);
     }
     sink.event(&Event::RunFinished { record: Box::new(record.clone()), report: report.clone() });
     drop(sink);
     if !args.json {
-        let (pipeline, records) = (&project.pipeline, &finished.records);
-        let color = context.color_stdout();
-        output::print(&progress::summary(pipeline, &record, records, report.as_deref(), color))?;
+        let closing = Closing {
+            root: &project.pipeline.root,
+            table: &project.pipeline.report,
+            records: &finished.records,
+            gates: &record.gates,
+            tally: Tally::of(&record),
+            duration_ms: record.duration_ms,
+            report: report.as_deref(),
+        };
+        output::print(&progress::summary(&closing, context.color_stdout()))?;
     }
     Ok(exit_status(&record))
+}
+
+/// What is asked for, as far as the answer depends on it. `None` where it is not only for what is stale.
+fn question(args: &Args, context: &Context) -> Option<Question> {
+    if args.force || args.dry_run || args.trace {
+        return None;
+    }
+    Some(Question {
+        file: std::path::absolute(&context.global.file).ok()?,
+        cache: context.cache().map(Path::to_owned),
+        set: args.selection.set.clone(),
+        profile: args.selection.profile.clone(),
+        stages: args.stages.clone(),
+        threads: args.selection.threads,
+    })
+}
+
+/// Says what an earlier run came to, where nothing has changed since.
+fn nothing_to_do(answer: &Answer, start: Instant, context: &Context) -> Result<ExitStatus, Error> {
+    let closing = Closing {
+        root: answer.report.parent().and_then(Path::parent).unwrap_or(Path::new("")),
+        table: &answer.table,
+        records: &answer.records,
+        gates: &answer.gates,
+        tally: Tally { fresh: answer.fresh, ..Tally::default() },
+        duration_ms: millis(start.elapsed()),
+        report: Some(&answer.report),
+    };
+    output::print(&progress::summary(&closing, context.color_stdout()))?;
+    let holds = answer.gates.iter().all(|gate| gate.verdict == Verdict::Pass);
+    Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
 }
 
 /// The run being made.
@@ -183,6 +245,12 @@ fn exit_status(record: &RunRecord) -> ExitStatus {
     } else {
         ExitStatus::Done
     }
+}
+
+fn is_executed_command(project: &Project, run: &StageRun) -> bool {
+    let action = project.pipeline.stages.get(&run.stage).map(|stage| &stage.action);
+    matches!(action, Some(Action::Command(_)))
+        && matches!(run.outcome, Outcome::Ran | Outcome::Failed { .. } | Outcome::Interrupted)
 }
 
 /// Sortable by start, and unique: two runs of one folder never run at the same time.

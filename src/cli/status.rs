@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection, completions, find_stage};
+use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::plan;
 use crate::progress::{self, Origin, Total};
 use crate::project::Project;
-use crate::spec::{Pipeline, StageName};
+use crate::spec::{Pipeline, StageId, StageName};
 
 /// Show which stages are stale, what changed, and how long they will take
 #[derive(Debug, clap::Args)]
@@ -33,10 +33,9 @@ pub struct Args {
 /// When the pipeline is wrong, or an input or a plugin cannot be read.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let mut selected: BTreeSet<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
+    let mut selected = find_stages(&project, &args.stages)?;
     if selected.is_empty() {
-        selected = project.pipeline.stages.keys().cloned().collect();
+        selected = project.pipeline.ids().collect();
     }
     show(&project, &selected, &BTreeSet::new(), args.json, context)
 }
@@ -47,8 +46,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// When an input or a plugin cannot be read.
 pub(super) fn show(
     project: &Project,
-    selected: &BTreeSet<StageName>,
-    forced: &BTreeSet<StageName>,
+    selected: &BTreeSet<StageId>,
+    forced: &BTreeSet<StageId>,
     json: bool,
     context: &Context,
 ) -> Result<ExitStatus, Error> {

@@ -41,10 +41,12 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
     let name = find_stage(&project, &args.stage)?;
-    let prospects = plan::prospects(&project, &BTreeSet::from([name.clone()]), &BTreeSet::new())?;
+    let selected = project.pipeline.id(&name).into_iter().collect();
+    let prospects = plan::prospects(&project, &selected, &BTreeSet::new())?;
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
-    let (Some(prospect), Some(stage)) = (prospects.first(), project.pipeline.stages.get(&name)) else {
+    let (Some(prospect), Some(stage)) = (prospects.values().next(), project.pipeline.stages.get(&name))
+    else {
         return Err(Error::failed(format!("nothing is known of stage `{name}`")));
     };
     let view = View { prospect, pipeline: &project.pipeline, stage, changes: all_changes(prospect) };
@@ -59,7 +61,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// What differs from the key that the stage's artifacts came from. An input that is not known yet does not count.
 fn all_changes(prospect: &Prospect) -> Vec<Change> {
     let Some(last) = &prospect.last else { return Vec::new() };
-    if prospect.ingredients.is_empty() { vec![] } else { changes(&last.ingredients, &prospect.ingredients) }
+    if prospect.ingredients().is_empty() {
+        vec![]
+    } else {
+        changes(&last.ingredients, prospect.ingredients())
+    }
 }
 
 /// What `pipe why --json` prints.
@@ -118,19 +124,19 @@ struct View<'a> {
 impl View<'_> {
     fn json(&self) -> Answer {
         let prospect = self.prospect;
-        let known = !prospect.ingredients.is_empty();
+        let known = !prospect.ingredients().is_empty();
         let origins = self.changes.iter().map(|change| (change.name.clone(), self.origin(&change.name)));
         Answer {
             version: Version,
             stage: self.stage.name.clone(),
             expectation: prospect.planned.expectation.clone(),
             usual_ms: prospect.planned.usual_ms,
-            key: known.then(|| digest_of(&prospect.ingredients)),
-            ingredients: prospect.ingredients.clone(),
+            key: known.then(|| digest_of(prospect.ingredients())),
+            ingredients: prospect.ingredients().to_vec(),
             changes: self.changes.clone(),
             origins: origins.filter(|(_, origin)| !origin.is_unknown()).collect(),
-            last: prospect.last.as_ref().map(Execution::of),
-            cached: prospect.record.as_ref().map(Execution::of),
+            last: prospect.last.as_deref().map(Execution::of),
+            cached: prospect.record().map(Execution::of),
         }
     }
 
@@ -167,7 +173,7 @@ impl View<'_> {
         };
         let differs = || format!("its key differs from that of its artifacts ({made}) in {places}");
         match &self.prospect.planned.expectation {
-            Expectation::Fresh => match &self.prospect.record {
+            Expectation::Fresh => match self.prospect.record() {
                 Some(record) => format!(
                     "{name} is fresh: its outputs are those of {}, when it took {}",
                     when(record.started_ms),
@@ -228,7 +234,7 @@ impl View<'_> {
                 format::list(&from)
             ));
         }
-        match (&prospect.planned.expectation, &prospect.record) {
+        match (&prospect.planned.expectation, prospect.record()) {
             (Expectation::Restorable { .. }, Some(record)) => {
                 let made = when(record.started_ms);
                 Some(format!(" a run with this key is in the cache ({made}): `pipe run` will restore it"))
@@ -244,7 +250,10 @@ impl View<'_> {
     fn unchanged(&self) -> Option<String> {
         let changed: BTreeSet<&str> = self.changes.iter().map(|change| change.name.as_str()).collect();
         let same = || {
-            self.prospect.ingredients.iter().filter(|ingredient| !changed.contains(ingredient.name.as_str()))
+            self.prospect
+                .ingredients()
+                .iter()
+                .filter(|ingredient| !changed.contains(ingredient.name.as_str()))
         };
         let values: BTreeMap<&str, &str> =
             same().map(|ingredient| (ingredient.name.as_str(), ingredient.value.as_str())).collect();
@@ -268,7 +277,7 @@ impl View<'_> {
     }
 
     fn whole_key(&self, paint: Paint) -> Vec<String> {
-        let ingredients = &self.prospect.ingredients;
+        let ingredients = self.prospect.ingredients();
         if ingredients.is_empty() {
             return vec![" its key is not known before those it reads from have run".into()];
         }

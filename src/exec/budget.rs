@@ -29,6 +29,12 @@ impl Budget {
         }
     }
 
+    /// Whether no stage at all can start.
+    #[must_use]
+    pub(super) fn is_full(&self) -> bool {
+        self.exclusive || self.used_jobs >= self.jobs
+    }
+
     /// Takes what a stage needs, if it is free.
     #[must_use]
     pub(super) fn take(&mut self, resources: &Resources) -> bool {

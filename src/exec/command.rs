@@ -6,9 +6,13 @@ use std::process::{Command, Stdio};
 
 use super::log::Log;
 use super::op::describe_exit;
-use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use super::trace::Trace;
+use super::{Failure, Yield};
+use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
+
+/// What may be done about a program that is not there.
+const NOT_FOUND: &str = "is it installed, and on PATH?";
 
 /// Runs a command in `folder` to its end.
 ///
@@ -19,14 +23,15 @@ pub(super) fn run(
     inputs: &BTreeMap<String, PathBuf>,
     outputs: &BTreeMap<String, PathBuf>,
     folder: &Path,
+    trace: Option<&Trace>,
     log: &mut Log,
-    notify: &dyn Fn(Notice),
+    stopper: &Stopper,
 ) -> Result<Yield, Failure> {
     let fill = |text: &str, quote: bool| fill(text, inputs, outputs, quote);
-    let (mut command, shown) = match &action.command {
+    let (command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
-            let mut command = Command::new("sh");
+            let mut command = Command::new("/bin/sh");
             command.arg("-c").arg(&text);
             (command, text)
         }
@@ -40,35 +45,45 @@ pub(super) fn run(
             (command, args.join(" "))
         }
     };
+    let mut command = match trace {
+        Some(trace) => trace.wrap(&command),
+        None => command,
+    };
     clean_environment(&mut command, []);
     command.envs(&action.env).current_dir(folder);
     log.line(&format!("$ {shown}"));
-    let mut process = Process::start(command, Stdio::null(), Stdout::Log).map_err(|error| {
-        let program = shown.split_whitespace().next().unwrap_or_default();
+    let program = shown.split_whitespace().next().unwrap_or_default();
+    let mut process = Process::start(command, Stdio::null(), Stdout::Log, stopper).map_err(|error| {
         let failure = Failure::new(format!("cannot start `{program}`: {error}"));
         match error.kind() {
-            std::io::ErrorKind::NotFound => failure.hint("is it installed, and on PATH?"),
+            std::io::ErrorKind::NotFound => failure.hint(NOT_FOUND),
             _ => failure,
         }
     })?;
-    notify(Notice::Started(process.stopper()));
-    loop {
+    let status = loop {
         match process.next(None) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),
             Ok(Some(Output::OutClosed(_)) | None) => {}
-            Ok(Some(Output::Ended(status))) if status.success() => return Ok(Yield::default()),
-            Ok(Some(Output::Ended(status))) => {
-                let mut message = format!("the command failed with {}", describe_exit(status));
-                let tail = process.tail();
-                if !tail.is_empty() {
-                    message.push_str("; the end of its standard error:\n");
-                    message.push_str(&tail);
-                }
-                return Err(Failure::new(message));
-            }
+            Ok(Some(Output::Ended(status))) => break status,
             Err(error) => return Err(Failure::new(format!("the command was lost: {error}"))),
         }
+    };
+    let tail = process.tail();
+    if let Some(trace) = trace
+        && !trace.has_started()
+    {
+        let why = tail.trim().trim_start_matches("strace: ");
+        return Err(Failure::new(format!("cannot start `{program}`: {why}")).hint(NOT_FOUND));
     }
+    if status.success() {
+        return Ok(Yield::default());
+    }
+    let mut message = format!("the command failed with {}", describe_exit(status));
+    if !tail.is_empty() {
+        message.push_str("; the end of its standard error:\n");
+        message.push_str(&tail);
+    }
+    Err(Failure::new(message))
 }
 
 /// Puts paths in place of `${inputs.NAME}` and `${outputs.NAME}`, for the shell in single quotes. `$${` stands for

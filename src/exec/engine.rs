@@ -1,40 +1,54 @@
-//! The loop that takes every selected stage from waiting to its end. One thread decides, keeps states and writes the
-//! store; executions run on threads of their own and report through one channel.
+//! The loop that takes every selected stage from waiting to its end. One thread decides and keeps states; executions
+//! run and commit on threads of their own and report through one channel.
 
 mod listen;
+mod ready;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::thread::Scope;
+use std::time::Instant;
 
 use rustix::process::Signal;
 
+use self::ready::{Ready, Room};
 use super::budget::Budget;
+use super::inputs;
 use super::interrupt::{self, Request};
 use super::state::{State, Step};
-use super::worker;
-use super::{Failure, Notice, Yield, inputs};
-use crate::clock::{millis, now_ms};
+use super::worker::{self, Job, Stopping};
+use super::{Failure, Notice};
+use crate::clock::millis;
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
-use crate::key::Key;
-use crate::plan::{self, Decision};
+use crate::plan::{self, Decision, Prospect};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::{ActionRecord, Change, Outcome, StageRun};
-use crate::spec::{Stage, StageName};
-use crate::store::{Finished as Commit, Miss};
+use crate::spec::{Stage, StageId, StageName};
+use crate::store::{KeyLock, Lookup, Miss, TryKey};
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How many stages at a time.
     pub jobs: usize,
-    /// Execute the named stages even where their outcome is known.
-    pub force: bool,
     /// After a failure go on with stages that do not depend on it.
     pub keep_going: bool,
+    /// Tell which files commands open without declaring them.
+    pub trace: bool,
+}
+
+/// What is to be run.
+pub struct Order<'a> {
+    /// What is expected of each selected stage; holds all that they depend on.
+    pub prospects: BTreeMap<StageId, Prospect>,
+    /// Stages that are executed even where their outcome is known.
+    pub forced: &'a BTreeSet<StageId>,
+    /// Id of the run.
+    pub run: &'a str,
 }
 
 /// What a run came to.
@@ -46,8 +60,10 @@ pub struct Finished {
 }
 
 enum Message {
-    Notice(StageName, Notice),
-    Ended(StageName, Result<Yield, Failure>),
+    Notice(StageId, Notice),
+    Ended(StageId, Box<Result<ActionRecord, Failure>>),
+    /// Another process has ended the execution of the key that this stage has.
+    KeyFree(StageId),
     Signal(Request),
 }
 
@@ -59,174 +75,201 @@ struct Queued {
 
 /// A stage that is being executed.
 struct Running {
-    queued: Queued,
-    log: PathBuf,
-    outputs: BTreeMap<String, PathBuf>,
-    started_ms: u64,
-    stopper: Option<Stopper>,
+    changes: Vec<Change>,
+    begin: Instant,
+    key: Digest,
+    stopper: Stopper,
+    /// Keeps other runs that share the cache from executing the same.
+    _lock: Option<KeyLock>,
+}
+
+/// A selected stage.
+struct Task {
+    state: State,
+    /// How many of the stages that it depends on are not done yet.
+    waits_for: usize,
+    /// What the plan says, until that is used or known to be outdated.
+    foreseen: Option<Decision>,
+    record: Option<Arc<ActionRecord>>,
+    run: StageRun,
 }
 
 /// Runs selected stages of a project.
-pub struct Engine<'a> {
+struct Engine<'a> {
     project: &'a Project,
     options: Options,
+    forced: &'a BTreeSet<StageId>,
     run: &'a str,
-    forced: &'a BTreeSet<StageName>,
     emit: &'a mut dyn FnMut(Event),
     start: Instant,
-    states: BTreeMap<StageName, State>,
-    queued: BTreeMap<StageName, Queued>,
-    running: BTreeMap<StageName, Running>,
-    runs: BTreeMap<StageName, StageRun>,
-    records: BTreeMap<StageName, ActionRecord>,
+    tasks: BTreeMap<StageId, Task>,
+    /// Stages all of whose inputs are known, to be looked at.
+    undecided: VecDeque<StageId>,
+    queued: BTreeMap<StageId, Queued>,
+    ready: Ready,
+    running: BTreeMap<StageId, Running>,
+    /// Keys that are queued or running, and the stages that wait for the outcome because theirs is the same.
+    under_way: HashMap<Digest, Vec<StageId>>,
+    /// Stages whose key another process is executing.
+    elsewhere: BTreeSet<StageId>,
     budget: Budget,
     failed: Option<StageName>,
+    stopping: &'a Stopping,
     interrupted: Option<Instant>,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
 }
 
+/// Runs what was ordered to its end, or until an interrupt.
+///
+/// # Errors
+/// When the store cannot be read or written. A stage that fails is an outcome, not an error.
+pub fn run(
+    project: &Project,
+    order: Order<'_>,
+    options: Options,
+    emit: &mut dyn FnMut(Event),
+) -> Result<Finished, Error> {
+    let stopping = Stopping::default();
+    let engine = Engine::new(project, order, options, &stopping, emit);
+    std::thread::scope(|scope| engine.run(scope))
+}
+
 impl<'a> Engine<'a> {
-    /// An engine for the stages in `selected`, which holds all that they depend on. Those in `forced` are executed
-    /// even where their outcome is known, if the options say so. `run` is the id of the run.
-    pub fn new(
+    fn new(
         project: &'a Project,
-        selected: &BTreeSet<StageName>,
-        forced: &'a BTreeSet<StageName>,
+        order: Order<'a>,
         options: Options,
-        run: &'a str,
+        stopping: &'a Stopping,
         emit: &'a mut dyn FnMut(Event),
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
+        let ready = Ready::new(&project.graph, &order.prospects);
+        let task = |(id, prospect): (StageId, Prospect)| {
+            let task = Task {
+                state: State::Waiting,
+                waits_for: project.graph.dependencies(id).len(),
+                foreseen: prospect.decision.filter(|_| prospect.unknown.is_empty()),
+                record: None,
+                run: StageRun {
+                    stage: project.pipeline[id].name.clone(),
+                    outcome: Outcome::Interrupted,
+                    key: None,
+                    changes: vec![],
+                    offset_ms: 0,
+                    duration_ms: 0,
+                },
+            };
+            (id, task)
+        };
+        let tasks: BTreeMap<StageId, Task> = order.prospects.into_iter().map(task).collect();
+        let undecided = tasks.iter().filter(|(_, task)| task.waits_for == 0).map(|(id, _)| *id).collect();
         Self {
             project,
             options,
-            run,
-            forced,
+            forced: order.forced,
+            run: order.run,
             emit,
             start: Instant::now(),
-            states: selected.iter().map(|name| (name.clone(), State::Waiting)).collect(),
+            tasks,
+            undecided,
             queued: BTreeMap::new(),
+            ready,
             running: BTreeMap::new(),
-            runs: BTreeMap::new(),
-            records: BTreeMap::new(),
+            under_way: HashMap::new(),
+            elsewhere: BTreeSet::new(),
             budget: Budget::new(project.threads, options.jobs),
             failed: None,
+            stopping,
             interrupted: None,
             sender,
             receiver,
         }
     }
 
-    /// Runs them all to their end, or until an interrupt.
-    ///
-    /// # Errors
-    /// When the store cannot be read or written. A stage that fails is an outcome, not an error.
-    pub fn run(mut self) -> Result<Finished, Error> {
+    fn run<'scope>(mut self, scope: &'scope Scope<'scope, '_>) -> Result<Finished, Error>
+    where
+        'a: 'scope,
+    {
         let sender = self.sender.clone();
         // A signal that comes after the loop has ended finds nobody to tell.
         let watch = interrupt::Watch::start(move |request| drop(sender.send(Message::Signal(request))))
             .map_err(|error| Error::failed(format!("cannot listen for Ctrl-C: {error}")))?;
-        let ended = self.run_all();
+        let ended = self.run_all(scope);
         if ended.is_err() {
+            self.stopping.stop();
             self.signal_all(Signal::KILL);
         }
         drop(watch);
         ended?;
-        let stages = self.project.pipeline.stages.keys().filter_map(|name| self.runs.remove(name)).collect();
-        Ok(Finished { stages, records: self.records })
+        let mut finished =
+            Finished { stages: Vec::with_capacity(self.tasks.len()), records: BTreeMap::new() };
+        for task in self.tasks.into_values() {
+            if let Some(record) = task.record {
+                finished.records.insert(task.run.stage.clone(), Arc::unwrap_or_clone(record));
+            }
+            finished.stages.push(task.run);
+        }
+        Ok(finished)
     }
 
-    fn run_all(&mut self) -> Result<(), Error> {
+    fn run_all<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
+    where
+        'a: 'scope,
+    {
         loop {
-            while self.advance()? {}
-            if self.running.is_empty() {
+            while let Some(id) = self.undecided.pop_front() {
+                self.look_at(id)?;
+            }
+            self.start_what_fits(scope)?;
+            if !self.undecided.is_empty() {
+                continue;
+            }
+            if self.running.is_empty() && self.elsewhere.is_empty() {
                 return Ok(());
             }
             self.listen()?;
         }
     }
 
-    /// Moves every stage that can be moved without waiting. Whether any was.
-    fn advance(&mut self) -> Result<bool, Error> {
-        let mut moved = false;
-        for name in self.project.graph.order() {
-            match self.states.get(name) {
-                Some(State::Waiting) => moved |= self.look_at(name)?,
-                Some(State::Queued) => moved |= self.try_start(name)?,
-                _ => {}
-            }
-        }
-        Ok(moved)
-    }
-
-    fn look_at(&mut self, name: &StageName) -> Result<bool, Error> {
-        let dependencies = self.project.graph.dependencies(name);
-        for dependency in &dependencies {
-            if let Some(State::Ended(outcome)) = self.states.get(*dependency) {
-                let outcome = match outcome {
-                    Outcome::Failed { .. } => Outcome::Blocked { by: (*dependency).clone() },
-                    Outcome::Blocked { by } => Outcome::Blocked { by: by.clone() },
-                    Outcome::Interrupted => Outcome::Interrupted,
-                    Outcome::Fresh | Outcome::Restored | Outcome::Ran => continue,
-                };
-                self.end(name, outcome, Instant::now())?;
-                return Ok(true);
-            }
-        }
-        if self.given_up(name)? {
-            return Ok(true);
-        }
-        if !dependencies.iter().all(|dependency| self.states.get(*dependency).is_some_and(State::is_done)) {
-            return Ok(false);
-        }
+    /// Looks at a stage whose dependencies are done.
+    fn look_at(&mut self, id: StageId) -> Result<(), Error> {
         let begin = Instant::now();
-        match self.decide(name, begin) {
-            Ok(moved) => Ok(moved),
-            Err(error) => self.fail(name, error.into(), begin),
+        if let Some(outcome) = self.given_up() {
+            return self.end(id, outcome, begin);
+        }
+        match self.decide(id, begin) {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(id, error.into(), begin),
         }
     }
 
-    /// Ends a stage that failed before, while or after it ran.
-    fn fail(&mut self, name: &StageName, failure: Failure, begin: Instant) -> Result<bool, Error> {
-        let outcome = if self.interrupted.is_some() {
-            Outcome::Interrupted
-        } else {
-            self.failed.get_or_insert_with(|| name.clone());
-            Outcome::Failed { message: failure.message, hint: failure.hint }
-        };
-        self.end(name, outcome, begin)?;
-        Ok(true)
+    /// How a stage ends that is not to be started any more, after an interrupt or a failure elsewhere.
+    fn given_up(&self) -> Option<Outcome> {
+        match &self.failed {
+            _ if self.interrupted.is_some() => Some(Outcome::Interrupted),
+            Some(by) if !self.options.keep_going => Some(Outcome::Blocked { by: by.clone() }),
+            _ => None,
+        }
     }
 
-    /// Ends a stage that is not to be started any more, after an interrupt or a failure elsewhere.
-    fn given_up(&mut self, name: &StageName) -> Result<bool, Error> {
-        let outcome = match &self.failed {
-            _ if self.interrupted.is_some() => Outcome::Interrupted,
-            Some(by) if !self.options.keep_going => Outcome::Blocked { by: by.clone() },
-            _ => return Ok(false),
+    /// Looks the stage's key up and ends, restores or queues it. A stage whose key is being executed for another one
+    /// waits for that outcome.
+    fn decide(&mut self, id: StageId, begin: Instant) -> Result<(), Error> {
+        let stage = self.stage(id);
+        let mut decision = match self.task(id)?.foreseen.take() {
+            Some(decision) => decision,
+            None => self.decide_anew(id)?,
         };
-        self.end(name, outcome, Instant::now())?;
-        Ok(true)
-    }
-
-    /// Looks the stage's key up and ends, restores or queues it. Whether it was moved: a stage whose key is being
-    /// executed for another one waits for that outcome.
-    fn decide(&mut self, name: &StageName, begin: Instant) -> Result<bool, Error> {
-        let stage = self.stage(name)?;
-        let inputs = inputs::digests(self.project, stage, &self.records)?;
-        let force = self.options.force && self.forced.contains(name);
-        let mut decision = plan::decide(self.project, stage, &inputs, force)?;
         if let Decision::Restorable { record, changes } = decision {
-            match self.project.store.restore(name, &record) {
-                Ok(()) => {
-                    self.end_with(name, Outcome::Restored, *record, changes, begin)?;
-                    return Ok(true);
-                }
+            match self.project.store.restore(&stage.name, &record) {
+                Ok(()) => return self.end_with(id, Outcome::Restored, record, changes, begin),
                 Err(error) => {
                     // A damaged object is out of the way now: the same question has another answer.
-                    (self.emit)(Event::Warning { message: format!("cannot restore `{name}`: {error}") });
-                    decision = plan::decide(self.project, stage, &inputs, force)?;
+                    (self.emit)(Event::Warning {
+                        message: format!("cannot restore `{}`: {error}", stage.name),
+                    });
+                    decision = self.decide_anew(id)?;
                     if let Decision::Restorable { .. } = decision {
                         return Err(error.into());
                     }
@@ -235,165 +278,282 @@ impl<'a> Engine<'a> {
         }
         match decision {
             Decision::Fresh(record) | Decision::Restorable { record, .. } => {
-                self.project.store.set_last(name, &record.key)?;
-                self.end_with(name, Outcome::Fresh, *record, vec![], begin)?;
+                self.project.store.set_last(&stage.name, &record.key)?;
+                self.project.store.forget_log(&stage.name)?;
+                self.end_with(id, Outcome::Fresh, record, vec![], begin)
             }
-            Decision::Run { miss, .. } if self.is_under_way(miss.key()) => return Ok(false),
             Decision::Run { miss, changes, .. } => {
+                let key = miss.key().digest();
+                if let Some(waiting) = self.under_way.get_mut(&key) {
+                    waiting.push(id);
+                    return Ok(());
+                }
                 if let Some(warning) = miss.warning() {
                     (self.emit)(Event::Warning { message: format!("{warning}; the stage is executed anew") });
                 }
-                self.step(name, Step::Queue)?;
-                self.queued.insert(name.clone(), Queued { miss, changes });
+                self.step(id, Step::Queue)?;
+                self.under_way.insert(key, vec![]);
+                self.queued.insert(id, Queued { miss, changes });
+                self.ready.insert(id);
+                Ok(())
             }
         }
-        Ok(true)
     }
 
-    fn is_under_way(&self, key: &Key) -> bool {
-        let running = self.running.values().map(|running| &running.queued);
-        self.queued.values().chain(running).any(|queued| queued.miss.key() == key)
+    fn decide_anew(&self, id: StageId) -> Result<Decision, Error> {
+        let stage = self.stage(id);
+        let inputs = inputs::digests(self.project, stage, |from, output| {
+            let record = self.tasks.get(&from)?.record.as_ref()?;
+            record.outputs.get(output).map(|output| output.digest)
+        })?;
+        Ok(plan::decide(self.project, stage, &inputs, self.forced.contains(&id))?)
     }
 
-    fn try_start(&mut self, name: &StageName) -> Result<bool, Error> {
-        if self.given_up(name)? {
-            self.queued.remove(name);
-            return Ok(true);
+    /// Starts stages, the most urgent ones first, until there is no more room.
+    fn start_what_fits<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
+    where
+        'a: 'scope,
+    {
+        if let Some(outcome) = self.given_up() {
+            for id in self.ready.take_all() {
+                if let Some(queued) = self.queued.remove(&id) {
+                    self.release(queued.miss.key().digest());
+                }
+                self.end(id, outcome.clone(), Instant::now())?;
+            }
+            return Ok(());
         }
-        let stage = self.stage(name)?;
-        if !self.budget.take(&stage.resources) {
-            return Ok(false);
-        }
-        let Some(queued) = self.queued.remove(name) else {
-            return Err(Error::failed(format!("stage `{name}` was queued without a decision")));
+        let (project, budget) = (self.project, &mut self.budget);
+        let room = |id: StageId| {
+            if budget.is_full() {
+                Room::Full
+            } else if budget.take(&project.pipeline[id].resources) {
+                Room::Fits(())
+            } else {
+                Room::TooLarge
+            }
         };
-        let threads = self.budget.threads_for(&stage.resources);
-        let job = match inputs::job(self.project, stage, &queued.miss, threads) {
-            Ok(job) => job,
+        for (id, ()) in self.ready.choose(room) {
+            self.try_start(id, scope)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a stage for which there is room.
+    fn try_start<'scope>(&mut self, id: StageId, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
+    where
+        'a: 'scope,
+    {
+        let stage = self.stage(id);
+        let Some(Queued { miss, changes }) = self.queued.remove(&id) else {
+            return Err(Error::failed(format!("stage `{}` was queued without a decision", stage.name)));
+        };
+        let key = miss.key().digest();
+        let lock = match self.claim(&miss) {
+            Ok(Claim::Ours(lock)) => lock,
+            Ok(claim) => {
+                self.budget.give_back(&stage.resources);
+                self.step(id, Step::Reconsider)?;
+                self.release(key);
+                match claim {
+                    Claim::Theirs(holder) => self.wait_elsewhere(id, &miss, &holder, scope),
+                    _ => self.undecided.push_back(id),
+                }
+                return Ok(());
+            }
             Err(error) => {
                 self.budget.give_back(&stage.resources);
-                return self.fail(name, error.into(), Instant::now());
+                self.release(key);
+                return self.fail(id, error.into(), Instant::now());
             }
         };
-        self.step(name, Step::Start)?;
-        let mut run = new_run(name, self.start, Instant::now());
-        run.key = Some(queued.miss.key().digest());
-        run.changes.clone_from(&queued.changes);
-        self.runs.insert(name.clone(), run);
-        (self.emit)(Event::StageStarted { stage: name.clone(), changes: queued.changes.clone() });
-        let running = Running {
-            queued,
-            log: job.log.clone(),
-            outputs: job.outputs.clone(),
-            started_ms: now_ms(),
-            stopper: None,
+        self.step(id, Step::Start)?;
+        let begin = Instant::now();
+        let offset_ms = millis(begin.saturating_duration_since(self.start));
+        let task = self.task(id)?;
+        task.run.offset_ms = offset_ms;
+        task.run.key = Some(key);
+        task.run.changes.clone_from(&changes);
+        (self.emit)(Event::StageStarted { stage: stage.name.clone(), changes: changes.clone() });
+        let stopper = Stopper::default();
+        self.running.insert(id, Running { changes, begin, key, stopper: stopper.clone(), _lock: lock });
+        let job = Job {
+            project: self.project,
+            stage,
+            miss,
+            threads: self.budget.threads_for(&stage.resources),
+            run: self.run,
+            trace: self.options.trace,
+            stopping: self.stopping,
+            stopper,
         };
-        self.running.insert(name.clone(), running);
-        let (sender, name) = (self.sender.clone(), name.clone());
-        std::thread::spawn(move || {
+        let sender = self.sender.clone();
+        scope.spawn(move || {
             // The engine listens until every execution has ended.
-            let notify = |notice| drop(sender.send(Message::Notice(name.clone(), notice)));
-            let run = std::panic::AssertUnwindSafe(|| worker::run(&job, &notify));
+            let notify = |notice| drop(sender.send(Message::Notice(id, notice)));
+            let run = std::panic::AssertUnwindSafe(|| worker::run(job, &notify));
             let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
                 Err(Failure::new("`pipe` itself panicked while it ran this stage")
                     .hint("please report this as a bug"))
             });
-            drop(sender.send(Message::Ended(name.clone(), result)));
+            drop(sender.send(Message::Ended(id, Box::new(result))));
         });
-        Ok(true)
+        Ok(())
     }
 
-    fn ended(&mut self, name: &StageName, result: Result<Yield, Failure>) -> Result<(), Error> {
-        let Some(running) = self.running.remove(name) else { return Ok(()) };
-        let stage = self.stage(name)?;
-        self.budget.give_back(&stage.resources);
-        let begin = self.start + Duration::from_millis(self.runs.get(name).map_or(0, |run| run.offset_ms));
-        match result.and_then(|result| self.commit(stage, running, result, begin)) {
-            Ok((record, changes)) => self.end_with(name, Outcome::Ran, record, changes, begin),
-            Err(failure) => self.fail(name, failure, begin).map(|_| ()),
+    /// In a cache that others use, makes sure that nobody else executes the key, or has done so meanwhile.
+    fn claim(&self, miss: &Miss) -> Result<Claim, Error> {
+        let store = &self.project.store;
+        if !store.is_shared() {
+            return Ok(Claim::Ours(None));
+        }
+        match store.try_key(&miss.key().digest())? {
+            TryKey::Held { by } => Ok(Claim::Theirs(by)),
+            TryKey::Free(lock) => match store.lookup(miss.stage(), miss.key().clone()) {
+                Lookup::Hit(_) if !self.is_forced(miss.stage()) => Ok(Claim::Done),
+                _ => Ok(Claim::Ours(Some(lock))),
+            },
         }
     }
 
-    /// Takes what an execution left into the store, unless an input was edited meanwhile.
-    fn commit(
-        &self,
-        stage: &Stage,
-        running: Running,
-        result: Yield,
-        begin: Instant,
-    ) -> Result<(ActionRecord, Vec<Change>), Failure> {
-        let Running { queued: Queued { miss, changes }, log, outputs, started_ms, .. } = running;
-        inputs::check_unchanged(self.project, stage, &miss)?;
-        let outputs = outputs.into_iter().filter_map(|(name, path)| {
-            let file = stage.outputs.get(&name)?.clone();
-            Some((name, (file, path)))
+    fn is_forced(&self, stage: &StageName) -> bool {
+        self.project.pipeline.id(stage).is_some_and(|id| self.forced.contains(&id))
+    }
+
+    fn wait_elsewhere<'scope>(
+        &mut self,
+        id: StageId,
+        miss: &Miss,
+        holder: &str,
+        scope: &'scope Scope<'scope, '_>,
+    ) where
+        'a: 'scope,
+    {
+        if self.elsewhere.insert(id) {
+            let message = format!("`{}` waits for {holder}, which is executing the same", miss.stage());
+            (self.emit)(Event::Notice { message });
+        }
+        let (sender, key, project, stopping) =
+            (self.sender.clone(), miss.key().digest(), self.project, self.stopping);
+        scope.spawn(move || {
+            project.store.await_key(&key, || stopping.is_stopping());
+            drop(sender.send(Message::KeyFree(id)));
         });
-        let commit = Commit {
-            outputs: outputs.collect(),
-            metrics: result.metrics,
-            figures: result.figures,
-            log,
-            started_ms,
-            duration_ms: millis(begin.elapsed()),
-            machine: self.project.machine.clone(),
-            run: self.run.to_owned(),
+    }
+
+    /// A key is no longer under way: stages that waited for its outcome are looked at again.
+    fn release(&mut self, key: Digest) {
+        self.undecided.extend(self.under_way.remove(&key).into_iter().flatten());
+    }
+
+    /// Ends a stage that failed before, while or after it ran.
+    fn fail(&mut self, id: StageId, failure: Failure, begin: Instant) -> Result<(), Error> {
+        let outcome = if self.interrupted.is_some() {
+            Outcome::Interrupted
+        } else {
+            self.failed.get_or_insert_with(|| self.project.pipeline[id].name.clone());
+            Outcome::Failed { message: failure.message, hint: failure.hint }
         };
-        let record = self.project.store.commit(miss, commit)?;
-        Ok((record, changes))
+        self.end(id, outcome, begin)
     }
 
     fn end_with(
         &mut self,
-        name: &StageName,
+        id: StageId,
         outcome: Outcome,
-        record: ActionRecord,
+        record: Arc<ActionRecord>,
         changes: Vec<Change>,
         begin: Instant,
     ) -> Result<(), Error> {
-        let run = self.runs.entry(name.clone()).or_insert_with(|| new_run(name, self.start, begin));
-        run.key = Some(record.key);
-        run.changes = changes;
-        self.records.insert(name.clone(), record);
-        self.end(name, outcome, begin)
+        let task = self.task(id)?;
+        task.run.key = Some(record.key);
+        task.run.changes = changes;
+        task.record = Some(record);
+        self.end(id, outcome, begin)
     }
 
-    fn end(&mut self, name: &StageName, outcome: Outcome, begin: Instant) -> Result<(), Error> {
-        self.step(name, Step::End(outcome.clone()))?;
-        let duration = begin.elapsed();
-        let run = self.runs.entry(name.clone()).or_insert_with(|| new_run(name, self.start, begin));
-        run.outcome = outcome.clone();
-        run.duration_ms = millis(duration);
-        (self.emit)(Event::StageFinished { stage: name.clone(), outcome, duration });
+    /// Ends a stage, and with it those that cannot run without it.
+    fn end(&mut self, id: StageId, outcome: Outcome, begin: Instant) -> Result<(), Error> {
+        let mut ending = vec![(id, outcome, begin)];
+        while let Some((id, outcome, begin)) = ending.pop() {
+            // Several of the stages that it waits for may have failed.
+            if matches!(self.task(id)?.state, State::Ended(_)) {
+                continue;
+            }
+            self.step(id, Step::End(outcome.clone()))?;
+            let duration = begin.elapsed();
+            let offset_ms = millis(begin.saturating_duration_since(self.start));
+            let run = &mut self.task(id)?.run;
+            (run.offset_ms, run.duration_ms) = (offset_ms, millis(duration));
+            run.outcome.clone_from(&outcome);
+            let stage = run.stage.clone();
+            self.tell_dependents(id, &outcome, &mut ending);
+            (self.emit)(Event::StageFinished { stage, outcome, duration });
+        }
         Ok(())
     }
 
-    fn step(&mut self, name: &StageName, step: Step) -> Result<(), Error> {
-        let state = self.states.get_mut(name);
-        let after = state.as_ref().and_then(|state| state.after(step.clone()));
-        match (state, after) {
-            (Some(state), Some(after)) => {
-                *state = after;
+    /// Those that wait for a stage that is done wait for one less; those that wait for one that is not are `ending`.
+    fn tell_dependents(
+        &mut self,
+        id: StageId,
+        outcome: &Outcome,
+        ending: &mut Vec<(StageId, Outcome, Instant)>,
+    ) {
+        let project = self.project;
+        let follows = match outcome {
+            Outcome::Failed { .. } => Outcome::Blocked { by: project.pipeline[id].name.clone() },
+            other => other.clone(),
+        };
+        for dependent in project.graph.dependents(id) {
+            let Some(task) = self.tasks.get_mut(dependent) else { continue };
+            if !outcome.is_done() {
+                ending.push((*dependent, follows.clone(), Instant::now()));
+                continue;
+            }
+            if *outcome == Outcome::Ran {
+                task.foreseen = None;
+            }
+            task.waits_for = task.waits_for.saturating_sub(1);
+            if task.waits_for == 0 {
+                self.undecided.push_back(*dependent);
+            }
+        }
+    }
+
+    fn step(&mut self, id: StageId, step: Step) -> Result<(), Error> {
+        let name = &self.project.pipeline[id].name;
+        let task = self.tasks.get_mut(&id);
+        let after = task.as_ref().and_then(|task| task.state.after(step.clone()));
+        match (task, after) {
+            (Some(task), Some(after)) => {
+                task.state = after;
                 Ok(())
             }
-            (state, _) => Err(Error::failed(format!(
-                "stage `{name}` cannot go from {state:?} by {step:?}: please report this as a bug of `pipe`"
+            (task, _) => Err(Error::failed(format!(
+                "stage `{name}` cannot go from {:?} by {step:?}: please report this as a bug of `pipe`",
+                task.map(|task| &task.state)
             ))),
         }
     }
 
-    fn stage(&self, name: &StageName) -> Result<&'a Stage, Error> {
+    fn stage(&self, id: StageId) -> &'a Stage {
         let project = self.project;
-        project.pipeline.stages.get(name).ok_or_else(|| Error::failed(format!("there is no stage `{name}`")))
+        &project.pipeline[id]
+    }
+
+    fn task(&mut self, id: StageId) -> Result<&mut Task, Error> {
+        let name = &self.project.pipeline[id].name;
+        self.tasks.get_mut(&id).ok_or_else(|| Error::failed(format!("stage `{name}` was not selected")))
     }
 }
 
-fn new_run(name: &StageName, start: Instant, begin: Instant) -> StageRun {
-    StageRun {
-        stage: name.clone(),
-        outcome: Outcome::Interrupted,
-        key: None,
-        changes: vec![],
-        offset_ms: millis(begin.saturating_duration_since(start)),
-        duration_ms: 0,
-    }
+/// Whose a key is, among the runs that share a cache.
+enum Claim {
+    /// Ours to execute; the lock is there where the cache is shared.
+    Ours(Option<KeyLock>),
+    /// Somebody else executes it.
+    Theirs(String),
+    /// Its outcome is in the cache by now.
+    Done,
 }

@@ -1,32 +1,31 @@
-//! What an execution is given: where its inputs lie and what they are, and where its outputs, log and partial work go.
+//! What an execution is given: where its inputs lie and what they are, and the programs that it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Failure;
-use super::worker::Job;
+use super::trace::{Artifact, Trace};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::plan;
 use crate::project::Project;
-use crate::record::ActionRecord;
-use crate::spec::{Action, Input, Stage, StageName};
+use crate::spec::{Input, OpAction, Stage, StageId};
 use crate::store::Miss;
 
-/// Digests of a stage's inputs; `records` holds all stages that it depends on.
+/// Digests of a stage's inputs; `made` knows those of the outputs of stages that it depends on.
 pub(super) fn digests(
     project: &Project,
     stage: &Stage,
-    records: &BTreeMap<StageName, ActionRecord>,
+    made: impl Fn(StageId, &str) -> Option<Digest>,
 ) -> Result<BTreeMap<String, Digest>, Error> {
     let mut digests = BTreeMap::new();
     for (name, input) in &stage.inputs {
         let digest = match input {
             Input::Path(path) => project.store.digest_path(path)?,
-            Input::Output { stage: from, output } => records
-                .get(from)
-                .and_then(|record| record.outputs.get(output))
-                .map(|output| output.digest)
+            Input::Output { stage: from, output } => project
+                .pipeline
+                .id(from)
+                .and_then(|id| made(id, output))
                 .ok_or_else(|| Error::failed(format!("stage `{from}` has no output `{output}`")))?,
         };
         digests.insert(name.clone(), digest);
@@ -58,21 +57,9 @@ fn change_place(project: &Project, stage: &Stage, ingredient: &str) -> String {
     input.map(|input| format!(" (`{}`)", path(project, input).display())).unwrap_or_default()
 }
 
-/// All that an execution of a stage needs. Its folders exist.
-pub(super) fn job(project: &Project, stage: &Stage, miss: &Miss, threads: usize) -> Result<Job, Error> {
-    let folder = project.store.work_dir(miss)?;
-    let (executables, env) = programs(project, stage)?;
-    Ok(Job {
-        stage: stage.clone(),
-        root: project.pipeline.root.clone(),
-        inputs: stage.inputs.iter().map(|(name, input)| (name.clone(), path(project, input))).collect(),
-        outputs: stage.outputs.iter().map(|(name, file)| (name.clone(), folder.join(file))).collect(),
-        resume_dir: project.store.resume_dir(miss)?,
-        log: project.store.log_path(&stage.name)?,
-        threads,
-        executables,
-        env,
-    })
+/// Where the inputs of a stage lie.
+pub(super) fn paths(project: &Project, stage: &Stage) -> BTreeMap<String, PathBuf> {
+    stage.inputs.iter().map(|(name, input)| (name.clone(), path(project, input))).collect()
 }
 
 fn path(project: &Project, input: &Input) -> PathBuf {
@@ -85,9 +72,31 @@ fn path(project: &Project, input: &Input) -> PathBuf {
     }
 }
 
-/// Executables of an op's plugin and its companions, and the environment variables that these declared.
-fn programs(project: &Project, stage: &Stage) -> Result<(BTreeMap<String, PathBuf>, Vec<String>), Error> {
-    let Action::Op(action) = &stage.action else { return Ok((BTreeMap::new(), vec![])) };
+/// How to trace a command into `file`.
+pub(super) fn tracing(project: &Project, stage: &Stage, file: PathBuf) -> Trace {
+    let mut artifacts = BTreeMap::new();
+    for other in project.pipeline.stages.values().filter(|other| other.name != stage.name) {
+        for (output, file) in &other.outputs {
+            let path = project.store.artifacts(&other.name).join(file);
+            artifacts.insert(path, Artifact { stage: other.name.to_string(), output: output.clone() });
+        }
+    }
+    let declared = stage.inputs.values().map(|input| path(project, input));
+    Trace {
+        file,
+        root: project.pipeline.root.clone(),
+        allowed: declared.chain([project.store.folder().to_owned()]).collect(),
+        artifacts,
+    }
+}
+
+/// Executables by plugin, of an op's own and of its companions, and the environment variables that these declared.
+pub(super) struct Programs {
+    pub(super) executables: BTreeMap<String, PathBuf>,
+    pub(super) env: Vec<String>,
+}
+
+pub(super) fn programs(project: &Project, action: &OpAction) -> Result<Programs, Error> {
     let manifest = project.registry.manifest(&action.plugin)?;
     let companions = manifest.ops.get(&action.op).map(|op| op.companions.clone()).unwrap_or_default();
     let mut executables = BTreeMap::new();
@@ -96,5 +105,5 @@ fn programs(project: &Project, stage: &Stage) -> Result<(BTreeMap<String, PathBu
         executables.insert(plugin.clone(), project.registry.find(plugin)?);
         env.extend(project.registry.manifest(plugin)?.env.iter().cloned());
     }
-    Ok((executables, env.into_iter().collect()))
+    Ok(Programs { executables, env: env.into_iter().collect() })
 }

@@ -4,22 +4,25 @@
 mod budget;
 mod command;
 mod engine;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod inputs;
 mod interrupt;
 mod log;
 mod op;
 mod state;
+mod trace;
 mod worker;
 
 use std::collections::BTreeMap;
 
 use protocol::{Figure, LogLevel, Metric, Progress};
 
-pub use engine::{Engine, Finished, Options};
+pub use engine::{Finished, Options, Order, run};
 pub use op::HELLO_TIMEOUT_VARIABLE;
+pub use trace::check as check_trace;
 
 use crate::error::Error;
-use crate::plugin::process::Stopper;
 use crate::store::StoreError;
 
 /// Why a stage failed, in words for the user.
@@ -58,8 +61,6 @@ impl From<Error> for Failure {
 /// What a running stage says.
 #[derive(Debug)]
 enum Notice {
-    /// Its process runs, and can be stopped with this.
-    Started(Stopper),
     /// How far it is.
     Progress(Progress),
     /// A line for its log.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
 use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
@@ -37,15 +38,16 @@ pub(super) fn run(
     program: &Program<'_>,
     request: RunRequest,
     log: &mut Log,
+    stopper: &Stopper,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().map(String::as_str));
-    let mut process = Process::start(command, Stdio::piped(), Stdout::Messages).map_err(|error| {
-        Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
-            .hint("`pipe doctor` shows which plugins are found and whether they work")
-    })?;
-    notify(Notice::Started(process.stopper()));
+    let mut process =
+        Process::start(command, Stdio::piped(), Stdout::Messages, stopper).map_err(|error| {
+            Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
+                .hint("`pipe doctor` shows which plugins are found and whether they work")
+        })?;
     let spoken = speak(&mut process, request);
     let heard = spoken
         .and_then(|()| Listener { program, log, notify, result: Yield::default() }.listen(&mut process));
@@ -69,14 +71,18 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     let Some(mut stdin) = process.take_stdin() else {
         return Err(Stop::Broke("has no standard input".into()));
     };
-    let mut say = |message: &ToPlugin| -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        stdin.write_all(&line)?;
-        stdin.flush()
+    let say = || -> io::Result<()> {
+        let mut lines = Vec::new();
+        for message in [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)] {
+            serde_json::to_writer(&mut lines, &message)?;
+            lines.push(b'\n');
+        }
+        // It may say much before it listens: all that it is told has to fit into the pipe, or both would wait. Where the
+        // pipe cannot be made larger, what fits is what there is.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, lines.len());
+        stdin.write_all(&lines)
     };
-    let spoken =
-        say(&ToPlugin::Hello { version: PROTOCOL_VERSION }).and_then(|()| say(&ToPlugin::Run(request)));
+    let spoken = say();
     process.return_stdin(stdin);
     match spoken {
         Ok(()) => Ok(()),
@@ -97,40 +103,49 @@ impl Listener<'_> {
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
         self.hello(process)?;
         loop {
-            match self.next(process, None)? {
-                FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
-                FromPlugin::Progress(progress) => {
-                    if progress.milestone {
-                        self.log.line(&format!(
-                            "{} {}/{}  {}",
-                            progress.unit, progress.done, progress.total, progress.text
-                        ));
-                    }
-                    (self.notify)(Notice::Progress(progress));
-                }
-                FromPlugin::Metric { name, metric } => {
-                    self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
-                    self.result.metrics.insert(name, metric);
-                }
-                FromPlugin::Figure(figure) => {
-                    match self.result.figures.iter_mut().find(|known| known.id == figure.id) {
-                        Some(known) => *known = figure,
-                        None => self.result.figures.push(figure),
-                    }
-                }
-                FromPlugin::Log { level, message } => {
-                    self.log.line(&match level {
-                        LogLevel::Warn => format!("warning: {message}"),
-                        LogLevel::Info | LogLevel::Debug => message.clone(),
-                    });
-                    (self.notify)(Notice::Log(level, message));
-                }
-                FromPlugin::Done => return Ok(self.result),
-                FromPlugin::Failed { message, hint } => {
-                    return Err(Stop::Told(Failure { message, hint }));
-                }
+            let message = self.next(process, None)?;
+            if self.take(message)?.is_break() {
+                return Ok(self.result);
             }
         }
+    }
+
+    /// Acts on a message after `hello`; breaks at `done`.
+    fn take(&mut self, message: FromPlugin) -> Result<ControlFlow<()>, Stop> {
+        match message {
+            FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
+            FromPlugin::Progress(progress) => {
+                if progress.milestone {
+                    self.log.line(&format!(
+                        "{} {}/{}  {}",
+                        progress.unit, progress.done, progress.total, progress.text
+                    ));
+                }
+                (self.notify)(Notice::Progress(progress));
+            }
+            FromPlugin::Metric { name, metric } => {
+                self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
+                self.result.metrics.insert(name, metric);
+            }
+            FromPlugin::Figure(figure) => {
+                match self.result.figures.iter_mut().find(|known| known.id == figure.id) {
+                    Some(known) => *known = figure,
+                    None => self.result.figures.push(figure),
+                }
+            }
+            FromPlugin::Log { level, message } => {
+                self.log.line(&match level {
+                    LogLevel::Warn => format!("warning: {message}"),
+                    LogLevel::Info | LogLevel::Debug => message.clone(),
+                });
+                (self.notify)(Notice::Log(level, message));
+            }
+            FromPlugin::Done => return Ok(ControlFlow::Break(())),
+            FromPlugin::Failed { message, hint } => {
+                return Err(Stop::Told(Failure { message, hint }));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn hello(&mut self, process: &mut Process) -> Result<(), Stop> {
@@ -138,7 +153,13 @@ impl Listener<'_> {
             .ok()
             .and_then(|text| text.parse().ok())
             .map_or(HELLO_TIMEOUT, Duration::from_secs);
-        match self.next(process, Instant::now().checked_add(patience))? {
+        let first = self.next(process, Instant::now().checked_add(patience))?;
+        self.greet(&first)
+    }
+
+    /// Checks the first message.
+    fn greet(&self, first: &FromPlugin) -> Result<(), Stop> {
+        match *first {
             FromPlugin::Hello { version: PROTOCOL_VERSION } => Ok(()),
             FromPlugin::Hello { version } => {
                 let plugin = self.program.plugin;
@@ -157,7 +178,7 @@ impl Listener<'_> {
         loop {
             match process.next(deadline) {
                 Ok(Some(Output::Out(line))) => {
-                    return serde_json::from_str(&line).map_err(|error| self.rubbish(&line, &error));
+                    return self.read(&line);
                 }
                 Ok(Some(Output::Err(line))) => self.log.line(&line),
                 Ok(Some(Output::OutClosed(None))) => return Err(Stop::Broke("stopped talking".into())),
@@ -180,6 +201,10 @@ impl Listener<'_> {
                 Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
             }
         }
+    }
+
+    fn read(&self, line: &str) -> Result<FromPlugin, Stop> {
+        serde_json::from_str(line).map_err(|error| self.rubbish(line, &error))
     }
 
     fn rubbish(&self, line: &str, error: &serde_json::Error) -> Stop {
@@ -229,4 +254,30 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
         }
         (None, None) => status.to_string(),
     }
+}
+
+/// What is made of `lines` as if a plugin had printed them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn overhear(
+    program: &Program<'_>,
+    lines: &str,
+    log: &mut Log,
+    notify: &dyn Fn(Notice),
+) -> Result<Yield, Failure> {
+    let mut listener = Listener { program, log, notify, result: Yield::default() };
+    let mut greeted = false;
+    for line in lines.lines() {
+        let heard = listener.read(line).and_then(|message| match greeted {
+            false => listener.greet(&message).map(|()| ControlFlow::Continue(())),
+            true => listener.take(message),
+        });
+        greeted = true;
+        match heard {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return Ok(listener.result),
+            Err(Stop::Told(failure)) => return Err(failure),
+            Err(Stop::Broke(what)) => return Err(Failure::new(what)),
+        }
+    }
+    Err(Failure::new("ended"))
 }

@@ -20,6 +20,8 @@ pub(super) enum State {
 pub(super) enum Step {
     /// It was looked at and must be executed.
     Queue,
+    /// It was to be executed, and somebody else has done it or is at it: it is looked at again.
+    Reconsider,
     /// Its execution begins.
     Start,
     /// It is over.
@@ -32,6 +34,7 @@ impl State {
     pub(super) fn after(&self, step: Step) -> Option<Self> {
         match (self, step) {
             (Self::Waiting, Step::Queue) => Some(Self::Queued),
+            (Self::Queued, Step::Reconsider) => Some(Self::Waiting),
             (Self::Queued, Step::Start) => Some(Self::Running),
             // Without being executed: in place, restored, or never reached.
             (
@@ -57,12 +60,6 @@ impl State {
             _ => None,
         }
     }
-
-    /// Whether it is over and its outputs are in place.
-    #[must_use]
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self, Self::Ended(outcome) if outcome.is_done())
-    }
 }
 
 #[cfg(test)]
@@ -82,6 +79,6 @@ mod tests {
         assert_eq!(State::Waiting.after(Step::End(Outcome::Ran)), None);
         assert_eq!(State::Queued.after(Step::End(Outcome::Ran)), None);
         assert_eq!(State::Running.after(Step::End(Outcome::Fresh)), None);
-        assert!(State::Running.after(Step::End(Outcome::Ran)).is_some_and(|state| state.is_done()));
+        assert_eq!(State::Running.after(Step::End(Outcome::Ran)), Some(State::Ended(Outcome::Ran)));
     }
 }

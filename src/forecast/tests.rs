@@ -30,7 +30,8 @@ impl Bench {
         let text =
             format!("version: 1\nname: x\nstages:\n  one: {{ run: {run}, outputs: {{ o: o.txt }} }}\n");
         fs::write(&file, text).unwrap();
-        Project::load(&file, &Overrides::default(), Some(1), false).unwrap_or_else(|error| panic!("{error}"))
+        Project::load(&file, None, &Overrides::default(), Some(1), false)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Keeps an execution of `one` and the run it happened in.
@@ -40,7 +41,8 @@ impl Bench {
         let Decision::Run { miss, .. } = decide(&project, stage, &BTreeMap::new(), true).unwrap() else {
             panic!("it was forced")
         };
-        let output = project.store.work_dir(&miss).unwrap().join("o.txt");
+        let folder = project.store.work_dir().unwrap();
+        let output = folder.join("o.txt");
         let log = project.store.log_path(name).unwrap();
         fs::write(&output, run).unwrap();
         fs::write(&log, "").unwrap();
@@ -49,6 +51,7 @@ impl Bench {
             outputs: BTreeMap::from([("o".to_owned(), ("o.txt".to_owned(), output))]),
             metrics: BTreeMap::new(),
             figures: vec![],
+            folder,
             log,
             started_ms: 0,
             duration_ms,
@@ -82,7 +85,7 @@ impl Bench {
 
     fn usual(&self, run: &str) -> Option<u64> {
         let project = self.project(run);
-        let all: BTreeSet<StageName> = project.pipeline.stages.keys().cloned().collect();
+        let all: BTreeSet<StageId> = project.pipeline.ids().collect();
         plan(&project, &all, &BTreeSet::new()).unwrap()[0].usual_ms
     }
 }

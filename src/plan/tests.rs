@@ -42,7 +42,7 @@ impl Bench {
     fn project(&self, set: &[(&str, &str)]) -> Project {
         let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let overrides = Overrides { set, profile: None };
-        Project::load(&self.root.path().join("pipeline.yaml"), &overrides, Some(1), false)
+        Project::load(&self.root.path().join("pipeline.yaml"), None, &overrides, Some(1), false)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -62,21 +62,22 @@ impl Bench {
             let record = match decide(project, stage, &inputs.collect(), false).unwrap() {
                 Decision::Fresh(record) => {
                     words.push("fresh");
-                    *record
+                    (*record).clone()
                 }
                 Decision::Restorable { record, .. } => {
                     words.push("restored");
                     project.store.restore(&stage.name, &record).unwrap();
-                    *record
+                    (*record).clone()
                 }
                 Decision::Run { miss, .. } => {
                     words.push("ran");
                     let file = stage.outputs["text"].clone();
-                    let path = project.store.work_dir(&miss).unwrap().join(&file);
+                    let folder = project.store.work_dir().unwrap();
+                    let path = folder.join(&file);
                     fs::write(&path, content(stage.name.as_str())).unwrap();
                     let log = project.store.log_path(&stage.name).unwrap();
                     fs::write(&log, "").unwrap();
-                    project.store.commit(miss, finished(&file, &path, &log)).unwrap()
+                    project.store.commit(miss, finished(&file, &path, &folder, &log)).unwrap()
                 }
             };
             digests.insert(stage.name.clone(), record.outputs["text"].digest);
@@ -85,8 +86,8 @@ impl Bench {
     }
 
     fn expect(&self, project: &Project, forced: &[&str]) -> Vec<Expectation> {
-        let all = project.pipeline.stages.keys().cloned().collect();
-        let forced = forced.iter().map(|stage| name(stage)).collect();
+        let all = project.pipeline.ids().collect();
+        let forced = forced.iter().filter_map(|stage| project.pipeline.id(&name(stage))).collect();
         let planned = plan(project, &all, &forced).unwrap();
         assert_eq!(
             planned.iter().map(|planned| planned.stage.as_str()).collect::<Vec<_>>(),
@@ -96,11 +97,12 @@ impl Bench {
     }
 }
 
-fn finished(file: &str, path: &Path, log: &Path) -> Finished {
+fn finished(file: &str, path: &Path, folder: &Path, log: &Path) -> Finished {
     Finished {
         outputs: BTreeMap::from([("text".to_owned(), (file.to_owned(), path.to_owned()))]),
         metrics: BTreeMap::new(),
         figures: vec![],
+        folder: folder.into(),
         log: log.into(),
         started_ms: 0,
         duration_ms: 1_500,
@@ -136,7 +138,7 @@ fn at_first_everything_runs_and_then_nothing() {
     assert_eq!(bench.run(&project, ALL, &same), ["ran", "ran", "ran"]);
     assert_eq!(bench.run(&project, ALL, &same), ["fresh", "fresh", "fresh"]);
     assert_eq!(bench.expect(&project, &[]), [Expectation::Fresh, Expectation::Fresh, Expectation::Fresh]);
-    let two = BTreeSet::from([name("two")]);
+    let two = BTreeSet::from([project.pipeline.id(&name("two")).unwrap()]);
     assert_eq!(plan(&project, &two, &BTreeSet::new()).unwrap()[0].usual_ms, None, "it stays as it is");
     assert_eq!(plan(&project, &two, &two).unwrap()[0].usual_ms, Some(1_500));
 }
@@ -168,10 +170,11 @@ fn a_stage_that_was_edited_itself_runs_whatever_its_inputs_become() {
 #[test]
 fn switching_back_restores_without_running() {
     let bench = Bench::new();
-    let (first, second) = (bench.project(&[]), bench.project(&[("first", "b")]));
-    bench.run(&first, ALL, &same);
+    bench.run(&bench.project(&[]), ALL, &same);
+    let second = bench.project(&[("first", "b")]);
     let other = |stage: &str| format!("other content of {stage}");
     assert_eq!(bench.run(&second, ALL, &other), ["ran", "ran", "ran"]);
+    let first = bench.project(&[]);
     let expected = bench.expect(&first, &[]);
     for (stage, changed) in expected.iter().zip(["run", "inputs.text", "inputs.text"]) {
         assert!(
@@ -223,7 +226,9 @@ fn an_input_that_is_gone_is_an_error_with_its_name() {
     let bench = Bench::new();
     let project = bench.project(&[]);
     fs::remove_file(bench.root.path().join("source.txt")).unwrap();
-    let error = plan(&project, &BTreeSet::from([name("three")]), &BTreeSet::new()).unwrap_err();
+    let error =
+        plan(&project, &BTreeSet::from([project.pipeline.id(&name("three")).unwrap()]), &BTreeSet::new())
+            .unwrap_err();
     assert!(error.to_string().starts_with("stage `one`: `inputs.source`: cannot read"), "{error}");
 }
 
@@ -232,7 +237,9 @@ fn only_what_was_selected_is_told() {
     let bench = Bench::new();
     let project = bench.project(&[]);
     bench.run(&project, ALL, &same);
-    let planned = plan(&project, &BTreeSet::from([name("two")]), &BTreeSet::new()).unwrap();
+    let planned =
+        plan(&project, &BTreeSet::from([project.pipeline.id(&name("two")).unwrap()]), &BTreeSet::new())
+            .unwrap();
     assert_eq!(planned.len(), 1);
     assert_eq!(planned[0].expectation, Expectation::Fresh);
 }

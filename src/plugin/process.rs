@@ -1,18 +1,24 @@
-//! Child processes of a stage: started in a process group of their own with a clean environment, stopped whole.
-//! Knows nothing of stages or of the protocol.
+//! Child processes of a stage: started in a process group of their own with a clean environment, listened to and
+//! stopped whole. The thread that started a child waits for it with one `poll`: no threads of its own. Knows nothing
+//! of stages or of the protocol.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group, set_parent_process_death_signal,
-    waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
+
+use super::lines::Lines;
+use super::warden;
+
+pub use super::lines::Stdout;
 
 /// Environment variables that every child gets: what programs need to find themselves, their files and the
 /// network. Everything else is withheld, so that a result cannot depend on it unnoticed.
@@ -48,15 +54,6 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How many of the last lines of standard error are kept for an error message.
 const TAIL_LINES: usize = 12;
 
-/// Longest line of a conversation: a figure is far smaller.
-const MAX_MESSAGE: u64 = 64 << 20;
-
-/// Longest line of a log; a longer one becomes several.
-const MAX_LOG_LINE: u64 = 1 << 20;
-
-/// How many lines may wait to be read: beyond that a child that talks faster than it is listened to has to wait.
-const WAITING_LINES: usize = 1024;
-
 /// Clears the environment of `command` but for the usual variables and `declared` ones that are set.
 pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<Item = &'a str>) {
     command.env_clear();
@@ -67,21 +64,42 @@ pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<
     }
 }
 
-/// A handle that stops a running child from another thread.
-#[derive(Debug, Clone)]
+/// A handle that stops a child from another thread. Held from before the child is started, so that no signal falls
+/// between its start and somebody's knowing of it.
+#[derive(Debug, Clone, Default)]
 pub struct Stopper {
-    /// The process group; `None` once the child has been reaped, when its number may be another's.
-    group: Arc<Mutex<Option<Pid>>>,
+    target: Arc<Mutex<Target>>,
+}
+
+/// Whom a stopper reaches.
+#[derive(Debug, Clone, Copy, Default)]
+enum Target {
+    /// Nobody: the child is not started, or is reaped, and its number may be another's.
+    #[default]
+    Nobody,
+    /// The process group of this number.
+    Group(Pid),
+    /// Nobody, and no child may be started any more.
+    Stopped,
 }
 
 impl Stopper {
-    /// Sends `signal` to the child's whole process group, unless the child has ended.
+    /// Sends `signal` to the child's whole process group. A child that is not running will not be started any more
+    /// where the signal is one to end it.
     pub fn signal(&self, signal: Signal) {
-        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pid) = *group {
-            // A group that is gone already is what was wanted.
-            let _ = kill_process_group(pid, signal);
+        let mut target = self.target();
+        match *target {
+            Target::Group(pid) => {
+                // A group that is gone already is what was wanted.
+                let _ = kill_process_group(pid, signal);
+            }
+            Target::Nobody if signal == Signal::TERM || signal == Signal::KILL => *target = Target::Stopped,
+            Target::Nobody | Target::Stopped => {}
         }
+    }
+
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,85 +116,60 @@ pub enum Output {
     Ended(ExitStatus),
 }
 
-enum Message {
-    Output(Output),
-    ReaderDone,
-    Exit(io::Result<ExitStatus>),
-}
-
-/// What standard output is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stdout {
-    /// A conversation: a line beyond all measure breaks it.
-    Messages,
-    /// A log: a line beyond all measure becomes several.
-    Log,
-}
-
 /// A running child. Dropped, it is killed with all that it started.
 pub struct Process {
-    messages: Receiver<Message>,
+    child: Child,
     stopper: Stopper,
     stdin: Option<ChildStdin>,
-    readers: usize,
+    out: Lines,
+    err: Lines,
+    /// Readable once the child has ended.
+    end: OwnedFd,
     /// How it ended, and until when its output is waited for.
     exit: Option<(ExitStatus, Instant)>,
+    /// Read and not yet told.
+    heard: VecDeque<Output>,
     tail: VecDeque<String>,
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own; its output is read line by line.
+    /// Starts `command` in a process group of its own; its output is read line by line. `stopper` stops it from now on.
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdout) -> io::Result<Self> {
+    pub fn start(mut command: Command, stdin: Stdio, stdout: Stdout, stopper: &Stopper) -> io::Result<Self> {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let runner = getpid();
-        // SAFETY: between fork and exec only two system calls are made, which are async-signal-safe. The thread that
-        // starts the child also listens to it, so the death signal fires only when the runner dies.
-        unsafe {
-            command.pre_exec(move || {
-                set_parent_process_death_signal(Some(Signal::KILL))?;
-                // A runner that died before this line sends no signal any more.
-                if getppid() == Some(runner) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-            });
+        let mut target = stopper.target();
+        if let Target::Stopped = *target {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it is not to be started any more"));
         }
         let mut child = command.spawn()?;
-        let (sender, messages) = mpsc::sync_channel(WAITING_LINES);
-        let readers = usize::from(child.stdout.is_some()) + usize::from(child.stderr.is_some());
-        if let Some(stream) = child.stdout.take() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                let broken =
-                    forward(stream, Output::Out, stdout, &sender).err().map(|error| error.to_string());
-                // Sending fails only when nobody listens any more.
-                let _ = sender.send(Message::Output(Output::OutClosed(broken)));
-                let _ = sender.send(Message::ReaderDone);
-            });
-        }
-        if let Some(stderr) = child.stderr.take() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                // What breaks standard error costs only the rest of the log.
-                let _ = forward(stderr, Output::Err, Stdout::Log, &sender);
-                let _ = sender.send(Message::ReaderDone);
-            });
-        }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let stopper = Stopper { group: Arc::new(Mutex::new(pid)) };
-        let stdin = child.stdin.take();
-        let group = Arc::clone(&stopper.group);
-        std::thread::spawn(move || {
-            // Sending fails only when nobody listens any more.
-            let _ = sender.send(Message::Exit(reap(child, &group)));
-        });
-        Ok(Self { messages, stopper, stdin, readers, exit: None, tail: VecDeque::new() })
-    }
-
-    /// A handle to stop it from another thread.
-    #[must_use]
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+        let pid = pid.ok_or_else(|| io::Error::other("a child process without a number"))?;
+        warden::watch(pid);
+        *target = Target::Group(pid);
+        drop(target);
+        let stopper = stopper.clone();
+        let listen = || -> io::Result<(Lines, Lines, OwnedFd)> {
+            Ok((
+                Lines::new(child.stdout.take().map(OwnedFd::from), stdout)?,
+                Lines::new(child.stderr.take().map(OwnedFd::from), Stdout::Log)?,
+                pidfd_open(pid, PidfdFlags::empty())?,
+            ))
+        };
+        match { listen }() {
+            Ok((out, err, end)) => {
+                let stdin = child.stdin.take();
+                let (heard, tail) = (VecDeque::new(), VecDeque::new());
+                Ok(Self { child, stopper, stdin, out, err, end, exit: None, heard, tail })
+            }
+            Err(error) => {
+                stopper.signal(Signal::KILL);
+                // It was killed: it ends.
+                let _ = reap(&mut child, &stopper);
+                Err(error)
+            }
+        }
     }
 
     /// Its standard input, once.
@@ -196,40 +189,72 @@ impl Process {
     /// When the operating system cannot say how the child ended.
     pub fn next(&mut self, deadline: Option<Instant>) -> io::Result<Option<Output>> {
         loop {
-            if let (0, Some((status, _))) = (self.readers, self.exit) {
-                return Ok(Some(Output::Ended(status)));
+            if let Some(output) = self.heard.pop_front() {
+                if let Output::Err(line) = &output {
+                    if self.tail.len() == TAIL_LINES {
+                        self.tail.pop_front();
+                    }
+                    self.tail.push_back(line.clone());
+                }
+                return Ok(Some(output));
             }
             let patience = self.exit.map(|(_, until)| until);
+            match self.exit {
+                Some((status, _)) if !self.out.is_open() && !self.err.is_open() => {
+                    return Ok(Some(Output::Ended(status)));
+                }
+                _ => {}
+            }
             let until = match (deadline, patience) {
                 (Some(deadline), Some(patience)) => Some(deadline.min(patience)),
                 (deadline, patience) => deadline.or(patience),
             };
-            let message = match until {
-                None => self.messages.recv().ok(),
-                Some(until) => {
-                    match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                        Ok(message) => Some(message),
-                        Err(RecvTimeoutError::Timeout) if Some(until) == patience => {
-                            self.readers = 0;
-                            continue;
-                        }
-                        Err(RecvTimeoutError::Timeout) => return Ok(None),
-                        Err(RecvTimeoutError::Disconnected) => None,
-                    }
-                }
-            };
-            match message {
-                Some(Message::Output(output)) => {
-                    if let Output::Err(line) = &output {
-                        self.remember(line);
-                    }
-                    return Ok(Some(output));
-                }
-                Some(Message::ReaderDone) => self.readers = self.readers.saturating_sub(1),
-                Some(Message::Exit(status)) => self.exit = Some((status?, Instant::now() + GRACE)),
-                None => return Err(io::Error::other("lost track of a child process")),
+            if self.wait(until)? {
+                continue;
+            }
+            if patience.is_some_and(|patience| Instant::now() >= patience) {
+                self.out.close();
+                self.err.close();
+            } else {
+                return Ok(None);
             }
         }
+    }
+
+    /// Waits until something can be read or the child has ended, and takes note of it. Whether anything happened
+    /// before `until`.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<bool> {
+        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = timeout.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let streams = [self.out.fd(), self.err.fd(), self.exit.is_none().then(|| self.end.as_fd())];
+        let mut fds: Vec<PollFd<'_>> =
+            streams.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let [out, err, end] = streams.map(|stream| stream.is_some() && ready.next().unwrap_or(false));
+        drop(fds);
+        if out {
+            self.heard.extend(self.out.read().into_iter().map(Output::Out));
+            if !self.out.is_open() {
+                self.heard.push_back(Output::OutClosed(self.out.broken()));
+            }
+        }
+        if err {
+            self.heard.extend(self.err.read().into_iter().map(Output::Err));
+        }
+        if end {
+            let status = reap(&mut self.child, &self.stopper)?;
+            self.exit = Some((status, Instant::now() + GRACE));
+        }
+        Ok(true)
     }
 
     /// Waits for the end, for a grace period at most; then the whole group is killed. Standard input is closed
@@ -258,67 +283,36 @@ impl Process {
     pub fn tail(&self) -> String {
         self.tail.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
     }
-
-    fn remember(&mut self, line: &str) {
-        if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line.to_owned());
-    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.stopper.signal(Signal::KILL);
+        if self.exit.is_none() {
+            self.stopper.signal(Signal::KILL);
+            // It was killed: it ends. How does not matter any more.
+            let _ = reap(&mut self.child, &self.stopper);
+        }
     }
 }
 
-/// Waits for the child, then kills what it left behind in its group, which would hold files and cores, and only
-/// then reaps it: until that its number cannot become another's.
-fn reap(mut child: Child, group: &Mutex<Option<Pid>>) -> io::Result<ExitStatus> {
-    let pid = *group.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pid) = pid {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(error) = waitid(WaitId::Pid(pid), options) {
-            if error != rustix::io::Errno::INTR {
-                break;
-            }
+/// Waits for a child that has ended or is about to, then kills what it left behind in its group, which would hold files
+/// and cores, and only then reaps it: until that its number cannot become another's.
+fn reap(child: &mut Child, stopper: &Stopper) -> io::Result<ExitStatus> {
+    let target = *stopper.target();
+    let Target::Group(pid) = target else { return child.wait() };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while let Err(error) = waitid(WaitId::Pid(pid), options) {
+        if error != rustix::io::Errno::INTR {
+            break;
         }
     }
-    let mut group = group.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pid) = group.take() {
-        // Usually nothing is left of the group but the child itself.
-        let _ = kill_process_group(pid, Signal::KILL);
-    }
-    child.wait()
-}
-
-fn forward(
-    stream: impl Read,
-    wrap: impl Fn(String) -> Output,
-    kind: Stdout,
-    sender: &mpsc::SyncSender<Message>,
-) -> io::Result<()> {
-    let longest = match kind {
-        Stdout::Messages => MAX_MESSAGE,
-        Stdout::Log => MAX_LOG_LINE,
-    };
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader.by_ref().take(longest).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        } else if kind == Stdout::Messages && line.len() as u64 == longest {
-            return Err(io::Error::other(format!("a line is longer than {} MB", longest >> 20)));
-        }
-        if sender.send(Message::Output(wrap(String::from_utf8_lossy(&line).into_owned()))).is_err() {
-            return Ok(());
-        }
-    }
+    // From here on nobody else signals the group: its number may be another's once the child is reaped.
+    *stopper.target() = Target::Nobody;
+    // Usually nothing is left of the group but the child itself.
+    let _ = kill_process_group(pid, Signal::KILL);
+    let status = child.wait();
+    warden::forget(pid);
+    status
 }
 
 #[cfg(test)]
@@ -328,7 +322,7 @@ mod tests {
     fn shell(script: &str) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Process::start(command, Stdio::null(), Stdout::Log).unwrap()
+        Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap()
     }
 
     fn collect(mut process: Process) -> (Vec<String>, ExitStatus) {
@@ -377,7 +371,7 @@ mod tests {
     #[test]
     fn a_stopped_child_ends_with_its_children() {
         let process = shell("sleep 1000; echo never");
-        process.stopper().signal(Signal::TERM);
+        process.stopper.signal(Signal::TERM);
         let (lines, status) = collect(process);
         assert!(lines.is_empty());
         assert!(!status.success());
@@ -388,7 +382,8 @@ mod tests {
         let mut command = Command::new("env");
         command.env("PIPE_TEST_SECRET", "1");
         clean_environment(&mut command, ["CARGO_MANIFEST_DIR"]);
-        let (lines, _) = collect(Process::start(command, Stdio::null(), Stdout::Log).unwrap());
+        let (lines, _) =
+            collect(Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap());
         assert!(lines.iter().any(|line| line.starts_with("out PATH=")));
         assert!(lines.iter().any(|line| line.starts_with("out CARGO_MANIFEST_DIR=")));
         assert!(!lines.iter().any(|line| line.contains("CARGO_PKG") || line.contains("SECRET")));

@@ -15,10 +15,10 @@ use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::process::{Output, Process, Stdout};
+use super::process::{Output, Process, Stdout, Stopper};
 use crate::digest::Digest;
 use crate::spec::{Manifests, Unusable};
-use crate::store::{Store, StoreError, is_inner, read_record};
+use crate::store::{Durability, Store, StoreError, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
 pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";
@@ -41,14 +41,23 @@ pub struct Registry {
 }
 
 /// A manifest as kept in the store, with what it depends on beside the executable.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+pub(crate) struct Known {
     /// Digests of the values of declared environment variables; `None` for one that was not set.
     env: BTreeMap<String, Option<Digest>>,
     /// Digests of native libraries.
     natives: BTreeMap<PathBuf, Digest>,
     manifest: Manifest,
+}
+
+/// What a manifest rests on: it stays as it is for as long as these do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestsOn {
+    /// The executable and the native libraries that it loads.
+    pub files: Vec<PathBuf>,
+    /// Digests of the values of declared environment variables; `None` for one that was not set.
+    pub env: BTreeMap<String, Option<Digest>>,
 }
 
 /// Why a plugin cannot be used.
@@ -164,6 +173,22 @@ impl Registry {
         }
     }
 
+    /// The executables that the pipeline names, by plugin.
+    #[must_use]
+    pub fn named(&self) -> &BTreeMap<String, PathBuf> {
+        &self.named
+    }
+
+    /// What a plugin's manifest rests on. `None` where it is not found, or must be asked each time.
+    #[must_use]
+    pub fn rests_on(&self, plugin: &str) -> Option<RestsOn> {
+        let manifest = self.manifest(plugin).ok()?;
+        let Known { env, natives, .. } = self.known(&manifest)?;
+        let mut files: Vec<PathBuf> = natives.into_keys().collect();
+        files.push(self.find(plugin).ok()?);
+        Some(RestsOn { files, env })
+    }
+
     /// The executable of a plugin.
     ///
     /// # Errors
@@ -209,7 +234,7 @@ impl Registry {
                     let manifest = self.describe(plugin, &path)?;
                     if let Some(known) = self.known(&manifest) {
                         // A store that cannot be written to is told about by whoever needs it to be.
-                        let _ = self.store.write_record(&file, &known);
+                        let _ = self.store.write_record(&file, &known, Durability::Eventual);
                     }
                     manifest
                 }
@@ -296,7 +321,7 @@ impl Registry {
         loop {
             let mut command = Command::new(path);
             command.arg("describe").current_dir(&self.root);
-            match Process::start(command, Stdio::null(), Stdout::Log) {
+            match Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()) {
                 // It is being written at this moment, or a child that is just being started still holds it open.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 50 => {
                     attempts += 1;
@@ -326,13 +351,13 @@ impl Manifests for Registry {
     }
 }
 
-enum Problem {
+pub(crate) enum Problem {
     Version(u64),
     Rubbish(String),
 }
 
 /// Reads a manifest: first its version, for another version may have other fields.
-fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
+pub(crate) fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let shown: String = text.trim().chars().take(120).collect();
         Problem::Rubbish(format!("its output is not JSON ({error}): `{shown}`"))
@@ -368,7 +393,9 @@ fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
     Ok(manifest)
 }
 
-fn environment(name: &str) -> Option<Digest> {
+/// Digest of the value of an environment variable, if it is set.
+#[must_use]
+pub fn environment(name: &str) -> Option<Digest> {
     std::env::var_os(name).map(|value| Digest::of_bytes(value.as_bytes()))
 }
 

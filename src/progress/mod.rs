@@ -25,7 +25,7 @@ pub use origin::Origin;
 pub use paint::Paint;
 pub use plain::Plain;
 pub use plan::{Total, plan, word};
-pub use summary::summary;
+pub use summary::{Closing, Tally, summary};
 pub use terminal::Terminal;
 pub use words::{change, clean, clean_line, short_value, values};
 

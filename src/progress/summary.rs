@@ -10,44 +10,86 @@ use crate::format;
 use crate::gate::{GateResult, Verdict};
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::report::results::{Results, interval};
-use crate::spec::{Pipeline, StageName};
+use crate::spec::{ReportSpec, StageName};
+
+/// What a run came to, as far as it is told at its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Closing<'a> {
+    /// The pipeline's folder.
+    pub root: &'a Path,
+    /// What the table shows.
+    pub table: &'a ReportSpec,
+    /// Where its values come from.
+    pub records: &'a BTreeMap<StageName, ActionRecord>,
+    /// The gates that were checked.
+    pub gates: &'a [GateResult],
+    /// How many stages came out how.
+    pub tally: Tally,
+    /// How long it took, milliseconds.
+    pub duration_ms: u64,
+    /// Where the report is.
+    pub report: Option<&'a Path>,
+}
+
+/// How many stages of a run came out how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Executed.
+    pub ran: usize,
+    /// Executed in vain.
+    pub failed: usize,
+    /// Not reached because another one failed.
+    pub blocked: usize,
+    /// Not reached or not finished because the run was interrupted.
+    pub interrupted: usize,
+    /// Copied from the cache.
+    pub restored: usize,
+    /// In place already.
+    pub fresh: usize,
+}
+
+impl Tally {
+    /// The tally of a run.
+    #[must_use]
+    pub fn of(run: &RunRecord) -> Self {
+        let mut tally = Self::default();
+        for stage in &run.stages {
+            *match &stage.outcome {
+                Outcome::Ran => &mut tally.ran,
+                Outcome::Failed { .. } => &mut tally.failed,
+                Outcome::Blocked { .. } => &mut tally.blocked,
+                Outcome::Interrupted => &mut tally.interrupted,
+                Outcome::Restored => &mut tally.restored,
+                Outcome::Fresh => &mut tally.fresh,
+            } += 1;
+        }
+        tally
+    }
+}
 
 /// The result table, the gates and the last line, for standard output.
 #[must_use]
-pub fn summary(
-    pipeline: &Pipeline,
-    run: &RunRecord,
-    records: &BTreeMap<StageName, ActionRecord>,
-    report: Option<&Path>,
-    color: bool,
-) -> String {
-    text(pipeline, run, records, report, super::stdout_width(), Paint::new(color))
+pub fn summary(closing: &Closing<'_>, color: bool) -> String {
+    text(closing, super::stdout_width(), Paint::new(color))
 }
 
 /// The table holds the rows with a value and is left out where there is none, so that it does not push what failed
 /// out of sight. It leaves its intervals out where `width` columns do not hold it, and comes as a list where even that is
 /// too wide.
-fn text(
-    pipeline: &Pipeline,
-    run: &RunRecord,
-    records: &BTreeMap<StageName, ActionRecord>,
-    report: Option<&Path>,
-    width: usize,
-    paint: Paint,
-) -> String {
-    let mut results = Results::new(&pipeline.report, records);
+fn text(closing: &Closing<'_>, width: usize, paint: Paint) -> String {
+    let mut results = Results::new(closing.table, closing.records);
     results.rows.retain(|row| row.cells.iter().any(|cell| cell.found.is_some()));
     let mut parts = vec![];
     if !results.is_empty() {
         parts.push(table(&results, width, paint));
     }
-    if !run.gates.is_empty() {
-        parts.push(gates(&run.gates, width, paint));
+    if !closing.gates.is_empty() {
+        parts.push(gates(closing.gates, width, paint));
     }
-    let ending = ending(run);
-    let last = match report {
+    let ending = ending(&closing.tally, closing.duration_ms);
+    let last = match closing.report {
         Some(report) => {
-            let shown = report.strip_prefix(&pipeline.root).unwrap_or(report).display().to_string();
+            let shown = report.strip_prefix(closing.root).unwrap_or(report).display().to_string();
             format!(" report {}   {}\n", paint.strong(&shown), paint.faint(&format!("({ending})")))
         }
         None => format!(" {ending}\n"),
@@ -186,40 +228,48 @@ fn gates(gates: &[GateResult], width: usize, paint: Paint) -> String {
 }
 
 /// `6 stages ran, 1 restored, 2 fresh, 41 min 12 s`.
-fn ending(run: &RunRecord) -> String {
-    let count =
-        |wanted: fn(&Outcome) -> bool| run.stages.iter().filter(|stage| wanted(&stage.outcome)).count();
-    let ran = count(|outcome| matches!(outcome, Outcome::Ran));
+fn ending(tally: &Tally, duration_ms: u64) -> String {
     let mut parts = vec![];
-    if ran == 0 {
+    if tally.ran == 0 {
         parts.push("no stage ran".to_owned());
     } else {
-        parts.push(format!("{} ran", format::count(ran, "stage")));
+        parts.push(format!("{} ran", format::count(tally.ran, "stage")));
     }
     let others = [
-        (count(|outcome| matches!(outcome, Outcome::Failed { .. })), "failed"),
-        (count(|outcome| matches!(outcome, Outcome::Blocked { .. })), "not reached"),
-        (count(|outcome| matches!(outcome, Outcome::Interrupted)), "interrupted"),
-        (count(|outcome| matches!(outcome, Outcome::Restored)), "restored"),
-        (count(|outcome| matches!(outcome, Outcome::Fresh)), "fresh"),
+        (tally.failed, "failed"),
+        (tally.blocked, "not reached"),
+        (tally.interrupted, "interrupted"),
+        (tally.restored, "restored"),
+        (tally.fresh, "fresh"),
     ];
-    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
-    parts.push(format::millis(run.duration_ms));
+    let others = others.iter().filter(|(count, _)| *count > 0);
+    parts.extend(others.map(|(count, word)| format!("{} {word}", format::number(*count as f64, 0))));
+    parts.push(format::millis(duration_ms));
     parts.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::sample::{self, Sample};
+
+    fn closing<'a>(sample: &'a Sample, report: Option<&'a Path>) -> Closing<'a> {
+        Closing {
+            root: &sample.pipeline.root,
+            table: &sample.pipeline.report,
+            records: &sample.records,
+            gates: &sample.run.gates,
+            tally: Tally::of(&sample.run),
+            duration_ms: sample.run.duration_ms,
+            report,
+        }
+    }
 
     #[test]
     fn a_table_with_its_gates() {
         let sample = sample::tinynet();
         let report = sample.pipeline.root.join("artifacts/report.html");
-        let shown = |width| {
-            text(&sample.pipeline, &sample.run, &sample.records, Some(&report), width, Paint::new(false))
-        };
+        let shown = |width| text(&closing(&sample, Some(&report)), width, Paint::new(false));
         let ending = "
  gates  ✔ export.size_kb < 500   ✔ evaluate.int8_static.accuracy >= 85   ✔ evaluate.int8_static.drop < 5
  report artifacts/report.html   (7 stages ran, 1 restored, 1 fresh, 41 min 12 s)
@@ -254,7 +304,7 @@ mod tests {
     #[test]
     fn a_failing_gate_stands_first_and_says_why() {
         let sample = sample::gate_fails();
-        let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
+        let shown = text(&closing(&sample, None), 140, Paint::new(false));
         let end = "
  gates  ✖ evaluate.int8_static.accuracy >= 85   79.29 is not >= 85
         ✔ export.size_kb < 500   ✔ evaluate.int8_static.drop < 5
@@ -276,7 +326,7 @@ mod tests {
         let metrics = &mut sample.records.get_mut(&sample::name("quantize")).unwrap().metrics;
         metrics
             .insert(sample.pipeline.report.rows["INT8 static"].clone(), protocol::Metric::new(104.8, "KB"));
-        let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
+        let shown = text(&closing(&sample, None), 140, Paint::new(false));
         assert!(shown.contains(" INT8 static     104.8            –"), "{shown}");
         assert!(!shown.contains("ONNX FP32") && !shown.contains("INT8 dynamic"), "{shown}");
     }
@@ -284,7 +334,7 @@ mod tests {
     #[test]
     fn a_table_without_any_value_is_left_out_after_a_failure() {
         let sample = sample::train_fails();
-        let shown = text(&sample.pipeline, &sample.run, &sample.records, None, 140, Paint::new(false));
+        let shown = text(&closing(&sample, None), 140, Paint::new(false));
         assert_eq!(shown, " no stage ran, 1 failed, 7 not reached, 1 fresh, 41 min 12 s\n");
     }
 }

@@ -233,6 +233,7 @@ fn pipeline() -> Pipeline {
     Pipeline {
         name: "tinynet".into(),
         file: PathBuf::from("/home/somebody/tinynet/pipeline.yaml"),
+        digest: Digest::of_bytes(b"pipeline"),
         root: PathBuf::from("/home/somebody/tinynet"),
         vars: IndexMap::new(),
         profile: None,

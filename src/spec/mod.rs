@@ -16,10 +16,12 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
 pub use overlay::Overrides;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use parse::parse_text;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, Better, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn,
-    ReportSpec, Stage, StageName,
+    ReportSpec, Stage, StageId, StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use schema::schema;

@@ -11,11 +11,14 @@ use super::keys::{self, KeySpec};
 use super::suggest::did_you_mean_or_list;
 use super::tree::{Data, Key, Node, Problem, Sources, Span};
 use super::yaml;
+use crate::digest::Digest;
 
 /// A pipeline as written. Turns into a [`super::Pipeline`] by [`super::resolve`].
 #[derive(Debug, Clone)]
 pub struct Parsed {
     pub(super) file: PathBuf,
+    /// Digest of what was read from it.
+    pub(super) digest: Digest,
     pub(super) root: PathBuf,
     pub(super) sources: Sources,
     pub(super) problems: Vec<Problem>,
@@ -110,13 +113,14 @@ pub fn parse(file: &Path) -> Result<Parsed, Diagnostics> {
         let reason = format!("the path of its folder `{}` is not UTF-8", folder.display());
         return Err(unreadable(reason, "rename the folder; commands and plugins cannot be given such paths"));
     }
+    let digest = Digest::of_bytes(&bytes);
     let text = String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|b| **b == b'\n').count()
                 + 1;
         unreadable(format!("line {line} is not UTF-8"), "save it in UTF-8")
     })?;
-    parse_text(&text, &shown, absolute)
+    Ok(Parsed { digest, ..parse_text(&text, &shown, absolute)? })
 }
 
 fn read_bytes(file: &Path) -> std::io::Result<Vec<u8>> {
@@ -131,7 +135,7 @@ fn read_bytes(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Reads `text` as the content of `file` (absolute), which problems call `shown`.
-pub(super) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parsed, Diagnostics> {
+pub(crate) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parsed, Diagnostics> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let sources = Sources::new(shown.into(), text.into());
     let root = file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
@@ -163,7 +167,8 @@ pub(super) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parse
     let gates = parser.gates(get("gates"));
     let report = get("report").filter(|node| node.data != Data::Null).cloned();
     let problems = parser.problems;
-    Ok(Parsed { file, root, sources, problems, name, vars, profiles, stages, gates, report, plugins })
+    let digest = Digest::of_bytes(text.as_bytes());
+    Ok(Parsed { file, digest, root, sources, problems, name, vars, profiles, stages, gates, report, plugins })
 }
 
 struct Parser<'a> {

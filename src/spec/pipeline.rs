@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Index;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::digest::Digest;
 use crate::gate::Gate;
 
 /// A valid pipeline.
@@ -20,6 +22,8 @@ pub struct Pipeline {
     pub name: String,
     /// The file it was read from, absolute.
     pub file: PathBuf,
+    /// Digest of what was read from it.
+    pub digest: Digest,
     /// The folder that relative paths start from: the file's.
     pub root: PathBuf,
     /// Vars after profile and `--set`.
@@ -32,6 +36,44 @@ pub struct Pipeline {
     pub gates: Vec<Gate>,
     /// What the result table shows.
     pub report: ReportSpec,
+}
+
+impl Pipeline {
+    /// The position of a stage by its name.
+    #[must_use]
+    pub fn id(&self, name: &StageName) -> Option<StageId> {
+        self.stages.get_index_of(name).map(StageId::at)
+    }
+
+    /// All positions, in the order of the file.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = StageId> + use<> {
+        (0..self.stages.len()).map(StageId::at)
+    }
+}
+
+/// The stage at a position of this pipeline.
+impl Index<StageId> for Pipeline {
+    type Output = Stage;
+
+    fn index(&self, id: StageId) -> &Stage {
+        &self.stages[id.index()]
+    }
+}
+
+/// Position of a stage in the file, counted from 0. Means nothing in another pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(usize);
+
+impl StageId {
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The position as an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
 }
 
 /// Name of a stage: letters, digits, `_` and `-`, starting with a letter. Safe as a file name.
@@ -165,7 +207,7 @@ pub enum Input {
 }
 
 /// What the result table shows, on the terminal and first in the report: `report:` in `pipeline.yaml`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportSpec {
     /// Heading; the pipeline's name where absent.
     pub title: Option<String>,
@@ -180,7 +222,7 @@ pub struct ReportSpec {
 }
 
 /// A column of the result table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReportColumn {
     /// Heading.
     pub label: String,
@@ -197,7 +239,7 @@ pub struct ReportColumn {
 }
 
 /// Which of two numbers is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Better {
     /// The higher one.
     Higher,

@@ -205,6 +205,11 @@ impl Problem {
     }
 }
 
+/// Lines as YAML counts them: a carriage return ends one even where no line feed follows.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('\r'))
+}
+
 /// The texts that spans point into.
 #[derive(Debug, Clone)]
 pub(super) struct Sources(Vec<Source>);
@@ -233,7 +238,7 @@ impl Sources {
         /// How many lines of a block of text are searched.
         const LINES: usize = 200;
         let Some(source) = self.0.get(span.origin) else { return span };
-        let lines = source.text.lines().enumerate().skip(span.start.line.saturating_sub(1)).take(LINES);
+        let lines = lines(&source.text).enumerate().skip(span.start.line.saturating_sub(1)).take(LINES);
         for (index, line) in lines {
             let first = index + 1 == span.start.line;
             let skip = if first { span.start.column.saturating_sub(1) } else { 0 };
@@ -261,7 +266,7 @@ impl Sources {
         let file = source.map(|source| source.name.clone()).unwrap_or_default();
         let is_file = source.is_some_and(|source| source.is_file);
         let snippet = span.and_then(|span| {
-            let line = source?.text.lines().nth(span.start.line.checked_sub(1)?)?;
+            let line = lines(&source?.text).nth(span.start.line.checked_sub(1)?)?;
             let start = span.start.column.saturating_sub(1);
             Some(Snippet { line: line.into(), start, length: span.length.max(1), label })
         });

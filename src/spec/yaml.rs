@@ -8,7 +8,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error, MessageFormatter, Options, Spanned, UserMessageFormatter};
 
 use super::Location;
-use super::tree::{Data, Key, Node, Origin, Problem, Span};
+use super::tree::{Data, Key, Node, Origin, Problem, Span, lines};
 
 /// Largest text that is read, in bytes.
 pub(super) const LARGEST: usize = 1 << 20;
@@ -21,11 +21,12 @@ const MOST_VALUES: usize = 50_000;
 
 /// Reads one document. `shift` is how many characters of the first line stand before `text`.
 pub(super) fn read(text: &str, origin: Origin, shift: usize) -> Result<Node, Problem> {
-    let context = Context { text, origin, shift };
     if text.len() > LARGEST {
         let message = format!("larger than {LARGEST} bytes");
         return Err(Problem { span: None, message, label: None, help: Vec::new() });
     }
+    let lengths = lines(text).map(|line| line.trim_end().chars().count()).collect();
+    let context = Context { text, lengths, origin, shift };
     if let Some(at) = text.find('\0') {
         return Err(Problem::new(context.at_byte(at), "holds a NUL character"));
     }
@@ -150,6 +151,8 @@ impl<'de> Visitor<'de> for RawVisitor {
 
 struct Context<'a> {
     text: &'a str,
+    /// Of each line, in characters, without blanks at its end.
+    lengths: Vec<usize>,
     origin: Origin,
     shift: usize,
 }
@@ -187,14 +190,14 @@ impl Context<'_> {
         let line = usize::try_from(location.line()).unwrap_or(0).max(1);
         let column = usize::try_from(location.column()).unwrap_or(0).max(1);
         let length = usize::try_from(location.span().len()).unwrap_or(0);
-        let rest = self.text.lines().nth(line - 1).map_or(0, |text| text.trim_end().chars().count());
+        let rest = self.lengths.get(line - 1).copied().unwrap_or(0);
         let length = length.min((rest + 1).saturating_sub(column)).max(1);
         let column = if line == 1 { column + self.shift } else { column };
         Span { origin: self.origin, start: Location { line, column }, length }
     }
 
     fn at_byte(&self, byte: usize) -> Span {
-        let before = self.text.get(..byte).unwrap_or_default();
+        let before = self.text.get(..byte).unwrap_or_default().replace("\r\n", "\n").replace('\r', "\n");
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
         let column = if line == 1 { column + self.shift } else { column };

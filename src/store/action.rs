@@ -7,10 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use protocol::{Figure, Metric};
-use serde::{Deserialize, Serialize};
 
 use super::error::at;
-use super::file::{Record, read_record};
+use super::file::{Durability, Record, read_record, with_parent};
 use super::folder::is_inner;
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
@@ -37,6 +36,12 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Gives the outcome up: for a forced run, or when an output turned out to be damaged.
     #[must_use]
     pub fn discard(self, warning: Option<String>) -> Miss {
@@ -70,11 +75,6 @@ impl Miss {
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
-
-    /// Name of the folders that belong to this execution. Two stages may have the same key.
-    fn name(&self) -> String {
-        format!("{}-{}", self.stage, self.key.digest())
-    }
 }
 
 /// A finished execution, to be committed.
@@ -86,6 +86,8 @@ pub struct Finished {
     pub metrics: BTreeMap<String, Metric>,
     /// Figures in the order sent.
     pub figures: Vec<Figure>,
+    /// The folder that [`Store::work_dir`] gave.
+    pub folder: PathBuf,
     /// The log, complete.
     pub log: PathBuf,
     /// When it started, milliseconds since 1970 (UTC).
@@ -96,13 +98,6 @@ pub struct Finished {
     pub machine: Machine,
     /// Id of the run.
     pub run: String,
-}
-
-/// What `last/STAGE` holds.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Last {
-    key: Digest,
 }
 
 impl Store {
@@ -127,16 +122,14 @@ impl Store {
         }
     }
 
-    /// An empty folder in which the outputs of an execution are to be written. Nothing else is in it.
+    /// An empty folder in which the outputs of an execution are to be written. Its name is its own: what an earlier
+    /// execution may have left running does not know it.
     ///
     /// # Errors
-    /// When it cannot be created or emptied.
-    pub fn work_dir(&self, miss: &Miss) -> Result<PathBuf, StoreError> {
-        let all = self.folder.join("work").join(miss.name());
-        remove(&all)?;
-        // A name of its own: what an earlier execution may have left running does not know it.
-        let folder = all.join(self.unique());
-        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+    /// When it cannot be created.
+    pub fn work_dir(&self) -> Result<PathBuf, StoreError> {
+        let folder = self.folder.join("work").join(self.unique());
+        with_parent(&folder, || fs::create_dir(&folder)).map_err(at("create", &folder))?;
         Ok(folder)
     }
 
@@ -145,9 +138,14 @@ impl Store {
     /// # Errors
     /// When it cannot be created.
     pub fn resume_dir(&self, miss: &Miss) -> Result<PathBuf, StoreError> {
-        let folder = self.folder.join("resume").join(miss.name());
+        let folder = self.resume_path(miss);
         fs::create_dir_all(&folder).map_err(at("create", &folder))?;
         Ok(folder)
+    }
+
+    /// Two stages may have the same key.
+    fn resume_path(&self, miss: &Miss) -> PathBuf {
+        self.folder.join("resume").join(format!("{}-{}", miss.stage, miss.key.digest()))
     }
 
     /// Where to write the log of an execution of a stage. Until the execution is committed it stays there, so that it
@@ -158,33 +156,43 @@ impl Store {
     pub fn log_path(&self, stage: &StageName) -> Result<PathBuf, StoreError> {
         let folder = self.folder.join("logs");
         fs::create_dir_all(&folder).map_err(at("create", &folder))?;
-        Ok(folder.join(format!("{stage}.log")))
+        Ok(self.log_file(stage))
     }
 
     /// The log of an execution of a stage that is under way, failed or was killed, unless a later one succeeded.
     #[must_use]
     pub fn unfinished_log(&self, stage: &StageName) -> Option<PathBuf> {
-        let path = self.folder.join("logs").join(format!("{stage}.log"));
+        let path = self.log_file(stage);
         path.is_file().then_some(path)
     }
 
-    /// Keeps what an execution gave: outputs and log become objects, then the record is written, then the artifacts
-    /// are put in place. Partial work is deleted.
+    /// Keeps what an execution gave: outputs and log are copied into objects, then the record is written, then the
+    /// outputs become the artifacts. The folder of the outputs, and partial work, are deleted.
     ///
     /// # Errors
     /// When an output is missing or cannot be stored. Nothing is recorded then.
     pub fn commit(&self, miss: Miss, finished: Finished) -> Result<ActionRecord, StoreError> {
+        let durability = Durability::of_ms(finished.duration_ms);
         let mut outputs = BTreeMap::new();
+        let mut movable = BTreeMap::new();
         for (name, (file, path)) in finished.outputs {
             if !is_inner(&file) {
                 return Err(StoreError::Name { name: file });
             }
-            if fs::metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-                return Err(StoreError::NoOutput { output: name, path });
+            let kept = match self.put(&path, file, durability) {
+                Err(StoreError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() =>
+                {
+                    return Err(StoreError::NoOutput { output: name, path });
+                }
+                kept => kept?,
+            };
+            if kept.movable {
+                movable.insert(name.clone(), path);
             }
-            outputs.insert(name, self.put(&path, file)?);
+            outputs.insert(name, kept.record);
         }
-        let (log, _) = self.put_file(&finished.log, true)?;
+        let log = self.take_over(&finished.log, durability)?;
         let record = ActionRecord {
             key: miss.key.digest(),
             ingredients: miss.key.ingredients().to_vec(),
@@ -198,19 +206,28 @@ impl Store {
             machine: finished.machine,
             run: finished.run,
         };
-        self.write_record(&self.action_path(&record.key), &record)?;
-        self.restore(&miss.stage, &record)?;
-        for kind in ["resume", "work"] {
+        self.write_record(&self.action_path(&record.key), &record, durability)?;
+        if movable.len() < record.outputs.len()
+            || !self.become_artifacts(&miss.stage, &record, &finished.folder)?
+        {
+            self.put_in_place(&miss.stage, &record, &movable)?;
             // A leftover costs space, and the outcome is safe already.
-            let _ = remove(&self.folder.join(kind).join(miss.name()));
+            let _ = remove(&finished.folder);
         }
+        let _ = remove(&self.resume_path(&miss));
         Ok(record)
+    }
+
+    /// The key that a stage's artifacts came from.
+    #[must_use]
+    pub fn last_key(&self, stage: &StageName) -> Option<Digest> {
+        self.last_keys().get(stage)
     }
 
     /// The record that a stage's artifacts came from.
     #[must_use]
     pub fn last(&self, stage: &StageName) -> Option<ActionRecord> {
-        self.action(&self.last_key(stage)?).whole()
+        self.record(&self.last_key(stage)?)
     }
 
     /// Says which record a stage's artifacts come from. To be called for a stage that is fresh, too: it may have been
@@ -219,14 +236,15 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn set_last(&self, stage: &StageName, key: &Digest) -> Result<(), StoreError> {
-        if self.last_key(stage) != Some(*key) {
-            self.write_record(&self.last_path(stage), &Last { key: *key })?;
-        }
-        let log = self.folder.join("logs").join(format!("{stage}.log"));
-        match fs::remove_file(&log) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", &log)(error)),
-            _ => Ok(()),
-        }
+        self.last_keys().set(stage, *key).map_err(at("write", &self.folder.join("last-keys")))
+    }
+
+    /// Forgets the log of an execution that did not end well: the stage is done now.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_log(&self, stage: &StageName) -> Result<(), StoreError> {
+        remove(&self.log_file(stage))
     }
 
     /// The record of a key, if it is whole. Its objects may be gone.
@@ -258,15 +276,11 @@ impl Store {
     }
 
     fn action_path(&self, key: &Digest) -> PathBuf {
-        self.folder.join("actions").join(fan_out(key)).with_extension("json")
+        self.shared.join("actions").join(fan_out(key)).with_extension("json")
     }
 
-    fn last_key(&self, stage: &StageName) -> Option<Digest> {
-        read_record::<Last>(&self.last_path(stage)).whole().map(|last| last.key)
-    }
-
-    fn last_path(&self, stage: &StageName) -> PathBuf {
-        self.folder.join("last").join(stage.as_str())
+    fn log_file(&self, stage: &StageName) -> PathBuf {
+        self.folder.join("logs").join(format!("{stage}.log"))
     }
 }
 

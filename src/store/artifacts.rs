@@ -1,13 +1,22 @@
-//! Artifacts: the outputs of a stage where users look for them. Copies of objects; put in place by rename.
+//! Artifacts: the outputs of a stage where users look for them. What the stage wrote, or copies of objects; put in place
+//! by rename.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use super::action::remove;
 use super::error::at;
+use super::file::with_parent;
 use super::folder::is_executable;
 use super::{Store, StoreError};
 use crate::record::{ActionRecord, OutputRecord};
 use crate::spec::StageName;
+
+/// The folder of all artifacts, beside the pipeline.
+const ARTIFACTS: &str = "artifacts";
 
 /// Start of the names of copies that are not in place yet.
 const UNFINISHED: &str = ".pipe-";
@@ -43,55 +52,156 @@ impl Store {
     /// [`StoreError::Corrupt`] when an object is missing or damaged: the artifacts are as they were, and the record is
     /// to be discarded. Any other error when a file cannot be written.
     pub fn restore(&self, stage: &StageName, record: &ActionRecord) -> Result<(), StoreError> {
-        let folder = self.artifacts(stage);
-        if !record.outputs.is_empty() {
-            fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        self.put_in_place(stage, record, &BTreeMap::new())
+    }
+
+    /// Makes `folder`, in which a stage wrote all outputs of `record` and nothing else, the folder of its artifacts, if
+    /// it has none yet. Whether it did. Saves a file system from making and deleting one folder for each stage, which
+    /// on ext4 is most of what a short stage costs.
+    pub(super) fn become_artifacts(
+        &self,
+        stage: &StageName,
+        record: &ActionRecord,
+        folder: &Path,
+    ) -> Result<bool, StoreError> {
+        let artifacts = self.artifacts(stage);
+        let is_new =
+            matches!(fs::symlink_metadata(&artifacts), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let entries = fs::read_dir(folder).map_err(at("read", folder))?.count();
+        if !is_new || record.outputs.is_empty() || entries != record.outputs.len() {
+            return Ok(false);
         }
-        let mut copies = Vec::new();
-        let copied =
-            record.outputs.values().filter(|output| !self.is_output_in_place(stage, output)).try_for_each(
-                |output| {
-                    let copy = folder.join(format!("{UNFINISHED}{}", self.unique()));
-                    copies.push((copy.clone(), folder.join(&output.file)));
-                    self.take(output, &copy)
+        for output in record.outputs.values() {
+            let path = folder.join(&output.file);
+            allow_writing(&path, output).map_err(at("write", &path))?;
+        }
+        if with_parent(&artifacts, || fs::rename(folder, &artifacts)).is_err() {
+            return Ok(false);
+        }
+        for output in record.outputs.values() {
+            self.stats().remember_later(&artifacts.join(&output.file));
+        }
+        self.set_last(stage, &record.key)?;
+        Ok(true)
+    }
+
+    /// As [`Store::restore`], where some outputs, by name, lie somewhere already from where they may be moved.
+    pub(super) fn put_in_place(
+        &self,
+        stage: &StageName,
+        record: &ActionRecord,
+        movable: &BTreeMap<String, PathBuf>,
+    ) -> Result<(), StoreError> {
+        let mut ready = Vec::new();
+        let prepared =
+            record.outputs.iter().filter(|(_, output)| !self.is_output_in_place(stage, output)).try_for_each(
+                |(name, output)| {
+                    let from = match movable.get(name) {
+                        Some(path) => {
+                            allow_writing(path, output).map_err(at("write", path))?;
+                            path.clone()
+                        }
+                        None => self.copy_out(stage, output)?,
+                    };
+                    ready.push((from, output));
+                    Ok(())
                 },
             );
-        if let Err(error) = copied {
-            for (copy, _) in copies {
+        if let Err(error) = prepared {
+            for (copy, _) in ready {
                 // The error at hand says more than one of tidying up.
                 let _ = remove(&copy);
             }
             return Err(error);
         }
-        let last = self.last(stage);
+        let folder = self.artifacts(stage);
+        let last = self.last_key(stage).filter(|key| *key != record.key).and_then(|key| self.record(&key));
         for old in last.iter().flat_map(|last| last.outputs.values()) {
             if !record.outputs.values().any(|output| output.file == old.file) {
                 remove(&folder.join(&old.file))?;
             }
         }
-        for (copy, path) in copies {
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).map_err(at("create", parent))?;
-            }
-            if path.is_dir() || copy.is_dir() {
-                remove(&path)?;
-            }
-            fs::rename(&copy, &path).map_err(at("write", &path))?;
+        for (from, output) in ready {
+            let path = folder.join(&output.file);
+            self.rename_into_place(stage, &from, output, &path)?;
             // Hashed by `flush`, when the file is old enough to be remembered.
             self.stats().remember_later(&path);
         }
         self.set_last(stage, &record.key)
     }
 
-    /// Removes copies that a killed run left in a stage's folder.
-    pub(super) fn clear_unfinished(&self, stage: &std::path::Path) -> Result<(), StoreError> {
-        let Ok(entries) = fs::read_dir(stage) else { return Ok(()) };
-        for entry in entries {
-            let entry = entry.map_err(at("read", stage))?;
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                remove(&entry.path())?;
+    fn rename_into_place(
+        &self,
+        stage: &StageName,
+        from: &Path,
+        output: &OutputRecord,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        if fs::symlink_metadata(path).is_ok_and(|there| output.folder || !there.is_file()) {
+            remove(path)?;
+        }
+        match with_parent(path, || fs::rename(from, path)) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let copy = self.copy_out(stage, output)?;
+                fs::rename(&copy, path).map_err(at("write", path))
+            }
+            renamed => renamed.map_err(at("write", path)),
+        }
+    }
+
+    /// Copies an output out of the store to where it can be renamed from: a name of its own on the file system of the
+    /// artifacts.
+    fn copy_out(&self, stage: &StageName, output: &OutputRecord) -> Result<PathBuf, StoreError> {
+        let copy = if self.has_artifacts_elsewhere() {
+            let folder = self.artifacts(stage);
+            fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+            folder.join(format!("{UNFINISHED}{}", self.unique()))
+        } else {
+            let folder = self.folder.join("work");
+            fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+            folder.join(self.unique())
+        };
+        if let Err(error) = self.take(output, &copy) {
+            let _ = remove(&copy);
+            return Err(error);
+        }
+        Ok(copy)
+    }
+
+    /// Whether artifacts are on another file system than the cache, as when their folder is a link.
+    fn has_artifacts_elsewhere(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+        match (device(&self.root.join(ARTIFACTS)), device(&self.folder)) {
+            (Ok(artifacts), Ok(cache)) => artifacts != cache,
+            _ => false,
+        }
+    }
+
+    /// Removes copies that a killed run left among the artifacts.
+    pub(super) fn clear_unfinished(&self) -> Result<(), StoreError> {
+        if !self.has_artifacts_elsewhere() {
+            return Ok(());
+        }
+        let artifacts = self.root.join(ARTIFACTS);
+        for stage in fs::read_dir(&artifacts).map_err(at("read", &artifacts))? {
+            let stage = stage.map_err(at("read", &artifacts))?.path();
+            let Ok(entries) = fs::read_dir(&stage) else { continue };
+            for entry in entries {
+                let entry = entry.map_err(at("read", &stage))?;
+                if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                    remove(&entry.path())?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Gives a file that is to become an artifact the permissions that a restored one has.
+fn allow_writing(path: &Path, output: &OutputRecord) -> io::Result<()> {
+    let wanted = if output.executable { 0o755 } else { 0o644 };
+    if !output.folder && fs::metadata(path)?.mode() & 0o777 != wanted {
+        fs::set_permissions(path, Permissions::from_mode(wanted))?;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -11,35 +12,82 @@ use super::error::at;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 
+/// Whether a file is certain to outlive a power cut once it has its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// It is: its content is synced first.
+    Synced,
+    /// Only if the power stays on for the half minute or so that the kernel takes to write it. What is torn is noticed.
+    Eventual,
+}
+
+/// What took longer than this to make is synced: a sync takes some milliseconds, and is not to take longer than making
+/// it again.
+const WORTH_SYNCING_MS: u64 = 1_000;
+
+impl Durability {
+    /// For what an execution of this length gave.
+    pub(super) fn of_ms(duration_ms: u64) -> Self {
+        if duration_ms >= WORTH_SYNCING_MS { Self::Synced } else { Self::Eventual }
+    }
+
+    pub(super) fn settle(self, file: &File) -> io::Result<()> {
+        match self {
+            Self::Synced => file.sync_all(),
+            Self::Eventual => Ok(()),
+        }
+    }
+}
+
 impl Store {
-    /// Writes a file of the store: complete and synced before it gets its name, so that a reader sees the old file or
-    /// the new one. The folder is not synced: after a power cut the new file may be missing, which is a miss.
-    pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let temporary = self.temporary()?;
-        let written = File::create_new(&temporary).and_then(|mut file| {
+    /// Writes a file of the store: complete before it gets its name, so that a reader sees the old file or the new
+    /// one. The folder is not synced: after a power cut the new file may be missing, which is a miss.
+    pub(super) fn write(&self, path: &Path, bytes: &[u8], durability: Durability) -> Result<(), StoreError> {
+        let temporary = self.temporary_for(path);
+        let written = create(&temporary, 0o644).and_then(|mut file| {
             file.write_all(bytes)?;
-            file.sync_all()
+            durability.settle(&file)
         });
         if let Err(error) = written {
             // A leftover is cleared when the next run begins.
             let _ = fs::remove_file(&temporary);
             return Err(at("write", &temporary)(error));
         }
-        self.place(&temporary, path)
-    }
-
-    /// Gives a finished temporary file its name.
-    pub(super) fn place(&self, temporary: &Path, path: &Path) -> Result<(), StoreError> {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(at("create", parent))?;
-        }
-        fs::rename(temporary, path).map_err(at("write", path))
+        place(&temporary, path)
     }
 
     /// Writes a record with its checksum.
-    pub(crate) fn write_record<T: Serialize>(&self, path: &Path, record: &T) -> Result<(), StoreError> {
+    pub(crate) fn write_record<T: Serialize>(
+        &self,
+        path: &Path,
+        record: &T,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let sealed = seal(record).map_err(|source| StoreError::Json { path: path.to_owned(), source })?;
-        self.write(path, &sealed)
+        self.write(path, &sealed, durability)
+    }
+}
+
+/// Creates a file that is not there yet, and its folder if that is missing.
+pub(super) fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).read(true).create_new(true).mode(mode);
+    with_parent(path, || options.open(path))
+}
+
+/// Gives a finished temporary file or folder its name.
+pub(super) fn place(temporary: &Path, path: &Path) -> Result<(), StoreError> {
+    with_parent(path, || fs::rename(temporary, path)).map_err(at("write", path))
+}
+
+/// Tries something that needs the folder of `path`, and makes the folder only if it is missing: usually it is there.
+pub(super) fn with_parent<T>(path: &Path, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match attempt() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            attempt()
+        }
+        done => done,
     }
 }
 
@@ -74,7 +122,7 @@ pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Record<T> {
 }
 
 /// JSON on one line, then a line with its checksum.
-fn seal<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn seal<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = serde_json::to_vec(record)?;
     bytes.push(b'\n');
     let checksum = checksum_line(&bytes);
@@ -82,7 +130,7 @@ fn seal<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(bytes)
 }
 
-fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+pub(super) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let end = bytes.iter().position(|&byte| byte == b'\n')? + 1;
     let (body, checksum) = bytes.split_at_checked(end)?;
     if checksum != checksum_line(body).as_bytes() {
@@ -91,7 +139,7 @@ fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
-fn checksum_line(body: &[u8]) -> String {
+pub(super) fn checksum_line(body: &[u8]) -> String {
     format!("blake3 {}\n", Digest::of_bytes(body))
 }
 
@@ -135,12 +183,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
         let path = store.folder().join("x");
-        store.write(&path, b"old").unwrap();
+        store.write(&path, b"old", Durability::Synced).unwrap();
         // The name below `tmp` that comes next is taken.
-        let next = store.temporary().unwrap();
-        let taken = next.with_file_name(format!("{}-2", std::process::id()));
+        let taken = store.temporary_for(&path).with_file_name(format!("{}-2", store.instance));
         fs::create_dir(&taken).unwrap();
-        assert!(store.write(&path, b"new").unwrap_err().to_string().contains("cannot write"));
+        let error = store.write(&path, b"new", Durability::Eventual).unwrap_err();
+        assert!(error.to_string().contains("cannot write"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 }

@@ -3,8 +3,9 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -52,69 +53,49 @@ struct Place<'a> {
 }
 
 /// A file met on a walk.
-pub(super) struct Found<'a> {
-    pub(super) path: &'a Path,
-    pub(super) metadata: &'a Metadata,
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) metadata: Metadata,
     /// Whether the way to it, or its own name, is a link: then it is not the folder's to move.
     pub(super) linked: bool,
+    /// Steps from the root, joined by `/`.
+    inner: String,
 }
 
-/// What is done with each file of a walk; gives its digest and length.
-type Visit<'a> = dyn FnMut(&Found<'_>) -> Result<(Digest, u64), StoreError> + 'a;
+/// What is done with each file of a walk, several at a time; gives its digest and length.
+type Visit<'a> = dyn Fn(&Found) -> Result<(Digest, u64), StoreError> + Sync + 'a;
+
+/// What is below a folder.
+#[derive(Default)]
+struct Contents {
+    files: Vec<Found>,
+    empty: Vec<String>,
+}
 
 impl Folder {
     /// Reads a folder. Links are followed: what counts is the content they lead to.
     ///
     /// # Errors
     /// When something in it cannot be read, is neither a file nor a folder, or has a name that is not UTF-8.
-    pub(super) fn walk(root: &Path, visit: &mut Visit<'_>) -> Result<Self, StoreError> {
-        let mut folder = Self { format: Format::V1, files: Vec::new(), empty: Vec::new() };
+    pub(super) fn walk(root: &Path, visit: &Visit<'_>) -> Result<Self, StoreError> {
         let linked = fs::symlink_metadata(root).map_err(at("read", root))?.is_symlink();
         let metadata = fs::metadata(root).map_err(at("read", root))?;
+        let mut contents = Contents::default();
         let place = Place { folder: root, prefix: "", linked };
-        folder.add(&place, &mut vec![identity(&metadata)], visit)?;
-        folder.files.sort_by(|one, two| one.path.cmp(&two.path));
-        folder.empty.sort();
-        Ok(folder)
-    }
-
-    fn add(
-        &mut self,
-        place: &Place<'_>,
-        ancestors: &mut Vec<(u64, u64)>,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), StoreError> {
-        for entry in fs::read_dir(place.folder).map_err(at("read", place.folder))? {
-            let entry = entry.map_err(at("read", place.folder))?;
-            let path = entry.path();
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                return Err(StoreError::Irregular { path, what: "a file whose name is not UTF-8" });
-            };
-            let inner = format!("{}{name}", place.prefix);
-            let linked = place.linked || entry.file_type().map_err(at("read", &path))?.is_symlink();
-            let metadata = fs::metadata(&path).map_err(at("read", &path))?;
-            if metadata.is_file() {
-                let (digest, bytes) = visit(&Found { path: &path, metadata: &metadata, linked })?;
-                let executable = is_executable(&metadata);
-                self.files.push(FolderFile { path: inner, digest, bytes, executable });
-            } else if metadata.is_dir() {
-                let identity = identity(&metadata);
-                if ancestors.contains(&identity) {
-                    return Err(StoreError::Irregular { path, what: "a link to a folder that it is in" });
-                }
-                let found = self.files.len() + self.empty.len();
-                ancestors.push(identity);
-                self.add(&Place { folder: &path, prefix: &format!("{inner}/"), linked }, ancestors, visit)?;
-                ancestors.pop();
-                if self.files.len() + self.empty.len() == found {
-                    self.empty.push(inner);
-                }
-            } else {
-                return Err(StoreError::Irregular { path, what: "neither a file nor a folder" });
-            }
-        }
-        Ok(())
+        contents.add(&place, &mut vec![identity(&metadata)])?;
+        let Contents { files, mut empty } = contents;
+        let files: Result<Vec<FolderFile>, StoreError> = files
+            .into_par_iter()
+            .map(|found| {
+                let (digest, bytes) = visit(&found)?;
+                let executable = is_executable(&found.metadata);
+                Ok(FolderFile { path: found.inner, digest, bytes, executable })
+            })
+            .collect();
+        let mut files = files?;
+        files.sort_by(|one, two| one.path.cmp(&two.path));
+        empty.sort();
+        Ok(Self { format: Format::V1, files, empty })
     }
 
     /// The manifest as stored; the folder's digest is the digest of these bytes.
@@ -132,6 +113,40 @@ impl Folder {
     /// Bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl Contents {
+    fn add(&mut self, place: &Place<'_>, ancestors: &mut Vec<(u64, u64)>) -> Result<(), StoreError> {
+        for entry in fs::read_dir(place.folder).map_err(at("read", place.folder))? {
+            let entry = entry.map_err(at("read", place.folder))?;
+            let path = entry.path();
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(StoreError::Irregular { path, what: "a file whose name is not UTF-8" });
+            };
+            let inner = format!("{}{name}", place.prefix);
+            let linked = place.linked || entry.file_type().map_err(at("read", &path))?.is_symlink();
+            let metadata = fs::metadata(&path).map_err(at("read", &path))?;
+            if metadata.is_file() {
+                self.files.push(Found { path, metadata, linked, inner });
+            } else if metadata.is_dir() {
+                let identity = identity(&metadata);
+                if ancestors.contains(&identity) {
+                    return Err(StoreError::Irregular { path, what: "a link to a folder that it is in" });
+                }
+                let found = self.files.len() + self.empty.len();
+                ancestors.push(identity);
+                self.add(&Place { folder: &path, prefix: &format!("{inner}/"), linked }, ancestors)?;
+                ancestors.pop();
+                if self.files.len() + self.empty.len() == found {
+                    self.empty.push(inner);
+                }
+            } else {
+                return Err(StoreError::Irregular { path, what: "neither a file nor a folder" });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -154,10 +169,11 @@ mod tests {
     use super::*;
 
     use std::os::unix::fs::symlink;
+    use std::sync::Mutex;
 
     fn walk(root: &Path) -> Result<Folder, StoreError> {
-        Folder::walk(root, &mut |found| {
-            let digest = Digest::of_file(found.path).map_err(at("read", found.path))?;
+        Folder::walk(root, &|found| {
+            let digest = Digest::of_file(&found.path).map_err(at("read", &found.path))?;
             Ok((digest, found.metadata.len()))
         })
     }
@@ -190,13 +206,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         symlink(outside.path(), root.path().join("linked")).unwrap();
         assert_eq!(walk(root.path()).unwrap().files[0].path, "linked/f");
-        let mut linked = Vec::new();
+        let linked = Mutex::new(Vec::new());
         fs::write(root.path().join("own"), "x").unwrap();
-        Folder::walk(root.path(), &mut |found| {
-            linked.push((found.path.file_name().unwrap().to_owned(), found.linked));
+        Folder::walk(root.path(), &|found| {
+            linked.lock().unwrap().push((found.path.file_name().unwrap().to_owned(), found.linked));
             Ok((Digest::of_bytes(b""), 0))
         })
         .unwrap();
+        let mut linked = linked.into_inner().unwrap();
         linked.sort();
         assert_eq!(linked, [("f".into(), true), ("own".into(), false)]);
         symlink(root.path(), root.path().join("loop")).unwrap();

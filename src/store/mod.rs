@@ -1,40 +1,57 @@
-//! The content-addressed cache below `cache/v1`, and the artifacts made from it. Knows digests, records and files;
-//! knows nothing of how a stage is executed.
+//! The content-addressed cache, and the artifacts made from it. Knows digests, records and files; knows nothing of how
+//! a stage is executed.
+//!
+//! What belongs to one pipeline lies in `cache/v1` beside it:
 //!
 //! ```text
-//! objects/ab/cd…   contents of files, and manifests of folders, by BLAKE3; read-only
-//! actions/ab/cd…   one record per executed key
-//! last/STAGE       the key that the stage's artifacts came from
+//! last-keys        which key each stage's artifacts came from: one line per change, the last one counts
 //! logs/STAGE       log of an execution that is under way, failed or was killed
 //! manifests/…      what plugins said of themselves
 //! resume/…         partial work, such as a download, of keys that are not finished
 //! runs/…           one record per run
+//! standing         what the last run came to, and what that rests on
 //! stat             (dev, inode, size, mtime, ctime) → digest
-//! work/… tmp/…     what is being written; emptied when a run begins
-//! corrupt/…        objects that no longer hold what their name says
+//! work/…           outputs being written; emptied when a run begins
 //! lock             held while a run lasts
 //! ```
 //!
-//! **Order of writes.** A file of the store is written below `tmp/`, synced and renamed, so it is there whole or not
-//! at all. A finished stage becomes objects, then the record that names them, then artifacts, then `last`. Killed
-//! between any two of these, the next run finds either no record, and executes the stage again, or a record with all
-//! its objects, and restores the artifacts. Artifacts are never trusted because they exist: only their digest counts.
+//! What any pipeline may use lies there too, or in a folder that several share:
+//!
+//! ```text
+//! objects/ab/cd…   contents of files, and manifests of folders, by BLAKE3; read-only
+//! actions/ab/cd…   one record per executed key
+//! tmp/…            what is being written
+//! corrupt/…        objects that no longer hold what their name says
+//! locks/…          keys being executed, in a shared folder only
+//! ```
+//!
+//! **Order of writes.** A file of the store is written below `tmp/` and renamed, so it is there whole or not at all. A
+//! finished stage becomes objects, then the record that names them, then artifacts, then `last`. Killed between any two
+//! of these, the next run finds either no record, and executes the stage again, or a record with all its objects, and
+//! restores the artifacts. Artifacts are never trusted because they exist: only their digest counts.
 //!
 //! **Torn writes.** After a power cut a rename may have outlived the data. Records end in a checksum and objects are
-//! verified by digest before they reach an artifact, so a torn file is a miss, never a wrong hit.
+//! verified by digest before they reach an artifact, so a torn file is a miss, never a wrong hit; and the stat cache
+//! forgets everything when the machine was started anew. Only what took long to make is synced: see
+//! [`file::Durability`].
 //!
-//! **One writer.** Everything that changes objects, records or artifacts happens under [`Store::lock`]. Readers
-//! (`status`, `why`, `log`) take no lock; what they write, the stat cache and manifests of plugins, is whole by rename
-//! and worthless by nature.
+//! **One writer.** Everything that changes artifacts happens under [`Store::lock`]. Objects and records of a shared
+//! folder may be written by several runs at once: each is complete when it gets its name, and equal names mean equal
+//! contents. Readers (`status`, `why`, `log`) take no lock; what they write, the stat cache and manifests of plugins,
+//! is whole by rename and worthless by nature.
 
 mod action;
 mod artifacts;
 mod error;
 mod file;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod last;
 mod lock;
 mod object;
 mod run;
+mod sight;
 mod stat;
 
 use std::fs::Metadata;
@@ -43,27 +60,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
 pub use action::{Finished, Hit, Lookup, Miss};
 pub use error::StoreError;
-pub(crate) use file::read_record;
+pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
-pub use lock::Lock;
+pub use lock::{KeyLock, Lock, TryKey};
+pub use sight::Sights;
 
 use crate::digest::Digest;
 use crate::spec::StageName;
 use error::at;
 use folder::Folder;
+use last::LastKeys;
 use stat::{StatCache, StatKey};
 
-/// The cache of one pipeline. Cheap to clone; clones share the stat cache.
+/// The cache of one pipeline. Cheap to clone; clones share what they have read.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// The pipeline's folder.
     root: PathBuf,
     /// `cache/v1` below it.
     folder: PathBuf,
+    /// Where objects and records lie: `folder`, or one that several pipelines share.
+    shared: PathBuf,
     stats: Arc<Mutex<StatCache>>,
-    /// Numbers temporary names.
+    last: Arc<Mutex<LastKeys>>,
+    /// Tells the names that this process makes from those of any other.
+    instance: Arc<str>,
+    /// Numbers them.
     serial: Arc<AtomicU64>,
 }
 
@@ -86,9 +112,27 @@ impl Store {
         Ok(Self {
             root: root.to_owned(),
             stats: Arc::new(Mutex::new(StatCache::new(folder.join("stat")))),
+            last: Arc::new(Mutex::new(LastKeys::new(folder.join("last-keys")))),
+            shared: folder.clone(),
             folder,
+            instance: instance().into(),
             serial: Arc::default(),
         })
+    }
+
+    /// The same with objects and records in `cache`, a folder that other pipelines may use at the same time. It need
+    /// not be there yet.
+    #[must_use]
+    pub fn sharing(self, cache: &Path) -> Self {
+        let shared = cache.join("v1");
+        // Absolute, because commands run elsewhere. Fails for an empty path only.
+        Self { shared: std::path::absolute(&shared).unwrap_or(shared), ..self }
+    }
+
+    /// Whether other pipelines may use the same objects and records.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared != self.folder
     }
 
     /// The store's folder, `cache/v1` below the pipeline's.
@@ -111,8 +155,8 @@ impl Store {
     pub fn digest_path(&self, path: &Path) -> Result<Digest, StoreError> {
         let metadata = std::fs::metadata(path).map_err(at("read", path))?;
         if metadata.is_dir() {
-            let folder = Folder::walk(path, &mut |found| {
-                Ok((self.file_digest(found.path, found.metadata)?, found.metadata.len()))
+            let folder = Folder::walk(path, &|found| {
+                Ok((self.file_digest(&found.path, &found.metadata)?, found.metadata.len()))
             })?;
             Ok(Digest::of_bytes(&folder.to_bytes()))
         } else if metadata.is_file() {
@@ -137,6 +181,34 @@ impl Store {
         Ok(digest)
     }
 
+    /// Keeps a text together with the sights that it rests on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_standing(&self, text: &[u8], sights: &Sights) -> Result<(), StoreError> {
+        self.write(&self.standing_file(), &sight::seal(text, sights), Durability::Eventual)
+    }
+
+    /// Gives the text that was kept last, and its sights, to `judge`. `None` where there is none, it is damaged, or a run
+    /// is under way.
+    pub fn with_standing<T>(&self, judge: impl FnOnce(&[u8], &[u8]) -> Option<T>) -> Option<T> {
+        let lock = std::fs::File::open(self.folder.join("lock")).ok()?;
+        lock.try_lock_shared().ok()?;
+        let bytes = std::fs::read(self.standing_file()).ok()?;
+        let (text, sights) = sight::unseal(&bytes)?;
+        judge(text, sights)
+    }
+
+    fn standing_file(&self) -> PathBuf {
+        self.folder.join("standing")
+    }
+
+    /// Which start of the machine this is.
+    #[must_use]
+    pub fn boot(&self) -> Digest {
+        stat::boot()
+    }
+
     /// Writes the stat cache, if it learnt something. To be called once, at the end of a command: files that changed
     /// moments ago are hashed once more, because only then can a later edit be told from the one seen.
     ///
@@ -147,31 +219,46 @@ impl Store {
         if !young.is_empty() {
             std::thread::sleep(stat::MARGIN);
         }
-        for path in young {
+        young.into_par_iter().for_each(|path| {
             // A file that is gone or unreadable by now need not be remembered.
             let _ = self.digest_path(&path);
-        }
+        });
         let Some(bytes) = self.stats().unsaved() else { return Ok(()) };
-        self.write(&self.folder.join("stat"), &bytes)?;
+        self.write(&self.folder.join("stat"), &bytes, Durability::Eventual)?;
         self.stats().saved();
         Ok(())
+    }
+
+    fn last_keys(&self) -> MutexGuard<'_, LastKeys> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stats(&self) -> MutexGuard<'_, StatCache> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A name below `tmp/` that nothing else uses. Its folder exists.
-    fn temporary(&self) -> Result<PathBuf, StoreError> {
-        let folder = self.folder.join("tmp");
-        std::fs::create_dir_all(&folder).map_err(at("create", &folder))?;
-        Ok(folder.join(self.unique()))
+    /// A name that nothing else uses for what is to become `path`: below the `tmp` of the pipeline or of the shared
+    /// folder, so that it is on the same file system.
+    fn temporary_for(&self, path: &Path) -> PathBuf {
+        let folder = if path.starts_with(&self.shared) { &self.shared } else { &self.folder };
+        folder.join("tmp").join(self.unique())
     }
 
-    /// A name that no other call and no other living process makes.
-    fn unique(&self) -> String {
-        format!("{}-{}", std::process::id(), self.serial.fetch_add(1, Ordering::Relaxed))
+    /// A name that nothing else uses for what is to become an object.
+    fn temporary(&self) -> PathBuf {
+        self.shared.join("tmp").join(self.unique())
     }
+
+    /// A name that no other call and no other process makes.
+    fn unique(&self) -> String {
+        format!("{}-{}", self.instance, self.serial.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Process and time: processes of different containers may have the same number.
+fn instance() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}", std::process::id(), now.as_nanos())
 }
 
 /// `ab/cd…`: no folder gets too long.

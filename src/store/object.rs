@@ -1,20 +1,33 @@
-//! Objects: contents by digest. Put in by moving, taken out by copying, and never linked, so that no edit of an
-//! artifact reaches the cache.
+//! Objects: contents by digest. Put in and taken out by copying, and never linked, so that no edit of an artifact, and
+//! nothing that a stage left running, reaches the cache.
 
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::at;
+use super::file::{Durability, create, place, with_parent};
 use super::folder::{Folder, is_executable};
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::record::OutputRecord;
 
+/// Up to this length a file is read and written at once; beyond it the kernel copies it, or shares its blocks.
+const SMALL: u64 = 128 << 10;
+
+/// An output whose content is in the store.
+pub(super) struct Kept {
+    pub(super) record: OutputRecord,
+    /// Whether what lies where the stage wrote it has no other name and leads nowhere else, so that it can become the
+    /// artifact.
+    pub(super) movable: bool,
+}
+
 impl Store {
     pub(super) fn object(&self, digest: &Digest) -> PathBuf {
-        self.folder.join("objects").join(fan_out(digest))
+        self.shared.join("objects").join(fan_out(digest))
     }
 
     /// Whether an object is there with the length given. Its content is verified when it is taken out.
@@ -22,51 +35,85 @@ impl Store {
         fs::metadata(self.object(digest)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes)
     }
 
-    /// Moves a file or folder into the store. `file` is the name that the record gives it.
-    pub(super) fn put(&self, path: &Path, file: String) -> Result<OutputRecord, StoreError> {
-        let metadata = fs::metadata(path).map_err(at("read", path))?;
+    /// Copies a file or folder into the store. `file` is the name that the record gives it.
+    pub(super) fn put(&self, path: &Path, file: String, durability: Durability) -> Result<Kept, StoreError> {
+        let own = fs::symlink_metadata(path).map_err(at("read", path))?;
+        let metadata =
+            if own.is_symlink() { fs::metadata(path).map_err(at("read", path))? } else { own.clone() };
         if metadata.is_dir() {
-            let folder = Folder::walk(path, &mut |found| self.put_file(found.path, found.linked))?;
-            let digest = self.put_bytes(&folder.to_bytes())?;
-            Ok(OutputRecord { file, digest, bytes: folder.bytes(), folder: true, executable: false })
+            let movable = AtomicBool::new(own.is_dir());
+            let folder = Folder::walk(path, &|found| {
+                if found.linked || found.metadata.nlink() > 1 {
+                    movable.store(false, Ordering::Relaxed);
+                }
+                self.put_file(&found.path, durability)
+            })?;
+            let digest = self.put_bytes(&folder.to_bytes(), durability)?;
+            let record =
+                OutputRecord { file, digest, bytes: folder.bytes(), folder: true, executable: false };
+            Ok(Kept { record, movable: movable.into_inner() })
         } else if metadata.is_file() {
-            let (digest, bytes) = self.put_file(path, false)?;
-            Ok(OutputRecord { file, digest, bytes, folder: false, executable: is_executable(&metadata) })
+            let (digest, bytes) = self.put_file(path, durability)?;
+            let executable = is_executable(&metadata);
+            let record = OutputRecord { file, digest, bytes, folder: false, executable };
+            Ok(Kept { record, movable: own.is_file() && own.nlink() == 1 })
         } else {
             Err(StoreError::Irregular { path: path.to_owned(), what: "neither a file nor a folder" })
         }
     }
 
-    /// Moves a file into the store: renamed where this is its only name and the caller may take it, else copied.
-    /// Gives its digest and length.
-    pub(super) fn put_file(&self, path: &Path, keep: bool) -> Result<(Digest, u64), StoreError> {
-        let temporary = self.temporary()?;
-        let own = fs::symlink_metadata(path).map_err(at("read", path))?;
-        let sole = own.is_file() && own.nlink() == 1;
-        if keep || !sole || fs::rename(path, &temporary).is_err() {
-            fs::copy(path, &temporary).map_err(at("copy", path))?;
+    /// Copies a file into the store. Gives its digest and length. What is digested is the copy, which nobody else can
+    /// write to.
+    pub(super) fn put_file(&self, path: &Path, durability: Durability) -> Result<(Digest, u64), StoreError> {
+        let mut file = File::open(path).map_err(at("read", path))?;
+        let length = file.metadata().map_err(at("read", path))?.len();
+        if length <= SMALL {
+            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+            file.read_to_end(&mut bytes).map_err(at("read", path))?;
+            return Ok((self.put_bytes(&bytes, durability)?, bytes.len() as u64));
         }
-        // Hashed under a name that only this call knows, so that the digest is of what is stored.
+        let temporary = self.temporary();
+        with_parent(&temporary, || reflink_copy::reflink_or_copy(path, &temporary))
+            .map_err(at("copy", path))?;
+        fs::set_permissions(&temporary, Permissions::from_mode(0o444)).map_err(at("write", &temporary))?;
+        let copy = File::open(&temporary).map_err(at("read", &temporary))?;
+        let bytes = copy.metadata().map_err(at("read", &temporary))?.len();
         let digest = Digest::of_file(&temporary).map_err(at("read", &temporary))?;
-        let bytes = fs::metadata(&temporary).map_err(at("read", &temporary))?.len();
-        self.adopt(&temporary, &digest)?;
+        durability.settle(&copy).map_err(at("write", &temporary))?;
+        place(&temporary, &self.object(&digest))?;
         Ok((digest, bytes))
     }
 
-    /// Stores bytes.
-    pub(super) fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
-        let temporary = self.temporary()?;
-        fs::write(&temporary, bytes).map_err(at("write", &temporary))?;
-        let digest = Digest::of_bytes(bytes);
-        self.adopt(&temporary, &digest)?;
-        Ok(digest)
+    /// Moves a file into the store that nobody else writes to any more. Gives its digest.
+    pub(super) fn take_over(&self, path: &Path, durability: Durability) -> Result<Digest, StoreError> {
+        let digest = Digest::of_file(path).map_err(at("read", path))?;
+        fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(at("write", path))?;
+        let object = self.object(&digest);
+        let moved = File::open(path)
+            .and_then(|file| durability.settle(&file))
+            .and_then(|()| with_parent(&object, || fs::rename(path, &object)));
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let (digest, _) = self.put_file(path, durability)?;
+                fs::remove_file(path).map_err(at("remove", path))?;
+                Ok(digest)
+            }
+            moved => moved.map(|()| digest).map_err(at("write", &object)),
+        }
     }
 
-    /// Makes a finished temporary file the object. Replaces one that is there: it may be damaged, this one is not.
-    fn adopt(&self, temporary: &Path, digest: &Digest) -> Result<(), StoreError> {
-        File::open(temporary).and_then(|file| file.sync_all()).map_err(at("write", temporary))?;
-        fs::set_permissions(temporary, Permissions::from_mode(0o444)).map_err(at("write", temporary))?;
-        self.place(temporary, &self.object(digest))
+    /// Stores bytes. Replaces an object that is there: it may be damaged, this one is not.
+    pub(super) fn put_bytes(&self, bytes: &[u8], durability: Durability) -> Result<Digest, StoreError> {
+        let temporary = self.temporary();
+        create(&temporary, 0o444)
+            .and_then(|mut file| {
+                file.write_all(bytes)?;
+                durability.settle(&file)
+            })
+            .map_err(at("write", &temporary))?;
+        let digest = Digest::of_bytes(bytes);
+        place(&temporary, &self.object(&digest))?;
+        Ok(digest)
     }
 
     /// Reads a whole object and verifies it.
@@ -143,9 +190,9 @@ impl Store {
 
     /// Moves a damaged object aside, for whoever wants to find out what happened to it.
     fn damaged(&self, digest: &Digest) -> StoreError {
-        let aside = self.folder.join("corrupt").join(digest.to_string());
+        let aside = self.shared.join("corrupt").join(digest.to_string());
         // Where it cannot be moved it stays, and is found damaged again or replaced.
-        let _ = fs::create_dir_all(self.folder.join("corrupt"));
+        let _ = fs::create_dir_all(self.shared.join("corrupt"));
         let _ = fs::rename(self.object(digest), aside);
         StoreError::Corrupt { digest: *digest, what: "damaged" }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::error::at;
-use super::file::read_record;
+use super::file::{Durability, read_record};
 use super::{Store, StoreError};
 use crate::record::RunRecord;
 
@@ -18,7 +18,7 @@ impl Store {
         if run.id.contains('/') || !super::folder::is_inner(&run.id) {
             return Err(StoreError::Name { name: run.id.clone() });
         }
-        self.write_record(&self.runs_folder().join(format!("{}.json", run.id)), run)
+        self.write_record(&self.runs_folder().join(format!("{}.json", run.id)), run, Durability::Synced)
     }
 
     /// All runs, first to last. Damaged records are left out.

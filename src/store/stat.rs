@@ -4,6 +4,9 @@
 //! clock, so that takes two writes within one tick of the clock. Therefore a digest is remembered only if hashing
 //! began at least [`MARGIN`] after the file's ctime: whatever is written later then has a later ctime. Files younger
 //! than that are remembered by path and hashed again when the cache is saved. (git calls such entries racy.)
+//!
+//! The other danger is a power cut, after which a file may have its new size and times and not its new content; and
+//! device numbers may be given anew when the machine starts. Therefore nothing is remembered across a start.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
@@ -19,14 +22,14 @@ pub(super) const MARGIN: Duration = Duration::from_millis(25);
 /// The same where times have whole seconds only (2 s on FAT).
 const COARSE_MARGIN: Duration = Duration::from_millis(2_100);
 
-const MAGIC: &[u8] = b"pipe stat cache v1\n";
+pub(super) const MAGIC: &[u8] = b"pipe stat cache v2\n";
 
 /// Beyond this many entries those that were not asked for are dropped when it is saved: some 88 MB.
 const CAPACITY: usize = 1_000_000;
 
 const ENTRY: usize = 7 * 8 + 32;
 
-const CHECKSUM: usize = 32;
+pub(super) const CHECKSUM: usize = 32;
 
 /// What the file system says of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +54,19 @@ impl StatKey {
         }
     }
 
+    /// The same, as told by another call.
+    pub(super) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            dev: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size.cast_unsigned(),
+            mtime: [stat.st_mtime, stat.st_mtime_nsec.cast_signed()],
+            ctime: [stat.st_ctime, stat.st_ctime_nsec.cast_signed()],
+        }
+    }
+
     /// Whether the file had not been written to for long enough when the clock showed `then`.
-    fn is_settled(&self, then: SystemTime) -> bool {
+    pub(super) fn is_settled(&self, then: SystemTime) -> bool {
         let [seconds, nanos] = self.ctime;
         let (Ok(seconds), Ok(part)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
         let margin = if nanos == 0 { COARSE_MARGIN } else { MARGIN };
@@ -60,13 +74,13 @@ impl StatKey {
         changed.and_then(|changed| changed.checked_add(margin)).is_some_and(|settled| settled <= then)
     }
 
-    fn to_words(self) -> [u64; 7] {
+    pub(super) fn to_words(self) -> [u64; 7] {
         let [mtime, mtime_nanos] = self.mtime.map(i64::cast_unsigned);
         let [ctime, ctime_nanos] = self.ctime.map(i64::cast_unsigned);
         [self.dev, self.inode, self.size, mtime, mtime_nanos, ctime, ctime_nanos]
     }
 
-    fn from_words([dev, inode, size, mtime, mtime_nanos, ctime, ctime_nanos]: [u64; 7]) -> Self {
+    pub(super) fn from_words([dev, inode, size, mtime, mtime_nanos, ctime, ctime_nanos]: [u64; 7]) -> Self {
         Self {
             dev,
             inode,
@@ -78,7 +92,7 @@ impl StatKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
+pub(super) struct Entry {
     key: StatKey,
     digest: Digest,
     /// Asked for or made by this process.
@@ -138,6 +152,7 @@ impl StatCache {
         }
         let mut bytes = Vec::with_capacity(MAGIC.len() + entries.len() * ENTRY + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(boot().as_bytes());
         for entry in entries.values() {
             for word in entry.key.to_words() {
                 bytes.extend_from_slice(&word.to_le_bytes());
@@ -157,17 +172,22 @@ impl StatCache {
     fn entries(&mut self) -> &mut HashMap<(u64, u64), Entry> {
         self.entries.get_or_insert_with(|| {
             // A cache that is missing or damaged knows nothing, and is written anew.
-            fs::read(&self.file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default()
+            fs::read(&self.file).ok().and_then(|bytes| parse(&bytes, &boot())).unwrap_or_default()
         })
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<(u64, u64), Entry>> {
+/// Which start of the machine this is; the same for all where the system does not tell.
+pub(super) fn boot() -> Digest {
+    Digest::of_bytes(&fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default())
+}
+
+pub(super) fn parse(bytes: &[u8], boot: &Digest) -> Option<HashMap<(u64, u64), Entry>> {
     let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
     if Digest::of_bytes(body).as_bytes() != checksum {
         return None;
     }
-    let (entries, rest) = body.strip_prefix(MAGIC)?.as_chunks::<ENTRY>();
+    let (entries, rest) = body.strip_prefix(MAGIC)?.strip_prefix(boot.as_bytes())?.as_chunks::<ENTRY>();
     if !rest.is_empty() {
         return None;
     }
@@ -237,6 +257,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn another_start_of_the_machine_knows_nothing() {
+        let mut cache = StatCache::new("/nowhere/stat".into());
+        cache.put(Path::new("f"), key([100, 1]), Digest::of_bytes(b"x"), after(200, 0));
+        assert_eq!(parse(&cache.unsaved().unwrap(), &Digest::of_bytes(b"another")), None);
+    }
+
     fn caches() -> impl Strategy<Value = StatCache> {
         proptest::collection::vec((any::<[u64; 3]>(), any::<[i64; 2]>(), any::<u8>()), 1..5).prop_map(
             |files| {
@@ -253,7 +280,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_saved_is_read_again(mut cache in caches()) {
-            let mut read = parse(&cache.unsaved().unwrap()).unwrap();
+            let mut read = parse(&cache.unsaved().unwrap(), &boot()).unwrap();
             read.values_mut().for_each(|entry| entry.used = true);
             prop_assert_eq!(Some(read), cache.entries);
         }
@@ -263,14 +290,14 @@ mod tests {
             let mut bytes = cache.unsaved().unwrap();
             let index = at.index(bytes.len());
             bytes[index] ^= flip;
-            prop_assert_eq!(parse(&bytes), None);
+            prop_assert_eq!(parse(&bytes, &boot()), None);
         }
 
         #[test]
         fn so_does_a_lost_one(mut cache in caches(), at in any::<prop::sample::Index>()) {
             let mut bytes = cache.unsaved().unwrap();
             bytes.truncate(at.index(bytes.len()));
-            prop_assert_eq!(parse(&bytes), None);
+            prop_assert_eq!(parse(&bytes, &boot()), None);
         }
     }
 }

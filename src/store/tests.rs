@@ -81,11 +81,11 @@ impl Bench {
         write: impl FnOnce(&Path),
     ) -> Result<ActionRecord, StoreError> {
         let miss = self.miss(stage, command);
-        let path = self.store.work_dir(&miss)?.join(file);
-        write(&path);
+        let folder = self.store.work_dir()?;
+        write(&folder.join(file));
         let log = self.store.log_path(&name(stage))?;
         fs::write(&log, format!("log of {command}\n")).unwrap();
-        self.store.commit(miss, finished(file, path, log))
+        self.store.commit(miss, finished(file, folder, log))
     }
 
     fn artifact(&self, stage: &str, file: &str) -> PathBuf {
@@ -93,9 +93,10 @@ impl Bench {
     }
 }
 
-fn finished(file: &str, path: PathBuf, log: PathBuf) -> Finished {
+fn finished(file: &str, folder: PathBuf, log: PathBuf) -> Finished {
     Finished {
-        outputs: BTreeMap::from([("out".to_owned(), (file.to_owned(), path))]),
+        outputs: BTreeMap::from([("out".to_owned(), (file.to_owned(), folder.join(file)))]),
+        folder,
         metrics: BTreeMap::new(),
         figures: vec![],
         log,

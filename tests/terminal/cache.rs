@@ -45,6 +45,7 @@ fn a_truncated_record_is_a_miss() {
     for record in project.files("cache/v1/actions") {
         damage(&record, |bytes| bytes.truncate(bytes.len() / 2));
     }
+    fs::remove_dir_all(project.path("artifacts")).unwrap();
     project.pipe_ok(&["run"]);
     assert_eq!(project.executed().len(), 1);
     project.pipe_ok(&["run"]);

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_plugins;
+mod bench;
 mod cache;
 mod docs;
 mod interrupt;
@@ -13,3 +14,4 @@ mod project;
 mod real;
 mod run;
 mod shell;
+mod trace;

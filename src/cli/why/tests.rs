@@ -2,9 +2,14 @@
 
 use super::*;
 
+use std::sync::Arc;
+
 use crate::event::PlannedStage;
+use crate::key::Key;
+use crate::plan::Decision;
 use crate::record::{ActionRecord, Machine};
 use crate::spec::{Action, Location, OpAction};
+use crate::store::{Lookup, Store};
 use protocol::{KeyScope, Resources};
 
 fn ingredients(lr: &str) -> Vec<Ingredient> {
@@ -61,11 +66,21 @@ fn stage() -> Stage {
 }
 
 fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Prospect {
+    let decision = match hit {
+        Some(record) => Decision::Fresh(Arc::new(record)),
+        None => {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let Lookup::Miss(miss) = store.lookup(&name("train"), Key::new(ingredients(lr))) else {
+                panic!("a hit in an empty store")
+            };
+            Decision::Run { miss, changes: vec![], reason: None }
+        }
+    };
     Prospect {
         planned: PlannedStage { stage: name("train"), expectation, usual_ms: None },
-        ingredients: ingredients(lr),
-        record: hit,
-        last: Some(record("0.05", 1)),
+        decision: Some(decision),
+        last: Some(Arc::new(record("0.05", 1))),
         unknown: vec![],
     }
 }

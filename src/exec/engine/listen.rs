@@ -1,16 +1,18 @@
 //! What the engine hears while stages run: their notices, their ends, and signals.
 
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::super::Notice;
 use super::super::interrupt::{self, Request};
+use super::super::{Failure, Notice};
 use super::{Engine, Message};
 use crate::error::Error;
 use crate::event::Event;
-use crate::spec::StageName;
+use crate::record::{ActionRecord, Outcome};
+use crate::spec::StageId;
 
 /// How long stages may take to stop after an interrupt before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -32,8 +34,12 @@ impl Engine<'_> {
             }
         };
         match message {
-            Some(Message::Notice(stage, notice)) => self.notice(stage, notice),
-            Some(Message::Ended(stage, result)) => self.ended(&stage, result)?,
+            Some(Message::Notice(id, notice)) => self.notice(id, notice),
+            Some(Message::Ended(id, result)) => self.ended(id, *result)?,
+            Some(Message::KeyFree(id)) => {
+                self.elsewhere.remove(&id);
+                self.undecided.push_back(id);
+            }
             Some(Message::Signal(Request::Suspend)) => {
                 self.signal_all(Signal::STOP);
                 interrupt::sleep();
@@ -44,6 +50,7 @@ impl Engine<'_> {
             }
             Some(Message::Signal(Request::Stop)) => {
                 self.interrupted = Some(Instant::now());
+                self.stopping.stop();
                 let message = "interrupted: stopping, the next run continues from here".into();
                 (self.emit)(Event::Notice { message });
                 self.signal_all(Signal::TERM);
@@ -55,21 +62,24 @@ impl Engine<'_> {
     }
 
     pub(super) fn signal_all(&self, signal: Signal) {
-        for stopper in self.running.values().filter_map(|running| running.stopper.as_ref()) {
-            stopper.signal(signal);
+        for running in self.running.values() {
+            running.stopper.signal(signal);
         }
     }
 
-    fn notice(&mut self, stage: StageName, notice: Notice) {
+    fn ended(&mut self, id: StageId, result: Result<ActionRecord, Failure>) -> Result<(), Error> {
+        let Some(running) = self.running.remove(&id) else { return Ok(()) };
+        self.budget.give_back(&self.stage(id).resources);
+        self.release(running.key);
+        match result {
+            Ok(record) => self.end_with(id, Outcome::Ran, Arc::new(record), running.changes, running.begin),
+            Err(failure) => self.fail(id, failure, running.begin),
+        }
+    }
+
+    fn notice(&mut self, id: StageId, notice: Notice) {
+        let stage = self.stage(id).name.clone();
         match notice {
-            Notice::Started(stopper) => {
-                if self.interrupted.is_some() {
-                    stopper.signal(Signal::TERM);
-                }
-                if let Some(running) = self.running.get_mut(&stage) {
-                    running.stopper = Some(stopper);
-                }
-            }
             Notice::Progress(progress) => (self.emit)(Event::StageProgress { stage, progress }),
             Notice::Log(level, message) => (self.emit)(Event::StageLog { stage, level, message }),
         }

@@ -80,6 +80,7 @@ pub fn resolve(
     Ok(Pipeline {
         name: parsed.name,
         file: parsed.file,
+        digest: parsed.digest,
         root: parsed.root,
         vars: vars.to_json(),
         profile: overrides.profile.clone(),
@@ -186,9 +187,10 @@ impl Resolver<'_> {
     }
 
     fn check_cycles(&mut self) {
-        let names = self.outlines.keys().filter_map(|name| StageName::try_from(name.clone()).ok());
-        let pairs = self.reads.iter().map(|read| (read.reader.clone(), read.producer.clone()));
-        let Err(cycle) = Graph::from_reads(names, pairs) else { return };
+        let names: Vec<StageName> =
+            self.outlines.keys().filter_map(|name| StageName::try_from(name.clone()).ok()).collect();
+        let pairs = self.reads.iter().map(|read| (&read.reader, &read.producer));
+        let Err(cycle) = Graph::from_reads(&names, pairs) else { return };
         let second = cycle.0.get(1).or(cycle.0.first());
         let read = self
             .reads

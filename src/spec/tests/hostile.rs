@@ -199,6 +199,12 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
+#[test]
+fn a_carriage_return_alone_ends_a_line() {
+    let printed = read("version: 1\rname: t\rstages: {}\rbogus: 1\r").unwrap_err();
+    assert!(printed.contains("p.yaml:4:1\n 4│ bogus: 1\n"), "{printed}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

@@ -95,7 +95,7 @@ fn the_pipeline_is_right_by_itself_and_as_a_demo() {
             resolved(PIPELINE, &overrides(&[], profile)).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(params(&pipeline, "train")["epochs"], epochs);
         let graph = Graph::new(&pipeline).unwrap();
-        assert_eq!(graph.order().first().map(StageName::as_str), Some("download"));
+        assert_eq!(graph.order().first().map(|id| pipeline[*id].name.as_str()), Some("download"));
         assert_eq!(pipeline.gates.len(), 4);
         assert_eq!(pipeline.report.rows.len(), 4);
     }

@@ -1,0 +1,93 @@
+"""The programs compared with, and the `pipe` to compare: finds them, or installs the pinned version below the scratch folder."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .measure import Failed
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "bench" / "requirements.txt"
+B3SUM = "1.8.2"
+
+
+@dataclass(frozen=True)
+class Program:
+    """An executable and its version."""
+
+    path: Path
+    version: str
+
+
+def pipe(given: Path | None) -> Program:
+    """The `pipe` given, or the release build of this tree, built now if it is out of date."""
+    if given is None:
+        _succeed(["cargo", "build", "--release", "--package", "pipe", "--package", "pipe-data"], cwd=ROOT)
+        given = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "pipe"
+    given = given.resolve()
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Program(given, f"pipe {_version([given, '--version'])} ({commit.stdout.strip() or 'no commit'})")
+
+
+def ninja() -> Program | None:
+    """ninja from PATH; `None` and a message where there is none."""
+    found = shutil.which("ninja")
+    if found is None:
+        print("skipped: `ninja` is not installed (on Debian: apt-get install ninja-build)", file=sys.stderr)
+        return None
+    return Program(Path(found), f"ninja {_version([found, '--version'])}")
+
+
+def b3sum(tools: Path) -> Program:
+    """b3sum, built by cargo into `tools` the first time."""
+    path = tools / "bin" / "b3sum"
+    if not path.exists() or _version([path, "--version"]) != B3SUM:
+        _succeed(["cargo", "install", "--locked", "--root", tools, "--version", B3SUM, "b3sum"])
+    return Program(path, f"b3sum {B3SUM}")
+
+
+def dvc(tools: Path) -> Program:
+    """dvc, installed by pip into a virtual environment in `tools` the first time."""
+    folder = tools / "dvc"
+    stamp = folder / ".requirements.txt"
+    wanted = REQUIREMENTS.read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        _succeed([sys.executable, "-m", "venv", "--clear", folder])
+        _succeed(
+            [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]
+        )
+        stamp.write_text(wanted)
+    path = folder / "bin" / "dvc"
+    return Program(path, f"dvc {_version([path, '--version'])}")
+
+
+def strace() -> Path | None:
+    """strace from PATH; `None` and a message where there is none."""
+    found = shutil.which("strace")
+    if found is None:
+        print("not checked by system calls: `strace` is not installed", file=sys.stderr)
+    return Path(found) if found else None
+
+
+def _version(argv: list) -> str:
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+(\.\d+)+", said)
+    if found is None:
+        raise Failed(f"`{argv[0]} {argv[1]}` names no version")
+    return found[0]
+
+
+def _succeed(argv: list, cwd: Path | None = None) -> None:
+    print(f"  {' '.join(map(str, argv))}", file=sys.stderr, flush=True)
+    if subprocess.run(argv, cwd=cwd, stdout=sys.stderr, check=False).returncode != 0:
+        raise Failed(f"`{argv[0]}` failed; its messages are above")

@@ -1,0 +1,136 @@
+"""The parts that can be wrong without anything failing: statistics, memory, the page, the graph, the plot."""
+
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+from harness import page, plot
+from harness.graph import Graph, Work
+from harness.measure import (
+    Command,
+    Failed,
+    Measured,
+    Spread,
+    alternate,
+    peak_memory,
+    ratios,
+    run,
+    wall_time,
+)
+
+HERE = Path(__file__).parent
+
+
+def measured(name: str, seconds: list[float], peak: int = 1_000_000) -> Measured:
+    return Measured(Command(name, [name], HERE), seconds, peak)
+
+
+class Statistics(unittest.TestCase):
+    def test_a_spread_has_its_quartiles(self):
+        self.assertEqual(Spread.of([5, 1, 4, 2, 3]), Spread(3, 2, 4, 1, 5, 5))
+        self.assertEqual(Spread.of([7]), Spread(7, 7, 7, 7, 7, 1))
+
+    def test_ratios_are_taken_round_by_round(self):
+        # Twice as slow in a round that a disturbance made ten times as slow for both.
+        found = ratios(measured("a", [2, 20, 2]), measured("b", [1, 10, 1]))
+        self.assertEqual((found.least, found.median, found.most), (2, 2, 2))
+
+    def test_rounds_that_do_not_pair_are_refused(self):
+        with self.assertRaises(ValueError):
+            ratios(measured("a", [1]), measured("b", [1, 2]))
+
+
+class Processes(unittest.TestCase):
+    def command(self, script: str, **more) -> Command:
+        return Command("python", [sys.executable, "-c", script], HERE, **more)
+
+    def test_wall_time_covers_the_whole_process(self):
+        self.assertGreaterEqual(wall_time(self.command("import time; time.sleep(0.05)")), 0.05)
+
+    def test_memory_is_that_of_the_process_and_not_of_this_one(self):
+        ballast = bytearray(200_000_000)
+        small = peak_memory(Command("true", ["true"], HERE))
+        large = peak_memory(self.command("bytes(bytearray(100_000_000))"))
+        self.assertLess(small, 20_000_000)
+        self.assertTrue(100_000_000 < large < 300_000_000, large)
+        del ballast
+
+    def test_a_failure_quotes_what_was_printed(self):
+        for measure in (wall_time, peak_memory, run):
+            with self.assertRaisesRegex(Failed, "ended with 3:\nno luck"):
+                measure(self.command("import sys; print('no luck', file=sys.stderr); sys.exit(3)"))
+        wall_time(self.command("import sys; sys.exit(3)", codes=frozenset({3})))
+
+    def test_commands_alternate_and_are_prepared_each_time(self):
+        order = []
+        commands = [
+            Command(name, ["true"], HERE, before=lambda name=name: order.append(name)) for name in "ab"
+        ]
+        self.assertEqual([len(one.seconds) for one in alternate(commands, 2)], [2, 2])
+        self.assertEqual("".join(order), "ab" + "abab")
+
+    def test_output_is_given(self):
+        self.assertEqual(run(self.command("print(6 * 7)")), "42\n")
+
+
+class Page(unittest.TestCase):
+    def test_a_section_is_replaced_and_the_others_stay(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "page.md"
+            for name, text in [("execute", "one\n"), ("null-run", "two\n"), ("execute", "three\n")]:
+                page.update(name, text, file)
+            text = file.read_text()
+        self.assertEqual(page.read(text)["null-run"], "two\n")
+        self.assertEqual(page.read(text)["execute"], "three\n")
+        self.assertIn("Not measured yet: `python3 bench/run.py growth`", text)
+        self.assertNotIn("one", page.read(text).values())
+        self.assertEqual(page.render(page.read(text)), text)
+
+    def test_the_committed_page_is_as_the_scripts_write_it(self):
+        text = page.PAGE.read_text()
+        self.assertEqual(page.render(page.read(text)), text, "docs/benchmarks.md was edited by hand")
+
+    def test_numbers_have_units(self):
+        self.assertEqual([page.duration(x) for x in (0.0712, 1.5, 90)], ["71.2 ms", "1.50 s", "1.5 min"])
+        self.assertEqual(
+            [page.size(x) for x in (12, 4_500, 45_600_000, 2e9)], ["12 B", "4.5 KB", "45.6 MB", "2.0 GB"]
+        )
+        self.assertEqual(
+            [page.factor(x) for x in (0.00123456, 0.931, 12.3456, 4321)],
+            ["0.00123", "0.931", "12.3", "4,321"],
+        )
+
+
+class Generated(unittest.TestCase):
+    def test_both_projects_have_the_same_graph(self):
+        with tempfile.TemporaryDirectory() as folder:
+            graph = Graph(Path(folder) / "g", 250, Work.COPY)
+            graph.write()
+            stages = (graph.pipe / "pipeline.yaml").read_text().splitlines()
+            edges = [
+                line
+                for line in (graph.ninja / "build.ninja").read_text().splitlines()
+                if line.startswith("build ")
+            ]
+        self.assertEqual(len(edges), 250)
+        self.assertIn("inputs: { src: src/s00199, a: s00099.out, b: s00000.out }", stages[3 + 199])
+        self.assertEqual(edges[199], "build out/s00199: work src/s00199 | out/s00099 out/s00000")
+        self.assertEqual(graph.readers("s00000"), ["s00100", "s00199"])
+
+
+class Plot(unittest.TestCase):
+    def test_it_is_well_formed_and_has_its_units(self):
+        line = plot.Line("a < b", [(100, 3.5), (100_000, 700)])
+        text = plot.svg([plot.Panel("Time", "stages", [line], "ms")], "what it shows")
+        root = xml.fromstring(text)
+        words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertIn("a < b", words)
+        self.assertIn("1,000 ms", words)
+        self.assertIn("100,000", words)
+        self.assertIn("prefers-color-scheme: dark", text)
+
+
+if __name__ == "__main__":
+    unittest.main()

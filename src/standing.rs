@@ -1,0 +1,217 @@
+//! What the last run came to, and everything that this rests on: the command line, the pipeline's text, plugins,
+//! environment variables, and what the file system said of every file that was read or written. As long as all of it is
+//! as it was, running again would find every stage fresh, and the answer is given without reading the pipeline.
+//!
+//! It is kept only when each fact is certain: every content was digested when its file had settled. Whatever is in doubt
+//! (a fact that changed, a damaged file, a run under way) means that the pipeline is read and every stage decided on, so
+//! that the only thing to lose is time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::gate::GateResult;
+use crate::plugin::{self, Registry};
+use crate::project::Project;
+use crate::record::{ActionRecord, RunRecord};
+use crate::spec::{Action, Input, ReportSpec, Stage, StageName};
+use crate::store::{Sights, Store};
+
+/// What was asked for, and of whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The pipeline's file, absolute.
+    pub file: PathBuf,
+    /// A cache shared with others.
+    pub cache: Option<PathBuf>,
+    /// Vars set on the command line.
+    pub set: Vec<String>,
+    /// The profile chosen.
+    pub profile: Option<String>,
+    /// Stages named on the command line.
+    pub stages: Vec<String>,
+    /// Thread budget, where given.
+    pub threads: Option<u16>,
+}
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// How many stages are fresh.
+    pub fresh: usize,
+    /// What the table shows.
+    pub table: ReportSpec,
+    /// Records with the metrics that it takes its values from.
+    pub records: BTreeMap<StageName, ActionRecord>,
+    /// The gates that were checked.
+    pub gates: Vec<GateResult>,
+    /// Where the report is.
+    pub report: PathBuf,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Standing {
+    question: Question,
+    machine: Here,
+    plugins: Plugins,
+    answer: Answer,
+}
+
+/// Where it was asked.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Here {
+    version: String,
+    /// Which start of the machine: until the next one it has the same CPU.
+    boot: Digest,
+    cores: usize,
+}
+
+/// Which plugins were found, and what they depend on beside files.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Plugins {
+    named: BTreeMap<String, PathBuf>,
+    found: BTreeMap<String, PathBuf>,
+    /// Digests of the values of environment variables; `None` for one that is not set.
+    env: BTreeMap<String, Option<Digest>>,
+}
+
+impl Here {
+    fn now(store: &Store) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            boot: store.boot(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl Plugins {
+    fn hold(&self, root: &Path, store: &Store) -> bool {
+        let registry = Registry::new(root, &self.named, store);
+        self.env.iter().all(|(name, digest)| plugin::environment(name) == *digest)
+            && self.found.iter().all(|(plugin, path)| registry.find(plugin).is_ok_and(|found| found == *path))
+    }
+}
+
+/// The answer to a question, if it is known and nothing that it rests on has changed.
+#[must_use]
+pub fn recall(question: &Question) -> Option<Answer> {
+    let root = question.file.parent()?;
+    let store = Store::open(root).ok()?;
+    let store = match &question.cache {
+        Some(cache) => store.sharing(cache),
+        None => store,
+    };
+    store.with_standing(|text, sights| {
+        let standing: Standing = serde_json::from_slice(text).ok()?;
+        let holds = standing.question == *question
+            && standing.machine == Here::now(&store)
+            && standing.plugins.hold(root, &store)
+            && standing.answer.report.exists()
+            && Sights::hold(sights, root);
+        holds.then_some(standing.answer)
+    })
+}
+
+/// Digests what else an outcome rests on, so that [`keep`] finds it known. To be called before the stat cache is written.
+pub fn prepare(project: &Project) {
+    for file in std::env::current_exe().into_iter().chain([project.pipeline.file.clone()]) {
+        // What cannot be read now is not certain, and nothing will be kept.
+        let _ = project.store.digest_path(&file);
+    }
+}
+
+/// Keeps what a run came to that left every selected stage in place. Does nothing where something that it rests on is
+/// not certain. To be called after the stat cache was written.
+pub fn keep(
+    project: &Project,
+    question: &Question,
+    run: &RunRecord,
+    records: &BTreeMap<StageName, ActionRecord>,
+    report: &Path,
+) {
+    let mut sights = Sights::default();
+    let Some(plugins) = facts(project, records, &mut sights) else { return };
+    let table = project.pipeline.report.clone();
+    let shown = records.iter().filter(|(_, record)| !table.rows.is_empty() && !record.metrics.is_empty());
+    let bare = |record: &ActionRecord| ActionRecord {
+        ingredients: vec![],
+        outputs: BTreeMap::new(),
+        figures: vec![],
+        ..record.clone()
+    };
+    let answer = Answer {
+        fresh: run.stages.len(),
+        records: shown.map(|(stage, record)| (stage.clone(), bare(record))).collect(),
+        table,
+        gates: run.gates.clone(),
+        report: report.to_owned(),
+    };
+    let machine = Here::now(&project.store);
+    let standing = Standing { question: question.clone(), machine, plugins, answer };
+    if let Ok(text) = serde_json::to_vec(&standing) {
+        // Without it the next run takes longer, nothing else.
+        let _ = project.store.keep_standing(&text, &sights);
+    }
+}
+
+/// Collects everything that the outcome rests on. `None` where something is not certain.
+fn facts(
+    project: &Project,
+    records: &BTreeMap<StageName, ActionRecord>,
+    sights: &mut Sights,
+) -> Option<Plugins> {
+    let (store, pipeline) = (&project.store, &project.pipeline);
+    store.look(&pipeline.file, &pipeline.digest, sights)?;
+    let own = std::env::current_exe().ok()?;
+    store.look(&own, &store.digest_path(&own).ok()?, sights)?;
+    let mut plugins = Plugins { named: project.registry.named().clone(), ..Plugins::default() };
+    for (name, record) in records {
+        let stage = pipeline.stages.get(name)?;
+        look_at_stage(project, stage, record, sights)?;
+        if let Action::Op(action) = &stage.action {
+            let manifest = project.registry.manifest(&action.plugin).ok()?;
+            let companions = manifest.ops.get(&action.op).into_iter().flat_map(|op| &op.companions);
+            for plugin in std::iter::once(&action.plugin).chain(companions) {
+                if !plugins.found.contains_key(plugin) {
+                    let rests_on = project.registry.rests_on(plugin)?;
+                    for path in rests_on.files {
+                        store.look(&path, &store.digest_path(&path).ok()?, sights)?;
+                    }
+                    plugins.env.extend(rests_on.env);
+                    plugins.found.insert(plugin.clone(), project.registry.find(plugin).ok()?);
+                }
+            }
+        }
+    }
+    store.look_at_cache(sights)?;
+    Some(plugins)
+}
+
+/// What a stage reads from outside and what it made. What it reads from other stages, these made.
+fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights: &mut Sights) -> Option<()> {
+    let store = &project.store;
+    let has = |name: &str, value: &str| {
+        record.ingredients.iter().any(|found| found.name.starts_with(name) && found.value == value)
+    };
+    for (name, input) in &stage.inputs {
+        if let Input::Path(path) = input {
+            let digest = store.digest_path(path).ok()?;
+            has(&format!("inputs.{name}"), &digest.to_string()).then_some(())?;
+            store.look(path, &digest, sights)?;
+        }
+    }
+    if let Action::Op(action) = &stage.action {
+        for path in action.sources.values() {
+            let digest = store.digest_path(path).ok()?;
+            has("with.", &format!("content {digest}")).then_some(())?;
+            store.look(path, &digest, sights)?;
+        }
+    }
+    for output in record.outputs.values() {
+        store.look(&store.artifacts(&stage.name).join(&output.file), &output.digest, sights)?;
+    }
+    Some(())
+}
