@@ -11,3 +11,4 @@ mod project;
 mod real;
 mod run;
 mod trace;
+mod watch;
