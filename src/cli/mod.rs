@@ -13,6 +13,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod status;
+mod watch;
 pub mod why;
 
 use std::collections::BTreeSet;

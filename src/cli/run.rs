@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, completions, find_stages, output, status};
+use super::{Context, Selection, completions, find_stages, output, status, watch};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
@@ -22,9 +22,9 @@ use crate::{plan, report};
 pub struct Args {
     /// Stages to run, with all that they depend on; all of them where none is named
     #[arg(add = completions::stages())]
-    stages: Vec<String>,
+    pub(super) stages: Vec<String>,
     #[command(flatten)]
-    selection: Selection,
+    pub(super) selection: Selection,
     /// How many stages at a time; as many as there are threads where not given
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -43,7 +43,10 @@ pub struct Args {
     trace: bool,
     /// Print events as JSON, one a line, on standard output
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+    /// After the run wait for an edit of what it depends on, run again, and so on until Ctrl-C
+    #[arg(short, long, conflicts_with = "dry_run")]
+    watch: bool,
 }
 
 /// Runs the command.
@@ -51,18 +54,22 @@ pub struct Args {
 /// # Errors
 /// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    if args.watch { watch::watch(&args, context) } else { run_once(&args, context) }
+}
+
+/// Runs once.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
-    let question = question(&args, context);
+    let question = question(args, context);
     if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(standing::recall) {
         return nothing_to_do(&answer, start, context);
     }
     let project = context.load(&args.selection)?;
     let named = find_stages(&project, &args.stages)?;
-    let selected: BTreeSet<StageId> = if named.is_empty() {
-        project.pipeline.ids().collect()
-    } else {
-        project.graph.with_upstream(named.iter().copied())
-    };
+    let selected = selected(&project, &named);
     let forced = match (args.force, named.is_empty()) {
         (false, _) => BTreeSet::new(),
         (true, true) => selected.clone(),
@@ -122,6 +129,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         output::print(&progress::summary(&closing, context.color_stdout()))?;
     }
     Ok(exit_status(&record))
+}
+
+/// The stages that are asked for: those in `named` and what they depend on, or all.
+pub(super) fn selected(project: &Project, named: &BTreeSet<StageId>) -> BTreeSet<StageId> {
+    if named.is_empty() {
+        project.pipeline.ids().collect()
+    } else {
+        project.graph.with_upstream(named.iter().copied())
+    }
 }
 
 /// What is asked for, as far as the answer depends on it. `None` where it is not only for what is stale.

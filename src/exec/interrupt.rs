@@ -1,6 +1,7 @@
 //! Ctrl-C, Ctrl-Z and their kin: signals become messages.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
@@ -15,18 +16,31 @@ pub(super) enum Request {
     Suspend,
 }
 
+/// Whether an engine runs, whose business signals then are.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
 /// While this lives, signals that ask to stop or to sleep call a function instead of doing it.
-pub(super) struct Watch {
+struct Listener {
     handle: Handle,
 }
 
-impl Watch {
+/// While this lives, an engine is told of signals.
+pub(super) struct Watch {
+    _listener: Listener,
+}
+
+/// While this lives, somebody is told of signals that no engine is told of.
+pub struct BetweenRuns {
+    _listener: Listener,
+}
+
+impl Listener {
     /// Calls `told` for every such signal. One that this process was started to ignore, as `nohup` does with
     /// `SIGHUP`, stays ignored.
     ///
     /// # Errors
     /// When handlers cannot be installed.
-    pub(super) fn start(mut told: impl FnMut(Request) + Send + 'static) -> io::Result<Self> {
+    fn start(mut told: impl FnMut(Request) + Send + 'static) -> io::Result<Self> {
         let ignored = ignored();
         let wanted = [SIGINT, SIGTERM, SIGHUP, SIGTSTP];
         let mut signals = Signals::new(wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0))?;
@@ -40,9 +54,42 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.handle.close();
+    }
+}
+
+impl Watch {
+    /// Calls `told` for every signal, as an engine's.
+    ///
+    /// # Errors
+    /// When handlers cannot be installed.
+    pub(super) fn start(told: impl FnMut(Request) + Send + 'static) -> io::Result<Self> {
+        let listener = Listener::start(told)?;
+        RUNNING.store(true, Ordering::Relaxed);
+        Ok(Self { _listener: listener })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        RUNNING.store(false, Ordering::Relaxed);
+    }
+}
+
+impl BetweenRuns {
+    /// Calls `stop` when this process is asked to end while no engine runs. Asked to sleep, it sleeps.
+    ///
+    /// # Errors
+    /// When handlers cannot be installed.
+    pub fn start(mut stop: impl FnMut() + Send + 'static) -> io::Result<Self> {
+        let listener = Listener::start(move |request| match request {
+            _ if RUNNING.load(Ordering::Relaxed) => {}
+            Request::Suspend => sleep(),
+            Request::Stop => stop(),
+        })?;
+        Ok(Self { _listener: listener })
     }
 }
 

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use protocol::{Figure, LogLevel, Metric, Progress};
 
 pub use engine::{Finished, Options, Order, run};
+pub use interrupt::BetweenRuns;
 pub use op::HELLO_TIMEOUT_VARIABLE;
 pub use trace::check as check_trace;
 

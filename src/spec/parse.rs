@@ -70,6 +70,19 @@ impl Parsed {
         self.profiles.iter().map(|(key, _)| key.name.as_str())
     }
 
+    /// Paths that its stages read, whether anything is there or not. Without those in which vars stand.
+    #[must_use]
+    pub fn input_paths(&self) -> Vec<PathBuf> {
+        let inputs = self.stages.iter().filter_map(|stage| stage.get("inputs")?.entries()).flatten();
+        let texts = inputs.filter_map(|(_, input)| input.text()).filter(|text| !text.contains("${"));
+        let is_output = |text: &str| {
+            text.split_once('.')
+                .is_some_and(|(first, _)| self.stages.iter().any(|stage| stage.name.name == first))
+        };
+        let paths = texts.filter(|text| !is_output(text));
+        paths.map(|text| self.root.join(text).components().collect()).collect()
+    }
+
     /// The plugins that its stages use, as far as that can be told before vars are put in.
     #[must_use]
     pub fn plugins_used(&self) -> Vec<&str> {

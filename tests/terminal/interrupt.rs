@@ -99,13 +99,28 @@ fn a_second_run_waits_for_the_first_and_says_so() {
 }
 
 #[test]
+fn a_killed_run_takes_its_command_along_with_all_that_it_started() {
+    let project = Project::new("one:\n  run: 'sleep 1000 & echo $$ $! > pids; wait'\n");
+    let mut child = project.start(&["run"]);
+    let pids = || std::fs::read_to_string(project.path("pids")).unwrap_or_default();
+    project.wait_until("the command", || pids().ends_with('\n'));
+    kill_process(pid(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    project.wait_until("the end of both", || {
+        pids().split_whitespace().all(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+        })
+    });
+}
+
+#[test]
 fn what_a_killed_run_left_running_cannot_write_into_the_next() {
     let project = Project::new(
         "
 one:
   run: |
     if [ -e ready ]; then touch waiting; while [ ! -e orphan ]; do sleep 0.01; done; echo new > ${outputs.o}
-    else (touch ready; while [ ! -e waiting ]; do sleep 0.01; done; echo old > ${outputs.o}; touch orphan) 2>/dev/null; true; fi
+    else setsid sh -c \"touch ready; while [ ! -e waiting ]; do sleep 0.01; done; echo old > ${outputs.o}; touch orphan\" 2>/dev/null; true; fi
   outputs: { o: o.txt }
 ",
     );

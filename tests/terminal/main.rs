@@ -15,3 +15,4 @@ mod real;
 mod run;
 mod shell;
 mod trace;
+mod watch;
