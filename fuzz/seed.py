@@ -1,6 +1,6 @@
 """Writes seeds to fuzz/seeds/TARGET: the documentation's examples, the tests' texts, and the cache of a small run.
 
-Run in the repository: `cargo build && python3 fuzz/seed.py`. See fuzz/README.md for what becomes of them.
+Run in the repository: `cargo build --all-targets && python3 fuzz/seed.py`. See fuzz/README.md for what becomes of them.
 """
 
 import json
