@@ -1,6 +1,6 @@
 //! A command: its text or list, the outputs it declares, its environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::parse::ParsedStage;
 use super::super::suggest::did_you_mean_or_list;
@@ -8,7 +8,7 @@ use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{CommandAction, CommandLine, Input};
 use super::Resolver;
-use super::stage::{check_file, duplicate_file, is_name};
+use super::stage::{check_file, is_name};
 
 impl Resolver<'_> {
     /// What the command writes: file by output name. None where something is wrong.
@@ -28,6 +28,7 @@ impl Resolver<'_> {
             }
         };
         let before = self.problems.len();
+        let mut written: BTreeMap<&str, &str> = BTreeMap::new();
         for (key, value) in entries {
             if !is_name(&key.name) {
                 self.tell(wrong_name(&key.name, "an output", key.span));
@@ -36,13 +37,11 @@ impl Resolver<'_> {
                 Data::Broken => return None,
                 Data::Text(file) => match check_file(file) {
                     Ok(()) => {
-                        outputs.insert(key.name.clone(), file.clone());
-                        if let Some((first, second, file)) = duplicate_file(&outputs) {
-                            let other = if first == key.name { second } else { first };
+                        if let Some(other) = written.insert(file, &key.name) {
                             let message = format!("`{file}` is output `{other}` already");
                             self.tell(Problem::at(value, message).help("give each output a file of its own"));
-                            outputs.remove(&key.name);
                         }
+                        outputs.insert(key.name.clone(), file.clone());
                     }
                     Err(reason) => {
                         let help = "outputs lie in `artifacts/STAGE/`, which `${outputs.NAME}` points into";
@@ -112,13 +111,11 @@ impl Resolver<'_> {
     ) {
         // An input that is declared but wrong has been told.
         let declared = declared.and_then(Node::entries).unwrap_or_default();
-        let inputs: Vec<String> =
-            inputs.keys().cloned().chain(declared.iter().map(|(key, _)| key.name.clone())).collect();
-        let outputs: Option<Vec<String>> = self
-            .outlines
-            .get(stage)
-            .and_then(|outline| outline.outputs.as_ref())
-            .map(|outputs| outputs.keys().cloned().collect());
+        let inputs: BTreeSet<&str> =
+            inputs.keys().chain(declared.iter().map(|(key, _)| &key.name)).map(String::as_str).collect();
+        let outputs = self.outlines.get(stage).and_then(|outline| outline.outputs.as_ref());
+        let outputs: Option<BTreeSet<&str>> =
+            outputs.map(|outputs| outputs.keys().map(String::as_str).collect());
         let texts: Vec<&Node> = run.items().map_or_else(|| vec![run], |items| items.iter().collect());
         for node in texts {
             for reference in references(node.text().unwrap_or_default()) {
@@ -127,12 +124,9 @@ impl Resolver<'_> {
                     Some((_, name)) => ("output", name, outputs.as_ref()),
                     None => continue,
                 };
-                let Some(known) = known.filter(|known| !known.iter().any(|known| known == name)) else {
-                    continue;
-                };
+                let Some(known) = known.filter(|known| !known.contains(name)) else { continue };
                 let span = self.sources.find(node.span, &format!("${{{reference}}}"));
-                let help =
-                    did_you_mean_or_list(name, &format!("{kind}s are"), known.iter().map(String::as_str));
+                let help = did_you_mean_or_list(name, &format!("{kind}s are"), known.iter().copied());
                 let message = format!("stage `{stage}` declares no {kind} `{}`", shortened(name));
                 self.problems.push(Problem::new(span, message).help(help));
             }

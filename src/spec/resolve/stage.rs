@@ -1,5 +1,6 @@
 //! One stage: what it does, what it writes, what it needs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,19 +16,19 @@ use super::super::{Action, OpAction, Stage, StageName};
 use super::{Outline, Resolver, Unusable};
 
 /// What a stage does, as far as its `uses` or `run` says.
-enum Doing {
+enum Doing<'n> {
     Op {
         plugin: String,
         op: String,
         manifest: Arc<Manifest>,
-        uses: Node,
+        uses: Cow<'n, Node>,
     },
-    Command(Node),
+    Command(Cow<'n, Node>),
     /// Not known; told already.
     Unclear,
 }
 
-impl Doing {
+impl Doing<'_> {
     fn op(&self) -> Option<&OpManifest> {
         match self {
             Self::Op { op, manifest, .. } => manifest.ops.get(op),
@@ -42,6 +43,9 @@ impl Resolver<'_> {
         // First what every stage produces, so that inputs may name stages further down.
         let mut doings = Vec::with_capacity(parsed.stages.len());
         for stage in &parsed.stages {
+            if self.has_given_up() {
+                return IndexMap::new();
+            }
             let doing = self.doing(stage);
             let (outputs, what) = match &doing {
                 Doing::Op { plugin, op, .. } => (self.op_outputs(stage, &doing), format!("{plugin}/{op}")),
@@ -51,12 +55,17 @@ impl Resolver<'_> {
             self.outlines.insert(stage.name.name.clone(), Outline { outputs, what });
             doings.push(doing);
         }
-        let resolved: Vec<Option<Stage>> =
-            parsed.stages.iter().zip(doings).map(|(stage, doing)| self.stage(stage, &doing)).collect();
-        resolved.into_iter().flatten().map(|stage| (stage.name.clone(), stage)).collect()
+        let mut stages = IndexMap::with_capacity(parsed.stages.len());
+        for (stage, doing) in parsed.stages.iter().zip(doings) {
+            if self.has_given_up() {
+                break;
+            }
+            stages.extend(self.stage(stage, &doing).map(|stage| (stage.name.clone(), stage)));
+        }
+        stages
     }
 
-    fn doing(&mut self, stage: &ParsedStage) -> Doing {
+    fn doing<'n>(&mut self, stage: &'n ParsedStage) -> Doing<'n> {
         let given = |key: &str| stage.entry(key).filter(|(_, node)| node.data != Data::Null);
         match (given("uses"), given("run")) {
             (Some(_), Some((run, _))) => {
@@ -80,7 +89,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn find_op(&mut self, uses: Node) -> Doing {
+    fn find_op<'n>(&mut self, uses: Cow<'n, Node>) -> Doing<'n> {
         if uses.is_broken() {
             return Doing::Unclear;
         }
@@ -90,7 +99,7 @@ impl Resolver<'_> {
             self.tell(Problem::at(&uses, message));
             return Doing::Unclear;
         };
-        let manifest = match self.manifests.manifest(plugin) {
+        let manifest = match self.manifest(plugin) {
             Ok(manifest) => manifest,
             Err(Unusable { message, help }) => {
                 let known = self.manifests.known();
@@ -105,10 +114,11 @@ impl Resolver<'_> {
             self.tell(Problem::at(&uses, format!("plugin `{plugin}` has no op `{op}`")).help(help));
             return Doing::Unclear;
         }
-        Doing::Op { plugin: plugin.into(), op: op.into(), manifest, uses: uses.clone() }
+        let (plugin, op) = (plugin.into(), op.into());
+        Doing::Op { plugin, op, manifest, uses }
     }
 
-    fn op_outputs(&mut self, stage: &ParsedStage, doing: &Doing) -> Option<BTreeMap<String, String>> {
+    fn op_outputs(&mut self, stage: &ParsedStage, doing: &Doing<'_>) -> Option<BTreeMap<String, String>> {
         let Doing::Op { uses, .. } = doing else { return None };
         let outputs: BTreeMap<String, String> =
             doing.op()?.outputs.iter().map(|(name, output)| (name.clone(), output.file.clone())).collect();
@@ -136,7 +146,7 @@ impl Resolver<'_> {
     }
 
     /// One stage in full, unless something is wrong with it.
-    fn stage(&mut self, parsed: &ParsedStage, doing: &Doing) -> Option<Stage> {
+    fn stage(&mut self, parsed: &ParsedStage, doing: &Doing<'_>) -> Option<Stage> {
         let before = self.problems.len();
         let name = match StageName::try_from(parsed.name.name.clone()) {
             Ok(name) => name,
