@@ -194,6 +194,9 @@ impl List<'_> {
                 self.push("run.args", canonical(&Value::from(args.clone())));
             }
         }
+        for (name, value) in action.params.as_object().into_iter().flat_map(sorted) {
+            self.value(format!("params.{}", segment(name)), value);
+        }
         for (name, value) in &action.env {
             self.push(format!("env.{name}"), value);
         }

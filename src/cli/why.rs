@@ -170,6 +170,10 @@ impl Answer<'_> {
                 let name = path.split(['.', '[']).next()?;
                 action.param_locations.get(name).map(|location| location.line)
             }
+            (Action::Command(action), Some(("params", path))) => {
+                let name = path.split(['.', '[']).next()?;
+                action.param_locations.get(name).map(|location| location.line)
+            }
             (Action::Command(_), Some(("env", _))) | (_, Some(("outputs", _))) => {
                 Some(self.stage.location.line)
             }
@@ -200,7 +204,8 @@ impl Answer<'_> {
                 format!("{name} {}", if shorten { shortened(value) } else { (*value).to_owned() })
             }));
         }
-        let params = values.keys().filter(|name| name.starts_with("with.")).count();
+        let params =
+            values.keys().filter(|name| name.starts_with("with.") || name.starts_with("params.")).count();
         if params > 0 {
             parts.push(format::count(params, "param"));
         }

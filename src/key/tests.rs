@@ -47,7 +47,15 @@ fn stage(params: Value) -> Stage {
 
 fn command(line: CommandLine, env: &[(&str, &str)]) -> Stage {
     let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    Stage { action: Action::Command(CommandAction { command: line, env }), ..stage(json!({})) }
+    Stage {
+        action: Action::Command(CommandAction {
+            command: line,
+            params: json!({}),
+            param_locations: BTreeMap::new(),
+            env,
+        }),
+        ..stage(json!({}))
+    }
 }
 
 fn make(stage: &Stage, op_version: u32, threads: usize) -> Key {
@@ -111,6 +119,23 @@ fn ingredients_are_printable_and_name_no_path() {
             "outputs.weights = weights.safetensors".into(),
         ]
     );
+}
+
+#[test]
+fn params_of_a_command_are_ingredients_beside_its_text() {
+    let stage = |params: Value| {
+        let mut stage = command(CommandLine::Shell("train --lr ${params.lr}".into()), &[]);
+        let Action::Command(action) = &mut stage.action else { panic!() };
+        action.params = params;
+        stage
+    };
+    let (then, now) =
+        (make(&stage(json!({ "lr": 0.05, "unused": { "a": 1 } })), 3, 2), stage(json!({ "lr": 0.08 })));
+    assert_eq!(
+        printed(&then)[..3],
+        ["run = train --lr ${params.lr}", "params.lr = 0.05", "params.unused.a = 1"]
+    );
+    assert_eq!(changed_names(&make(&now, 3, 2), &then), ["params.lr", "params.unused.a"]);
 }
 
 /// A change of these digests makes every cache worthless: bump the version in `DOMAIN` knowingly.

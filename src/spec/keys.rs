@@ -73,7 +73,7 @@ pub(super) const STAGE: &[KeySpec] = &[
     key(
         "run",
         "The command to run in place of an op: a text for `sh -c`, or a list of program and arguments that no shell \
-         sees. `${inputs.NAME}` and `${outputs.NAME}` stand for paths.",
+         sees. `${inputs.NAME}` and `${outputs.NAME}` stand for paths, `${params.NAME}` for a param.",
         || {
             json!({ "oneOf": [
                 { "type": "string", "minLength": 1 },
@@ -98,6 +98,12 @@ pub(super) const STAGE: &[KeySpec] = &[
                 "additionalProperties": { "type": "string" },
             })
         },
+    ),
+    key(
+        "params",
+        "Params of a command, any values by name. `${params.NAME}` puts one into `run`, quoted for the shell; dots reach \
+         into maps. All of them are part of the stage's key, each by its name.",
+        || json!({ "type": "object", "propertyNames": { "pattern": NAME_PATTERN } }),
     ),
     key(
         "env",

@@ -128,6 +128,7 @@ fn rule(name: &str, op: &OpManifest) -> Value {
                 },
                 "outputs": false,
                 "env": false,
+                "params": false,
                 "run": false,
             },
             "required": required,

@@ -19,8 +19,8 @@ const MOST: usize = 256 << 20;
 pub(super) enum Also {
     /// Nothing.
     Nothing,
-    /// `${inputs.x}` and `${outputs.x}`, and `$${`.
-    Paths,
+    /// `${inputs.x}`, `${outputs.x}` and `${params.x}`, and `$${`.
+    Command,
     /// `${row}`.
     Row,
 }
@@ -182,7 +182,7 @@ impl Filler<'_> {
         for part in parts {
             match part {
                 Part::Literal(text) => filled.push_str(text),
-                Part::Escape => filled.push_str(if self.also == Also::Paths { "$${" } else { "${" }),
+                Part::Escape => filled.push_str(if self.also == Also::Command { "$${" } else { "${" }),
                 Part::Open => {
                     let problem = Problem::new(self.sources.find(node.span, "${"), "`${` without `}`");
                     self.problems.push(problem.help("write `$${` for `${` itself"));
@@ -230,7 +230,7 @@ impl Filler<'_> {
         }
         let mut value = found.clone();
         self.vars.left -= size;
-        if self.also == Also::Paths {
+        if self.also == Also::Command {
             escape(&mut value);
         }
         set_used(&mut value, node.used_at.unwrap_or(site));
@@ -241,7 +241,7 @@ impl Filler<'_> {
         let whole = format!("${{{name}}}");
         let kept = match self.also {
             Also::Nothing => false,
-            Also::Paths => name.starts_with("inputs.") || name.starts_with("outputs."),
+            Also::Command => ["inputs.", "outputs.", "params."].iter().any(|kind| name.starts_with(kind)),
             Also::Row => name == "row",
         };
         if kept {
@@ -271,7 +271,7 @@ impl Filler<'_> {
                 None
             }
         };
-        text.map(|text| if self.also == Also::Paths { text.replace("${", "$${") } else { text })
+        text.map(|text| if self.also == Also::Command { text.replace("${", "$${") } else { text })
     }
 
     fn allowed(&self, name: &str) -> String {
@@ -280,9 +280,9 @@ impl Filler<'_> {
         }
         match self.also {
             Also::Nothing => "only `${vars.NAME}` can stand here; write `$${` for `${` itself".into(),
-            Also::Paths => format!(
-                "`${{vars.NAME}}`, `${{inputs.NAME}}` and `${{outputs.NAME}}` are filled in; write `$${{{}}}` for the \
-                 shell's own",
+            Also::Command => format!(
+                "`${{vars.NAME}}`, `${{params.NAME}}`, `${{inputs.NAME}}` and `${{outputs.NAME}}` are filled in; write \
+                 `$${{{}}}` for the shell's own",
                 shortened(name)
             ),
             Also::Row => "only `${vars.NAME}` and `${row}` can stand here".into(),

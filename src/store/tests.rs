@@ -39,6 +39,8 @@ fn key_of(command: &str) -> Key {
         location: Location::default(),
         action: Action::Command(CommandAction {
             command: CommandLine::Shell(command.into()),
+            params: serde_json::json!({}),
+            param_locations: BTreeMap::new(),
             env: BTreeMap::new(),
         }),
         inputs: BTreeMap::new(),

@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_plugins;
 mod cache;
+mod commands;
 mod docs;
 mod interrupt;
 mod project;

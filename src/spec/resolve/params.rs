@@ -142,7 +142,7 @@ impl Resolver<'_> {
 }
 
 /// Where a value stands in the file; for one from the command line, where it is used.
-fn location_in_file(node: &Node) -> Option<Location> {
+pub(super) fn location_in_file(node: &Node) -> Option<Location> {
     [Some(node.span), node.used_at].into_iter().flatten().find(|span| span.origin == 0).map(|span| span.start)
 }
 
@@ -205,7 +205,7 @@ fn with_defaults(written: &Value, schema: &Value) -> Map<String, Value> {
     values
 }
 
-fn sorted(value: &Value) -> Value {
+pub(super) fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Object(entries) => {

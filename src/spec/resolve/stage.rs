@@ -77,7 +77,7 @@ impl Resolver<'_> {
                 let uses = self.fill(uses, Also::Nothing);
                 self.find_op(uses)
             }
-            (None, Some((_, run))) => Doing::Command(self.fill(run, Also::Paths)),
+            (None, Some((_, run))) => Doing::Command(self.fill(run, Also::Command)),
             // A misspelt key has been told, and is likely the one that is missing.
             (None, None) if stage.has_unknown_keys() => Doing::Unclear,
             (None, None) => {
@@ -134,10 +134,13 @@ impl Resolver<'_> {
                 format!("the plugin's outputs `{first}` and `{second}` are both written to `{file}`"),
             )
         }));
-        for key in ["outputs", "env"] {
+        for key in ["outputs", "env", "params"] {
             if let Some((key, _)) = stage.entry(key) {
                 let message = format!("`{}` belongs to a stage with `run`", key.name);
-                let help = "an op's outputs and environment are the plugin's business";
+                let help = match key.name.as_str() {
+                    "params" => "an op's params stand in `with`",
+                    _ => "an op's outputs and environment are the plugin's business",
+                };
                 problems.push(Problem::new(key.span, message).help(help));
             }
         }
@@ -173,7 +176,9 @@ impl Resolver<'_> {
             Doing::Command(run) => {
                 if let Some((with, _)) = parsed.entry("with") {
                     let problem = Problem::new(with.span, "`with` belongs to a stage with `uses`");
-                    self.tell(problem.help("put values into the command by `${vars.NAME}`, or use `env`"));
+                    self.tell(
+                        problem.help("a command's own are `params`, which `${params.NAME}` puts into it"),
+                    );
                 }
                 Action::Command(self.command(run, parsed, &inputs)?)
             }
