@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::{Context, Selection, find_stage, output};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
-use crate::exec::{Engine, Options};
+use crate::event::{Event, Expectation, PlannedStage};
+use crate::exec::{Engine, Options, lacking_gpus};
 use crate::gate::{GateResult, Verdict};
 use crate::progress::{self, Sink};
 use crate::project::Project;
@@ -74,6 +74,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         keep_going: args.keep_going,
     };
     let planned = plan::plan(&project, &selected, &forced_now)?;
+    refuse_lacking_gpus(&project, &planned)?;
     let run = Run { project: &project, id: run_id(), started_ms: now_ms(), start: Instant::now() };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
@@ -96,6 +97,18 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         output::print(&progress::summary(pipeline, &record, records, report.as_deref(), color))?;
     }
     Ok(status(&record))
+}
+
+/// Refuses a run of which it is known before that a stage cannot have its GPUs.
+fn refuse_lacking_gpus(project: &Project, planned: &[PlannedStage]) -> Result<(), Error> {
+    for planned in planned.iter().filter(|planned| matches!(planned.expectation, Expectation::Run { .. })) {
+        let stage = project.pipeline.stages.get(&planned.stage);
+        if let Some(lack) = stage.and_then(|stage| lacking_gpus(&stage.resources, project.gpus.len())) {
+            return Err(Error::usage(format!("stage `{}` cannot run here: {lack}", planned.stage))
+                .hint("`CUDA_VISIBLE_DEVICES` names the GPUs that may be used; `resources` says how many are wanted"));
+        }
+    }
+    Ok(())
 }
 
 /// The run being made.

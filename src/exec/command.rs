@@ -2,28 +2,27 @@
 //! log.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::log::Log;
 use super::op::describe_exit;
+use super::worker::{Job, show_gpus};
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
-/// Runs a command in `folder` to its end.
+/// Runs the command of a job in the pipeline's folder to its end.
 ///
 /// # Errors
 /// When it cannot be started, or ends with anything but exit code 0.
 pub(super) fn run(
     action: &CommandAction,
-    inputs: &BTreeMap<String, PathBuf>,
-    outputs: &BTreeMap<String, PathBuf>,
-    folder: &Path,
+    job: &Job,
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
-    let fill = |text: &str, quote: bool| fill(text, action, inputs, outputs, quote);
+    let fill = |text: &str, quote: bool| fill(text, action, &job.inputs, &job.outputs, quote);
     let (mut command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
@@ -42,7 +41,8 @@ pub(super) fn run(
         }
     };
     clean_environment(&mut command, []);
-    command.envs(&action.env).current_dir(folder);
+    show_gpus(&mut command, &job.gpus);
+    command.envs(&action.env).current_dir(&job.root);
     log.line(&format!("$ {shown}"));
     let mut process = Process::start(command, Stdio::null(), Stdout::Log).map_err(|error| {
         let program = shown.split_whitespace().next().unwrap_or_default();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::budget::Budget;
+use super::budget::{Budget, Grant, lacking_gpus};
 use super::interrupt::{self, Request};
 use super::state::{State, Step};
 use super::worker;
@@ -77,6 +77,7 @@ pub struct Engine<'a> {
     states: BTreeMap<StageName, State>,
     queued: BTreeMap<StageName, Queued>,
     running: BTreeMap<StageName, Running>,
+    grants: BTreeMap<StageName, Grant>,
     runs: BTreeMap<StageName, StageRun>,
     records: BTreeMap<StageName, ActionRecord>,
     budget: Budget,
@@ -108,9 +109,10 @@ impl<'a> Engine<'a> {
             states: selected.iter().map(|name| (name.clone(), State::Waiting)).collect(),
             queued: BTreeMap::new(),
             running: BTreeMap::new(),
+            grants: BTreeMap::new(),
             runs: BTreeMap::new(),
             records: BTreeMap::new(),
-            budget: Budget::new(project.threads, options.jobs),
+            budget: Budget::new(project.threads, options.jobs, project.gpus.clone(), project.memory),
             failed: None,
             interrupted: None,
             sender,
@@ -240,6 +242,9 @@ impl<'a> Engine<'a> {
             }
             Decision::Run { miss, .. } if self.is_under_way(miss.key()) => return Ok(false),
             Decision::Run { miss, changes, .. } => {
+                if let Some(message) = lacking_gpus(&stage.resources, self.project.gpus.len()) {
+                    return Err(Error::failed(message));
+                }
                 if let Some(warning) = miss.warning() {
                     (self.emit)(Event::Warning { message: format!("{warning}; the stage is executed anew") });
                 }
@@ -261,17 +266,14 @@ impl<'a> Engine<'a> {
             return Ok(true);
         }
         let stage = self.stage(name)?;
-        if !self.budget.take(&stage.resources) {
-            return Ok(false);
-        }
+        let Some(grant) = self.budget.take(&stage.resources) else { return Ok(false) };
         let Some(queued) = self.queued.remove(name) else {
             return Err(Error::failed(format!("stage `{name}` was queued without a decision")));
         };
-        let threads = self.budget.threads_for(&stage.resources);
-        let job = match inputs::job(self.project, stage, &queued.miss, threads) {
+        let job = match inputs::job(self.project, stage, &queued.miss, &grant) {
             Ok(job) => job,
             Err(error) => {
-                self.budget.give_back(&stage.resources);
+                self.budget.give_back(grant);
                 return self.fail(name, error.into(), Instant::now());
             }
         };
@@ -289,6 +291,7 @@ impl<'a> Engine<'a> {
             stopper: None,
         };
         self.running.insert(name.clone(), running);
+        self.grants.insert(name.clone(), grant);
         let (sender, name) = (self.sender.clone(), name.clone());
         std::thread::spawn(move || {
             // The engine listens until every execution has ended.
@@ -306,7 +309,9 @@ impl<'a> Engine<'a> {
     fn ended(&mut self, name: &StageName, result: Result<Yield, Failure>) -> Result<(), Error> {
         let Some(running) = self.running.remove(name) else { return Ok(()) };
         let stage = self.stage(name)?;
-        self.budget.give_back(&stage.resources);
+        if let Some(grant) = self.grants.remove(name) {
+            self.budget.give_back(grant);
+        }
         let begin = self.start + Duration::from_millis(self.runs.get(name).map_or(0, |run| run.offset_ms));
         match result.and_then(|result| self.commit(stage, running, result, begin)) {
             Ok((record, changes)) => self.end_with(name, Outcome::Ran, record, changes, begin),

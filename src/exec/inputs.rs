@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::Failure;
+use super::budget::Grant;
 use super::worker::Job;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -59,7 +60,7 @@ fn change_place(project: &Project, stage: &Stage, ingredient: &str) -> String {
 }
 
 /// All that an execution of a stage needs. Its folders exist.
-pub(super) fn job(project: &Project, stage: &Stage, miss: &Miss, threads: usize) -> Result<Job, Error> {
+pub(super) fn job(project: &Project, stage: &Stage, miss: &Miss, grant: &Grant) -> Result<Job, Error> {
     let folder = project.store.work_dir(miss)?;
     let (executables, env) = programs(project, stage)?;
     Ok(Job {
@@ -69,7 +70,8 @@ pub(super) fn job(project: &Project, stage: &Stage, miss: &Miss, threads: usize)
         outputs: stage.outputs.iter().map(|(name, file)| (name.clone(), folder.join(file))).collect(),
         resume_dir: project.store.resume_dir(miss)?,
         log: project.store.log_path(&stage.name)?,
-        threads,
+        threads: grant.threads,
+        gpus: grant.gpus.clone(),
         executables,
         env,
     })

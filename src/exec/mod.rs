@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use protocol::{Figure, LogLevel, Metric, Progress};
 
+pub use budget::lacking_gpus;
 pub use engine::{Engine, Finished, Options};
 pub use op::HELLO_TIMEOUT_VARIABLE;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
+use super::worker::show_gpus;
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 
@@ -27,6 +28,8 @@ pub(super) struct Program<'a> {
     pub(super) executable: &'a Path,
     /// Variables passed on to it beside the usual ones.
     pub(super) env: &'a [String],
+    /// The GPUs that are the stage's own.
+    pub(super) gpus: &'a [String],
 }
 
 /// Runs one op to its end.
@@ -41,6 +44,7 @@ pub(super) fn run(
 ) -> Result<Yield, Failure> {
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().map(String::as_str));
+    show_gpus(&mut command, program.gpus);
     let mut process = Process::start(command, Stdio::piped(), Stdout::Messages).map_err(|error| {
         Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
             .hint("`pipe doctor` shows which plugins are found and whether they work")

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 use protocol::RunRequest;
 
 use super::log::Log;
 use super::{Failure, Notice, Yield, command, op};
+use crate::hardware;
 use crate::spec::{Action, Stage};
 
 /// All that an execution needs.
@@ -22,6 +24,8 @@ pub(super) struct Job {
     pub(super) resume_dir: PathBuf,
     pub(super) log: PathBuf,
     pub(super) threads: usize,
+    /// The GPUs that are its own; none where it did not ask for any.
+    pub(super) gpus: Vec<String>,
     /// Executables by plugin name: the op's own and its companions'. Empty for a command.
     pub(super) executables: BTreeMap<String, PathBuf>,
     /// Environment variables that the op's plugins declared.
@@ -48,12 +52,12 @@ pub(super) fn run(job: &Job, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> 
 
 fn execute(job: &Job, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> {
     match &job.stage.action {
-        Action::Command(action) => command::run(action, &job.inputs, &job.outputs, &job.root, log, notify),
+        Action::Command(action) => command::run(action, job, log, notify),
         Action::Op(action) => {
             let Some(executable) = job.executables.get(&action.plugin) else {
                 return Err(Failure::new(format!("plugin `{}` was not found", action.plugin)));
             };
-            let program = op::Program { plugin: &action.plugin, executable, env: &job.env };
+            let program = op::Program { plugin: &action.plugin, executable, env: &job.env, gpus: &job.gpus };
             let companions = job.executables.iter().filter(|(name, _)| **name != action.plugin);
             let request = RunRequest {
                 op: action.op.clone(),
@@ -66,6 +70,13 @@ fn execute(job: &Job, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Yield, F
             };
             op::run(&program, request, log, notify)
         }
+    }
+}
+
+/// Lets a child see the GPUs that are its own, and where it asked for none, those that `pipe` sees.
+pub(super) fn show_gpus(command: &mut Command, gpus: &[String]) {
+    if !gpus.is_empty() {
+        command.env(hardware::VISIBLE_GPUS, gpus.join(","));
     }
 }
 

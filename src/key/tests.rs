@@ -4,10 +4,10 @@ use super::*;
 
 use indexmap::IndexMap;
 use proptest::prelude::*;
-use protocol::{NativeLibrary, OpManifest, Resources};
+use protocol::{NativeLibrary, OpManifest};
 use serde_json::json;
 
-use crate::spec::{Input, Location, StageName};
+use crate::spec::{Cpus, Input, Resources, StageName};
 
 fn manifest(version: u32) -> Manifest {
     let op: OpManifest = serde_json::from_value(json!({
@@ -27,21 +27,18 @@ fn manifest(version: u32) -> Manifest {
 }
 
 fn stage(params: Value) -> Stage {
+    let action = Action::Op(OpAction {
+        plugin: "torch".into(),
+        op: "train".into(),
+        params,
+        param_locations: BTreeMap::new(),
+        sources: BTreeMap::from([("source".into(), "/somewhere/images".into())]),
+    });
     Stage {
-        name: StageName::try_from("train".to_owned()).unwrap(),
-        description: None,
-        location: Location::default(),
-        action: Action::Op(OpAction {
-            plugin: "torch".into(),
-            op: "train".into(),
-            params,
-            param_locations: BTreeMap::new(),
-            sources: BTreeMap::from([("source".into(), "/somewhere/images".into())]),
-        }),
         inputs: BTreeMap::from([("dataset".into(), Input::Path("/data/d".into()))]),
         outputs: BTreeMap::from([("weights".into(), "weights.safetensors".into())]),
-        resources: Resources { threads: Threads::All, exclusive: false },
-        scope: KeyScope::Portable,
+        resources: Resources { cpus: Cpus::All, ..Resources::default() },
+        ..Stage::doing(StageName::try_from("train".to_owned()).unwrap(), action)
     }
 }
 
@@ -189,7 +186,7 @@ fn hardware_matters_to_measurements_only() {
     assert_eq!(make(&portable, 3, 2).digest(), make(&portable, 3, 8).digest());
     let mut measured = Stage { scope: KeyScope::Hardware, ..portable };
     assert_eq!(changed_names(&make(&measured, 3, 8), &make(&measured, 3, 2)), ["machine.threads"]);
-    measured.resources.threads = Threads::One;
+    measured.resources.cpus = Cpus::Count(1);
     assert_eq!(make(&measured, 3, 2).digest(), make(&measured, 3, 8).digest());
 }
 

@@ -6,6 +6,7 @@ mod overlay;
 mod parse;
 mod pipeline;
 mod resolve;
+mod resources;
 mod schema;
 mod suggest;
 #[cfg(test)]
@@ -22,5 +23,6 @@ pub use pipeline::{
     StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
+pub use resources::{Cpus, Resources, Retries};
 pub use schema::schema;
 pub(crate) use suggest::did_you_mean_or_list;

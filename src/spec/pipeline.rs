@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indexmap::IndexMap;
-use protocol::{KeyScope, Resources};
+use protocol::KeyScope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::resources::{Resources, Retries};
 use crate::gate::Gate;
 
 /// A valid pipeline.
@@ -92,8 +94,31 @@ pub struct Stage {
     pub outputs: BTreeMap<String, String>,
     /// What it needs while it runs.
     pub resources: Resources,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again when it fails.
+    pub retries: Retries,
     /// Whether its result holds on any machine.
     pub scope: KeyScope,
+}
+
+#[cfg(test)]
+impl Stage {
+    /// A stage that does this and nothing else, for tests.
+    pub(crate) fn doing(name: StageName, action: Action) -> Self {
+        Self {
+            name,
+            description: None,
+            location: Location::default(),
+            action,
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            resources: Resources::default(),
+            timeout: None,
+            retries: Retries::default(),
+            scope: KeyScope::Portable,
+        }
+    }
 }
 
 /// A place in `pipeline.yaml`, both counted from 1.

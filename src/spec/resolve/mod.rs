@@ -5,6 +5,7 @@ mod command;
 mod inputs;
 mod params;
 mod report;
+mod resources;
 mod stage;
 mod violation;
 

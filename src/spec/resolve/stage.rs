@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use protocol::{KeyScope, Manifest, OpManifest, Resources, Threads};
+use protocol::{KeyScope, Manifest, OpManifest};
 
-use super::super::keys;
-use super::super::parse::{Parsed, ParsedStage, unknown_or_missing};
+use super::super::parse::{Parsed, ParsedStage};
 use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
@@ -161,6 +160,8 @@ impl Resolver<'_> {
         let description = self.text_of(parsed.get("description"), "description");
         let inputs = self.inputs(&name, parsed, doing.op());
         let resources = self.resources(parsed, doing.op());
+        let timeout = self.timeout(parsed);
+        let retries = self.retries(parsed);
         let action = match doing {
             Doing::Op { plugin, op, manifest, uses } => {
                 let what = format!("{plugin}/{op}");
@@ -187,7 +188,18 @@ impl Resolver<'_> {
         let outputs = self.outlines.get(name.as_str())?.outputs.clone()?;
         let scope = doing.op().map_or(KeyScope::Portable, |op| op.scope);
         let location = parsed.name.span.start;
-        let stage = Stage { name, description, location, action, inputs, outputs, resources, scope };
+        let stage = Stage {
+            name,
+            description,
+            location,
+            action,
+            inputs,
+            outputs,
+            resources,
+            timeout,
+            retries,
+            scope,
+        };
         (self.problems.len() == before).then_some(stage)
     }
 
@@ -203,46 +215,6 @@ impl Resolver<'_> {
                 text
             }
         }
-    }
-
-    fn resources(&mut self, parsed: &ParsedStage, op: Option<&OpManifest>) -> Resources {
-        let mut resources = op.map(|op| op.resources.clone()).unwrap_or_default();
-        let Some(node) = parsed.get("resources").map(|node| self.fill(node, Also::Nothing)) else {
-            return resources;
-        };
-        let entries = match &node.data {
-            Data::Map(entries) => entries,
-            Data::Null | Data::Broken => return resources,
-            _ => {
-                let message =
-                    format!("`resources` is a map of `threads` and `exclusive`, not {}", node.describe());
-                self.tell(Problem::at(&node, message));
-                return resources;
-            }
-        };
-        self.problems.extend(unknown_or_missing(entries, keys::RESOURCES, "`resources`", node.span));
-        for (key, value) in entries {
-            match (key.name.as_str(), &value.data) {
-                (_, Data::Broken) => {}
-                ("threads", Data::Text(text)) if text == "one" => resources.threads = Threads::One,
-                ("threads", Data::Text(text)) if text == "all" => resources.threads = Threads::All,
-                ("threads", _) => {
-                    self.tell(Problem::at(
-                        value,
-                        format!("`threads` is `one` or `all`, not {}", value.describe()),
-                    ));
-                }
-                ("exclusive", Data::Bool(exclusive)) => resources.exclusive = *exclusive,
-                ("exclusive", _) => {
-                    self.tell(Problem::at(
-                        value,
-                        format!("`exclusive` is true or false, not {}", value.describe()),
-                    ));
-                }
-                _ => {}
-            }
-        }
-        resources
     }
 }
 
