@@ -1,5 +1,5 @@
-//! This machine, as far as it matters to a measurement: CPU model, instruction sets, cores. Asks the standard
-//! library and the operating system; what cannot be found out is `unknown`.
+//! This machine: CPU model, instruction sets and cores, as far as they matter to a measurement; GPUs and memory, as far
+//! as stages share them. Asks the standard library and the operating system; what cannot be found out is `unknown`.
 
 use crate::record::Machine;
 
@@ -12,6 +12,51 @@ pub fn machine() -> Machine {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
     }
+}
+
+/// Environment variable that names the GPUs a program may use, separated by commas.
+pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
+
+/// The GPUs that stages may use, as [`VISIBLE_GPUS`] names them: those that it names, or all that NVIDIA's driver shows.
+#[must_use]
+pub fn gpus() -> Vec<String> {
+    match std::env::var(VISIBLE_GPUS) {
+        Ok(visible) => named_gpus(&visible),
+        Err(_) => {
+            let devices = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+            let names = devices.filter_map(|entry| entry.file_name().into_string().ok());
+            gpus_among(names)
+        }
+    }
+}
+
+/// CUDA reads the list up to the first entry that is no device.
+fn named_gpus(visible: &str) -> Vec<String> {
+    let names = visible
+        .split(',')
+        .map(str::trim)
+        .map_while(|name| (!name.is_empty() && !name.starts_with('-')).then(|| name.to_owned()));
+    names.collect()
+}
+
+fn gpus_among(devices: impl Iterator<Item = String>) -> Vec<String> {
+    let numbers = devices.filter_map(|name| name.strip_prefix("nvidia")?.parse::<u32>().ok());
+    let sorted: std::collections::BTreeSet<u32> = numbers.collect();
+    sorted.into_iter().map(|number| number.to_string()).collect()
+}
+
+/// Bytes of memory in all, no more than a container is allowed. As much as anybody wants where that cannot be found out.
+#[must_use]
+pub fn memory() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let installed = read("/proc/meminfo").and_then(|text| total_in_meminfo(&text));
+    let allowed = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse().ok());
+    installed.into_iter().chain(allowed).min().unwrap_or(u64::MAX)
+}
+
+fn total_in_meminfo(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(target_os = "linux")]
@@ -95,6 +140,23 @@ mod tests {
         assert!(!machine.cpu.is_empty());
         assert!(machine.system.contains(std::env::consts::ARCH));
         assert_eq!(machine, super::machine());
+    }
+
+    #[test]
+    fn gpus_are_those_that_are_named_or_there() {
+        assert_eq!(named_gpus("0, 2"), ["0", "2"]);
+        assert_eq!(named_gpus("GPU-8932f937-d72c"), ["GPU-8932f937-d72c"]);
+        assert_eq!(named_gpus("1,-1,0"), ["1"]);
+        assert!(named_gpus("").is_empty());
+        let devices = ["nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm", "null"].map(String::from);
+        assert_eq!(gpus_among(devices.into_iter()), ["2", "10"]);
+    }
+
+    #[test]
+    fn memory_is_that_of_the_machine() {
+        assert_eq!(total_in_meminfo("MemTotal:       16384256 kB\nMemFree: 1 kB\n"), Some(16_777_478_144));
+        assert_eq!(total_in_meminfo("MemFree: 1 kB"), None);
+        assert!(memory() > 1 << 20);
     }
 
     #[test]

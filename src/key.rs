@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use protocol::{KeyScope, Manifest, Threads};
+use protocol::{KeyScope, Manifest};
 use serde_json::Value;
 
 use crate::digest::Digest;
@@ -132,13 +132,9 @@ pub fn key(stage: &Stage, parts: &Parts<'_>) -> Result<Key, KeyError> {
         list.push(format!("outputs.{name}"), file);
     }
     if stage.scope == KeyScope::Hardware {
-        let threads = match stage.resources.threads {
-            Threads::One => 1,
-            Threads::All => parts.threads,
-        };
         list.push("machine.cpu", &parts.machine.cpu);
         list.push("machine.features", &parts.machine.features);
-        list.push("machine.threads", threads);
+        list.push("machine.threads", stage.resources.threads(parts.threads));
     }
     Ok(Key::new(list.ingredients))
 }
@@ -193,6 +189,9 @@ impl List<'_> {
             CommandLine::Args(args) => {
                 self.push("run.args", canonical(&Value::from(args.clone())));
             }
+        }
+        for (name, value) in action.params.as_object().into_iter().flat_map(sorted) {
+            self.value(format!("params.{}", segment(name)), value);
         }
         for (name, value) in &action.env {
             self.push(format!("env.{name}"), value);

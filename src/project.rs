@@ -26,6 +26,10 @@ pub struct Project {
     pub machine: Machine,
     /// Thread budget.
     pub threads: usize,
+    /// GPUs that stages may be given, by the name that CUDA has for them.
+    pub gpus: Vec<String>,
+    /// Bytes of memory that stages share.
+    pub memory: u64,
 }
 
 impl Project {
@@ -53,7 +57,8 @@ impl Project {
         let graph = Graph::new(&pipeline).map_err(Error::usage)?;
         let machine = crate::hardware::machine();
         let threads = threads.unwrap_or(machine.cores).max(1);
-        Ok(Self { pipeline, graph, registry, store, machine, threads })
+        let (gpus, memory) = (crate::hardware::gpus(), crate::hardware::memory());
+        Ok(Self { pipeline, graph, registry, store, machine, threads, gpus, memory })
     }
 
     /// Where the report lies.

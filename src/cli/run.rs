@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::{Context, Selection, completions, find_stages, output, status, watch};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
-use crate::exec::{self, Options, Order};
+use crate::event::{Event, Expectation, PlannedStage};
+use crate::exec::{self, Options, Order, lacking_gpus};
 use crate::gate::{GateResult, Verdict};
 use crate::progress::{self, Closing, Sink, Tally};
 use crate::project::Project;
@@ -90,6 +90,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         trace: args.trace,
     };
     let prospects = plan::prospects(&project, &selected, &forced)?;
+    refuse_lacking_gpus(&project, prospects.values().map(|prospect| &prospect.planned))?;
     let run = Run { project: &project, id: run_id(), started_ms: now_ms(), start: Instant::now() };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
@@ -169,6 +170,21 @@ fn nothing_to_do(answer: &Answer, start: Instant, context: &Context) -> Result<E
     output::print(&progress::summary(&closing, context.color_stdout()))?;
     let holds = answer.gates.iter().all(|gate| gate.verdict == Verdict::Pass);
     Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
+}
+
+/// Refuses a run of which it is known before that a stage cannot have its GPUs.
+fn refuse_lacking_gpus<'a>(
+    project: &Project,
+    planned: impl Iterator<Item = &'a PlannedStage>,
+) -> Result<(), Error> {
+    for planned in planned.filter(|planned| matches!(planned.expectation, Expectation::Run { .. })) {
+        let stage = project.pipeline.stages.get(&planned.stage);
+        if let Some(lack) = stage.and_then(|stage| lacking_gpus(&stage.resources, project.gpus.len())) {
+            return Err(Error::usage(format!("stage `{}` cannot run here: {lack}", planned.stage))
+                .hint("`CUDA_VISIBLE_DEVICES` names the GPUs that may be used; `resources` says how many are wanted"));
+        }
+    }
+    Ok(())
 }
 
 /// The run being made.

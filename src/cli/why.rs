@@ -269,7 +269,8 @@ impl View<'_> {
                 format!("{name} {}", if shorten { short_value(value) } else { (*value).to_owned() })
             }));
         }
-        let params = values.keys().filter(|name| name.starts_with("with.")).count();
+        let params =
+            values.keys().filter(|name| name.starts_with("with.") || name.starts_with("params.")).count();
         if params > 0 {
             parts.push(format::count(params, "param"));
         }

@@ -1,4 +1,5 @@
-//! Executes a command stage: fills in the paths of inputs and outputs, runs it, keeps what it prints as the log.
+//! Executes a command stage: fills in params and the paths of inputs and outputs, runs it, keeps what it prints as the
+//! log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,28 +7,26 @@ use std::process::{Command, Stdio};
 
 use super::log::Log;
 use super::op::describe_exit;
-use super::trace::Trace;
+use super::setting::Setting;
 use super::{Failure, Yield};
-use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
+use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
 /// What may be done about a program that is not there.
 const NOT_FOUND: &str = "is it installed, and on PATH?";
 
-/// Runs a command in `folder` to its end.
+/// Runs a command in `root`, the pipeline's folder, to its end.
 ///
 /// # Errors
 /// When it cannot be started, or ends with anything but exit code 0.
 pub(super) fn run(
     action: &CommandAction,
-    inputs: &BTreeMap<String, PathBuf>,
-    outputs: &BTreeMap<String, PathBuf>,
-    folder: &Path,
-    trace: Option<&Trace>,
+    setting: &Setting,
+    root: &Path,
     log: &mut Log,
-    stopper: &Stopper,
 ) -> Result<Yield, Failure> {
-    let fill = |text: &str, quote: bool| fill(text, inputs, outputs, quote);
+    let fill = |text: &str, quote: bool| fill(text, action, &setting.inputs, &setting.outputs, quote);
+    let trace = setting.trace.as_ref();
     let (command, shown) = match &action.command {
         CommandLine::Shell(text) => {
             let text = fill(text, true);
@@ -50,20 +49,23 @@ pub(super) fn run(
         None => command,
     };
     clean_environment(&mut command, []);
-    command.envs(&action.env).current_dir(folder);
+    setting.show_gpus(&mut command);
+    command.envs(&action.env).current_dir(root);
     log.line(&format!("$ {shown}"));
     let program = shown.split_whitespace().next().unwrap_or_default();
-    let mut process = Process::start(command, Stdio::null(), Stdout::Log, stopper).map_err(|error| {
-        let failure = Failure::new(format!("cannot start `{program}`: {error}"));
-        match error.kind() {
-            std::io::ErrorKind::NotFound => failure.hint(NOT_FOUND),
-            _ => failure,
-        }
-    })?;
+    let mut process =
+        Process::start(command, Stdio::null(), Stdout::Log, &setting.stopper).map_err(|error| {
+            let failure = Failure::new(format!("cannot start `{program}`: {error}"));
+            match error.kind() {
+                std::io::ErrorKind::NotFound => failure.hint(NOT_FOUND),
+                _ => failure,
+            }
+        })?;
     let status = loop {
-        match process.next(None) {
+        match process.next(setting.deadline()) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),
-            Ok(Some(Output::OutClosed(_)) | None) => {}
+            Ok(Some(Output::OutClosed(_))) => {}
+            Ok(None) => return Err(setting.stop(&mut process, log)),
             Ok(Some(Output::Ended(status))) => break status,
             Err(error) => return Err(Failure::new(format!("the command was lost: {error}"))),
         }
@@ -86,10 +88,11 @@ pub(super) fn run(
     Err(Failure::new(message))
 }
 
-/// Puts paths in place of `${inputs.NAME}` and `${outputs.NAME}`, for the shell in single quotes. `$${` stands for
-/// `${`.
+/// Puts paths in place of `${inputs.NAME}` and `${outputs.NAME}`, and values in place of `${params.NAME}`, for the
+/// shell in single quotes. `$${` stands for `${`.
 fn fill(
     text: &str,
+    action: &CommandAction,
     inputs: &BTreeMap<String, PathBuf>,
     outputs: &BTreeMap<String, PathBuf>,
     quote: bool,
@@ -105,20 +108,23 @@ fn fill(
             continue;
         }
         let reference = rest.strip_prefix("${").and_then(|after| after.split_once('}'));
-        let path = reference.and_then(|(name, _)| match name.split_once('.') {
-            Some(("inputs", name)) => inputs.get(name),
-            Some(("outputs", name)) => outputs.get(name),
+        let path = |paths: &BTreeMap<String, PathBuf>, name| {
+            paths.get(name).map(|path: &PathBuf| path.to_string_lossy().into_owned())
+        };
+        let value = reference.and_then(|(name, _)| match name.split_once('.') {
+            Some(("inputs", name)) => path(inputs, name),
+            Some(("outputs", name)) => path(outputs, name),
+            Some(("params", name)) => action.param(name),
             _ => None,
         });
-        match (path, reference) {
-            (Some(path), Some((_, after))) => {
-                let path = path.to_string_lossy();
+        match (value, reference) {
+            (Some(value), Some((_, after))) => {
                 if quote {
                     filled.push('\'');
-                    filled.push_str(&path.replace('\'', r"'\''"));
+                    filled.push_str(&value.replace('\'', r"'\''"));
                     filled.push('\'');
                 } else {
-                    filled.push_str(&path);
+                    filled.push_str(&value);
                 }
                 rest = after;
             }
@@ -135,14 +141,29 @@ fn fill(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
-    fn paths_are_filled_in_and_quoted_for_the_shell() {
+    fn values_are_filled_in_and_quoted_for_the_shell() {
         let inputs = BTreeMap::from([("model".to_owned(), PathBuf::from("/a b/it's"))]);
         let outputs = BTreeMap::from([("out".to_owned(), PathBuf::from("/o"))]);
-        let fill = |text, quote| fill(text, &inputs, &outputs, quote);
+        let action = CommandAction {
+            command: CommandLine::Args(vec![]),
+            params: json!({ "lr": 0.1, "opt": { "name": "it's" }, "fast": true, "sizes": [1] }),
+            param_locations: BTreeMap::new(),
+            env: BTreeMap::new(),
+        };
+        let fill = |text, quote| fill(text, &action, &inputs, &outputs, quote);
         assert_eq!(fill("cp ${inputs.model} ${outputs.out}", true), r"cp '/a b/it'\''s' '/o'");
         assert_eq!(fill("${inputs.model}", false), "/a b/it's");
+        assert_eq!(
+            fill("f --lr ${params.lr} ${params.opt.name} ${params.fast}", true),
+            r"f --lr '0.1' 'it'\''s' 'true'"
+        );
+        assert_eq!(
+            fill("--lr=${params.lr} ${params.sizes} ${params.x}", false),
+            "--lr=0.1 ${params.sizes} ${params.x}"
+        );
         assert_eq!(
             fill("echo $HOME ${HOME} $${inputs.model} $", true),
             "echo $HOME ${HOME} ${inputs.model} $"

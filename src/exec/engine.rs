@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use self::ready::{Ready, Room};
-use super::budget::Budget;
+use super::budget::{Budget, Grant, lacking_gpus};
 use super::inputs;
 use super::interrupt::{self, Request};
 use super::state::{State, Step};
@@ -78,6 +78,7 @@ struct Running {
     changes: Vec<Change>,
     begin: Instant,
     key: Digest,
+    grant: Grant,
     stopper: Stopper,
     /// Keeps other runs that share the cache from executing the same.
     _lock: Option<KeyLock>,
@@ -178,7 +179,7 @@ impl<'a> Engine<'a> {
             running: BTreeMap::new(),
             under_way: HashMap::new(),
             elsewhere: BTreeSet::new(),
-            budget: Budget::new(project.threads, options.jobs),
+            budget: Budget::new(project.threads, options.jobs, project.gpus.clone(), project.memory),
             failed: None,
             stopping,
             interrupted: None,
@@ -283,6 +284,9 @@ impl<'a> Engine<'a> {
                 self.end_with(id, Outcome::Fresh, record, vec![], begin)
             }
             Decision::Run { miss, changes, .. } => {
+                if let Some(message) = lacking_gpus(&stage.resources, self.project.gpus.len()) {
+                    return Err(Error::failed(message));
+                }
                 let key = miss.key().digest();
                 if let Some(waiting) = self.under_way.get_mut(&key) {
                     waiting.push(id);
@@ -326,21 +330,23 @@ impl<'a> Engine<'a> {
         let (project, budget) = (self.project, &mut self.budget);
         let room = |id: StageId| {
             if budget.is_full() {
-                Room::Full
-            } else if budget.take(&project.pipeline[id].resources) {
-                Room::Fits(())
-            } else {
-                Room::TooLarge
+                return Room::Full;
             }
+            budget.take(&project.pipeline[id].resources).map_or(Room::TooLarge, Room::Fits)
         };
-        for (id, ()) in self.ready.choose(room) {
-            self.try_start(id, scope)?;
+        for (id, grant) in self.ready.choose(room) {
+            self.try_start(id, grant, scope)?;
         }
         Ok(())
     }
 
     /// Starts a stage for which there is room.
-    fn try_start<'scope>(&mut self, id: StageId, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
+    fn try_start<'scope>(
+        &mut self,
+        id: StageId,
+        grant: Grant,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<(), Error>
     where
         'a: 'scope,
     {
@@ -352,7 +358,7 @@ impl<'a> Engine<'a> {
         let lock = match self.claim(&miss) {
             Ok(Claim::Ours(lock)) => lock,
             Ok(claim) => {
-                self.budget.give_back(&stage.resources);
+                self.budget.give_back(grant);
                 self.step(id, Step::Reconsider)?;
                 self.release(key);
                 match claim {
@@ -362,7 +368,7 @@ impl<'a> Engine<'a> {
                 return Ok(());
             }
             Err(error) => {
-                self.budget.give_back(&stage.resources);
+                self.budget.give_back(grant);
                 self.release(key);
                 return self.fail(id, error.into(), Instant::now());
             }
@@ -376,17 +382,18 @@ impl<'a> Engine<'a> {
         task.run.changes.clone_from(&changes);
         (self.emit)(Event::StageStarted { stage: stage.name.clone(), changes: changes.clone() });
         let stopper = Stopper::default();
-        self.running.insert(id, Running { changes, begin, key, stopper: stopper.clone(), _lock: lock });
         let job = Job {
             project: self.project,
             stage,
             miss,
-            threads: self.budget.threads_for(&stage.resources),
+            threads: grant.threads,
+            gpus: grant.gpus.clone(),
             run: self.run,
             trace: self.options.trace,
             stopping: self.stopping,
-            stopper,
+            stopper: stopper.clone(),
         };
+        self.running.insert(id, Running { changes, begin, key, grant, stopper, _lock: lock });
         let sender = self.sender.clone();
         scope.spawn(move || {
             // The engine listens until every execution has ended.

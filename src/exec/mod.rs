@@ -10,6 +10,7 @@ mod inputs;
 mod interrupt;
 mod log;
 mod op;
+mod setting;
 mod state;
 mod trace;
 mod worker;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use protocol::{Figure, LogLevel, Metric, Progress};
 
+pub use budget::lacking_gpus;
 pub use engine::{Finished, Options, Order, run};
 pub use interrupt::BetweenRuns;
 pub use op::HELLO_TIMEOUT_VARIABLE;

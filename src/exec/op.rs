@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
+use super::setting::Setting;
 use super::{Failure, Notice, Yield};
-use crate::plugin::process::{Output, Process, Stdout, Stopper, clean_environment};
+use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
@@ -37,25 +38,32 @@ pub(super) struct Program<'a> {
 pub(super) fn run(
     program: &Program<'_>,
     request: RunRequest,
+    setting: &Setting,
     log: &mut Log,
-    stopper: &Stopper,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().map(String::as_str));
+    setting.show_gpus(&mut command);
     let mut process =
-        Process::start(command, Stdio::piped(), Stdout::Messages, stopper).map_err(|error| {
+        Process::start(command, Stdio::piped(), Stdout::Messages, &setting.stopper).map_err(|error| {
             Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
                 .hint("`pipe doctor` shows which plugins are found and whether they work")
         })?;
     let spoken = speak(&mut process, request);
-    let heard = spoken
-        .and_then(|()| Listener { program, log, notify, result: Yield::default() }.listen(&mut process));
+    let deadline = setting.deadline();
+    let heard = spoken.and_then(|()| {
+        Listener { program, log, notify, deadline, result: Yield::default() }.listen(&mut process)
+    });
+    if let Err(Stop::TimedOut) = heard {
+        return Err(setting.stop(&mut process, log));
+    }
     let status = process.finish(|line| log.line(line));
     match heard {
         Ok(result) => Ok(result),
         Err(Stop::Told(failure)) => Err(failure),
         Err(Stop::Broke(what)) => Err(broken(program, &what, &status, &process.tail())),
+        Err(Stop::TimedOut) => Err(setting.stop(&mut process, log)),
     }
 }
 
@@ -65,6 +73,8 @@ enum Stop {
     Told(Failure),
     /// The plugin ended or fell silent; how it ended says more.
     Broke(String),
+    /// It took longer than it may.
+    TimedOut,
 }
 
 fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
@@ -96,6 +106,8 @@ struct Listener<'a> {
     program: &'a Program<'a>,
     log: &'a mut Log,
     notify: &'a dyn Fn(Notice),
+    /// When it is to be stopped.
+    deadline: Option<Instant>,
     result: Yield,
 }
 
@@ -103,7 +115,7 @@ impl Listener<'_> {
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
         self.hello(process)?;
         loop {
-            let message = self.next(process, None)?;
+            let message = self.next(process, self.deadline, Stop::TimedOut)?;
             if self.take(message)?.is_break() {
                 return Ok(self.result);
             }
@@ -153,7 +165,17 @@ impl Listener<'_> {
             .ok()
             .and_then(|text| text.parse().ok())
             .map_or(HELLO_TIMEOUT, Duration::from_secs);
-        let first = self.next(process, Instant::now().checked_add(patience))?;
+        let silent = Stop::Told(
+            Failure::new(format!(
+                "plugin `{}` was started but did not say `hello` in time",
+                self.program.plugin
+            ))
+            .hint(format!(
+                "is `{}` a plugin of `pipe`? a slow one gets more time by setting {HELLO_TIMEOUT_VARIABLE} (seconds)",
+                self.program.executable.display()
+            )),
+        );
+        let first = self.next(process, Instant::now().checked_add(patience), silent)?;
         self.greet(&first)
     }
 
@@ -174,7 +196,13 @@ impl Listener<'_> {
         }
     }
 
-    fn next(&mut self, process: &mut Process, deadline: Option<Instant>) -> Result<FromPlugin, Stop> {
+    /// The next message, or `late` where there is none at the deadline.
+    fn next(
+        &mut self,
+        process: &mut Process,
+        deadline: Option<Instant>,
+        late: Stop,
+    ) -> Result<FromPlugin, Stop> {
         loop {
             match process.next(deadline) {
                 Ok(Some(Output::Out(line))) => {
@@ -186,18 +214,7 @@ impl Listener<'_> {
                     return Err(Stop::Broke(format!("cannot be understood: {why}")));
                 }
                 Ok(Some(Output::Ended(_))) => return Err(Stop::Broke("ended".into())),
-                Ok(None) => {
-                    return Err(Stop::Told(
-                        Failure::new(format!(
-                            "plugin `{}` was started but did not say `hello` in time",
-                            self.program.plugin
-                        ))
-                        .hint(format!(
-                            "is `{}` a plugin of `pipe`? a slow one gets more time by setting {HELLO_TIMEOUT_VARIABLE} (seconds)",
-                            self.program.executable.display()
-                        )),
-                    ));
-                }
+                Ok(None) => return Err(late),
                 Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
             }
         }
@@ -264,7 +281,7 @@ pub(super) fn overhear(
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
-    let mut listener = Listener { program, log, notify, result: Yield::default() };
+    let mut listener = Listener { program, log, notify, deadline: None, result: Yield::default() };
     let mut greeted = false;
     for line in lines.lines() {
         let heard = listener.read(line).and_then(|message| match greeted {
@@ -277,6 +294,7 @@ pub(super) fn overhear(
             Ok(ControlFlow::Break(())) => return Ok(listener.result),
             Err(Stop::Told(failure)) => return Err(failure),
             Err(Stop::Broke(what)) => return Err(Failure::new(what)),
+            Err(Stop::TimedOut) => return Err(Failure::new("took too long")),
         }
     }
     Err(Failure::new("ended"))

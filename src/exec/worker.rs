@@ -1,18 +1,19 @@
 //! One execution of one stage, on a thread of its own: prepares paths, runs the op or the command, looks at what it left
 //! and takes that into the store.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use protocol::{LogLevel, RunRequest};
 
 use super::log::Log;
+use super::setting::{Setting, Timeout};
 use super::trace::Trace;
 use super::{Failure, Notice, Yield, command, inputs, op};
 use crate::clock::{millis, now_ms};
 use crate::error::Error;
+use crate::format;
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::ActionRecord;
@@ -21,15 +22,26 @@ use crate::store::{Finished, Miss};
 
 /// Whether a run is to end: what has not begun does not begin any more.
 #[derive(Debug, Default)]
-pub(super) struct Stopping(AtomicBool);
+pub(super) struct Stopping {
+    is_stopping: Mutex<bool>,
+    changed: Condvar,
+}
 
 impl Stopping {
     pub(super) fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        *self.is_stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        *self.is_stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, unless the run is to end before that.
+    fn wait(&self, duration: Duration) {
+        let guard = self.is_stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whatever woke it up, who calls looks again.
+        drop(self.changed.wait_timeout_while(guard, duration, |is_stopping| !*is_stopping));
     }
 }
 
@@ -39,6 +51,8 @@ pub(super) struct Job<'a> {
     pub(super) stage: &'a Stage,
     pub(super) miss: Miss,
     pub(super) threads: usize,
+    /// The GPUs that are its own; none where it did not ask for any.
+    pub(super) gpus: Vec<String>,
     /// Id of the run.
     pub(super) run: &'a str,
     /// Whether to trace it. Only commands are.
@@ -48,88 +62,99 @@ pub(super) struct Job<'a> {
     pub(super) stopper: Stopper,
 }
 
-/// Where an execution reads and writes.
-struct Places {
-    /// The folder of the outputs, and nothing else.
-    folder: PathBuf,
-    inputs: BTreeMap<String, PathBuf>,
-    outputs: BTreeMap<String, PathBuf>,
-    log: PathBuf,
-    trace: Option<Trace>,
-}
-
-/// Executes the stage and commits what it gave.
+/// Executes the stage, as often as it takes and may be tried, and commits what it gave.
 pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord, Failure> {
-    let (begin, started_ms) = (Instant::now(), now_ms());
-    let places = job.places()?;
-    let result = job.run(&places, notify)?;
-    // An input that was edited meanwhile poisons nothing.
-    inputs::check_unchanged(job.project, job.stage, &job.miss)?;
-    let outputs = places.outputs.into_iter().filter_map(|(name, path)| {
-        let file = job.stage.outputs.get(&name)?.clone();
-        Some((name, (file, path)))
+    let path = job.project.store.log_path(&job.stage.name)?;
+    let mut log = Log::create(&path)
+        .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))?;
+    let mut done = job.attempt(&path, &mut log, notify);
+    let mut wait = job.stage.retries.backoff;
+    for again in 1..=job.stage.retries.times {
+        let Err(failure) = &done else { break };
+        if job.stopping.is_stopping() {
+            break;
+        }
+        let pause = if wait.is_zero() { String::new() } else { format!(" in {}", format::duration(wait)) };
+        let line = format!(
+            "{}; trying again{pause} ({again} of {})",
+            failure.message.lines().next().unwrap_or_default(),
+            job.stage.retries.times,
+        );
+        log.line(&line);
+        notify(Notice::Log(LogLevel::Warn, line));
+        job.stopping.wait(wait);
+        wait = wait.saturating_mul(2);
+        done = job.attempt(&path, &mut log, notify);
+    }
+    let closed = log.close().map_err(|error| {
+        Failure::new(format!("cannot write the log `{}`: {error}", path.display()))
+            .hint("is the disk full? `pipe doctor` shows how much is free")
     });
-    let finished = Finished {
-        outputs: outputs.collect(),
-        metrics: result.metrics,
-        figures: result.figures,
-        folder: places.folder,
-        log: places.log,
-        started_ms,
-        duration_ms: millis(begin.elapsed()),
-        machine: job.project.machine.clone(),
-        run: job.run.to_owned(),
-    };
-    Ok(job.project.store.commit(job.miss, finished)?)
+    let done = done.and_then(|done| closed.map(|()| done))?;
+    Ok(job.project.store.commit(job.miss, done)?)
 }
 
 impl Job<'_> {
-    fn places(&self) -> Result<Places, Error> {
+    fn setting(&self, log: &Path) -> Result<Setting, Error> {
         let folder = self.project.store.work_dir()?;
         let outputs = self.stage.outputs.iter();
         let is_traced = self.trace && matches!(self.stage.action, Action::Command(_));
-        Ok(Places {
+        Ok(Setting {
             inputs: inputs::paths(self.project, self.stage),
             outputs: outputs.map(|(name, file)| (name.clone(), folder.join(file))).collect(),
-            log: self.project.store.log_path(&self.stage.name)?,
+            log: log.to_owned(),
+            gpus: self.gpus.clone(),
             trace: is_traced
                 .then(|| inputs::tracing(self.project, self.stage, folder.with_extension("trace"))),
+            timeout: self.stage.timeout.and_then(Timeout::starting_now),
+            stopper: self.stopper.clone(),
             folder,
         })
     }
 
-    /// Runs the stage; afterwards every output is there.
-    fn run(&self, places: &Places, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> {
-        let mut log = Log::create(&places.log)
-            .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", places.log.display())))?;
-        let result = self.execute(places, &mut log, notify);
-        if let (Some(trace), false) = (&places.trace, self.stopping.is_stopping()) {
-            tell(trace, &mut log, notify);
+    /// Runs the stage once; afterwards every output is there, and every input as it was before.
+    fn attempt(&self, path: &Path, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Finished, Failure> {
+        let (begin, started_ms) = (Instant::now(), now_ms());
+        let setting = self.setting(path)?;
+        let result = self.execute(&setting, log, notify);
+        if let (Some(trace), false) = (&setting.trace, self.stopping.is_stopping()) {
+            tell(trace, log, notify);
         }
-        let result = result.and_then(|result| self.check_outputs(places).map(|()| result));
-        if let Err(failure) = &result {
+        let result = result.and_then(|result| {
+            self.check_outputs(&setting)?;
+            // An input that was edited meanwhile poisons nothing.
+            inputs::check_unchanged(self.project, self.stage, &self.miss)?;
+            Ok(result)
+        });
+        let result = result.inspect_err(|failure| {
             log.line(&format!("failed: {}", failure.message));
             if let Some(hint) = &failure.hint {
                 log.line(&format!("help: {hint}"));
             }
-        }
-        let closed = log.close().map_err(|error| {
-            Failure::new(format!("cannot write the log `{}`: {error}", places.log.display()))
-                .hint("is the disk full? `pipe doctor` shows how much is free")
+        })?;
+        let outputs = setting.outputs.into_iter().filter_map(|(name, path)| {
+            let file = self.stage.outputs.get(&name)?.clone();
+            Some((name, (file, path)))
         });
-        result.and_then(|result| closed.map(|()| result))
+        Ok(Finished {
+            outputs: outputs.collect(),
+            metrics: result.metrics,
+            figures: result.figures,
+            folder: setting.folder,
+            log: setting.log,
+            started_ms,
+            duration_ms: millis(begin.elapsed()),
+            machine: self.project.machine.clone(),
+            run: self.run.to_owned(),
+        })
     }
 
-    fn execute(&self, places: &Places, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> {
+    fn execute(&self, setting: &Setting, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Yield, Failure> {
         if self.stopping.is_stopping() {
             return Err(Failure::new("the run was interrupted before it began"));
         }
         match &self.stage.action {
-            Action::Command(action) => {
-                let root: &Path = &self.project.pipeline.root;
-                let trace = places.trace.as_ref();
-                command::run(action, &places.inputs, &places.outputs, root, trace, log, &self.stopper)
-            }
+            Action::Command(action) => command::run(action, setting, &self.project.pipeline.root, log),
             Action::Op(action) => {
                 let inputs::Programs { executables, env } = inputs::programs(self.project, action)?;
                 let Some(executable) = executables.get(&action.plugin) else {
@@ -140,19 +165,19 @@ impl Job<'_> {
                 let request = RunRequest {
                     op: action.op.clone(),
                     params: action.params.clone(),
-                    inputs: places.inputs.clone(),
-                    outputs: places.outputs.clone(),
+                    inputs: setting.inputs.clone(),
+                    outputs: setting.outputs.clone(),
                     threads: self.threads,
                     resume_dir: self.project.store.resume_dir(&self.miss)?,
                     companions: companions.map(|(name, path)| (name.clone(), path.clone())).collect(),
                 };
-                op::run(&program, request, log, &self.stopper, notify)
+                op::run(&program, request, setting, log, notify)
             }
         }
     }
 
-    fn check_outputs(&self, places: &Places) -> Result<(), Failure> {
-        for (name, path) in &places.outputs {
+    fn check_outputs(&self, setting: &Setting) -> Result<(), Failure> {
+        for (name, path) in &setting.outputs {
             if let Err(error) = std::fs::symlink_metadata(path) {
                 let file = self.stage.outputs.get(name).map_or("", String::as_str);
                 return Err(Failure::new(format!(

@@ -4,10 +4,10 @@ use super::*;
 
 use indexmap::IndexMap;
 use proptest::prelude::*;
-use protocol::{NativeLibrary, OpManifest, Resources};
+use protocol::{NativeLibrary, OpManifest};
 use serde_json::json;
 
-use crate::spec::{Input, Location, StageName};
+use crate::spec::{Cpus, Input, Resources, StageName};
 
 fn manifest(version: u32) -> Manifest {
     let op: OpManifest = serde_json::from_value(json!({
@@ -27,27 +27,32 @@ fn manifest(version: u32) -> Manifest {
 }
 
 fn stage(params: Value) -> Stage {
+    let action = Action::Op(OpAction {
+        plugin: "torch".into(),
+        op: "train".into(),
+        params,
+        param_locations: BTreeMap::new(),
+        sources: BTreeMap::from([("source".into(), "/somewhere/images".into())]),
+    });
     Stage {
-        name: StageName::try_from("train".to_owned()).unwrap(),
-        description: None,
-        location: Location::default(),
-        action: Action::Op(OpAction {
-            plugin: "torch".into(),
-            op: "train".into(),
-            params,
-            param_locations: BTreeMap::new(),
-            sources: BTreeMap::from([("source".into(), "/somewhere/images".into())]),
-        }),
         inputs: BTreeMap::from([("dataset".into(), Input::Path("/data/d".into()))]),
         outputs: BTreeMap::from([("weights".into(), "weights.safetensors".into())]),
-        resources: Resources { threads: Threads::All, exclusive: false },
-        scope: KeyScope::Portable,
+        resources: Resources { cpus: Cpus::All, ..Resources::default() },
+        ..Stage::doing(StageName::try_from("train".to_owned()).unwrap(), action)
     }
 }
 
 fn command(line: CommandLine, env: &[(&str, &str)]) -> Stage {
     let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-    Stage { action: Action::Command(CommandAction { command: line, env }), ..stage(json!({})) }
+    Stage {
+        action: Action::Command(CommandAction {
+            command: line,
+            params: json!({}),
+            param_locations: BTreeMap::new(),
+            env,
+        }),
+        ..stage(json!({}))
+    }
 }
 
 fn make(stage: &Stage, op_version: u32, threads: usize) -> Key {
@@ -113,6 +118,23 @@ fn ingredients_are_printable_and_name_no_path() {
     );
 }
 
+#[test]
+fn params_of_a_command_are_ingredients_beside_its_text() {
+    let stage = |params: Value| {
+        let mut stage = command(CommandLine::Shell("train --lr ${params.lr}".into()), &[]);
+        let Action::Command(action) = &mut stage.action else { panic!() };
+        action.params = params;
+        stage
+    };
+    let (then, now) =
+        (make(&stage(json!({ "lr": 0.05, "unused": { "a": 1 } })), 3, 2), stage(json!({ "lr": 0.08 })));
+    assert_eq!(
+        printed(&then)[..3],
+        ["run = train --lr ${params.lr}", "params.lr = 0.05", "params.unused.a = 1"]
+    );
+    assert_eq!(changed_names(&make(&now, 3, 2), &then), ["params.lr", "params.unused.a"]);
+}
+
 /// A change of these digests makes every cache worthless: bump the version in `DOMAIN` knowingly.
 #[test]
 fn digests_do_not_drift() {
@@ -164,7 +186,7 @@ fn hardware_matters_to_measurements_only() {
     assert_eq!(make(&portable, 3, 2).digest(), make(&portable, 3, 8).digest());
     let mut measured = Stage { scope: KeyScope::Hardware, ..portable };
     assert_eq!(changed_names(&make(&measured, 3, 8), &make(&measured, 3, 2)), ["machine.threads"]);
-    measured.resources.threads = Threads::One;
+    measured.resources.cpus = Cpus::Count(1);
     assert_eq!(make(&measured, 3, 2).digest(), make(&measured, 3, 8).digest());
 }
 

@@ -42,6 +42,10 @@ fn line(stage: &Stage, ingredient: &str) -> Option<usize> {
             let name = path.split(['.', '[']).next()?;
             action.param_locations.get(name).map(|location| location.line)
         }
+        (Action::Command(action), Some(("params", path))) => {
+            let name = path.split(['.', '[']).next()?;
+            action.param_locations.get(name).map(|location| location.line)
+        }
         (Action::Command(_), Some(("env", _))) | (_, Some(("outputs", _))) => Some(stage.location.line),
         (Action::Command(_), _) if matches!(ingredient, "run" | "run.args") => Some(stage.location.line),
         _ => None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use protocol::{KeyScope, Metric, Resources};
+use protocol::Metric;
 use serde_json::{Value, json};
 
 use super::sample_figures::figures;
@@ -218,14 +218,10 @@ fn pipeline() -> Pipeline {
                 sources: BTreeMap::new(),
             };
             let stage = Stage {
-                name: name(stage),
                 location: Location { line: index * 8 + 10, column: 3 },
-                description: None,
-                action: Action::Op(action),
                 inputs: inputs.collect(),
                 outputs: [((*output).to_owned(), format!("{output}.bin"))].into(),
-                resources: Resources::default(),
-                scope: KeyScope::Portable,
+                ..Stage::doing(name(stage), Action::Op(action))
             };
             (stage.name.clone(), stage)
         })

@@ -156,6 +156,10 @@ fn command(stage: &Stage) -> Markup {
         details {
             summary { "Command" }
             pre { (action(stage)) }
+            @let params = command.params.as_object().filter(|params| !params.is_empty());
+            @if let Some(params) = params {
+                dl.values { @for (name, value) in params { dt { code { (name) } } dd { (self::value(value)) } } }
+            }
             @if !command.env.is_empty() {
                 dl.values { @for (name, value) in &command.env { dt { code { (name) } } dd { code { (value) } } } }
             }

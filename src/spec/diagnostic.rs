@@ -5,6 +5,7 @@ use std::fmt;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Location;
+use super::tree::MOST_PROBLEMS;
 
 /// Widest excerpt of a line that is printed, in columns.
 const WIDEST: usize = 120;
@@ -59,7 +60,11 @@ impl Diagnostics {
     pub fn render(&self, color: bool) -> String {
         let mut blocks: Vec<String> = self.0.iter().take(MOST).map(|problem| problem.render(color)).collect();
         if let Some(more) = self.0.len().checked_sub(MOST).filter(|more| *more > 0) {
-            blocks.push(format!("… and {more} more\n"));
+            // The search ends at some point: the number would not be the whole truth.
+            let all_found = self.0.len() <= MOST_PROBLEMS;
+            let others =
+                if all_found { more.to_string() } else { format!("more than {}", MOST_PROBLEMS - MOST) };
+            blocks.push(format!("… and {others} more\n"));
         }
         blocks.join("\n")
     }

@@ -73,7 +73,7 @@ pub(super) const STAGE: &[KeySpec] = &[
     key(
         "run",
         "The command to run in place of an op: a text for `sh -c`, or a list of program and arguments that no shell \
-         sees. `${inputs.NAME}` and `${outputs.NAME}` stand for paths.",
+         sees. `${inputs.NAME}` and `${outputs.NAME}` stand for paths, `${params.NAME}` for a param.",
         || {
             json!({ "oneOf": [
                 { "type": "string", "minLength": 1 },
@@ -100,16 +100,78 @@ pub(super) const STAGE: &[KeySpec] = &[
         },
     ),
     key(
+        "params",
+        "Params of a command, any values by name. `${params.NAME}` puts one into `run`, quoted for the shell; dots reach \
+         into maps. All of them are part of the stage's key, each by its name.",
+        || json!({ "type": "object", "propertyNames": { "pattern": NAME_PATTERN } }),
+    ),
+    key(
         "env",
         "Environment variables of a command. It gets no others beside the usual ones.",
         || json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } }),
     ),
     key("resources", "What the stage needs while it runs.", || json!({ "$ref": "#/$defs/resources" })),
+    key(
+        "timeout",
+        "How long the stage may take: a number with `ms`, `s`, `min`, `h` or `d`, or a number of seconds. Then it is \
+         stopped and has failed.",
+        time,
+    ),
+    key(
+        "retries",
+        "How often the stage is tried again when it fails.",
+        || json!({ "oneOf": [{ "type": "integer", "minimum": 0, "maximum": 1000 }, { "$ref": "#/$defs/retries" }] }),
+    ),
+];
+
+fn time() -> Value {
+    json!({ "oneOf": [
+        { "type": "number", "minimum": 0 },
+        { "type": "string", "pattern": r"^ *[0-9.]+ *(ms|s|min|h|d) *$" },
+    ] })
+}
+
+/// Keys of `retries`.
+pub(super) const RETRIES: &[KeySpec] = &[
+    required(
+        "times",
+        "How often, after the first try.",
+        || json!({ "type": "integer", "minimum": 0, "maximum": 1000 }),
+    ),
+    key(
+        "backoff",
+        "Wait before the first retry, as a time; each later one waits twice as long as the one before.",
+        time,
+    ),
 ];
 
 /// Keys of `resources`.
 pub(super) const RESOURCES: &[KeySpec] = &[
-    key("threads", "Share of the run's threads: `one` or `all`.", || json!({ "enum": ["one", "all"] })),
+    key(
+        "cpus",
+        "Threads: a number, or `all` of the run's. 1 where absent.",
+        || json!({ "oneOf": [{ "type": "integer", "minimum": 1 }, { "const": "all" }] }),
+    ),
+    key(
+        "memory",
+        "Memory: a number with `KB`, `MB`, `GB` or `TB` (1 KB is 1024 bytes), or a number of bytes.",
+        || {
+            json!({ "oneOf": [
+            { "type": "number", "minimum": 0 },
+            { "type": "string", "pattern": r"^ *[0-9.]+ *(B|KB|MB|GB|TB) *$" },
+        ] })
+        },
+    ),
+    key(
+        "gpus",
+        "GPUs of its own, which `CUDA_VISIBLE_DEVICES` names.",
+        || json!({ "type": "integer", "minimum": 0 }),
+    ),
+    key(
+        "mutexes",
+        "Names of locks: two stages that name the same one never run at the same time.",
+        || json!({ "type": "array", "items": { "type": "string", "pattern": NAME_PATTERN } }),
+    ),
     key(
         "exclusive",
         "Whether nothing else may run meanwhile, as a measurement wants.",

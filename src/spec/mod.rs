@@ -6,6 +6,7 @@ mod overlay;
 mod parse;
 mod pipeline;
 mod resolve;
+mod resources;
 mod schema;
 mod suggest;
 #[cfg(test)]
@@ -24,5 +25,6 @@ pub use pipeline::{
     ReportSpec, Stage, StageId, StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
+pub use resources::{Cpus, Resources, Retries};
 pub use schema::schema;
 pub(crate) use suggest::did_you_mean_or_list;

@@ -25,14 +25,19 @@ pub(super) fn apply_profiles(
     vars: &mut IndexMap<String, Node>,
     problems: &mut Vec<Problem>,
 ) {
-    let original = vars.clone();
     for (profile, overlay) in &parsed.profiles {
-        let is_chosen = chosen == Some(profile.name.as_str());
-        // Profiles that are not chosen are checked too.
-        let mut scratch = original.clone();
-        let target = if is_chosen { &mut *vars } else { &mut scratch };
+        let mut replaced = Vec::new();
         for (key, node) in overlay {
-            problems.extend(overlay_one(target, &key.name, key.span, node.clone()));
+            match overlay_one(vars, &key.name, key.span, node.clone()) {
+                Ok(old) => replaced.push((key, old)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        // Profiles that are not chosen are checked too, and taken off again.
+        if chosen != Some(profile.name.as_str()) {
+            for (key, old) in replaced.into_iter().rev() {
+                let _ = overlay_one(vars, &key.name, key.span, old);
+            }
         }
     }
     if let Some(chosen) = chosen
@@ -62,7 +67,9 @@ pub(super) fn apply_set(
     let prefix = format!("--set {name}=");
     let origin = sources.add_argument(format!("{prefix}{text}"));
     match yaml::read(text, origin, prefix.chars().count()) {
-        Ok(node) => problems.extend(overlay_one(vars, name, argument_span(origin, "--set ", name), node)),
+        Ok(node) => {
+            problems.extend(overlay_one(vars, name, argument_span(origin, "--set ", name), node).err());
+        }
         Err(problem) => {
             let mut problem =
                 problem.help("the value is read as YAML; quote it twice if it is a text: `--set 'x=\"…\"'`");
@@ -77,39 +84,32 @@ fn argument_span(origin: usize, prefix: &str, part: &str) -> Span {
     Span { origin, start, length: part.chars().count() }
 }
 
-/// Replaces the var `path`, or the entry of a map that it reaches by dots.
-fn overlay_one(vars: &mut IndexMap<String, Node>, path: &str, span: Span, value: Node) -> Option<Problem> {
-    let unknown = |known: Vec<&str>, what: &str| {
-        Problem::new(span, format!("unknown var `{}`", shortened(path))).help(did_you_mean_or_list(
-            path.rsplit('.').next().unwrap_or(path),
-            what,
-            known,
-        ))
+/// Replaces the var `path`, or the entry of a map that it reaches by dots, and returns what was there.
+fn overlay_one(
+    vars: &mut IndexMap<String, Node>,
+    path: &str,
+    span: Span,
+    value: Node,
+) -> Result<Node, Problem> {
+    let unknown = |help: String| Problem::new(span, format!("unknown var `{}`", shortened(path))).help(help);
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let last = path.rsplit('.').next().unwrap_or(path);
+    let Some(index) = vars.get_index_of(first) else {
+        let names = vars.keys().map(String::as_str);
+        let near = did_you_mean(first, names.clone());
+        return Err(unknown(near.unwrap_or_else(|| did_you_mean_or_list(last, "vars are", names))));
     };
-    let mut parts = path.split('.');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut target) = vars.get_mut(first) else {
-        let known: Vec<String> = vars.keys().cloned().collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Some(match did_you_mean(first, known.iter().copied()) {
-            Some(help) => Problem::new(span, format!("unknown var `{}`", shortened(path))).help(help),
-            None => unknown(known, "vars are"),
-        });
-    };
-    for part in parts {
+    let mut target = &mut vars[index];
+    for part in rest.into_iter().flat_map(|rest| rest.split('.')) {
         let Data::Map(entries) = &mut target.data else {
-            return Some(Problem::new(
-                span,
-                format!("`{}` reaches into a var that is not a map", shortened(path)),
-            ));
+            let message = format!("`{}` reaches into a var that is not a map", shortened(path));
+            return Err(Problem::new(span, message));
         };
         let Some(index) = entries.iter().position(|(key, _)| key.name == part) else {
-            let known = entries.iter().map(|(key, _)| key.name.as_str()).collect();
-            return Some(unknown(known, "it holds"));
+            let known = entries.iter().map(|(key, _)| key.name.as_str());
+            return Err(unknown(did_you_mean_or_list(last, "it holds", known)));
         };
-        let (_, next) = entries.get_mut(index)?;
-        target = next;
+        target = &mut entries[index].1;
     }
-    *target = value;
-    None
+    Ok(std::mem::replace(target, value))
 }

@@ -154,7 +154,8 @@ pub(crate) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parse
     let root = file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
     let document = yaml::read(text, 0, 0).map_err(|problem| sources.diagnose(vec![problem]))?;
     let mut parser = Parser { problems: Vec::new(), root: &root };
-    let top = match &document.data {
+    let span = document.span;
+    let mut top = match document.data {
         Data::Map(entries) => entries,
         Data::Null => {
             let problem =
@@ -169,16 +170,19 @@ pub(crate) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parse
             return Err(sources.diagnose(vec![Problem::at(&document, message)]));
         }
     };
-    parser.check_keys(top, keys::FILE, "a pipeline", document.span);
-    let get = |key: &str| document.get(key);
-    parser.version(get("version"));
-    let name = parser.name(get("name"));
-    let vars = parser.map(get("vars"), "vars").to_vec();
-    let profiles = parser.profiles(get("profiles"));
-    let plugins = parser.plugins(get("plugins"));
-    let stages = parser.stages(get("stages"));
-    let gates = parser.gates(get("gates"));
-    let report = get("report").filter(|node| node.data != Data::Null).cloned();
+    parser.check_keys(&top, keys::FILE, "a pipeline", span);
+    let mut take = |key: &str| {
+        let index = top.iter().position(|(name, _)| name.name == key)?;
+        Some(top.swap_remove(index).1)
+    };
+    parser.version(take("version"));
+    let name = parser.name(take("name"));
+    let vars = parser.map(take("vars"), "vars");
+    let profiles = parser.profiles(take("profiles"));
+    let plugins = parser.plugins(take("plugins"));
+    let stages = parser.stages(take("stages"));
+    let gates = parser.gates(take("gates"));
+    let report = take("report").filter(|node| node.data != Data::Null);
     let problems = parser.problems;
     let digest = Digest::of_bytes(text.as_bytes());
     Ok(Parsed { file, digest, root, sources, problems, name, vars, profiles, stages, gates, report, plugins })
@@ -199,26 +203,26 @@ impl Parser<'_> {
     }
 
     /// The entries of a map that may be absent or empty.
-    fn map<'n>(&mut self, node: Option<&'n Node>, what: &str) -> &'n [(Key, Node)] {
-        match node.map(|node| (node, &node.data)) {
-            None | Some((_, Data::Null)) => &[],
-            Some((_, Data::Map(entries))) => entries,
-            Some((node, _)) => {
-                self.tell(Problem::at(node, format!("`{what}` is a map, not {}", node.describe())));
-                &[]
+    fn map(&mut self, node: Option<Node>, what: &str) -> Vec<(Key, Node)> {
+        match node {
+            None | Some(Node { data: Data::Null, .. }) => Vec::new(),
+            Some(Node { data: Data::Map(entries), .. }) => entries,
+            Some(node) => {
+                self.tell(Problem::at(&node, format!("`{what}` is a map, not {}", node.describe())));
+                Vec::new()
             }
         }
     }
 
-    fn version(&mut self, node: Option<&Node>) {
+    fn version(&mut self, node: Option<Node>) {
         let Some(node) = node else { return };
         if node.to_json() != 1 {
             let message = format!("version {} of the format is not known", node.describe());
-            self.tell(Problem::at(node, message).help("this `pipe` reads `version: 1`"));
+            self.tell(Problem::at(&node, message).help("this `pipe` reads `version: 1`"));
         }
     }
 
-    fn name(&mut self, node: Option<&Node>) -> String {
+    fn name(&mut self, node: Option<Node>) -> String {
         let Some(node) = node else { return String::new() };
         match &node.data {
             Data::Text(name) if !name.trim().is_empty() => {
@@ -227,14 +231,14 @@ impl Parser<'_> {
                         "`name` has the control character U+{:04X}, but must be a text on one line without any",
                         u32::from(control)
                     );
-                    self.tell(Problem::at(node, message));
+                    self.tell(Problem::at(&node, message));
                 }
                 name.clone()
             }
             Data::Number(name) => name.to_string(),
             _ => {
                 self.tell(Problem::at(
-                    node,
+                    &node,
                     format!("`name` is a text on one line, not {}", node.describe()),
                 ));
                 String::new()
@@ -242,23 +246,23 @@ impl Parser<'_> {
         }
     }
 
-    fn profiles(&mut self, node: Option<&Node>) -> Vec<(Key, Vec<(Key, Node)>)> {
-        let entries = self.map(node, "profiles").to_vec();
+    fn profiles(&mut self, node: Option<Node>) -> Vec<(Key, Vec<(Key, Node)>)> {
+        let entries = self.map(node, "profiles");
         entries
             .into_iter()
             .map(|(key, node)| {
-                let vars = self.map(Some(&node), &format!("profiles.{}", key.name)).to_vec();
+                let vars = self.map(Some(node), &format!("profiles.{}", key.name));
                 (key, vars)
             })
             .collect()
     }
 
-    fn plugins(&mut self, node: Option<&Node>) -> BTreeMap<String, PathBuf> {
+    fn plugins(&mut self, node: Option<Node>) -> BTreeMap<String, PathBuf> {
         let mut plugins = BTreeMap::new();
         for (key, node) in self.map(node, "plugins") {
             let Some(text) = node.text().filter(|text| !text.is_empty()) else {
                 self.tell(Problem::at(
-                    node,
+                    &node,
                     format!("the path of plugin `{}` is a text, not {}", key.name, node.describe()),
                 ));
                 continue;
@@ -266,49 +270,49 @@ impl Parser<'_> {
             let path = self.root.join(text);
             if !path.is_file() {
                 self.tell(
-                    Problem::at(node, format!("there is no file `{}`", super::tree::shortened(text)))
+                    Problem::at(&node, format!("there is no file `{}`", super::tree::shortened(text)))
                         .help("relative paths start at the pipeline's folder"),
                 );
             }
-            plugins.insert(key.name.clone(), path);
+            plugins.insert(key.name, path);
         }
         plugins
     }
 
-    fn stages(&mut self, node: Option<&Node>) -> Vec<ParsedStage> {
+    fn stages(&mut self, node: Option<Node>) -> Vec<ParsedStage> {
         let Some(node) = node else { return Vec::new() };
-        let entries = self.map(Some(node), "stages");
-        if entries.is_empty() && matches!(node.data, Data::Null | Data::Map(_)) {
-            self.tell(Problem::at(node, "the pipeline has no stages"));
+        if node.data == Data::Null || node.entries().is_some_and(<[_]>::is_empty) {
+            self.tell(Problem::at(&node, "the pipeline has no stages"));
         }
-        entries
-            .iter()
-            .map(|(name, body)| {
-                let whose = format!("stage `{}`", name.name);
-                let fields = match &body.data {
-                    Data::Map(fields) => fields.as_slice(),
-                    Data::Null => &[],
-                    _ => {
-                        let message =
-                            format!("{whose} is a map with `uses` or `run`, not {}", body.describe());
-                        self.tell(Problem::at(body, message));
-                        &[]
-                    }
-                };
-                self.check_keys(fields, keys::STAGE, "a stage", name.span);
-                ParsedStage { name: name.clone(), fields: fields.to_vec() }
-            })
-            .collect()
+        let entries = self.map(Some(node), "stages");
+        let stages = entries.into_iter().map(|(name, body)| {
+            let fields = match body.data {
+                Data::Map(fields) => fields,
+                Data::Null => Vec::new(),
+                _ => {
+                    let message = format!(
+                        "stage `{}` is a map with `uses` or `run`, not {}",
+                        name.name,
+                        body.describe()
+                    );
+                    self.tell(Problem::at(&body, message));
+                    Vec::new()
+                }
+            };
+            self.check_keys(&fields, keys::STAGE, "a stage", name.span);
+            ParsedStage { name, fields }
+        });
+        stages.collect()
     }
 
-    fn gates(&mut self, node: Option<&Node>) -> Vec<Node> {
-        match node.map(|node| (node, &node.data)) {
-            None | Some((_, Data::Null)) => Vec::new(),
-            Some((_, Data::List(gates))) => gates.clone(),
-            Some((node, _)) => {
+    fn gates(&mut self, node: Option<Node>) -> Vec<Node> {
+        match node {
+            None | Some(Node { data: Data::Null, .. }) => Vec::new(),
+            Some(Node { data: Data::List(gates), .. }) => gates,
+            Some(node) => {
                 let message = format!("`gates` is a list of comparisons, not {}", node.describe());
                 self.tell(
-                    Problem::at(node, message)
+                    Problem::at(&node, message)
                         .help("write each on a line of its own: `- train.val_accuracy >= 85`"),
                 );
                 Vec::new()

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Index;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indexmap::IndexMap;
-use protocol::{KeyScope, Resources};
+use protocol::KeyScope;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::resources::{Resources, Retries};
 use crate::digest::Digest;
 use crate::gate::Gate;
 
@@ -136,8 +138,31 @@ pub struct Stage {
     pub outputs: BTreeMap<String, String>,
     /// What it needs while it runs.
     pub resources: Resources,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again when it fails.
+    pub retries: Retries,
     /// Whether its result holds on any machine.
     pub scope: KeyScope,
+}
+
+#[cfg(test)]
+impl Stage {
+    /// A stage that does this and nothing else, for tests.
+    pub(crate) fn doing(name: StageName, action: Action) -> Self {
+        Self {
+            name,
+            description: None,
+            location: Location::default(),
+            action,
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            resources: Resources::default(),
+            timeout: None,
+            retries: Retries::default(),
+            scope: KeyScope::Portable,
+        }
+    }
 }
 
 /// A place in `pipeline.yaml`, both counted from 1.
@@ -174,11 +199,15 @@ pub struct OpAction {
     pub sources: BTreeMap<String, PathBuf>,
 }
 
-/// A command with its declared environment.
+/// A command with its params and its declared environment.
 #[derive(Debug, Clone)]
 pub struct CommandAction {
-    /// The command, in which only `${inputs.x}` and `${outputs.x}` are left to fill in.
+    /// The command, in which only `${inputs.x}`, `${outputs.x}` and `${params.x}` are left to fill in.
     pub command: CommandLine,
+    /// Params, an object with vars put in. Those that the command names are texts, numbers or booleans.
+    pub params: Value,
+    /// Where each top-level param stands in the file.
+    pub param_locations: BTreeMap<String, Location>,
     /// Declared environment variables.
     pub env: BTreeMap<String, String>,
 }
@@ -186,10 +215,24 @@ pub struct CommandAction {
 /// A command line as written: a text for the shell, or a list that no shell sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandLine {
-    /// For `sh -c`. Paths put in are quoted.
+    /// For `sh -c`. Paths and params put in are quoted.
     Shell(String),
     /// Program and arguments.
     Args(Vec<String>),
+}
+
+impl CommandAction {
+    /// The param that `${params.PATH}` stands for, as text; dots reach into maps. None for what is not declared or
+    /// cannot stand in a command.
+    #[must_use]
+    pub fn param(&self, path: &str) -> Option<String> {
+        match path.split('.').try_fold(&self.params, |value, part| value.get(part))? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
 }
 
 /// Where an input comes from.

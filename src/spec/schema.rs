@@ -24,6 +24,7 @@ pub fn schema(manifests: &BTreeMap<String, Arc<Manifest>>) -> Value {
         json!({ "type": "string", "pattern": r"\$\{vars\.", "description": "The value of a var: `${vars.NAME}`." }),
     );
     definitions.insert("resources".into(), closed(keys::RESOURCES, with_vars));
+    definitions.insert("retries".into(), closed(keys::RETRIES, with_vars));
     definitions.insert("report".into(), closed(keys::REPORT, with_vars));
     definitions.insert("column".into(), closed(keys::COLUMN, with_vars));
     let ops: Vec<(String, &OpManifest)> = manifests
@@ -128,6 +129,7 @@ fn rule(name: &str, op: &OpManifest) -> Value {
                 },
                 "outputs": false,
                 "env": false,
+                "params": false,
                 "run": false,
             },
             "required": required,

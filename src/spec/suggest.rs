@@ -1,5 +1,9 @@
 //! "Did you mean": the known name nearest to one that is not known.
 
+/// Most names that one is compared with, and most that are listed: a pipeline may have 100,000 stages.
+const MOST_COMPARED: usize = 10_000;
+const MOST_LISTED: usize = 20;
+
 /// A question with the nearest of `known`, where one is near enough.
 pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(name, known).map(|near| format!("did you mean `{near}`?"))
@@ -12,7 +16,11 @@ pub(crate) fn did_you_mean_or_list<'a>(
     known: impl IntoIterator<Item = &'a str> + Clone,
 ) -> String {
     did_you_mean(name, known.clone()).unwrap_or_else(|| {
-        let all: Vec<&str> = known.into_iter().collect();
+        let mut all: Vec<&str> = known.into_iter().take(MOST_LISTED + 1).collect();
+        if all.len() > MOST_LISTED {
+            all.truncate(MOST_LISTED);
+            all.push("…");
+        }
         if all.is_empty() { format!("{what}: none") } else { format!("{what}: {}", all.join(", ")) }
     })
 }
@@ -22,16 +30,20 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
     if name.len() > 100 {
         return None;
     }
+    let length = name.chars().count();
     let lower = name.to_lowercase().replace('-', "_");
     known
         .into_iter()
-        .map(|candidate| {
+        .take(MOST_COMPARED)
+        .map(|candidate| (candidate, candidate.chars().count()))
+        .filter(|(_, count)| count.abs_diff(length) <= (*count).max(3) / 3)
+        .map(|(candidate, count)| {
             let distance = strsim::damerau_levenshtein(&lower, &candidate.to_lowercase().replace('-', "_"));
-            (distance, candidate)
+            (distance, candidate, count)
         })
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count().max(3)) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .filter(|(distance, _, count)| *distance <= (*count).max(3) / 3)
+        .min_by_key(|(distance, ..)| *distance)
+        .map(|(_, candidate, _)| candidate)
 }
 
 #[cfg(test)]

@@ -122,14 +122,15 @@ impl Node {
         }
     }
 
-    /// Number of nodes and bytes of text in it.
+    /// About how many bytes it takes in memory.
     pub(super) fn size(&self) -> usize {
-        1 + match &self.data {
-            Data::Text(text) => text.len(),
-            Data::List(items) => items.iter().map(Node::size).sum(),
-            Data::Map(entries) => entries.iter().map(|(key, node)| key.name.len() + node.size()).sum(),
-            _ => 0,
-        }
+        size_of::<Self>()
+            + match &self.data {
+                Data::Text(text) => text.len(),
+                Data::List(items) => items.iter().map(Node::size).sum(),
+                Data::Map(entries) => entries.iter().map(|(key, node)| key.name.len() + node.size()).sum(),
+                _ => 0,
+            }
     }
 }
 
@@ -210,6 +211,9 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| line.split('\r'))
 }
 
+/// Most problems that are looked for: beyond them a file is not worth reading on.
+pub(super) const MOST_PROBLEMS: usize = 500;
+
 /// The texts that spans point into.
 #[derive(Debug, Clone)]
 pub(super) struct Sources(Vec<Source>);
@@ -218,39 +222,74 @@ pub(super) struct Sources(Vec<Source>);
 struct Source {
     name: String,
     text: String,
+    /// Byte at which each line starts.
+    lines: Vec<usize>,
+    /// Whether every character is a byte.
+    is_ascii: bool,
     /// Whether line and column mean something to people.
     is_file: bool,
 }
 
+impl Source {
+    fn new(name: String, text: String, is_file: bool) -> Self {
+        let ends = text.match_indices(['\n', '\r']).map(|(at, _)| at + 1);
+        let is_end = |at: &usize| !text.get(at - 1..).is_some_and(|rest| rest.starts_with("\r\n"));
+        let lines = std::iter::once(0).chain(ends.filter(is_end)).collect();
+        Self { is_ascii: text.is_ascii(), name, text, lines, is_file }
+    }
+
+    /// The text from `place` on.
+    fn from(&self, place: Location) -> Option<&str> {
+        let line = self.text.get(*self.lines.get(place.line.checked_sub(1)?)?..)?;
+        let skip = place.column.saturating_sub(1);
+        // A file may be one line of many megabytes.
+        if self.is_ascii {
+            line.get(skip..)
+        } else {
+            line.char_indices().nth(skip).and_then(|(at, _)| line.get(at..))
+        }
+    }
+
+    /// A line, where it is long no more than what surrounds `start` (in characters), and how much of it is left out.
+    fn line(&self, line: usize, start: usize) -> Option<(String, usize)> {
+        /// How many characters around a place are kept: more than are ever printed.
+        const AROUND: usize = 1_000;
+        let line =
+            self.text.get(*self.lines.get(line.checked_sub(1)?)?..).and_then(|rest| lines(rest).next())?;
+        let left_out = start.saturating_sub(AROUND);
+        Some((line.chars().skip(left_out).take(2 * AROUND).collect(), left_out))
+    }
+}
+
 impl Sources {
     pub(super) fn new(file: String, text: String) -> Self {
-        Self(vec![Source { name: file, text, is_file: true }])
+        Self(vec![Source::new(file, text, true)])
     }
 
     /// Adds an argument of the command line.
     pub(super) fn add_argument(&mut self, text: String) -> Origin {
-        self.0.push(Source { name: "command line".into(), text, is_file: false });
+        self.0.push(Source::new("command line".into(), text, false));
         self.0.len() - 1
     }
 
     /// The place of `needle` within the text that starts at `span`, or `span` itself where it is written otherwise.
     pub(super) fn find(&self, span: Span, needle: &str) -> Span {
-        /// How many lines of a block of text are searched.
-        const LINES: usize = 200;
-        let Some(source) = self.0.get(span.origin) else { return span };
-        let lines = lines(&source.text).enumerate().skip(span.start.line.saturating_sub(1)).take(LINES);
-        for (index, line) in lines {
-            let first = index + 1 == span.start.line;
-            let skip = if first { span.start.column.saturating_sub(1) } else { 0 };
-            let from = line.char_indices().nth(skip).map_or(line.len(), |(at, _)| at);
-            let found =
-                line.get(from..).and_then(|rest| Some(rest.get(..rest.find(needle)?)?.chars().count()));
-            if let Some(before) = found {
-                let start = Location { line: index + 1, column: skip + before + 1 };
-                return Span { origin: span.origin, start, length: needle.chars().count() };
-            }
-        }
-        span
+        /// How many bytes are searched: a needle that is written otherwise may not be there.
+        const MOST: usize = 16 << 10;
+        let source = self.0.get(span.origin);
+        let Some(rest) = source.and_then(|source| source.from(span.start)) else { return span };
+        let most = (0..=MOST.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
+        let Some(before) = rest.get(..most).and_then(|rest| rest.get(..rest.find(needle)?)) else {
+            return span;
+        };
+        let before = before.replace("\r\n", "\n");
+        let (lines, last) = before.split(['\n', '\r']).enumerate().last().unwrap_or_default();
+        let width = last.chars().count();
+        let start = match lines {
+            0 => Location { line: span.start.line, column: span.start.column + width },
+            lines => Location { line: span.start.line + lines, column: width + 1 },
+        };
+        Span { origin: span.origin, start, length: needle.chars().count() }
     }
 
     /// Problems with their places, in the order of the file, each once.
@@ -266,9 +305,9 @@ impl Sources {
         let file = source.map(|source| source.name.clone()).unwrap_or_default();
         let is_file = source.is_some_and(|source| source.is_file);
         let snippet = span.and_then(|span| {
-            let line = lines(&source?.text).nth(span.start.line.checked_sub(1)?)?;
             let start = span.start.column.saturating_sub(1);
-            Some(Snippet { line: line.into(), start, length: span.length.max(1), label })
+            let (line, left_out) = source?.line(span.start.line, start)?;
+            Some(Snippet { line, start: start - left_out, length: span.length.max(1), label })
         });
         let location = span.filter(|_| is_file).map(|span| span.start);
         Diagnostic { message, file, location, snippet, help }
@@ -284,6 +323,28 @@ mod tests {
     fn numbers_have_one_form() {
         let wide = json!([1, 1.0, -0.0, 0.5, 1e3, 18_446_744_073_709_551_615_u64, 1e300]);
         assert_eq!(canonical_json(&wide).to_string(), "[1,1,0,0.5,1000,18446744073709551615,1e+300]");
+    }
+
+    #[test]
+    fn a_place_within_a_text_is_found_on_any_line() {
+        let sources = Sources::new("f".into(), "a: é ${x}\nb: |\n  one\n  two ${x}\n".into());
+        let at = |line, column| Span { origin: 0, start: Location { line, column }, length: 1 };
+        let found = |from| sources.find(from, "${x}").start;
+        assert_eq!(found(at(1, 4)), Location { line: 1, column: 6 });
+        assert_eq!(found(at(3, 3)), Location { line: 4, column: 7 });
+        assert_eq!(sources.find(at(2, 1), "é"), at(2, 1));
+        assert_eq!(sources.find(at(9, 1), "x"), at(9, 1));
+    }
+
+    #[test]
+    fn of_a_long_line_only_what_surrounds_a_place_is_kept() {
+        let line = format!("{}HERE{}", "a".repeat(50_000), "b".repeat(50_000));
+        let at = Span { origin: 0, start: Location { line: 1, column: 50_001 }, length: 4 };
+        let found = Sources::new("f".into(), line).diagnose(vec![Problem::new(at, "wrong")]);
+        let snippet = found.problems()[0].snippet.clone().unwrap();
+        assert!(snippet.line.len() < 3_000);
+        assert!(snippet.line[snippet.start..].starts_with("HERE"));
+        assert_eq!(found.problems()[0].location, Some(Location { line: 1, column: 50_001 }));
     }
 
     #[test]

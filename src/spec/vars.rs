@@ -1,33 +1,35 @@
 //! Vars: their values after profile and `--set`, and putting them where `${vars.NAME}` stands. Knows no stages.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::overlay::{Overrides, apply_profiles, apply_set};
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
-use super::tree::{Data, Node, Problem, Sources, Span, shortened};
+use super::tree::{Data, MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
 use super::yaml;
 
-/// Bound on nodes and bytes that vars may expand to, in all.
-const MOST: usize = 4 << 20;
+/// Bound on the bytes that vars may expand to, in all.
+const MOST: usize = 256 << 20;
 
 /// What may stand in `${…}` beside vars. It is left as it is for others to fill in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Also {
     /// Nothing.
     Nothing,
-    /// `${inputs.x}` and `${outputs.x}`, and `$${`.
-    Paths,
+    /// `${inputs.x}`, `${outputs.x}` and `${params.x}`, and `$${`.
+    Command,
     /// `${row}`.
     Row,
 }
 
 /// Vars with their final values.
 pub(super) struct Vars {
-    values: IndexMap<String, Node>,
-    /// Names of vars further down in the file, while vars themselves are filled in.
-    later: Vec<String>,
+    /// None for a var further down in the file, while vars themselves are filled in.
+    values: IndexMap<String, Option<Node>>,
+    /// Bytes that may still be put in.
     left: usize,
     exhausted: bool,
 }
@@ -54,34 +56,36 @@ impl Vars {
             apply_set(name, text, sources, &mut written, problems);
         }
         let mut vars = Self {
-            values: IndexMap::with_capacity(written.len()),
-            later: written.keys().cloned().collect(),
+            values: written.keys().map(|name| (name.clone(), None)).collect(),
             left: MOST,
             exhausted: false,
         };
         for (name, node) in written {
-            vars.later.retain(|later| *later != name);
-            let value = vars.fill(&node, Also::Nothing, sources, problems);
-            vars.values.insert(name, value);
+            let value = vars.fill(&node, Also::Nothing, sources, problems).into_owned();
+            vars.values.insert(name, Some(value));
         }
         vars
     }
 
     /// All values as JSON.
     pub(super) fn to_json(&self) -> IndexMap<String, Value> {
-        self.values.iter().map(|(name, node)| (name.clone(), node.to_json())).collect()
+        let values = self.values.iter();
+        values.map(|(name, node)| (name.clone(), node.as_ref().map_or(Value::Null, Node::to_json))).collect()
     }
 
     /// `node` with vars put in. What could not be put in is [`Data::Broken`] and told in `problems`.
-    pub(super) fn fill(
+    pub(super) fn fill<'n>(
         &mut self,
-        node: &Node,
+        node: &'n Node,
         also: Also,
         sources: &Sources,
         problems: &mut Vec<Problem>,
-    ) -> Node {
+    ) -> Cow<'n, Node> {
+        if !has_references(node) {
+            return Cow::Borrowed(node);
+        }
         let mut filler = Filler { vars: self, also, sources, problems, depth: 0 };
-        filler.node(node)
+        Cow::Owned(filler.node(node))
     }
 }
 
@@ -90,15 +94,18 @@ impl Vars {
     fn lookup(&self, path: &str, site: Span) -> Result<&Node, Option<Problem>> {
         let mut parts = path.split('.');
         let first = parts.next().unwrap_or_default();
-        let Some(mut at) = self.values.get(first) else {
-            if self.later.iter().any(|later| later == first) {
+        let mut at = match self.values.get(first) {
+            Some(Some(value)) => value,
+            Some(None) => {
                 let message = format!("var `{first}` is defined further down");
                 let help = "a var may refer to those before it: move it up";
                 return Err(Some(Problem::new(site, message).help(help)));
             }
-            let known = self.values.keys().chain(&self.later).map(String::as_str);
-            let help = did_you_mean_or_list(first, "vars are", known);
-            return Err(Some(Problem::new(site, format!("unknown var `{}`", shortened(first))).help(help)));
+            None => {
+                let help = did_you_mean_or_list(first, "vars are", self.values.keys().map(String::as_str));
+                let message = format!("unknown var `{}`", shortened(first));
+                return Err(Some(Problem::new(site, message).help(help)));
+            }
         };
         for part in parts {
             match at.get(part) {
@@ -145,6 +152,9 @@ impl Filler<'_> {
         if let Data::Text(text) = &node.data
             && text.contains("${")
         {
+            if self.problems.len() > MOST_PROBLEMS {
+                return Node { data: Data::Broken, ..node.clone_place() };
+            }
             return self.text(node, text);
         }
         self.depth += 1;
@@ -166,29 +176,33 @@ impl Filler<'_> {
         {
             return self.whole(node, path);
         }
-        let mut filled = String::new();
+        let mut filled = String::with_capacity(text.len());
+        let mut added = 0;
         let mut broken = false;
         for part in parts {
             match part {
                 Part::Literal(text) => filled.push_str(text),
-                Part::Escape => filled.push_str(if self.also == Also::Paths { "$${" } else { "${" }),
+                Part::Escape => filled.push_str(if self.also == Also::Command { "$${" } else { "${" }),
                 Part::Open => {
                     let problem = Problem::new(self.sources.find(node.span, "${"), "`${` without `}`");
                     self.problems.push(problem.help("write `$${` for `${` itself"));
                     broken = true;
                 }
                 Part::Reference(name) => match self.reference(node, name) {
-                    Some(text) => filled.push_str(&text),
+                    Some(text) => {
+                        added += text.len();
+                        filled.push_str(&text);
+                    }
                     None => broken = true,
                 },
             }
-            if filled.len() > self.vars.left {
+            if added > self.vars.left {
                 self.exhaust(node);
                 broken = true;
                 break;
             }
         }
-        self.vars.left = self.vars.left.saturating_sub(filled.len());
+        self.vars.left = self.vars.left.saturating_sub(added);
         let data = if broken { Data::Broken } else { Data::Text(filled) };
         Node { data, ..node.clone_place() }
     }
@@ -216,7 +230,7 @@ impl Filler<'_> {
         }
         let mut value = found.clone();
         self.vars.left -= size;
-        if self.also == Also::Paths {
+        if self.also == Also::Command {
             escape(&mut value);
         }
         set_used(&mut value, node.used_at.unwrap_or(site));
@@ -227,7 +241,7 @@ impl Filler<'_> {
         let whole = format!("${{{name}}}");
         let kept = match self.also {
             Also::Nothing => false,
-            Also::Paths => name.starts_with("inputs.") || name.starts_with("outputs."),
+            Also::Command => ["inputs.", "outputs.", "params."].iter().any(|kind| name.starts_with(kind)),
             Also::Row => name == "row",
         };
         if kept {
@@ -257,7 +271,7 @@ impl Filler<'_> {
                 None
             }
         };
-        text.map(|text| if self.also == Also::Paths { text.replace("${", "$${") } else { text })
+        text.map(|text| if self.also == Also::Command { text.replace("${", "$${") } else { text })
     }
 
     fn allowed(&self, name: &str) -> String {
@@ -266,9 +280,9 @@ impl Filler<'_> {
         }
         match self.also {
             Also::Nothing => "only `${vars.NAME}` can stand here; write `$${` for `${` itself".into(),
-            Also::Paths => format!(
-                "`${{vars.NAME}}`, `${{inputs.NAME}}` and `${{outputs.NAME}}` are filled in; write `$${{{}}}` for the \
-                 shell's own",
+            Also::Command => format!(
+                "`${{vars.NAME}}`, `${{params.NAME}}`, `${{inputs.NAME}}` and `${{outputs.NAME}}` are filled in; write \
+                 `$${{{}}}` for the shell's own",
                 shortened(name)
             ),
             Also::Row => "only `${vars.NAME}` and `${row}` can stand here".into(),
@@ -277,10 +291,20 @@ impl Filler<'_> {
 
     fn exhaust(&mut self, node: &Node) {
         if !self.vars.exhausted {
-            self.problems.push(Problem::at(node, "vars expand to more than 4 MB"));
+            self.problems.push(Problem::at(node, format!("vars expand to more than {} MB", MOST >> 20)));
         }
         self.vars.exhausted = true;
         self.vars.left = 0;
+    }
+}
+
+/// Whether any text in `node` holds `${`.
+fn has_references(node: &Node) -> bool {
+    match &node.data {
+        Data::Text(text) => text.contains("${"),
+        Data::List(items) => items.iter().any(has_references),
+        Data::Map(entries) => entries.iter().any(|(_, value)| has_references(value)),
+        _ => false,
     }
 }
 

@@ -3,30 +3,32 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error, MessageFormatter, Options, Spanned, UserMessageFormatter};
 
 use super::Location;
 use super::tree::{Data, Key, Node, Origin, Problem, Span, lines};
 
-/// Largest text that is read, in bytes.
-pub(super) const LARGEST: usize = 1 << 20;
+/// Largest text that is read, in bytes: 300,000 stages of a few lines each.
+pub(super) const LARGEST: usize = 64 << 20;
 /// Deepest nesting of lists and maps.
 pub(super) const DEEPEST: usize = 64;
 /// Stack of the thread that parses, in bytes: unoptimised, a level of nesting takes some 50 KB.
 const STACK: usize = 16 << 20;
-/// Most values, after aliases are expanded.
-const MOST_VALUES: usize = 50_000;
+/// Most values, keys included.
+const MOST_VALUES: usize = 4_000_000;
+/// Most values that aliases and merges may add. A short text can name many.
+const MOST_REPLAYED: usize = 50_000;
 
 /// Reads one document. `shift` is how many characters of the first line stand before `text`.
 pub(super) fn read(text: &str, origin: Origin, shift: usize) -> Result<Node, Problem> {
     if text.len() > LARGEST {
-        let message = format!("larger than {LARGEST} bytes");
+        let message = format!("larger than {} MB", LARGEST >> 20);
         return Err(Problem { span: None, message, label: None, help: Vec::new() });
     }
-    let lengths = lines(text).map(|line| line.trim_end().chars().count()).collect();
-    let context = Context { text, lengths, origin, shift };
+    let widths = lines(text).map(|line| line.trim_end().chars().count()).collect();
+    let context = Context { text, widths, origin, shift };
     if let Some(at) = text.find('\0') {
         return Err(Problem::new(context.at_byte(at), "holds a NUL character"));
     }
@@ -49,11 +51,11 @@ fn options() -> Options {
             max_aliases: 1_000,
             max_anchors: 1_000,
             max_merge_keys: 1_000,
-            max_recorded_anchor_events: MOST_VALUES,
+            max_recorded_anchor_events: MOST_REPLAYED,
             max_total_scalar_bytes: 4 * LARGEST,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MOST_VALUES,
+            max_total_replayed_events: MOST_REPLAYED,
             max_replay_stack_depth: 16,
         },
         duplicate_keys: DuplicateKeyPolicy::Error,
@@ -66,134 +68,140 @@ fn options() -> Options {
     }
 }
 
-/// What serde hands over, before spans are worked out.
-enum Raw {
-    Null,
-    Bool(bool),
-    Number(serde_json::Number),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-impl<'de> Deserialize<'de> for Raw {
+/// Spans as serde hands them over: [`Context::place`] sets what the text around them decides.
+impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
+        let Spanned { value, defined, .. } = Spanned::<Data>::deserialize(deserializer)?;
+        Ok(Self::new(unplaced(&defined), value))
     }
 }
 
-struct RawVisitor;
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { value, defined, .. } = Spanned::<String>::deserialize(deserializer)?;
+        Ok(Self { name: value, span: unplaced(&defined) })
+    }
+}
 
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DataVisitor)
+    }
+}
+
+fn unplaced(location: &serde_saphyr::Location) -> Span {
+    let line = usize::try_from(location.line()).unwrap_or(0).max(1);
+    let column = usize::try_from(location.column()).unwrap_or(0).max(1);
+    let length = usize::try_from(location.span().len()).unwrap_or(0);
+    Span { origin: 0, start: Location { line, column }, length }
+}
+
+struct DataVisitor;
+
+impl<'de> Visitor<'de> for DataVisitor {
+    type Value = Data;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
+    fn visit_unit<E>(self) -> Result<Data, E> {
+        Ok(Data::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
+    fn visit_none<E>(self) -> Result<Data, E> {
+        Ok(Data::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Data, D::Error> {
         deserializer.deserialize_any(self)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Data, E> {
+        Ok(Data::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<Data, E> {
+        Ok(Data::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<Data, E> {
+        Ok(Data::Number(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Raw, E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Data, E> {
         serde_json::Number::from_f64(value)
-            .map(Raw::Number)
+            .map(Data::Number)
             .ok_or_else(|| E::custom("the number is not finite"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(value.into()))
+    fn visit_str<E>(self, value: &str) -> Result<Data, E> {
+        Ok(Data::Text(value.into()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-        Ok(Raw::Text(value))
+    fn visit_string<E>(self, value: String) -> Result<Data, E> {
+        Ok(Data::Text(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Data, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             list.push(item);
         }
-        Ok(Raw::List(list))
+        Ok(Data::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
-        let mut map: Vec<(Spanned<String>, Spanned<Raw>)> = Vec::new();
-        while let Some((key, value)) = entries.next_entry()? {
-            if map.len() >= MOST_VALUES {
-                return Err(A::Error::custom("too many entries in a map"));
-            }
-            map.push((key, value));
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Data, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
         }
-        Ok(Raw::Map(map))
+        Ok(Data::Map(map))
     }
 }
 
 struct Context<'a> {
     text: &'a str,
-    /// Of each line, in characters, without blanks at its end.
-    lengths: Vec<usize>,
+    /// Characters of each line, without what is blank at its end.
+    widths: Vec<usize>,
     origin: Origin,
     shift: usize,
 }
 
 impl Context<'_> {
     fn parse(&self) -> Result<Node, Problem> {
-        match serde_saphyr::from_str_with_options::<Spanned<Raw>>(self.text, options()) {
-            Ok(raw) => Ok(self.node(raw)),
+        match serde_saphyr::from_str_with_options::<Node>(self.text, options()) {
+            Ok(mut node) => {
+                self.place_all(&mut node);
+                Ok(node)
+            }
             Err(error) => Err(self.problem(&error)),
         }
     }
 
-    fn node(&self, raw: Spanned<Raw>) -> Node {
-        let span = self.span(&raw.defined);
-        let data = match raw.value {
-            Raw::Null => Data::Null,
-            Raw::Bool(value) => Data::Bool(value),
-            Raw::Number(value) => Data::Number(value),
-            Raw::Text(value) => Data::Text(value),
-            Raw::List(items) => Data::List(items.into_iter().map(|item| self.node(item)).collect()),
-            Raw::Map(entries) => Data::Map(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| {
-                        let span = self.span(&key.defined);
-                        (Key { name: key.value, span }, self.node(value))
-                    })
-                    .collect(),
-            ),
-        };
-        Node::new(span, data)
+    fn place_all(&self, node: &mut Node) {
+        self.place(&mut node.span);
+        match &mut node.data {
+            Data::List(items) => items.iter_mut().for_each(|item| self.place_all(item)),
+            Data::Map(entries) => {
+                for (key, value) in entries {
+                    self.place(&mut key.span);
+                    self.place_all(value);
+                }
+            }
+            _ => {}
+        }
     }
 
-    fn span(&self, location: &serde_saphyr::Location) -> Span {
-        let line = usize::try_from(location.line()).unwrap_or(0).max(1);
-        let column = usize::try_from(location.column()).unwrap_or(0).max(1);
-        let length = usize::try_from(location.span().len()).unwrap_or(0);
-        let rest = self.lengths.get(line - 1).copied().unwrap_or(0);
-        let length = length.min((rest + 1).saturating_sub(column)).max(1);
-        let column = if line == 1 { column + self.shift } else { column };
-        Span { origin: self.origin, start: Location { line, column }, length }
+    /// Ends a span at the end of its line, and counts columns from the start of what people see.
+    fn place(&self, span: &mut Span) {
+        let Location { line, column } = span.start;
+        let width = self.widths.get(line - 1).copied().unwrap_or(0);
+        span.origin = self.origin;
+        span.length = span.length.min((width + 1).saturating_sub(column)).max(1);
+        if line == 1 {
+            span.start.column += self.shift;
+        }
     }
 
     fn at_byte(&self, byte: usize) -> Span {
@@ -211,7 +219,11 @@ impl Context<'_> {
             error => (error, error.location()),
         };
         let (message, help) = describe(error);
-        let span = location.map(|location| self.span(&location));
+        let span = location.map(|location| {
+            let mut span = unplaced(&location);
+            self.place(&mut span);
+            span
+        });
         Problem { span, message, label: None, help: help.into_iter().map(Into::into).collect() }
     }
 }
@@ -249,7 +261,7 @@ fn describe(error: &Error) -> (String, Option<&'static str>) {
 }
 
 fn too_much() -> (String, Option<&'static str>) {
-    let help = "at most 64 levels and 50,000 values, aliases expanded";
+    let help = "at most 64 levels and 4,000,000 values, 50,000 of them by aliases";
     ("too large, too deep or too many aliases for a pipeline".into(), Some(help))
 }
 

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use protocol::{KeyScope, Resources};
-
 use crate::key::{Key, Parts, key};
 use crate::record::{ActionRecord, Machine};
-use crate::spec::{Action, CommandAction, CommandLine, Location, Stage};
+use crate::spec::{Action, CommandAction, CommandLine, Stage};
 
 mod damage;
 mod property;
@@ -33,19 +31,13 @@ fn name(text: &str) -> StageName {
 
 /// The key of a stage that runs `command`.
 fn key_of(command: &str) -> Key {
-    let stage = Stage {
-        name: name("s"),
-        description: None,
-        location: Location::default(),
-        action: Action::Command(CommandAction {
-            command: CommandLine::Shell(command.into()),
-            env: BTreeMap::new(),
-        }),
-        inputs: BTreeMap::new(),
-        outputs: BTreeMap::new(),
-        resources: Resources::default(),
-        scope: KeyScope::Portable,
-    };
+    let action = Action::Command(CommandAction {
+        command: CommandLine::Shell(command.into()),
+        params: serde_json::json!({}),
+        param_locations: BTreeMap::new(),
+        env: BTreeMap::new(),
+    });
+    let stage = Stage::doing(name("s"), action);
     let none = BTreeMap::new();
     let machine = Machine::default();
     let parts =

@@ -10,7 +10,6 @@ use crate::plan::Decision;
 use crate::record::{ActionRecord, Machine};
 use crate::spec::{Action, Location, OpAction};
 use crate::store::{Lookup, Store};
-use protocol::{KeyScope, Resources};
 
 fn ingredients(lr: &str) -> Vec<Ingredient> {
     let list = [
@@ -47,22 +46,14 @@ fn name(text: &str) -> StageName {
 
 fn stage() -> Stage {
     let line = |line| Location { line, column: 7 };
-    Stage {
-        name: name("train"),
-        description: None,
-        location: line(20),
-        action: Action::Op(OpAction {
-            plugin: "torch".into(),
-            op: "train".into(),
-            params: serde_json::json!({}),
-            param_locations: BTreeMap::from([("lr".into(), line(31))]),
-            sources: BTreeMap::new(),
-        }),
-        inputs: BTreeMap::new(),
-        outputs: BTreeMap::new(),
-        resources: Resources::default(),
-        scope: KeyScope::Portable,
-    }
+    let action = Action::Op(OpAction {
+        plugin: "torch".into(),
+        op: "train".into(),
+        params: serde_json::json!({}),
+        param_locations: BTreeMap::from([("lr".into(), line(31))]),
+        sources: BTreeMap::new(),
+    });
+    Stage { location: line(20), ..Stage::doing(name("train"), action) }
 }
 
 fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Prospect {

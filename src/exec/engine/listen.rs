@@ -69,7 +69,7 @@ impl Engine<'_> {
 
     fn ended(&mut self, id: StageId, result: Result<ActionRecord, Failure>) -> Result<(), Error> {
         let Some(running) = self.running.remove(&id) else { return Ok(()) };
-        self.budget.give_back(&self.stage(id).resources);
+        self.budget.give_back(running.grant);
         self.release(running.key);
         match result {
             Ok(record) => self.end_with(id, Outcome::Ran, Arc::new(record), running.changes, running.begin),

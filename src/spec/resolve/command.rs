@@ -1,6 +1,7 @@
-//! A command: its text or list, the outputs it declares, its environment.
+//! A command: its text or list, the outputs it declares, its params, its environment.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::parse::ParsedStage;
 use super::super::suggest::did_you_mean_or_list;
@@ -8,7 +9,8 @@ use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{CommandAction, CommandLine, Input};
 use super::Resolver;
-use super::stage::{check_file, duplicate_file, is_name};
+use super::params::{location_in_file, sorted};
+use super::stage::{check_file, is_name};
 
 impl Resolver<'_> {
     /// What the command writes: file by output name. None where something is wrong.
@@ -28,6 +30,7 @@ impl Resolver<'_> {
             }
         };
         let before = self.problems.len();
+        let mut written: BTreeMap<&str, &str> = BTreeMap::new();
         for (key, value) in entries {
             if !is_name(&key.name) {
                 self.tell(wrong_name(&key.name, "an output", key.span));
@@ -36,13 +39,11 @@ impl Resolver<'_> {
                 Data::Broken => return None,
                 Data::Text(file) => match check_file(file) {
                     Ok(()) => {
-                        outputs.insert(key.name.clone(), file.clone());
-                        if let Some((first, second, file)) = duplicate_file(&outputs) {
-                            let other = if first == key.name { second } else { first };
+                        if let Some(other) = written.insert(file, &key.name) {
                             let message = format!("`{file}` is output `{other}` already");
                             self.tell(Problem::at(value, message).help("give each output a file of its own"));
-                            outputs.remove(&key.name);
                         }
+                        outputs.insert(key.name.clone(), file.clone());
                     }
                     Err(reason) => {
                         let help = "outputs lie in `artifacts/STAGE/`, which `${outputs.NAME}` points into";
@@ -98,41 +99,78 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        self.check_references(run, &stage.name.name, stage.get("inputs"), inputs);
-        Some(CommandAction { command, env: self.env(stage) })
+        let params = self.command_params(stage);
+        self.check_references(run, &stage.name.name, stage.get("inputs"), inputs, params.as_deref());
+        let params = params?;
+        let entries = params.entries().unwrap_or_default();
+        let locations =
+            entries.iter().filter_map(|(key, node)| Some((key.name.clone(), location_in_file(node)?)));
+        Some(CommandAction {
+            command,
+            param_locations: locations.collect(),
+            params: sorted(&params.to_json()),
+            env: self.env(stage),
+        })
     }
 
-    /// Tells of every `${inputs.x}` and `${outputs.x}` that is not declared.
+    /// The command's params, a map. None where something is wrong with them.
+    fn command_params<'n>(&mut self, stage: &'n ParsedStage) -> Option<Cow<'n, Node>> {
+        let absent = || Cow::Owned(Node::new(stage.name.span, Data::Map(Vec::new())));
+        let Some(node) = stage.get("params").map(|node| self.fill(node, Also::Nothing)) else {
+            return Some(absent());
+        };
+        let entries = match &node.data {
+            Data::Map(entries) => entries,
+            Data::Null => return Some(absent()),
+            Data::Broken => return None,
+            _ => {
+                let message = format!("`params` is a map of names to values, not {}", node.describe());
+                self.tell(Problem::at(&node, message));
+                return None;
+            }
+        };
+        for (key, _) in entries.iter().filter(|(key, _)| !is_name(&key.name)) {
+            self.tell(wrong_name(&key.name, "a param", key.span));
+        }
+        Some(node)
+    }
+
+    /// Tells of every `${inputs.x}`, `${outputs.x}` and `${params.x}` that is not declared. Params that are wrong are
+    /// absent, and nothing is said of them.
     fn check_references(
         &mut self,
         run: &Node,
         stage: &str,
         declared: Option<&Node>,
         inputs: &BTreeMap<String, Input>,
+        params: Option<&Node>,
     ) {
         // An input that is declared but wrong has been told.
         let declared = declared.and_then(Node::entries).unwrap_or_default();
-        let inputs: Vec<String> =
-            inputs.keys().cloned().chain(declared.iter().map(|(key, _)| key.name.clone())).collect();
-        let outputs: Option<Vec<String>> = self
-            .outlines
-            .get(stage)
-            .and_then(|outline| outline.outputs.as_ref())
-            .map(|outputs| outputs.keys().cloned().collect());
+        let inputs: BTreeSet<&str> =
+            inputs.keys().chain(declared.iter().map(|(key, _)| &key.name)).map(String::as_str).collect();
+        let outputs = self.outlines.get(stage).and_then(|outline| outline.outputs.as_ref());
+        let outputs: Option<BTreeSet<&str>> =
+            outputs.map(|outputs| outputs.keys().map(String::as_str).collect());
         let texts: Vec<&Node> = run.items().map_or_else(|| vec![run], |items| items.iter().collect());
         for node in texts {
             for reference in references(node.text().unwrap_or_default()) {
                 let (kind, name, known) = match reference.split_once('.') {
+                    Some(("params", path)) => {
+                        let wrong = params.and_then(|params| wrong_param(stage, params, path));
+                        self.problems.extend(wrong.map(|(message, help)| {
+                            let span = self.sources.find(node.span, &format!("${{{reference}}}"));
+                            Problem::new(span, message).help(help)
+                        }));
+                        continue;
+                    }
                     Some(("inputs", name)) => ("input", name, Some(&inputs)),
                     Some((_, name)) => ("output", name, outputs.as_ref()),
                     None => continue,
                 };
-                let Some(known) = known.filter(|known| !known.iter().any(|known| known == name)) else {
-                    continue;
-                };
+                let Some(known) = known.filter(|known| !known.contains(name)) else { continue };
                 let span = self.sources.find(node.span, &format!("${{{reference}}}"));
-                let help =
-                    did_you_mean_or_list(name, &format!("{kind}s are"), known.iter().map(String::as_str));
+                let help = did_you_mean_or_list(name, &format!("{kind}s are"), known.iter().copied());
                 let message = format!("stage `{stage}` declares no {kind} `{}`", shortened(name));
                 self.problems.push(Problem::new(span, message).help(help));
             }
@@ -183,6 +221,31 @@ impl Resolver<'_> {
         }
         env
     }
+}
+
+/// What is wrong with `${params.PATH}`, and what to do about it.
+fn wrong_param(stage: &str, params: &Node, path: &str) -> Option<(String, String)> {
+    let mut at = params;
+    let mut before = None;
+    for part in path.split('.') {
+        let Some(next) = at.get(part) else {
+            let known = at.entries().unwrap_or_default().iter().map(|(key, _)| key.name.as_str());
+            return Some(match before {
+                None => (
+                    format!("stage `{stage}` declares no param `{}`", shortened(part)),
+                    did_you_mean_or_list(part, "params are", known),
+                ),
+                Some(before) => (
+                    format!("param `{before}` of stage `{stage}` holds no `{}`", shortened(part)),
+                    did_you_mean_or_list(part, "it holds", known),
+                ),
+            });
+        };
+        (at, before) = (next, Some(part));
+    }
+    let message = format!("param `{}` is {} and cannot stand in a command", shortened(path), at.describe());
+    let help = "texts, numbers, true and false can; dots reach into maps: `${params.MAP.KEY}`";
+    (at.scalar_text().is_none() && !at.is_broken()).then(|| (message, help.into()))
 }
 
 /// What stands in `${…}` of a text in which `$${` is no reference.

@@ -5,11 +5,14 @@ mod command;
 mod inputs;
 mod params;
 mod report;
+mod resources;
 mod stage;
 mod violation;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -19,7 +22,7 @@ use super::diagnostic::Diagnostics;
 use super::overlay::Overrides;
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
-use super::tree::{Node, Problem, Sources, Span, shortened};
+use super::tree::{MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
 use super::vars::{Also, Vars};
 use super::{Pipeline, StageName};
 use crate::gate::Gate;
@@ -68,6 +71,8 @@ pub fn resolve(
         problems,
         outlines: IndexMap::new(),
         reads: Vec::new(),
+        manifests_found: HashMap::new(),
+        checks: HashMap::new(),
     };
     let stages = resolver.stages(&parsed);
     let gates = parsed.gates.iter().filter_map(|gate| resolver.gate(gate)).collect();
@@ -100,6 +105,10 @@ struct Resolver<'a> {
     outlines: IndexMap<String, Outline>,
     /// Which stage reads which, and where that is written.
     reads: Vec<Read>,
+    /// What was said of each plugin that was asked for.
+    manifests_found: HashMap<String, Result<Arc<Manifest>, Unusable>>,
+    /// How to check the params of each op met so far.
+    checks: HashMap<String, Rc<params::Check>>,
 }
 
 /// What other stages need to know of a stage.
@@ -121,7 +130,21 @@ impl Resolver<'_> {
         self.problems.push(problem);
     }
 
-    fn fill(&mut self, node: &Node, also: Also) -> Node {
+    /// Whether so much is wrong that looking for more helps nobody.
+    fn has_given_up(&self) -> bool {
+        self.problems.len() > MOST_PROBLEMS
+    }
+
+    fn manifest(&mut self, plugin: &str) -> Result<Arc<Manifest>, Unusable> {
+        if let Some(found) = self.manifests_found.get(plugin) {
+            return found.clone();
+        }
+        let found = self.manifests.manifest(plugin);
+        self.manifests_found.insert(plugin.into(), found.clone());
+        found
+    }
+
+    fn fill<'n>(&mut self, node: &'n Node, also: Also) -> Cow<'n, Node> {
         self.vars.fill(node, also, self.sources, &mut self.problems)
     }
 
@@ -173,7 +196,7 @@ impl Resolver<'_> {
 
     /// Tells when `stage`, named by a metric within the text of `node`, does not exist.
     fn check_stage_of_metric(&mut self, stage: &str, node: &Node, whose: &str) {
-        if self.outlines.contains_key(stage) {
+        if self.outlines.contains_key(stage) || self.has_given_up() {
             return;
         }
         let help = did_you_mean_or_list(stage, "stages are", self.stage_names());

@@ -1,8 +1,11 @@
 //! Params of an op: checked against its schema, completed with its defaults, local sources made absolute.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
+use jsonschema::Validator;
 use protocol::{OpManifest, SOURCE_KEYWORD};
 use serde_json::{Map, Value, json};
 
@@ -21,6 +24,20 @@ pub(super) struct Params {
     pub(super) sources: BTreeMap<String, PathBuf>,
 }
 
+/// How to check the params of an op. Made once for all stages that use it.
+pub(super) struct Check {
+    schema: Value,
+    validator: Result<Validator, String>,
+}
+
+impl Check {
+    fn new(params: &Value) -> Self {
+        let schema = bounded(params);
+        let validator = jsonschema::draft202012::options().offline().build(&schema);
+        Self { validator: validator.map_err(|error| error.to_string()), schema }
+    }
+}
+
 impl Resolver<'_> {
     /// The params of `what` (`plugin/op`), or none where something is wrong with them.
     pub(super) fn params(
@@ -33,12 +50,12 @@ impl Resolver<'_> {
         let before = self.problems.len();
         let with = match with {
             Some(with) => self.fill(with, Also::Nothing),
-            None => Node::new(uses.span, Data::Null),
+            None => Cow::Owned(Node::new(uses.span, Data::Null)),
         };
         let with = match with.data {
             Data::Map(_) => with,
             // Params that are absent are an empty map, written where the op is named.
-            Data::Null => Node::new(uses.span, Data::Map(Vec::new())),
+            Data::Null => Cow::Owned(Node::new(uses.span, Data::Map(Vec::new()))),
             Data::Broken => return None,
             _ => {
                 self.tell(Problem::at(&with, format!("`with` is a map of params, not {}", with.describe())));
@@ -46,19 +63,20 @@ impl Resolver<'_> {
             }
         };
         let written = with.to_json();
-        let schema = bounded(&op.params);
-        match jsonschema::draft202012::options().offline().build(&schema) {
+        let check = self.checks.entry(what.into()).or_insert_with(|| Rc::new(Check::new(&op.params)));
+        let Check { schema, validator } = &*Rc::clone(check);
+        match validator {
             Ok(validator) => {
                 let found = validator.iter_errors(&written);
-                self.problems.extend(found.flat_map(|error| violations(&error, &schema, &with, what)));
+                self.problems.extend(found.flat_map(|error| violations(&error, schema, &with, what)));
             }
             Err(error) => {
                 let message = format!("the schema of `{what}` is wrong: {error}");
                 self.tell(Problem::at(uses, message).help("this is a mistake in the plugin"));
             }
         }
-        let mut values = with_defaults(&written, &schema);
-        let sources = self.sources_of(&mut values, &schema, &with);
+        let mut values = with_defaults(&written, schema);
+        let sources = self.sources_of(&mut values, schema, &with);
         let locations = with
             .entries()
             .unwrap_or_default()
@@ -124,7 +142,7 @@ impl Resolver<'_> {
 }
 
 /// Where a value stands in the file; for one from the command line, where it is used.
-fn location_in_file(node: &Node) -> Option<Location> {
+pub(super) fn location_in_file(node: &Node) -> Option<Location> {
     [Some(node.span), node.used_at].into_iter().flatten().find(|span| span.origin == 0).map(|span| span.start)
 }
 
@@ -187,7 +205,7 @@ fn with_defaults(written: &Value, schema: &Value) -> Map<String, Value> {
     values
 }
 
-fn sorted(value: &Value) -> Value {
+pub(super) fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Object(entries) => {

@@ -1,13 +1,13 @@
 //! One stage: what it does, what it writes, what it needs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use protocol::{KeyScope, Manifest, OpManifest, Resources, Threads};
+use protocol::{KeyScope, Manifest, OpManifest};
 
-use super::super::keys;
-use super::super::parse::{Parsed, ParsedStage, unknown_or_missing};
+use super::super::parse::{Parsed, ParsedStage};
 use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
@@ -15,19 +15,19 @@ use super::super::{Action, OpAction, Stage, StageName};
 use super::{Outline, Resolver, Unusable};
 
 /// What a stage does, as far as its `uses` or `run` says.
-enum Doing {
+enum Doing<'n> {
     Op {
         plugin: String,
         op: String,
         manifest: Arc<Manifest>,
-        uses: Node,
+        uses: Cow<'n, Node>,
     },
-    Command(Node),
+    Command(Cow<'n, Node>),
     /// Not known; told already.
     Unclear,
 }
 
-impl Doing {
+impl Doing<'_> {
     fn op(&self) -> Option<&OpManifest> {
         match self {
             Self::Op { op, manifest, .. } => manifest.ops.get(op),
@@ -42,6 +42,9 @@ impl Resolver<'_> {
         // First what every stage produces, so that inputs may name stages further down.
         let mut doings = Vec::with_capacity(parsed.stages.len());
         for stage in &parsed.stages {
+            if self.has_given_up() {
+                return IndexMap::new();
+            }
             let doing = self.doing(stage);
             let (outputs, what) = match &doing {
                 Doing::Op { plugin, op, .. } => (self.op_outputs(stage, &doing), format!("{plugin}/{op}")),
@@ -51,12 +54,17 @@ impl Resolver<'_> {
             self.outlines.insert(stage.name.name.clone(), Outline { outputs, what });
             doings.push(doing);
         }
-        let resolved: Vec<Option<Stage>> =
-            parsed.stages.iter().zip(doings).map(|(stage, doing)| self.stage(stage, &doing)).collect();
-        resolved.into_iter().flatten().map(|stage| (stage.name.clone(), stage)).collect()
+        let mut stages = IndexMap::with_capacity(parsed.stages.len());
+        for (stage, doing) in parsed.stages.iter().zip(doings) {
+            if self.has_given_up() {
+                break;
+            }
+            stages.extend(self.stage(stage, &doing).map(|stage| (stage.name.clone(), stage)));
+        }
+        stages
     }
 
-    fn doing(&mut self, stage: &ParsedStage) -> Doing {
+    fn doing<'n>(&mut self, stage: &'n ParsedStage) -> Doing<'n> {
         let given = |key: &str| stage.entry(key).filter(|(_, node)| node.data != Data::Null);
         match (given("uses"), given("run")) {
             (Some(_), Some((run, _))) => {
@@ -68,7 +76,7 @@ impl Resolver<'_> {
                 let uses = self.fill(uses, Also::Nothing);
                 self.find_op(uses)
             }
-            (None, Some((_, run))) => Doing::Command(self.fill(run, Also::Paths)),
+            (None, Some((_, run))) => Doing::Command(self.fill(run, Also::Command)),
             // A misspelt key has been told, and is likely the one that is missing.
             (None, None) if stage.has_unknown_keys() => Doing::Unclear,
             (None, None) => {
@@ -80,7 +88,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn find_op(&mut self, uses: Node) -> Doing {
+    fn find_op<'n>(&mut self, uses: Cow<'n, Node>) -> Doing<'n> {
         if uses.is_broken() {
             return Doing::Unclear;
         }
@@ -90,7 +98,7 @@ impl Resolver<'_> {
             self.tell(Problem::at(&uses, message));
             return Doing::Unclear;
         };
-        let manifest = match self.manifests.manifest(plugin) {
+        let manifest = match self.manifest(plugin) {
             Ok(manifest) => manifest,
             Err(Unusable { message, help }) => {
                 let known = self.manifests.known();
@@ -105,10 +113,11 @@ impl Resolver<'_> {
             self.tell(Problem::at(&uses, format!("plugin `{plugin}` has no op `{op}`")).help(help));
             return Doing::Unclear;
         }
-        Doing::Op { plugin: plugin.into(), op: op.into(), manifest, uses: uses.clone() }
+        let (plugin, op) = (plugin.into(), op.into());
+        Doing::Op { plugin, op, manifest, uses }
     }
 
-    fn op_outputs(&mut self, stage: &ParsedStage, doing: &Doing) -> Option<BTreeMap<String, String>> {
+    fn op_outputs(&mut self, stage: &ParsedStage, doing: &Doing<'_>) -> Option<BTreeMap<String, String>> {
         let Doing::Op { uses, .. } = doing else { return None };
         let outputs: BTreeMap<String, String> =
             doing.op()?.outputs.iter().map(|(name, output)| (name.clone(), output.file.clone())).collect();
@@ -124,10 +133,13 @@ impl Resolver<'_> {
                 format!("the plugin's outputs `{first}` and `{second}` are both written to `{file}`"),
             )
         }));
-        for key in ["outputs", "env"] {
+        for key in ["outputs", "env", "params"] {
             if let Some((key, _)) = stage.entry(key) {
                 let message = format!("`{}` belongs to a stage with `run`", key.name);
-                let help = "an op's outputs and environment are the plugin's business";
+                let help = match key.name.as_str() {
+                    "params" => "an op's params stand in `with`",
+                    _ => "an op's outputs and environment are the plugin's business",
+                };
                 problems.push(Problem::new(key.span, message).help(help));
             }
         }
@@ -136,7 +148,7 @@ impl Resolver<'_> {
     }
 
     /// One stage in full, unless something is wrong with it.
-    fn stage(&mut self, parsed: &ParsedStage, doing: &Doing) -> Option<Stage> {
+    fn stage(&mut self, parsed: &ParsedStage, doing: &Doing<'_>) -> Option<Stage> {
         let before = self.problems.len();
         let name = match StageName::try_from(parsed.name.name.clone()) {
             Ok(name) => name,
@@ -148,6 +160,8 @@ impl Resolver<'_> {
         let description = self.text_of(parsed.get("description"), "description");
         let inputs = self.inputs(&name, parsed, doing.op());
         let resources = self.resources(parsed, doing.op());
+        let timeout = self.timeout(parsed);
+        let retries = self.retries(parsed);
         let action = match doing {
             Doing::Op { plugin, op, manifest, uses } => {
                 let what = format!("{plugin}/{op}");
@@ -163,7 +177,9 @@ impl Resolver<'_> {
             Doing::Command(run) => {
                 if let Some((with, _)) = parsed.entry("with") {
                     let problem = Problem::new(with.span, "`with` belongs to a stage with `uses`");
-                    self.tell(problem.help("put values into the command by `${vars.NAME}`, or use `env`"));
+                    self.tell(
+                        problem.help("a command's own are `params`, which `${params.NAME}` puts into it"),
+                    );
                 }
                 Action::Command(self.command(run, parsed, &inputs)?)
             }
@@ -172,7 +188,18 @@ impl Resolver<'_> {
         let outputs = self.outlines.get(name.as_str())?.outputs.clone()?;
         let scope = doing.op().map_or(KeyScope::Portable, |op| op.scope);
         let location = parsed.name.span.start;
-        let stage = Stage { name, description, location, action, inputs, outputs, resources, scope };
+        let stage = Stage {
+            name,
+            description,
+            location,
+            action,
+            inputs,
+            outputs,
+            resources,
+            timeout,
+            retries,
+            scope,
+        };
         (self.problems.len() == before).then_some(stage)
     }
 
@@ -188,46 +215,6 @@ impl Resolver<'_> {
                 text
             }
         }
-    }
-
-    fn resources(&mut self, parsed: &ParsedStage, op: Option<&OpManifest>) -> Resources {
-        let mut resources = op.map(|op| op.resources.clone()).unwrap_or_default();
-        let Some(node) = parsed.get("resources").map(|node| self.fill(node, Also::Nothing)) else {
-            return resources;
-        };
-        let entries = match &node.data {
-            Data::Map(entries) => entries,
-            Data::Null | Data::Broken => return resources,
-            _ => {
-                let message =
-                    format!("`resources` is a map of `threads` and `exclusive`, not {}", node.describe());
-                self.tell(Problem::at(&node, message));
-                return resources;
-            }
-        };
-        self.problems.extend(unknown_or_missing(entries, keys::RESOURCES, "`resources`", node.span));
-        for (key, value) in entries {
-            match (key.name.as_str(), &value.data) {
-                (_, Data::Broken) => {}
-                ("threads", Data::Text(text)) if text == "one" => resources.threads = Threads::One,
-                ("threads", Data::Text(text)) if text == "all" => resources.threads = Threads::All,
-                ("threads", _) => {
-                    self.tell(Problem::at(
-                        value,
-                        format!("`threads` is `one` or `all`, not {}", value.describe()),
-                    ));
-                }
-                ("exclusive", Data::Bool(exclusive)) => resources.exclusive = *exclusive,
-                ("exclusive", _) => {
-                    self.tell(Problem::at(
-                        value,
-                        format!("`exclusive` is true or false, not {}", value.describe()),
-                    ));
-                }
-                _ => {}
-            }
-        }
-        resources
     }
 }
 

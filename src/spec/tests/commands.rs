@@ -39,7 +39,7 @@ error: unknown reference `${HOME}`
   ┌─ p.yaml:19:38
 19│     run: gzip -c ${inputs.weights} > ${HOME}
   │                                      ^^^^^^^
-  = help: `${vars.NAME}`, `${inputs.NAME}` and `${outputs.NAME}` are filled in; write `$${HOME}` for the shell's own
+  = help: `${vars.NAME}`, `${params.NAME}`, `${inputs.NAME}` and `${outputs.NAME}` are filled in; write `$${HOME}` for the shell's own
 "
     );
 }
@@ -127,7 +127,7 @@ error: `run` is a text or a list of program and arguments, not a map
 }
 
 #[test]
-fn params_of_a_command() {
+fn with_of_a_command() {
     assert_eq!(
         spoilt("run: gzip -c ${inputs.weights} > ${outputs.bundle}", "run: ls\n    with: {a: b}"),
         "\
@@ -135,7 +135,7 @@ error: `with` belongs to a stage with `uses`
   ┌─ p.yaml:20:5
 20│     with: {a: b}
   │     ^^^^
-  = help: put values into the command by `${vars.NAME}`, or use `env`
+  = help: a command's own are `params`, which `${params.NAME}` puts into it
 "
     );
 }
@@ -152,4 +152,74 @@ error: `outputs` belongs to a stage with `run`
   = help: an op's outputs and environment are the plugin's business
 "
     );
+}
+
+/// `package` with these lines and this command.
+fn package(lines: &str, run: &str) -> Result<Pipeline, String> {
+    let written = "run: gzip -c ${inputs.weights} > ${outputs.bundle}";
+    read(&GOOD.replace(written, &format!("run: {run}\n    {lines}")))
+}
+
+#[test]
+fn params_of_a_command() {
+    let pipeline = package(
+        "params: { lr: '${vars.smoothing}', opt: { name: sgd, nesterov: true }, sizes: [1, 2.0] }",
+        "train --lr ${params.lr} ${params.opt.name}",
+    );
+    let pipeline = pipeline.unwrap();
+    let crate::spec::Action::Command(action) = &pipeline.stages.last().unwrap().1.action else { panic!() };
+    let expected = json!({ "lr": 0.1, "opt": { "name": "sgd", "nesterov": true }, "sizes": [1, 2] });
+    assert_eq!(action.params, expected);
+    assert_eq!(action.param_locations["opt"].line, 20);
+    assert_eq!(action.param("opt.nesterov").as_deref(), Some("true"));
+    assert_eq!(action.param("sizes"), None);
+    let crate::spec::CommandLine::Shell(text) = &action.command else { panic!() };
+    assert_eq!(text, "train --lr ${params.lr} ${params.opt.name}");
+}
+
+#[test]
+fn an_undeclared_param() {
+    assert_eq!(
+        package("params: { lr: 0.1 }", "train --lr ${params.rl}").unwrap_err(),
+        "\
+error: stage `package` declares no param `rl`
+  ┌─ p.yaml:19:21
+19│     run: train --lr ${params.rl}
+  │                     ^^^^^^^^^^^^
+  = help: did you mean `lr`?
+"
+    );
+    let problems = package("params: { opt: { momentum: 0.9 } }", "train ${params.opt.momentun}").unwrap_err();
+    assert!(problems.contains("param `opt` of stage `package` holds no `momentun`"), "{problems}");
+    assert!(problems.contains("did you mean `momentum`?"), "{problems}");
+    let problems = package("description: x", "train ${params.lr}").unwrap_err();
+    assert!(
+        problems.contains("declares no param `lr`") && problems.contains("params are: none"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_param_that_cannot_stand_in_a_command() {
+    assert_eq!(
+        package("params: { sizes: [1, 2] }", "train ${params.sizes}").unwrap_err(),
+        "\
+error: param `sizes` is a list and cannot stand in a command
+  ┌─ p.yaml:19:16
+19│     run: train ${params.sizes}
+  │                ^^^^^^^^^^^^^^^
+  = help: texts, numbers, true and false can; dots reach into maps: `${params.MAP.KEY}`
+"
+    );
+    let problems = package("params: [1]", "train").unwrap_err();
+    assert!(problems.contains("`params` is a map of names to values, not a list"), "{problems}");
+    let problems = package("params: { a.b: 1 }", "train").unwrap_err();
+    assert!(problems.contains("`a.b` is not a name for a param"), "{problems}");
+}
+
+#[test]
+fn params_of_an_op_stand_elsewhere() {
+    let problems = spoilt("    uses: torch/train\n", "    uses: torch/train\n    params: {a: b}\n");
+    assert!(problems.contains("`params` belongs to a stage with `run`"), "{problems}");
+    assert!(problems.contains("an op's params stand in `with`"), "{problems}");
 }

@@ -274,18 +274,18 @@ fn wrong_resources() {
     assert_eq!(
         spoilt(
             "    uses: torch/train\n",
-            "    uses: torch/train\n    resources: {threads: 4, exklusive: yes}\n"
+            "    uses: torch/train\n    resources: {cpus: few, exklusive: yes}\n"
         ),
         "\
-error: `threads` is `one` or `all`, not 4
-  ┌─ p.yaml:14:26
-14│     resources: {threads: 4, exklusive: yes}
-  │                          ^
+error: `cpus` is a whole number of at least 1, or `all`, not the text `few`
+  ┌─ p.yaml:14:23
+14│     resources: {cpus: few, exklusive: yes}
+  │                       ^^^
 
 error: unknown key `exklusive`
-  ┌─ p.yaml:14:29
-14│     resources: {threads: 4, exklusive: yes}
-  │                             ^^^^^^^^^ `resources` has no such key
+  ┌─ p.yaml:14:28
+14│     resources: {cpus: few, exklusive: yes}
+  │                            ^^^^^^^^^ `resources` has no such key
   = help: did you mean `exclusive`?
 "
     );

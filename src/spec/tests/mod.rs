@@ -4,6 +4,7 @@ mod commands;
 mod file;
 mod hostile;
 mod params;
+mod resources;
 mod stages;
 mod valid;
 mod written;
@@ -11,7 +12,7 @@ mod written;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use protocol::{InputSpec, KeyScope, Manifest, OpManifest, OutputSpec, Resources, Threads};
+use protocol::{InputSpec, KeyScope, Manifest, OpManifest, OutputSpec, Threads};
 use serde_json::json;
 
 use super::parse::parse_text;
@@ -61,7 +62,7 @@ fn op(params: serde_json::Value, inputs: &[(&str, bool)], outputs: &[(&str, &str
                 ((*name).into(), OutputSpec { description: format!("the {name}"), file: (*file).into() })
             })
             .collect(),
-        resources: Resources::default(),
+        resources: protocol::Resources::default(),
         scope: KeyScope::Portable,
         natives: vec![],
         companions: vec![],

@@ -1,7 +1,9 @@
 //! What a right pipeline means.
 
+use std::time::Duration;
+
 use super::*;
-use crate::spec::{Action, CommandLine, Input, Location, OpAction, StageName};
+use crate::spec::{Action, CommandLine, Cpus, Input, Location, OpAction, Resources, Retries, StageName};
 
 fn stage_name(name: &str) -> StageName {
     StageName::try_from(name.to_owned()).unwrap()
@@ -33,7 +35,7 @@ fn a_pipeline_in_full() {
         Input::Output { stage: stage_name("download"), output: "dataset".into() }
     );
     assert_eq!(train.outputs["weights"], "weights.safetensors");
-    assert_eq!(train.resources.threads, Threads::All);
+    assert_eq!(train.resources, Resources { cpus: Cpus::All, ..Resources::default() });
     assert_eq!(train.location, Location { line: 12, column: 3 });
     let action = op_action(&pipeline, "train");
     assert_eq!(
@@ -131,7 +133,9 @@ stages:
     run: [echo, '${vars.word}', 3, '${outputs.o}']
     outputs: { o: out }
     env: { N: 1, W: '${vars.word}' }
-    resources: { threads: all, exclusive: true }
+    resources: { cpus: 3, memory: 1.5 GB, gpus: 2, mutexes: [port, db], exclusive: true }
+    timeout: 10 min
+    retries: { times: 3, backoff: 0.5 }
 vars: { word: 'it ${inputs.x}' }
 ";
     let text = text.replace("it ${inputs.x}", "it $${inputs.x}");
@@ -143,7 +147,16 @@ vars: { word: 'it ${inputs.x}' }
     assert_eq!(action.command, CommandLine::Args(args));
     assert_eq!(action.env["N"], "1");
     assert_eq!(action.env["W"], "it ${inputs.x}");
-    assert!(stage.resources.exclusive);
+    let resources = Resources {
+        cpus: Cpus::Count(3),
+        memory: 3 << 29,
+        gpus: 2,
+        mutexes: ["db".into(), "port".into()].into(),
+        exclusive: true,
+    };
+    assert_eq!(stage.resources, resources);
+    assert_eq!(stage.timeout, Some(Duration::from_secs(600)));
+    assert_eq!(stage.retries, Retries { times: 3, backoff: Duration::from_millis(500) });
     assert_eq!(pipeline.name, "1");
 }
 

@@ -1,0 +1,68 @@
+//! One try of a stage: where it reads and writes, what it may use, and until when. Common to ops and commands.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Failure;
+use super::log::Log;
+use super::trace::Trace;
+use crate::plugin::process::{Process, Stopper};
+use crate::{format, hardware};
+
+/// What a try is given.
+pub(super) struct Setting {
+    /// The folder of the outputs, and nothing else.
+    pub(super) folder: PathBuf,
+    /// Input paths by name.
+    pub(super) inputs: BTreeMap<String, PathBuf>,
+    /// Where outputs are to be written, by name.
+    pub(super) outputs: BTreeMap<String, PathBuf>,
+    pub(super) log: PathBuf,
+    /// The GPUs that are its own; none where it did not ask for any.
+    pub(super) gpus: Vec<String>,
+    pub(super) trace: Option<Trace>,
+    pub(super) timeout: Option<Timeout>,
+    pub(super) stopper: Stopper,
+}
+
+/// How long a try may take, and when that is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeout {
+    allowed: Duration,
+    until: Instant,
+}
+
+impl Timeout {
+    /// A time-out that begins now. Absent where it would end beyond all clocks.
+    pub(super) fn starting_now(allowed: Duration) -> Option<Self> {
+        Some(Self { allowed, until: Instant::now().checked_add(allowed)? })
+    }
+}
+
+impl Setting {
+    /// Lets a child see the GPUs that are its own, and where it asked for none, those that `pipe` sees.
+    pub(super) fn show_gpus(&self, command: &mut Command) {
+        if !self.gpus.is_empty() {
+            command.env(hardware::VISIBLE_GPUS, self.gpus.join(","));
+        }
+    }
+
+    /// When to stop the child.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| timeout.until)
+    }
+
+    /// Stops a child whose time is over: it is asked to end, and killed with all that it started if it does not.
+    pub(super) fn stop(&self, process: &mut Process, log: &mut Log) -> Failure {
+        self.stopper.signal(Signal::TERM);
+        // How it ends is no news: it was told to.
+        let _ = process.finish(|line| log.line(line));
+        let allowed = self.timeout.map(|timeout| format::duration(timeout.allowed)).unwrap_or_default();
+        Failure::new(format!("it was stopped because it took longer than its `timeout` of {allowed}"))
+            .hint("the log may say what it was waiting for; if it only takes long, raise `timeout`")
+    }
+}

@@ -1,0 +1,61 @@
+//! Command stages: params, and what of the machine they are given.
+
+use crate::project::Project;
+
+#[test]
+fn a_changed_param_of_a_command_is_named_with_both_values() {
+    let stage = |lr: &str| {
+        format!(
+            "train:\n  run: echo lr=${{params.lr}} ${{params.note}} > ${{outputs.log}}\n  \
+             params: {{ lr: {lr}, note: \"it's $HOME\" }}\n  outputs: {{ log: log.txt }}\n"
+        )
+    };
+    let project = Project::new(&stage("0.05"));
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/train/log.txt"), "lr=0.05 it's $HOME\n");
+    project.set_stages(&stage("0.08"));
+    let why = project.pipe_ok(&["why", "train"]).stdout;
+    let changed: Vec<&str> = why.lines().filter(|line| line.contains('→')).collect();
+    assert_eq!(changed.len(), 1, "{why}");
+    assert!(changed[0].contains("params.lr  0.05  →  0.08  pipeline.yaml:8"), "{why}");
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/train/log.txt"), "lr=0.08 it's $HOME\n");
+}
+
+#[test]
+fn gpus_are_shared_out_and_never_more_than_there_are() {
+    let stage = |name: &str, gpus: u32| {
+        format!(
+            "{name}:\n  run: echo {name} \"$CUDA_VISIBLE_DEVICES\" > ${{outputs.seen}}\n  outputs: {{ seen: seen.txt }}\n  \
+             resources: {{ gpus: {gpus} }}\n"
+        )
+    };
+    let project = Project::new(&[stage("both", 2), stage("none", 0)].concat());
+    let run = |visible: &str| {
+        let output = project.command(&["run"]).env("CUDA_VISIBLE_DEVICES", visible).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, message) = run("3");
+    assert_eq!(code, Some(2), "{message}");
+    assert!(message.contains("stage `both` cannot run here: it wants 2 GPUs, but there is one"), "{message}");
+    assert!(!project.path("artifacts/none").exists(), "something ran");
+    assert_eq!(run("5,GPU-7,3").0, Some(0));
+    assert_eq!(project.read("artifacts/both/seen.txt"), "both 5,GPU-7\n");
+    assert_eq!(project.read("artifacts/none/seen.txt"), "none 5,GPU-7,3\n");
+    let (code, message) = run("");
+    assert_eq!(code, Some(0), "what is fresh needs no GPU: {message}");
+}
+
+#[test]
+fn stages_that_name_one_lock_never_meet() {
+    let stages: String = (0..6)
+        .map(|stage| {
+            format!(
+                "s{stage}:\n  run: mkdir held && sleep 0.02 && rmdir held && echo {stage} > ${{outputs.o}}\n  \
+                 outputs: {{ o: o.txt }}\n  resources: {{ mutexes: [held] }}\n"
+            )
+        })
+        .collect();
+    let project = Project::new(&stages);
+    project.pipe_ok(&["run", "--threads", "6", "--jobs", "6"]);
+}
