@@ -3,16 +3,17 @@
 use maud::{Markup, html};
 
 use super::results::Results;
+use super::shown::Shown;
 use super::{Input, stage};
 use crate::format;
 use crate::history::changed_vars;
 use crate::record::Change;
 
 /// The section, or nothing where there was no run before or nothing differs.
-pub(super) fn section(input: &Input) -> Option<Markup> {
+pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
     let (previous, previous_records) = input.previous?;
     let vars = vars(input);
-    let stages: Vec<_> = input.run.stages.iter().filter(|stage| !stage.changes.is_empty()).collect();
+    let stages: Vec<_> = shown.runs.iter().filter(|stage| !stage.changes.is_empty()).collect();
     let now = Results::new(&input.pipeline.report, input.records);
     let before = Results::new(&input.pipeline.report, previous_records);
     let mut numbers = vec![];

@@ -44,7 +44,8 @@ pub(super) fn section(input: &Input) -> Markup {
 /// Native libraries that the stages' keys name, with all versions that occur.
 fn natives(input: &Input) -> BTreeMap<String, Vec<String>> {
     let mut natives: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let records = input.records.iter().filter(|(stage, _)| input.is_part(stage));
+    let parts = input.parts();
+    let records = input.records.iter().filter(|(stage, _)| parts.contains(stage));
     for ingredient in records.flat_map(|(_, record)| &record.ingredients) {
         if let Some(name) = ingredient.name.strip_prefix("natives.") {
             let versions = natives.entry(name.to_owned()).or_default();

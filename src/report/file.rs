@@ -1,6 +1,6 @@
 //! Gathers what a report is made from out of the store, and writes the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -50,7 +50,8 @@ fn with_others<'a>(
     stages: impl Iterator<Item = &'a StageName>,
     last: impl Fn(&StageName) -> Option<ActionRecord>,
 ) -> BTreeMap<StageName, ActionRecord> {
-    let others = stages.filter(|stage| run.stages.iter().all(|run| run.stage != **stage));
+    let parts: BTreeSet<&StageName> = run.stages.iter().map(|run| &run.stage).collect();
+    let others = stages.filter(|stage| !parts.contains(stage));
     let mut records = records.clone();
     records.extend(others.filter_map(|stage| Some((stage.clone(), last(stage)?))));
     records

@@ -19,12 +19,13 @@ mod sample_figures;
 mod sample_past;
 #[cfg(test)]
 mod sample_png;
+mod shown;
 mod stage;
 mod stages_graph;
 mod table;
 mod tradeoff;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html as markup};
 
@@ -53,15 +54,16 @@ pub struct Input<'a> {
     pub logs: &'a BTreeMap<StageName, String>,
 }
 
-impl Input<'_> {
-    /// Whether a stage was part of the run.
-    fn is_part(&self, stage: &StageName) -> bool {
-        self.run.stages.iter().any(|run| run.stage == *stage)
+impl<'a> Input<'a> {
+    /// The stages that were part of the run.
+    fn parts(&self) -> BTreeSet<&'a StageName> {
+        self.run.stages.iter().map(|run| &run.stage).collect()
     }
 
     /// Stages that were not part of the run and are known from an earlier one, in the pipeline's order.
-    fn others(&self) -> Vec<(&StageName, &ActionRecord)> {
-        let stages = self.pipeline.stages.keys().filter(|stage| !self.is_part(stage));
+    fn others(&self) -> Vec<(&'a StageName, &'a ActionRecord)> {
+        let parts = self.parts();
+        let stages = self.pipeline.stages.keys().filter(|stage| !parts.contains(stage));
         stages.filter_map(|stage| Some((stage, self.records.get(stage)?))).collect()
     }
 }

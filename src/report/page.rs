@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::figures::Budget;
+use super::shown::Shown;
 use super::{Input, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
 use crate::format;
 
@@ -14,7 +15,8 @@ pub(super) fn page(input: &Input) -> Markup {
     let style = format!("{}{}", chart::STYLE, include_str!("page.css"));
     let title = title(input);
     let budget = Budget::default();
-    let changes = changes::section(input);
+    let shown = Shown::new(input);
+    let changes = changes::section(input, &shown);
     let tradeoff = tradeoff::section(input);
     html! {
         (DOCTYPE)
@@ -55,11 +57,16 @@ pub(super) fn page(input: &Input) -> Markup {
                     }
                     @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }
-                    (run::section(input))
+                    (run::section(input, &shown))
                     section #stages {
                         h2 { "Stages" }
-                        @for stage in &input.run.stages { (stage::section(input, stage, &budget)) }
-                        @for (name, record) in input.others() { (stage::other(input, name, record, &budget)) }
+                        @if shown.left_out > 0 {
+                            p.small { "The " (format::count(shown.runs.len(), "stage")) " most worth a look: those that failed, gave "
+                                "metrics or figures, or took longest. " (format::count(shown.left_out, "more stage"))
+                                " can be looked at with " code { "pipe log" } " and " code { "pipe why" } "." }
+                        }
+                        @for stage in &shown.runs { (stage::section(input, &shown, stage, &budget)) }
+                        @for (name, record) in &shown.others { (stage::other(input, name, record, &budget)) }
                     }
                     (environment::section(input))
                 }

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::{Span, timeline};
+use super::shown::Shown;
 use super::stages_graph::{StageState, stages_graph};
 use super::{Input, prose, stage};
 use crate::format;
@@ -15,10 +16,10 @@ const LOG_LINES: usize = 30;
 pub(super) const NOT_PART: &str = "not part of this run";
 
 /// The section on the run.
-pub(super) fn section(input: &Input) -> Markup {
+pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
     let run = input.run;
-    let mut states: Vec<StageState> = run
-        .stages
+    let mut states: Vec<StageState> = shown
+        .runs
         .iter()
         .map(|stage| StageState {
             stage: stage.stage.clone(),
@@ -26,13 +27,13 @@ pub(super) fn section(input: &Input) -> Markup {
             note: note(&stage.outcome, stage.duration_ms),
         })
         .collect();
-    states.extend(input.others().into_iter().map(|(stage, _)| StageState {
-        stage: stage.clone(),
+    states.extend(shown.others.iter().map(|(stage, _)| StageState {
+        stage: (*stage).clone(),
         class: "st-none",
         note: NOT_PART.into(),
     }));
-    let spans: Vec<Span> = run
-        .stages
+    let spans: Vec<Span> = shown
+        .runs
         .iter()
         .filter(|stage| {
             matches!(

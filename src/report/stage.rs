@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::figures::{Budget, figures};
+use super::shown::Shown;
 use super::{Input, changes, prose, run};
 use crate::format;
 use crate::record::{ActionRecord, Outcome, StageRun};
@@ -29,7 +30,7 @@ pub fn action(stage: &Stage) -> String {
 }
 
 /// The section of a stage.
-pub(super) fn section(input: &Input, run: &StageRun, budget: &Budget) -> Markup {
+pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Budget) -> Markup {
     let stage = input.pipeline.stages.get(&run.stage);
     let record = input.records.get(&run.stage);
     html! {
@@ -44,7 +45,7 @@ pub(super) fn section(input: &Input, run: &StageRun, budget: &Budget) -> Markup 
             @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
             @if let Some(record) = record { (results(record, budget)) }
             div.folds {
-                @if let Some(stage) = stage { (params(stage)) (inputs(input, stage)) }
+                @if let Some(stage) = stage { (params(stage)) (inputs(shown, stage)) }
                 @if let Some(record) = record { (outputs(record)) (provenance(record)) (key(record)) }
             }
         }
@@ -189,7 +190,7 @@ pub(super) fn value(value: &Value) -> Markup {
     html! { details.inner { summary { (summary) } pre { (whole) } } }
 }
 
-fn inputs(input: &Input, of: &Stage) -> Markup {
+fn inputs(shown: &Shown, of: &Stage) -> Markup {
     html! {
         @if !of.inputs.is_empty() {
             details {
@@ -198,7 +199,7 @@ fn inputs(input: &Input, of: &Stage) -> Markup {
                     dt { code { (name) } }
                     dd { @match source {
                         spec::Input::Output { stage, output } => {
-                            @if input.is_part(stage) || input.records.contains_key(stage) {
+                            @if shown.has(stage) {
                                 a href={ "#" (anchor(stage)) } { (stage) "." (output) }
                             } @else { (stage) "." (output) }
                         }

@@ -114,7 +114,8 @@ fn notes(results: &Results, reference: &str) -> Markup {
 
 /// Which of the stages that numbers come from were not part of the run.
 fn earlier<'a>(input: &Input, stages: impl Iterator<Item = &'a StageName>) -> Markup {
-    let others: BTreeSet<&StageName> = stages.filter(|stage| !input.is_part(stage)).collect();
+    let parts = input.parts();
+    let others: BTreeSet<&StageName> = stages.filter(|stage| !parts.contains(stage)).collect();
     html! {
         @if !others.is_empty() {
             p.small { "From an earlier run, as the stage was " (run::NOT_PART) ": "
