@@ -82,7 +82,7 @@ pub(super) fn run(
     }
     let mut message = format!("the command failed with {}", describe_exit(status));
     if !tail.is_empty() {
-        message.push_str("; the end of its standard error:\n");
+        message.push_str("; the end of what it printed:\n");
         message.push_str(&tail);
     }
     Err(Failure::new(message))

@@ -5,8 +5,8 @@ mod listen;
 mod ready;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
 
@@ -119,6 +119,11 @@ struct Engine<'a> {
     interrupted: Option<Instant>,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
+    /// Jobs for the workers; absent once there are no more to come.
+    jobs: Option<Sender<(StageId, Job<'a>)>>,
+    waiting_jobs: Arc<Mutex<Receiver<(StageId, Job<'a>)>>>,
+    /// Threads that execute jobs.
+    workers: usize,
 }
 
 /// Runs what was ordered to its end, or until an interrupt.
@@ -145,6 +150,7 @@ impl<'a> Engine<'a> {
         emit: &'a mut dyn FnMut(Event),
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
+        let (jobs, waiting_jobs) = mpsc::channel();
         let ready = Ready::new(&project.graph, &order.prospects);
         let task = |(id, prospect): (StageId, Prospect)| {
             let task = Task {
@@ -185,6 +191,9 @@ impl<'a> Engine<'a> {
             interrupted: None,
             sender,
             receiver,
+            jobs: Some(jobs),
+            waiting_jobs: Arc::new(Mutex::new(waiting_jobs)),
+            workers: 0,
         }
     }
 
@@ -201,6 +210,8 @@ impl<'a> Engine<'a> {
             self.stopping.stop();
             self.signal_all(Signal::KILL);
         }
+        // The workers end.
+        self.jobs = None;
         drop(watch);
         ended?;
         let mut finished =
@@ -394,17 +405,18 @@ impl<'a> Engine<'a> {
             stopper: stopper.clone(),
         };
         self.running.insert(id, Running { changes, begin, key, grant, stopper, _lock: lock });
-        let sender = self.sender.clone();
-        scope.spawn(move || {
-            // The engine listens until every execution has ended.
-            let notify = |notice| drop(sender.send(Message::Notice(id, notice)));
-            let run = std::panic::AssertUnwindSafe(|| worker::run(job, &notify));
-            let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-                Err(Failure::new("`pipe` itself panicked while it ran this stage")
-                    .hint("please report this as a bug"))
-            });
-            drop(sender.send(Message::Ended(id, Box::new(result))));
-        });
+        if self.running.len() > self.workers {
+            self.workers += 1;
+            let (jobs, sender) = (Arc::clone(&self.waiting_jobs), self.sender.clone());
+            std::thread::Builder::new()
+                .name("pipe stage".into())
+                .spawn_scoped(scope, move || work(&jobs, &sender))
+                .map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
+        }
+        if let Some(jobs) = &self.jobs {
+            // Workers listen for as long as this sender is there.
+            drop(jobs.send((id, job)));
+        }
         Ok(())
     }
 
@@ -552,6 +564,21 @@ impl<'a> Engine<'a> {
     fn task(&mut self, id: StageId) -> Result<&mut Task, Error> {
         let name = &self.project.pipeline[id].name;
         self.tasks.get_mut(&id).ok_or_else(|| Error::failed(format!("stage `{name}` was not selected")))
+    }
+}
+
+/// Executes one job after the other, until there are no more to come.
+fn work(jobs: &Mutex<Receiver<(StageId, Job<'_>)>>, sender: &Sender<Message>) {
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+    while let Some((id, job)) = next() {
+        // The engine listens until every execution has ended.
+        let notify = |notice| drop(sender.send(Message::Notice(id, notice)));
+        let run = std::panic::AssertUnwindSafe(|| worker::run(job, &notify));
+        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            Err(Failure::new("`pipe` itself panicked while it ran this stage")
+                .hint("please report this as a bug"))
+        });
+        drop(sender.send(Message::Ended(id, Box::new(result))));
     }
 }
 

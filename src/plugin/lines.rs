@@ -1,9 +1,6 @@
-//! One stream of a child, read without waiting and cut into lines. Knows no processes.
+//! One stream of a child, read as it comes and cut into lines. Knows no processes.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Longest line of a conversation: a figure is far smaller.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -33,12 +30,9 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Lines of `stream`, reading which will not wait any more. Without one it is closed from the start.
-    pub(super) fn new(stream: Option<OwnedFd>, kind: Stdout) -> io::Result<Self> {
-        if let Some(stream) = &stream {
-            fcntl_setfl(stream, fcntl_getfl(stream)? | OFlags::NONBLOCK)?;
-        }
-        Ok(Self { stream, kind, begun: Vec::new(), broken: None })
+    /// Lines of `stream`. Without one it is closed from the start.
+    pub(super) fn new(stream: Option<OwnedFd>, kind: Stdout) -> Self {
+        Self { stream, kind, begun: Vec::new(), broken: None }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -59,7 +53,8 @@ impl Lines {
         self.broken.take()
     }
 
-    /// The lines that can be read now. Closed afterwards where the stream has ended or broke.
+    /// The lines that can be read now; to be called when `poll` says that there is something to read, or it waits.
+    /// Closed afterwards where the stream has ended or broke.
     pub(super) fn read(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         let Some(stream) = &self.stream else { return lines };

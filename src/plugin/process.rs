@@ -51,7 +51,7 @@ const USUAL_ENVIRONMENT: &[&str] = &[
 /// How long a child may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How many of the last lines of standard error are kept for an error message.
+/// How many of the last lines of standard error, or of a log, are kept for an error message.
 const TAIL_LINES: usize = 12;
 
 /// Clears the environment of `command` but for the usual variables and `declared` ones that are set.
@@ -108,7 +108,7 @@ impl Stopper {
 pub enum Output {
     /// A line on standard output.
     Out(String),
-    /// A line on standard error.
+    /// A line on standard error, or on either stream where both are a log.
     Err(String),
     /// Standard output was closed, or broke for the reason given.
     OutClosed(Option<String>),
@@ -138,7 +138,16 @@ impl Process {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(mut command: Command, stdin: Stdio, stdout: Stdout, stopper: &Stopper) -> io::Result<Self> {
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        // A log has both streams in the order in which they were written.
+        let log = match stdout {
+            Stdout::Messages => None,
+            Stdout::Log => Some(io::pipe()?),
+        };
+        command.stdin(stdin).process_group(0);
+        match &log {
+            None => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+            Some((_, writer)) => command.stdout(writer.try_clone()?).stderr(writer.try_clone()?),
+        };
         let mut target = stopper.target();
         if let Target::Stopped = *target {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "it is not to be started any more"));
@@ -150,15 +159,13 @@ impl Process {
         *target = Target::Group(pid);
         drop(target);
         let stopper = stopper.clone();
-        let listen = || -> io::Result<(Lines, Lines, OwnedFd)> {
-            Ok((
-                Lines::new(child.stdout.take().map(OwnedFd::from), stdout)?,
-                Lines::new(child.stderr.take().map(OwnedFd::from), Stdout::Log)?,
-                pidfd_open(pid, PidfdFlags::empty())?,
-            ))
-        };
-        match { listen }() {
-            Ok((out, err, end)) => {
+        // The child holds the other end; this process must not.
+        drop(command);
+        let log = log.map(|(reader, _)| OwnedFd::from(reader));
+        let err = Lines::new(child.stderr.take().map(OwnedFd::from).or(log), Stdout::Log);
+        let out = Lines::new(child.stdout.take().map(OwnedFd::from), stdout);
+        match pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from) {
+            Ok(end) => {
                 let stdin = child.stdin.take();
                 let (heard, tail) = (VecDeque::new(), VecDeque::new());
                 Ok(Self { child, stopper, stdin, out, err, end, exit: None, heard, tail })
@@ -278,7 +285,7 @@ impl Process {
         }
     }
 
-    /// The last lines of standard error so far, indented.
+    /// The last lines of standard error or of the log so far, indented.
     #[must_use]
     pub fn tail(&self) -> String {
         self.tail.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
@@ -339,16 +346,15 @@ mod tests {
 
     #[test]
     fn output_and_status_arrive() {
-        let (mut lines, status) = collect(shell("echo a; printf b; echo c >&2; exit 3"));
-        lines.sort();
-        assert_eq!(lines, ["err c", "out a", "out b"]);
+        let (lines, status) = collect(shell("echo a; echo b >&2; printf c; exit 3"));
+        assert_eq!(lines, ["err a", "err b", "err c"], "in the order in which they were written");
         assert_eq!(status.code(), Some(3));
     }
 
     #[test]
     fn what_a_child_leaves_behind_is_killed() {
         let (lines, status) = collect(shell("sleep 1000 & echo started"));
-        assert_eq!(lines, ["out started"]);
+        assert_eq!(lines, ["err started"]);
         assert!(status.success());
     }
 
@@ -357,14 +363,14 @@ mod tests {
         let (lines, status) = collect(shell("head -c 3000000 /dev/zero | tr '\\0' a; echo; echo end"));
         assert!(status.success());
         assert_eq!(lines.len(), 4);
-        assert_eq!(lines.iter().map(|line| line.len() - "out ".len()).sum::<usize>(), 3_000_003);
+        assert_eq!(lines.iter().map(|line| line.len() - "err ".len()).sum::<usize>(), 3_000_003);
     }
 
     #[test]
     fn what_escapes_the_group_is_not_waited_for() {
         let (lines, status) = collect(shell("setsid sleep 100000 & echo $!"));
         assert!(status.success());
-        let escaped = lines[0].strip_prefix("out ").unwrap().parse().unwrap();
+        let escaped = lines[0].strip_prefix("err ").unwrap().parse().unwrap();
         rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
     }
 
@@ -384,8 +390,8 @@ mod tests {
         clean_environment(&mut command, ["CARGO_MANIFEST_DIR"]);
         let (lines, _) =
             collect(Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap());
-        assert!(lines.iter().any(|line| line.starts_with("out PATH=")));
-        assert!(lines.iter().any(|line| line.starts_with("out CARGO_MANIFEST_DIR=")));
+        assert!(lines.iter().any(|line| line.starts_with("err PATH=")));
+        assert!(lines.iter().any(|line| line.starts_with("err CARGO_MANIFEST_DIR=")));
         assert!(!lines.iter().any(|line| line.contains("CARGO_PKG") || line.contains("SECRET")));
     }
 

@@ -321,7 +321,7 @@ impl Registry {
         loop {
             let mut command = Command::new(path);
             command.arg("describe").current_dir(&self.root);
-            match Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()) {
+            match Process::start(command, Stdio::null(), Stdout::Messages, &Stopper::default()) {
                 // It is being written at this moment, or a child that is just being started still holds it open.
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts < 50 => {
                     attempts += 1;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use protocol::{Figure, Metric};
 
@@ -155,7 +156,10 @@ impl Store {
     /// When the folder cannot be created.
     pub fn log_path(&self, stage: &StageName) -> Result<PathBuf, StoreError> {
         let folder = self.folder.join("logs");
-        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        if !self.has_logs.load(Ordering::Relaxed) {
+            fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+            self.has_logs.store(true, Ordering::Relaxed);
+        }
         Ok(self.log_file(stage))
     }
 

@@ -56,7 +56,7 @@ mod stat;
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -91,6 +91,8 @@ pub struct Store {
     instance: Arc<str>,
     /// Numbers them.
     serial: Arc<AtomicU64>,
+    /// Whether the folder of logs is there for certain.
+    has_logs: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -117,6 +119,7 @@ impl Store {
             folder,
             instance: instance().into(),
             serial: Arc::default(),
+            has_logs: Arc::default(),
         })
     }
 
