@@ -3,21 +3,23 @@
 
 mod listen;
 mod ready;
+mod shared;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::Instant;
 
 use rustix::process::Signal;
 
-use self::ready::{Ready, Room};
+use self::ready::Ready;
 use super::budget::{Budget, Grant, lacking_gpus};
 use super::inputs;
 use super::interrupt::{self, Request};
 use super::state::{State, Step};
-use super::worker::{self, Job, Stopping};
+use super::worker::{Job, Stopping};
 use super::{Failure, Notice};
 use crate::clock::millis;
 use crate::digest::Digest;
@@ -28,7 +30,7 @@ use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::{ActionRecord, Change, Outcome, StageRun};
 use crate::spec::{Stage, StageId, StageName};
-use crate::store::{KeyLock, Lookup, Miss, TryKey};
+use crate::store::{KeyLock, Miss};
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]
@@ -324,142 +326,6 @@ impl<'a> Engine<'a> {
         Ok(plan::decide(self.project, stage, &inputs, self.forced.contains(&id))?)
     }
 
-    /// Starts stages, the most urgent ones first, until there is no more room.
-    fn start_what_fits<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
-    where
-        'a: 'scope,
-    {
-        if let Some(outcome) = self.given_up() {
-            for id in self.ready.take_all() {
-                if let Some(queued) = self.queued.remove(&id) {
-                    self.release(queued.miss.key().digest());
-                }
-                self.end(id, outcome.clone(), Instant::now())?;
-            }
-            return Ok(());
-        }
-        let (project, budget) = (self.project, &mut self.budget);
-        let room = |id: StageId| {
-            if budget.is_full() {
-                return Room::Full;
-            }
-            budget.take(&project.pipeline[id].resources).map_or(Room::TooLarge, Room::Fits)
-        };
-        for (id, grant) in self.ready.choose(room) {
-            self.try_start(id, grant, scope)?;
-        }
-        Ok(())
-    }
-
-    /// Starts a stage for which there is room.
-    fn try_start<'scope>(
-        &mut self,
-        id: StageId,
-        grant: Grant,
-        scope: &'scope Scope<'scope, '_>,
-    ) -> Result<(), Error>
-    where
-        'a: 'scope,
-    {
-        let stage = self.stage(id);
-        let Some(Queued { miss, changes }) = self.queued.remove(&id) else {
-            return Err(Error::failed(format!("stage `{}` was queued without a decision", stage.name)));
-        };
-        let key = miss.key().digest();
-        let lock = match self.claim(&miss) {
-            Ok(Claim::Ours(lock)) => lock,
-            Ok(claim) => {
-                self.budget.give_back(grant);
-                self.step(id, Step::Reconsider)?;
-                self.release(key);
-                match claim {
-                    Claim::Theirs(holder) => self.wait_elsewhere(id, &miss, &holder, scope),
-                    _ => self.undecided.push_back(id),
-                }
-                return Ok(());
-            }
-            Err(error) => {
-                self.budget.give_back(grant);
-                self.release(key);
-                return self.fail(id, error.into(), Instant::now());
-            }
-        };
-        self.step(id, Step::Start)?;
-        let begin = Instant::now();
-        let offset_ms = millis(begin.saturating_duration_since(self.start));
-        let task = self.task(id)?;
-        task.run.offset_ms = offset_ms;
-        task.run.key = Some(key);
-        task.run.changes.clone_from(&changes);
-        (self.emit)(Event::StageStarted { stage: stage.name.clone(), changes: changes.clone() });
-        let stopper = Stopper::default();
-        let job = Job {
-            project: self.project,
-            stage,
-            miss,
-            threads: grant.threads,
-            gpus: grant.gpus.clone(),
-            run: self.run,
-            trace: self.options.trace,
-            stopping: self.stopping,
-            stopper: stopper.clone(),
-        };
-        self.running.insert(id, Running { changes, begin, key, grant, stopper, _lock: lock });
-        if self.running.len() > self.workers {
-            self.workers += 1;
-            let (jobs, sender) = (Arc::clone(&self.waiting_jobs), self.sender.clone());
-            std::thread::Builder::new()
-                .name("pipe stage".into())
-                .spawn_scoped(scope, move || work(&jobs, &sender))
-                .map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
-        }
-        if let Some(jobs) = &self.jobs {
-            // Workers listen for as long as this sender is there.
-            drop(jobs.send((id, job)));
-        }
-        Ok(())
-    }
-
-    /// In a cache that others use, makes sure that nobody else executes the key, or has done so meanwhile.
-    fn claim(&self, miss: &Miss) -> Result<Claim, Error> {
-        let store = &self.project.store;
-        if !store.is_shared() {
-            return Ok(Claim::Ours(None));
-        }
-        match store.try_key(&miss.key().digest())? {
-            TryKey::Held { by } => Ok(Claim::Theirs(by)),
-            TryKey::Free(lock) => match store.lookup(miss.stage(), miss.key().clone()) {
-                Lookup::Hit(_) if !self.is_forced(miss.stage()) => Ok(Claim::Done),
-                _ => Ok(Claim::Ours(Some(lock))),
-            },
-        }
-    }
-
-    fn is_forced(&self, stage: &StageName) -> bool {
-        self.project.pipeline.id(stage).is_some_and(|id| self.forced.contains(&id))
-    }
-
-    fn wait_elsewhere<'scope>(
-        &mut self,
-        id: StageId,
-        miss: &Miss,
-        holder: &str,
-        scope: &'scope Scope<'scope, '_>,
-    ) where
-        'a: 'scope,
-    {
-        if self.elsewhere.insert(id) {
-            let message = format!("`{}` waits for {holder}, which is executing the same", miss.stage());
-            (self.emit)(Event::Notice { message });
-        }
-        let (sender, key, project, stopping) =
-            (self.sender.clone(), miss.key().digest(), self.project, self.stopping);
-        scope.spawn(move || {
-            project.store.await_key(&key, || stopping.is_stopping());
-            drop(sender.send(Message::KeyFree(id)));
-        });
-    }
-
     /// A key is no longer under way: stages that waited for its outcome are looked at again.
     fn release(&mut self, key: Digest) {
         self.undecided.extend(self.under_way.remove(&key).into_iter().flatten());
@@ -565,29 +431,4 @@ impl<'a> Engine<'a> {
         let name = &self.project.pipeline[id].name;
         self.tasks.get_mut(&id).ok_or_else(|| Error::failed(format!("stage `{name}` was not selected")))
     }
-}
-
-/// Executes one job after the other, until there are no more to come.
-fn work(jobs: &Mutex<Receiver<(StageId, Job<'_>)>>, sender: &Sender<Message>) {
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-    while let Some((id, job)) = next() {
-        // The engine listens until every execution has ended.
-        let notify = |notice| drop(sender.send(Message::Notice(id, notice)));
-        let run = std::panic::AssertUnwindSafe(|| worker::run(job, &notify));
-        let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-            Err(Failure::new("`pipe` itself panicked while it ran this stage")
-                .hint("please report this as a bug"))
-        });
-        drop(sender.send(Message::Ended(id, Box::new(result))));
-    }
-}
-
-/// Whose a key is, among the runs that share a cache.
-enum Claim {
-    /// Ours to execute; the lock is there where the cache is shared.
-    Ours(Option<KeyLock>),
-    /// Somebody else executes it.
-    Theirs(String),
-    /// Its outcome is in the cache by now.
-    Done,
 }
