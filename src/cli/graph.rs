@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::ValueEnum;
 
 use super::output::print;
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::progress::Paint;
@@ -43,8 +43,7 @@ enum Format {
 /// When the pipeline is wrong.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let named: Vec<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
+    let named: Vec<StageName> = find_stages(&project, &args.stages)?.into_iter().collect();
     let selected: BTreeSet<StageName> = match named.as_slice() {
         [] => project.pipeline.stages.keys().cloned().collect(),
         named => project.graph.with_upstream(named),

@@ -11,6 +11,7 @@ pub mod schema;
 pub mod status;
 pub mod why;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, StageName, did_you_mean_or_list};
+use crate::spec::{Overrides, Selector, StageName, did_you_mean_or_list};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -132,17 +133,55 @@ impl Context {
     }
 }
 
-/// Finds a stage by its name on the command line.
+/// Finds stages by their names on the command line. The name of a stage with a `matrix` stands for all its variants, and
+/// one with values behind it for those that have them: `train[lr=0.1]`.
 ///
 /// # Errors
-/// When there is none; with a suggestion where one is close.
-pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
-    let stages = project.pipeline.stages.keys();
-    if let Some(found) = stages.clone().find(|stage| stage.as_str() == name) {
-        return Ok(found.clone());
+/// When there is none of a name; with a suggestion where one is close.
+pub fn find_stages<'n>(
+    project: &Project,
+    names: impl IntoIterator<Item = &'n String>,
+) -> Result<BTreeSet<StageName>, Error> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        let named = project.pipeline.select(name);
+        if named.is_empty() {
+            return Err(no_stage(project, name));
+        }
+        found.extend(named);
     }
-    let hint = did_you_mean_or_list(name, "stages are", stages.map(StageName::as_str));
-    Err(Error::usage(format!("there is no stage `{name}`")).hint(hint))
+    Ok(found)
+}
+
+/// Finds the one stage that a name on the command line stands for.
+///
+/// # Errors
+/// When there is none, or several.
+pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
+    let mut named = project.pipeline.select(name);
+    match (named.pop(), named.last()) {
+        (None, _) => Err(no_stage(project, name)),
+        (Some(one), None) => Ok(one),
+        (Some(last), Some(_)) => {
+            let all = named.iter().chain([&last]).map(StageName::as_str);
+            Err(Error::usage(format!("`{name}` has {} variants: name one", named.len() + 1))
+                .hint(did_you_mean_or_list("", "they are", all)))
+        }
+    }
+}
+
+fn no_stage(project: &Project, name: &str) -> Error {
+    let stages = &project.pipeline.stages;
+    let selector = Selector::new(name);
+    let variants = stages.keys().filter(|stage| stage.family() == selector.family()).map(StageName::as_str);
+    if selector.is_partial() && variants.clone().next().is_some() {
+        let hint = did_you_mean_or_list(name, "there are", variants);
+        return Error::usage(format!("no variant of `{}` has these values: `{name}`", selector.family()))
+            .hint(hint);
+    }
+    let families: BTreeSet<&str> = stages.keys().map(StageName::family).collect();
+    let hint = did_you_mean_or_list(name, "stages are", families);
+    Error::usage(format!("there is no stage `{name}`")).hint(hint)
 }
 
 /// Runs the command line of this process.

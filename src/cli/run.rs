@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, find_stage, output};
+use super::{Context, Selection, find_stages, output};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
@@ -46,8 +46,7 @@ pub struct Args {
 /// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let named: BTreeSet<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
+    let named: BTreeSet<StageName> = find_stages(&project, &args.stages)?;
     let all: BTreeSet<StageName> = project.pipeline.stages.keys().cloned().collect();
     let forced = if named.is_empty() { all.clone() } else { named.clone() };
     let selected = if named.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::output::{print, print_json};
-use super::{Context, Selection, find_stage};
+use super::{Context, Selection, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::progress::{Paint, change};
@@ -34,8 +34,7 @@ pub struct Args {
 /// When the pipeline is wrong, or an input or a plugin cannot be read.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
-    let mut selected: BTreeSet<StageName> =
-        args.stages.iter().map(|name| find_stage(&project, name)).collect::<Result<_, _>>()?;
+    let mut selected: BTreeSet<StageName> = find_stages(&project, &args.stages)?;
     if selected.is_empty() {
         selected = project.pipeline.stages.keys().cloned().collect();
     }

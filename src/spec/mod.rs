@@ -2,6 +2,8 @@
 
 mod diagnostic;
 mod keys;
+mod matrix;
+mod name;
 mod overlay;
 mod parse;
 mod pipeline;
@@ -16,11 +18,11 @@ mod vars;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
+pub use name::{Selector, StageName, split_reference};
 pub use overlay::Overrides;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
-    StageName,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use resources::{Cpus, Resources, Retries};

@@ -8,6 +8,7 @@ mod cache;
 mod commands;
 mod docs;
 mod interrupt;
+mod matrix;
 mod project;
 mod real;
 mod run;
