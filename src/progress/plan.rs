@@ -16,7 +16,7 @@ pub fn plan(stages: &[PlannedStage], color: bool) -> String {
 }
 
 fn lines(stages: &[PlannedStage], width: usize, paint: Paint) -> String {
-    let name_width = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0).clamp(4, 24);
+    let name_width = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0).clamp(4, 40);
     let mut sorted: Vec<&PlannedStage> = stages.iter().collect();
     sorted.sort_by_key(|stage| rank(&stage.expectation));
     let mut text = String::new();

@@ -4,7 +4,7 @@ use super::*;
 use crate::spec::{Action, Input};
 
 /// A diamond below `train`, and `other` beside it.
-const SWEEP: &str = "\
+pub(super) const SWEEP: &str = "\
 version: 1
 name: sweep
 vars: { rates: [0.1, 0.05] }
