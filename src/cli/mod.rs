@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, Selector, StageName, did_you_mean_or_list};
+use crate::spec::{Overrides, Selector, StageName, did_you_mean_or_list, list};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -165,7 +165,7 @@ pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
         (Some(last), Some(_)) => {
             let all = named.iter().chain([&last]).map(StageName::as_str);
             Err(Error::usage(format!("`{name}` has {} variants: name one", named.len() + 1))
-                .hint(did_you_mean_or_list("", "they are", all)))
+                .hint(list("they are", all)))
         }
     }
 }

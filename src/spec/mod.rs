@@ -27,4 +27,4 @@ pub use pipeline::{
 pub use resolve::{Manifests, Unusable, resolve};
 pub use resources::{Cpus, Resources, Retries};
 pub use schema::schema;
-pub(crate) use suggest::did_you_mean_or_list;
+pub(crate) use suggest::{did_you_mean_or_list, list};

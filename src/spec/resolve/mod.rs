@@ -2,6 +2,7 @@
 //! Finds all problems, not only the first. Knows manifests, but not where they come from.
 
 mod command;
+mod fan_out;
 mod inputs;
 mod matrix;
 mod params;
@@ -77,7 +78,7 @@ pub fn resolve(
         manifests_found: HashMap::new(),
         checks: HashMap::new(),
         matrices: Vec::new(),
-        choice: matrix::Choice::default(),
+        choice: fan_out::Choice::default(),
         variant_bytes: 0,
     };
     let stages = resolver.stages(&parsed);
@@ -117,7 +118,7 @@ struct Resolver<'a> {
     /// All sweeps, from the top of the graph to its bottom.
     matrices: Vec<Matrix>,
     /// The variant that is being resolved.
-    choice: matrix::Choice,
+    choice: fan_out::Choice,
     /// About what all variants take in memory.
     variant_bytes: usize,
 }
@@ -189,8 +190,9 @@ impl Resolver<'_> {
             return vec![gate];
         }
         let variants = self.instances(&stages).and_then(|instances| {
-            let named =
-                |stage: &str, instance: &matrix::Instance| instance.names.get(stage).map(ToString::to_string);
+            let named = |stage: &str, instance: &fan_out::Instance| {
+                instance.names.get(stage).map(ToString::to_string)
+            };
             let gates = instances.iter().map(|instance| gate.renamed(&|stage| named(stage, instance)));
             gates.collect::<Result<Vec<Gate>, _>>().map_err(|error| (error.message, "write two gates".into()))
         });

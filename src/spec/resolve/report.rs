@@ -12,7 +12,7 @@ use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{ReportColumn, ReportSpec};
 use super::Resolver;
-use super::matrix::Instance;
+use super::fan_out::Instance;
 
 /// Decimals of a column that does not say.
 const DIGITS: usize = 2;

@@ -13,7 +13,7 @@ use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{Action, OpAction, Stage, StageName};
-use super::matrix::Choice;
+use super::fan_out::Choice;
 use super::{Outline, Resolver, Unusable};
 
 /// What a stage does, as far as its `uses` or `run` says.

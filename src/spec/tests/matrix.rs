@@ -231,7 +231,8 @@ fn mistakes_in_a_matrix() {
         "{ width: [1], lr: [1], exclude: { width: 1 } }",
         "`exclude` is a list of maps of values, not a map",
     );
-    spoilt("{ width: [1, 2], lr: [1], exclude: [{ width: 3 }] }", "`width` has no value 3");
+    let problems = spoilt("{ width: [1, 2], lr: [1], exclude: [{ width: 3 }] }", "`width` has no value 3");
+    assert!(problems.contains("its values are: 1, 2"), "{problems}");
     spoilt("{ width: [1, 2], lr: [1], exclude: [{ lr: 1 }] }", "the matrix has no combination");
     let twice = "{ width: [1, 2], lr: [1], exclude: [{ width: 1 }, { width: 1 }] }";
     spoilt(twice, "no combination that is left has these values");
