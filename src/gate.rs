@@ -59,6 +59,14 @@ impl Gate {
         Ok(Self { expression: text.trim().into(), left, comparison, right })
     }
 
+    /// The gate with another stage in each metric for which `rename` knows one.
+    ///
+    /// # Errors
+    /// When it becomes too long.
+    pub fn renamed(&self, rename: &dyn Fn(&str) -> Option<String>) -> Result<Self, GateError> {
+        Self::parse(&expression::renamed(&self.expression, rename)?)
+    }
+
     /// The stages whose metrics it names.
     #[must_use]
     pub fn stages(&self) -> BTreeSet<&str> {
@@ -213,6 +221,15 @@ mod tests {
         let gate = Gate::parse("a.x.y - b.z > a.w").unwrap();
         assert_eq!(gate.stages().into_iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(gate.metrics(), [("a", "x.y"), ("b", "z"), ("a", "w")]);
+    }
+
+    #[test]
+    fn variants_have_metrics_and_stages_can_be_renamed() {
+        let gate = Gate::parse("a[lr=1e-3,w=-1].x.y - b.z > 2*a.x").unwrap();
+        assert_eq!(gate.metrics(), [("a[lr=1e-3,w=-1]", "x.y"), ("b", "z"), ("a", "x")]);
+        let renamed = gate.renamed(&|stage| (stage == "a").then(|| "a[w=2]".into())).unwrap();
+        assert_eq!(renamed.expression, "a[lr=1e-3,w=-1].x.y - b.z > 2*a[w=2].x");
+        assert!(Gate::parse("a[lr=1.x > 3").is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::spec::{Overrides, StageId, StageName, did_you_mean_or_list};
+use crate::spec::{Overrides, Selector, StageId, StageName, did_you_mean_or_list, list};
 use crate::store::{Store, StoreError};
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
@@ -174,29 +174,55 @@ impl Context {
     }
 }
 
-/// Finds a stage by its name on the command line.
+/// Finds stages by their names on the command line. The name of a stage with a `matrix` stands for all its variants, and
+/// one with values behind it for those that have them: `train[lr=0.1]`.
 ///
 /// # Errors
-/// When there is none; with a suggestion where one is close.
-pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
-    let stages = project.pipeline.stages.keys();
-    if let Some(found) = stages.clone().find(|stage| stage.as_str() == name) {
-        return Ok(found.clone());
-    }
-    let hint = did_you_mean_or_list(name, "stages are", stages.map(StageName::as_str));
-    Err(Error::usage(format!("there is no stage `{name}`")).hint(hint))
-}
-
-/// Finds stages by their names on the command line.
-///
-/// # Errors
-/// As [`find_stage`].
-pub fn find_stages(project: &Project, names: &[String]) -> Result<BTreeSet<StageId>, Error> {
+/// When there is none of a name; with a suggestion where one is close.
+pub fn find_stages<'n>(
+    project: &Project,
+    names: impl IntoIterator<Item = &'n String>,
+) -> Result<BTreeSet<StageId>, Error> {
     let mut found = BTreeSet::new();
     for name in names {
-        found.extend(project.pipeline.id(&find_stage(project, name)?));
+        let named = project.pipeline.select(name);
+        if named.is_empty() {
+            return Err(no_stage(project, name));
+        }
+        found.extend(named.iter().filter_map(|name| project.pipeline.id(name)));
     }
     Ok(found)
+}
+
+/// Finds the one stage that a name on the command line stands for.
+///
+/// # Errors
+/// When there is none, or several.
+pub fn find_stage(project: &Project, name: &str) -> Result<StageName, Error> {
+    let mut named = project.pipeline.select(name);
+    match (named.pop(), named.last()) {
+        (None, _) => Err(no_stage(project, name)),
+        (Some(one), None) => Ok(one),
+        (Some(last), Some(_)) => {
+            let all = named.iter().chain([&last]).map(StageName::as_str);
+            Err(Error::usage(format!("`{name}` has {} variants: name one", named.len() + 1))
+                .hint(list("they are", all)))
+        }
+    }
+}
+
+fn no_stage(project: &Project, name: &str) -> Error {
+    let stages = &project.pipeline.stages;
+    let selector = Selector::new(name);
+    let variants = stages.keys().filter(|stage| stage.family() == selector.family()).map(StageName::as_str);
+    if selector.is_partial() && variants.clone().next().is_some() {
+        let hint = did_you_mean_or_list(name, "there are", variants);
+        return Error::usage(format!("no variant of `{}` has these values: `{name}`", selector.family()))
+            .hint(hint);
+    }
+    let families: BTreeSet<&str> = stages.keys().map(StageName::family).collect();
+    let hint = did_you_mean_or_list(name, "stages are", families);
+    Error::usage(format!("there is no stage `{name}`")).hint(hint)
 }
 
 /// Runs the command line of this process.

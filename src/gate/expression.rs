@@ -5,6 +5,8 @@ use std::fmt;
 
 use protocol::Metric;
 
+use crate::spec::split_reference;
+
 /// Longest text of a gate, in bytes.
 const LONGEST: usize = 2000;
 /// Deepest nesting of parentheses and signs, so that a hostile text cannot exhaust the stack.
@@ -233,14 +235,43 @@ fn number_length(chars: &[char], start: usize) -> usize {
     at - start
 }
 
-/// Letters, digits, `_` and `.`; also `-` between two of them, because names may hold it.
+/// Letters, digits, `_` and `.`; also `-` between two of them, because names may hold it; and the values of a variant,
+/// up to the bracket that ends them.
 fn metric_length(chars: &[char], start: usize) -> usize {
     let is_part = |at: usize| chars.get(at).is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_');
     let mut at = start;
-    while is_part(at) || (matches!(chars.get(at), Some('.' | '-')) && is_part(at + 1)) {
-        at += 1;
+    loop {
+        if is_part(at) || (matches!(chars.get(at), Some('.' | '-')) && is_part(at + 1)) {
+            at += 1;
+        } else if chars.get(at) == Some(&'[') {
+            match chars.iter().skip(at).position(|c| *c == ']') {
+                Some(length) => at += length + 1,
+                None => break,
+            }
+        } else {
+            break;
+        }
     }
     at - start
+}
+
+/// `text` with another stage in each metric for which `rename` knows one.
+pub(super) fn renamed(text: &str, rename: &dyn Fn(&str) -> Option<String>) -> Result<String, GateError> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut changed = String::with_capacity(text.len());
+    let mut at = 0;
+    for Spot { token, start, length } in tokens(text)? {
+        if let Token::Metric(name) = &token
+            && let Some((stage, metric)) = split_reference(name)
+            && let Some(stage) = rename(stage)
+        {
+            changed.extend(chars.iter().take(start).skip(at));
+            changed.push_str(&format!("{stage}.{metric}"));
+            at = start + length;
+        }
+    }
+    changed.extend(chars.iter().skip(at));
+    Ok(changed)
 }
 
 fn wrong_at(message: String, start: usize, length: usize) -> GateError {
@@ -319,7 +350,7 @@ impl Parser {
     fn factor_inside(&mut self) -> Result<Expr, GateError> {
         match self.next().map(|spot| spot.token.clone()) {
             Some(Token::Number(number)) => Ok(Expr::Number(number)),
-            Some(Token::Metric(name)) => match name.split_once('.') {
+            Some(Token::Metric(name)) => match split_reference(&name) {
                 Some((stage, metric)) => Ok(Expr::Metric { stage: stage.into(), metric: metric.into() }),
                 None => Err(self.wrong_before("a metric is `stage.metric`")),
             },

@@ -148,6 +148,7 @@ impl Process {
             None => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
             Some((_, writer)) => command.stdout(writer.try_clone()?).stderr(writer.try_clone()?),
         };
+        warden::wake();
         let mut target = stopper.target();
         if let Target::Stopped = *target {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "it is not to be started any more"));

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
 
@@ -32,6 +32,15 @@ enum Warden {
 
 static WARDEN: Mutex<Warden> = Mutex::new(Warden::Absent);
 
+/// Makes sure that there is a warden. To be called before a child is started, so that the child need not live unwatched
+/// for longer than it takes to write a line.
+pub(super) fn wake() {
+    let mut warden = lock();
+    if let Warden::Absent = *warden {
+        *warden = start().map_or(Warden::Lost, Warden::Listening);
+    }
+}
+
 /// Has a process group killed when this process dies. Without a shell to do it, children may outlive a kill.
 pub(super) fn watch(group: Pid) {
     tell('+', group);
@@ -43,15 +52,16 @@ pub(super) fn forget(group: Pid) {
 }
 
 fn tell(what: char, group: Pid) {
-    let mut warden = WARDEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Warden::Absent = *warden {
-        *warden = start().map_or(Warden::Lost, Warden::Listening);
-    }
+    let mut warden = lock();
     if let Warden::Listening(stdin) = &mut *warden
         && stdin.write_all(format!("{what} {}\n", group.as_raw_nonzero()).as_bytes()).is_err()
     {
         *warden = Warden::Lost;
     }
+}
+
+fn lock() -> MutexGuard<'static, Warden> {
+    WARDEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In a process group of its own, out of reach of Ctrl-C.

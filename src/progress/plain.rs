@@ -59,7 +59,7 @@ impl Lines {
         match event {
             Event::RunStarted { pipeline, stages, .. } => {
                 let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
-                self.name_width = widest.clamp(4, 24);
+                self.name_width = widest.clamp(4, 40);
                 vec![format!(
                     "{stamp} {}: {}",
                     words::clean_line(pipeline),

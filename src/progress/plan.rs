@@ -119,7 +119,7 @@ impl Text<'_> {
             shown.retain(|stage| stage.expectation != Expectation::Fresh);
         }
         shown.sort_by_key(|stage| rank(&stage.expectation));
-        let widest = shown.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0).clamp(4, 24);
+        let widest = shown.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0).clamp(4, 40);
         let blocks: Vec<Vec<String>> = shown.iter().map(|stage| self.block(stage, widest)).collect();
         // Times stand in one column behind the longest reason that leaves room for them.
         let indent = widest + 12;

@@ -59,7 +59,7 @@ impl Terminal {
 
     fn begin(&mut self, pipeline: &str, stages: &[PlannedStage]) {
         let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
-        self.name_width = widest.clamp(8, 24);
+        self.name_width = widest.clamp(8, 40);
         let mut parts = vec![self.paint.strong(&words::clean_line(pipeline))];
         parts.extend(words::opening(stages));
         self.print(&format!(" {}", parts.join(" · ")));

@@ -29,10 +29,8 @@ pub(crate) fn past_runs(store: &Store, history: &History, spec: &ReportSpec) -> 
     if dimensions(spec).len() < 2 {
         return vec![];
     }
-    let paths = paths(spec);
-    let named = |stage: &StageName| {
-        paths.iter().any(|path| path.strip_prefix(stage.as_str()).is_some_and(|rest| rest.starts_with('.')))
-    };
+    let stages = stages(spec);
+    let named = |stage: &StageName| stages.contains(stage.as_str());
     let runs = history.runs();
     let last = runs.get(runs.len().saturating_sub(MOST_RUNS)..).unwrap_or(runs);
     last.iter()
@@ -45,10 +43,11 @@ pub(crate) fn past_runs(store: &Store, history: &History, spec: &ReportSpec) -> 
         .collect()
 }
 
-/// Every metric that the table may read.
-fn paths(spec: &ReportSpec) -> BTreeSet<String> {
+/// Every stage whose metrics the table may read.
+fn stages(spec: &ReportSpec) -> BTreeSet<String> {
     let metrics = || spec.columns.iter().flat_map(|column| &column.metrics);
-    spec.rows.values().flat_map(|row| metrics().map(move |metric| metric.replace("${row}", row))).collect()
+    let of = |row: &String, metric: &String| Some(spec.metric_of(row, metric)?.0);
+    spec.rows.keys().flat_map(|row| metrics().filter_map(move |metric| of(row, metric))).collect()
 }
 
 /// The columns that say which numbers are better.

@@ -5,7 +5,7 @@ use protocol::Metric;
 
 use super::{Input, prose, results};
 use crate::format;
-use crate::gate::{GateResult, Verdict};
+use crate::gate::{Gate, GateResult, Verdict};
 use crate::record::Outcome;
 
 /// A sentence, then the gates.
@@ -87,12 +87,13 @@ fn item(input: &Input, gate: &GateResult) -> Markup {
 }
 
 /// The metrics that an expression names, as far as they are known.
-fn metrics<'a>(input: &'a Input, expression: &'a str) -> Vec<(&'a str, &'a Metric)> {
-    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    expression
-        .split(|c| !is_name(c))
-        .filter_map(|word| results::find(input.records, word).map(|(_, metric)| (word, metric)))
-        .collect()
+fn metrics<'a>(input: &'a Input, expression: &str) -> Vec<(String, &'a Metric)> {
+    let Ok(gate) = Gate::parse(expression) else { return Vec::new() };
+    let named = gate.metrics().into_iter().filter_map(|(stage, name)| {
+        let (_, metric) = results::find(input.records, stage, name)?;
+        Some((format!("{stage}.{name}"), metric))
+    });
+    named.collect()
 }
 
 /// With what certainty the metrics of a gate are known. Where the gate judges one metric as it is, its name and
@@ -101,7 +102,7 @@ fn certainties(input: &Input, gate: &GateResult) -> Vec<String> {
     let metrics = metrics(input, &gate.expression);
     let alone = matches!(metrics.as_slice(), [(_, metric)] if gate.value == Some(metric.value));
     let number = |value| format::number_auto(value);
-    let text = |(name, metric): &(&str, &Metric)| {
+    let text = |(name, metric): &(String, &Metric)| {
         let range = |[low, high]: [f64; 2]| format!("95 % interval {} to {}", number(low), number(high));
         let basis = Some(metric.basis.clone()).filter(|basis| !basis.is_empty());
         let parts: Vec<String> = [metric.interval.map(range), basis].into_iter().flatten().collect();

@@ -39,12 +39,12 @@ pub(crate) struct Cell<'a> {
 impl<'a> Results<'a> {
     /// Looks the spec's metrics up in the records.
     pub(crate) fn new(spec: &'a ReportSpec, records: &'a BTreeMap<StageName, ActionRecord>) -> Self {
-        let rows = spec.rows.iter().map(|(label, text)| {
+        let rows = spec.rows.keys().map(|label| {
             let cells = spec.columns.iter().map(|column| Cell {
-                found: column
-                    .metrics
-                    .iter()
-                    .find_map(|metric| find(records, &metric.replace("${row}", text))),
+                found: column.metrics.iter().find_map(|metric| {
+                    let (stage, metric) = spec.metric_of(label, metric)?;
+                    find(records, &stage, &metric)
+                }),
                 reference: column.reference.get(label).copied().filter(|value| value.is_finite()),
             });
             Row { label, cells: cells.collect() }
@@ -63,15 +63,13 @@ impl<'a> Results<'a> {
     }
 }
 
-/// The metric that `stage.metric` names.
+/// A stage's metric.
 pub(crate) fn find<'a>(
     records: &'a BTreeMap<StageName, ActionRecord>,
-    path: &str,
+    stage: &str,
+    metric: &str,
 ) -> Option<(&'a StageName, &'a Metric)> {
-    // A variant's name may have dots of its own, as in `train[width=0.75]`.
-    let metric_of = |stage: &StageName| path.strip_prefix(stage.as_str())?.strip_prefix('.');
-    let (stage, metric, record) =
-        records.iter().find_map(|(stage, record)| Some((stage, metric_of(stage)?, record)))?;
+    let (stage, record) = records.iter().find(|(name, _)| name.as_str() == stage)?;
     Some((stage, record.metrics.get(metric)?))
 }
 

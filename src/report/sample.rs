@@ -269,6 +269,7 @@ fn report_spec() -> ReportSpec {
         };
     let (torch, fp32, int8, dynamic) = ("torch FP32", "ONNX FP32", "INT8 static", "INT8 dynamic");
     ReportSpec {
+        variants: BTreeMap::new(),
         title: Some("TinyNet on CIFAR-10".into()),
         description: Some(
             "A compact CNN of 78,630 parameters, from images to an INT8 model for CPUs. All numbers are invented.".into(),

@@ -110,6 +110,22 @@ pub(super) const STAGE: &[KeySpec] = &[
         "Environment variables of a command. It gets no others beside the usual ones.",
         || json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } }),
     ),
+    key(
+        "matrix",
+        "A sweep: lists of values by the name of a variable. The stage becomes a variant for each combination, and so does \
+         every stage that reads from it; `${matrix.NAME}` stands for the value. `exclude` takes combinations away, `include` \
+         adds some.",
+        || {
+            let maps = || json!({ "type": "array", "items": { "type": "object", "minProperties": 1 } });
+            json!({
+                "type": "object",
+                "minProperties": 1,
+                "properties": { "include": maps(), "exclude": maps() },
+                "propertyNames": { "pattern": NAME_PATTERN },
+                "additionalProperties": { "type": "array", "minItems": 1 },
+            })
+        },
+    ),
     key("resources", "What the stage needs while it runs.", || json!({ "$ref": "#/$defs/resources" })),
     key(
         "timeout",

@@ -2,6 +2,8 @@
 
 mod diagnostic;
 mod keys;
+mod matrix;
+mod name;
 mod overlay;
 mod parse;
 mod pipeline;
@@ -16,15 +18,16 @@ mod vars;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
+pub use name::{Selector, StageName, split_reference};
 pub use overlay::Overrides;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use parse::parse_text;
 pub use parse::{Parsed, parse};
 pub use pipeline::{
     Action, Better, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn,
-    ReportSpec, Stage, StageId, StageName,
+    ReportSpec, Stage, StageId,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use resources::{Cpus, Resources, Retries};
 pub use schema::schema;
-pub(crate) use suggest::did_you_mean_or_list;
+pub(crate) use suggest::{did_you_mean_or_list, list};

@@ -43,6 +43,11 @@ impl ParsedStage {
         self.entry(key).map(|(_, node)| node)
     }
 
+    /// About how many bytes it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        self.fields.iter().map(|(_, node)| node.size()).sum()
+    }
+
     pub(super) fn has_unknown_keys(&self) -> bool {
         self.fields.iter().any(|(key, _)| !keys::STAGE.iter().any(|known| known.name == key.name))
     }

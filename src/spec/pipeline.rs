@@ -2,17 +2,16 @@
 //! here: every reference names an existing output, every param is valid against its op's schema.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Index;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use protocol::KeyScope;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::name::{Selector, StageName, split_reference};
 use super::resources::{Resources, Retries};
 use crate::digest::Digest;
 use crate::gate::Gate;
@@ -51,6 +50,13 @@ impl Pipeline {
     pub fn ids(&self) -> impl ExactSizeIterator<Item = StageId> + use<> {
         (0..self.stages.len()).map(StageId::at)
     }
+
+    /// The stages that `text` names: one, all variants of one, or those with some values (`train[lr=0.1]`).
+    #[must_use]
+    pub fn select(&self, text: &str) -> Vec<StageName> {
+        let selector = Selector::new(text);
+        self.stages.keys().filter(|name| selector.matches(name)).cloned().collect()
+    }
 }
 
 /// The stage at a position of this pipeline.
@@ -78,54 +84,15 @@ impl StageId {
     }
 }
 
-/// Name of a stage: letters, digits, `_` and `-`, starting with a letter. Safe as a file name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct StageName(String);
-
-impl StageName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for StageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl From<StageName> for String {
-    fn from(name: StageName) -> Self {
-        name.0
-    }
-}
-
-impl TryFrom<String> for StageName {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
-        let continues_well = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if starts_well && continues_well && name.len() <= 100 {
-            Ok(Self(name))
-        } else {
-            Err(format!(
-                "`{}` is not a stage name: letters, digits, `_` and `-`, starting with a letter",
-                name.chars().take(100).collect::<String>()
-            ))
-        }
-    }
-}
-
 /// A stage.
 #[derive(Debug, Clone)]
 pub struct Stage {
     /// Its name.
     pub name: StageName,
+    /// The name of the stage as written, of which this is a variant; its own where it is none.
+    pub family: StageName,
+    /// For a variant of a sweep its values, by the variable's name in the order of the name; else empty.
+    pub variant: Vec<(String, Value)>,
     /// What it is for, for people.
     pub description: Option<String>,
     /// Where it stands in the file.
@@ -151,7 +118,9 @@ impl Stage {
     /// A stage that does this and nothing else, for tests.
     pub(crate) fn doing(name: StageName, action: Action) -> Self {
         Self {
+            family: name.clone(),
             name,
+            variant: Vec::new(),
             description: None,
             location: Location::default(),
             action,
@@ -256,12 +225,27 @@ pub struct ReportSpec {
     pub title: Option<String>,
     /// A sentence below it.
     pub description: Option<String>,
-    /// Rows: label → the text that `${row}` stands for in the columns' metrics.
+    /// Rows: label → the text that `${row}` stands for in the columns' metrics. A row of a sweep is one for each variant,
+    /// its values behind the label.
     pub rows: IndexMap<String, String>,
+    /// For a row of a sweep the variant of each stage that its metrics name, by the row's label.
+    pub variants: BTreeMap<String, BTreeMap<String, StageName>>,
     /// Columns, left to right.
     pub columns: Vec<ReportColumn>,
     /// What the reference values are, such as `notebook`.
     pub reference_name: Option<String>,
+}
+
+impl ReportSpec {
+    /// Stage and name of the metric that `metric`, one of a column's, is for a row.
+    #[must_use]
+    pub fn metric_of(&self, row: &str, metric: &str) -> Option<(String, String)> {
+        let text = self.rows.get(row)?;
+        let path = metric.replace("${row}", text);
+        let (stage, metric) = split_reference(&path)?;
+        let variant = self.variants.get(row).and_then(|variants| variants.get(stage));
+        Some((variant.map_or(stage, StageName::as_str).to_owned(), metric.to_owned()))
+    }
 }
 
 /// A column of the result table.

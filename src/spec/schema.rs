@@ -1,5 +1,5 @@
 //! JSON Schema of `pipeline.yaml`, for editors: its own keys from [`super::keys`], params and inputs of every op from
-//! the manifests. Wherever a value may stand, so may `${vars.NAME}`.
+//! the manifests. Wherever a value may stand, so may `${vars.NAME}` and `${matrix.NAME}`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,11 @@ pub fn schema(manifests: &BTreeMap<String, Arc<Manifest>>) -> Value {
     let mut definitions = Map::new();
     definitions.insert(
         "var".into(),
-        json!({ "type": "string", "pattern": r"\$\{vars\.", "description": "The value of a var: `${vars.NAME}`." }),
+        json!({
+            "type": "string",
+            "pattern": r"\$\{(vars|matrix)\.",
+            "description": "The value of a var or of a sweep: `${vars.NAME}`, `${matrix.NAME}`.",
+        }),
     );
     definitions.insert("resources".into(), closed(keys::RESOURCES, with_vars));
     definitions.insert("retries".into(), closed(keys::RETRIES, with_vars));

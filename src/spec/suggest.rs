@@ -15,14 +15,17 @@ pub(crate) fn did_you_mean_or_list<'a>(
     what: &str,
     known: impl IntoIterator<Item = &'a str> + Clone,
 ) -> String {
-    did_you_mean(name, known.clone()).unwrap_or_else(|| {
-        let mut all: Vec<&str> = known.into_iter().take(MOST_LISTED + 1).collect();
-        if all.len() > MOST_LISTED {
-            all.truncate(MOST_LISTED);
-            all.push("…");
-        }
-        if all.is_empty() { format!("{what}: none") } else { format!("{what}: {}", all.join(", ")) }
-    })
+    did_you_mean(name, known.clone()).unwrap_or_else(|| list(what, known))
+}
+
+/// `what` and the list of all, where they are many of the first.
+pub(crate) fn list<'a>(what: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = known.into_iter().take(MOST_LISTED + 1).collect();
+    if all.len() > MOST_LISTED {
+        all.truncate(MOST_LISTED);
+        all.push("…");
+    }
+    if all.is_empty() { format!("{what}: none") } else { format!("{what}: {}", all.join(", ")) }
 }
 
 /// The nearest of `known`: at most a third of its letters differ.
@@ -59,5 +62,12 @@ mod tests {
         assert_eq!(nearest("label-smoothing", known), Some("label_smoothing"));
         assert_eq!(nearest("momentum", known), None);
         assert_eq!(nearest("epochs", []), None);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(list("stages are", []), "stages are: none");
+        assert_eq!(list("stages are", ["a", "b"]), "stages are: a, b");
+        assert!(list("stages are", vec!["s"; 100_000]).ends_with("s, s, …"));
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Also {
     Command,
     /// `${row}`.
     Row,
+    /// `${matrix.x}`, before it is known which variant it is.
+    Matrix,
 }
 
 /// Vars with their final values.
@@ -61,7 +63,7 @@ impl Vars {
             exhausted: false,
         };
         for (name, node) in written {
-            let value = vars.fill(&node, Also::Nothing, sources, problems).into_owned();
+            let value = vars.fill(&node, Also::Nothing, &[], sources, problems).into_owned();
             vars.values.insert(name, Some(value));
         }
         vars
@@ -73,51 +75,50 @@ impl Vars {
         values.map(|(name, node)| (name.clone(), node.as_ref().map_or(Value::Null, Node::to_json))).collect()
     }
 
-    /// `node` with vars put in. What could not be put in is [`Data::Broken`] and told in `problems`.
+    /// `node` with vars and the values of `matrix` put in. What could not be put in is [`Data::Broken`] and told in
+    /// `problems`.
     pub(super) fn fill<'n>(
         &mut self,
         node: &'n Node,
         also: Also,
+        matrix: &[(String, Node)],
         sources: &Sources,
         problems: &mut Vec<Problem>,
     ) -> Cow<'n, Node> {
         if !has_references(node) {
             return Cow::Borrowed(node);
         }
-        let mut filler = Filler { vars: self, also, sources, problems, depth: 0 };
+        let mut filler = Filler { vars: self, also, matrix, sources, problems, depth: 0 };
         Cow::Owned(filler.node(node))
     }
 }
 
 impl Vars {
-    /// The value of `path`, which is named at `site`. An error without a problem has been told already.
-    fn lookup(&self, path: &str, site: Span) -> Result<&Node, Option<Problem>> {
+    /// The value that `name` stands for (`vars.PATH` or `matrix.PATH`), which is named at `site`. An error without a
+    /// problem has been told already.
+    fn lookup<'s>(
+        &'s self,
+        name: &str,
+        matrix: &'s [(String, Node)],
+        site: Span,
+    ) -> Result<&'s Node, Option<Problem>> {
+        let (what, path) = what_and_path(name);
         let mut parts = path.split('.');
         let first = parts.next().unwrap_or_default();
-        let mut at = match self.values.get(first) {
-            Some(Some(value)) => value,
-            Some(None) => {
-                let message = format!("var `{first}` is defined further down");
-                let help = "a var may refer to those before it: move it up";
-                return Err(Some(Problem::new(site, message).help(help)));
-            }
-            None => {
-                let help = did_you_mean_or_list(first, "vars are", self.values.keys().map(String::as_str));
-                let message = format!("unknown var `{}`", shortened(first));
-                return Err(Some(Problem::new(site, message).help(help)));
-            }
-        };
+        let found =
+            if name.starts_with("matrix.") { in_matrix(first, matrix, site) } else { self.var(first, site) };
+        let mut at = found.map_err(Some)?;
         for part in parts {
             match at.get(part) {
                 Some(next) => at = next,
                 None if at.is_broken() => return Err(None),
                 None if at.entries().is_none() => {
-                    let message = format!("var `{}` is {}, not a map", shortened(first), at.describe());
+                    let message = format!("{what} `{}` is {}, not a map", shortened(first), at.describe());
                     return Err(Some(Problem::new(site, message)));
                 }
                 None => {
                     let known = at.entries().unwrap_or_default().iter().map(|(key, _)| key.name.as_str());
-                    let message = format!("var `{}` holds no `{}`", shortened(first), shortened(part));
+                    let message = format!("{what} `{}` holds no `{}`", shortened(first), shortened(part));
                     let help = did_you_mean_or_list(part, "it holds", known);
                     return Err(Some(Problem::new(site, message).help(help)));
                 }
@@ -125,11 +126,47 @@ impl Vars {
         }
         Ok(at)
     }
+
+    fn var(&self, name: &str, site: Span) -> Result<&Node, Problem> {
+        match self.values.get(name) {
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(Problem::new(site, format!("var `{name}` is defined further down"))
+                .help("a var may refer to those before it: move it up")),
+            None => {
+                let help = did_you_mean_or_list(name, "vars are", self.values.keys().map(String::as_str));
+                Err(Problem::new(site, format!("unknown var `{}`", shortened(name))).help(help))
+            }
+        }
+    }
+}
+
+fn in_matrix<'m>(name: &str, matrix: &'m [(String, Node)], site: Span) -> Result<&'m Node, Problem> {
+    if let Some((_, value)) = matrix.iter().find(|(known, _)| known == name) {
+        return Ok(value);
+    }
+    let problem = Problem::new(site, format!("no matrix has a variable `{}`", shortened(name)));
+    if matrix.is_empty() {
+        let help = "the values of a `matrix` can stand in its stage and those that read from it, but not in `uses` and \
+                    `outputs`";
+        return Err(problem.help(help));
+    }
+    let known = matrix.iter().map(|(name, _)| name.as_str());
+    Err(problem.help(did_you_mean_or_list(name, "variables here are", known)))
+}
+
+/// `vars.a.b` as `var` and `a.b`, for sentences.
+fn what_and_path(name: &str) -> (&'static str, &str) {
+    match name.split_once('.') {
+        Some(("matrix", path)) => ("matrix variable", path),
+        Some((_, path)) => ("var", path),
+        None => ("var", name),
+    }
 }
 
 struct Filler<'a> {
     vars: &'a mut Vars,
     also: Also,
+    matrix: &'a [(String, Node)],
     sources: &'a Sources,
     problems: &'a mut Vec<Problem>,
     /// Lists and maps around the value at hand.
@@ -172,9 +209,9 @@ impl Filler<'_> {
     fn text(&mut self, node: &Node, text: &str) -> Node {
         let parts = split(text);
         if let [Part::Reference(name)] = parts.as_slice()
-            && let Some(path) = name.strip_prefix("vars.")
+            && (name.starts_with("vars.") || self.is_matrix(name))
         {
-            return self.whole(node, path);
+            return self.whole(node, name);
         }
         let mut filled = String::with_capacity(text.len());
         let mut added = 0;
@@ -208,10 +245,10 @@ impl Filler<'_> {
     }
 
     /// A value that is nothing but one var keeps that var's kind.
-    fn whole(&mut self, node: &Node, path: &str) -> Node {
-        let site = self.sources.find(node.span, &format!("${{vars.{path}}}"));
+    fn whole(&mut self, node: &Node, name: &str) -> Node {
+        let site = self.sources.find(node.span, &format!("${{{name}}}"));
         let broken = Node { data: Data::Broken, ..node.clone_place() };
-        let found = match self.vars.lookup(path, site) {
+        let found = match self.vars.lookup(name, self.matrix, site) {
             Ok(found) => found,
             Err(problem) => {
                 self.problems.extend(problem);
@@ -243,24 +280,26 @@ impl Filler<'_> {
             Also::Nothing => false,
             Also::Command => ["inputs.", "outputs.", "params."].iter().any(|kind| name.starts_with(kind)),
             Also::Row => name == "row",
+            Also::Matrix => name.starts_with("matrix."),
         };
         if kept {
             return Some(whole);
         }
         let site = self.sources.find(node.span, &whole);
-        let Some(path) = name.strip_prefix("vars.") else {
+        if !name.starts_with("vars.") && !self.is_matrix(name) {
             let message = format!("unknown reference `${{{}}}`", shortened(name));
             self.problems.push(Problem::new(site, message).help(self.allowed(name)));
             return None;
-        };
-        let text = match self.vars.lookup(path, site) {
+        }
+        let text = match self.vars.lookup(name, self.matrix, site) {
             Ok(found) if found.is_broken() => None,
             Ok(found) => {
                 let text = found.scalar_text();
                 if text.is_none() {
                     let kind = found.describe();
+                    let (what, path) = what_and_path(name);
                     let message =
-                        format!("var `{}` is {kind} and cannot stand within a text", shortened(path));
+                        format!("{what} `{}` is {kind} and cannot stand within a text", shortened(path));
                     self.problems
                         .push(Problem::new(site, message).help("make it the whole value to keep its kind"));
                 }
@@ -274,12 +313,19 @@ impl Filler<'_> {
         text.map(|text| if self.also == Also::Command { text.replace("${", "$${") } else { text })
     }
 
+    /// Whether `name` is a value of a matrix that is put in here.
+    fn is_matrix(&self, name: &str) -> bool {
+        self.also != Also::Matrix && name.starts_with("matrix.")
+    }
+
     fn allowed(&self, name: &str) -> String {
         if self.vars.values.contains_key(name) {
             return format!("write `${{vars.{name}}}`");
         }
         match self.also {
-            Also::Nothing => "only `${vars.NAME}` can stand here; write `$${` for `${` itself".into(),
+            Also::Nothing | Also::Matrix => {
+                "only `${vars.NAME}` can stand here; write `$${` for `${` itself".into()
+            }
             Also::Command => format!(
                 "`${{vars.NAME}}`, `${{params.NAME}}`, `${{inputs.NAME}}` and `${{outputs.NAME}}` are filled in; write \
                  `$${{{}}}` for the shell's own",

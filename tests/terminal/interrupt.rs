@@ -100,7 +100,9 @@ fn a_second_run_waits_for_the_first_and_says_so() {
 
 #[test]
 fn a_killed_run_takes_its_command_along_with_all_that_it_started() {
-    let project = Project::new("one:\n  run: 'sleep 1000 & echo $$ $! > pids; wait'\n");
+    // What it starts first gives the runner the moment that it needs to say whose group this is.
+    let first = "for n in 1 2 3 4 5 6 7 8 9; do /bin/true; done";
+    let project = Project::new(&format!("one:\n  run: '{first}; sleep 1000 & echo $$ $! > pids; wait'\n"));
     let mut child = project.start(&["run"]);
     let pids = || std::fs::read_to_string(project.path("pids")).unwrap_or_default();
     project.wait_until("the command", || pids().ends_with('\n'));

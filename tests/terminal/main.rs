@@ -10,6 +10,7 @@ mod commands;
 mod docs;
 mod interrupt;
 mod json;
+mod matrix;
 mod past;
 mod project;
 mod real;

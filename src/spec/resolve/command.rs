@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::name::is_name;
 use super::super::parse::ParsedStage;
 use super::super::suggest::did_you_mean_or_list;
 use super::super::tree::{Data, Node, Problem, shortened};
@@ -10,7 +11,7 @@ use super::super::vars::Also;
 use super::super::{CommandAction, CommandLine, Input};
 use super::Resolver;
 use super::params::{location_in_file, sorted};
-use super::stage::{check_file, is_name};
+use super::stage::check_file;
 
 impl Resolver<'_> {
     /// What the command writes: file by output name. None where something is wrong.
@@ -66,6 +67,7 @@ impl Resolver<'_> {
         stage: &ParsedStage,
         inputs: &BTreeMap<String, Input>,
     ) -> Option<CommandAction> {
+        let run = &*self.fill(run, Also::Command);
         let command = match &run.data {
             Data::Broken => return None,
             Data::Text(text) if text.trim().is_empty() => {

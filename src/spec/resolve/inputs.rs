@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use protocol::OpManifest;
 
+use super::super::name::{Selector, is_name, split_reference};
 use super::super::parse::ParsedStage;
 use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{Input, StageName};
 use super::command::wrong_name;
-use super::stage::is_name;
 use super::{Read, Resolver};
 
 impl Resolver<'_> {
@@ -42,7 +42,7 @@ impl Resolver<'_> {
             }
             if let Some(op) = op.filter(|op| op.extra_inputs.is_none() && !op.inputs.contains_key(&key.name))
             {
-                let what = self.outlines.get(stage.as_str()).map_or("", |outline| &outline.what);
+                let what = self.outlines.get(stage.family()).map_or("", |outline| &outline.what);
                 let help = did_you_mean_or_list(&key.name, "it reads", op.inputs.keys().map(String::as_str));
                 let label = format!("{what} reads no such input");
                 let message = format!("unknown input `{}`", shortened(&key.name));
@@ -75,7 +75,7 @@ impl Resolver<'_> {
         self.outlines
             .iter()
             .filter(|(stage, outline)| {
-                stage.as_str() != reader.as_str()
+                stage.as_str() != reader.family()
                     && outline.outputs.as_ref().is_some_and(|outputs| outputs.contains_key(output))
             })
             .map(|(stage, _)| format!("{stage}.{output}"))
@@ -92,15 +92,30 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        let reference = text.split_once('.').filter(|(stage, _)| self.outlines.contains_key(*stage));
+        let reference = split_reference(text)
+            .map(|(stage, output)| (Selector::new(stage), output))
+            .filter(|(selector, _)| self.outlines.contains_key(selector.family()));
         match reference {
-            Some((stage, output)) => self.output(reader, stage, output, node),
+            Some((selector, output)) => self.output(reader, selector, output, node),
             None => self.path(text, node).map(Input::Path),
         }
     }
 
-    fn output(&mut self, reader: &StageName, stage: &str, output: &str, node: &Node) -> Option<Input> {
-        let producer = StageName::try_from(stage.to_owned()).ok()?;
+    fn output(
+        &mut self,
+        reader: &StageName,
+        selector: Selector<'_>,
+        output: &str,
+        node: &Node,
+    ) -> Option<Input> {
+        let stage = selector.family();
+        let producer = match self.producer(selector) {
+            Ok(producer) => producer?,
+            Err((message, help)) => {
+                self.tell(Problem::at(node, message).help(help));
+                return None;
+            }
+        };
         self.reads.push(Read { reader: reader.clone(), producer: producer.clone(), span: node.span });
         let outline = self.outlines.get(stage)?;
         // What a broken stage produces is not known; that it is broken has been told.

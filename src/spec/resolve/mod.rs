@@ -2,7 +2,9 @@
 //! Finds all problems, not only the first. Knows manifests, but not where they come from.
 
 mod command;
+mod fan_out;
 mod inputs;
+mod matrix;
 mod params;
 mod report;
 mod resources;
@@ -10,7 +12,7 @@ mod stage;
 mod violation;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use indexmap::IndexMap;
 use protocol::Manifest;
 
 use super::diagnostic::Diagnostics;
+use super::matrix::Matrix;
+use super::name::Selector;
 use super::overlay::Overrides;
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
@@ -26,7 +30,7 @@ use super::tree::{MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
 use super::vars::{Also, Vars};
 use super::{Pipeline, StageName};
 use crate::gate::Gate;
-use crate::graph::Graph;
+use crate::graph::{Cycle, Graph};
 
 /// Where manifests come from.
 pub trait Manifests {
@@ -73,9 +77,12 @@ pub fn resolve(
         reads: Vec::new(),
         manifests_found: HashMap::new(),
         checks: HashMap::new(),
+        matrices: Vec::new(),
+        choice: fan_out::Choice::default(),
+        variant_bytes: 0,
     };
     let stages = resolver.stages(&parsed);
-    let gates = parsed.gates.iter().filter_map(|gate| resolver.gate(gate)).collect();
+    let gates = parsed.gates.iter().flat_map(|gate| resolver.gate(gate)).collect();
     let report = parsed.report.as_ref().map(|report| resolver.report(report)).unwrap_or_default();
     resolver.check_cycles();
     let Resolver { vars, problems, .. } = resolver;
@@ -109,12 +116,20 @@ struct Resolver<'a> {
     manifests_found: HashMap<String, Result<Arc<Manifest>, Unusable>>,
     /// How to check the params of each op met so far.
     checks: HashMap<String, Rc<params::Check>>,
+    /// All sweeps, from the top of the graph to its bottom.
+    matrices: Vec<Matrix>,
+    /// The variant that is being resolved.
+    choice: fan_out::Choice,
+    /// About what all variants take in memory.
+    variant_bytes: usize,
 }
 
 /// What other stages need to know of a stage.
 struct Outline {
     /// Files by output name. None where that is not known because something is wrong with the stage.
     outputs: Option<BTreeMap<String, String>>,
+    /// The matrices that it is fanned out over. None where that is not known because something is wrong.
+    over: Option<Vec<usize>>,
     /// What it does, for sentences: `torch/train`, or `the command`.
     what: String,
 }
@@ -145,7 +160,7 @@ impl Resolver<'_> {
     }
 
     fn fill<'n>(&mut self, node: &'n Node, also: Also) -> Cow<'n, Node> {
-        self.vars.fill(node, also, self.sources, &mut self.problems)
+        self.vars.fill(node, also, &self.choice.values, self.sources, &mut self.problems)
     }
 
     /// A path of the file: relative ones start at its folder.
@@ -159,19 +174,49 @@ impl Resolver<'_> {
         self.outlines.keys().map(String::as_str)
     }
 
-    fn gate(&mut self, written: &Node) -> Option<Gate> {
+    /// A gate, or one for each variant of the stages that it names.
+    fn gate(&mut self, written: &Node) -> Vec<Gate> {
         let node = self.fill(written, Also::Nothing);
+        let Some(gate) = self.parsed_gate(written, &node) else { return Vec::new() };
+        let before = self.problems.len();
+        for stage in gate.stages() {
+            self.check_stage_of_metric(stage, &node, "gate");
+        }
+        let stages: BTreeSet<String> = gate.stages().into_iter().map(Into::into).collect();
+        let plain = |stage: &String| {
+            let outline = self.outlines.get(stage.as_str());
+            outline.is_some_and(|outline| outline.over.as_ref().is_none_or(Vec::is_empty))
+        };
+        if self.problems.len() > before || stages.iter().all(plain) {
+            return vec![gate];
+        }
+        let variants = self.instances(&stages).and_then(|instances| {
+            let named = |stage: &str, instance: &fan_out::Instance| {
+                instance.names.get(stage).map(ToString::to_string)
+            };
+            let gates = instances.iter().map(|instance| gate.renamed(&|stage| named(stage, instance)));
+            gates.collect::<Result<Vec<Gate>, _>>().map_err(|error| (error.message, "write two gates".into()))
+        });
+        variants.unwrap_or_else(|(message, help)| {
+            self.tell(
+                Problem::at(&node, format!("gate `{}`: {message}", shortened(&gate.expression))).help(help),
+            );
+            Vec::new()
+        })
+    }
+
+    fn parsed_gate(&mut self, written: &Node, node: &Node) -> Option<Gate> {
         if node.is_broken() {
             return None;
         }
         let Some(text) = node.text() else {
             let message =
                 format!("a gate is a comparison such as `train.val_accuracy >= 85`, not {}", node.describe());
-            self.tell(Problem::at(&node, message));
+            self.tell(Problem::at(node, message));
             return None;
         };
-        let gate = match Gate::parse(text) {
-            Ok(gate) => gate,
+        match Gate::parse(text) {
+            Ok(gate) => Some(gate),
             Err(error) => {
                 let part: String = text.chars().skip(error.start).take(error.length).collect();
                 // The place within the text is the place within the line only where nothing was put in.
@@ -185,21 +230,18 @@ impl Resolver<'_> {
                 };
                 let problem = Problem::new(span, format!("gate `{}`: {}", shortened(text), error.message));
                 self.tell(problem.help("gates look like `export.size_kb < 500`"));
-                return None;
+                None
             }
-        };
-        for stage in gate.stages() {
-            self.check_stage_of_metric(stage, &node, "gate");
         }
-        Some(gate)
     }
 
     /// Tells when `stage`, named by a metric within the text of `node`, does not exist.
     fn check_stage_of_metric(&mut self, stage: &str, node: &Node, whose: &str) {
-        if self.outlines.contains_key(stage) || self.has_given_up() {
+        let family = Selector::new(stage).family();
+        if self.outlines.contains_key(family) || self.has_given_up() {
             return;
         }
-        let help = did_you_mean_or_list(stage, "stages are", self.stage_names());
+        let help = did_you_mean_or_list(family, "stages are", self.stage_names());
         let span = self.sources.find(node.span, &format!("{stage}."));
         let length = span.length.saturating_sub(usize::from(span != node.span));
         let problem = Problem::new(
@@ -212,13 +254,21 @@ impl Resolver<'_> {
     fn check_cycles(&mut self) {
         let names: Vec<StageName> =
             self.outlines.keys().filter_map(|name| StageName::try_from(name.clone()).ok()).collect();
+        let variants = self.reads.iter().flat_map(|read| [&read.reader, &read.producer]);
+        let variants = variants.filter(|_| !self.matrices.is_empty());
+        let known: BTreeSet<&StageName> = names.iter().collect();
+        let variants: BTreeSet<&StageName> = variants.filter(|name| !known.contains(name)).collect();
         let pairs = self.reads.iter().map(|read| (&read.reader, &read.producer));
-        let Err(cycle) = Graph::from_reads(&names, pairs) else { return };
+        if let Err(cycle) = Graph::from_reads(names.iter().chain(variants), pairs) {
+            let reads = std::mem::take(&mut self.reads);
+            self.tell_cycle(&cycle, &reads);
+        }
+    }
+
+    fn tell_cycle(&mut self, cycle: &Cycle, reads: &[Read]) {
         let second = cycle.0.get(1).or(cycle.0.first());
-        let read = self
-            .reads
-            .iter()
-            .find(|read| Some(&read.reader) == cycle.0.first() && Some(&read.producer) == second);
+        let read =
+            reads.iter().find(|read| Some(&read.reader) == cycle.0.first() && Some(&read.producer) == second);
         let problem = Problem {
             span: read.map(|read| read.span),
             message: cycle.to_string(),

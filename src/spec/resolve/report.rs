@@ -1,14 +1,18 @@
 //! What the result table shows.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::super::keys;
+use super::super::name::{Selector, split_reference};
 use super::super::parse::unknown_or_missing;
 use super::super::suggest::did_you_mean_or_list;
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{Better, ReportColumn, ReportSpec};
 use super::Resolver;
+use super::fan_out::Instance;
 
 /// Decimals of a column that does not say.
 const DIGITS: usize = 2;
@@ -45,7 +49,39 @@ impl Resolver<'_> {
             }
         };
         report.columns = columns.iter().filter_map(|column| self.column(column, &report.rows)).collect();
+        self.fan_out_rows(&mut report, &node);
         report
+    }
+
+    /// Makes a row for each variant of the stages whose metrics it shows.
+    fn fan_out_rows(&mut self, report: &mut ReportSpec, node: &Node) {
+        if self.matrices.is_empty() {
+            return;
+        }
+        for (label, text) in std::mem::take(&mut report.rows) {
+            let metrics = report.columns.iter().flat_map(|column| &column.metrics);
+            let paths = metrics.map(|metric| metric.replace("${row}", &text));
+            let stages: BTreeSet<String> =
+                paths.filter_map(|path| Some(split_reference(&path)?.0.to_owned())).collect();
+            let instances = match self.instances(&stages) {
+                Ok(instances) => instances,
+                Err((message, help)) => {
+                    self.tell(
+                        Problem::at(node, format!("row `{}`: {message}", shortened(&label))).help(help),
+                    );
+                    continue;
+                }
+            };
+            for Instance { bracket, names } in instances {
+                let own = if bracket.is_empty() { label.clone() } else { format!("{label} {bracket}") };
+                for column in &mut report.columns {
+                    let reference = column.reference.get(&label).copied();
+                    column.reference.extend(reference.map(|value| (own.clone(), value)));
+                }
+                report.variants.insert(own.clone(), names);
+                report.rows.insert(own, text.clone());
+            }
+        }
     }
 
     fn rows(&mut self, node: Option<&Node>) -> IndexMap<String, String> {
@@ -122,7 +158,7 @@ impl Resolver<'_> {
                     continue;
                 }
             };
-            let Some((stage, _)) = text.split_once('.').filter(|(_, metric)| !metric.is_empty()) else {
+            let Some((stage, _)) = split_reference(text).filter(|(_, metric)| !metric.is_empty()) else {
                 self.tell(Problem::at(
                     node,
                     format!("a metric is `stage.metric`, not `{}`", shortened(text)),
@@ -135,14 +171,16 @@ impl Resolver<'_> {
                 vec![stage.into()]
             };
             // A stage that depends on the row must exist for one row at least: other metrics may serve the others.
-            if let Some(first) =
-                named.first().filter(|_| !named.iter().any(|name| self.outlines.contains_key(name)))
-            {
+            if let Some(first) = named.first().filter(|_| !named.iter().any(|name| self.is_stage(name))) {
                 self.check_stage_of_metric(first, node, "column");
             }
             metrics.push(text.clone());
         }
         metrics
+    }
+
+    fn is_stage(&self, text: &str) -> bool {
+        self.outlines.contains_key(Selector::new(text).family())
     }
 
     fn digits(&mut self, node: Option<&Node>) -> usize {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::OpManifest;
 
 use super::super::keys;
+use super::super::name::is_name;
 use super::super::parse::{ParsedStage, unknown_or_missing};
 use super::super::resources::{MEMORY_UNITS, TIME_UNITS, with_unit};
 use super::super::tree::{Data, Key, Node, Problem};
@@ -13,7 +14,6 @@ use super::super::vars::Also;
 use super::super::{Cpus, Resources, Retries};
 use super::Resolver;
 use super::command::wrong_name;
-use super::stage::is_name;
 
 /// Longest time-out and longest backoff: a year.
 const LONGEST: f64 = 366.0 * 86_400.0;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use protocol::{KeyScope, Manifest, OpManifest};
 
+use super::super::name::is_name;
 use super::super::parse::{Parsed, ParsedStage};
 use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::super::{Action, OpAction, Stage, StageName};
+use super::fan_out::Choice;
 use super::{Outline, Resolver, Unusable};
 
 /// What a stage does, as far as its `uses` or `run` says.
@@ -22,7 +24,7 @@ enum Doing<'n> {
         manifest: Arc<Manifest>,
         uses: Cow<'n, Node>,
     },
-    Command(Cow<'n, Node>),
+    Command(&'n Node),
     /// Not known; told already.
     Unclear,
 }
@@ -39,7 +41,7 @@ impl Doing<'_> {
 impl Resolver<'_> {
     /// All stages that could be resolved.
     pub(super) fn stages(&mut self, parsed: &Parsed) -> IndexMap<StageName, Stage> {
-        // First what every stage produces, so that inputs may name stages further down.
+        // First what every stage produces and how it is fanned out, so that inputs may name stages further down.
         let mut doings = Vec::with_capacity(parsed.stages.len());
         for stage in &parsed.stages {
             if self.has_given_up() {
@@ -51,15 +53,29 @@ impl Resolver<'_> {
                 Doing::Command(_) => (self.command_outputs(stage), "the command".into()),
                 Doing::Unclear => (None, String::new()),
             };
-            self.outlines.insert(stage.name.name.clone(), Outline { outputs, what });
+            self.outlines.insert(stage.name.name.clone(), Outline { outputs, over: None, what });
             doings.push(doing);
         }
+        let over = self.fan_out(parsed);
+        for (outline, over) in self.outlines.values_mut().zip(&over) {
+            outline.over.clone_from(over);
+        }
         let mut stages = IndexMap::with_capacity(parsed.stages.len());
-        for (stage, doing) in parsed.stages.iter().zip(doings) {
-            if self.has_given_up() {
-                break;
+        for ((stage, doing), over) in parsed.stages.iter().zip(doings).zip(over) {
+            let choices = over.map(|over| self.choices(&over)).unwrap_or_default();
+            for choice in choices {
+                if self.has_given_up() {
+                    return stages;
+                }
+                self.choice = choice;
+                let before = self.problems.len();
+                stages.extend(self.stage(stage, &doing).map(|stage| (stage.name.clone(), stage)));
+                if self.problems.len() > before {
+                    // The other variants have the same mistake, or the next run tells theirs.
+                    break;
+                }
             }
-            stages.extend(self.stage(stage, &doing).map(|stage| (stage.name.clone(), stage)));
+            self.choice = Choice::default();
         }
         stages
     }
@@ -76,7 +92,7 @@ impl Resolver<'_> {
                 let uses = self.fill(uses, Also::Nothing);
                 self.find_op(uses)
             }
-            (None, Some((_, run))) => Doing::Command(self.fill(run, Also::Command)),
+            (None, Some((_, run))) => Doing::Command(run),
             // A misspelt key has been told, and is likely the one that is missing.
             (None, None) if stage.has_unknown_keys() => Doing::Unclear,
             (None, None) => {
@@ -150,10 +166,23 @@ impl Resolver<'_> {
     /// One stage in full, unless something is wrong with it.
     fn stage(&mut self, parsed: &ParsedStage, doing: &Doing<'_>) -> Option<Stage> {
         let before = self.problems.len();
-        let name = match StageName::try_from(parsed.name.name.clone()) {
-            Ok(name) => name,
+        let family = match StageName::try_from(parsed.name.name.clone()) {
+            Ok(name) if is_name(name.as_str()) => name,
+            Ok(name) => {
+                let message = format!("`{name}` is the name of a variant");
+                self.tell(Problem::new(parsed.name.span, message).help("`matrix` makes variants of a stage"));
+                return None;
+            }
             Err(message) => {
                 self.tell(Problem::new(parsed.name.span, message));
+                return None;
+            }
+        };
+        let (name, variant) = match self.variant(family.as_str(), &self.choice.of) {
+            Ok(variant) => variant,
+            Err(message) => {
+                let span = parsed.entry("matrix").map_or(parsed.name.span, |(key, _)| key.span);
+                self.tell(Problem::new(span, message).help("shorten the names of variables or the values"));
                 return None;
             }
         };
@@ -185,11 +214,13 @@ impl Resolver<'_> {
             }
             Doing::Unclear => return None,
         };
-        let outputs = self.outlines.get(name.as_str())?.outputs.clone()?;
+        let outputs = self.outlines.get(family.as_str())?.outputs.clone()?;
         let scope = doing.op().map_or(KeyScope::Portable, |op| op.scope);
         let location = parsed.name.span.start;
         let stage = Stage {
             name,
+            family,
+            variant,
             description,
             location,
             action,
@@ -216,11 +247,6 @@ impl Resolver<'_> {
             }
         }
     }
-}
-
-/// Whether `text` can name a plugin, an op, an input or an output: as a stage's name.
-pub(super) fn is_name(text: &str) -> bool {
-    StageName::try_from(text.to_owned()).is_ok()
 }
 
 /// Whether `file` is a plain name below the stage's folder.

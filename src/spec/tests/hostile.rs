@@ -211,6 +211,11 @@ fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("${vars.epochs}".to_owned()),
         Just("${inputs.weights}".to_owned()),
+        Just("${matrix.lr}".to_owned()),
+        Just("${params.lr}".to_owned()),
+        Just("matrix: { lr: [1, 2] }\n    ".to_owned()),
+        Just("include: [{ lr: 3 }], ".to_owned()),
+        Just("[lr=0.1]".to_owned()),
         Just("${".to_owned()),
         Just("$${".to_owned()),
         Just("train.weights".to_owned()),
@@ -242,9 +247,10 @@ proptest! {
 
     #[test]
     fn a_spoilt_pipeline_is_read_or_refused(
+        sweep in any::<bool>(),
         edits in proptest::collection::vec((0.0..1.0_f64, 0_usize..20, piece()), 1..5),
     ) {
-        let mut text: Vec<char> = GOOD.chars().collect();
+        let mut text: Vec<char> = if sweep { super::matrix::SWEEP } else { GOOD }.chars().collect();
         for (at, removed, inserted) in edits {
             let start = (at * text.len() as f64) as usize;
             let end = (start + removed).min(text.len());

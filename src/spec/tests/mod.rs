@@ -3,6 +3,7 @@
 mod commands;
 mod file;
 mod hostile;
+mod matrix;
 mod params;
 mod resources;
 mod stages;
