@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::keys::{self, KeySpec};
 use super::suggest::did_you_mean_or_list;
-use super::tree::{Data, Key, Node, Problem, Sources, Span};
+use super::tree::{Data, Key, MOST_PROBLEMS, Node, Problem, Sources, Span};
 use super::yaml;
 use crate::digest::Digest;
 
@@ -204,7 +204,9 @@ impl Parser<'_> {
     }
 
     fn check_keys(&mut self, entries: &[(Key, Node)], known: &[KeySpec], whose: &str, span: Span) {
-        self.problems.extend(unknown_or_missing(entries, known, whose, span));
+        if self.problems.len() <= MOST_PROBLEMS {
+            self.problems.extend(unknown_or_missing(entries, known, whose, span));
+        }
     }
 
     /// The entries of a map that may be absent or empty.
@@ -344,5 +346,5 @@ pub(super) fn unknown_or_missing(
         .iter()
         .filter(|key| key.required && !entries.iter().any(|(entry, _)| entry.name == key.name))
         .map(|key| Problem::new(span, format!("{whose} needs `{}`", key.name)).help(key.doc));
-    unknown.chain(missing).collect()
+    unknown.take(MOST_PROBLEMS + 1).chain(missing).collect()
 }

@@ -2,6 +2,7 @@
 //! fanned out over its own matrix and over those of all stages that it reads from; what it reads of another stage is the
 //! variant with its values.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::super::matrix::{AxisValue, Matrix, bracket, product, variant_name};
 use super::super::name::{Selector, split_reference};
 use super::super::parse::{Parsed, ParsedStage};
-use super::super::tree::{Data, Node, Problem};
+use super::super::tree::{Data, Node, Problem, Span};
 use super::super::vars::Also;
 use super::super::{StageId, StageName};
 use super::{Read, Resolver};
@@ -51,7 +52,7 @@ impl Resolver<'_> {
             let matrix = stage.entry("matrix").filter(|(_, node)| node.data != Data::Null);
             own.push(matrix.map(|(key, node)| self.matrix(key, node)));
         }
-        let reads: Vec<Vec<(usize, &Node)>> = parsed
+        let reads: Vec<BTreeMap<usize, Span>> = parsed
             .stages
             .iter()
             .zip(&own)
@@ -60,7 +61,10 @@ impl Resolver<'_> {
         let Some(order) = self.order_of_families(parsed, &reads) else {
             return vec![None; parsed.stages.len()];
         };
-        let mut over: Vec<Option<Vec<usize>>> = vec![None; parsed.stages.len()];
+        // A stage whose name is wrong is in no order, and yet has to be told of.
+        let is_nameless = |stage: &ParsedStage| StageName::try_from(stage.name.name.clone()).is_err();
+        let mut over: Vec<Option<Vec<usize>>> =
+            parsed.stages.iter().map(|stage| is_nameless(stage).then(Vec::new)).collect();
         for index in order {
             let above: Option<BTreeSet<usize>> = reads
                 .get(index)
@@ -119,16 +123,16 @@ impl Resolver<'_> {
     }
 
     /// Stages in an order in which each comes after those it reads from; none where they wait for each other.
-    fn order_of_families(&mut self, parsed: &Parsed, reads: &[Vec<(usize, &Node)>]) -> Option<Vec<usize>> {
+    fn order_of_families(&mut self, parsed: &Parsed, reads: &[BTreeMap<usize, Span>]) -> Option<Vec<usize>> {
         let name = |index: usize| StageName::try_from(parsed.stages.get(index)?.name.name.clone()).ok();
         let all: Vec<Read> = reads
             .iter()
             .enumerate()
             .flat_map(|(reader, producers)| {
-                producers.iter().map(move |(producer, node)| (reader, *producer, node))
+                producers.iter().map(move |(producer, span)| (reader, *producer, *span))
             })
-            .filter_map(|(reader, producer, node)| {
-                Some(Read { reader: name(reader)?, producer: name(producer)?, span: node.span })
+            .filter_map(|(reader, producer, span)| {
+                Some(Read { reader: name(reader)?, producer: name(producer)?, span })
             })
             .collect();
         let names: Vec<StageName> = (0..parsed.stages.len()).filter_map(name).collect();
@@ -148,33 +152,31 @@ impl Resolver<'_> {
 
     /// The stages whose variants a stage reads, and where that is written. One that is named with its values has no
     /// part in how the reader is fanned out.
-    fn families_read<'n>(&mut self, stage: &'n ParsedStage, own: Option<&Matrix>) -> Vec<(usize, &'n Node)> {
-        let entries = stage.get("inputs").and_then(Node::entries).unwrap_or_default();
-        let mut found = Vec::new();
-        for (_, node) in entries {
-            let filled =
-                self.vars.fill(node, Also::Matrix, &[], self.sources, &mut self.problems).into_owned();
-            let Some(text) = filled.text() else { continue };
+    fn families_read(&mut self, stage: &ParsedStage, own: Option<&Matrix>) -> BTreeMap<usize, Span> {
+        let mut found = BTreeMap::new();
+        let Some(inputs) = stage.get("inputs") else { return found };
+        let inputs = self.vars.fill(inputs, Also::Matrix, &[], self.sources, &mut self.problems);
+        for (_, node) in inputs.entries().unwrap_or_default() {
+            let Some(text) = node.text() else { continue };
             let before = text.split("${matrix.").next().unwrap_or_default();
-            let texts: Vec<String> = match own {
-                // What comes before decides which stage it is, if it is one.
-                _ if before == text
-                    || !before.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) =>
-                {
-                    vec![text.to_owned()]
-                }
+            // What comes before decides which stage it is, if it is one.
+            let is_open =
+                before != text && before.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+            let texts: Vec<Cow<'_, str>> = match own {
+                _ if !is_open => vec![text.into()],
                 None => Vec::new(),
                 Some(matrix) => {
-                    (0..matrix.len()).map(|combination| put_in(text, matrix.values(combination))).collect()
+                    let combinations = 0..matrix.len();
+                    combinations.map(|combination| put_in(text, matrix.values(combination)).into()).collect()
                 }
             };
             for text in texts {
                 let family = split_reference(&text).map(|(stage, _)| Selector::new(stage));
                 let family = family.filter(|selector| !selector.is_partial());
                 let index = family.and_then(|selector| self.outlines.get_index_of(selector.family()));
-                found.extend(
-                    index.filter(|index| !found.contains(&(*index, node))).map(|index| (index, node)),
-                );
+                if let Some(index) = index {
+                    found.entry(index).or_insert(node.span);
+                }
             }
         }
         found

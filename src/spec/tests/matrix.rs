@@ -109,6 +109,16 @@ fn values_keep_their_kind_and_reach_all_that_is_below() {
 }
 
 #[test]
+fn inputs_may_be_a_var() {
+    let text = SWEEP.replace("vars: {", "vars: { inputs: { weights: train.weights },").replace(
+        "    inputs: { weights: train.weights }\n    outputs: { model",
+        "    inputs: ${vars.inputs}\n    outputs: { model",
+    );
+    let pipeline = read(&text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(reads(&pipeline, "export[width=2,lr=0.05]"), ["train[width=2,lr=0.05].weights"]);
+}
+
+#[test]
 fn some_can_be_left_out_and_some_added() {
     let with = |matrix: &str| {
         let text = SWEEP.replace("{ width: [1, 2], lr: '${vars.rates}' }", matrix);
@@ -264,6 +274,11 @@ fn mistakes_with_what_a_matrix_holds() {
     refused("width ${matrix.width}", "width ${matrix.width.x}", "matrix variable `width` is 1, not a map");
     let problems = refused("[0.1, 0.05]", "[0.1, -1]", "`lr` must be more than 0, not -1");
     assert!(problems.contains("p.yaml:3:22") && problems.contains("used at line 18"), "{problems}");
+    refused(
+        "  other:",
+        "  1other:",
+        "`1other` is not a stage name: letters, digits, `_` and `-`, starting with a letter",
+    );
     refused("  other:", "  other[a=1]:", "`other[a=1]` is the name of a variant");
     let many: Vec<String> = (0..5_001).map(|value| value.to_string()).collect();
     let many = format!("kind: [{}]", many.join(", "));
