@@ -7,6 +7,7 @@ mod bad_plugins;
 mod bench;
 mod cache;
 mod commands;
+mod company;
 mod crash;
 mod docs;
 mod interrupt;
