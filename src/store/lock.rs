@@ -58,8 +58,12 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }
-        write_process(&mut file).map_err(at("write", &path))?;
+        let written = write_process(&mut file);
         self.clear_leftovers()?;
+        if written.is_err() {
+            // What filled the disk may have been leftovers.
+            write_process(&mut file).map_err(at("write", &path))?;
+        }
         Ok(Lock { file })
     }
 

@@ -18,4 +18,5 @@ mod real;
 mod run;
 mod shell;
 mod trace;
+mod trouble;
 mod watch;
