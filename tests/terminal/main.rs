@@ -17,6 +17,7 @@ mod project;
 mod real;
 mod run;
 mod shell;
+mod stale;
 mod trace;
 mod trouble;
 mod watch;
