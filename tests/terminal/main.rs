@@ -12,6 +12,7 @@ mod crash;
 mod docs;
 mod interrupt;
 mod json;
+mod model;
 mod past;
 mod project;
 mod real;
