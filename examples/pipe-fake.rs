@@ -151,7 +151,7 @@ fn count(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
                 std::thread::sleep(Duration::from_secs(3600));
             }
         }
-        fs::write(&checkpoint, (number + 1).to_string())?;
+        keep(&checkpoint, &(number + 1).to_string())?;
         reporter.progress(Progress {
             done: (number + 1) as f64,
             total: to as f64,
@@ -162,6 +162,13 @@ fn count(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
     }
     reporter.metric("resumed_at", Metric::new(start as f64, ""));
     Ok(fs::write(out, to.to_string())?)
+}
+
+/// Writes a checkpoint whole or not at all: a kill may come at any moment.
+fn keep(checkpoint: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = checkpoint.with_extension("unfinished");
+    fs::write(&unfinished, text)?;
+    fs::rename(unfinished, checkpoint)
 }
 
 fn fail(how: Option<&str>) -> Result<(), Failure> {
@@ -178,7 +185,8 @@ fn fail(how: Option<&str>) -> Result<(), Failure> {
 fn trace(line: &str) {
     if let Some(path) = std::env::var_os(TRACE) {
         let file = fs::OpenOptions::new().append(true).create(true).open(path);
-        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+        // In one piece: several plugins may be at it.
+        if let Err(error) = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())) {
             eprintln!("cannot trace: {error}");
         }
     }

@@ -91,7 +91,12 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     };
     let prospects = plan::prospects(&project, &selected, &forced)?;
     refuse_lacking_gpus(&project, prospects.values().map(|prospect| &prospect.planned))?;
-    let run = Run { project: &project, id: run_id(), started_ms: now_ms(), start: Instant::now() };
+    let run = Run {
+        project: &project,
+        id: project.store.next_run_id(),
+        started_ms: now_ms(),
+        start: Instant::now(),
+    };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
         pipeline: project.pipeline.name.clone(),
@@ -283,9 +288,4 @@ fn is_executed_command(project: &Project, run: &StageRun) -> bool {
     let action = project.pipeline.stages.get(&run.stage).map(|stage| &stage.action);
     matches!(action, Some(Action::Command(_)))
         && matches!(run.outcome, Outcome::Ran | Outcome::Failed { .. } | Outcome::Interrupted)
-}
-
-/// Sortable by start, and unique: two runs of one folder never run at the same time.
-fn run_id() -> String {
-    format!("{:013}-{}", now_ms(), std::process::id())
 }

@@ -84,9 +84,10 @@ impl StoreError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("free disk space and run again: what was finished is kept".into())
                 }
-                io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("put the pipeline on a file system that can be written to".into())
-                }
+                io::ErrorKind::ReadOnlyFilesystem => Some(
+                    "the pipeline's folder, and that of a shared cache, must be on a file system that can be written to"
+                        .into(),
+                ),
                 _ => None,
             },
             Self::NotAFolder { path } => Some(format!("move `{}` away and run again", path.display())),

@@ -44,16 +44,8 @@ impl Store {
     /// one. The folder is not synced: after a power cut the new file may be missing, which is a miss.
     pub(super) fn write(&self, path: &Path, bytes: &[u8], durability: Durability) -> Result<(), StoreError> {
         let temporary = self.temporary_for(path);
-        let written = create(&temporary, 0o644).and_then(|mut file| {
-            file.write_all(bytes)?;
-            durability.settle(&file)
-        });
-        if let Err(error) = written {
-            // A leftover is cleared when the next run begins.
-            let _ = fs::remove_file(&temporary);
-            return Err(at("write", &temporary)(error));
-        }
-        place(&temporary, path)
+        let written = write_new(&temporary, 0o644, bytes, durability).and_then(|()| place(&temporary, path));
+        or_remove(&temporary, written)
     }
 
     /// Writes a record with its checksum.
@@ -73,6 +65,30 @@ pub(super) fn create(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).read(true).create_new(true).mode(mode);
     with_parent(path, || options.open(path))
+}
+
+/// Writes a file that is not there yet.
+pub(super) fn write_new(
+    path: &Path,
+    mode: u32,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<(), StoreError> {
+    let written = create(path, mode).and_then(|mut file| {
+        file.write_all(bytes)?;
+        durability.settle(&file)
+    });
+    written.map_err(at("write", path))
+}
+
+/// Removes a temporary file that did not get its name: on a full disk it would be in the way, and nobody else clears a
+/// shared folder soon.
+pub(super) fn or_remove<T>(temporary: &Path, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    if done.is_err() {
+        // The error at hand says more than one of tidying up.
+        let _ = fs::remove_file(temporary);
+    }
+    done
 }
 
 /// Gives a finished temporary file or folder its name.

@@ -19,7 +19,14 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// Held while a run changes the store. Freed when dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Or the next holder goes by this number until it has written its own.
+        let _ = self.file.set_len(0);
+    }
 }
 
 impl Store {
@@ -51,9 +58,13 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }
-        write_process(&mut file).map_err(at("write", &path))?;
+        let written = write_process(&mut file);
         self.clear_leftovers()?;
-        Ok(Lock { _file: file })
+        if written.is_err() {
+            // What filled the disk may have been leftovers.
+            write_process(&mut file).map_err(at("write", &path))?;
+        }
+        Ok(Lock { file })
     }
 
     fn clear_leftovers(&self) -> Result<(), StoreError> {
@@ -158,13 +169,21 @@ fn holder(file: &mut File) -> String {
     format!("waiting for another run in this folder to end ({})", process(file))
 }
 
+/// How often the number of a lock's holder is looked for, a millisecond apart.
+const LOOKS_FOR_NUMBER: usize = 20;
+
 /// Who holds a lock. The number is missing for the moment in which the holder writes it.
 fn process(file: &mut File) -> String {
-    let mut pid = String::new();
-    match file.read_to_string(&mut pid) {
-        Ok(_) if !pid.is_empty() => format!("process {pid}"),
-        _ => "another process".into(),
+    for look in 0..LOOKS_FOR_NUMBER {
+        if look > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut number = String::new();
+        if file.rewind().and_then(|()| file.read_to_string(&mut number)).is_ok() && !number.is_empty() {
+            return format!("process {number}");
+        }
     }
+    "another process".into()
 }
 
 fn write_process(file: &mut File) -> io::Result<()> {

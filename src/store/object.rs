@@ -2,13 +2,13 @@
 //! nothing that a stage left running, reaches the cache.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::at;
-use super::file::{Durability, create, place, with_parent};
+use super::file::{Durability, or_remove, place, with_parent, write_new};
 use super::folder::{Folder, is_executable};
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
@@ -73,14 +73,23 @@ impl Store {
             return Ok((self.put_bytes(&bytes, durability)?, bytes.len() as u64));
         }
         let temporary = self.temporary();
-        with_parent(&temporary, || reflink_copy::reflink_or_copy(path, &temporary))
+        or_remove(&temporary, self.put_copy(path, &temporary, durability))
+    }
+
+    fn put_copy(
+        &self,
+        path: &Path,
+        temporary: &Path,
+        durability: Durability,
+    ) -> Result<(Digest, u64), StoreError> {
+        with_parent(temporary, || reflink_copy::reflink_or_copy(path, temporary))
             .map_err(at("copy", path))?;
-        fs::set_permissions(&temporary, Permissions::from_mode(0o444)).map_err(at("write", &temporary))?;
-        let copy = File::open(&temporary).map_err(at("read", &temporary))?;
-        let bytes = copy.metadata().map_err(at("read", &temporary))?.len();
-        let digest = Digest::of_file(&temporary).map_err(at("read", &temporary))?;
-        durability.settle(&copy).map_err(at("write", &temporary))?;
-        place(&temporary, &self.object(&digest))?;
+        fs::set_permissions(temporary, Permissions::from_mode(0o444)).map_err(at("write", temporary))?;
+        let copy = File::open(temporary).map_err(at("read", temporary))?;
+        let bytes = copy.metadata().map_err(at("read", temporary))?.len();
+        let digest = Digest::of_file(temporary).map_err(at("read", temporary))?;
+        durability.settle(&copy).map_err(at("write", temporary))?;
+        place(temporary, &self.object(&digest))?;
         Ok((digest, bytes))
     }
 
@@ -104,15 +113,10 @@ impl Store {
 
     /// Stores bytes. Replaces an object that is there: it may be damaged, this one is not.
     pub(super) fn put_bytes(&self, bytes: &[u8], durability: Durability) -> Result<Digest, StoreError> {
-        let temporary = self.temporary();
-        create(&temporary, 0o444)
-            .and_then(|mut file| {
-                file.write_all(bytes)?;
-                durability.settle(&file)
-            })
-            .map_err(at("write", &temporary))?;
-        let digest = Digest::of_bytes(bytes);
-        place(&temporary, &self.object(&digest))?;
+        let (temporary, digest) = (self.temporary(), Digest::of_bytes(bytes));
+        let written = write_new(&temporary, 0o444, bytes, durability)
+            .and_then(|()| place(&temporary, &self.object(&digest)));
+        or_remove(&temporary, written)?;
         Ok(digest)
     }
 

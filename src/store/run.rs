@@ -7,9 +7,23 @@ use std::path::PathBuf;
 use super::error::at;
 use super::file::{Durability, read_record};
 use super::{Store, StoreError};
+use crate::clock::now_ms;
 use crate::record::RunRecord;
 
 impl Store {
+    /// An id for a run that begins now: unique, because a folder has one run at a time, and after those of all earlier
+    /// runs, also where the clock was set back. To be called under [`Store::lock`].
+    #[must_use]
+    pub fn next_run_id(&self) -> String {
+        let files = self.run_files().unwrap_or_default();
+        let last = files.last().and_then(|path| {
+            let (started_ms, _) = path.file_stem()?.to_str()?.split_once('-')?;
+            started_ms.parse::<u64>().ok()
+        });
+        let after = last.map_or(0, |last| last.saturating_add(1));
+        format!("{:013}-{}", now_ms().max(after), std::process::id())
+    }
+
     /// Keeps the record of a run.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Ctrl-C, kills, and two runs at once.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
-use crate::project::Project;
+use crate::project::{Project, pid};
 
 const COUNT: &str = "
 before:
@@ -21,10 +21,6 @@ fn stuck(project: &Project) -> std::process::Child {
         })
     });
     child
-}
-
-fn pid(child: &std::process::Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
 }
 
 fn no_plugin_left(project: &Project) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use tempfile::TempDir;
 
 /// A temporary project.
@@ -120,6 +121,20 @@ impl Project {
         }
     }
 
+    /// Processes that work in the project's folder, such as runs and what they started.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        let folder = self.folder.path().canonicalize().unwrap();
+        let is_here = |process: &PathBuf| {
+            // What has ended works nowhere.
+            fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        processes
+            .filter(is_here)
+            .filter_map(|process| Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?))
+            .collect()
+    }
+
     /// Files below a folder of the project.
     pub(crate) fn files(&self, below: &str) -> Vec<PathBuf> {
         fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -133,6 +148,11 @@ impl Project {
         found.sort();
         found
     }
+}
+
+/// The process of a child.
+pub(crate) fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
 }
 
 /// Something that cargo built beside this test.
