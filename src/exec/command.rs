@@ -12,6 +12,9 @@ use super::{Failure, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::spec::{CommandAction, CommandLine};
 
+/// Comes before the last lines of what a command printed, in the message of its failure.
+pub(super) const PRINTED: &str = "; the end of what it printed:\n";
+
 /// What may be done about a program that is not there.
 const NOT_FOUND: &str = "is it installed, and on PATH?";
 
@@ -82,7 +85,7 @@ pub(super) fn run(
     }
     let mut message = format!("the command failed with {}", describe_exit(status));
     if !tail.is_empty() {
-        message.push_str("; the end of what it printed:\n");
+        message.push_str(PRINTED);
         message.push_str(&tail);
     }
     Err(Failure::new(message))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{LogLevel, RunRequest};
 
+use super::command::PRINTED;
 use super::log::Log;
 use super::setting::{Setting, Timeout};
 use super::trace::Trace;
@@ -77,7 +78,7 @@ pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord,
         let pause = if wait.is_zero() { String::new() } else { format!(" in {}", format::duration(wait)) };
         let line = format!(
             "{}; trying again{pause} ({again} of {})",
-            failure.message.lines().next().unwrap_or_default(),
+            failure.message.split(PRINTED).next().unwrap_or_default(),
             job.stage.retries.times,
         );
         log.line(&line);

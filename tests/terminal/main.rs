@@ -12,6 +12,7 @@ mod crash;
 mod docs;
 mod interrupt;
 mod json;
+mod limits;
 mod matrix;
 mod model;
 mod past;
