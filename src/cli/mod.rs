@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod completions;
 pub mod doctor;
+pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod init;
@@ -93,6 +94,7 @@ enum Command {
     Compare(compare::Args),
     Graph(graph::Args),
     Report(report::Args),
+    Gc(gc::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
@@ -232,6 +234,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Compare(args) => compare::run(args, &context),
         Command::Graph(args) => graph::run(args, &context),
         Command::Report(args) => report::run(args, &context),
+        Command::Gc(args) => gc::run(args, &context),
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Init(args) => init::run(args, &context),

@@ -20,6 +20,15 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// Locked together with the other runs that use the same objects and records. `None` where the file cannot be made:
+    /// then whoever collects there does not know of this run, and what goes missing is a miss.
+    users: Option<File>,
+}
+
+/// Proof that nobody else uses the objects and records, in a shared folder either.
+#[derive(Debug)]
+pub struct Alone<'a> {
+    _lock: &'a Lock,
 }
 
 impl Store {
@@ -53,7 +62,64 @@ impl Store {
         }
         write_process(&mut file).map_err(at("write", &path))?;
         self.clear_leftovers()?;
-        Ok(Lock { _file: file })
+        let users = self.users_file().ok();
+        if let Some(users) = &users {
+            match users.try_lock_shared() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting("waiting for `pipe gc` of another pipeline that shares the cache to end");
+                    users.lock_shared().map_err(at("lock", &self.users_path()))?;
+                }
+                Err(TryLockError::Error(error)) => return Err(at("lock", &self.users_path())(error)),
+            }
+        }
+        if self.is_shared() {
+            self.register();
+        }
+        Ok(Lock { _file: file, users })
+    }
+
+    /// Waits until no other run uses the objects and records. `waiting` is called as in [`Store::lock`].
+    ///
+    /// # Errors
+    /// When the folder cannot be written to, or its file system has no locks.
+    pub fn alone<'a>(
+        &self,
+        lock: &'a mut Lock,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Alone<'a>, StoreError> {
+        let path = self.users_path();
+        let users = match lock.users.take() {
+            Some(users) => users,
+            None => self.users_file().map_err(at("write", &path))?,
+        };
+        users.unlock().map_err(at("lock", &path))?;
+        match users.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let who = self.busy_other().unwrap_or_else(|| "another process".into());
+                waiting(&format!("waiting for a run that uses the same cache to end ({who})"));
+                users.lock().map_err(at("lock", &path))?;
+            }
+            Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
+        }
+        lock.users = Some(users);
+        Ok(Alone { _lock: lock })
+    }
+
+    fn users_path(&self) -> PathBuf {
+        self.shared.join("users")
+    }
+
+    /// To read is enough to lock it, and others may have made it.
+    fn users_file(&self) -> io::Result<File> {
+        let path = self.users_path();
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => with_parent(&path, || {
+                File::options().read(true).write(true).create(true).truncate(false).open(&path)
+            }),
+            opened => opened,
+        }
     }
 
     fn clear_leftovers(&self) -> Result<(), StoreError> {
@@ -81,6 +147,20 @@ impl Store {
                 let _ = remove(&entry.path());
             }
         }
+    }
+}
+
+impl Lock {
+    /// The same as [`Store::alone`] where nobody has to be waited for. To be called when a run has nothing more to take
+    /// from objects and records: where others use them, its own hold may be lost.
+    pub fn try_alone(&mut self) -> Option<Alone<'_>> {
+        let users = self.users.as_ref()?;
+        users.unlock().ok()?;
+        if users.try_lock().is_err() {
+            let _ = users.try_lock_shared();
+            return None;
+        }
+        Some(Alone { _lock: self })
     }
 }
 
@@ -159,7 +239,7 @@ fn holder(file: &mut File) -> String {
 }
 
 /// Who holds a lock. The number is missing for the moment in which the holder writes it.
-fn process(file: &mut File) -> String {
+pub(super) fn process(file: &mut File) -> String {
     let mut pid = String::new();
     match file.read_to_string(&mut pid) {
         Ok(_) if !pid.is_empty() => format!("process {pid}"),

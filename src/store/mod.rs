@@ -23,6 +23,9 @@
 //! tmp/…            what is being written
 //! corrupt/…        objects that no longer hold what their name says
 //! locks/…          keys being executed, in a shared folder only
+//! projects/…       folders of the pipelines that share it
+//! users            locked by every run while it lasts, and by `pipe gc` for itself alone
+//! size             about how many bytes objects and records take
 //! ```
 //!
 //! **Order of writes.** A file of the store is written below `tmp/` and renamed, so it is there whole or not at all. A
@@ -42,17 +45,20 @@
 
 mod action;
 mod artifacts;
+mod collect;
 mod error;
 mod file;
 mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod inventory;
 mod last;
 mod lock;
 mod object;
 mod run;
 mod sight;
 mod stat;
+mod users;
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -63,10 +69,11 @@ use std::time::SystemTime;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 pub use action::{Finished, Hit, Lookup, Miss};
+pub use collect::{Collection, Evicted};
 pub use error::StoreError;
 pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
-pub use lock::{KeyLock, Lock, TryKey};
+pub use lock::{Alone, KeyLock, Lock, TryKey};
 pub use sight::Sights;
 
 use crate::digest::Digest;
@@ -91,6 +98,8 @@ pub struct Store {
     instance: Arc<str>,
     /// Numbers them.
     serial: Arc<AtomicU64>,
+    /// Bytes that this process has added to `shared` and not accounted for yet.
+    grown: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -117,6 +126,7 @@ impl Store {
             folder,
             instance: instance().into(),
             serial: Arc::default(),
+            grown: Arc::default(),
         })
     }
 
@@ -139,6 +149,18 @@ impl Store {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where objects lie.
+    #[must_use]
+    pub fn objects_folder(&self) -> PathBuf {
+        self.shared.join("objects")
+    }
+
+    /// Where action records lie.
+    #[must_use]
+    pub fn records_folder(&self) -> PathBuf {
+        self.shared.join("actions")
     }
 
     /// Where the outputs of a stage lie.

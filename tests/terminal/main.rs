@@ -8,6 +8,7 @@ mod bench;
 mod cache;
 mod commands;
 mod docs;
+mod gc;
 mod interrupt;
 mod json;
 mod past;
