@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::output::{Version, print, print_json};
 use super::{Context, gc};
+use crate::clock::now_ms;
 use crate::error::{Error, ExitStatus};
 use crate::plugin::{PluginError, Registry};
 use crate::progress::{Paint, clean};
@@ -231,7 +232,7 @@ fn cache(root: &Path, shared: Option<&Path>) -> (Option<Store>, Vec<Finding>) {
                 Ok(_) if all == 0 => finding(State::Good, "cache", "empty"),
                 Ok(limit) => {
                     let used = format!("{} of {}", format::bytes(bytes), format::bytes(limit));
-                    let text = format!("{used}, {}", format::count(count, "object"));
+                    let text = format!("{used}, {}, {}", format::count(count, "object"), verified(&store));
                     if bytes > limit {
                         let remedy = "`pipe gc` removes what the pipeline does not need";
                         finding(State::Remark, "cache", format!("{text}\n{remedy}"))
@@ -246,6 +247,17 @@ fn cache(root: &Path, shared: Option<&Path>) -> (Option<Store>, Vec<Finding>) {
             let hint = error.hint().map(|hint| format!("\n{hint}")).unwrap_or_default();
             (None, vec![finding(State::Missing, "cache", format!("{error}{hint}"))])
         }
+    }
+}
+
+/// When the cache was verified last.
+fn verified(store: &Store) -> String {
+    match store.verified_ms() {
+        Some(then) => match now_ms().saturating_sub(then) / (24 * 3_600_000) {
+            0 => "last verified today".into(),
+            days => format!("last verified {} ago", format::count(usize::try_from(days).unwrap_or(0), "day")),
+        },
+        None => "never verified".into(),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod verify;
 mod watch;
 pub mod why;
 
@@ -95,6 +96,7 @@ enum Command {
     Graph(graph::Args),
     Report(report::Args),
     Gc(gc::Args),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
@@ -235,6 +237,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Graph(args) => graph::run(args, &context),
         Command::Report(args) => report::run(args, &context),
         Command::Gc(args) => gc::run(args, &context),
+        Command::Verify(args) => verify::run(args, &context),
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Init(args) => init::run(args, &context),

@@ -25,6 +25,7 @@
 //! locks/…          keys being executed, in a shared folder only
 //! projects/…       folders of the pipelines that share it
 //! users            locked by every run while it lasts, and by `pipe gc` for itself alone
+//! verified         when everything here was read and compared last
 //! size             about how many bytes objects and records take
 //! ```
 //!
@@ -59,6 +60,7 @@ mod run;
 mod sight;
 mod stat;
 mod users;
+mod verify;
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,7 @@ pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
 pub use lock::{Alone, KeyLock, Lock, TryKey};
 pub use sight::Sights;
+pub use verify::{Damage, Edited, Kind, Origin, Remedy, Step, Verification};
 
 use crate::digest::Digest;
 use crate::spec::StageName;

@@ -17,4 +17,5 @@ mod real;
 mod run;
 mod shell;
 mod trace;
+mod verify;
 mod watch;
