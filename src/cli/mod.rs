@@ -1,5 +1,6 @@
 //! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
 
+pub mod clean;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
@@ -97,6 +98,7 @@ enum Command {
     Report(report::Args),
     Gc(gc::Args),
     Verify(verify::Args),
+    Clean(clean::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
@@ -238,6 +240,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Report(args) => report::run(args, &context),
         Command::Gc(args) => gc::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
+        Command::Clean(args) => clean::run(args, &context),
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Init(args) => init::run(args, &context),

@@ -296,14 +296,14 @@ impl Store {
     }
 
     /// The record of a key. One that is not of that key, or names files outside of the stage's folder, is damaged.
-    fn action(&self, key: &Digest) -> Record<ActionRecord> {
+    pub(super) fn action(&self, key: &Digest) -> Record<ActionRecord> {
         match read_record::<ActionRecord>(&self.action_path(key)) {
             Record::Whole(record) if !record.is_sound(key) => Record::Damaged,
             record => record,
         }
     }
 
-    fn action_path(&self, key: &Digest) -> PathBuf {
+    pub(super) fn action_path(&self, key: &Digest) -> PathBuf {
         self.records_folder().join(fan_out(key)).with_extension("json")
     }
 

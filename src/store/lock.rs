@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::action::remove;
@@ -38,13 +38,34 @@ impl Store {
     /// # Errors
     /// When the store cannot be created or written to, or its file system has no locks.
     pub fn lock(&self, waiting: &mut dyn FnMut(&str)) -> Result<Lock, StoreError> {
+        let mut file = loop {
+            let file = self.lock_pipeline(waiting)?;
+            // The last holder may have removed the cache between our opening and our locking.
+            if is_at(&file, &self.lock_path()) {
+                break file;
+            }
+        };
+        write_process(&mut file).map_err(at("write", &self.lock_path()))?;
+        self.clear_leftovers()?;
+        let users = self.lock_with_others(waiting)?;
+        if self.is_shared() {
+            self.register();
+        }
+        Ok(Lock { _file: file, users })
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join("lock")
+    }
+
+    fn lock_pipeline(&self, waiting: &mut dyn FnMut(&str)) -> Result<File, StoreError> {
         fs::create_dir_all(&self.folder).map_err(at("create", &self.folder))?;
         let ignore = self.root.join("cache").join(".gitignore");
         if !ignore.exists() {
             fs::write(&ignore, "# made by `pipe`: safe to delete, never to commit\n*\n")
                 .map_err(at("write", &ignore))?;
         }
-        let path = self.folder.join("lock");
+        let path = self.lock_path();
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -60,23 +81,7 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }
-        write_process(&mut file).map_err(at("write", &path))?;
-        self.clear_leftovers()?;
-        let users = self.users_file().ok();
-        if let Some(users) = &users {
-            match users.try_lock_shared() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    waiting("waiting for `pipe gc` of another pipeline that shares the cache to end");
-                    users.lock_shared().map_err(at("lock", &self.users_path()))?;
-                }
-                Err(TryLockError::Error(error)) => return Err(at("lock", &self.users_path())(error)),
-            }
-        }
-        if self.is_shared() {
-            self.register();
-        }
-        Ok(Lock { _file: file, users })
+        Ok(file)
     }
 
     /// Waits until no other run uses the objects and records. `waiting` is called as in [`Store::lock`].
@@ -105,6 +110,26 @@ impl Store {
         }
         lock.users = Some(users);
         Ok(Alone { _lock: lock })
+    }
+
+    /// Locks the objects and records together with other runs. `None` where the file for that cannot be made.
+    fn lock_with_others(&self, waiting: &mut dyn FnMut(&str)) -> Result<Option<File>, StoreError> {
+        let path = self.users_path();
+        loop {
+            let Ok(users) = self.users_file() else { return Ok(None) };
+            match users.try_lock_shared() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting("waiting for `pipe gc` of another pipeline that shares the cache to end");
+                    users.lock_shared().map_err(at("lock", &path))?;
+                }
+                Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
+            }
+            // Whoever had it may have removed the whole cache.
+            if is_at(&users, &path) {
+                return Ok(Some(users));
+            }
+        }
     }
 
     fn users_path(&self) -> PathBuf {
@@ -210,10 +235,8 @@ impl Store {
                 Err(TryLockError::WouldBlock) => return Ok(TryKey::Held { by: process(&mut file) }),
                 Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
             }
-            let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-            let ours = file.metadata().map(inode).map_err(at("lock", &path))?;
             // The last holder may have removed the name between our opening and our locking.
-            if fs::metadata(&path).map(inode).is_ok_and(|there| there == ours) {
+            if is_at(&file, &path) {
                 write_process(&mut file).map_err(at("write", &path))?;
                 return Ok(TryKey::Free(KeyLock { path, _file: file }));
             }
@@ -231,6 +254,13 @@ impl Store {
             std::thread::sleep(KEY_INTERVAL);
         }
     }
+}
+
+/// Whether an open file still has its name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let ours = file.metadata().map(inode);
+    fs::metadata(path).map(inode).is_ok_and(|there| ours.is_ok_and(|ours| ours == there))
 }
 
 /// Who holds the lock of a pipeline, in words.

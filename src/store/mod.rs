@@ -21,7 +21,7 @@
 //! objects/ab/cd…   contents of files, and manifests of folders, by BLAKE3; read-only
 //! actions/ab/cd…   one record per executed key
 //! tmp/…            what is being written
-//! corrupt/…        objects that no longer hold what their name says
+//! corrupt/…        objects and records that are damaged
 //! locks/…          keys being executed, in a shared folder only
 //! projects/…       folders of the pipelines that share it
 //! users            locked by every run while it lasts, and by `pipe gc` for itself alone
@@ -46,6 +46,7 @@
 
 mod action;
 mod artifacts;
+mod clean;
 mod collect;
 mod error;
 mod file;
@@ -71,6 +72,7 @@ use std::time::SystemTime;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 pub use action::{Finished, Hit, Lookup, Miss};
+pub use clean::{Cleaned, Kept};
 pub use collect::{Collection, Evicted};
 pub use error::StoreError;
 pub(crate) use file::{Durability, read_record};

@@ -6,6 +6,7 @@ mod architecture;
 mod bad_plugins;
 mod bench;
 mod cache;
+mod clean;
 mod commands;
 mod docs;
 mod gc;
