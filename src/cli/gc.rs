@@ -101,11 +101,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// Collects at the end of a run that has made the cache larger than `limit`, unless others are using it.
 pub(super) fn after_run(project: &Project, lock: &mut Lock, limit: u64, sink: &mut dyn Sink) {
     let store = &project.store;
-    let collected = store.account().and_then(|size| match lock.try_alone() {
-        Some(alone) if size.is_some_and(|size| size > limit) => {
-            store.collect(&alone, &needed(Some(project), store), limit, false).map(Some)
+    let collected = store.account().and_then(|size| {
+        if size.is_none_or(|size| size <= limit) {
+            return Ok(None);
         }
-        _ => Ok(None),
+        let Some(alone) = lock.try_alone() else { return Ok(None) };
+        store.collect(&alone, &needed(Some(project), store), limit, false).map(Some)
     });
     match collected {
         Ok(Some(collection)) if !collection.is_empty() => {

@@ -146,6 +146,7 @@ fn remedy(damage: &Damage, dry_run: bool) -> Option<String> {
     Some(match &damage.remedy {
         Remedy::Renewed { from } => format!("made anew from `{}`", from.display()),
         Remedy::Aside { to } => format!("moved to `{}`{next}", to.display()),
+        Remedy::Replaced => "made anew by a run that shares the cache".into(),
         Remedy::Removed => "removed; it only saves time, and is made anew".into(),
         Remedy::None if dry_run => "`pipe verify` without --dry-run moves it out of the way".into(),
         Remedy::None if next.is_empty() => return None,

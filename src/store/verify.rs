@@ -135,8 +135,13 @@ impl Store {
             bytes += file.bytes;
             let mut is_lacking = false;
             for named in self.named_by(&content)? {
-                let there = objects.whole.get(&named.digest);
-                if there.is_some_and(|there| named.bytes.is_none_or(|bytes| bytes == *there)) {
+                let there = match objects.whole.get(&named.digest) {
+                    Some(bytes) => Some(*bytes),
+                    None if objects.damaged.contains_key(&named.digest) => None,
+                    // A run that shares the cache may have written it after all objects were read.
+                    None => fs::metadata(self.object(&named.digest)).ok().map(|metadata| metadata.len()),
+                };
+                if there.is_some_and(|there| named.bytes.is_none_or(|bytes| bytes == there)) {
                     continue;
                 }
                 is_lacking |= named.output.is_some();
@@ -176,9 +181,11 @@ impl Store {
     /// Moves an object aside, and makes it anew where an artifact has its content.
     fn mend_object(&self, digest: &Digest, artifacts: &Artifacts) -> Result<Remedy, StoreError> {
         let path = self.object(digest);
-        let aside = match path.exists() {
-            true => self.set_aside(&path, &digest.to_string())?,
-            false => Remedy::None,
+        let aside = match Digest::of_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Remedy::None,
+            // A run that shares the cache has made it anew meanwhile.
+            Ok(there) if there == *digest => return Ok(Remedy::Replaced),
+            _ => self.set_aside(&path, &digest.to_string())?,
         };
         let Some(from) = artifacts.files.get(digest) else { return Ok(aside) };
         // What is put is digested again: an artifact that changes meanwhile becomes another object.

@@ -70,6 +70,8 @@ pub enum Remedy {
     },
     /// It was removed.
     Removed,
+    /// A run has made it anew meanwhile.
+    Replaced,
     /// It is whole again.
     Renewed {
         /// The artifact that has its content.
