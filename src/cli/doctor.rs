@@ -8,8 +8,9 @@ use protocol::{Manifest, NativeLibrary};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
 use super::output::{Version, print, print_json};
+use super::{Context, gc};
+use crate::clock::now_ms;
 use crate::error::{Error, ExitStatus};
 use crate::plugin::{PluginError, Registry};
 use crate::progress::{Paint, clean};
@@ -33,7 +34,7 @@ pub struct Args {
 /// # Errors
 /// When standard output cannot be written to.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
-    let findings = examine(&context.global.file);
+    let findings = examine(&context.global.file, context.cache());
     let ill = findings.iter().any(|finding| finding.state == State::Missing);
     if args.json {
         print_json(&Answer { version: Version, healthy: !ill, findings })?;
@@ -82,22 +83,22 @@ fn finding(state: State, name: &str, text: impl Into<String>) -> Finding {
     Finding { state, name: name.into(), text: text.into() }
 }
 
-fn examine(file: &Path) -> Vec<Finding> {
+fn examine(file: &Path, shared: Option<&Path>) -> Vec<Finding> {
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
     if !file.exists() {
         let folder = folder_of(file);
         let mut all = vec![finding(State::Missing, &name, "not here; `pipe init` writes one")];
-        all.extend(cache(&folder).1);
+        all.extend(cache(&folder, shared).1);
         all.push(machine());
         all.push(disk(&folder));
         return all;
     }
     match spec::parse(file) {
-        Ok(parsed) => examine_parsed(&name, parsed),
+        Ok(parsed) => examine_parsed(&name, parsed, shared),
         Err(problems) => {
             let folder = folder_of(file);
             let mut all = vec![finding(State::Missing, &name, problems.render(false))];
-            all.extend(cache(&folder).1);
+            all.extend(cache(&folder, shared).1);
             all.push(machine());
             all.push(disk(&folder));
             all
@@ -110,10 +111,10 @@ fn folder_of(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
-fn examine_parsed(name: &str, parsed: Parsed) -> Vec<Finding> {
+fn examine_parsed(name: &str, parsed: Parsed, shared: Option<&Path>) -> Vec<Finding> {
     let root = parsed.root().to_owned();
     let used: BTreeSet<String> = parsed.plugins_used().into_iter().map(str::to_owned).collect();
-    let (store, cache) = cache(&root);
+    let (store, cache) = cache(&root, shared);
     let mut all = vec![];
     if let Some(store) = store {
         let registry = Registry::new(&root, parsed.plugins(), &store);
@@ -216,28 +217,47 @@ fn native(name: &str, native: &NativeLibrary, needed: bool) -> Finding {
 }
 
 /// The store, and a line on it. The line is there whether the store is or not.
-fn cache(root: &Path) -> (Option<Store>, Vec<Finding>) {
-    match Store::open(root) {
+fn cache(root: &Path, shared: Option<&Path>) -> (Option<Store>, Vec<Finding>) {
+    let store = Store::open(root).map(|store| match shared {
+        Some(shared) => store.sharing(shared),
+        None => store,
+    });
+    match store {
         Ok(store) => {
-            let (bytes, objects) = size(&store.folder().join("objects"));
-            let all = size(store.folder()).0;
-            let rest = all.saturating_sub(bytes);
-            let text = if all == 0 {
-                "empty".into()
-            } else {
-                format!(
-                    "{} in {}, {} of records and partial work",
-                    format::bytes(bytes),
-                    format::count(objects, "object"),
-                    format::bytes(rest)
-                )
+            let (objects, count) = size(&store.objects_folder());
+            let bytes = objects.saturating_add(size(&store.records_folder()).0);
+            let all = bytes.saturating_add(size(store.folder()).0);
+            let finding = match gc::limit() {
+                Err(error) => finding(State::Missing, "cache", error.into_parts().0),
+                Ok(_) if all == 0 => finding(State::Good, "cache", "empty"),
+                Ok(limit) => {
+                    let used = format!("{} of {}", format::bytes(bytes), format::bytes(limit));
+                    let text = format!("{used}, {}, {}", format::count(count, "object"), verified(&store));
+                    if bytes > limit {
+                        let remedy = "`pipe gc` removes what the pipeline does not need";
+                        finding(State::Remark, "cache", format!("{text}\n{remedy}"))
+                    } else {
+                        finding(State::Good, "cache", text)
+                    }
+                }
             };
-            (Some(store), vec![finding(State::Good, "cache", text)])
+            (Some(store), vec![finding])
         }
         Err(error) => {
             let hint = error.hint().map(|hint| format!("\n{hint}")).unwrap_or_default();
             (None, vec![finding(State::Missing, "cache", format!("{error}{hint}"))])
         }
+    }
+}
+
+/// When the cache was verified last.
+fn verified(store: &Store) -> String {
+    match store.verified_ms() {
+        Some(then) => match now_ms().saturating_sub(then) / (24 * 3_600_000) {
+            0 => "last verified today".into(),
+            days => format!("last verified {} ago", format::count(usize::try_from(days).unwrap_or(0), "day")),
+        },
+        None => "never verified".into(),
     }
 }
 
@@ -331,7 +351,7 @@ mod tests {
     #[test]
     fn without_a_pipeline_it_says_how_to_get_one() {
         let folder = tempfile::tempdir().unwrap();
-        let findings = examine(&folder.path().join("pipeline.yaml"));
+        let findings = examine(&folder.path().join("pipeline.yaml"), None);
         assert_eq!(
             findings.first(),
             Some(&finding(State::Missing, "pipeline.yaml", "not here; `pipe init` writes one"))
@@ -346,7 +366,7 @@ mod tests {
         let file = folder.path().join("pipeline.yaml");
         std::fs::write(&file, "version: [1\n").unwrap();
         std::fs::write(folder.path().join("cache"), "not a folder").unwrap();
-        let missing: Vec<String> = examine(&file)
+        let missing: Vec<String> = examine(&file, None)
             .into_iter()
             .filter(|finding| finding.state == State::Missing)
             .map(|finding| finding.name)
@@ -360,7 +380,7 @@ mod tests {
         let file = folder.path().join("pipeline.yaml");
         let text = "version: 1\nname: x\nstages:\n  a:\n    uses: nowhere_to_be_found/op\n";
         std::fs::write(&file, text).unwrap();
-        let findings = examine(&file);
+        let findings = examine(&file, None);
         let plugin = findings.iter().find(|finding| finding.name == "plugin nowhere_to_be_found").unwrap();
         assert_eq!(plugin.state, State::Missing);
         assert!(plugin.text.contains("pipe-nowhere_to_be_found"), "{}", plugin.text);

@@ -1,8 +1,10 @@
 //! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
 
+pub mod clean;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
+pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod init;
@@ -13,6 +15,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod verify;
 mod watch;
 pub mod why;
 
@@ -93,6 +96,9 @@ enum Command {
     Compare(compare::Args),
     Graph(graph::Args),
     Report(report::Args),
+    Gc(gc::Args),
+    Verify(verify::Args),
+    Clean(clean::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
@@ -258,6 +264,9 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Compare(args) => compare::run(args, &context),
         Command::Graph(args) => graph::run(args, &context),
         Command::Report(args) => report::run(args, &context),
+        Command::Gc(args) => gc::run(args, &context),
+        Command::Verify(args) => verify::run(args, &context),
+        Command::Clean(args) => clean::run(args, &context),
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Init(args) => init::run(args, &context),

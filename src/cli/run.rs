@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Selection, completions, find_stages, output, status, watch};
+use super::{Context, Selection, completions, find_stages, gc, output, status, watch};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
@@ -81,8 +81,9 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     if args.trace {
         exec::check_trace()?;
     }
+    let limit = gc::limit()?;
     let mut sink = progress::choose(args.json, context.color_stderr());
-    let _lock =
+    let mut lock =
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
     let options = Options {
         jobs: args.jobs.map_or(project.threads, usize::from),
@@ -112,6 +113,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     }
     let record = run.record(finished.stages, &finished.records);
     let report = run.keep(&record, &finished.records, &mut *sink)?;
+    gc::after_run(&project, &mut lock, limit, &mut *sink);
     standing::prepare(&project);
     if let Err(error) = project.store.flush() {
         sink.event(&Event::Warning { message: format!("{error}; the next run hashes more than it had to") });

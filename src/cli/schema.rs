@@ -8,7 +8,7 @@ use protocol::Manifest;
 use schemars::generate::SchemaSettings;
 
 use super::output::print;
-use super::{Context, compare, doctor, graph, history, status, why};
+use super::{Context, compare, doctor, gc, graph, history, status, verify, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
 use crate::progress::Line;
@@ -59,6 +59,8 @@ fn of_answers() -> Result<String, Error> {
         generator.subschema_for::<compare::Answer>(),
         generator.subschema_for::<graph::Answer>(),
         generator.subschema_for::<doctor::Answer>(),
+        generator.subschema_for::<gc::Answer>(),
+        generator.subschema_for::<verify::Answer>(),
         generator.subschema_for::<Line>(),
     ];
     let schema = serde_json::json!({

@@ -28,6 +28,6 @@ pub use pipeline::{
     ReportSpec, Stage, StageId,
 };
 pub use resolve::{Manifests, Unusable, resolve};
-pub use resources::{Cpus, Resources, Retries};
+pub use resources::{Cpus, Resources, Retries, parse_size};
 pub use schema::schema;
 pub(crate) use suggest::{did_you_mean_or_list, list};

@@ -71,6 +71,19 @@ pub struct Retries {
 pub(super) const MEMORY_UNITS: &[(&str, f64)] =
     &[("B", 1.0), ("KB", 1024.0), ("MB", 1_048_576.0), ("GB", 1_073_741_824.0), ("TB", 1_099_511_627_776.0)];
 
+/// A size such as `20 GB`, or a number of bytes; in bytes.
+///
+/// # Errors
+/// When it is none; says what one looks like.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let number = || text.trim().parse::<u64>().ok();
+    with_unit(text, MEMORY_UNITS)
+        .filter(|bytes| *bytes >= 0.0)
+        .map(|bytes| bytes as u64)
+        .or_else(number)
+        .ok_or_else(|| format!("`{text}` is not a size such as `20 GB` or `500 MB`, or a number of bytes"))
+}
+
 /// Seconds in a unit of time.
 pub(super) const TIME_UNITS: &[(&str, f64)] =
     &[("ms", 0.001), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86_400.0)];

@@ -6,11 +6,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use protocol::{Figure, Metric};
 
 use super::error::at;
-use super::file::{Durability, Record, read_record, with_parent};
+use super::file::{Durability, Record, read_record, seal, with_parent};
 use super::folder::is_inner;
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
@@ -210,7 +211,10 @@ impl Store {
             machine: finished.machine,
             run: finished.run,
         };
-        self.write_record(&self.action_path(&record.key), &record, durability)?;
+        let path = self.action_path(&record.key);
+        let sealed = seal(&record).map_err(|source| StoreError::Json { path: path.clone(), source })?;
+        self.write(&path, &sealed, durability)?;
+        self.grew(sealed.len() as u64);
         if movable.len() < record.outputs.len()
             || !self.become_artifacts(&miss.stage, &record, &finished.folder)?
         {
@@ -240,7 +244,37 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn set_last(&self, stage: &StageName, key: &Digest) -> Result<(), StoreError> {
-        self.last_keys().set(stage, *key).map_err(at("write", &self.folder.join("last-keys")))
+        if self.make_last(stage, key)? {
+            self.mark_used(key);
+        }
+        Ok(())
+    }
+
+    /// The same for a key whose record is marked as used elsewhere. Whether it was another one before.
+    pub(super) fn make_last(&self, stage: &StageName, key: &Digest) -> Result<bool, StoreError> {
+        let mut last = self.last_keys();
+        let before = last.get(stage);
+        if before == Some(*key) {
+            return Ok(false);
+        }
+        last.set(stage, *key).map_err(at("write", &self.folder.join("last-keys")))?;
+        drop(last);
+        if let Some(before) = before {
+            self.mark_used(&before);
+        }
+        Ok(true)
+    }
+
+    /// Notes that an outcome was used: see [`super::collect`].
+    pub(super) fn mark_used(&self, key: &Digest) {
+        // A record that cannot be touched, such as one of another user's, looks older than it is.
+        let _ = fs::File::open(self.action_path(key)).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+
+    /// The keys that the artifacts of all stages came from, also of stages that are no longer in the pipeline.
+    #[must_use]
+    pub fn all_last(&self) -> BTreeMap<StageName, Digest> {
+        self.last_keys().all().clone()
     }
 
     /// Forgets the log of an execution that did not end well: the stage is done now.
@@ -266,25 +300,28 @@ impl Store {
     }
 
     /// The record of a key. One that is not of that key, or names files outside of the stage's folder, is damaged.
-    fn action(&self, key: &Digest) -> Record<ActionRecord> {
+    pub(super) fn action(&self, key: &Digest) -> Record<ActionRecord> {
         match read_record::<ActionRecord>(&self.action_path(key)) {
-            Record::Whole(record)
-                if record.key != *key
-                    || digest_of(&record.ingredients) != *key
-                    || !record.outputs.values().all(|output| is_inner(&output.file)) =>
-            {
-                Record::Damaged
-            }
+            Record::Whole(record) if !record.is_sound(key) => Record::Damaged,
             record => record,
         }
     }
 
-    fn action_path(&self, key: &Digest) -> PathBuf {
-        self.shared.join("actions").join(fan_out(key)).with_extension("json")
+    pub(super) fn action_path(&self, key: &Digest) -> PathBuf {
+        self.records_folder().join(fan_out(key)).with_extension("json")
     }
 
     fn log_file(&self, stage: &StageName) -> PathBuf {
         self.folder.join("logs").join(format!("{stage}.log"))
+    }
+}
+
+impl ActionRecord {
+    /// Whether it is the record of a key, and names files below the stage's folder only.
+    pub(super) fn is_sound(&self, key: &Digest) -> bool {
+        self.key == *key
+            && digest_of(&self.ingredients) == *key
+            && self.outputs.values().all(|output| is_inner(&output.file))
     }
 }
 

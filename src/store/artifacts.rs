@@ -52,7 +52,9 @@ impl Store {
     /// [`StoreError::Corrupt`] when an object is missing or damaged: the artifacts are as they were, and the record is
     /// to be discarded. Any other error when a file cannot be written.
     pub fn restore(&self, stage: &StageName, record: &ActionRecord) -> Result<(), StoreError> {
-        self.put_in_place(stage, record, &BTreeMap::new())
+        self.put_in_place(stage, record, &BTreeMap::new())?;
+        self.mark_used(&record.key);
+        Ok(())
     }
 
     /// Makes `folder`, in which a stage wrote all outputs of `record` and nothing else, the folder of its artifacts, if
@@ -81,7 +83,7 @@ impl Store {
         for output in record.outputs.values() {
             self.stats().remember_later(&artifacts.join(&output.file));
         }
-        self.set_last(stage, &record.key)?;
+        self.make_last(stage, &record.key)?;
         Ok(true)
     }
 
@@ -127,7 +129,7 @@ impl Store {
             // Hashed by `flush`, when the file is old enough to be remembered.
             self.stats().remember_later(&path);
         }
-        self.set_last(stage, &record.key)
+        self.make_last(stage, &record.key).map(drop)
     }
 
     fn rename_into_place(

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::spec::StageName;
@@ -38,6 +38,11 @@ impl LastKeys {
 
     pub(super) fn get(&mut self, stage: &StageName) -> Option<Digest> {
         self.loaded().keys.get(stage).copied()
+    }
+
+    /// All of them.
+    pub(super) fn all(&mut self) -> &BTreeMap<StageName, Digest> {
+        &self.loaded().keys
     }
 
     /// Adds a line, unless it says what is known.
@@ -79,14 +84,19 @@ impl LastKeys {
 
     fn loaded(&mut self) -> &mut Loaded {
         self.loaded.get_or_insert_with(|| {
-            let mut loaded = Loaded::default();
             let bytes = fs::read(&self.file).unwrap_or_default();
-            for line in String::from_utf8_lossy(&bytes).lines().filter(|line| !line.is_empty()) {
-                loaded.lines += 1;
-                loaded.keys.extend(parse(line));
-            }
-            loaded
+            let text = String::from_utf8_lossy(&bytes);
+            let lines = text.lines().filter(|line| !line.is_empty());
+            Loaded { lines: lines.clone().count(), keys: lines.filter_map(parse).collect() }
         })
+    }
+}
+
+/// The keys in a file; none where it is not there.
+pub(super) fn read(file: &Path) -> io::Result<BTreeMap<StageName, Digest>> {
+    match fs::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        bytes => Ok(String::from_utf8_lossy(&bytes?).lines().filter_map(parse).collect()),
     }
 }
 

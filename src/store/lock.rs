@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::action::remove;
@@ -20,6 +20,9 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    /// Locked together with the other runs that use the same objects and records. `None` where the file cannot be made:
+    /// then whoever collects there does not know of this run, and what goes missing is a miss.
+    users: Option<File>,
 }
 
 impl Drop for Lock {
@@ -29,6 +32,12 @@ impl Drop for Lock {
     }
 }
 
+/// Proof that nobody else uses the objects and records, in a shared folder either.
+#[derive(Debug)]
+pub struct Alone<'a> {
+    _lock: &'a Lock,
+}
+
 impl Store {
     /// Waits until no other run uses the store, then clears what a killed one left behind. `waiting` is called once,
     /// with a line for the user, before it waits. Also where a store that cannot be written to is noticed first.
@@ -36,13 +45,38 @@ impl Store {
     /// # Errors
     /// When the store cannot be created or written to, or its file system has no locks.
     pub fn lock(&self, waiting: &mut dyn FnMut(&str)) -> Result<Lock, StoreError> {
+        let mut file = loop {
+            let file = self.lock_pipeline(waiting)?;
+            // The last holder may have removed the cache between our opening and our locking.
+            if is_at(&file, &self.lock_path()) {
+                break file;
+            }
+        };
+        let written = write_process(&mut file);
+        self.clear_leftovers()?;
+        if written.is_err() {
+            // What filled the disk may have been leftovers.
+            write_process(&mut file).map_err(at("write", &self.lock_path()))?;
+        }
+        let users = self.lock_with_others(waiting)?;
+        if self.is_shared() {
+            self.register();
+        }
+        Ok(Lock { file, users })
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join("lock")
+    }
+
+    fn lock_pipeline(&self, waiting: &mut dyn FnMut(&str)) -> Result<File, StoreError> {
         fs::create_dir_all(&self.folder).map_err(at("create", &self.folder))?;
         let ignore = self.root.join("cache").join(".gitignore");
         if !ignore.exists() {
             fs::write(&ignore, "# made by `pipe`: safe to delete, never to commit\n*\n")
                 .map_err(at("write", &ignore))?;
         }
-        let path = self.folder.join("lock");
+        let path = self.lock_path();
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -58,13 +92,70 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }
-        let written = write_process(&mut file);
-        self.clear_leftovers()?;
-        if written.is_err() {
-            // What filled the disk may have been leftovers.
-            write_process(&mut file).map_err(at("write", &path))?;
+        Ok(file)
+    }
+
+    /// Waits until no other run uses the objects and records. `waiting` is called as in [`Store::lock`].
+    ///
+    /// # Errors
+    /// When the folder cannot be written to, or its file system has no locks.
+    pub fn alone<'a>(
+        &self,
+        lock: &'a mut Lock,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Alone<'a>, StoreError> {
+        let path = self.users_path();
+        let users = match lock.users.take() {
+            Some(users) => users,
+            None => self.users_file().map_err(at("write", &path))?,
+        };
+        users.unlock().map_err(at("lock", &path))?;
+        match users.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let who = self.busy_other().unwrap_or_else(|| "another process".into());
+                waiting(&format!("waiting for a run that uses the same cache to end ({who})"));
+                users.lock().map_err(at("lock", &path))?;
+            }
+            Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }
-        Ok(Lock { file })
+        lock.users = Some(users);
+        Ok(Alone { _lock: lock })
+    }
+
+    /// Locks the objects and records together with other runs. `None` where the file for that cannot be made.
+    fn lock_with_others(&self, waiting: &mut dyn FnMut(&str)) -> Result<Option<File>, StoreError> {
+        let path = self.users_path();
+        loop {
+            let Ok(users) = self.users_file() else { return Ok(None) };
+            match users.try_lock_shared() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting("waiting for `pipe gc` of another pipeline that shares the cache to end");
+                    users.lock_shared().map_err(at("lock", &path))?;
+                }
+                Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
+            }
+            // Whoever had it may have removed the whole cache.
+            if is_at(&users, &path) {
+                return Ok(Some(users));
+            }
+        }
+    }
+
+    fn users_path(&self) -> PathBuf {
+        self.shared.join("users")
+    }
+
+    /// To read is enough to lock it, and others may have made it.
+    fn users_file(&self) -> io::Result<File> {
+        let path = self.users_path();
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => with_parent(&path, || {
+                File::options().read(true).write(true).create(true).truncate(false).open(&path)
+            }),
+            opened => opened,
+        }
     }
 
     fn clear_leftovers(&self) -> Result<(), StoreError> {
@@ -92,6 +183,20 @@ impl Store {
                 let _ = remove(&entry.path());
             }
         }
+    }
+}
+
+impl Lock {
+    /// The same as [`Store::alone`] where nobody has to be waited for. To be called when a run has nothing more to take
+    /// from objects and records: where others use them, its own hold may be lost.
+    pub fn try_alone(&mut self) -> Option<Alone<'_>> {
+        let users = self.users.as_ref()?;
+        users.unlock().ok()?;
+        if users.try_lock().is_err() {
+            let _ = users.try_lock_shared();
+            return None;
+        }
+        Some(Alone { _lock: self })
     }
 }
 
@@ -141,10 +246,8 @@ impl Store {
                 Err(TryLockError::WouldBlock) => return Ok(TryKey::Held { by: process(&mut file) }),
                 Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
             }
-            let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-            let ours = file.metadata().map(inode).map_err(at("lock", &path))?;
             // The last holder may have removed the name between our opening and our locking.
-            if fs::metadata(&path).map(inode).is_ok_and(|there| there == ours) {
+            if is_at(&file, &path) {
                 write_process(&mut file).map_err(at("write", &path))?;
                 return Ok(TryKey::Free(KeyLock { path, _file: file }));
             }
@@ -164,6 +267,13 @@ impl Store {
     }
 }
 
+/// Whether an open file still has its name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let ours = file.metadata().map(inode);
+    fs::metadata(path).map(inode).is_ok_and(|there| ours.is_ok_and(|ours| ours == there))
+}
+
 /// Who holds the lock of a pipeline, in words.
 fn holder(file: &mut File) -> String {
     format!("waiting for another run in this folder to end ({})", process(file))
@@ -173,7 +283,7 @@ fn holder(file: &mut File) -> String {
 const LOOKS_FOR_NUMBER: usize = 20;
 
 /// Who holds a lock. The number is missing for the moment in which the holder writes it.
-fn process(file: &mut File) -> String {
+pub(super) fn process(file: &mut File) -> String {
     for look in 0..LOOKS_FOR_NUMBER {
         if look > 0 {
             std::thread::sleep(Duration::from_millis(1));

@@ -21,8 +21,12 @@
 //! objects/ab/cd…   contents of files, and manifests of folders, by BLAKE3; read-only
 //! actions/ab/cd…   one record per executed key
 //! tmp/…            what is being written
-//! corrupt/…        objects that no longer hold what their name says
+//! corrupt/…        objects and records that are damaged
 //! locks/…          keys being executed, in a shared folder only
+//! projects/…       folders of the pipelines that share it
+//! users            locked by every run while it lasts, and by `pipe gc` for itself alone
+//! verified         when everything here was read and compared last
+//! size             about how many bytes objects and records take
 //! ```
 //!
 //! **Order of writes.** A file of the store is written below `tmp/` and renamed, so it is there whole or not at all. A
@@ -42,17 +46,22 @@
 
 mod action;
 mod artifacts;
+mod clean;
+mod collect;
 mod error;
 mod file;
 mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod inventory;
 mod last;
 mod lock;
 mod object;
 mod run;
 mod sight;
 mod stat;
+mod users;
+mod verify;
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -63,11 +72,14 @@ use std::time::SystemTime;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 pub use action::{Finished, Hit, Lookup, Miss};
+pub use clean::{Cleaned, Kept};
+pub use collect::{Collection, Evicted};
 pub use error::StoreError;
 pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
-pub use lock::{KeyLock, Lock, TryKey};
+pub use lock::{Alone, KeyLock, Lock, TryKey};
 pub use sight::Sights;
+pub use verify::{Damage, Edited, Kind, Origin, Remedy, Step, Verification};
 
 use crate::digest::Digest;
 use crate::spec::StageName;
@@ -93,6 +105,8 @@ pub struct Store {
     serial: Arc<AtomicU64>,
     /// Whether the folder of logs is there for certain.
     has_logs: Arc<AtomicBool>,
+    /// Bytes that this process has added to `shared` and not accounted for yet.
+    grown: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -120,6 +134,7 @@ impl Store {
             instance: instance().into(),
             serial: Arc::default(),
             has_logs: Arc::default(),
+            grown: Arc::default(),
         })
     }
 
@@ -142,6 +157,18 @@ impl Store {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where objects lie.
+    #[must_use]
+    pub fn objects_folder(&self) -> PathBuf {
+        self.shared.join("objects")
+    }
+
+    /// Where action records lie.
+    #[must_use]
+    pub fn records_folder(&self) -> PathBuf {
+        self.shared.join("actions")
     }
 
     /// Where the outputs of a stage lie.

@@ -27,7 +27,7 @@ pub(super) struct Kept {
 
 impl Store {
     pub(super) fn object(&self, digest: &Digest) -> PathBuf {
-        self.shared.join("objects").join(fan_out(digest))
+        self.objects_folder().join(fan_out(digest))
     }
 
     /// Whether an object is there with the length given. Its content is verified when it is taken out.
@@ -90,6 +90,7 @@ impl Store {
         let digest = Digest::of_file(temporary).map_err(at("read", temporary))?;
         durability.settle(&copy).map_err(at("write", temporary))?;
         place(temporary, &self.object(&digest))?;
+        self.grew(bytes);
         Ok((digest, bytes))
     }
 
@@ -99,7 +100,10 @@ impl Store {
         fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(at("write", path))?;
         let object = self.object(&digest);
         let moved = File::open(path)
-            .and_then(|file| durability.settle(&file))
+            .and_then(|file| {
+                self.grew(file.metadata()?.len());
+                durability.settle(&file)
+            })
             .and_then(|()| with_parent(&object, || fs::rename(path, &object)));
         match moved {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -117,6 +121,7 @@ impl Store {
         let written = write_new(&temporary, 0o444, bytes, durability)
             .and_then(|()| place(&temporary, &self.object(&digest)));
         or_remove(&temporary, written)?;
+        self.grew(bytes.len() as u64);
         Ok(digest)
     }
 

@@ -57,7 +57,7 @@ impl Store {
         files.into_iter().rev().filter_map(|path| read_record(&path).whole())
     }
 
-    fn run_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+    pub(super) fn run_files(&self) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.runs_folder();
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -286,3 +286,46 @@ fn runs_are_kept_in_order_and_damaged_ones_left_out() {
     assert_eq!(bench.store.latest_run().unwrap(), Some(run("2")));
     assert!(bench.store.save_run(&run("../x")).is_err());
 }
+
+#[test]
+fn whoever_waited_for_a_cache_that_was_removed_locks_the_new_one() {
+    let bench = bench();
+    let mut lock = bench.store.lock(&mut |_| {}).unwrap();
+    let (told, waits) = std::sync::mpsc::channel();
+    let other = Store::open(bench.root.path()).unwrap();
+    let waiter = std::thread::spawn(move || {
+        let lock = other.lock(&mut |_| told.send(()).unwrap()).unwrap();
+        (other, lock)
+    });
+    waits.recv().unwrap();
+    let alone = bench.store.alone(&mut lock, &mut |_| {}).unwrap();
+    bench.store.remove_all(alone, false).unwrap();
+    drop(lock);
+    let (_other, _held) = waiter.join().unwrap();
+    let file = fs::File::open(bench.store.folder().join("lock")).unwrap();
+    assert!(matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)), "the lock that is there is held");
+}
+
+#[test]
+fn an_outcome_counts_as_used_until_another_takes_its_place() {
+    let bench = bench();
+    let used = |command: &str| {
+        let path = bench.store.action_path(&key_of(command).digest());
+        fs::metadata(path).unwrap().modified().unwrap()
+    };
+    let long_ago = SystemTime::UNIX_EPOCH;
+    let first = bench.execute("s", "a", "f.txt", writes("one"));
+    let age = |command: &str| {
+        let path = bench.store.action_path(&key_of(command).digest());
+        fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    };
+    age("a");
+    bench.store.set_last(&name("s"), &first.key).unwrap();
+    assert_eq!(used("a"), long_ago, "a run that changes nothing touches nothing");
+    bench.execute("s", "b", "f.txt", writes("two"));
+    assert!(used("a") > long_ago);
+    age("a");
+    age("b");
+    bench.store.restore(&name("s"), &first).unwrap();
+    assert!(used("a") > long_ago && used("b") > long_ago);
+}

@@ -57,7 +57,7 @@ fn project() -> Project {
 #[test]
 fn answers_satisfy_their_schema() {
     let project = project();
-    let answers: [(&str, &[&str]); 9] = [
+    let answers: [(&str, &[&str]); 11] = [
         ("Plan", &["status", "--json"]),
         ("Plan", &["run", "--dry-run", "--json"]),
         ("Plan", &["run", "--dry-run", "--force", "--json"]),
@@ -67,6 +67,8 @@ fn answers_satisfy_their_schema() {
         ("Compare", &["compare", "--json"]),
         ("Graph", &["graph", "--json"]),
         ("Doctor", &["doctor", "--json"]),
+        ("Verify", &["verify", "--json"]),
+        ("Gc", &["gc", "--max-size", "0", "--json"]),
     ];
     for (kind, args) in answers {
         check(kind, &project.pipe_ok(args).stdout);
@@ -95,7 +97,7 @@ fn every_line_of_a_run_satisfies_its_schema() {
 
 #[test]
 fn the_schema_refuses_what_is_not_an_answer() {
-    for kind in ["Plan", "Why", "History", "Compare", "Graph", "Doctor", "EventLine"] {
+    for kind in ["Plan", "Why", "History", "Compare", "Graph", "Doctor", "Gc", "Verify", "EventLine"] {
         for wrong in [serde_json::json!({}), serde_json::json!({ "version": 2 }), serde_json::json!([])] {
             assert!(!schema(kind).is_valid(&wrong), "{kind}: {wrong}");
         }

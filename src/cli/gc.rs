@@ -1,0 +1,245 @@
+//! `pipe gc`: keeps the cache below a size without taking what the pipeline needs; `pipe run` does the same at its end.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::output::{Version, print, print_json};
+use super::{Context, Selection};
+use crate::digest::Digest;
+use crate::error::{Error, ExitStatus};
+use crate::event::Event;
+use crate::format;
+use crate::plan::{self, Decision};
+use crate::progress::{Grid, Paint, Sink, stdout_width};
+use crate::project::Project;
+use crate::spec::parse_size;
+use crate::store::{Collection, Evicted, Lock, Store};
+
+/// Environment variable: how large the cache may get.
+const VARIABLE: &str = "PIPE_CACHE_SIZE";
+
+/// How large it may get where nobody says otherwise.
+const DEFAULT: &str = "20 GB";
+
+/// Stages that are listed with what goes of them.
+const MAX_STAGES: usize = 12;
+
+/// Remove from the cache what was not used for the longest time, until it is small enough
+///
+/// What the pipeline needs stays: the outcomes that its artifacts came from, those that a run now would use, and partial
+/// work that it would continue. The same goes for the artifacts of other pipelines that use a shared cache. `pipe run`
+/// does this by itself when the cache has grown beyond PIPE_CACHE_SIZE.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How large outcomes may be in all: a number with KB, MB, GB or TB, or a number of bytes
+    #[arg(long, value_name = "SIZE", env = VARIABLE, default_value = DEFAULT, value_parser = parse_size)]
+    max_size: u64,
+    /// Show what would go without removing anything
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    selection: Selection,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `pipe gc --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Gc", title = "pipe gc --json")]
+pub(super) struct Answer {
+    version: Version,
+    /// Whether nothing was removed, and this is what would be.
+    dry_run: bool,
+    /// What was removed and what is left.
+    collection: Collection,
+}
+
+/// How large the cache may get.
+///
+/// # Errors
+/// When the environment says something that is not a size.
+pub(super) fn limit() -> Result<u64, Error> {
+    let text = std::env::var(VARIABLE).unwrap_or_else(|_| DEFAULT.into());
+    parse_size(&text).map_err(|error| Error::usage(format!("environment variable {VARIABLE}: {error}")))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the cache cannot be read or written to, or it cannot be told what another pipeline needs.
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
+    let project = match context.load(&args.selection) {
+        Ok(project) => Some(project),
+        Err(error) => {
+            eprint!("{error}");
+            eprintln!("note: what any stage made last is kept, because the pipeline cannot be read");
+            None
+        }
+    };
+    let store = match &project {
+        Some(project) => project.store.clone(),
+        None => context.store_here()?,
+    };
+    let mut waiting = |message: &str| eprintln!(" {message}");
+    let mut lock = store.lock(&mut waiting)?;
+    let alone = store.alone(&mut lock, &mut waiting)?;
+    let needed = needed(project.as_ref(), &store);
+    let collection = store.collect(&alone, &needed, args.max_size, args.dry_run)?;
+    // What could not be remembered costs the next command time, nothing else.
+    let _ = store.flush();
+    if args.json {
+        print_json(&Answer { version: Version, dry_run: args.dry_run, collection })?;
+    } else {
+        print(&text(&collection, args.dry_run, stdout_width(), Paint::new(context.color_stdout())))?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Collects at the end of a run that has made the cache larger than `limit`, unless others are using it.
+pub(super) fn after_run(project: &Project, lock: &mut Lock, limit: u64, sink: &mut dyn Sink) {
+    let store = &project.store;
+    let collected = store.account().and_then(|size| {
+        if size.is_none_or(|size| size <= limit) {
+            return Ok(None);
+        }
+        let Some(alone) = lock.try_alone() else { return Ok(None) };
+        store.collect(&alone, &needed(Some(project), store), limit, false).map(Some)
+    });
+    match collected {
+        Ok(Some(collection)) if !collection.is_empty() => {
+            let message = format!(
+                "the cache was larger than {}: removed {}, {} left",
+                format::bytes(limit),
+                format::bytes(collection.removed_bytes()),
+                format::bytes(collection.bytes)
+            );
+            sink.event(&Event::Notice { message });
+        }
+        Ok(_) => {}
+        Err(error) => {
+            sink.event(&Event::Warning { message: format!("the cache was not collected: {error}") })
+        }
+    }
+}
+
+/// The keys whose outcomes and partial work the pipeline needs: those that its artifacts came from, and those that a run
+/// now would use. Where it is not valid, those that any artifacts came from.
+fn needed(project: Option<&Project>, store: &Store) -> HashSet<Digest> {
+    let last = store.all_last();
+    let Some(project) = project else { return last.into_values().collect() };
+    let all: BTreeSet<_> = project.pipeline.ids().collect();
+    let Ok(prospects) = plan::prospects(project, &all, &BTreeSet::new()) else {
+        return last.into_values().collect();
+    };
+    let foreseen = prospects.values().filter_map(|prospect| match prospect.decision.as_ref()? {
+        Decision::Fresh(record) | Decision::Restorable { record, .. } => Some(record.key),
+        Decision::Run { miss, .. } => Some(miss.key().digest()),
+    });
+    let stages = &project.pipeline.stages;
+    let made = last.into_iter().filter(|(stage, _)| stages.contains_key(stage)).map(|(_, key)| key);
+    foreseen.chain(made).collect()
+}
+
+/// What went, by kind and by stage, and what is left.
+fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> String {
+    let mut grid = Grid::new("llr", 2);
+    let mut verb = Some(if dry_run { "would remove" } else { "removed" });
+    let mut row = |count: usize, what: String, bytes: u64| {
+        if count > 0 {
+            let verb = paint.strong(verb.take().unwrap_or_default());
+            grid.row([verb, what, format::bytes(bytes)]);
+        }
+    };
+    let evicted = collection.evicted.len();
+    let outcomes = format!("{}, unused for the longest time", format::count(evicted, "outcome"));
+    row(evicted, outcomes, collection.evicted_bytes);
+    let unreachable = format!("{} of no outcome", format::count(collection.unreachable, "file"));
+    row(collection.unreachable, unreachable, collection.unreachable_bytes);
+    let leftovers =
+        format!("{} of partial work and the like", format::count(collection.leftovers, "leftover"));
+    row(collection.leftovers, leftovers, collection.leftover_bytes);
+    let left = format!(
+        "{} of {} in {} and {}",
+        format::bytes(collection.bytes),
+        format::bytes(collection.limit),
+        format::count(collection.records, "outcome"),
+        format::count(collection.objects, "object")
+    );
+    let nothing = if collection.is_empty() { "nothing to remove: " } else { "" };
+    let mut lines = grid.lines(width);
+    lines.extend(by_stage(&collection.evicted).into_iter().map(|line| paint.faint(&format!("   {line}"))));
+    let is_left = if dry_run && !collection.is_empty() { "would be left" } else { "left" };
+    lines
+        .push(format!(" {nothing}{left} {is_left}, {} of it needed", format::bytes(collection.needed_bytes)));
+    if collection.bytes > collection.limit {
+        lines.push(format!(" {} all that is left is needed, and more than was asked for", paint.warn("!")));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// `train  3 outcomes, last used 2026-11-20 14:03`.
+fn by_stage(evicted: &[Evicted]) -> Vec<String> {
+    let mut stages: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for one in evicted {
+        let (count, used) = stages.entry(one.stage.as_str()).or_default();
+        *count += 1;
+        *used = one.used_ms.max(*used);
+    }
+    let mut grid = Grid::new("ll", 2);
+    for (stage, (count, used)) in stages.iter().take(MAX_STAGES) {
+        let used = format::date_time(*used);
+        grid.row([(*stage).to_owned(), format!("{}, used until {used}", format::count(*count, "outcome"))]);
+    }
+    let mut lines = grid.lines(usize::MAX);
+    if stages.len() > MAX_STAGES {
+        lines.push(format!(" and {}", format::count(stages.len() - MAX_STAGES, "other stage")));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::spec::StageName;
+
+    #[test]
+    fn what_goes_is_told_by_kind_and_by_stage() {
+        let evicted = |stage: &str, used_ms| Evicted {
+            stage: StageName::try_from(stage.to_owned()).unwrap(),
+            key: Digest::of_bytes(b""),
+            used_ms,
+        };
+        let collection = Collection {
+            limit: 20 << 30,
+            evicted: vec![evicted("train", 60_000), evicted("export", 120_000), evicted("train", 180_000)],
+            evicted_bytes: 5 << 20,
+            leftovers: 1,
+            leftover_bytes: 10,
+            records: 2,
+            objects: 1_500,
+            bytes: 3 << 30,
+            needed_bytes: 1 << 30,
+            ..Collection::default()
+        };
+        let expected = " removed  3 outcomes, unused for the longest time  5.0 MB
+          1 leftover of partial work and the like    10 B
+    export  1 outcome, used until 1970-01-01 00:02
+    train   2 outcomes, used until 1970-01-01 00:03
+ 3.0 GB of 20.0 GB in 2 outcomes and 1,500 objects left, 1.0 GB of it needed
+";
+        assert_eq!(text(&collection, false, 100, Paint::new(false)), expected);
+    }
+
+    #[test]
+    fn nothing_to_remove_is_said_and_so_is_a_size_that_cannot_be_kept() {
+        let collection = Collection { limit: 10, bytes: 20, needed_bytes: 20, ..Collection::default() };
+        let expected = " nothing to remove: 20 B of 10 B in 0 outcomes and 0 objects left, 20 B of it needed
+ ! all that is left is needed, and more than was asked for
+";
+        assert_eq!(text(&collection, true, 100, Paint::new(false)), expected);
+    }
+}

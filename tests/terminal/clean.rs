@@ -1,0 +1,133 @@
+//! Artifacts go, and nothing else does.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::project::Project;
+
+const STAGES: &str = "
+one:
+  uses: fake/write
+  with: { text: some text }
+many:
+  run: mkdir -p ${outputs.d}/sub ${outputs.d}/none; echo 1 > ${outputs.d}/a; echo 2 > ${outputs.d}/sub/b
+  outputs: { d: d }
+";
+
+fn project() -> Project {
+    let project = Project::new(STAGES);
+    project.pipe_ok(&["run"]);
+    project.executed();
+    project
+}
+
+#[test]
+fn what_is_cleaned_is_restored() {
+    let project = project();
+    let preview = project.pipe_ok(&["clean", "--dry-run"]);
+    assert!(preview.stdout.contains("would remove 4 files, "), "{}", preview.stdout);
+    assert_eq!(project.files("artifacts").len(), 4);
+    let told = project.pipe_ok(&["clean"]).stdout;
+    assert!(told.contains(" removed 4 files, ") && !told.contains("stays"), "{told}");
+    assert!(!project.path("artifacts").exists());
+    assert!(project.pipe_ok(&["clean"]).stdout.contains("no artifacts to remove"));
+    project.pipe_ok(&["run"]);
+    assert!(project.executed().is_empty());
+    assert_eq!(project.read("artifacts/many/d/sub/b"), "2\n");
+    assert!(project.path("artifacts/many/d/none").is_dir());
+}
+
+#[test]
+fn only_the_stages_named_are_cleaned() {
+    let project = project();
+    project.pipe_ok(&["clean", "one"]);
+    assert!(!project.path("artifacts/one").exists());
+    assert!(project.path("artifacts/many/d/a").exists() && project.path("artifacts/report.html").exists());
+    let wrong = project.pipe(&["clean", "onne"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.stderr.contains("there is no stage `onne`") && wrong.stderr.contains("`one`"),
+        "{}",
+        wrong.stderr
+    );
+    // A stage that is no longer in the pipeline has artifacts all the same, and a broken pipeline is no obstacle.
+    project.write("pipeline.yaml", "stages: [");
+    project.pipe_ok(&["clean", "many"]);
+    assert!(!project.path("artifacts/many").exists());
+}
+
+#[test]
+fn what_the_user_put_there_or_edited_stays() {
+    let project = project();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("b"), "2\n").unwrap();
+    fs::write(project.path("artifacts/one/mine.txt"), "mine").unwrap();
+    fs::write(project.path("artifacts/mine.txt"), "mine").unwrap();
+    fs::write(project.path("artifacts/many/d/a"), "edited").unwrap();
+    fs::write(project.path("artifacts/many/d/extra"), "mine").unwrap();
+    // The same content, but it lies elsewhere.
+    fs::remove_dir_all(project.path("artifacts/many/d/sub")).unwrap();
+    symlink(outside.path(), project.path("artifacts/many/d/sub")).unwrap();
+    let told = project.pipe_ok(&["clean"]).stdout;
+    for line in [
+        "`artifacts/one/mine.txt` stays: it is no output",
+        "`artifacts/many/d/a` stays: it was edited",
+        "`artifacts/many/d/extra` stays: it is no output",
+        "`artifacts/many/d/sub` stays: it is no output",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!project.path("artifacts/one/out.txt").exists());
+    assert!(!project.path("artifacts/report.html").exists());
+    assert_eq!(project.read("artifacts/mine.txt"), "mine");
+    assert_eq!(project.read("artifacts/many/d/a"), "edited");
+    assert_eq!(fs::read_to_string(outside.path().join("b")).unwrap(), "2\n");
+}
+
+#[test]
+fn a_stage_folder_that_is_a_link_is_not_followed() {
+    let project = project();
+    let outside = tempfile::tempdir().unwrap();
+    fs::rename(project.path("artifacts/one/out.txt"), outside.path().join("out.txt")).unwrap();
+    fs::remove_dir(project.path("artifacts/one")).unwrap();
+    symlink(outside.path(), project.path("artifacts/one")).unwrap();
+    project.pipe_ok(&["clean"]);
+    assert_eq!(fs::read_to_string(outside.path().join("out.txt")).unwrap(), "some text");
+}
+
+#[test]
+fn the_cache_goes_when_asked_for_twice() {
+    let project = project();
+    let asked = project.pipe(&["clean", "--with-cache"]);
+    assert_eq!(asked.code, Some(2));
+    assert!(asked.stderr.contains("asked about on a terminal") && asked.stderr.contains("`--yes`"));
+    assert!(project.path("artifacts/one/out.txt").exists() && project.path("cache/v1").exists());
+    let told = project.pipe_ok(&["clean", "--with-cache", "--yes"]).stdout;
+    assert!(told.contains("removed the cache"), "{told}");
+    assert!(!project.path("cache").exists() && !project.path("artifacts").exists());
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.executed().len(), 1);
+}
+
+#[test]
+fn a_shared_cache_is_not_removed_unless_told() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().to_string_lossy();
+    let (mine, theirs) = (Project::new(STAGES), Project::new(STAGES));
+    for project in [&mine, &theirs] {
+        project.pipe_ok(&["run", "--cache", &folder]);
+    }
+    let refused = mine.pipe(&["clean", "--with-cache", "--yes", "--cache", &folder]);
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.stderr.contains("shares it") && refused.stderr.contains("--shared"),
+        "{}",
+        refused.stderr
+    );
+    assert!(mine.path("artifacts/one/out.txt").exists());
+    mine.pipe_ok(&["clean", "--with-cache", "--shared", "--yes", "--cache", &folder]);
+    assert!(!cache.path().join("v1").exists() && !mine.path("cache").exists());
+    theirs.executed();
+    theirs.pipe_ok(&["run", "--cache", &folder]);
+    assert_eq!(theirs.executed().len(), 1, "a cache that is gone is a miss");
+}
