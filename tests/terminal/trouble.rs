@@ -195,7 +195,7 @@ fn an_input_that_may_not_be_read_is_named() {
         }
     };
     fs::write(&secret, "b\n").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = run();
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("secret.txt`: Permission denied"), "{}", outcome.stderr);
