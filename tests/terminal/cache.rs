@@ -7,7 +7,8 @@ use crate::project::Project;
 
 const ONE: &str = "one:\n  uses: fake/write\n  with: { text: some text that is long enough to be damaged }\n";
 
-fn damage(path: &std::path::Path, change: impl Fn(&mut Vec<u8>)) {
+/// Changes a file's bytes, whatever its permissions.
+pub(crate) fn damage(path: &std::path::Path, change: impl Fn(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
