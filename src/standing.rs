@@ -215,3 +215,62 @@ fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    use crate::record::tests::action_records;
+
+    fn digests() -> impl Strategy<Value = Digest> {
+        any::<[u8; 32]>().prop_map(Digest::from_bytes)
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        "[a-z\"\\\\/é ]{0,6}"
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_a_run_came_to_is_read_as_it_was_written(
+            paths in [texts(), texts(), texts(), texts()],
+            set in proptest::collection::vec(texts(), 0..3),
+            threads in any::<Option<u16>>(),
+            boot in digests(),
+            env in proptest::collection::btree_map(texts(), proptest::option::of(digests()), 0..3),
+            record in action_records(),
+            shared in any::<bool>(),
+        ) {
+            let [file, cache, plugin, report] = paths.map(PathBuf::from);
+            let standing = Standing {
+                question: Question {
+                    file,
+                    cache: shared.then_some(cache),
+                    set: set.clone(),
+                    profile: set.first().cloned(),
+                    stages: set,
+                    threads,
+                },
+                machine: Here { version: "0".into(), boot, cores: 2 },
+                plugins: Plugins {
+                    named: BTreeMap::from([("p".into(), plugin.clone())]),
+                    found: BTreeMap::from([("p".into(), plugin)]),
+                    env,
+                },
+                answer: Answer {
+                    fresh: 3,
+                    table: ReportSpec::default(),
+                    records: BTreeMap::from([(record.stage.clone(), record)]),
+                    gates: vec![],
+                    report,
+                },
+            };
+            let text = serde_json::to_vec(&standing).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Standing>(&text).unwrap(), standing);
+        }
+    }
+}

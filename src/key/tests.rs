@@ -9,6 +9,8 @@ use serde_json::json;
 
 use crate::spec::{Cpus, Input, Resources, StageName};
 
+mod sensitivity;
+
 fn manifest(version: u32) -> Manifest {
     let op: OpManifest = serde_json::from_value(json!({
         "description": "d", "version": version, "params": {"type": "object"},

@@ -171,6 +171,30 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::Mutex;
 
+    use proptest::prelude::*;
+
+    fn files() -> impl Strategy<Value = FolderFile> {
+        ("[a-z\"\\\\ é]{1,4}(/[.a-z]{2,3}x){0,2}", any::<[u8; 32]>(), any::<u64>(), any::<bool>()).prop_map(
+            |(path, digest, bytes, executable)| FolderFile {
+                path,
+                digest: Digest::from_bytes(digest),
+                bytes,
+                executable,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_manifest_is_read_as_it_was_written(
+            files in proptest::collection::vec(files(), 0..5),
+            empty in proptest::collection::vec("[a-z]{1,3}(/[a-z]{1,3}){0,2}", 0..3),
+        ) {
+            let folder = Folder { format: Format::V1, files, empty };
+            prop_assert_eq!(Folder::from_bytes(&folder.to_bytes()), Some(folder));
+        }
+    }
+
     fn walk(root: &Path) -> Result<Folder, StoreError> {
         Folder::walk(root, &|found| {
             let digest = Digest::of_file(&found.path).map_err(at("read", &found.path))?;

@@ -129,6 +129,26 @@ fn check(stage: &str, key: Digest) -> String {
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_line_is_read_as_it_was_written(stage in "[a-zA-Z][a-zA-Z0-9_-]{0,20}", key in any::<[u8; 32]>()) {
+            let (stage, key) = (name(&stage), Digest::from_bytes(key));
+            prop_assert_eq!(parse(line(&stage, key).trim_end()), Some((stage, key)));
+        }
+
+        #[test]
+        fn a_line_with_a_changed_byte_is_none(key in any::<[u8; 32]>(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let mut bytes = line(&name("stage"), Digest::from_bytes(key)).trim_end().as_bytes().to_vec();
+            let index = at.index(bytes.len());
+            bytes[index] ^= flip;
+            let parsed = String::from_utf8(bytes).ok().and_then(|line| parse(&line));
+            // Hex digits may be written large.
+            prop_assert!(parsed.is_none() || parsed == Some((name("stage"), Digest::from_bytes(key))));
+        }
+    }
+
     fn name(text: &str) -> StageName {
         StageName::try_from(text.to_owned()).unwrap()
     }

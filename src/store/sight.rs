@@ -195,6 +195,29 @@ mod tests {
 
     use std::time::{Duration, Instant};
 
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_read_again(
+            text in any::<Vec<u8>>(),
+            files in proptest::collection::vec((any::<[u64; 7]>(), "[a-z/é ]{0,12}"), 0..5),
+        ) {
+            let mut sights = Sights::default();
+            for (words, path) in &files {
+                sights.add(Path::new(path), Path::new("/root"), StatKey::from_words(*words)).unwrap();
+            }
+            let sealed = seal(&text, &sights);
+            let (read, kept) = unseal(&sealed).unwrap();
+            prop_assert_eq!(read, text);
+            let kept = parse(kept).unwrap();
+            prop_assert_eq!(kept.len(), files.len());
+            for (sight, (words, path)) in kept.iter().zip(&files) {
+                prop_assert_eq!((sight.key.to_words(), sight.path), (*words, path.as_bytes()));
+            }
+        }
+    }
+
     /// A store in a folder whose files have not changed for long enough, and a folder in it with two files.
     fn settled() -> (tempfile::TempDir, Store, Digest) {
         let root = tempfile::tempdir().unwrap();

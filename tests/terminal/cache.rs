@@ -7,7 +7,8 @@ use crate::project::Project;
 
 const ONE: &str = "one:\n  uses: fake/write\n  with: { text: some text that is long enough to be damaged }\n";
 
-fn damage(path: &std::path::Path, change: impl Fn(&mut Vec<u8>)) {
+/// Changes a file's bytes, whatever its permissions.
+pub(crate) fn damage(path: &std::path::Path, change: impl Fn(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -85,4 +86,25 @@ fn an_edit_of_an_artifact_does_not_reach_the_cache() {
     project.pipe_ok(&["run"]);
     assert!(project.executed().is_empty());
     assert_eq!(project.read("artifacts/one/out.txt"), text);
+}
+
+#[test]
+fn any_part_of_the_cache_may_be_deleted() {
+    let project = Project::new(ONE);
+    project.pipe_ok(&["run"]);
+    let text = project.read("artifacts/one/out.txt");
+    let parts: Vec<_> =
+        fs::read_dir(project.path("cache/v1")).unwrap().map(|part| part.unwrap().path()).collect();
+    assert!(parts.len() > 8, "{parts:?}");
+    project.executed();
+    for part in parts {
+        let _ = fs::remove_dir_all(&part).or_else(|_| fs::remove_file(&part));
+        project.write("artifacts/one/out.txt", "something else");
+        project.pipe_ok(&["run"]);
+        assert_eq!(project.read("artifacts/one/out.txt"), text, "{}", part.display());
+        let must_run = ["objects", "actions"].iter().any(|name| part.ends_with(name));
+        assert_eq!(project.executed().len(), usize::from(must_run), "{}", part.display());
+        project.pipe_ok(&["run"]);
+        assert!(project.executed().is_empty(), "{}", part.display());
+    }
 }

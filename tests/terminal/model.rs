@@ -236,7 +236,12 @@ fn check(
 
 proptest! {
     // A case is a dozen runs of the program: one that fails is shrunk no further than is bearable.
-    #![proptest_config(ProptestConfig { max_shrink_iters: 60, ..ProptestConfig::with_cases(40) })]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        max_shrink_iters: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn exactly_what_was_not_seen_before_is_executed(

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::cache::damage;
 use crate::project::Project;
 
 const ONE: &str = "
@@ -52,12 +53,10 @@ fn assert_made_of(project: &Project, text: &str) {
 }
 
 fn flip(path: &Path, index: usize) {
-    use std::os::unix::fs::PermissionsExt;
-    let mut bytes = fs::read(path).unwrap();
-    let index = index % bytes.len();
-    bytes[index] ^= 1;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(path, bytes).unwrap();
+    damage(path, |bytes| {
+        let index = index % bytes.len();
+        bytes[index] ^= 1;
+    });
 }
 
 #[test]
@@ -144,8 +143,11 @@ fn a_hard_linked_output_shares_nothing_with_its_other_name() {
 
 #[test]
 fn a_damaged_object_is_told_moved_aside_and_made_anew() {
-    let damages: [fn(&Path); 3] =
-        [|path| flip(path, 2), |path| fs::write(path, "00").unwrap(), |path| fs::remove_file(path).unwrap()];
+    let damages: [fn(&Path); 3] = [
+        |path| flip(path, 2),
+        |path| damage(path, |bytes| bytes.truncate(2)),
+        |path| fs::remove_file(path).unwrap(),
+    ];
     for (number, damage) in damages.iter().enumerate() {
         let project = project();
         let object = |project: &Project| {
