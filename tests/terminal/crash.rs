@@ -151,6 +151,8 @@ fn kill_often(seed: u64, rounds: u64) -> u64 {
             killed += u64::from(kill_after(&project, duration.mul_f64(share), random.next_u32()));
         }
         let before = cache.records();
+        let verify = project.pipe(&["verify", "--dry-run"]);
+        assert_eq!(verify.code, Some(0), "round {round}: {}{}", verify.stdout, verify.stderr);
         project.executed();
         let begin = Instant::now();
         let outcome = project.pipe_ok(&["run", "-j3"]);

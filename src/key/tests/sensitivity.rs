@@ -72,6 +72,7 @@ const DOES_NOT_COUNT: [Edit; 11] = [
     ("where an input lies", |stage| {
         stage.inputs.insert("dataset".into(), Input::Path("/elsewhere".into()));
     }),
+    ("variant of a sweep", |stage| stage.variant = vec![("lr".into(), json!(0.1))]),
     ("cpus", |stage| stage.resources.cpus = Cpus::Count(7)),
     ("gpus", |stage| stage.resources.gpus = 3),
     ("memory", |stage| stage.resources.memory = 1 << 30),
@@ -87,6 +88,8 @@ const DOES_NOT_COUNT: [Edit; 11] = [
 fn every_field(stage: &Stage) {
     let Stage {
         name: _,
+        family: _,
+        variant: _,
         description: _,
         location: _,
         action: _,
