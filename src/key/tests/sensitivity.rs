@@ -65,7 +65,7 @@ const COUNTS_IN_COMMAND: [Edit; 6] = [
     ("no variable", |stage| run(stage).env.clear()),
 ];
 
-const DOES_NOT_COUNT: [Edit; 11] = [
+const DOES_NOT_COUNT: [Edit; 12] = [
     ("its name", |stage| stage.name = StageName::try_from("other".to_owned()).unwrap()),
     ("description", |stage| stage.description = Some("for people".into())),
     ("place in the file", |stage| stage.location = Location { line: 9, column: 9 }),
