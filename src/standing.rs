@@ -177,8 +177,8 @@ fn facts(
             for plugin in std::iter::once(&action.plugin).chain(companions) {
                 if !plugins.found.contains_key(plugin) {
                     let rests_on = project.registry.rests_on(plugin)?;
-                    for path in rests_on.files {
-                        store.look(&path, &store.digest_path(&path).ok()?, sights)?;
+                    for (path, digest) in &rests_on.files {
+                        store.look(path, digest, sights)?;
                     }
                     plugins.env.extend(rests_on.env);
                     plugins.found.insert(plugin.clone(), project.registry.find(plugin).ok()?);

@@ -53,8 +53,9 @@ pub struct Global {
     /// The pipeline
     #[arg(short, long, global = true, default_value = "pipeline.yaml", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// A folder for the cache that several pipelines share; `cache` beside the pipeline where not given
-    #[arg(long, global = true, env = "PIPE_CACHE", value_name = "FOLDER")]
+    /// A folder for the cache that several pipelines share; `PIPE_CACHE` where not given, else `cache` beside the
+    /// pipeline
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
     /// Whether to colour what is printed
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
@@ -111,9 +112,20 @@ enum Command {
 pub struct Context {
     /// The options of every command.
     pub global: Global,
+    /// The folder of a cache shared with others, from the command line or the environment.
+    cache: Option<PathBuf>,
 }
 
+/// Environment variable: the folder of a cache that several pipelines share. Not set and empty are the same.
+const CACHE_VARIABLE: &str = "PIPE_CACHE";
+
 impl Context {
+    fn new(global: Global) -> Self {
+        let variable = || std::env::var_os(CACHE_VARIABLE).filter(|folder| !folder.is_empty());
+        let cache = global.cache.clone().or_else(|| variable().map(PathBuf::from));
+        Self { global, cache }
+    }
+
     /// Whether to colour standard output.
     #[must_use]
     pub fn color_stdout(&self) -> bool {
@@ -164,7 +176,7 @@ impl Context {
     /// The folder of a cache shared with others.
     #[must_use]
     pub fn cache(&self) -> Option<&Path> {
-        self.global.cache.as_deref()
+        self.cache.as_deref()
     }
 
     /// The store of the pipeline in `root`.
@@ -254,7 +266,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
             return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
         }
     };
-    let context = Context { global: cli.global };
+    let context = Context::new(cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(args, &context),
         Command::Status(args) => status::run(args, &context),

@@ -155,7 +155,7 @@ fn question(args: &Args, context: &Context) -> Option<Question> {
     }
     Some(Question {
         file: std::path::absolute(&context.global.file).ok()?,
-        cache: context.cache().map(Path::to_owned),
+        cache: context.cache().map(std::path::absolute).transpose().ok()?,
         set: args.selection.set.clone(),
         profile: args.selection.profile.clone(),
         stages: args.stages.clone(),

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::plan;
 use crate::project::Project;
-use crate::spec::{Input, OpAction, Stage, StageId};
+use crate::spec::{Action, Input, OpAction, Stage, StageId};
 use crate::store::Miss;
 
 /// Digests of a stage's inputs; `made` knows those of the outputs of stages that it depends on.
@@ -35,9 +35,15 @@ pub(super) fn digests(
 
 /// Looks again at what a stage that has run has read: its key must be the one that it was executed for.
 pub(super) fn check_unchanged(project: &Project, stage: &Stage, miss: &Miss) -> Result<(), Failure> {
+    check_plugins(project, stage)?;
     let mut inputs = BTreeMap::new();
     for (name, input) in &stage.inputs {
-        inputs.insert(name.clone(), project.store.digest_path(&path(project, input))?);
+        let path = path(project, input);
+        if !path.exists() {
+            let message = format!("its input `{name}` (`{}`) was removed while it ran", path.display());
+            return Err(Failure::new(message).hint("put it back, and see to it that nothing takes it away"));
+        }
+        inputs.insert(name.clone(), project.store.digest_path(&path)?);
     }
     let now = plan::key_of(project, stage, &inputs).map_err(|error| Failure::new(error.to_string()))?;
     match now.changes_from(miss.key().ingredients()).first() {
@@ -49,6 +55,37 @@ pub(super) fn check_unchanged(project: &Project, stage: &Stage, miss: &Miss) -> 
         ))
         .hint("run again")),
     }
+}
+
+/// Looks, before a stage runs, whether what it reads of other stages is still what these made.
+pub(super) fn check_made(project: &Project, stage: &Stage, miss: &Miss) -> Result<(), Failure> {
+    for (name, input) in &stage.inputs {
+        let Input::Output { stage: from, output } = input else { continue };
+        let path = path(project, input);
+        let now = project.store.digest_path(&path)?.to_string();
+        let ingredient = format!("inputs.{name}");
+        if miss.key().ingredients().iter().any(|made| made.name == ingredient && made.value != now) {
+            let message = format!(
+                "its input `{name}` (`{}`) is not what `{from}` made as `{output}`: it was changed since",
+                path.display()
+            );
+            return Err(Failure::new(message)
+                .hint("a stage must not write to what it reads: find out which one does, then run again"));
+        }
+    }
+    Ok(())
+}
+
+/// Another plugin than the one that was asked would give another outcome.
+fn check_plugins(project: &Project, stage: &Stage) -> Result<(), Failure> {
+    let Action::Op(action) = &stage.action else { return Ok(()) };
+    for plugin in programs(project, action)?.executables.keys() {
+        if !project.registry.is_as_described(plugin).map_err(Error::from)? {
+            let message = format!("plugin `{plugin}` was changed while it ran; the outcome was thrown away");
+            return Err(Failure::new(message).hint("run again"));
+        }
+    }
+    Ok(())
 }
 
 /// Where an input or a source lies, in words.

@@ -1,6 +1,6 @@
 //! The log of one execution: every line with the seconds since its start.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -23,6 +23,11 @@ impl Log {
     /// # Errors
     /// When the file cannot be created.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
+        // One that a killed run was about to keep can no longer be written to.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let file = BufWriter::new(File::create(path)?);
         Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, broken: None })
     }
@@ -30,7 +35,7 @@ impl Log {
     /// Writes one or more lines. Flushed at once, so that a log can be followed and survives a kill.
     pub(super) fn line(&mut self, text: &str) {
         if self.written > LONGEST {
-            self.left_out += text.lines().count();
+            self.left_out += text.lines().count().max(1);
         } else {
             self.write(text);
         }
@@ -43,7 +48,8 @@ impl Log {
         self.written += text.len();
         let seconds = self.start.elapsed().as_secs_f64();
         let mut write = || {
-            for line in text.lines() {
+            // A text without anything in it is an empty line.
+            for line in text.lines().chain(text.is_empty().then_some("")) {
                 writeln!(self.file, "{seconds:9.3}  {line}")?;
             }
             self.file.flush()

@@ -117,7 +117,8 @@ impl Job<'_> {
     fn attempt(&self, path: &Path, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Finished, Failure> {
         let (begin, started_ms) = (Instant::now(), now_ms());
         let setting = self.setting(path)?;
-        let result = self.execute(&setting, log, notify);
+        let result = inputs::check_made(self.project, self.stage, &self.miss)
+            .and_then(|()| self.execute(&setting, log, notify));
         if let (Some(trace), false) = (&setting.trace, self.stopping.is_stopping()) {
             tell(trace, log, notify);
         }

@@ -54,6 +54,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How many of the last lines of standard error, or of a log, are kept for an error message.
 const TAIL_LINES: usize = 12;
 
+/// How many characters of each.
+const TAIL_WIDTH: usize = 400;
+
 /// Clears the environment of `command` but for the usual variables and `declared` ones that are set.
 pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<Item = &'a str>) {
     command.env_clear();
@@ -202,7 +205,7 @@ impl Process {
                     if self.tail.len() == TAIL_LINES {
                         self.tail.pop_front();
                     }
-                    self.tail.push_back(line.clone());
+                    self.tail.push_back(shortened(line));
                 }
                 return Ok(Some(output));
             }
@@ -300,6 +303,14 @@ impl Drop for Process {
             // It was killed: it ends. How does not matter any more.
             let _ = reap(&mut self.child, &self.stopper);
         }
+    }
+}
+
+/// What an error message needs of a line.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(TAIL_WIDTH) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Registry {
     folders: Vec<PathBuf>,
     store: Store,
     timeout: Duration,
-    manifests: Mutex<BTreeMap<String, Arc<Manifest>>>,
+    described: Mutex<BTreeMap<String, Described>>,
 }
 
 /// A manifest as kept in the store, with what it depends on beside the executable.
@@ -51,11 +51,21 @@ pub(crate) struct Known {
     manifest: Manifest,
 }
 
+/// A manifest, and what it rests on.
+#[derive(Debug, Clone)]
+struct Described {
+    manifest: Arc<Manifest>,
+    executable: PathBuf,
+    rests_on: RestsOn,
+    /// Whether that is all that it rests on: a library that is missing may appear anywhere at any time.
+    is_all: bool,
+}
+
 /// What a manifest rests on: it stays as it is for as long as these do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestsOn {
-    /// The executable and the native libraries that it loads.
-    pub files: Vec<PathBuf>,
+    /// The executable and the native libraries that it loads, as they were when it was read.
+    pub files: BTreeMap<PathBuf, Digest>,
     /// Digests of the values of declared environment variables; `None` for one that was not set.
     pub env: BTreeMap<String, Option<Digest>>,
 }
@@ -169,7 +179,7 @@ impl Registry {
             folders: beside.into_iter().chain(std::env::split_paths(&path)).collect(),
             store: store.clone(),
             timeout: timeout.map_or(DESCRIBE_TIMEOUT, Duration::from_secs),
-            manifests: Mutex::default(),
+            described: Mutex::default(),
         }
     }
 
@@ -182,11 +192,26 @@ impl Registry {
     /// What a plugin's manifest rests on. `None` where it is not found, or must be asked each time.
     #[must_use]
     pub fn rests_on(&self, plugin: &str) -> Option<RestsOn> {
-        let manifest = self.manifest(plugin).ok()?;
-        let Known { env, natives, .. } = self.known(&manifest)?;
-        let mut files: Vec<PathBuf> = natives.into_keys().collect();
-        files.push(self.find(plugin).ok()?);
-        Some(RestsOn { files, env })
+        let described = self.described(plugin).ok()?;
+        described.is_all.then_some(described.rests_on)
+    }
+
+    /// Whether a plugin is still the one whose manifest was read: another executable or library says and does other
+    /// things.
+    ///
+    /// # Errors
+    /// When it is not found or cannot be read.
+    pub fn is_as_described(&self, plugin: &str) -> Result<bool, PluginError> {
+        let described = self.described(plugin)?;
+        if self.find(plugin)? != described.executable {
+            return Ok(false);
+        }
+        for (path, digest) in &described.rests_on.files {
+            if self.store.digest_path(path)? != *digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The executable of a plugin.
@@ -220,28 +245,37 @@ impl Registry {
     /// # Errors
     /// When it is not found, or does not describe itself as a plugin of this `pipe` does.
     pub fn manifest(&self, plugin: &str) -> Result<Arc<Manifest>, PluginError> {
-        let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(manifest) = manifests.get(plugin) {
-            return Ok(Arc::clone(manifest));
+        Ok(self.described(plugin)?.manifest)
+    }
+
+    fn described(&self, plugin: &str) -> Result<Described, PluginError> {
+        let mut all = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(described) = all.get(plugin) {
+            return Ok(described.clone());
         }
         let path = self.find(plugin)?;
         let executable = self.store.digest_path(&path)?;
         let file = self.store.folder().join("manifests").join(format!("{executable}.json"));
-        let manifest =
-            match read_record::<Known>(&file).whole().filter(|known| self.is_current(plugin, known)) {
-                Some(known) => known.manifest,
-                None => {
-                    let manifest = self.describe(plugin, &path)?;
-                    if let Some(known) = self.known(&manifest) {
-                        // A store that cannot be written to is told about by whoever needs it to be.
-                        let _ = self.store.write_record(&file, &known, Durability::Eventual);
-                    }
-                    manifest
+        let kept = read_record::<Known>(&file).whole().filter(|known| self.is_current(plugin, known));
+        let (manifest, known) = match kept {
+            Some(known) => (known.manifest.clone(), Some(known)),
+            None => {
+                let manifest = self.describe(plugin, &path)?;
+                let known = self.known(&manifest);
+                if let Some(known) = &known {
+                    // A store that cannot be written to is told about by whoever needs it to be.
+                    let _ = self.store.write_record(&file, known, Durability::Eventual);
                 }
-            };
-        let manifest = Arc::new(manifest);
-        manifests.insert(plugin.to_owned(), Arc::clone(&manifest));
-        Ok(manifest)
+                (manifest, known)
+            }
+        };
+        let is_all = known.is_some();
+        let (env, mut files) = known.map(|known| (known.env, known.natives)).unwrap_or_default();
+        files.insert(path.clone(), executable);
+        let rests_on = RestsOn { files, env };
+        let described = Described { manifest: Arc::new(manifest), executable: path, rests_on, is_all };
+        all.insert(plugin.to_owned(), described.clone());
+        Ok(described)
     }
 
     /// The manifest with what it depends on, or `None` where it must not be kept: a library that is missing may

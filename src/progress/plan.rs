@@ -91,14 +91,19 @@ impl Total {
         let mut parts = vec![];
         for (price, word) in [(&self.run, "to run"), (&self.maybe, "maybe")] {
             if price.stages > 0 {
-                parts.push(format!("{} {word}{}", price.stages, price.words()));
+                let stages = format::number(price.stages as f64, 0);
+                parts.push(format!("{stages} {word}{}", price.words()));
             }
         }
         if parts.is_empty() {
             parts.push("nothing to run".into());
         }
         let rest = [(self.restorable, "to restore"), (self.fresh, "fresh")];
-        parts.extend(rest.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+        parts.extend(
+            rest.iter()
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, word)| format!("{} {word}", format::number(*n as f64, 0))),
+        );
         if self.run.stages + self.maybe.stages > 1 && self.run.known_ms + self.maybe.known_ms > 0 {
             parts.push("one after another".into());
         }

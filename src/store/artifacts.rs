@@ -201,8 +201,28 @@ impl Store {
 
 /// Gives a file that is to become an artifact the permissions that a restored one has.
 fn allow_writing(path: &Path, output: &OutputRecord) -> io::Result<()> {
-    let wanted = if output.executable { 0o755 } else { 0o644 };
-    if !output.folder && fs::metadata(path)?.mode() & 0o777 != wanted {
+    if output.folder {
+        return allow_writing_below(path);
+    }
+    set_mode(path, if output.executable { 0o755 } else { 0o644 })
+}
+
+fn allow_writing_below(folder: &Path) -> io::Result<()> {
+    set_mode(folder, 0o755)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            allow_writing_below(&entry.path())?;
+        } else if metadata.is_file() {
+            set_mode(&entry.path(), if is_executable(&metadata) { 0o755 } else { 0o644 })?;
+        }
+    }
+    Ok(())
+}
+
+fn set_mode(path: &Path, wanted: u32) -> io::Result<()> {
+    if fs::metadata(path)?.mode() & 0o777 != wanted {
         fs::set_permissions(path, Permissions::from_mode(wanted))?;
     }
     Ok(())

@@ -87,8 +87,15 @@ impl Store {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                waiting(&holder(&mut file));
-                file.lock().map_err(at("lock", &path))?;
+                // Whoever only looks whether anything is to be done has it for a moment, and is no run to wait for.
+                let is_free = |_| {
+                    std::thread::sleep(Duration::from_millis(1));
+                    file.try_lock().is_ok()
+                };
+                if !(0..LOOKS_FOR_NUMBER).any(is_free) {
+                    waiting(&holder(&mut file));
+                    file.lock().map_err(at("lock", &path))?;
+                }
             }
             Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error)),
         }

@@ -144,3 +144,15 @@ fn a_command_sees_declared_variables_and_no_others() {
     let seen = project.read("artifacts/one/o");
     assert!(seen.contains("MINE=5\n") && !seen.contains("SECRET") && !seen.contains("FAKE_TRACE"), "{seen}");
 }
+
+#[test]
+fn logs_keep_empty_lines_and_messages_are_short() {
+    let project =
+        Project::new("one:\n  run: 'echo; echo below; head -c 100000 /dev/zero | tr \"\\0\" x; exit 3'\n");
+    let outcome = project.pipe(&["run"]);
+    assert!(outcome.stderr.len() < 5_000, "{} bytes", outcome.stderr.len());
+    let log = project.pipe_ok(&["log", "one"]).stdout;
+    let lines: Vec<&str> = log.lines().map(|line| line.get(11..).unwrap_or_default()).collect();
+    let below = lines.iter().position(|line| *line == "below").unwrap();
+    assert_eq!(lines[below - 1], "");
+}

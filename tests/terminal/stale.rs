@@ -239,3 +239,80 @@ fn a_copy_of_a_folder_does_not_believe_what_the_original_remembers() {
     run("copy");
     assert_eq!(read("copy/artifacts/one/o.txt"), "once\n");
 }
+
+#[test]
+fn a_plugin_that_is_replaced_during_a_run_poisons_nothing() {
+    let project = Project::new("");
+    let plugin = |version: u32| {
+        format!(
+            r#"if [ "$1" = describe ]; then
+  echo '{{"protocol":1,"plugin":"mine","version":"1","ops":{{"write":{{"description":"Writes.","version":{version},"params":{{"type":"object"}},"extra_inputs":{{"description":"Any.","optional":true}},"outputs":{{"o":{{"description":"It.","file":"o.txt"}}}}}}}}}}'
+  exit
+fi
+read hello; read run
+out=$(echo "$run" | sed 's/.*"outputs":{{"o":"\([^"]*\)".*/\1/')
+echo "$hello"
+if [ ! -e started ]; then touch started; while [ ! -e replaced ]; do sleep 0.01; done; fi
+echo {version} > "$out"
+echo '{{"type":"done"}}'
+"#
+        )
+    };
+    project.script("pipe-mine", &plugin(1));
+    project.write(
+        "pipeline.yaml",
+        "version: 1\nname: x\nplugins: { mine: pipe-mine }\nstages:\n  one: { uses: mine/write }\n",
+    );
+    let mut run = project.start(&["run"]);
+    project.wait_until("the stage", || project.path("started").exists());
+    project.script("new", &plugin(2));
+    std::fs::rename(project.path("new"), project.path("pipe-mine")).unwrap();
+    project.write("replaced", "");
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let log = project.pipe_ok(&["log", "one"]).stdout;
+    assert!(log.contains("plugin `mine` was changed while it ran"), "{log}");
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/one/o.txt"), "2\n");
+}
+
+#[test]
+fn a_stage_that_writes_to_what_it_reads_is_found_out() {
+    let project = Project::new(
+        "
+src:
+  run: echo one > ${outputs.o}
+  outputs: { o: o.txt }
+edit:
+  run: echo two >> ${inputs.a}; echo > ${outputs.o}
+  inputs: { a: src.o }
+  outputs: { o: o.txt }
+other:
+  run: echo two >> artifacts/src/o.txt; echo > ${outputs.o}
+  outputs: { o: o.txt }
+  inputs: { a: src.o }
+",
+    );
+    let outcome = project.pipe(&["run", "-k", "-j1"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("`inputs.a` was changed while it ran"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("is not what `src` made as `o`: it was changed since"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_relative_cache_is_another_one_in_another_folder() {
+    let project = Project::new("one:\n  run: echo x > ${outputs.o}\n  outputs: { o: o.txt }\n");
+    std::fs::create_dir(project.path("a")).unwrap();
+    std::fs::create_dir(project.path("b")).unwrap();
+    for folder in ["a", "a", "b"] {
+        let file = project.path("pipeline.yaml");
+        let mut command = project.command(&["run", "--cache", "c", "-f", file.to_str().unwrap()]);
+        assert!(command.current_dir(project.path(folder)).output().unwrap().status.success());
+    }
+    assert!(project.path("b/c/v1/objects").exists());
+    let mut command = project.command(&["run"]);
+    assert!(command.env("PIPE_CACHE", "").output().unwrap().status.success(), "empty is as good as not set");
+}

@@ -26,7 +26,7 @@ impl Bench {
             folders: vec![self.root.path().join("bin")],
             store,
             timeout: DESCRIBE_TIMEOUT,
-            manifests: Mutex::default(),
+            described: Mutex::default(),
         }
     }
 
