@@ -58,6 +58,12 @@ pub(super) struct Found {
     pub(super) metadata: Metadata,
     /// Whether the way to it, or its own name, is a link: then it is not the folder's to move.
     pub(super) linked: bool,
+}
+
+/// A file that was listed, and not looked at yet.
+struct Listed {
+    path: PathBuf,
+    linked: bool,
     /// Steps from the root, joined by `/`.
     inner: String,
 }
@@ -68,7 +74,7 @@ type Visit<'a> = dyn Fn(&Found) -> Result<(Digest, u64), StoreError> + Sync + 'a
 /// What is below a folder.
 #[derive(Default)]
 struct Contents {
-    files: Vec<Found>,
+    files: Vec<Listed>,
     empty: Vec<String>,
 }
 
@@ -86,10 +92,11 @@ impl Folder {
         let Contents { files, mut empty } = contents;
         let files: Result<Vec<FolderFile>, StoreError> = files
             .into_par_iter()
-            .map(|found| {
-                let (digest, bytes) = visit(&found)?;
-                let executable = is_executable(&found.metadata);
-                Ok(FolderFile { path: found.inner, digest, bytes, executable })
+            .map(|Listed { path, linked, inner }| {
+                let metadata = fs::metadata(&path).map_err(at("read", &path))?;
+                let executable = is_executable(&metadata);
+                let (digest, bytes) = visit(&Found { path, metadata, linked })?;
+                Ok(FolderFile { path: inner, digest, bytes, executable })
             })
             .collect();
         let mut files = files?;
@@ -126,10 +133,15 @@ impl Contents {
                 return Err(StoreError::Irregular { path, what: "a file whose name is not UTF-8" });
             };
             let inner = format!("{}{name}", place.prefix);
-            let linked = place.linked || entry.file_type().map_err(at("read", &path))?.is_symlink();
+            let kind = entry.file_type().map_err(at("read", &path))?;
+            let linked = place.linked || kind.is_symlink();
+            if kind.is_file() {
+                self.files.push(Listed { path, linked, inner });
+                continue;
+            }
             let metadata = fs::metadata(&path).map_err(at("read", &path))?;
             if metadata.is_file() {
-                self.files.push(Found { path, metadata, linked, inner });
+                self.files.push(Listed { path, linked, inner });
             } else if metadata.is_dir() {
                 let identity = identity(&metadata);
                 if ancestors.contains(&identity) {

@@ -203,8 +203,9 @@ impl Store {
             return Ok(known);
         }
         let started = SystemTime::now();
-        let digest = Digest::of_file(path).map_err(at("read", path))?;
-        let after = StatKey::of(&std::fs::metadata(path).map_err(at("read", path))?);
+        let mut file = std::fs::File::open(path).map_err(at("read", path))?;
+        let digest = Digest::of_open(&mut file, metadata.len()).map_err(at("read", path))?;
+        let after = StatKey::of(&file.metadata().map_err(at("read", path))?);
         if before == after {
             self.stats().put(path, before, digest, started);
         }
