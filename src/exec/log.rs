@@ -23,10 +23,9 @@ impl Log {
     /// # Errors
     /// When the file cannot be created.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        // One that a killed run was about to keep can no longer be written to.
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        // One that a killed run was about to keep can no longer be written to. Anything but a file is not ours to remove.
+        if fs::symlink_metadata(path).is_ok_and(|there| there.is_file()) {
+            fs::remove_file(path)?;
         }
         let file = BufWriter::new(File::create(path)?);
         Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, broken: None })
@@ -87,6 +86,23 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.len() < 70 << 20);
         assert!(text.ends_with("6 more lines were left out\n"), "{}", &text[text.len() - 100..]);
+    }
+
+    #[test]
+    fn a_log_that_can_no_longer_be_written_to_is_replaced_and_a_device_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        let mut log = Log::create(&path).unwrap();
+        log.line("");
+        log.line("new");
+        log.close().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2, "an empty line is a line");
+        assert!(!text.contains("old") && text.ends_with("new\n"), "{text}");
+        Log::create(Path::new("/dev/null")).unwrap().close().unwrap();
+        assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
     }
 
     #[test]
