@@ -46,11 +46,7 @@ impl Project {
         color: bool,
     ) -> Result<Self, Error> {
         let parsed = spec::parse(file).map_err(|problems| Error::pipeline(problems.render(color)))?;
-        let store = Store::open(parsed.root())?;
-        let store = match cache {
-            Some(cache) => store.sharing(cache),
-            None => store,
-        };
+        let store = Store::open(parsed.root())?.sharing(cache);
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
         let pipeline = spec::resolve(parsed, overrides, &registry)
             .map_err(|problems| Error::pipeline(problems.render(color)))?;

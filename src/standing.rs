@@ -99,11 +99,7 @@ impl Plugins {
 #[must_use]
 pub fn recall(question: &Question) -> Option<Answer> {
     let root = question.file.parent()?;
-    let store = Store::open(root).ok()?;
-    let store = match &question.cache {
-        Some(cache) => store.sharing(cache),
-        None => store,
-    };
+    let store = Store::open(root).ok()?.sharing(question.cache.as_deref());
     store.with_standing(|text, sights| {
         let standing: Standing = serde_json::from_slice(text).ok()?;
         let holds = standing.question == *question

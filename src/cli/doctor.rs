@@ -218,10 +218,7 @@ fn native(name: &str, native: &NativeLibrary, needed: bool) -> Finding {
 
 /// The store, and a line on it. The line is there whether the store is or not.
 fn cache(root: &Path, shared: Option<&Path>) -> (Option<Store>, Vec<Finding>) {
-    let store = Store::open(root).map(|store| match shared {
-        Some(shared) => store.sharing(shared),
-        None => store,
-    });
+    let store = Store::open(root).map(|store| store.sharing(shared));
     match store {
         Ok(store) => {
             let (objects, count) = size(&store.objects_folder());

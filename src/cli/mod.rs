@@ -184,11 +184,7 @@ impl Context {
     /// # Errors
     /// As [`Store::open`].
     pub fn store(&self, root: &Path) -> Result<Store, StoreError> {
-        let store = Store::open(root)?;
-        Ok(match self.cache() {
-            Some(cache) => store.sharing(cache),
-            None => store,
-        })
+        Ok(Store::open(root)?.sharing(self.cache()))
     }
 }
 

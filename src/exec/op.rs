@@ -55,15 +55,22 @@ pub(super) fn run(
     let heard = spoken.and_then(|()| {
         Listener { program, log, notify, deadline, result: Yield::default() }.listen(&mut process)
     });
-    if let Err(Stop::TimedOut) = heard {
-        return Err(setting.stop(&mut process, log));
-    }
-    let status = process.finish(|line| log.line(line));
+    let mut finish = |process: &mut Process| process.finish(|line| log.line(line));
     match heard {
-        Ok(result) => Ok(result),
-        Err(Stop::Told(failure)) => Err(failure),
-        Err(Stop::Broke(what)) => Err(broken(program, &what, &status, &process.tail())),
         Err(Stop::TimedOut) => Err(setting.stop(&mut process, log)),
+        Err(Stop::Broke(what)) => {
+            let status = finish(&mut process);
+            Err(broken(program, &what, &status, &process.tail()))
+        }
+        // What it said counts, however it ends.
+        Err(Stop::Told(failure)) => {
+            let _ = finish(&mut process);
+            Err(failure)
+        }
+        Ok(result) => {
+            let _ = finish(&mut process);
+            Ok(result)
+        }
     }
 }
 

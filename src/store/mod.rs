@@ -138,10 +138,11 @@ impl Store {
         })
     }
 
-    /// The same with objects and records in `cache`, a folder that other pipelines may use at the same time. It need
-    /// not be there yet.
+    /// The same with objects and records in `cache`, where one is given: a folder that other pipelines may use at the same
+    /// time. It need not be there yet.
     #[must_use]
-    pub fn sharing(self, cache: &Path) -> Self {
+    pub fn sharing(self, cache: Option<&Path>) -> Self {
+        let Some(cache) = cache else { return self };
         let shared = cache.join("v1");
         // Absolute, because commands run elsewhere. Fails for an empty path only.
         Self { shared: std::path::absolute(&shared).unwrap_or(shared), ..self }
