@@ -8,6 +8,7 @@ mod engine;
 pub(crate) mod fuzzing;
 mod inputs;
 mod interrupt;
+mod line;
 mod log;
 mod op;
 mod setting;

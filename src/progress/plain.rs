@@ -33,7 +33,7 @@ impl<W: Write + Send> Sink for Plain<W> {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         for line in self.lines.of(event, Instant::now(), &time) {
             // Progress that cannot be shown is no reason to stop the run.
-            let _ = writeln!(self.out, "{line}");
+            let _ = self.out.write_all(format!("{line}\n").as_bytes());
         }
         let _ = self.out.flush();
     }

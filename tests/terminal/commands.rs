@@ -59,3 +59,39 @@ fn stages_that_name_one_lock_never_meet() {
     let project = Project::new(&stages);
     project.pipe_ok(&["run", "--threads", "6", "--jobs", "6"]);
 }
+
+/// A text that needs no shell is started without one; the command must not be able to tell.
+#[test]
+fn a_command_sees_no_difference_between_a_shell_and_none() {
+    let stage = |name: &str, quoted: &str, tool: &str| {
+        format!(
+            "{name}:\n  run: {tool} a=b {quoted} ${{params.text}} ${{outputs.seen}}\n  params: {{ text: \"two words\" }}\n  \
+             env: {{ EXTRA: \"1\", PATH: \"tools:/usr/bin:/bin\" }}\n  outputs: {{ seen: seen.txt }}\n"
+        )
+    };
+    for tool in ["show", "./tools/show"] {
+        let project = Project::new(&[stage("without", "c", tool), stage("with", "'c'", tool)].concat());
+        let script = "for seen; do :; done\n\
+                      (pwd; env | sort | grep -v '^_='; for word; do echo \"$word\"; done) > \"$seen\"\n";
+        project.script("tools/show", script);
+        for is_without_interpreter in [false, true] {
+            if is_without_interpreter {
+                project.write("tools/show", script);
+            }
+            project.pipe_ok(&["run", "--force"]);
+            let seen = |stage: &str| {
+                let text = project.read(&format!("artifacts/{stage}/seen.txt"));
+                let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                assert!(lines.pop().unwrap().ends_with("/seen.txt"));
+                lines
+            };
+            let without = seen("without");
+            assert_eq!(without, seen("with"), "{tool}, {is_without_interpreter}");
+            assert!(without.contains(&"two words".to_owned()) && without.contains(&"EXTRA=1".to_owned()));
+        }
+    }
+    let project = Project::new("s:\n  run: no-such-tool ${outputs.o}\n  outputs: { o: o.txt }\n");
+    let failed = project.pipe(&["run"]);
+    assert!(failed.stderr.contains("cannot start `no-such-tool`"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("is it installed, and on PATH?"), "{}", failed.stderr);
+}

@@ -1,0 +1,393 @@
+//! From the command line of a stage to a process that is ready to be started: fills in paths and params, and starts a
+//! shell only where there is something for it to do. Knows no log and no process that runs.
+//!
+//! A shell takes longer to start than many commands take to run. As `make` does, a text without quotes, variables,
+//! redirections and the like, whose first word is a program and not a word of the shell, is split at its blanks and started
+//! as it is. What the command sees is the same.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{Access, access};
+
+use super::setting::Setting;
+use crate::spec::{CommandAction, CommandLine};
+
+const SHELL: &str = "/bin/sh";
+
+/// Where programs are looked for without a `PATH`.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What a shell understands itself at the start of a command: reserved words and built-in commands of POSIX, dash and
+/// bash. Those that are programs, too, are among them where the two differ.
+const WORDS_OF_THE_SHELL: &[&str] = &[
+    ".",
+    ":",
+    "alias",
+    "bg",
+    "bind",
+    "break",
+    "builtin",
+    "caller",
+    "case",
+    "cd",
+    "chdir",
+    "command",
+    "compgen",
+    "complete",
+    "compopt",
+    "continue",
+    "coproc",
+    "declare",
+    "dirs",
+    "disown",
+    "do",
+    "done",
+    "echo",
+    "elif",
+    "else",
+    "enable",
+    "esac",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fc",
+    "fg",
+    "fi",
+    "for",
+    "function",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "if",
+    "in",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "logout",
+    "mapfile",
+    "popd",
+    "printf",
+    "pushd",
+    "pwd",
+    "read",
+    "readarray",
+    "readonly",
+    "return",
+    "select",
+    "set",
+    "shift",
+    "shopt",
+    "source",
+    "suspend",
+    "test",
+    "then",
+    "time",
+    "times",
+    "trap",
+    "true",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unset",
+    "until",
+    "wait",
+    "while",
+];
+
+/// A command line, filled in.
+pub(super) struct Line {
+    /// As shown in the log.
+    pub(super) shown: String,
+    words: Words,
+}
+
+enum Words {
+    /// A text for the shell.
+    Shell(String),
+    /// A program and its arguments.
+    Program(Vec<String>),
+}
+
+impl Line {
+    /// Puts the paths and params of an execution into its command line. `None` where that is an empty list.
+    pub(super) fn fill(action: &CommandAction, setting: &Setting) -> Option<Self> {
+        let fill = |text: &str, quote: bool| fill(text, action, &setting.inputs, &setting.outputs, quote);
+        match &action.command {
+            CommandLine::Shell(text) => {
+                let shown = fill(text, true);
+                let words = match plain_words(text) {
+                    Some(words) => Words::Program(words.into_iter().map(|word| fill(word, false)).collect()),
+                    None => Words::Shell(shown.clone()),
+                };
+                Some(Self { shown, words })
+            }
+            CommandLine::Args(args) if args.is_empty() => None,
+            CommandLine::Args(args) => {
+                let args: Vec<String> = args.iter().map(|arg| fill(arg, false)).collect();
+                Some(Self { shown: args.join(" "), words: Words::Program(args) })
+            }
+        }
+    }
+
+    /// The program to start in `root`, without environment; it is looked for where the stage's `PATH` says.
+    pub(super) fn command(&self, action: &CommandAction, root: &Path) -> Command {
+        let words = match &self.words {
+            Words::Shell(text) => {
+                let mut command = Command::new(SHELL);
+                command.arg("-c").arg(text);
+                return command;
+            }
+            Words::Program(words) => words,
+        };
+        let path = action.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
+        let program = words.first().map_or("", String::as_str);
+        let mut command = match find(program, root, path.as_deref()) {
+            Some(Found { file, has_format: true }) => {
+                let mut command = Command::new(file);
+                command.arg0(program);
+                command
+            }
+            // A script that names no interpreter is one for the shell.
+            Some(Found { file, has_format: false }) => {
+                let mut command = Command::new(SHELL);
+                command.arg(file);
+                command
+            }
+            // Who starts it is told why it cannot be.
+            None => Command::new(program),
+        };
+        command.args(words.iter().skip(1));
+        command
+    }
+}
+
+/// A program's file.
+struct Found {
+    file: PathBuf,
+    /// Whether the kernel knows how to execute it, as far as its first bytes say.
+    has_format: bool,
+}
+
+/// Looks for a program as `execvp` does. A command that is given a whole path is started without a copy of this process.
+fn find(program: &str, root: &Path, path: Option<&OsStr>) -> Option<Found> {
+    let is_program = |file: &PathBuf| file.is_file() && access(file, Access::EXEC_OK).is_ok();
+    let file = if program.contains('/') {
+        Some(root.join(program)).filter(is_program)
+    } else if program.is_empty() {
+        None
+    } else {
+        let path = path.unwrap_or(OsStr::new(USUAL_PATH));
+        let folders = path.as_bytes().split(|byte| *byte == b':');
+        let mut files = folders.map(|folder| root.join(OsStr::from_bytes(folder)).join(program));
+        files.find(is_program)
+    }?;
+    let has_format = has_format(&file);
+    Some(Found { file, has_format })
+}
+
+fn has_format(file: &Path) -> bool {
+    use std::io::Read;
+    let mut start = [0; 4];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read(&mut start));
+    // One that may be executed and not read has to be tried.
+    read.map_or(true, |read| start[..read].starts_with(b"#!") || start[..read] == *b"\x7fELF")
+}
+
+/// The words of a text in which a shell would find nothing to do but to split it. They may refer to inputs, outputs and
+/// params.
+fn plain_words(text: &str) -> Option<Vec<&str>> {
+    let is_plain =
+        |word: &str| word.chars().all(|char| char.is_alphanumeric() || "-_./:,+@%=".contains(char));
+    let is_plain_but_for_references = |word: &str| {
+        let mut parts = word.split("${");
+        parts.next().is_some_and(is_plain)
+            && parts.all(|part| match part.split_once('}') {
+                Some((reference, rest)) => {
+                    let is_ours =
+                        ["inputs.", "outputs.", "params."].iter().any(|kind| reference.starts_with(kind));
+                    is_ours && is_plain(reference) && is_plain(rest)
+                }
+                None => false,
+            })
+    };
+    let words: Vec<&str> = text.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+    let first = words.first()?;
+    let is_program = is_plain(first) && !first.contains('=') && !WORDS_OF_THE_SHELL.contains(first);
+    (is_program && words.iter().all(|word| is_plain_but_for_references(word))).then_some(words)
+}
+
+/// Puts paths in place of `${inputs.NAME}` and `${outputs.NAME}`, and values in place of `${params.NAME}`, for the
+/// shell in single quotes. `$${` stands for `${`.
+fn fill(
+    text: &str,
+    action: &CommandAction,
+    inputs: &BTreeMap<String, PathBuf>,
+    outputs: &BTreeMap<String, PathBuf>,
+    quote: bool,
+) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('$') {
+        filled.push_str(&rest[..start]);
+        rest = &rest[start..];
+        if let Some(after) = rest.strip_prefix("$${") {
+            filled.push_str("${");
+            rest = after;
+            continue;
+        }
+        let reference = rest.strip_prefix("${").and_then(|after| after.split_once('}'));
+        let path = |paths: &BTreeMap<String, PathBuf>, name| {
+            paths.get(name).map(|path: &PathBuf| path.to_string_lossy().into_owned())
+        };
+        let value = reference.and_then(|(name, _)| match name.split_once('.') {
+            Some(("inputs", name)) => path(inputs, name),
+            Some(("outputs", name)) => path(outputs, name),
+            Some(("params", name)) => action.param(name),
+            _ => None,
+        });
+        match (value, reference) {
+            (Some(value), Some((_, after))) => {
+                if quote {
+                    filled.push('\'');
+                    filled.push_str(&value.replace('\'', r"'\''"));
+                    filled.push('\'');
+                } else {
+                    filled.push_str(&value);
+                }
+                rest = after;
+            }
+            _ => {
+                filled.push('$');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_shell_is_started_where_it_has_something_to_do() {
+        for text in [
+            "cp -v ${inputs.src} ${outputs.out}",
+            "  python3   train.py\t--lr=${params.lr} --out=${outputs.out}/x ",
+            "./tool a,b c:d 50% é",
+        ] {
+            assert!(plain_words(text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "  ",
+            "a > b",
+            "a | b",
+            "a; b",
+            "a && b",
+            "a\nb",
+            "a &",
+            "'a' b",
+            "a \"b\"",
+            "a \\b",
+            "a $HOME",
+            "a ${HOME}",
+            "a $${inputs.x}",
+            "a ${inputs.x",
+            "a *.c",
+            "a b?",
+            "a [b]",
+            "a {b,c}",
+            "a ~/b",
+            "a # b",
+            "a `b`",
+            "(a)",
+            "A=b c",
+            "${params.tool} a",
+            "! a",
+            "cd a",
+            "echo a",
+            "test -f a",
+            "exec a",
+            ". a",
+        ] {
+            assert_eq!(plain_words(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_split_as_a_shell_splits_them() {
+        assert_eq!(plain_words(" cp  -v\ta ").unwrap(), ["cp", "-v", "a"]);
+    }
+
+    #[test]
+    fn a_program_is_found_as_a_shell_finds_it() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        };
+        write("one/tool", "no program", 0o644);
+        write("two/tool", "#!/bin/sh\n", 0o755);
+        write("three/tool", "echo", 0o755);
+        std::fs::create_dir_all(root.path().join("folder/tool")).unwrap();
+        let found = |program, path: Option<&str>| {
+            let found = find(program, root.path(), path.map(OsStr::new))?;
+            let file = found.file.strip_prefix(root.path()).unwrap_or(&found.file).to_owned();
+            Some((file.to_string_lossy().into_owned(), found.has_format))
+        };
+        let two = Some(("two/tool".to_owned(), true));
+        assert_eq!(
+            found("tool", Some("nowhere:folder:one:two:three")),
+            two,
+            "folders are relative to the root"
+        );
+        assert_eq!(found("tool", Some("three:two")), Some(("three/tool".to_owned(), false)));
+        assert_eq!(found("two/tool", Some("")), two, "a path is not looked for");
+        assert_eq!(found("tool", Some("one")), None);
+        assert_eq!(found("", Some("two")), None);
+        assert!(found("sh", None).is_some());
+    }
+
+    #[test]
+    fn values_are_filled_in_and_quoted_for_the_shell() {
+        let inputs = BTreeMap::from([("model".to_owned(), PathBuf::from("/a b/it's"))]);
+        let outputs = BTreeMap::from([("out".to_owned(), PathBuf::from("/o"))]);
+        let action = CommandAction {
+            command: CommandLine::Args(vec![]),
+            params: json!({ "lr": 0.1, "opt": { "name": "it's" }, "fast": true, "sizes": [1] }),
+            param_locations: BTreeMap::new(),
+            env: BTreeMap::new(),
+        };
+        let fill = |text, quote| fill(text, &action, &inputs, &outputs, quote);
+        assert_eq!(fill("cp ${inputs.model} ${outputs.out}", true), r"cp '/a b/it'\''s' '/o'");
+        assert_eq!(fill("${inputs.model}", false), "/a b/it's");
+        assert_eq!(
+            fill("f --lr ${params.lr} ${params.opt.name} ${params.fast}", true),
+            r"f --lr '0.1' 'it'\''s' 'true'"
+        );
+        assert_eq!(
+            fill("--lr=${params.lr} ${params.sizes} ${params.x}", false),
+            "--lr=0.1 ${params.sizes} ${params.x}"
+        );
+        assert_eq!(
+            fill("echo $HOME ${HOME} $${inputs.model} $", true),
+            "echo $HOME ${HOME} ${inputs.model} $"
+        );
+    }
+}
