@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::line::Line;
 use super::log::Log;
 use super::op::describe_exit;
-use super::setting::Setting;
+use super::setting::{Setting, next_within};
 use super::{Failure, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::spec::CommandAction;
@@ -51,7 +51,7 @@ pub(super) fn run(
             }
         })?;
     let status = loop {
-        match process.next(setting.deadline()) {
+        match next_within(&mut process, setting.timeout) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),
             Ok(Some(Output::OutClosed(_))) => {}
             Ok(None) => return Err(setting.stop(&mut process, log)),

@@ -1,6 +1,7 @@
 //! The loop that takes every selected stage from waiting to its end. One thread decides and keeps states; executions
 //! run and commit on threads of their own and report through one channel.
 
+mod end;
 mod listen;
 mod ready;
 mod shared;
@@ -21,10 +22,10 @@ use super::interrupt::{self, Request};
 use super::state::{State, Step};
 use super::worker::{Job, Stopping};
 use super::{Failure, Notice};
-use crate::clock::millis;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
+use crate::format;
 use crate::plan::{self, Decision, Prospect};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
@@ -254,17 +255,25 @@ impl<'a> Engine<'a> {
         }
         match self.decide(id, begin) {
             Ok(()) => Ok(()),
-            Err(error) => self.fail(id, error.into(), begin),
+            Err(error) => self.fail_before_start(id, error.into(), begin),
         }
     }
 
-    /// How a stage ends that is not to be started any more, after an interrupt or a failure elsewhere.
-    fn given_up(&self) -> Option<Outcome> {
-        match &self.failed {
-            _ if self.interrupted.is_some() => Some(Outcome::Interrupted),
-            Some(by) if !self.options.keep_going => Some(Outcome::Blocked { by: by.clone() }),
-            _ => None,
-        }
+    /// Makes lost objects of a stage that is fresh anew. Where that cannot be done it stays as fresh as it is.
+    fn refill(&mut self, stage: &Stage, record: &ActionRecord) {
+        let message = match self.project.store.refill(&stage.name, record) {
+            Ok(outputs) if outputs.is_empty() => return,
+            Ok(outputs) => format!(
+                "what the cache held of `{}` was gone or cut short ({}); it was made anew from the artifacts",
+                stage.name,
+                format::list(&outputs)
+            ),
+            Err(error) => format!(
+                "what the cache held of `{}` is gone and cannot be made anew from the artifacts: {error}",
+                stage.name
+            ),
+        };
+        (self.emit)(Event::Warning { message });
     }
 
     /// Looks the stage's key up and ends, restores or queues it. A stage whose key is being executed for another one
@@ -294,6 +303,7 @@ impl<'a> Engine<'a> {
             Decision::Fresh(record) | Decision::Restorable { record, .. } => {
                 self.project.store.set_last(&stage.name, &record.key)?;
                 self.project.store.forget_log(&stage.name)?;
+                self.refill(stage, &record);
                 self.end_with(id, Outcome::Fresh, record, vec![], begin)
             }
             Decision::Run { miss, changes, .. } => {
@@ -329,81 +339,6 @@ impl<'a> Engine<'a> {
     /// A key is no longer under way: stages that waited for its outcome are looked at again.
     fn release(&mut self, key: Digest) {
         self.undecided.extend(self.under_way.remove(&key).into_iter().flatten());
-    }
-
-    /// Ends a stage that failed before, while or after it ran.
-    fn fail(&mut self, id: StageId, failure: Failure, begin: Instant) -> Result<(), Error> {
-        let outcome = if self.interrupted.is_some() {
-            Outcome::Interrupted
-        } else {
-            self.failed.get_or_insert_with(|| self.project.pipeline[id].name.clone());
-            Outcome::Failed { message: failure.message, hint: failure.hint }
-        };
-        self.end(id, outcome, begin)
-    }
-
-    fn end_with(
-        &mut self,
-        id: StageId,
-        outcome: Outcome,
-        record: Arc<ActionRecord>,
-        changes: Vec<Change>,
-        begin: Instant,
-    ) -> Result<(), Error> {
-        let task = self.task(id)?;
-        task.run.key = Some(record.key);
-        task.run.changes = changes;
-        task.record = Some(record);
-        self.end(id, outcome, begin)
-    }
-
-    /// Ends a stage, and with it those that cannot run without it.
-    fn end(&mut self, id: StageId, outcome: Outcome, begin: Instant) -> Result<(), Error> {
-        let mut ending = vec![(id, outcome, begin)];
-        while let Some((id, outcome, begin)) = ending.pop() {
-            // Several of the stages that it waits for may have failed.
-            if matches!(self.task(id)?.state, State::Ended(_)) {
-                continue;
-            }
-            self.step(id, Step::End(outcome.clone()))?;
-            let duration = begin.elapsed();
-            let offset_ms = millis(begin.saturating_duration_since(self.start));
-            let run = &mut self.task(id)?.run;
-            (run.offset_ms, run.duration_ms) = (offset_ms, millis(duration));
-            run.outcome.clone_from(&outcome);
-            let stage = run.stage.clone();
-            self.tell_dependents(id, &outcome, &mut ending);
-            (self.emit)(Event::StageFinished { stage, outcome, duration });
-        }
-        Ok(())
-    }
-
-    /// Those that wait for a stage that is done wait for one less; those that wait for one that is not are `ending`.
-    fn tell_dependents(
-        &mut self,
-        id: StageId,
-        outcome: &Outcome,
-        ending: &mut Vec<(StageId, Outcome, Instant)>,
-    ) {
-        let project = self.project;
-        let follows = match outcome {
-            Outcome::Failed { .. } => Outcome::Blocked { by: project.pipeline[id].name.clone() },
-            other => other.clone(),
-        };
-        for dependent in project.graph.dependents(id) {
-            let Some(task) = self.tasks.get_mut(dependent) else { continue };
-            if !outcome.is_done() {
-                ending.push((*dependent, follows.clone(), Instant::now()));
-                continue;
-            }
-            if *outcome == Outcome::Ran {
-                task.foreseen = None;
-            }
-            task.waits_for = task.waits_for.saturating_sub(1);
-            if task.waits_for == 0 {
-                self.undecided.push_back(*dependent);
-            }
-        }
     }
 
     fn step(&mut self, id: StageId, step: Step) -> Result<(), Error> {

@@ -7,6 +7,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::clock;
+
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
@@ -95,8 +97,10 @@ impl BetweenRuns {
 
 /// Puts this process to sleep, as Ctrl-Z does; returns when it is woken.
 pub(super) fn sleep() {
-    // It cannot fail for a signal that has a default action.
-    let _ = emulate_default_handler(SIGTSTP);
+    clock::while_asleep(|| {
+        // It cannot fail for a signal that has a default action.
+        let _ = emulate_default_handler(SIGTSTP);
+    });
 }
 
 /// The signals that this process ignores, as a bit mask: none where the system does not tell.

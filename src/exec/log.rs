@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use super::Failure;
+
 /// Bytes of a log that are kept.
 const LONGEST: usize = 64 << 20;
 
@@ -37,6 +39,14 @@ impl Log {
             self.left_out += text.lines().count().max(1);
         } else {
             self.write(text);
+        }
+    }
+
+    /// Writes why something failed.
+    pub(super) fn failure(&mut self, failure: &Failure) {
+        self.line(&format!("failed: {}", failure.message));
+        if let Some(hint) = &failure.hint {
+            self.line(&format!("help: {hint}"));
         }
     }
 

@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
-use super::setting::Setting;
+use super::setting::{Setting, Timeout, next_within};
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 
@@ -51,9 +51,9 @@ pub(super) fn run(
                 .hint("`pipe doctor` shows which plugins are found and whether they work")
         })?;
     let spoken = speak(&mut process, request);
-    let deadline = setting.deadline();
     let heard = spoken.and_then(|()| {
-        Listener { program, log, notify, deadline, result: Yield::default() }.listen(&mut process)
+        Listener { program, log, notify, timeout: setting.timeout, result: Yield::default() }
+            .listen(&mut process)
     });
     let mut finish = |process: &mut Process| process.finish(|line| log.line(line));
     match heard {
@@ -113,8 +113,8 @@ struct Listener<'a> {
     program: &'a Program<'a>,
     log: &'a mut Log,
     notify: &'a dyn Fn(Notice),
-    /// When it is to be stopped.
-    deadline: Option<Instant>,
+    /// How long it may take.
+    timeout: Option<Timeout>,
     result: Yield,
 }
 
@@ -122,7 +122,7 @@ impl Listener<'_> {
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
         self.hello(process)?;
         loop {
-            let message = self.next(process, self.deadline, Stop::TimedOut)?;
+            let message = self.next(process, self.timeout, Stop::TimedOut)?;
             if self.take(message)?.is_break() {
                 return Ok(self.result);
             }
@@ -182,7 +182,7 @@ impl Listener<'_> {
                 self.program.executable.display()
             )),
         );
-        let first = self.next(process, Instant::now().checked_add(patience), silent)?;
+        let first = self.next(process, Some(Timeout::starting_now(patience)), silent)?;
         self.greet(&first)
     }
 
@@ -203,15 +203,15 @@ impl Listener<'_> {
         }
     }
 
-    /// The next message, or `late` where there is none at the deadline.
+    /// The next message, or `late` where there is none in time.
     fn next(
         &mut self,
         process: &mut Process,
-        deadline: Option<Instant>,
+        timeout: Option<Timeout>,
         late: Stop,
     ) -> Result<FromPlugin, Stop> {
         loop {
-            match process.next(deadline) {
+            match next_within(process, timeout) {
                 Ok(Some(Output::Out(line))) => {
                     return self.read(&line);
                 }
@@ -288,7 +288,7 @@ pub(super) fn overhear(
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
-    let mut listener = Listener { program, log, notify, deadline: None, result: Yield::default() };
+    let mut listener = Listener { program, log, notify, timeout: None, result: Yield::default() };
     let mut greeted = false;
     for line in lines.lines() {
         let heard = listener.read(line).and_then(|message| match greeted {

@@ -1,6 +1,7 @@
 //! One try of a stage: where it reads and writes, what it may use, and until when. Common to ops and commands.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use rustix::process::Signal;
 use super::Failure;
 use super::log::Log;
 use super::trace::Trace;
-use crate::plugin::process::{Process, Stopper};
+use crate::clock::Stopwatch;
+use crate::plugin::process::{Output, Process, Stopper};
 use crate::{format, hardware};
 
 /// What a try is given.
@@ -21,7 +23,6 @@ pub(super) struct Setting {
     pub(super) inputs: BTreeMap<String, PathBuf>,
     /// Where outputs are to be written, by name.
     pub(super) outputs: BTreeMap<String, PathBuf>,
-    pub(super) log: PathBuf,
     /// The GPUs that are its own; none where it did not ask for any.
     pub(super) gpus: Vec<String>,
     pub(super) trace: Option<Trace>,
@@ -29,17 +30,37 @@ pub(super) struct Setting {
     pub(super) stopper: Stopper,
 }
 
-/// How long a try may take, and when that is over.
+/// How long something may take, not counting the time that this process is asleep.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeout {
     allowed: Duration,
-    until: Instant,
+    watch: Stopwatch,
 }
 
 impl Timeout {
-    /// A time-out that begins now. Absent where it would end beyond all clocks.
-    pub(super) fn starting_now(allowed: Duration) -> Option<Self> {
-        Some(Self { allowed, until: Instant::now().checked_add(allowed)? })
+    /// A time-out that begins now.
+    pub(super) fn starting_now(allowed: Duration) -> Self {
+        Self { allowed, watch: Stopwatch::start() }
+    }
+
+    fn left(&self) -> Duration {
+        self.allowed.saturating_sub(self.watch.elapsed())
+    }
+}
+
+/// What a child does next, or `None` when its time is over.
+///
+/// # Errors
+/// When the operating system cannot say how the child ended.
+pub(super) fn next_within(process: &mut Process, timeout: Option<Timeout>) -> io::Result<Option<Output>> {
+    loop {
+        // None where it would be beyond all clocks.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout.left()));
+        let next = process.next(deadline)?;
+        // The deadline may have passed while this process was asleep.
+        if next.is_some() || timeout.is_some_and(|timeout| timeout.left().is_zero()) {
+            return Ok(next);
+        }
     }
 }
 
@@ -49,11 +70,6 @@ impl Setting {
         if !self.gpus.is_empty() {
             command.env(hardware::VISIBLE_GPUS, self.gpus.join(","));
         }
-    }
-
-    /// When to stop the child.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.timeout.map(|timeout| timeout.until)
     }
 
     /// Stops a child whose time is over: it is asked to end, and killed with all that it started if it does not.

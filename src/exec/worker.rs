@@ -1,9 +1,9 @@
 //! One execution of one stage, on a thread of its own: prepares paths, runs the op or the command, looks at what it left
 //! and takes that into the store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protocol::{LogLevel, RunRequest};
 
@@ -12,7 +12,7 @@ use super::log::Log;
 use super::setting::{Setting, Timeout};
 use super::trace::Trace;
 use super::{Failure, Notice, Yield, command, inputs, op};
-use crate::clock::{millis, now_ms};
+use crate::clock::{Stopwatch, millis, now_ms};
 use crate::error::Error;
 use crate::format;
 use crate::plugin::process::Stopper;
@@ -65,9 +65,7 @@ pub(super) struct Job<'a> {
 
 /// Executes the stage, as often as it takes and may be tried, and commits what it gave.
 pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord, Failure> {
-    let path = job.project.store.log_path(&job.stage.name)?;
-    let mut log = Log::create(&path)
-        .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))?;
+    let (path, mut log) = start_log(job.project, job.stage)?;
     let mut done = job.attempt(&path, &mut log, notify);
     let mut wait = job.stage.retries.backoff;
     for again in 1..=job.stage.retries.times {
@@ -95,19 +93,26 @@ pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord,
     Ok(job.project.store.commit(job.miss, done)?)
 }
 
+/// Starts the log of an execution, and says where.
+pub(super) fn start_log(project: &Project, stage: &Stage) -> Result<(PathBuf, Log), Failure> {
+    let path = project.store.log_path(&stage.name)?;
+    let log = Log::create(&path)
+        .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))?;
+    Ok((path, log))
+}
+
 impl Job<'_> {
-    fn setting(&self, log: &Path) -> Result<Setting, Error> {
+    fn setting(&self) -> Result<Setting, Error> {
         let folder = self.project.store.work_dir()?;
         let outputs = self.stage.outputs.iter();
         let is_traced = self.trace && matches!(self.stage.action, Action::Command(_));
         Ok(Setting {
             inputs: inputs::paths(self.project, self.stage),
             outputs: outputs.map(|(name, file)| (name.clone(), folder.join(file))).collect(),
-            log: log.to_owned(),
             gpus: self.gpus.clone(),
             trace: is_traced
                 .then(|| inputs::tracing(self.project, self.stage, folder.with_extension("trace"))),
-            timeout: self.stage.timeout.and_then(Timeout::starting_now),
+            timeout: self.stage.timeout.map(Timeout::starting_now),
             stopper: self.stopper.clone(),
             folder,
         })
@@ -115,8 +120,8 @@ impl Job<'_> {
 
     /// Runs the stage once; afterwards every output is there, and every input as it was before.
     fn attempt(&self, path: &Path, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Finished, Failure> {
-        let (begin, started_ms) = (Instant::now(), now_ms());
-        let setting = self.setting(path)?;
+        let (watch, started_ms) = (Stopwatch::start(), now_ms());
+        let setting = self.setting()?;
         let result = inputs::check_made(self.project, self.stage, &self.miss)
             .and_then(|()| self.execute(&setting, log, notify));
         if let (Some(trace), false) = (&setting.trace, self.stopping.is_stopping()) {
@@ -128,12 +133,7 @@ impl Job<'_> {
             inputs::check_unchanged(self.project, self.stage, &self.miss)?;
             Ok(result)
         });
-        let result = result.inspect_err(|failure| {
-            log.line(&format!("failed: {}", failure.message));
-            if let Some(hint) = &failure.hint {
-                log.line(&format!("help: {hint}"));
-            }
-        })?;
+        let result = result.inspect_err(|failure| log.failure(failure))?;
         let outputs = setting.outputs.into_iter().filter_map(|(name, path)| {
             let file = self.stage.outputs.get(&name)?.clone();
             Some((name, (file, path)))
@@ -143,9 +143,9 @@ impl Job<'_> {
             metrics: result.metrics,
             figures: result.figures,
             folder: setting.folder,
-            log: setting.log,
+            log: path.to_owned(),
             started_ms,
-            duration_ms: millis(begin.elapsed()),
+            duration_ms: millis(watch.elapsed()),
             machine: self.project.machine.clone(),
             run: self.run.to_owned(),
         })
@@ -180,18 +180,30 @@ impl Job<'_> {
 
     fn check_outputs(&self, setting: &Setting) -> Result<(), Failure> {
         for (name, path) in &setting.outputs {
-            if let Err(error) = std::fs::symlink_metadata(path) {
-                let file = self.stage.outputs.get(name).map_or("", String::as_str);
-                return Err(Failure::new(format!(
-                    "it ended without writing its output `{name}` (`{file}`): {error}"
-                ))
-                .hint(match self.stage.action {
-                    Action::Command(_) => {
-                        format!("write it to the path that `${{outputs.{name}}}` stands for")
-                    }
-                    Action::Op(_) => "the plugin said `done` too early: please tell its authors".into(),
-                }));
+            let own = std::fs::symlink_metadata(path);
+            let there = std::fs::metadata(path);
+            if there.as_ref().is_ok_and(|there| there.is_file() || there.is_dir()) {
+                continue;
             }
+            let file = self.stage.outputs.get(name).map_or("", String::as_str);
+            let output = format!("its output `{name}` (`{file}`)");
+            return Err(match (own, there) {
+                (Err(error), _) => Failure::new(format!("it ended without writing {output}: {error}")).hint(
+                    match self.stage.action {
+                        Action::Command(_) => {
+                            format!("write it to the path that `${{outputs.{name}}}` stands for")
+                        }
+                        Action::Op(_) => "the plugin said `done` too early: please tell its authors".into(),
+                    },
+                ),
+                (Ok(_), Err(error)) => {
+                    let to = std::fs::read_link(path).unwrap_or_default();
+                    Failure::new(format!("{output} is a link to `{}`: {error}", to.display()))
+                        .hint("an output is a file or a folder, or a link to one that is there")
+                }
+                (Ok(_), Ok(_)) => Failure::new(format!("{output} is neither a file nor a folder"))
+                    .hint("what is kept of a stage are files: write what it gives to one"),
+            });
         }
         Ok(())
     }

@@ -213,6 +213,8 @@ fn an_outcome_that_is_gone_is_told() {
     let project = bench.project(&[]);
     bench.run(&project, ALL, &same);
     fs::remove_dir_all(bench.root.path().join("cache/v1/objects")).unwrap();
+    assert_eq!(bench.expect(&project, &[])[0], Expectation::Fresh, "the artifacts still have it");
+    fs::remove_dir_all(bench.root.path().join("artifacts")).unwrap();
     let expected = bench.expect(&project, &[]);
     assert!(
         matches!(&expected[0], Expectation::Run { changes, reason: Some(reason) }

@@ -51,6 +51,10 @@ const USUAL_ENVIRONMENT: &[&str] = &[
 /// How long a child may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long output is waited for that something holds open which has left the child's group: the rest is killed when the
+/// child ends.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// How many of the last lines of standard error, or of a log, are kept for an error message.
 const TAIL_LINES: usize = 12;
 
@@ -194,7 +198,7 @@ impl Process {
     }
 
     /// What it does next, or `None` when `deadline` passed first. Once the child has ended, what it left behind may
-    /// hold its output open; that is waited for no longer than a grace period.
+    /// hold its output open; that is waited for no longer than half a second, and then told as a line.
     ///
     /// # Errors
     /// When the operating system cannot say how the child ended.
@@ -226,6 +230,9 @@ impl Process {
             if patience.is_some_and(|patience| Instant::now() >= patience) {
                 self.out.close();
                 self.err.close();
+                let line =
+                    "something that it left running holds its output open; what that prints is not kept";
+                self.heard.push_back(Output::Err(line.into()));
             } else {
                 return Ok(None);
             }
@@ -263,7 +270,7 @@ impl Process {
         }
         if end {
             let status = reap(&mut self.child, &self.stopper)?;
-            self.exit = Some((status, Instant::now() + GRACE));
+            self.exit = Some((status, Instant::now() + LINGER));
         }
         Ok(true)
     }
@@ -380,8 +387,11 @@ mod tests {
 
     #[test]
     fn what_escapes_the_group_is_not_waited_for() {
-        let (lines, status) = collect(shell("setsid sleep 100000 & echo $!"));
+        let (lines, status) = collect(shell(
+            "setsid sleep 100000 & until grep -q \"^$! (sleep) \" /proc/$!/stat; do :; done; echo $!",
+        ));
         assert!(status.success());
+        assert!(lines[1].contains("holds its output open"), "{lines:?}");
         let escaped = lines[0].strip_prefix("err ").unwrap().parse().unwrap();
         rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
     }

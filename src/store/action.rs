@@ -104,8 +104,8 @@ pub struct Finished {
 }
 
 impl Store {
-    /// Looks a key up for a stage. A record that cannot be read, is damaged, or names objects which are gone is a miss
-    /// with a warning.
+    /// Looks a key up for a stage. A record that cannot be read or is damaged is a miss with a warning, and so is one that
+    /// names objects which are gone, unless the stage's artifacts still have their content: see [`Store::refill`].
     #[must_use]
     pub fn lookup(&self, stage: &StageName, key: Key) -> Lookup {
         let miss = |key, warning: Option<String>| Lookup::Miss(Miss { key, stage: stage.clone(), warning });
@@ -115,7 +115,11 @@ impl Store {
                 let warning = format!("the cache record of this key of `{stage}` is damaged");
                 miss(key, Some(warning))
             }
-            Record::Whole(record) => match record.outputs.iter().find(|(_, output)| !self.has_head(output)) {
+            Record::Whole(record) => match record
+                .outputs
+                .iter()
+                .find(|(_, output)| !self.has_head(output) && !self.is_output_in_place(stage, output))
+            {
                 Some((name, output)) => {
                     let object = output.digest.short();
                     miss(key, Some(format!("cache object {object} (`{stage}.{name}`) is gone or cut short")))

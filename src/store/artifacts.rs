@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::action::remove;
 use super::error::at;
-use super::file::with_parent;
+use super::file::{Durability, with_parent};
 use super::folder::is_executable;
 use super::{Store, StoreError};
 use crate::record::{ActionRecord, OutputRecord};
@@ -28,7 +28,7 @@ impl Store {
         record.outputs.values().all(|output| self.is_output_in_place(stage, output))
     }
 
-    fn is_output_in_place(&self, stage: &StageName, output: &OutputRecord) -> bool {
+    pub(super) fn is_output_in_place(&self, stage: &StageName, output: &OutputRecord) -> bool {
         let path = self.artifacts(stage).join(&output.file);
         let Ok(metadata) = fs::metadata(&path) else { return false };
         let same_kind =
@@ -36,6 +36,24 @@ impl Store {
         same_kind
             && (output.folder || is_executable(&metadata) == output.executable)
             && self.digest_path(&path).is_ok_and(|digest| digest == output.digest)
+    }
+
+    /// Puts objects of `record` that are gone or cut short into the store again, out of the stage's artifacts. Gives the
+    /// names of the outputs whose objects these are.
+    ///
+    /// # Errors
+    /// When an artifact cannot be read or the store not written to.
+    pub fn refill(&self, stage: &StageName, record: &ActionRecord) -> Result<Vec<String>, StoreError> {
+        let mut refilled = Vec::new();
+        for (name, output) in record.outputs.iter().filter(|(_, output)| !self.has_head(output)) {
+            // What is put is digested again: an artifact that changes meanwhile becomes another object.
+            let path = self.artifacts(stage).join(&output.file);
+            if self.put(&path, output.file.clone(), Durability::of_ms(record.duration_ms))?.record == *output
+            {
+                refilled.push(name.clone());
+            }
+        }
+        Ok(refilled)
     }
 
     /// Whether everything that [`Store::restore`] needs is there, with the right length.

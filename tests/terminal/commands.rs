@@ -95,3 +95,32 @@ fn a_command_sees_no_difference_between_a_shell_and_none() {
     assert!(failed.stderr.contains("cannot start `no-such-tool`"), "{}", failed.stderr);
     assert!(failed.stderr.contains("is it installed, and on PATH?"), "{}", failed.stderr);
 }
+
+#[test]
+fn an_output_that_is_no_content_is_named_with_what_it_is() {
+    for (command, told) in [
+        ("ln -s nowhere ${outputs.o}", "its output `o` (`o.txt`) is a link to `nowhere`: No such file"),
+        ("mkfifo ${outputs.o}", "its output `o` (`o.txt`) is neither a file nor a folder"),
+        ("test x", "it ended without writing its output `o` (`o.txt`)"),
+    ] {
+        let project = Project::new(&format!("one:\n  run: {command}\n  outputs: {{ o: o.txt }}\n"));
+        let failed = project.pipe(&["run"]);
+        assert_eq!(failed.code, Some(1));
+        assert!(failed.stderr.contains(told) && failed.stderr.contains("help: "), "{}", failed.stderr);
+        assert!(project.pipe_ok(&["log", "one"]).stdout.contains(told));
+    }
+}
+
+#[test]
+fn the_log_of_a_stage_that_could_not_be_started_says_why() {
+    let project = Project::new(
+        "one:\n  run: rm b.txt && echo 1 > ${outputs.o}\n  outputs: { o: o.txt }\n\
+         two:\n  run: cat ${inputs.a} ${inputs.b} > ${outputs.o}\n  inputs: { a: one.o, b: b.txt }\n  \
+         outputs: { o: o.txt }\n",
+    );
+    project.write("b.txt", "2\n");
+    let failed = project.pipe(&["run"]);
+    assert!(failed.stderr.contains("log: pipe log two"), "{}", failed.stderr);
+    let log = project.pipe_ok(&["log", "two"]).stdout;
+    assert!(log.contains("failed: ") && log.contains("b.txt`: No such file"), "{log}");
+}

@@ -132,7 +132,9 @@ one:
 
 #[test]
 fn ctrl_z_puts_the_stage_to_sleep_too() {
-    let project = Project::new("one:\n  run: 'echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done'\n");
+    let project = Project::new(
+        "one:\n  timeout: 2 s\n  run: 'echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done'\n",
+    );
     let mut child = project.start(&["run"]);
     project.wait_until("the command", || project.path("pid").exists() && project.read("pid").ends_with('\n'));
     let command = project.read("pid").trim().to_owned();
@@ -144,6 +146,9 @@ fn ctrl_z_puts_the_stage_to_sleep_too() {
     kill_process(pid(&child), Signal::TSTP).unwrap();
     // A shell that was just starting a program waits for that one, which is asleep.
     project.wait_until("sleep", || state(&runner) == 'T' && matches!(state(&command), 'T' | 'D'));
+    // The time that it sleeps does not count.
+    let asleep = std::time::Instant::now();
+    project.wait_until("more time than the command may take", || asleep.elapsed().as_millis() > 2_100);
     project.write("go", "");
     kill_process(pid(&child), Signal::CONT).unwrap();
     assert!(child.wait().unwrap().success());

@@ -155,13 +155,17 @@ fn a_damaged_object_is_told_moved_aside_and_made_anew() {
             objects.into_iter().find(|path| fs::read(path).unwrap() == b"0000\n")
         };
         damage(&object(&project).unwrap());
-        // With the artifacts in place a wrong length is noticed, and a wrong content only once it is wanted.
+        // With the artifacts in place a wrong length is noticed, unless nothing at all seems to have changed; and a wrong
+        // content only once it is wanted.
+        let _ = fs::remove_file(project.path("cache/v1/standing"));
         let mut told = project.pipe_ok(&["run"]).stderr;
         fs::remove_dir_all(project.path("artifacts")).unwrap();
         told.push_str(&project.pipe_ok(&["run"]).stderr);
         assert_made_of(&project, "0000\n");
         // The file in the folder has the same content: once that is made anew, the folder can be restored.
-        assert_eq!(project.executed(), ["one"], "damage {number}\n{told}");
+        // What is known to be gone is made anew from the artifact.
+        let executed = if number == 0 { vec!["one"] } else { vec![] };
+        assert_eq!(project.executed(), executed, "damage {number}\n{told}");
         assert!(told.contains("warning"), "damage {number}\n{told}");
         assert!(object(&project).is_some());
     }

@@ -76,7 +76,7 @@ impl<'a> Engine<'a> {
             Err(error) => {
                 self.budget.give_back(grant);
                 self.release(key);
-                return self.fail(id, error.into(), Instant::now());
+                return self.fail_before_start(id, error.into(), Instant::now());
             }
         };
         self.step(id, Step::Start)?;
