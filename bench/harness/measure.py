@@ -115,20 +115,21 @@ def peak_memory(command: Command) -> int:
     """Bytes of the process's largest resident set.
 
     The kernel counts the memory of whoever starts a program as the program's own. So that this is not that of Python, `setsid
-    --fork` starts it and is gone, and the orphan comes to us to be waited for.
+    --fork` starts it and is gone, and the orphan comes to us to be waited for, among whatever else earlier programs left
+    behind. A shell of one megabyte says which process it becomes.
     """
     command.before()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with _output() as output, contextlib.chdir(command.cwd):
-        starter = _spawn(["setsid", "--fork", *command.argv], output)
+    with _output() as output, tempfile.NamedTemporaryFile() as number, contextlib.chdir(command.cwd):
+        becoming = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', number.name]
+        _spawn(["setsid", "--fork", *becoming, *command.argv], output)
         peak = None
         while True:
             try:
                 pid, status, usage = os.wait4(-1, 0)
             except ChildProcessError:
                 break
-            # A program may leave children behind, which come to us as well: the first is the program.
-            if pid != starter and peak is None:
+            if f"{pid}\n".encode() == Path(number.name).read_bytes():
                 peak = usage.ru_maxrss * 1024
                 _check(command, status, output)
     if peak is None:
