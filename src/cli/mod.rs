@@ -11,6 +11,7 @@ pub mod init;
 pub mod log;
 pub mod man;
 mod output;
+pub mod quantize;
 pub mod report;
 pub mod run;
 pub mod schema;
@@ -103,6 +104,7 @@ enum Command {
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
+    Quantize(quantize::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -278,6 +280,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Doctor(args) => doctor::run(args, &context),
         Command::Schema(args) => schema::run(args, &context),
         Command::Init(args) => init::run(args, &context),
+        Command::Quantize(args) => quantize::run(&args, &context),
         Command::Completions(args) => completions::run(args, &context),
         Command::Man(args) => man::run(args, &context),
     };

@@ -158,7 +158,7 @@ fn take_split(file: &mut TensorFile<Metadata>, path: &Path, name: &str) -> Resul
     Split::new([channels, height, width], pixels, labels).map_err(|error| content(path, error.to_string()))
 }
 
-fn content(path: &Path, reason: String) -> DatasetError {
+pub(crate) fn content(path: &Path, reason: String) -> DatasetError {
     DatasetError::Content { path: path.into(), kind: "a dataset", reason }
 }
 

@@ -3,6 +3,7 @@
 //! Knows which operators ONNX Runtime computes in integers and how to say so in a graph. Runs no model: the caller
 //! runs [`observed_model`] in whatever runtime it has and feeds an [`Observer`] with what comes out.
 
+mod clip;
 mod dynamic;
 mod emit;
 mod error;
@@ -17,9 +18,10 @@ mod ranges;
 mod summary;
 mod weights;
 
+pub use clip::Method;
 pub use dynamic::quantize_dynamic;
 pub use error::QuantError;
-pub use histogram::Histogram;
+pub use histogram::{Bins, Histogram};
 pub use observe::{Observer, observed_model, tensors_to_observe};
 pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, StaticOptions};
 pub use qdq::quantize_static;

@@ -1,14 +1,19 @@
 //! Calibration by streaming: every batch is looked at once and forgotten.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use onnx::{ElementType, Model, Shapes, Value};
 
+use crate::clip::Method;
 use crate::error::QuantError;
 use crate::histogram::Histogram;
 use crate::plan::Plan;
 use crate::prepare::prepare;
 use crate::ranges::{Lineage, Range, Ranges};
+
+/// Most bins of a histogram that is kept with the ranges.
+const KEPT_BINS: usize = 128;
 
 /// Names of the tensors whose ranges [`crate::quantize_static`] may need.
 ///
@@ -37,75 +42,169 @@ pub fn observed_model(model: &Model) -> Result<Model, QuantError> {
     Ok(observed)
 }
 
-/// Gathers the smallest and largest value of each tensor, and a histogram, batch by batch. Its memory does not
-/// grow with the number of batches.
+/// Gathers what calibration needs of each tensor's values, batch by batch. Its memory does not grow with the number of
+/// batches.
 #[derive(Debug, Clone)]
 pub struct Observer {
-    tensors: BTreeMap<String, Option<Observed>>,
+    tensors: BTreeMap<String, Observed>,
+    method: Method,
+    with_histograms: bool,
 }
 
+/// What is known of the values of a tensor.
 #[derive(Debug, Clone)]
-struct Observed {
-    range: Range,
-    histogram: Histogram,
+pub(crate) struct Observed {
+    /// The smallest and the largest. Upside down before the first.
+    pub(crate) range: Range,
+    /// Empty where it is not wanted.
+    pub(crate) histogram: Histogram,
+    images: u64,
+    /// Sums of the smallest and of the largest value of each image.
+    sums: [f64; 2],
 }
 
-impl Observer {
-    /// An observer of these tensors, which are best [`tensors_to_observe`].
-    pub fn new(tensors: impl IntoIterator<Item = String>) -> Self {
-        Self { tensors: tensors.into_iter().map(|name| (name, None)).collect() }
+impl Default for Observed {
+    fn default() -> Self {
+        let range = Range { min: f32::INFINITY, max: f32::NEG_INFINITY };
+        Self { range, histogram: Histogram::default(), images: 0, sums: [0.0; 2] }
     }
+}
 
-    /// Whether `tensor` is one of those observed.
-    #[must_use]
-    pub fn wants(&self, tensor: &str) -> bool {
-        self.tensors.contains_key(tensor)
-    }
-
-    /// Takes in the values that `tensor` took in one batch.
+impl Observed {
+    /// Takes in the values of `images` images, as many of each.
     ///
     /// # Errors
-    /// [`QuantError::NotFinite`] for values that are not numbers; [`QuantError::NotObserved`].
-    pub fn observe(&mut self, tensor: &str, values: &[f32]) -> Result<(), QuantError> {
-        let slot = self
-            .tensors
-            .get_mut(tensor)
-            .ok_or_else(|| QuantError::NotObserved { tensor: tensor.to_owned() })?;
-        if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(QuantError::NotFinite { tensor: tensor.to_owned(), value });
+    /// A value that is not finite.
+    pub(crate) fn add(&mut self, values: &[f32], images: usize, with_histogram: bool) -> Result<(), f32> {
+        if values.is_empty() {
+            return Ok(());
         }
-        let Some(&first) = values.first() else { return Ok(()) };
-        let (min, max) =
-            values.iter().fold((first, first), |(min, max), &value| (min.min(value), max.max(value)));
-        let observed = slot.get_or_insert_with(|| Observed {
-            range: Range { min, max },
-            histogram: Histogram::new(min, max),
-        });
-        observed.range.min = observed.range.min.min(min);
-        observed.range.max = observed.range.max.max(max);
-        observed.histogram.add(values, min, max);
+        let mut batch = Self::default().range;
+        for image in values.chunks(values.len().div_ceil(images.max(1))) {
+            let Range { min, max } = ends(image)?;
+            batch = Range { min: batch.min.min(min), max: batch.max.max(max) };
+            self.sums[0] += f64::from(min);
+            self.sums[1] += f64::from(max);
+            self.images += 1;
+        }
+        self.range = Range { min: self.range.min.min(batch.min), max: self.range.max.max(batch.max) };
+        if with_histogram {
+            self.histogram.add(values, batch.min, batch.max);
+        }
         Ok(())
     }
 
-    /// The ranges gathered.
+    /// The average of the smallest and of the largest value of each image.
+    #[expect(clippy::cast_possible_truncation, reason = "an average of floats is no larger than they are")]
+    pub(crate) fn average(&self) -> Range {
+        let [min, max] = self.sums.map(|sum| (sum / self.images.max(1) as f64) as f32);
+        Range { min, max }
+    }
+}
+
+/// The smallest and the largest of some values.
+///
+/// # Errors
+/// One that is not finite.
+fn ends(values: &[f32]) -> Result<Range, f32> {
+    const LANES: usize = 16;
+    let mut lowest = [f32::INFINITY; LANES];
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    // Zero times a value that is not finite is no number, and stays none.
+    let mut zeros = [0.0_f32; LANES];
+    let mut take = |block: &[f32; LANES]| {
+        for lane in 0..LANES {
+            let value = block[lane];
+            lowest[lane] = if value < lowest[lane] { value } else { lowest[lane] };
+            highest[lane] = if value > highest[lane] { value } else { highest[lane] };
+            zeros[lane] += value * 0.0;
+        }
+    };
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    blocks.iter().for_each(&mut take);
+    if let Some(&first) = rest.first() {
+        let mut last = [first; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        take(&last);
+    }
+    if zeros.iter().any(|zero| zero.is_nan()) {
+        return Err(values.iter().copied().find(|value| !value.is_finite()).unwrap_or(f32::NAN));
+    }
+    let min = lowest.into_iter().fold(f32::INFINITY, f32::min);
+    Ok(Range { min, max: highest.into_iter().fold(f32::NEG_INFINITY, f32::max) })
+}
+
+impl Observer {
+    /// An observer of these tensors, which are best [`tensors_to_observe`]. Without `with_histograms` there are histograms
+    /// only where the method needs them: they take most of the time.
+    pub fn new(tensors: impl IntoIterator<Item = String>, method: Method, with_histograms: bool) -> Self {
+        let tensors = tensors.into_iter().map(|name| (name, Observed::default())).collect();
+        Self { tensors, method, with_histograms: with_histograms || method.wants_histogram() }
+    }
+
+    /// Takes in the values that tensors took in one batch of `images` images, on `threads` threads. Tensors that are not
+    /// wanted are passed over.
+    ///
+    /// # Errors
+    /// [`QuantError::NotFinite`] for values that are not numbers.
+    pub fn observe(
+        &mut self,
+        batch: &[(&str, &[f32])],
+        images: usize,
+        threads: usize,
+    ) -> Result<(), QuantError> {
+        let values: BTreeMap<&str, &[f32]> = batch.iter().copied().collect();
+        let with_histograms = self.with_histograms;
+        let mut jobs: Vec<_> = self
+            .tensors
+            .iter_mut()
+            .filter_map(|(name, observed)| Some((name, observed, *values.get(name.as_str())?)))
+            .collect();
+        // The largest last: they are taken first.
+        jobs.sort_by_key(|(_, _, values)| values.len());
+        let threads = threads.clamp(1, jobs.len().max(1));
+        let jobs = Mutex::new(jobs);
+        let work = || loop {
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((name, observed, values)) = job else { return Ok(()) };
+            let done = observed.add(values, images, with_histograms);
+            done.map_err(|value| QuantError::NotFinite { tensor: name.clone(), value })?;
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            let all = others.into_iter().map(|other| other.join());
+            // A thread that panicked would have left something out.
+            all.fold(own, |done, other| {
+                done.and(other.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        })
+    }
+
+    /// The ranges, as the method chooses them. `percentile` is what [`Method::Percentile`] keeps, in percent.
     ///
     /// # Errors
     /// [`QuantError::MissingRange`] for a tensor that no batch had.
-    pub fn ranges(&self, lineage: Lineage) -> Result<Ranges, QuantError> {
-        let mut tensors = BTreeMap::new();
-        for (name, observed) in &self.tensors {
-            let observed =
-                observed.as_ref().ok_or_else(|| QuantError::MissingRange { tensor: name.clone() })?;
-            tensors.insert(name.clone(), observed.range);
+    pub fn ranges(&self, percentile: f64, lineage: Lineage) -> Result<Ranges, QuantError> {
+        if let Some((name, _)) = self.tensors.iter().find(|(_, observed)| observed.images == 0) {
+            return Err(QuantError::MissingRange { tensor: name.clone() });
         }
-        Ok(Ranges { lineage, tensors })
+        let range =
+            |(name, observed): (&String, &Observed)| (name.clone(), self.method.choose(observed, percentile));
+        let histograms = self
+            .histograms()
+            .map(|(name, histogram)| (name.to_owned(), histogram.coarse(KEPT_BINS).to_bins()));
+        Ok(Ranges {
+            lineage,
+            tensors: self.tensors.iter().map(range).collect(),
+            histograms: histograms.collect(),
+        })
     }
 
-    /// Tensor name → histogram, for those that took any value.
+    /// Tensor name → histogram, for those that have one.
     pub fn histograms(&self) -> impl Iterator<Item = (&str, &Histogram)> {
-        self.tensors
-            .iter()
-            .filter_map(|(name, observed)| Some((name.as_str(), &observed.as_ref()?.histogram)))
+        let with = self.tensors.iter().filter(|(_, observed)| observed.histogram.total() > 0);
+        with.map(|(name, observed)| (name.as_str(), &observed.histogram))
     }
 }
 
@@ -113,27 +212,45 @@ impl Observer {
 mod tests {
     use super::*;
 
+    fn observer(tensors: &[&str]) -> Observer {
+        Observer::new(tensors.iter().map(ToString::to_string), Method::Minmax, true)
+    }
+
     #[test]
     fn ranges_cover_all_batches() {
-        let mut observer = Observer::new(["x".to_owned(), "y".to_owned()]);
-        observer.observe("x", &[1.0, 2.0]).unwrap();
-        observer.observe("x", &[]).unwrap();
-        observer.observe("x", &[-3.0, 1.5]).unwrap();
-        let error = observer.ranges(Lineage::default()).unwrap_err();
+        let mut observer = observer(&["x", "y"]);
+        observer.observe(&[("x", &[1.0, 2.0]), ("z", &[9.0])], 2, 2).unwrap();
+        observer.observe(&[("x", &[])], 1, 1).unwrap();
+        observer.observe(&[("x", &[-3.0, 1.5])], 1, 8).unwrap();
+        let error = observer.ranges(100.0, Lineage::default()).unwrap_err();
         assert!(matches!(error, QuantError::MissingRange { tensor } if tensor == "y"));
-        observer.observe("y", &[0.0]).unwrap();
-        let ranges = observer.ranges(Lineage::default()).unwrap();
+        observer.observe(&[("y", &[0.0])], 1, 1).unwrap();
+        let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
         assert_eq!(ranges.tensors["x"], Range { min: -3.0, max: 2.0 });
         assert_eq!(ranges.tensors["y"], Range { min: 0.0, max: 0.0 });
         assert_eq!(observer.histograms().map(|(name, _)| name).collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(ranges.histograms["x"].counts.iter().sum::<u64>(), 4);
     }
 
     #[test]
     fn broken_values_are_named() {
-        let mut observer = Observer::new(["x".to_owned()]);
-        let message = observer.observe("x", &[0.0, f32::NAN]).unwrap_err().to_string();
-        assert!(message.contains("`x` took the value NaN"), "{message}");
-        assert!(matches!(observer.observe("z", &[0.0]), Err(QuantError::NotObserved { .. })));
-        assert!(observer.wants("x") && !observer.wants("z"));
+        for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in [0, 20, 39] {
+                let mut values = vec![1.0; 40];
+                values[place] = broken;
+                let mut observer = observer(&["w", "x"]);
+                let message =
+                    observer.observe(&[("x", &values), ("w", &[1.0])], 4, 2).unwrap_err().to_string();
+                assert!(message.contains(&format!("`x` took the value {broken}")), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn ends_of_any_number_of_values() {
+        for length in 1..40_u16 {
+            let values: Vec<f32> = (0..length).map(|i| f32::from((i + 5) % length) - 3.0).collect();
+            assert_eq!(ends(&values), Ok(Range { min: -3.0, max: f32::from(length) - 4.0 }));
+        }
     }
 }

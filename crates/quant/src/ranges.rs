@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::QuantError;
+use crate::histogram::Bins;
 
 /// The values that a tensor took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Range {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// How they were chosen: `minmax`.
+    /// How they were chosen, such as `minmax`: see [`crate::Method`].
     pub method: String,
     /// The images that were seen, as indices into the split, ascending.
     pub images: Vec<u64>,
@@ -46,6 +47,9 @@ pub struct Ranges {
     pub lineage: Lineage,
     /// Tensor name → range.
     pub tensors: BTreeMap<String, Range>,
+    /// Tensor name → the values it took, where they were counted.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, Bins>,
 }
 
 impl Ranges {
@@ -100,7 +104,7 @@ mod tests {
         };
         let tensors = [("b", -1.0, 0.1), ("a", 0.0, f32::MAX)];
         let range = |(name, min, max): (&str, f32, f32)| (name.to_owned(), Range { min, max });
-        Ranges { lineage, tensors: tensors.into_iter().map(range).collect() }
+        Ranges { lineage, tensors: tensors.into_iter().map(range).collect(), histograms: BTreeMap::new() }
     }
 
     #[test]

@@ -17,8 +17,8 @@ use std::process::Command;
 
 use onnx::Model;
 use quant::{
-    ActivationType, BiasType, DynamicOptions, DynamicScheme, Lineage, Observer, Ranges, StaticOptions,
-    observed_model, quantize_dynamic, quantize_static, tensors_to_observe,
+    ActivationType, BiasType, DynamicOptions, DynamicScheme, Lineage, Method, Observer, Ranges,
+    StaticOptions, observed_model, quantize_dynamic, quantize_static, tensors_to_observe,
 };
 use serde::de::DeserializeOwned;
 
@@ -78,14 +78,14 @@ impl Peers {
     fn ranges(&self) -> Ranges {
         let observed = self.save("observed.onnx", &observed_model(&self.float).unwrap());
         let text = self.run(&[Path::new("ranges"), &observed, &archive()]);
-        let mut observer = Observer::new(tensors_to_observe(&self.float).unwrap());
+        let mut observer = Observer::new(tensors_to_observe(&self.float).unwrap(), Method::Minmax, false);
         for line in text.lines() {
             let batch: BTreeMap<String, [f32; 2]> = serde_json::from_str(line).unwrap();
-            for (name, ends) in batch.iter().filter(|(name, _)| observer.wants(name)).collect::<Vec<_>>() {
-                observer.observe(name, ends).unwrap();
-            }
+            let batch: Vec<(&str, &[f32])> =
+                batch.iter().map(|(name, ends)| (name.as_str(), ends.as_slice())).collect();
+            observer.observe(&batch, 1, 1).unwrap();
         }
-        observer.ranges(Lineage::default()).unwrap()
+        observer.ranges(100.0, Lineage::default()).unwrap()
     }
 
     fn ops(&self, model: &Path) -> BTreeMap<String, usize> {

@@ -4,14 +4,19 @@
 //! hash order. Knows files and element types; knows nothing of what tensors mean.
 
 use std::collections::{BTreeMap, HashMap};
+#[cfg(unix)]
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+mod reader;
+
+pub use reader::Reader;
 
 const METADATA_KEY: &str = "pipe";
 
@@ -94,6 +99,12 @@ impl Tensor {
     pub fn data(&self) -> &Data {
         &self.data
     }
+
+    /// The same, without a copy.
+    #[must_use]
+    pub fn into_data(self) -> Data {
+        self.data
+    }
 }
 
 /// Tensors by name and one document of metadata: what a file holds.
@@ -152,28 +163,12 @@ pub enum Error {
 /// # Errors
 /// [`Error::Io`], [`Error::Invalid`], [`Error::Metadata`].
 pub fn read<M: DeserializeOwned>(path: &Path) -> Result<TensorFile<Option<M>>, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::Io { action: "read", path: path.into(), source })?;
-    let invalid = |reason: String| Error::Invalid { path: path.into(), reason };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| invalid(error.to_string()))?;
-    let metadata = match header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)) {
-        None => None,
-        Some(text) => Some(
-            serde_json::from_str(text)
-                .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?,
-        ),
-    };
-    let parsed = SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let mut reader = Reader::open(path)?;
+    let metadata = reader.metadata()?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in parsed.iter() {
-        let data = match view.dtype() {
-            Dtype::F32 => Data::F32(words(view.data(), f32::from_le_bytes)),
-            Dtype::I64 => Data::I64(words(view.data(), i64::from_le_bytes)),
-            Dtype::U8 => Data::U8(view.data().to_vec()),
-            other => return Err(invalid(format!("tensor `{name}` has unsupported type {other:?}"))),
-        };
-        let tensor = Tensor::new(view.shape().to_vec(), data)
-            .ok_or_else(|| invalid(format!("tensor `{name}` does not fill its shape")))?;
-        tensors.insert(name.to_owned(), tensor);
+    for name in reader.names() {
+        let tensor = reader.tensor(&name)?;
+        tensors.insert(name, tensor);
     }
     Ok(TensorFile { tensors, metadata })
 }
@@ -290,10 +285,6 @@ impl<M> TensorFile<M> {
         })?;
         Ok((shape, values))
     }
-}
-
-fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ const MAX_IMAGE: usize = 1 << 28;
 /// A process has one environment, which outlives every session.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
+/// A tensor's name and its values, row-major.
+pub(crate) type NamedValues<'a> = (&'a str, &'a [f32]);
+
 /// A model loaded in ONNX Runtime on the CPU: one input of images, float tensors out.
 pub(crate) struct Model {
     session: Session,
@@ -45,7 +48,17 @@ impl Model {
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
     pub(crate) fn from_bytes(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
-        let session = session(&environment()?, bytes, threads)
+        Self::open(bytes, source, threads, true)
+    }
+
+    /// As [`Model::from_bytes`], for a caller who works between calls: the model's threads wait for the next call asleep,
+    /// and not awake.
+    pub(crate) fn patient(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
+        Self::open(bytes, source, threads, false)
+    }
+
+    fn open(bytes: &[u8], source: String, threads: usize, spinning: bool) -> Result<Self> {
+        let session = session(&environment()?, bytes, threads, spinning)
             .with_context(|| format!("ONNX Runtime cannot load {source}"))?;
         let [input] = session.inputs() else {
             bail!("{source} has {} inputs: only models with one are run", session.inputs().len());
@@ -88,21 +101,21 @@ impl Model {
     /// Where the number of values is not a multiple of an image's, or ONNX Runtime fails.
     pub(crate) fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
         let mut logits = None;
-        self.run_each(images, &mut |_, values| {
-            logits.get_or_insert_with(|| values.to_vec());
+        self.run_all(images, &mut |outputs| {
+            logits = outputs.first().map(|(_, values)| values.to_vec());
             Ok(())
         })?;
         logits.ok_or_else(|| anyhow!("{} gave no output", self.source))
     }
 
-    /// Runs a batch and calls `each` with name and values of every output, in the model's order.
+    /// Runs a batch and gives name and values of every output, in the model's order, to `take`.
     ///
     /// # Errors
-    /// As [`Model::run`], and what `each` returns.
-    pub(crate) fn run_each(
+    /// As [`Model::run`], and what `take` returns.
+    pub(crate) fn run_all(
         &mut self,
         images: &[f32],
-        each: &mut dyn FnMut(&str, &[f32]) -> Result<()>,
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
     ) -> Result<()> {
         let [channels, height, width] = self.image;
         let size = channels * height * width;
@@ -115,13 +128,15 @@ impl Model {
             .session
             .run(ort::inputs! { self.input.as_str() => tensor })
             .with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
-        for (name, value) in &outputs {
+        let values: Vec<_> = outputs.iter().collect();
+        let mut named = Vec::with_capacity(values.len());
+        for (name, value) in &values {
             let (_, values) = value
                 .try_extract_tensor::<f32>()
                 .with_context(|| format!("output `{name}` of {}", self.source))?;
-            each(name, values)?;
+            named.push((*name, values));
         }
-        Ok(())
+        take(&named)
     }
 }
 
@@ -175,10 +190,11 @@ fn environment() -> Result<Environment> {
     Ok(environment)
 }
 
-fn session(environment: &Environment, bytes: &[u8], threads: usize) -> ort::Result<Session> {
+fn session(environment: &Environment, bytes: &[u8], threads: usize, spinning: bool) -> ort::Result<Session> {
     Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?
+        .with_intra_op_spinning(spinning)?
         .commit_from_memory(bytes)
 }
 

@@ -3,12 +3,12 @@
 //! One batch of activations is in memory at a time, however many images there are.
 
 use anyhow::{Context, Result};
-use dataset::{Dataset, Normalization, Split};
+use dataset::{Normalization, Sample, Split, SplitName};
 use protocol::{
     Axis, Bin, Cell, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Progress, Reporter,
     RunRequest,
 };
-use quant::{Lineage, Observer, Ranges, observed_model, tensors_to_observe};
+use quant::{Lineage, Method, Observer, Ranges, observed_model, tensors_to_observe};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ use crate::ops::{input, manifest_of, output};
 use crate::request::{self, grouped};
 use crate::runtime::Model;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Most bins of a histogram in the figure.
 const BINS: usize = 32;
@@ -40,6 +40,11 @@ pub(crate) struct Params {
     split: SplitName,
     /// How ranges are chosen.
     method: Method,
+    /// What `percentile` keeps of the values of a tensor, in percent.
+    #[schemars(range(min = 50, max = 100))]
+    percentile: f64,
+    /// Count values for the figure of histograms even where the method does not need them. Takes most of the time.
+    histograms: bool,
     /// Mean and standard deviation per channel, of pixels scaled to 0..1, for a model that does not carry them.
     normalization: Option<Normalization>,
 }
@@ -52,40 +57,9 @@ impl Default for Params {
             batch_size: 32,
             split: SplitName::Train,
             method: Method::Minmax,
+            percentile: 99.999,
+            histograms: true,
             normalization: None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum SplitName {
-    /// The training images.
-    Train,
-    /// The test images.
-    Test,
-}
-
-impl SplitName {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Method {
-    /// The smallest and the largest value.
-    Minmax,
-}
-
-impl Method {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Minmax => "minmax",
         }
     }
 }
@@ -107,28 +81,32 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     if params.images == 0 || params.batch_size == 0 {
         return Err(Failure::new("`images` and `batch_size` must be at least 1"));
     }
+    if !(50.0..=100.0).contains(&params.percentile) {
+        return Err(Failure::new("`percentile` must be between 50 and 100"));
+    }
     let path = request::input(request, "model")?;
     let float = onnx::Model::read(path)?;
     let observed = observed_model(&float)?.to_bytes();
-    let mut model = Model::from_bytes(&observed, format!("`{}`", path.display()), request.threads)?;
-    let dataset = Dataset::read(request::input(request, "dataset")?)?;
-    let split = match params.split {
-        SplitName::Train => &dataset.train,
-        SplitName::Test => &dataset.test,
-    };
-    let normalization = metadata::normalization(&model, split, params.normalization.as_ref())?;
-    let indices = draw(&params, split)?;
-    let mut observer = Observer::new(tensors_to_observe(&float)?);
-    observe(&mut model, split, &normalization, &indices, params.batch_size, &mut observer, reporter)?;
-    let ranges = observer.ranges(Lineage {
-        method: params.method.as_str().into(),
-        images: indices.iter().map(|index| *index as u64).collect(),
-        seed: params.seed,
-        split: params.split.as_str().into(),
-        mean: normalization.mean.clone(),
-        std: normalization.std.clone(),
-        model: request::digest(path)?,
-    })?;
+    let mut model = Model::patient(&observed, format!("`{}`", path.display()), request.threads)?;
+    let mut sample = Sample::open(request::input(request, "dataset")?, params.split)?;
+    let indices = draw(&params, sample.len())?;
+    let split = sample.take(&indices)?;
+    let normalization = metadata::normalization(&model, &split, params.normalization.as_ref())?;
+    let mut observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
+    let batches = Batches { images: &split, normalization: &normalization, size: params.batch_size };
+    observe(&mut model, &batches, request.threads, &mut observer, reporter)?;
+    let ranges = observer.ranges(
+        params.percentile,
+        Lineage {
+            method: params.method.as_str().into(),
+            images: indices.iter().map(|index| *index as u64).collect(),
+            seed: params.seed,
+            split: params.split.as_str().into(),
+            mean: normalization.mean.clone(),
+            std: normalization.std.clone(),
+            model: request::digest(path)?,
+        },
+    )?;
     ranges.write(request::output(request, "ranges")?)?;
     let basis = format!(
         "{} images of the {} split, drawn with seed {} (indices {})",
@@ -143,23 +121,24 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         normalization.mean,
         normalization.std
     ));
-    reporter.figure(histograms(&observer, &ranges, &basis));
-    reporter.figure(table(&ranges, &basis));
+    if observer.histograms().next().is_some() {
+        reporter.figure(histograms(&observer, &ranges, &basis));
+    }
+    reporter.figure(table(&ranges, params.method, &basis));
     Ok(())
 }
 
 /// Indices into the split, drawn without replacement, ascending.
-fn draw(params: &Params, split: &Split) -> Result<Vec<usize>, Failure> {
+fn draw(params: &Params, length: usize) -> Result<Vec<usize>, Failure> {
     let name = params.split.as_str();
-    if params.images > split.len() {
+    if params.images > length {
         return Err(Failure::new(format!(
-            "`images` asks for {} images, but the {name} split has {}",
-            params.images,
-            split.len()
+            "`images` asks for {} images, but the {name} split has {length}",
+            params.images
         )));
     }
     let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
-    let mut indices = rand::seq::index::sample(&mut rng, split.len(), params.images).into_vec();
+    let mut indices = rand::seq::index::sample(&mut rng, length, params.images).into_vec();
     indices.sort_unstable();
     Ok(indices)
 }
@@ -175,31 +154,32 @@ fn indices_digest(indices: &[usize]) -> String {
     digest
 }
 
+/// The images to look at.
+struct Batches<'a> {
+    images: &'a Split,
+    normalization: &'a Normalization,
+    /// How many at a time.
+    size: usize,
+}
+
 fn observe(
     model: &mut Model,
-    split: &Split,
-    normalization: &Normalization,
-    indices: &[usize],
-    batch_size: usize,
+    batches: &Batches<'_>,
+    threads: usize,
     observer: &mut Observer,
     reporter: &mut Reporter<'_>,
 ) -> Result<()> {
     let input = model.input().to_owned();
     let mut images = Vec::new();
     let mut done = 0;
-    for batch in indices.chunks(batch_size) {
+    let indices: Vec<usize> = (0..batches.images.len()).collect();
+    for batch in indices.chunks(batches.size) {
         images.clear();
-        normalization.apply(split, batch, &mut images);
-        if observer.wants(&input) {
-            observer.observe(&input, &images)?;
-        }
+        batches.normalization.apply(batches.images, batch, &mut images);
+        let inputs: [(&str, &[f32]); 1] = [(&input, &images)];
+        observer.observe(&inputs, batch.len(), threads)?;
         model
-            .run_each(&images, &mut |name, values| {
-                if observer.wants(name) {
-                    observer.observe(name, values)?;
-                }
-                Ok(())
-            })
+            .run_all(&images, &mut |outputs| Ok(observer.observe(outputs, batch.len(), threads)?))
             .context("calibrating")?;
         done += batch.len();
         reporter.progress(Progress {
@@ -219,14 +199,16 @@ fn histograms(observer: &Observer, ranges: &Ranges, basis: &str) -> Figure {
         let range = ranges.tensors.get(name);
         Histogram {
             name: name.into(),
-            bins: coarse(&counted.bins().collect::<Vec<_>>()),
+            bins: counted.coarse(BINS).bins().map(|(low, high, count)| Bin { low, high, count }).collect(),
             markers: range.map_or(vec![], |range| vec![marker("min", range.min), marker("max", range.max)]),
         }
     };
     Figure {
         id: "activations".into(),
         title: "Activations and their ranges".into(),
-        caption: format!("Values of each tensor on {basis}; marks are the ends of its range."),
+        caption: format!(
+            "Values of each tensor on {basis}; marks are the ends of the range that was chosen."
+        ),
         content: Content::Histograms {
             x: Axis::new("activation", ""),
             histograms: observer.histograms().map(marked).collect(),
@@ -234,23 +216,7 @@ fn histograms(observer: &Observer, ranges: &Ranges, basis: &str) -> Figure {
     }
 }
 
-/// Merges bins of one width, of which empty ones may be missing, into at most [`BINS`].
-fn coarse(bins: &[(f64, f64, u64)]) -> Vec<Bin> {
-    let (Some((low, first_high, _)), Some((_, high, _))) = (bins.first(), bins.last()) else { return vec![] };
-    let width = (first_high - low).max((high - low) / BINS as f64);
-    let mut merged: Vec<Bin> = Vec::new();
-    for (bin_low, bin_high, count) in bins {
-        let place = (((bin_low + bin_high) / 2.0 - low) / width).floor();
-        let start = low + place * width;
-        match merged.last_mut() {
-            Some(last) if last.low == start => last.count += count,
-            _ => merged.push(Bin { low: start, high: start + width, count: *count }),
-        }
-    }
-    merged
-}
-
-fn table(ranges: &Ranges, basis: &str) -> Figure {
+fn table(ranges: &Ranges, method: Method, basis: &str) -> Figure {
     let column = |label: &str, digits| Column { label: label.into(), unit: String::new(), digits };
     let row = |(name, range): (&String, &quant::Range)| {
         vec![Cell::Text(name.clone()), Cell::Number(range.min.into()), Cell::Number(range.max.into())]
@@ -258,7 +224,7 @@ fn table(ranges: &Ranges, basis: &str) -> Figure {
     Figure {
         id: "ranges".into(),
         title: "Ranges by tensor".into(),
-        caption: format!("Smallest and largest value on {basis}."),
+        caption: format!("What `{}` chose on {basis}.", method.as_str()),
         content: Content::Table {
             columns: vec![column("tensor", 0), column("min", 4), column("max", 4)],
             rows: ranges.tensors.iter().map(row).collect(),
@@ -269,10 +235,6 @@ fn table(ranges: &Ranges, basis: &str) -> Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn split(count: usize) -> Split {
-        Split::new([1, 1, 1], vec![0; count], vec![0; count]).unwrap()
-    }
 
     #[test]
     fn the_schema_says_which_numbers_make_sense() {
@@ -285,34 +247,23 @@ mod tests {
     #[test]
     fn a_draw_repeats_and_has_no_image_twice() {
         let params = Params { images: 50, ..Params::default() };
-        let indices = draw(&params, &split(100)).unwrap();
-        assert_eq!(indices, draw(&params, &split(100)).unwrap());
+        let indices = draw(&params, 100).unwrap();
+        assert_eq!(indices, draw(&params, 100).unwrap());
         assert!(indices.len() == 50 && indices.is_sorted_by(|one, two| one < two));
-        let other = draw(&Params { seed: 43, ..params }, &split(100)).unwrap();
+        let other = draw(&Params { seed: 43, ..params }, 100).unwrap();
         assert_ne!(indices_digest(&indices), indices_digest(&other));
     }
 
     /// Guards the values themselves: another draw would change ranges without a change of the op's version.
     #[test]
     fn the_draw_of_the_default_seed_is_fixed() {
-        let indices = draw(&Params { images: 5, ..Params::default() }, &split(1000)).unwrap();
+        let indices = draw(&Params { images: 5, ..Params::default() }, 1000).unwrap();
         assert_eq!(indices, [146, 223, 679, 772, 949]);
     }
 
     #[test]
     fn more_images_than_there_are_is_an_error_that_names_the_split() {
-        let failure = draw(&Params { images: 11, ..Params::default() }, &split(10)).unwrap_err();
+        let failure = draw(&Params { images: 11, ..Params::default() }, 10).unwrap_err();
         assert!(format!("{failure:?}").contains("the train split has 10"));
-    }
-
-    #[test]
-    fn coarse_bins_keep_every_count() {
-        let bins: Vec<_> = (0..128).map(|i| (f64::from(i), f64::from(i + 1), 2)).collect();
-        let merged = coarse(&bins);
-        assert_eq!(merged.len(), BINS);
-        assert_eq!(merged.iter().map(|bin| bin.count).sum::<u64>(), 256);
-        assert_eq!(merged[0], Bin { low: 0.0, high: 4.0, count: 8 });
-        assert_eq!(coarse(&[(1.0, 2.0, 3)]), [Bin { low: 1.0, high: 2.0, count: 3 }]);
-        assert!(coarse(&[]).is_empty());
     }
 }

@@ -94,7 +94,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
-    use quant::{Lineage, Observer, StaticOptions, observed_model, quantize_static, tensors_to_observe};
+    use quant::{
+        Lineage, Method, Observer, StaticOptions, observed_model, quantize_static, tensors_to_observe,
+    };
 
     use crate::{library, noise, runtime};
 
@@ -110,18 +112,13 @@ mod tests {
         }
         let float = onnx::Model::read(&reference).unwrap();
         let observed = observed_model(&float).unwrap().to_bytes();
-        let mut observer = Observer::new(tensors_to_observe(&float).unwrap());
+        let mut observer = Observer::new(tensors_to_observe(&float).unwrap(), Method::Minmax, false);
         let mut model = runtime::Model::from_bytes(&observed, "observed".into(), 1).unwrap();
         let images = noise::normal(8 * 3 * 32 * 32, 1);
-        if observer.wants(model.input()) {
-            observer.observe(model.input(), &images).unwrap();
-        }
-        model
-            .run_each(&images, &mut |name, values| {
-                if observer.wants(name) { Ok(observer.observe(name, values)?) } else { Ok(()) }
-            })
-            .unwrap();
-        let ranges = observer.ranges(Lineage::default()).unwrap();
+        let inputs: [(&str, &[f32]); 1] = [(model.input(), &images)];
+        observer.observe(&inputs, 8, 1).unwrap();
+        model.run_all(&images, &mut |outputs| Ok(observer.observe(outputs, 8, 1)?)).unwrap();
+        let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
         let (int8, _) = quantize_static(&float, &ranges, &StaticOptions::default()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,300 @@
+//! `pipe quantize MODEL`: an INT8 model from a float one, without a pipeline: one is made for it in a temporary folder, and
+//! forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{ValueEnum, ValueHint};
+use serde_json::{Value, json};
+
+use super::{Context, Global, Selection, output};
+use crate::error::{Error, ExitStatus};
+use crate::event::Event;
+use crate::exec::{self, Options, Order};
+use crate::format;
+use crate::plan;
+use crate::progress::{self, Sink};
+use crate::project::Project;
+use crate::record::{ActionRecord, Outcome, StageRun};
+use crate::spec::StageName;
+
+/// Quantize an ONNX model to INT8, without a pipeline
+///
+/// Activations get fixed ranges from the images of --data, or with --dynamic new ones in every batch. For several models,
+/// accuracy and latency, write a pipeline: `pipe init`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The float model
+    #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
+    model: PathBuf,
+    /// The images to calibrate on: a dataset that `data/download` made (.safetensors), or a folder or an archive in the
+    /// layout that --format names
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, required_unless_present = "dynamic")]
+    data: Option<PathBuf>,
+    /// The layout of --data, unless it is a dataset
+    #[arg(long, value_name = "FORMAT", default_value = "image-folder")]
+    format: Layout,
+    /// Where to write the INT8 model; beside the float one, as MODEL.int8.onnx, where not given
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// How ranges are chosen
+    #[arg(long, default_value = "minmax")]
+    method: Method,
+    /// What --method percentile keeps of the values, in percent
+    #[arg(long, value_name = "P", default_value_t = 99.999)]
+    percentile: f64,
+    /// Mean of each channel that images are normalised with, of pixels scaled to 0..1, where the model does not say it
+    #[arg(long, value_name = "M,M,M", value_delimiter = ',', requires = "std")]
+    mean: Vec<f32>,
+    /// Standard deviation of each channel that images are normalised with
+    #[arg(long, value_name = "S,S,S", value_delimiter = ',', requires = "mean")]
+    std: Vec<f32>,
+    /// How many images to calibrate on
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    images: u32,
+    /// Which images: the seed that they are drawn with
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// The 8-bit type of activations: u8 for x86-64, s8 for Arm
+    #[arg(long, value_name = "TYPE", default_value = "u8")]
+    activations: Activations,
+    /// One scale for all the weights of a layer, instead of one for each channel
+    #[arg(long)]
+    per_tensor: bool,
+    /// A node to leave in floating point; may be repeated
+    #[arg(long, value_name = "NODE")]
+    exclude: Vec<String>,
+    /// Find the ranges of activations anew in every batch; needs no images
+    #[arg(long, conflicts_with_all = ["data", "method", "images", "activations"])]
+    dynamic: bool,
+    /// How many threads; all cores where not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+/// Layouts of images, as `data/download` names them.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Layout {
+    ImageFolder,
+    Cifar10Binary,
+    Idx,
+}
+
+/// How ranges are chosen, as `onnx/calibrate` names it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Method {
+    /// The smallest and the largest value
+    Minmax,
+    /// The average of the smallest and of the largest value of each image
+    MovingAverage,
+    /// All but a small share of the values
+    Percentile,
+    /// The range that keeps the most information (Kullback–Leibler)
+    Entropy,
+    /// The range of the least squared error
+    Mse,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Activations {
+    U8,
+    S8,
+}
+
+/// The word for a value on the command line.
+fn word(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// The stage whose output is wanted.
+const STAGE: &str = "quantize";
+
+/// Runs the command.
+///
+/// # Errors
+/// When a file is missing, a plugin is not found, or the model cannot be written.
+pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
+    let target = args.output.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
+    if same(&target, &args.model) {
+        return Err(Error::usage("the INT8 model would replace the float one").hint("name another --output"));
+    }
+    let cannot = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| Error::failed(format!("cannot {what}: {error}"))
+    };
+    let folder = tempfile::tempdir().map_err(cannot("make a temporary folder"))?;
+    let file = folder.path().join("pipeline.yaml");
+    fs::write(&file, pipeline(args)?.to_string()).map_err(cannot("write to the temporary folder"))?;
+    let context = Context { global: Global { file, ..context.global.clone() }, cache: None };
+    let selection = Selection { threads: args.threads, ..Selection::default() };
+    let project = context.load(&selection)?;
+    let mut sink = progress::choose(false, context.color_stderr());
+    let (stages, records) = execute(&project, &mut *sink)?;
+    drop(sink);
+    if stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
+        return Ok(ExitStatus::Interrupted);
+    }
+    let Some((record, made)) = outcome(&project, &records) else { return Ok(ExitStatus::Failed) };
+    put(&made, &target).map_err(cannot(&format!("write `{}`", target.display())))?;
+    output::print(&format!(" wrote {}   {}\n", target.display(), summary(record)))?;
+    Ok(ExitStatus::Done)
+}
+
+/// The pipeline that does it. JSON is YAML.
+fn pipeline(args: &Args) -> Result<Value, Error> {
+    let model = absolute(&args.model)?;
+    let per_channel = !args.per_tensor;
+    if args.dynamic {
+        let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
+        let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": { "model": model }, "with": with });
+        return Ok(json!({ "version": 1, "name": "quantize", "stages": { STAGE: stage } }));
+    }
+    let mut stages = serde_json::Map::new();
+    let data = args.data.as_deref().unwrap_or(Path::new(""));
+    let source = absolute(data)?;
+    let dataset = if data.extension().is_some_and(|extension| extension == "safetensors") {
+        source
+    } else {
+        let with = json!({ "source": source, "format": word(&args.format) });
+        stages.insert("images".into(), json!({ "uses": "data/download", "with": with }));
+        "images.dataset".into()
+    };
+    let normalization = match args.mean.is_empty() {
+        true => Value::Null,
+        false => json!({ "mean": args.mean, "std": args.std }),
+    };
+    let calibrate = json!({
+        "uses": "onnx/calibrate",
+        "inputs": { "model": model, "dataset": dataset },
+        "resources": { "cpus": "all" },
+        "with": {
+            // As much memory as eight images take; ranges do not depend on it.
+            "batch_size": 8,
+            "method": word(&args.method).replace('-', "_"),
+            "percentile": args.percentile,
+            "images": args.images,
+            "seed": args.seed,
+            "histograms": false,
+            "normalization": normalization,
+        },
+    });
+    let quantize = json!({
+        "uses": "onnx/quantize",
+        "inputs": { "model": model, "ranges": "calibrate.ranges" },
+        "with": {
+            "activations": word(&args.activations),
+            "per_channel": per_channel,
+            "exclude": args.exclude,
+        },
+    });
+    stages.insert("calibrate".into(), calibrate);
+    stages.insert(STAGE.into(), quantize);
+    Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
+}
+
+/// A path as the pipeline has to name it, which lies elsewhere.
+fn absolute(path: &Path) -> Result<String, Error> {
+    let absolute = fs::canonicalize(path)
+        .map_err(|error| Error::usage(format!("cannot read `{}`: {error}", path.display())))?;
+    let text = absolute.to_str().map(|text| text.replace("${", "$${"));
+    text.ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", path.display())))
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn execute(
+    project: &Project,
+    sink: &mut dyn Sink,
+) -> Result<(Vec<StageRun>, BTreeMap<StageName, ActionRecord>), Error> {
+    let none = BTreeSet::new();
+    let _lock = project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.into() }))?;
+    let prospects = plan::prospects(project, &project.pipeline.ids().collect(), &none)?;
+    let run = project.store.next_run_id();
+    sink.event(&Event::RunStarted {
+        run: run.clone(),
+        pipeline: project.pipeline.name.clone(),
+        stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
+    });
+    let options = Options { jobs: project.threads, keep_going: false, trace: false };
+    let order = Order { prospects, forced: &none, run: &run };
+    let finished = exec::run(project, order, options, &mut |event| sink.event(&event))?;
+    Ok((finished.stages, finished.records))
+}
+
+/// The record of the stage that made the model, and where that lies.
+fn outcome<'a>(
+    project: &Project,
+    records: &'a BTreeMap<StageName, ActionRecord>,
+) -> Option<(&'a ActionRecord, PathBuf)> {
+    let (name, record) = records.iter().find(|(name, _)| name.as_str() == STAGE)?;
+    let file = &record.outputs.get("model")?.file;
+    Some((record, project.store.artifacts(name).join(file)))
+}
+
+/// Copies a file to where it is wanted, whole or not at all.
+fn put(from: &Path, to: &Path) -> std::io::Result<()> {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let copy = tempfile::Builder::new().prefix(".pipe-").tempfile_in(folder)?;
+    fs::copy(from, copy.path())?;
+    copy.persist(to).map(drop).map_err(|error| error.error)
+}
+
+/// What was made, in a few words.
+fn summary(record: &ActionRecord) -> String {
+    let metric = |name: &str| record.metrics.get(name);
+    let mut parts = Vec::new();
+    if let (Some(size), Some(ratio)) = (metric("size_kb"), metric("size_ratio")) {
+        parts.push(format!("{:.1} KB, ×{:.2} of the float model", size.value, ratio.value));
+    }
+    if let Some(integer) = metric("integer_layers") {
+        parts.push(format!("{} of {} compute in integers", integer.value, integer.basis));
+    }
+    parts.push(format::millis(record.duration_ms));
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn made(words: &[&str]) -> Value {
+        pipeline(&Line::try_parse_from([&["quantize"], words].concat()).unwrap().args).unwrap()
+    }
+
+    #[test]
+    fn a_dataset_is_read_and_other_images_are_imported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (model, dataset, archive) = (path("m.onnx"), path("d.safetensors"), path("d.tar"));
+        let read = made(&[&model, "--data", &dataset, "--method", "moving-average"]);
+        assert_eq!(read["stages"]["calibrate"]["inputs"]["dataset"], dataset);
+        assert_eq!(read["stages"]["calibrate"]["with"]["method"], "moving_average");
+        assert!(read["stages"].get("images").is_none());
+        let imported = made(&[&model, "--data", &archive, "--format", "cifar10-binary"]);
+        assert_eq!(imported["stages"]["images"]["with"]["format"], "cifar10-binary");
+        assert_eq!(imported["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
+        let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
+        assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
+    }
+
+    #[test]
+    fn images_are_wanted_unless_it_is_dynamic() {
+        for words in [&["quantize", "m"][..], &["quantize", "m", "--dynamic", "--data", "d"]] {
+            Line::try_parse_from(words).unwrap_err();
+        }
+    }
+}
