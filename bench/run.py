@@ -27,7 +27,14 @@ def main() -> int:
                     f"  others are at work (load {before.load:.2f}): figures will be noisy", file=sys.stderr
                 )
             bench = Bench(
-                pipe, scratch / name, scratch / "tools", arguments.quick, arguments.rounds, arguments.most
+                pipe=pipe,
+                scratch=scratch / name,
+                tools=scratch / "tools",
+                quick=arguments.quick,
+                rounds=arguments.rounds,
+                most=arguments.most,
+                model=arguments.model,
+                dataset=arguments.dataset,
             )
             result = importlib.import_module(f"claims.{name.replace('-', '_')}").measure(bench)
             text = page.section(
@@ -67,6 +74,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="how many rounds")
     parser.add_argument(
         "--most", type=int, metavar="N", help="growth: leave out graphs with more stages than this"
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="int8: the FP32 model")
+    parser.add_argument(
+        "--dataset", type=Path, metavar="FILE", help="int8: a dataset that `data/download` made (.safetensors)"
     )
     parser.add_argument(
         "--pipe", type=Path, metavar="FILE", help="measure this executable instead of building one"

@@ -21,6 +21,10 @@ class Bench:
     """As asked for on the command line."""
     most: int | None
     """Largest graph, as asked for on the command line."""
+    model: Path | None
+    """The FP32 model to quantize, as asked for on the command line."""
+    dataset: Path | None
+    """The dataset to calibrate and test on, as asked for on the command line."""
 
     def pick(self, small: int, full: int) -> int:
         """A size or count."""

@@ -58,17 +58,34 @@ def b3sum(tools: Path) -> Program:
 
 def dvc(tools: Path) -> Program:
     """dvc, installed by pip into a virtual environment in `tools` the first time."""
-    folder = tools / "dvc"
+    path = _environment(tools / "dvc", REQUIREMENTS) / "dvc"
+    return Program(path, f"dvc {_version([path, '--version'])}")
+
+
+def onnxruntime(tools: Path) -> Program:
+    """A Python with `onnx` and `onnxruntime`, in a virtual environment in `tools`, of the tests' versions."""
+    path = _environment(tools / "onnxruntime", ROOT / "tests" / "peers" / "requirements.txt") / "python"
+    version = _version([path, "-c", "import onnxruntime; print(onnxruntime.__version__)"])
+    return Program(path, f"onnxruntime {version} (Python)")
+
+
+def plugins(pipe: Program) -> None:
+    """The release build of the plugins beside `pipe`, where this tree's is the one measured."""
+    if pipe.path.is_relative_to(ROOT):
+        _succeed(["cargo", "build", "--release", "--package", "pipe-data", "--package", "pipe-onnx"], cwd=ROOT)
+
+
+def _environment(folder: Path, requirements: Path) -> Path:
+    """The programs of a virtual environment with these packages, which is made the first time."""
     stamp = folder / ".requirements.txt"
-    wanted = REQUIREMENTS.read_text()
+    wanted = requirements.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         _succeed([sys.executable, "-m", "venv", "--clear", folder])
         _succeed(
-            [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]
+            [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]
         )
         stamp.write_text(wanted)
-    path = folder / "bin" / "dvc"
-    return Program(path, f"dvc {_version([path, '--version'])}")
+    return folder / "bin"
 
 
 def strace() -> Path | None:

@@ -90,7 +90,7 @@ enum Method {
     MovingAverage,
     /// All but a small share of the values
     Percentile,
-    /// The range that keeps the most information (Kullback–Leibler)
+    /// The range that changes the distribution of the values least (Jensen–Shannon)
     Entropy,
     /// The range of the least squared error
     Mse,
@@ -169,8 +169,8 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
         "inputs": { "model": model, "dataset": dataset },
         "resources": { "cpus": "all" },
         "with": {
-            // As much memory as eight images take; ranges do not depend on it.
-            "batch_size": 8,
+            // As much memory as four images take on each thread; ranges do not depend on it.
+            "batch_size": 4,
             "method": word(&args.method).replace('-', "_"),
             "percentile": args.percentile,
             "images": args.images,

@@ -87,8 +87,8 @@ impl Histogram {
         loop {
             let (low, high) = (place(min, self.scale()), place(max, self.scale()));
             let is_new = self.counts.is_empty();
-            let end = self.first + i32::try_from(self.counts.len()).unwrap_or(i32::MAX) - 1;
-            let (low, high) = if is_new { (low, high) } else { (low.min(self.first), high.max(end)) };
+            let (low, high) =
+                if is_new { (low, high) } else { (low.min(self.first), high.max(self.end() - 1)) };
             let bins = usize::try_from(i64::from(high) - i64::from(low) + 1).unwrap_or(usize::MAX);
             if bins > BINS {
                 self.widen();
@@ -100,6 +100,43 @@ impl Histogram {
             self.first = low;
             return;
         }
+    }
+
+    /// Adds the counts of another histogram.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if other.counts.is_empty() {
+            return;
+        }
+        let mut other = other.clone();
+        loop {
+            while other.exponent < self.exponent {
+                other.widen();
+            }
+            while self.exponent < other.exponent {
+                self.widen();
+            }
+            let (first, end) = match self.counts.is_empty() {
+                true => (other.first, other.end()),
+                false => (self.first.min(other.first), self.end().max(other.end())),
+            };
+            let bins = usize::try_from(i64::from(end) - i64::from(first)).unwrap_or(usize::MAX);
+            if bins > BINS {
+                self.widen();
+                continue;
+            }
+            let mut counts = vec![0; bins];
+            for part in [&*self, &other] {
+                let offset = usize::try_from(part.first - first).unwrap_or(0);
+                counts.iter_mut().skip(offset).zip(&part.counts).for_each(|(sum, count)| *sum += count);
+            }
+            (self.first, self.counts) = (first, counts);
+            return;
+        }
+    }
+
+    /// Behind the last bin.
+    fn end(&self) -> i32 {
+        self.first + i32::try_from(self.counts.len()).unwrap_or(i32::MAX)
     }
 
     /// Doubles the width.
@@ -245,6 +282,14 @@ mod tests {
             all.reverse();
             let portions: Vec<Vec<f32>> = all.chunks(portion).map(<[f32]>::to_vec).collect();
             prop_assert!(of(&portions) == of(&batches));
+        }
+
+        #[test]
+        fn histograms_of_parts_add_up_to_that_of_the_whole(batches in batches(), at in any::<prop::sample::Index>()) {
+            let (one, other) = batches.split_at(at.index(batches.len()));
+            let mut sum = of(one);
+            sum.merge(&of(other));
+            prop_assert!(sum == of(&batches));
         }
 
         #[test]

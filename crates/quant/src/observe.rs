@@ -1,7 +1,6 @@
 //! Calibration by streaming: every batch is looked at once and forgotten.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use onnx::{ElementType, Model, Shapes, Value};
 
@@ -94,6 +93,15 @@ impl Observed {
         Ok(())
     }
 
+    fn merge(&mut self, other: &Self) {
+        self.range =
+            Range { min: self.range.min.min(other.range.min), max: self.range.max.max(other.range.max) };
+        self.histogram.merge(&other.histogram);
+        self.images += other.images;
+        // Exact, in whatever order, unless the ends of images differ by many orders of magnitude.
+        self.sums = [self.sums[0] + other.sums[0], self.sums[1] + other.sums[1]];
+    }
+
     /// The average of the smallest and of the largest value of each image.
     #[expect(clippy::cast_possible_truncation, reason = "an average of floats is no larger than they are")]
     pub(crate) fn average(&self) -> Range {
@@ -142,43 +150,28 @@ impl Observer {
         Self { tensors, method, with_histograms: with_histograms || method.wants_histogram() }
     }
 
-    /// Takes in the values that tensors took in one batch of `images` images, on `threads` threads. Tensors that are not
-    /// wanted are passed over.
+    /// Takes in the values that tensors took in one batch of `images` images. Tensors that are not wanted are passed over.
     ///
     /// # Errors
     /// [`QuantError::NotFinite`] for values that are not numbers.
-    pub fn observe(
-        &mut self,
-        batch: &[(&str, &[f32])],
-        images: usize,
-        threads: usize,
-    ) -> Result<(), QuantError> {
-        let values: BTreeMap<&str, &[f32]> = batch.iter().copied().collect();
-        let with_histograms = self.with_histograms;
-        let mut jobs: Vec<_> = self
-            .tensors
-            .iter_mut()
-            .filter_map(|(name, observed)| Some((name, observed, *values.get(name.as_str())?)))
-            .collect();
-        // The largest last: they are taken first.
-        jobs.sort_by_key(|(_, _, values)| values.len());
-        let threads = threads.clamp(1, jobs.len().max(1));
-        let jobs = Mutex::new(jobs);
-        let work = || loop {
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some((name, observed, values)) = job else { return Ok(()) };
-            let done = observed.add(values, images, with_histograms);
-            done.map_err(|value| QuantError::NotFinite { tensor: name.clone(), value })?;
-        };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            let all = others.into_iter().map(|other| other.join());
-            // A thread that panicked would have left something out.
-            all.fold(own, |done, other| {
-                done.and(other.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            })
-        })
+    pub fn observe(&mut self, batch: &[(&str, &[f32])], images: usize) -> Result<(), QuantError> {
+        for (name, values) in batch {
+            if let Some(observed) = self.tensors.get_mut(*name) {
+                let done = observed.add(values, images, self.with_histograms);
+                done.map_err(|value| QuantError::NotFinite { tensor: (*name).to_owned(), value })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what another observer of the same tensors saw of other images.
+    pub fn merge(&mut self, other: Self) {
+        for (name, seen) in other.tensors {
+            match self.tensors.get_mut(&name) {
+                Some(observed) => observed.merge(&seen),
+                None => drop(self.tensors.insert(name, seen)),
+            }
+        }
     }
 
     /// The ranges, as the method chooses them. `percentile` is what [`Method::Percentile`] keeps, in percent.
@@ -219,17 +212,34 @@ mod tests {
     #[test]
     fn ranges_cover_all_batches() {
         let mut observer = observer(&["x", "y"]);
-        observer.observe(&[("x", &[1.0, 2.0]), ("z", &[9.0])], 2, 2).unwrap();
-        observer.observe(&[("x", &[])], 1, 1).unwrap();
-        observer.observe(&[("x", &[-3.0, 1.5])], 1, 8).unwrap();
+        observer.observe(&[("x", &[1.0, 2.0]), ("z", &[9.0])], 2).unwrap();
+        observer.observe(&[("x", &[])], 1).unwrap();
+        observer.observe(&[("x", &[-3.0, 1.5])], 1).unwrap();
         let error = observer.ranges(100.0, Lineage::default()).unwrap_err();
         assert!(matches!(error, QuantError::MissingRange { tensor } if tensor == "y"));
-        observer.observe(&[("y", &[0.0])], 1, 1).unwrap();
+        observer.observe(&[("y", &[0.0])], 1).unwrap();
         let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
         assert_eq!(ranges.tensors["x"], Range { min: -3.0, max: 2.0 });
         assert_eq!(ranges.tensors["y"], Range { min: 0.0, max: 0.0 });
         assert_eq!(observer.histograms().map(|(name, _)| name).collect::<Vec<_>>(), ["x", "y"]);
         assert_eq!(ranges.histograms["x"].counts.iter().sum::<u64>(), 4);
+    }
+
+    #[test]
+    fn two_observers_of_a_half_each_are_one_of_the_whole() {
+        let values: Vec<f32> = (0_u16..600).map(|i| f32::from(i * 37 % 600) / 7.0 - 20.0).collect();
+        let whole = {
+            let mut observer = observer(&["x"]);
+            observer.observe(&[("x", &values)], 6).unwrap();
+            observer
+        };
+        let [mut one, mut other] = [observer(&["x"]), observer(&["x"])];
+        one.observe(&[("x", &values[400..])], 2).unwrap();
+        other.observe(&[("x", &values[..400])], 4).unwrap();
+        one.merge(other);
+        let ranges = |observer: Observer| observer.ranges(100.0, Lineage::default()).unwrap();
+        assert_eq!(one.tensors["x"].average(), whole.tensors["x"].average());
+        assert_eq!(ranges(one), ranges(whole));
     }
 
     #[test]
@@ -239,8 +249,7 @@ mod tests {
                 let mut values = vec![1.0; 40];
                 values[place] = broken;
                 let mut observer = observer(&["w", "x"]);
-                let message =
-                    observer.observe(&[("x", &values), ("w", &[1.0])], 4, 2).unwrap_err().to_string();
+                let message = observer.observe(&[("x", &values), ("w", &[1.0])], 4).unwrap_err().to_string();
                 assert!(message.contains(&format!("`x` took the value {broken}")), "{message}");
             }
         }

@@ -83,7 +83,7 @@ impl Peers {
             let batch: BTreeMap<String, [f32; 2]> = serde_json::from_str(line).unwrap();
             let batch: Vec<(&str, &[f32])> =
                 batch.iter().map(|(name, ends)| (name.as_str(), ends.as_slice())).collect();
-            observer.observe(&batch, 1, 1).unwrap();
+            observer.observe(&batch, 1).unwrap();
         }
         observer.ranges(100.0, Lineage::default()).unwrap()
     }

@@ -48,17 +48,7 @@ impl Model {
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
     pub(crate) fn from_bytes(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
-        Self::open(bytes, source, threads, true)
-    }
-
-    /// As [`Model::from_bytes`], for a caller who works between calls: the model's threads wait for the next call asleep,
-    /// and not awake.
-    pub(crate) fn patient(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
-        Self::open(bytes, source, threads, false)
-    }
-
-    fn open(bytes: &[u8], source: String, threads: usize, spinning: bool) -> Result<Self> {
-        let session = session(&environment()?, bytes, threads, spinning)
+        let session = session(&environment()?, bytes, threads)
             .with_context(|| format!("ONNX Runtime cannot load {source}"))?;
         let [input] = session.inputs() else {
             bail!("{source} has {} inputs: only models with one are run", session.inputs().len());
@@ -190,11 +180,10 @@ fn environment() -> Result<Environment> {
     Ok(environment)
 }
 
-fn session(environment: &Environment, bytes: &[u8], threads: usize, spinning: bool) -> ort::Result<Session> {
+fn session(environment: &Environment, bytes: &[u8], threads: usize) -> ort::Result<Session> {
     Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?
-        .with_intra_op_spinning(spinning)?
         .commit_from_memory(bytes)
 }
 

@@ -1,6 +1,8 @@
 //! `onnx/calibrate`: the ranges that a model's activations take on some images of a dataset.
 //!
-//! One batch of activations is in memory at a time, however many images there are.
+//! Each thread has one batch of activations in memory at a time, however many images there are.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, Split, SplitName};
@@ -87,14 +89,21 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let path = request::input(request, "model")?;
     let float = onnx::Model::read(path)?;
     let observed = observed_model(&float)?.to_bytes();
-    let mut model = Model::patient(&observed, format!("`{}`", path.display()), request.threads)?;
+    let open = || Model::from_bytes(&observed, format!("`{}`", path.display()), 1);
+    let model = open()?;
     let mut sample = Sample::open(request::input(request, "dataset")?, params.split)?;
     let indices = draw(&params, sample.len())?;
     let split = sample.take(&indices)?;
     let normalization = metadata::normalization(&model, &split, params.normalization.as_ref())?;
-    let mut observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
-    let batches = Batches { images: &split, normalization: &normalization, size: params.batch_size };
-    observe(&mut model, &batches, request.threads, &mut observer, reporter)?;
+    let observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
+    let batches = Batches {
+        images: &split,
+        normalization: &normalization,
+        size: params.batch_size,
+        next: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
+    };
+    let observer = batches.observe(model, &open, &observer, request.threads, reporter)?;
     let ranges = observer.ranges(
         params.percentile,
         Lineage {
@@ -154,43 +163,75 @@ fn indices_digest(indices: &[usize]) -> String {
     digest
 }
 
-/// The images to look at.
+/// The images to look at, some at a time.
 struct Batches<'a> {
     images: &'a Split,
     normalization: &'a Normalization,
     /// How many at a time.
     size: usize,
+    /// The first image that nobody looks at yet.
+    next: AtomicUsize,
+    /// How many have been looked at.
+    done: AtomicUsize,
 }
 
-fn observe(
-    model: &mut Model,
-    batches: &Batches<'_>,
-    threads: usize,
-    observer: &mut Observer,
-    reporter: &mut Reporter<'_>,
-) -> Result<()> {
-    let input = model.input().to_owned();
-    let mut images = Vec::new();
-    let mut done = 0;
-    let indices: Vec<usize> = (0..batches.images.len()).collect();
-    for batch in indices.chunks(batches.size) {
-        images.clear();
-        batches.normalization.apply(batches.images, batch, &mut images);
-        let inputs: [(&str, &[f32]); 1] = [(&input, &images)];
-        observer.observe(&inputs, batch.len(), threads)?;
-        model
-            .run_all(&images, &mut |outputs| Ok(observer.observe(outputs, batch.len(), threads)?))
-            .context("calibrating")?;
-        done += batch.len();
-        reporter.progress(Progress {
-            done: done as f64,
-            total: indices.len() as f64,
-            unit: "image".into(),
-            text: String::new(),
-            milestone: false,
-        });
+impl Batches<'_> {
+    /// Shows all of them to a copy of the observer, on `threads` threads. Each has a session of its own with one thread: so
+    /// nobody waits for anybody, and the result does not depend on how many there are.
+    fn observe(
+        &self,
+        model: Model,
+        open: &(dyn Fn() -> Result<Model> + Sync),
+        observer: &Observer,
+        threads: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Observer> {
+        let threads = threads.min(self.images.len().div_ceil(self.size)).max(1);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads)
+                .map(|_| scope.spawn(|| self.look(open()?, observer.clone(), &mut |_| {})))
+                .collect();
+            let total = self.images.len() as f64;
+            let mut observed = self.look(model, observer.clone(), &mut |done| {
+                reporter.progress(Progress {
+                    done: done as f64,
+                    total,
+                    unit: "image".into(),
+                    text: String::new(),
+                    milestone: false,
+                });
+            })?;
+            for other in others {
+                observed.merge(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(observed)
+        })
     }
-    Ok(())
+
+    /// Takes batches until there are no more; tells how many images everybody has looked at.
+    fn look(
+        &self,
+        mut model: Model,
+        mut observer: Observer,
+        tell: &mut dyn FnMut(usize),
+    ) -> Result<Observer> {
+        let input = model.input().to_owned();
+        let mut images = Vec::new();
+        loop {
+            let from = self.next.fetch_add(self.size, Ordering::Relaxed);
+            let batch: Vec<usize> = (from..self.images.len()).take(self.size).collect();
+            if batch.is_empty() {
+                return Ok(observer);
+            }
+            images.clear();
+            self.normalization.apply(self.images, &batch, &mut images);
+            observer.observe(&[(input.as_str(), images.as_slice())], batch.len())?;
+            model
+                .run_all(&images, &mut |outputs| Ok(observer.observe(outputs, batch.len())?))
+                .context("calibrating")?;
+            tell(self.done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len());
+        }
+    }
 }
 
 fn histograms(observer: &Observer, ranges: &Ranges, basis: &str) -> Figure {

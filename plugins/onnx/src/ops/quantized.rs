@@ -116,8 +116,8 @@ mod tests {
         let mut model = runtime::Model::from_bytes(&observed, "observed".into(), 1).unwrap();
         let images = noise::normal(8 * 3 * 32 * 32, 1);
         let inputs: [(&str, &[f32]); 1] = [(model.input(), &images)];
-        observer.observe(&inputs, 8, 1).unwrap();
-        model.run_all(&images, &mut |outputs| Ok(observer.observe(outputs, 8, 1)?)).unwrap();
+        observer.observe(&inputs, 8).unwrap();
+        model.run_all(&images, &mut |outputs| Ok(observer.observe(outputs, 8)?)).unwrap();
         let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
         let (int8, _) = quantize_static(&float, &ranges, &StaticOptions::default()).unwrap();
 

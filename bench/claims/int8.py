@@ -1,0 +1,223 @@
+"""INT8 of one FP32 model by ours and by Python's `onnxruntime.quantization`: accuracy, size and latency of what comes out, time
+and memory of making it. The same calibration images, the same test images, the same ONNX Runtime."""
+
+import hashlib
+import json
+import random
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import page, peers
+from harness.bench import Bench, Result
+from harness.measure import Command, Failed, alternate, ratios, run
+
+PEER = Path(__file__).resolve().parents[1] / "harness" / "int8_peer.py"
+NORMALISATION = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.2023,0.1994,0.2010"]
+IMAGES = 512
+BATCHES = {1: 400, 128: 15}
+"""Batch size → timed calls in a round."""
+PIPELINE = """\
+version: 1
+name: calibration
+stages:
+  calibrate:
+    uses: onnx/calibrate
+    inputs: {{ model: {model}, dataset: {dataset} }}
+    with:
+      images: {images}
+      normalization: {{ mean: [0.4914, 0.4822, 0.4465], std: [0.2023, 0.1994, 0.2010] }}
+"""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An INT8 model."""
+
+    name: str
+    file: Path
+    command: Command
+    ours: bool
+
+
+def measure(bench: Bench) -> Result:
+    if bench.model is None or bench.dataset is None:
+        raise Failed("int8 wants `--model FILE.onnx --dataset FILE.safetensors`")
+    model, dataset = bench.model.resolve(), bench.dataset.resolve()
+    python = peers.onnxruntime(bench.tools)
+    peers.plugins(bench.pipe)
+    work = bench.scratch
+    rounds = bench.rounds_or(2, 9)
+    indices = _indices(bench, model, dataset)
+
+    def ours(name: str, *options: str) -> Variant:
+        out = work / f"ours-{name.replace(' ', '-')}.onnx"
+        argv = [bench.pipe.path, "quantize", model, "-o", out, *options]
+        return Variant(f"ours, {name}", out, Command(f"pipe quantize, {name}", argv, work), True)
+
+    def static(method: str) -> Variant:
+        return ours(method, "--data", str(dataset), "--images", str(IMAGES), "--method", method, *NORMALISATION)
+
+    def theirs(name: str, setting: str) -> Variant:
+        out = work / f"python-{setting}.onnx"
+        argv = [python.path, PEER, "quantize", model, dataset, indices, out, setting]
+        return Variant(f"Python, {name}", out, Command(f"Python, {name}", argv, work), False)
+
+    variants = [
+        theirs("defaults (S8S8 per tensor, MinMax)", "defaults"),
+        theirs("U8S8 per channel, MinMax", "minmax"),
+        theirs("U8S8 per channel, Entropy", "entropy"),
+        theirs("U8S8 per channel, Percentile", "percentile"),
+        *[static(method) for method in ("minmax", "entropy", "percentile", "mse")],
+        theirs("dynamic", "dynamic"),
+        ours("dynamic", "--dynamic"),
+    ]
+    for variant in variants:
+        print(f"  {variant.name}", file=sys.stderr, flush=True)
+        run(variant.command)
+    argv = [python.path, PEER, "accuracy", model, dataset, *[variant.file for variant in variants]]
+    base, *accuracies = json.loads(run(Command("accuracy", argv, work)))
+    latencies = _latencies(bench, python.path, [model, *[variant.file for variant in variants]], rounds)
+    made = {
+        method: alternate([mine.command, peer.command], rounds)
+        for method, mine, peer in (
+            ("minmax", variants[4], variants[1]),
+            ("entropy", variants[5], variants[2]),
+            ("percentile", variants[6], variants[3]),
+        )
+    }
+    many = static("entropy").command
+    larger = Command(many.name, [*many.argv[:-4], "--images", str(bench.pick(600, 10_000)), *many.argv[-4:]], work)
+    larger_argv = [word for at, word in enumerate(larger.argv) if not _is_first_images(larger.argv, at)]
+    grown = alternate([Command("10,000 images", larger_argv, work)], 1)[0].peak_bytes
+
+    parts = [
+        f"`{model.name}` ({page.size(model.stat().st_size)}, sha256 {_digest(model)}), calibrated on {IMAGES} training images of "
+        f"`{dataset.name}` (sha256 {_digest(dataset)}; the same images for both, drawn with seed 42), tested on all "
+        f"{base['images']:,} test images: FP32 has {base['accuracy']:.2f} %. Latency is that of ONNX Runtime with 2 threads, one "
+        "process and one session alive at a time, in random order in each round; ×: FP32's time divided by the variant's in the "
+        "same round, median.",
+        _table(model, variants, accuracies, latencies),
+        "**Calibrating and quantizing**: whole processes.",
+        *[page.table(pair) + "\n\n" + page.ratio(*pair) for pair in made.values()],
+        *_verdicts(variants, accuracies, latencies, made, grown),
+    ]
+    raw = {
+        "accuracy": [base, *accuracies],
+        "latency_ms": {str(batch): {path.name: found for path, found in each.items()} for batch, each in latencies.items()},
+        "seconds": {method: [one.seconds for one in pair] for method, pair in made.items()},
+        "peak_bytes": {method: [one.peak_bytes for one in pair] for method, pair in made.items()},
+    }
+    return Result("INT8", parts, [python], rounds, raw)
+
+
+def _is_first_images(argv, at: int) -> bool:
+    """Whether a word is the first `--images` of a command line, or its value."""
+    first = argv.index("--images")
+    return at in (first, first + 1)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def _indices(bench: Bench, model: Path, dataset: Path) -> Path:
+    """Which training images ours draws, as a JSON list."""
+    project = bench.scratch / "calibration"
+    project.mkdir()
+    text = PIPELINE.format(model=model, dataset=dataset, images=IMAGES)
+    (project / "pipeline.yaml").write_text(text)
+    run(Command("pipe run", [bench.pipe.path, "run"], project))
+    ranges = json.loads((project / "artifacts" / "calibrate" / "ranges.json").read_text())
+    indices = bench.scratch / "indices.json"
+    indices.write_text(json.dumps(ranges["lineage"]["images"]))
+    return indices
+
+
+def _latencies(bench: Bench, python: Path, models: list[Path], rounds: int) -> dict[int, dict[Path, list[float]]]:
+    """Batch size → model → the median of each round, in milliseconds."""
+    order = random.Random(0)
+    found = {batch: {path: [] for path in models} for batch in BATCHES}
+    for number in range(1, rounds + 1):
+        print(f"  latency, round {number}/{rounds}", file=sys.stderr, flush=True)
+        for batch, calls in BATCHES.items():
+            for path in order.sample(models, len(models)):
+                argv = [python, PEER, "latency", path, str(batch), str(bench.pick(3, calls)), "2"]
+                taken = json.loads(run(Command("latency", argv, bench.scratch)))
+                found[batch][path].append(statistics.median(taken))
+    return found
+
+
+def _speed(each: dict[Path, list[float]], model: Path) -> list[float]:
+    """FP32's time divided by the model's, round by round. FP32 is the first."""
+    float_times = next(iter(each.values()))
+    return [base / own for base, own in zip(float_times, each[model], strict=True)]
+
+
+def _table(model: Path, variants: list[Variant], accuracies: list[dict], latencies) -> str:
+    lines = [
+        "| | size | accuracy | difference to FP32 (95 %) | batch 1 | batch 128 |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    columns = [f"{statistics.median(each[model]):.3g} ms" for each in latencies.values()]
+    lines.append(f"| FP32 | {page.size(model.stat().st_size)} | | | {' | '.join(columns)} |")
+    for variant, found in zip(variants, accuracies, strict=True):
+        columns = [
+            f"{statistics.median(each[variant.file]):.3g} ms (×{statistics.median(_speed(each, variant.file)):.3g})"
+            for each in latencies.values()
+        ]
+        lines.append(
+            f"| {variant.name} | {page.size(variant.file.stat().st_size)} | {found['accuracy']:.2f} % "
+            f"| {found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f}) | {' | '.join(columns)} |"
+        )
+    return "\n".join(lines)
+
+
+def _verdicts(variants, accuracies, latencies, made, grown: int) -> list[str]:
+    static = [at for at, variant in enumerate(variants) if variant.ours and "dynamic" not in variant.name]
+    python = [at for at, variant in enumerate(variants) if not variant.ours and "dynamic" not in variant.name]
+    default = static[0]
+    best = max(accuracies[at]["accuracy"] for at in python)
+    own = accuracies[default]
+    small = variants[default].file.stat().st_size
+    speeds = {batch: statistics.median(_speed(each, variants[default].file)) for batch, each in latencies.items()}
+    rival = {
+        batch: max(statistics.median(_speed(each, variants[at].file)) for at in python)
+        for batch, each in latencies.items()
+    }
+    dynamic = [statistics.median(_speed(each, variants[-1].file)) for each in latencies.values()]
+    lines = [
+        page.verdict(
+            f"our default is at least as accurate as the Python tool's best: {own['accuracy']:.2f} % against {best:.2f} %",
+            own["accuracy"] >= best,
+        ),
+        page.verdict("the 95 % interval of its drop reaches no further than 0.3 points", own["low"] >= -0.3),
+        page.verdict("at most 110 KB", small <= 110_000),
+        page.verdict("at least 1.9 times FP32's speed at batch 128", speeds[128] >= 1.9),
+        page.verdict("at least 1.2 times at batch 1", speeds[1] >= 1.2),
+        page.verdict(
+            "never slower than the Python tool's best: "
+            + ", ".join(f"×{speeds[batch]:.3g} against ×{rival[batch]:.3g} at batch {batch}" for batch in speeds),
+            all(speeds[batch] >= rival[batch] for batch in speeds),
+        ),
+        page.verdict("dynamic takes at most 1.1 times FP32's time", min(dynamic) >= 1 / 1.1),
+    ]
+    for method, factor, share in (("minmax", 3, 4), ("entropy", 8, 10), ("percentile", 8, 10)):
+        mine, peer = made[method]
+        faster = 1 / ratios(mine, peer).median
+        lines.append(
+            page.verdict(
+                f"{method}: at least {factor} times faster than the Python tool (×{faster:.3g}), in at most 1/{share} of its memory "
+                f"({page.size(mine.peak_bytes)} of {page.size(peer.peak_bytes)})",
+                faster >= factor and mine.peak_bytes * share <= peer.peak_bytes,
+            )
+        )
+    usual = made["entropy"][0].peak_bytes
+    lines.append(
+        page.verdict(
+            f"with 10,000 images the peak does not grow: {page.size(grown)} against {page.size(usual)}", grown <= usual * 1.25
+        )
+    )
+    return ["\n\n".join(lines)]
