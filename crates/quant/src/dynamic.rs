@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Shapes, Tensor};
+use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Tensor};
 
 use crate::emit::Emitter;
 use crate::error::QuantError;
@@ -20,7 +20,6 @@ use crate::weights::Weighty;
 pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Model, Summary), QuantError> {
     let source = prepare(model, None)?;
     let roles = plan::classify_all(&source.graph, &options.exclude)?;
-    let shapes = Shapes::infer(&source.graph)?;
     let mut rewriter = Rewriter {
         source: &source.graph,
         per_channel: options.per_channel,
@@ -44,7 +43,7 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
             }
             Some(weighty) => {
                 let rounded = weighty.quantize(options.per_channel, &[]);
-                let form = form(options.scheme, &shapes, node);
+                let form = form(options.scheme, node);
                 match form {
                     Form::Integer => rewriter.integer(node, &weighty, &rounded)?,
                     _ => rewriter.weight_only(node, &weighty, &rounded)?,
@@ -60,15 +59,12 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
     Ok((quantized, summary))
 }
 
-/// Integer arithmetic where the scheme wants it. ONNX Runtime computes a grouped `ConvInteger` as one tiny matrix
-/// product for each image and group, and one on a single pixel as one for each image.
-fn form(scheme: DynamicScheme, shapes: &Shapes, node: &Node) -> Form {
-    let slow = node.is("Conv")
-        && (node.int("group", 1) > 1
-            || node.input(0).is_some_and(|name| plan::is_single_pixel(shapes, name)));
+/// Integer arithmetic where the scheme wants it. ONNX Runtime computes `ConvInteger` as a matrix product for each image and
+/// group, without its layouts for convolutions, and writes 32-bit integers that are scaled in passes of their own.
+fn form(scheme: DynamicScheme, node: &Node) -> Form {
     match scheme {
         DynamicScheme::Everything => Form::Integer,
-        DynamicScheme::Fast if !slow => Form::Integer,
+        DynamicScheme::Fast if !node.is("Conv") => Form::Integer,
         DynamicScheme::Fast | DynamicScheme::WeightsOnly => Form::WeightOnly,
     }
 }

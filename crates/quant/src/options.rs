@@ -67,13 +67,12 @@ impl Default for StaticOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DynamicScheme {
-    /// Convolutions and matrix products compute in integers, but for those that ONNX Runtime has only a very slow
-    /// integer kernel for: grouped (depthwise) convolutions and those on a 1×1 map (squeeze-and-excite). These
-    /// store INT8 weights that become floats once, when the model is loaded.
+    /// Matrix products compute in integers. Convolutions, for which ONNX Runtime has no fast kernel of this kind, store
+    /// INT8 weights that become floats once, when the model is loaded. As fast as floating point.
     #[default]
     Fast,
-    /// Every convolution and matrix product computes in integers, as Python's `quantize_dynamic` does. Several
-    /// times slower than floating point for depthwise networks.
+    /// Every convolution and matrix product computes in integers, as Python's `quantize_dynamic` does. Several times
+    /// slower than floating point, and ten times for depthwise networks.
     Everything,
     /// Only weights are INT8; they become floats once, when the model is loaded. As fast as floating point.
     WeightsOnly,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onnx::{Dim, ElementType, Graph, Model, Node, Shapes};
+use onnx::{ElementType, Graph, Model, Node, Shapes};
 
 use crate::error::QuantError;
 
@@ -313,10 +313,4 @@ fn clip_bounds(graph: &Graph, node: &Node) -> Option<Bounds> {
         _ => return None,
     };
     (bounds.low <= 0.0 && bounds.high > 0.0).then_some(bounds)
-}
-
-/// Whether all spatial dimensions of the tensor are known to be 1.
-pub(crate) fn is_single_pixel(shapes: &Shapes, tensor: &str) -> bool {
-    let spatial = |dims: &[Dim]| dims.len() > 2 && dims.iter().skip(2).all(|dim| *dim == Dim::Known(1));
-    shapes.dims(tensor).is_some_and(spatial)
 }

@@ -270,8 +270,8 @@ fn dynamic_schemes_choose_their_layers() {
         assert_eq!(integer, number(&Form::Integer));
         (number(&Form::Integer), number(&Form::WeightOnly))
     };
-    // Eleven layers with weights, of which one is depthwise and two are on a single pixel.
-    assert_eq!(forms(DynamicScheme::Fast), (8, 3));
+    // Eleven layers with weights, of which nine are convolutions.
+    assert_eq!(forms(DynamicScheme::Fast), (2, 9));
     assert_eq!(forms(DynamicScheme::Everything), (11, 0));
     assert_eq!(forms(DynamicScheme::WeightsOnly), (0, 11));
 }
