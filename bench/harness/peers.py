@@ -64,7 +64,7 @@ def dvc(tools: Path) -> Program:
 
 def onnxruntime(tools: Path) -> Program:
     """A Python with `onnx` and `onnxruntime`, in a virtual environment in `tools`, of the tests' versions."""
-    path = _environment(tools / "onnxruntime", ROOT / "tests" / "peers" / "requirements.txt") / "python"
+    path = _environment(tools / "onnxruntime", ROOT / "tests" / "peers" / "requirements.txt", "--no-deps") / "python"
     version = _version([path, "-c", "import onnxruntime; print(onnxruntime.__version__)"])
     return Program(path, f"onnxruntime {version} (Python)")
 
@@ -75,15 +75,14 @@ def plugins(pipe: Program) -> None:
         _succeed(["cargo", "build", "--release", "--package", "pipe-data", "--package", "pipe-onnx"], cwd=ROOT)
 
 
-def _environment(folder: Path, requirements: Path) -> Path:
+def _environment(folder: Path, requirements: Path, *options: str) -> Path:
     """The programs of a virtual environment with these packages, which is made the first time."""
     stamp = folder / ".requirements.txt"
     wanted = requirements.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         _succeed([sys.executable, "-m", "venv", "--clear", folder])
-        _succeed(
-            [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]
-        )
+        pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _succeed([*pip, *options, "-r", requirements])
         stamp.write_text(wanted)
     return folder / "bin"
 

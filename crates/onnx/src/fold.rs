@@ -8,6 +8,12 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// One scale and one shift for each channel.
+    #[must_use]
+    pub(crate) fn new(scale: Vec<f64>, shift: Vec<f64>) -> Self {
+        Self { scale, shift }
+    }
+
     /// The same map for all of `channels`.
     #[must_use]
     pub fn uniform(channels: usize, scale: f64, shift: f64) -> Self {

@@ -237,9 +237,10 @@ fn read_value(proto: ValueInfoProto) -> Result<Value, Error> {
                     None => Dim::Unknown,
                     Some(DimensionValue::Param(name)) if name.is_empty() => Dim::Unknown,
                     Some(DimensionValue::Param(name)) => Dim::Named(name),
-                    Some(DimensionValue::Value(size)) => Dim::Known(usize::try_from(size).map_err(|_| {
-                        Error::Invalid(format!("input or output `{name}` has a negative dimension"))
-                    })?),
+                    // Some exporters write −1 where the caller chooses.
+                    Some(DimensionValue::Value(size)) => {
+                        usize::try_from(size).map_or(Dim::Unknown, Dim::Known)
+                    }
                 });
             }
             Some(dims)

@@ -10,6 +10,7 @@ mod error;
 mod histogram;
 mod integers;
 mod observe;
+mod opset;
 mod options;
 mod plan;
 mod prepare;

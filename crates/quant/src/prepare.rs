@@ -4,14 +4,15 @@
 use onnx::{Affine, Data, Graph, Model, Node, Tensor};
 
 use crate::error::QuantError;
+use crate::opset::raise_to_13;
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
 const OLDEST: i64 = 13;
 /// The newest opset that written models are tested with.
 const NEWEST: i64 = 21;
 
-/// Operators that mean the same from opset 11 to 21, as far as the simplified graph uses them.
-const STABLE: [&str; 28] = [
+/// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
+const STABLE: [&str; 29] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -37,6 +38,7 @@ const STABLE: [&str; 28] = [
     "Reshape",
     "Shape",
     "Sigmoid",
+    "Softmax",
     "Sub",
     "Tanh",
     "Transpose",
@@ -61,6 +63,7 @@ pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantE
     }
     let mut prepared = model.simplified()?;
     set_opset(&mut prepared, opset)?;
+    divisions_to_products(&mut prepared.graph);
     gates_to_clips(&mut prepared.graph);
     Ok(prepared)
 }
@@ -80,14 +83,40 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
     if current < 11 {
         return error(format!("the model has {current}, too old to be raised; export it with at least 11"));
     }
-    if let Some(node) = model.graph.nodes.iter().find(|node| !STABLE.contains(&node.op.as_str())) {
+    if current < OLDEST {
+        raise_to_13(&mut model.graph)?;
+    }
+    let first = current.max(OLDEST);
+    if let Some(node) = model.graph.nodes.iter().find(|node| target > first && !STABLE.contains(&&*node.op)) {
         let (op, name) = (&node.op, node.label());
         return error(format!(
-            "{op} (`{name}`) may mean something else than in {current}; export it with {target}"
+            "{op} (`{name}`) may mean something else than in {first}; export it with {target}"
         ));
     }
     model.set_opset(target);
     Ok(())
+}
+
+/// Turns divisions by constants into products: of these ONNX Runtime has an integer form.
+fn divisions_to_products(graph: &mut Graph) {
+    let mut names = graph.names();
+    for node in graph.nodes.iter_mut().filter(|node| node.is("Div")) {
+        let divisor = node.input(1).and_then(|name| graph.initializers.get(name));
+        let Some((divisor, values)) = divisor.and_then(|divisor| Some((divisor, divisor.as_f32()?))) else {
+            continue;
+        };
+        let inverse: Vec<f32> = values.iter().map(|value| value.recip()).collect();
+        let is_finite = inverse.iter().all(|value| value.is_finite());
+        if let (true, Some(inverse)) = (is_finite, Tensor::new(divisor.shape().to_vec(), Data::F32(inverse)))
+        {
+            let name = names.fresh(&format!("{}_inverse", node.label()));
+            graph.initializers.insert(name.clone(), inverse);
+            node.op = "Mul".into();
+            node.inputs.truncate(1);
+            node.inputs.push(name);
+        }
+    }
+    graph.remove_unused();
 }
 
 /// Turns `HardSigmoid(Conv(x))` into `Clip(Conv'(x), 0, 1)` with the slope folded into the weights: ONNX Runtime

@@ -49,9 +49,60 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
             let quantized = TensorType { element: ElementType::U8, shape: first.shape.clone() };
             return Ok(vec![quantized, scalar(ElementType::F32), scalar(ElementType::U8)]);
         }
+        "Softplus"
+        | "Softsign"
+        | "Selu"
+        | "Gelu"
+        | "Erf"
+        | "Mish"
+        | "Log"
+        | "Floor"
+        | "Ceil"
+        | "Round"
+        | "Sign"
+        | "PRelu"
+        | "ThresholdedRelu"
+        | "Reciprocal"
+        | "Sin"
+        | "Cos"
+        | "CumSum"
+        | "InstanceNormalization"
+        | "LayerNormalization"
+        | "GroupNormalization" => (first.element, first.shape.clone()),
+        "Slice" | "Pad" | "Resize" | "Upsample" => (first.element, same_rank(dims)),
+        "Split" | "TopK" => return Ok(several(node, first)),
+        "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceSum" | "ReduceProd" | "ReduceL1" | "ReduceL2"
+        | "ReduceSumSquare" | "ReduceLogSumExp" => {
+            (first.element, if node.int("keepdims", 1) == 1 { same_rank(dims) } else { None })
+        }
+        "ConvTranspose" | "DepthToSpace" | "SpaceToDepth" => (first.element, same_rank(dims)),
+        "Expand" | "Tile" | "Einsum" | "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements"
+        | "Mod" => (first.element, None),
+        "ArgMax" | "ArgMin" | "NonZero" | "Size" => (ElementType::I64, None),
+        "Equal" | "Less" | "Greater" | "LessOrEqual" | "GreaterOrEqual" | "Not" | "And" | "Or" => {
+            (ElementType::Bool, None)
+        }
+        "Where" => match shapes.input(node, 1) {
+            Some(chosen) => (chosen.element, None),
+            None => return Ok(Vec::new()),
+        },
         _ => return Ok(Vec::new()),
     };
     Ok(vec![TensorType { element, shape }])
+}
+
+/// As many dimensions as there were, each unknown.
+fn same_rank(dims: Option<&[Dim]>) -> Dims {
+    dims.map(|dims| vec![Dim::Unknown; dims.len()])
+}
+
+/// The outputs of an operator that has several: all of the operand's type, but for the indices of `TopK`.
+fn several(node: &Node, operand: &TensorType) -> Vec<TensorType> {
+    let output = |index| {
+        let element = if node.op == "TopK" && index == 1 { ElementType::I64 } else { operand.element };
+        TensorType { element, shape: same_rank(operand.shape.as_deref()) }
+    };
+    (0..node.outputs.len()).map(output).collect()
 }
 
 /// The value of `node`'s first output where it is a shape being computed.

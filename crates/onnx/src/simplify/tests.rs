@@ -3,6 +3,7 @@
 use super::*;
 use crate::graph::Value;
 use crate::tensor::ElementType;
+use crate::tensor::{Data, Tensor};
 
 fn model(nodes: Vec<Node>, initializers: Vec<(&str, Tensor)>) -> Model {
     let value = |name: &str, dims: &[usize]| Value {

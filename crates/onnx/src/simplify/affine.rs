@@ -1,0 +1,147 @@
+//! What scales and shifts the channels of a convolution's outcome, folded into its weights.
+
+use crate::fold::Affine;
+use crate::graph::{Graph, Node};
+use crate::tensor::{Data, Tensor};
+
+/// Folds batch normalisations, and constants that are added to channels or that they are multiplied by.
+pub(super) fn fold(graph: &mut Graph) {
+    let mut index = 0;
+    while index < graph.nodes.len() {
+        match foldable(graph, index) {
+            Some((conv, weight, bias, output)) => {
+                let mut names = graph.names();
+                let (weight_name, bias_name) = (names.fresh("folded.weight"), names.fresh("folded.bias"));
+                graph.initializers.insert(weight_name.clone(), weight);
+                graph.initializers.insert(bias_name.clone(), bias);
+                if let Some(node) = graph.nodes.get_mut(conv) {
+                    let input = node.input(0).unwrap_or_default().to_owned();
+                    node.inputs = vec![input, weight_name, bias_name];
+                    node.outputs = vec![output];
+                }
+                graph.nodes.remove(index);
+            }
+            None => index += 1,
+        }
+    }
+}
+
+/// Where node `index` scales and shifts the channels of a convolution that nothing else consumes: the convolution's index, its
+/// new weight and bias, and its new output.
+fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, String)> {
+    let node = graph.nodes.get(index)?;
+    let place = usize::from(graph.constant(node, 0).is_some());
+    let input = node.input(place)?;
+    let conv_index = *graph.producers().get(input)?;
+    let conv = graph.nodes.get(conv_index).filter(|node| node.is("Conv"))?;
+    let single = graph.consumers().get(input).is_some_and(|consumers| consumers.len() == 1);
+    if !single || graph.is_output(input) {
+        return None;
+    }
+    let weight = graph.constant(conv, 1)?;
+    let channels = *weight.shape().first()?;
+    let bias = match conv.input(2) {
+        None => None,
+        Some(_) => Some(graph.constant(conv, 2)?.as_f32()?),
+    };
+    if bias.is_some_and(|bias| bias.len() != channels) {
+        return None;
+    }
+    let affine = if node.is("BatchNormalization") {
+        batch_norm(graph, node, channels)?
+    } else {
+        let constant = by_channel(graph.constant(node, 1 - place)?, channels, weight.shape().len())?;
+        let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
+        match (node.op.as_str(), place) {
+            _ if !node.is_onnx() => return None,
+            ("Add", _) => Affine::new(ones, constant),
+            ("Sub", 0) => Affine::new(ones, constant.iter().map(|value| -value).collect()),
+            ("Sub", _) => Affine::new(vec![-1.0; channels], constant),
+            ("Mul", _) => Affine::new(constant, zeros),
+            ("Div", 0) if !constant.contains(&0.0) => {
+                Affine::new(constant.iter().map(|value| 1.0 / value).collect(), zeros)
+            }
+            _ => return None,
+        }
+    };
+    let mut values = weight.as_f32()?.to_vec();
+    let bias = affine.fold(&mut values, bias);
+    let weight = Tensor::new(weight.shape().to_vec(), Data::F32(values))?;
+    Some((conv_index, weight, Tensor::vector(Data::F32(bias)), node.output(0)?.to_owned()))
+}
+
+fn batch_norm(graph: &Graph, node: &Node, channels: usize) -> Option<Affine> {
+    let statistics: Vec<_> =
+        (1..5).map(|place| graph.constant(node, place)?.as_f32()).collect::<Option<_>>()?;
+    let [scale, shift, mean, variance] = statistics.as_slice() else { return None };
+    let fits = [*scale, *shift, *mean, *variance].iter().all(|values| values.len() == channels);
+    (fits && node.int("training_mode", 0) == 0)
+        .then(|| Affine::of_batch_norm(scale, shift, mean, variance, f64::from(node.float("epsilon", 1e-5))))
+}
+
+/// A constant that has one value for each channel of a tensor of `rank` dimensions, or one for all.
+fn by_channel(constant: &Tensor, channels: usize, rank: usize) -> Option<Vec<f64>> {
+    let values = constant.as_f32()?;
+    let shape = constant.shape();
+    if let [value] = values {
+        return (shape.len() <= rank).then(|| vec![f64::from(*value); channels]);
+    }
+    // Broadcasting begins at the last dimension: `[C, 1, 1]` or `[1, C, 1, 1]`.
+    let (before, rest) = shape.split_at_checked(shape.len().checked_sub(rank - 1)?)?;
+    let (own, after) = rest.split_first()?;
+    let fits = *own == channels && before.len() <= 1 && before.iter().chain(after).all(|size| *size == 1);
+    fits.then(|| values.iter().map(|value| f64::from(*value)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor::new(shape.to_vec(), Data::F32(values.to_vec())).unwrap()
+    }
+
+    /// `op(Conv(x), constant)`, or with the operands exchanged; the weight is 3 and 5, the bias 1 and 2.
+    fn folded(op: &str, constant: Tensor, first: bool) -> Option<(Vec<f32>, Vec<f32>)> {
+        let mut graph = Graph::default();
+        graph.initializers.insert("w".into(), tensor(&[2, 1, 1, 1], &[3.0, 5.0]));
+        graph.initializers.insert("b".into(), tensor(&[2], &[1.0, 2.0]));
+        graph.initializers.insert("c".into(), constant);
+        let operands = if first { ["c", "conv"] } else { ["conv", "c"] };
+        graph.nodes = vec![Node::new("Conv", ["x", "w", "b"], ["conv"]), Node::new(op, operands, ["y"])];
+        fold(&mut graph);
+        let [conv] = graph.nodes.as_slice() else { return None };
+        assert_eq!(conv.outputs, ["y"]);
+        let values = |place| graph.constant(conv, place).unwrap().as_f32().unwrap().to_vec();
+        Some((values(1), values(2)))
+    }
+
+    #[test]
+    fn what_is_done_to_channels_goes_into_the_weights() {
+        let both = || tensor(&[2, 1, 1], &[2.0, -4.0]);
+        let found = |op, first| folded(op, both(), first).unwrap();
+        assert_eq!(found("Add", false), (vec![3.0, 5.0], vec![3.0, -2.0]));
+        assert_eq!(found("Add", true), (vec![3.0, 5.0], vec![3.0, -2.0]));
+        assert_eq!(found("Sub", false), (vec![3.0, 5.0], vec![-1.0, 6.0]));
+        assert_eq!(found("Sub", true), (vec![-3.0, -5.0], vec![1.0, -6.0]));
+        assert_eq!(found("Mul", false), (vec![6.0, -20.0], vec![2.0, -8.0]));
+        assert_eq!(found("Div", false), (vec![1.5, -1.25], vec![0.5, -0.5]));
+        assert_eq!(folded("Add", tensor(&[], &[10.0]), false).unwrap().1, [11.0, 12.0]);
+        assert_eq!(folded("Add", tensor(&[1, 2, 1, 1], &[1.0, 2.0]), false).unwrap().1, [2.0, 4.0]);
+    }
+
+    #[test]
+    fn what_is_done_to_anything_else_stays() {
+        for (op, constant, first) in [
+            ("Add", tensor(&[2], &[1.0, 2.0]), false),
+            ("Add", tensor(&[1, 1, 2], &[1.0, 2.0]), false),
+            ("Add", tensor(&[3, 2, 1, 1], &[1.0; 6]), false),
+            ("Add", tensor(&[1, 1, 1, 1, 1], &[1.0]), false),
+            ("Div", tensor(&[2, 1, 1], &[1.0, 2.0]), true),
+            ("Div", tensor(&[2, 1, 1], &[1.0, 0.0]), false),
+            ("Pow", tensor(&[], &[2.0]), false),
+        ] {
+            assert_eq!(folded(op, constant.clone(), first), None, "{op} {constant:?}");
+        }
+    }
+}
