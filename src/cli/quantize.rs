@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// How ranges are chosen
-    #[arg(long, default_value = "minmax")]
+    #[arg(long, default_value = "mse")]
     method: Method,
     /// What --method percentile keeps of the values, in percent
     #[arg(long, value_name = "P", default_value_t = 99.999)]
@@ -135,7 +135,12 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     if stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
         return Ok(ExitStatus::Interrupted);
     }
-    let Some((record, made)) = outcome(&project, &records) else { return Ok(ExitStatus::Failed) };
+    let Some((record, made)) = outcome(&project, &records) else {
+        // What failed points to its log.
+        eprintln!(" logs are kept: add `--file {}` to `pipe log`", project.pipeline.file.display());
+        let _ = folder.keep();
+        return Ok(ExitStatus::Failed);
+    };
     put(&made, &target).map_err(cannot(&format!("write `{}`", target.display())))?;
     output::print(&format!(" wrote {}   {}\n", target.display(), summary(record)))?;
     Ok(ExitStatus::Done)

@@ -13,7 +13,6 @@ use crate::ranges::Range;
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// The smallest and the largest value.
-    #[default]
     Minmax,
     /// The average of the smallest and of the largest value of each image.
     MovingAverage,
@@ -22,6 +21,7 @@ pub enum Method {
     /// The range whose rounded values are distributed most like the values: the least Jensen–Shannon divergence.
     Entropy,
     /// The range that gives the least mean squared error of rounding and cutting off.
+    #[default]
     Mse,
 }
 

@@ -174,22 +174,34 @@ impl Observer {
         }
     }
 
-    /// The ranges, as the method chooses them. `percentile` is what [`Method::Percentile`] keeps, in percent.
+    /// The ranges, as the method chooses them, on `threads` threads. `percentile` is what [`Method::Percentile`] keeps, in
+    /// percent.
     ///
     /// # Errors
     /// [`QuantError::MissingRange`] for a tensor that no batch had.
-    pub fn ranges(&self, percentile: f64, lineage: Lineage) -> Result<Ranges, QuantError> {
+    pub fn ranges(&self, percentile: f64, lineage: Lineage, threads: usize) -> Result<Ranges, QuantError> {
         if let Some((name, _)) = self.tensors.iter().find(|(_, observed)| observed.images == 0) {
             return Err(QuantError::MissingRange { tensor: name.clone() });
         }
-        let range =
-            |(name, observed): (&String, &Observed)| (name.clone(), self.method.choose(observed, percentile));
+        let all: Vec<(&String, &Observed)> = self.tensors.iter().collect();
+        let choose = &|part: &[(&String, &Observed)]| -> Vec<(String, Range)> {
+            let range = |(name, observed): &(&String, &Observed)| {
+                ((*name).clone(), self.method.choose(observed, percentile))
+            };
+            part.iter().map(range).collect()
+        };
+        let part = all.len().div_ceil(threads.max(1)).max(1);
+        let chosen: Vec<Vec<(String, Range)>> = std::thread::scope(|scope| {
+            let parts: Vec<_> = all.chunks(part).map(|part| scope.spawn(move || choose(part))).collect();
+            let joined = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
+            joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
         let histograms = self
             .histograms()
             .map(|(name, histogram)| (name.to_owned(), histogram.coarse(KEPT_BINS).to_bins()));
         Ok(Ranges {
             lineage,
-            tensors: self.tensors.iter().map(range).collect(),
+            tensors: chosen.into_iter().flatten().collect(),
             histograms: histograms.collect(),
         })
     }
@@ -215,10 +227,10 @@ mod tests {
         observer.observe(&[("x", &[1.0, 2.0]), ("z", &[9.0])], 2).unwrap();
         observer.observe(&[("x", &[])], 1).unwrap();
         observer.observe(&[("x", &[-3.0, 1.5])], 1).unwrap();
-        let error = observer.ranges(100.0, Lineage::default()).unwrap_err();
+        let error = observer.ranges(100.0, Lineage::default(), 2).unwrap_err();
         assert!(matches!(error, QuantError::MissingRange { tensor } if tensor == "y"));
         observer.observe(&[("y", &[0.0])], 1).unwrap();
-        let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
+        let ranges = observer.ranges(100.0, Lineage::default(), 2).unwrap();
         assert_eq!(ranges.tensors["x"], Range { min: -3.0, max: 2.0 });
         assert_eq!(ranges.tensors["y"], Range { min: 0.0, max: 0.0 });
         assert_eq!(observer.histograms().map(|(name, _)| name).collect::<Vec<_>>(), ["x", "y"]);
@@ -237,7 +249,7 @@ mod tests {
         one.observe(&[("x", &values[400..])], 2).unwrap();
         other.observe(&[("x", &values[..400])], 4).unwrap();
         one.merge(other);
-        let ranges = |observer: Observer| observer.ranges(100.0, Lineage::default()).unwrap();
+        let ranges = |observer: Observer| observer.ranges(100.0, Lineage::default(), 2).unwrap();
         assert_eq!(one.tensors["x"].average(), whole.tensors["x"].average());
         assert_eq!(ranges(one), ranges(whole));
     }

@@ -64,7 +64,7 @@ fn compare(python: &Path, path: &Path) -> Found {
             sample.iter().map(|(name, ends)| (name.as_str(), ends.as_slice())).collect();
         observer.observe(&sample, 1).unwrap();
     }
-    let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
+    let ranges = observer.ranges(100.0, Lineage::default(), 1).unwrap();
     let (model, summary) = quantize_static(&float, &ranges, &StaticOptions::default()).unwrap();
     println!("{}: {} of {} layers", path.display(), summary.integer_layers(), summary.layers.len());
     model.write(&ours).unwrap();

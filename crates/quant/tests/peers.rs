@@ -85,7 +85,7 @@ impl Peers {
                 batch.iter().map(|(name, ends)| (name.as_str(), ends.as_slice())).collect();
             observer.observe(&batch, 1).unwrap();
         }
-        observer.ranges(100.0, Lineage::default()).unwrap()
+        observer.ranges(100.0, Lineage::default(), 1).unwrap()
     }
 
     fn ops(&self, model: &Path) -> BTreeMap<String, usize> {

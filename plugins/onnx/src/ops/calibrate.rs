@@ -2,10 +2,11 @@
 //!
 //! Each thread has one batch of activations in memory at a time, however many images there are.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use dataset::{Normalization, Sample, Split, SplitName};
+use dataset::{Normalization, Sample, SplitName};
 use protocol::{
     Axis, Bin, Cell, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Progress, Reporter,
     RunRequest,
@@ -58,7 +59,7 @@ impl Default for Params {
             seed: 42,
             batch_size: 32,
             split: SplitName::Train,
-            method: Method::Minmax,
+            method: Method::default(),
             percentile: 99.999,
             histograms: true,
             normalization: None,
@@ -91,31 +92,32 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let observed = observed_model(&float)?.to_bytes();
     let open = || Model::from_bytes(&observed, format!("`{}`", path.display()), 1);
     let model = open()?;
-    let mut sample = Sample::open(request::input(request, "dataset")?, params.split)?;
+    let dataset = request::input(request, "dataset")?;
+    let mut sample = Sample::open(dataset, params.split)?;
     let indices = draw(&params, sample.len())?;
-    let split = sample.take(&indices)?;
-    let normalization = metadata::normalization(&model, &split, params.normalization.as_ref())?;
+    let first = sample.take(indices.get(..1).unwrap_or_default())?;
+    let normalization = metadata::normalization(&model, &first, params.normalization.as_ref())?;
     let observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
     let batches = Batches {
-        images: &split,
+        dataset,
+        split: params.split,
+        indices: &indices,
         normalization: &normalization,
         size: params.batch_size,
         next: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
     };
     let observer = batches.observe(model, &open, &observer, request.threads, reporter)?;
-    let ranges = observer.ranges(
-        params.percentile,
-        Lineage {
-            method: params.method.as_str().into(),
-            images: indices.iter().map(|index| *index as u64).collect(),
-            seed: params.seed,
-            split: params.split.as_str().into(),
-            mean: normalization.mean.clone(),
-            std: normalization.std.clone(),
-            model: request::digest(path)?,
-        },
-    )?;
+    let lineage = Lineage {
+        method: params.method.as_str().into(),
+        images: indices.iter().map(|index| *index as u64).collect(),
+        seed: params.seed,
+        split: params.split.as_str().into(),
+        mean: normalization.mean.clone(),
+        std: normalization.std.clone(),
+        model: request::digest(path)?,
+    };
+    let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
     ranges.write(request::output(request, "ranges")?)?;
     let basis = format!(
         "{} images of the {} split, drawn with seed {} (indices {})",
@@ -165,7 +167,9 @@ fn indices_digest(indices: &[usize]) -> String {
 
 /// The images to look at, some at a time.
 struct Batches<'a> {
-    images: &'a Split,
+    dataset: &'a Path,
+    split: SplitName,
+    indices: &'a [usize],
     normalization: &'a Normalization,
     /// How many at a time.
     size: usize,
@@ -186,12 +190,12 @@ impl Batches<'_> {
         threads: usize,
         reporter: &mut Reporter<'_>,
     ) -> Result<Observer> {
-        let threads = threads.min(self.images.len().div_ceil(self.size)).max(1);
+        let threads = threads.min(self.indices.len().div_ceil(self.size)).max(1);
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads)
                 .map(|_| scope.spawn(|| self.look(open()?, observer.clone(), &mut |_| {})))
                 .collect();
-            let total = self.images.len() as f64;
+            let total = self.indices.len() as f64;
             let mut observed = self.look(model, observer.clone(), &mut |done| {
                 reporter.progress(Progress {
                     done: done as f64,
@@ -216,15 +220,15 @@ impl Batches<'_> {
         tell: &mut dyn FnMut(usize),
     ) -> Result<Observer> {
         let input = model.input().to_owned();
+        let mut sample = Sample::open(self.dataset, self.split)?;
         let mut images = Vec::new();
         loop {
             let from = self.next.fetch_add(self.size, Ordering::Relaxed);
-            let batch: Vec<usize> = (from..self.images.len()).take(self.size).collect();
-            if batch.is_empty() {
-                return Ok(observer);
-            }
+            let rest = self.indices.get(from..).unwrap_or_default();
+            let Some(batch) = rest.chunks(self.size).next() else { return Ok(observer) };
+            let split = sample.take(batch)?;
             images.clear();
-            self.normalization.apply(self.images, &batch, &mut images);
+            self.normalization.apply_pixels(split.shape(), split.pixels(), &mut images);
             observer.observe(&[(input.as_str(), images.as_slice())], batch.len())?;
             model
                 .run_all(&images, &mut |outputs| Ok(observer.observe(outputs, batch.len())?))

@@ -118,7 +118,7 @@ mod tests {
         let inputs: [(&str, &[f32]); 1] = [(model.input(), &images)];
         observer.observe(&inputs, 8).unwrap();
         model.run_all(&images, &mut |outputs| Ok(observer.observe(outputs, 8)?)).unwrap();
-        let ranges = observer.ranges(100.0, Lineage::default()).unwrap();
+        let ranges = observer.ranges(100.0, Lineage::default(), 1).unwrap();
         let (int8, _) = quantize_static(&float, &ranges, &StaticOptions::default()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
