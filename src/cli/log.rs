@@ -49,7 +49,11 @@ fn find(store: &Store, stage: &StageName) -> Result<(String, String), Error> {
         format::date_time(record.started_ms),
         format::millis(record.duration_ms)
     );
-    Ok((heading, store.log(&record)?))
+    let text = store.log(&record).map_err(|error| {
+        Error::failed(format!("the log of `{stage}` is lost: {error}"))
+            .hint(format!("`pipe run --force {stage}` executes it anew"))
+    })?;
+    Ok((heading, text))
 }
 
 #[cfg(test)]

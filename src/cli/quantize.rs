@@ -42,13 +42,13 @@ pub struct Args {
     #[arg(long, default_value = "mse")]
     method: Method,
     /// What --method percentile keeps of the values, in percent
-    #[arg(long, value_name = "P", default_value_t = 99.999)]
+    #[arg(long, value_name = "P", default_value_t = 99.999, value_parser = percent)]
     percentile: f64,
     /// Mean of each channel that images are normalised with, of pixels scaled to 0..1, where the model does not say it
-    #[arg(long, value_name = "M,M,M", value_delimiter = ',', requires = "std")]
+    #[arg(long, value_name = "M,M,M", value_delimiter = ',', requires = "std", value_parser = finite)]
     mean: Vec<f32>,
     /// Standard deviation of each channel that images are normalised with
-    #[arg(long, value_name = "S,S,S", value_delimiter = ',', requires = "mean")]
+    #[arg(long, value_name = "S,S,S", value_delimiter = ',', requires = "mean", value_parser = positive)]
     std: Vec<f32>,
     /// How many images to calibrate on
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
@@ -66,7 +66,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["data", "method", "images", "activations"])]
+    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "activations"])]
     dynamic: bool,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -102,6 +102,19 @@ enum Activations {
     S8,
 }
 
+fn finite(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value: &f32| value.is_finite()).ok_or_else(|| "not a number".into())
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    finite(text).and_then(|value| if value > 0.0 { Ok(value) } else { Err("not above zero".into()) })
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (50.0..=100.0).contains(&value) { Ok(value) } else { Err("not between 50 and 100".into()) }
+}
+
 /// The word for a value on the command line.
 fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -116,9 +129,14 @@ const STAGE: &str = "quantize";
 /// When a file is missing, a plugin is not found, or the model cannot be written.
 pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let target = args.output.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
-    if same(&target, &args.model) {
-        return Err(Error::usage("the INT8 model would replace the float one").hint("name another --output"));
+    for (input, what) in [(Some(&args.model), "the float model"), (args.data.as_ref(), "the images")] {
+        if input.is_some_and(|input| same(&target, input)) {
+            return Err(
+                Error::usage(format!("the INT8 model would replace {what}")).hint("name another --output")
+            );
+        }
     }
+    let unfinished = unfinished(&target)?;
     let cannot = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| Error::failed(format!("cannot {what}: {error}"))
@@ -138,10 +156,16 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let Some((record, made)) = outcome(&project, &records) else {
         // What failed points to its log.
         eprintln!(" logs are kept: add `--file {}` to `pipe log`", project.pipeline.file.display());
-        let _ = folder.keep();
+        let kept = folder.keep();
+        for large in ["artifacts", "cache/v1/objects"] {
+            // What stays costs space, nothing else.
+            let _ = fs::remove_dir_all(kept.join(large));
+        }
         return Ok(ExitStatus::Failed);
     };
-    put(&made, &target).map_err(cannot(&format!("write `{}`", target.display())))?;
+    fs::copy(&made, unfinished.path())
+        .and_then(|_| unfinished.persist(&target).map_err(|error| error.error))
+        .map_err(cannot(&format!("write `{}`", target.display())))?;
     output::print(&format!(" wrote {}   {}\n", target.display(), summary(record)))?;
     Ok(ExitStatus::Done)
 }
@@ -239,12 +263,24 @@ fn outcome<'a>(
     Some((record, project.store.artifacts(name).join(file)))
 }
 
-/// Copies a file to where it is wanted, whole or not at all.
-fn put(from: &Path, to: &Path) -> std::io::Result<()> {
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let copy = tempfile::Builder::new().prefix(".pipe-").tempfile_in(folder)?;
-    fs::copy(from, copy.path())?;
-    copy.persist(to).map(drop).map_err(|error| error.error)
+/// Where the model is written before it gets its name, so that it is there whole or not at all, and that what cannot be
+/// written is known before anything is done.
+fn unfinished(target: &Path) -> Result<tempfile::NamedTempFile, Error> {
+    if fs::symlink_metadata(target).is_ok_and(|there| !there.is_file()) {
+        return Err(Error::usage(format!("`{}` is not a file that could be replaced", target.display()))
+            .hint("name another --output"));
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cannot = |what: String| {
+        Error::usage(format!("cannot write to `{}`: {what}", folder.display()))
+            .hint("name an --output in a folder that is there and may be written to")
+    };
+    fs::metadata(folder).map_err(|error| cannot(error.to_string()))?;
+    // Its message has the name of the temporary file.
+    tempfile::Builder::new()
+        .prefix(".pipe-")
+        .tempfile_in(folder)
+        .map_err(|error| cannot(error.kind().to_string()))
 }
 
 /// What was made, in a few words.
@@ -300,6 +336,28 @@ mod tests {
     fn images_are_wanted_unless_it_is_dynamic() {
         for words in [&["quantize", "m"][..], &["quantize", "m", "--dynamic", "--data", "d"]] {
             Line::try_parse_from(words).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_before_anything_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert!(unfinished(folder.path()).is_err(), "a folder");
+        let message = unfinished(&path("missing/m.onnx")).unwrap_err().to_string();
+        assert!(message.contains("missing`: No such file") && !message.contains(".pipe-"), "{message}");
+        std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
+        assert!(unfinished(&path("link")).is_err());
+        assert!(unfinished(Path::new("/dev/null")).is_err());
+        fs::write(path("m.onnx"), "old").unwrap();
+        drop(unfinished(&path("m.onnx")).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left behind");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        for words in [["--percentile", "500"], ["--mean", "nan"], ["--std", "0"], ["--images", "0"]] {
+            Line::try_parse_from([&["quantize", "m", "--data", "d"][..], &words].concat()).unwrap_err();
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Executes a command stage: runs its command line and keeps what it prints as the log.
 
+use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use super::line::Line;
+use rustix::io::Errno;
+
+use super::line::{Line, as_script};
 use super::log::Log;
 use super::op::describe_exit;
 use super::setting::{Setting, next_within};
@@ -31,25 +34,39 @@ pub(super) fn run(
         return Err(Failure::new("the command is an empty list"));
     };
     let trace = setting.trace.as_ref();
-    let command = line.command(action, root);
-    let mut command = match trace {
-        Some(trace) => trace.wrap(&command),
-        None => command,
+    let start = |command: Command| {
+        let mut command = match trace {
+            Some(trace) => trace.wrap(&command),
+            None => command,
+        };
+        clean_environment(&mut command, []);
+        setting.show_gpus(&mut command);
+        // `PWD` as a shell would set it.
+        command.env("PWD", root).envs(&action.env).current_dir(root);
+        Process::start(command, Stdio::null(), Stdout::Log, &setting.stopper)
     };
-    clean_environment(&mut command, []);
-    setting.show_gpus(&mut command);
-    // `PWD` as a shell would set it.
-    command.env("PWD", root).envs(&action.env).current_dir(root);
     log.line(&format!("$ {}", line.shown));
-    let program = line.shown.split_whitespace().next().unwrap_or_default();
-    let mut process =
-        Process::start(command, Stdio::null(), Stdout::Log, &setting.stopper).map_err(|error| {
-            let failure = Failure::new(format!("cannot start `{program}`: {error}"));
-            match error.kind() {
-                std::io::ErrorKind::NotFound => failure.hint(NOT_FOUND),
-                _ => failure,
-            }
-        })?;
+    let program = line.program();
+    // A trace is of what would be started if nothing were saved.
+    let command = || if trace.is_some() { line.with_shell() } else { None };
+    let command = || command().unwrap_or_else(|| line.command(action, root));
+    let started = match start(command()) {
+        Err(error) if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
+            start(as_script(&command()))
+        }
+        started => started,
+    };
+    let mut process = started.map_err(|error| {
+        let failure = Failure::new(format!("cannot start `{program}`: {error}"));
+        match error.kind() {
+            ErrorKind::NotFound if line.finds(action, root) => failure.hint(
+                "it is there: is the interpreter that its first line names, and does that end without a CR?",
+            ),
+            ErrorKind::NotFound => failure.hint(NOT_FOUND),
+            ErrorKind::PermissionDenied => failure.hint(format!("may it be executed? `chmod +x {program}`")),
+            _ => failure,
+        }
+    })?;
     let status = loop {
         match next_within(&mut process, setting.timeout) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),

@@ -20,7 +20,7 @@ use crate::spec::{CommandAction, CommandLine};
 const SHELL: &str = "/bin/sh";
 
 /// Where programs are looked for without a `PATH`.
-const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a shell understands itself at the start of a command: reserved words and built-in commands of POSIX, dash and
 /// bash. Those that are programs, too, are among them where the two differ.
@@ -110,6 +110,8 @@ pub(super) struct Line {
     /// As shown in the log.
     pub(super) shown: String,
     words: Words,
+    /// Whether it was written as a text.
+    is_text: bool,
 }
 
 enum Words {
@@ -130,78 +132,84 @@ impl Line {
                     Some(words) => Words::Program(words.into_iter().map(|word| fill(word, false)).collect()),
                     None => Words::Shell(shown.clone()),
                 };
-                Some(Self { shown, words })
+                Some(Self { shown: shown.trim_end().to_owned(), words, is_text: true })
             }
             CommandLine::Args(args) if args.is_empty() => None,
             CommandLine::Args(args) => {
                 let args: Vec<String> = args.iter().map(|arg| fill(arg, false)).collect();
-                Some(Self { shown: args.join(" "), words: Words::Program(args) })
+                Some(Self { shown: args.join(" "), words: Words::Program(args), is_text: false })
             }
         }
     }
 
-    /// The program to start in `root`, without environment; it is looked for where the stage's `PATH` says.
+    /// A text as a shell gets it, whether or not it needs one.
+    pub(super) fn with_shell(&self) -> Option<Command> {
+        let text = match &self.words {
+            Words::Shell(text) => text,
+            Words::Program(_) => self.is_text.then_some(&self.shown)?,
+        };
+        let mut command = Command::new(SHELL);
+        command.arg("-c").arg(text);
+        Some(command)
+    }
+
+    /// Whether the program is there.
+    pub(super) fn finds(&self, action: &CommandAction, root: &Path) -> bool {
+        find(self.program(), root, search_path(action).as_deref()).is_some()
+    }
+
+    /// The program, or the first word for the shell.
+    pub(super) fn program(&self) -> &str {
+        match &self.words {
+            Words::Shell(text) => text.split_whitespace().next().unwrap_or_default(),
+            Words::Program(words) => words.first().map_or("", String::as_str),
+        }
+    }
+
+    /// What to start in `root`, without environment; a program is looked for where the stage's `PATH` says.
     pub(super) fn command(&self, action: &CommandAction, root: &Path) -> Command {
-        let words = match &self.words {
-            Words::Shell(text) => {
-                let mut command = Command::new(SHELL);
-                command.arg("-c").arg(text);
-                return command;
-            }
-            Words::Program(words) => words,
+        let words = match (&self.words, self.with_shell()) {
+            (Words::Program(words), _) => words,
+            (Words::Shell(_), command) => return command.unwrap_or_else(|| Command::new(SHELL)),
         };
-        let path = action.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
-        let program = words.first().map_or("", String::as_str);
-        let mut command = match find(program, root, path.as_deref()) {
-            Some(Found { file, has_format: true }) => {
-                let mut command = Command::new(file);
-                command.arg0(program);
-                command
-            }
-            // A script that names no interpreter is one for the shell.
-            Some(Found { file, has_format: false }) => {
-                let mut command = Command::new(SHELL);
-                command.arg(file);
-                command
-            }
-            // Who starts it is told why it cannot be.
-            None => Command::new(program),
-        };
-        command.args(words.iter().skip(1));
+        let program = self.program();
+        // Where there is none, who starts it is told why.
+        let file = find(program, root, search_path(action).as_deref()).unwrap_or_else(|| program.into());
+        let mut command = Command::new(file);
+        command.arg0(program).args(words.iter().skip(1));
         command
     }
 }
 
-/// A program's file.
-struct Found {
-    file: PathBuf,
-    /// Whether the kernel knows how to execute it, as far as its first bytes say.
-    has_format: bool,
+/// Where the stage's programs are looked for.
+fn search_path(action: &CommandAction) -> Option<OsString> {
+    action.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))
 }
 
-/// Looks for a program as `execvp` does. A command that is given a whole path is started without a copy of this process.
-fn find(program: &str, root: &Path, path: Option<&OsStr>) -> Option<Found> {
-    let is_program = |file: &PathBuf| file.is_file() && access(file, Access::EXEC_OK).is_ok();
-    let file = if program.contains('/') {
-        Some(root.join(program)).filter(is_program)
-    } else if program.is_empty() {
-        None
-    } else {
-        let path = path.unwrap_or(OsStr::new(USUAL_PATH));
-        let folders = path.as_bytes().split(|byte| *byte == b':');
-        let mut files = folders.map(|folder| root.join(OsStr::from_bytes(folder)).join(program));
-        files.find(is_program)
-    }?;
-    let has_format = has_format(&file);
-    Some(Found { file, has_format })
+/// The same for a file that the kernel does not know how to execute: a script that names no interpreter is one for the shell.
+pub(super) fn as_script(command: &Command) -> Command {
+    let mut script = Command::new(SHELL);
+    script.arg(command.get_program()).args(command.get_args());
+    script
 }
 
-fn has_format(file: &Path) -> bool {
-    use std::io::Read;
-    let mut start = [0; 4];
-    let read = std::fs::File::open(file).and_then(|mut file| file.read(&mut start));
-    // One that may be executed and not read has to be tried.
-    read.map_or(true, |read| start[..read].starts_with(b"#!") || start[..read] == *b"\x7fELF")
+/// Looks for a program as `execvp` does, and gives its path as that would: relative where the folder is. A command that is
+/// given a path is started without a copy of this process.
+fn find(program: &str, root: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
+    let is_program = |file: &PathBuf| {
+        let file = root.join(file);
+        file.is_file() && access(&file, Access::EXEC_OK).is_ok()
+    };
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(is_program);
+    }
+    if program.is_empty() {
+        return None;
+    }
+    let path = path.unwrap_or(OsStr::new(USUAL_PATH));
+    let folders = path.as_bytes().split(|byte| *byte == b':');
+    let folders = folders.map(|folder| if folder.is_empty() { &b"."[..] } else { folder });
+    folders.map(|folder| Path::new(OsStr::from_bytes(folder)).join(program)).find(is_program)
 }
 
 /// The words of a text in which a shell would find nothing to do but to split it. They may refer to inputs, outputs and
@@ -221,7 +229,7 @@ fn plain_words(text: &str) -> Option<Vec<&str>> {
                 None => false,
             })
     };
-    let words: Vec<&str> = text.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text.trim_end().split([' ', '\t']).filter(|word| !word.is_empty()).collect();
     let first = words.first()?;
     let is_program = is_plain(first) && !first.contains('=') && !WORDS_OF_THE_SHELL.contains(first);
     (is_program && words.iter().all(|word| is_plain_but_for_references(word))).then_some(words)
@@ -344,20 +352,16 @@ mod tests {
         };
         write("one/tool", "no program", 0o644);
         write("two/tool", "#!/bin/sh\n", 0o755);
-        write("three/tool", "echo", 0o755);
         std::fs::create_dir_all(root.path().join("folder/tool")).unwrap();
         let found = |program, path: Option<&str>| {
-            let found = find(program, root.path(), path.map(OsStr::new))?;
-            let file = found.file.strip_prefix(root.path()).unwrap_or(&found.file).to_owned();
-            Some((file.to_string_lossy().into_owned(), found.has_format))
+            find(program, root.path(), path.map(OsStr::new)).map(|file| file.to_string_lossy().into_owned())
         };
-        let two = Some(("two/tool".to_owned(), true));
+        let two = Some("two/tool".to_owned());
         assert_eq!(
             found("tool", Some("nowhere:folder:one:two:three")),
             two,
             "folders are relative to the root"
         );
-        assert_eq!(found("tool", Some("three:two")), Some(("three/tool".to_owned(), false)));
         assert_eq!(found("two/tool", Some("")), two, "a path is not looked for");
         assert_eq!(found("tool", Some("one")), None);
         assert_eq!(found("", Some("two")), None);

@@ -197,13 +197,26 @@ impl Process {
         self.stdin = Some(stdin);
     }
 
-    /// What it does next, or `None` when `deadline` passed first. Once the child has ended, what it left behind may
+    /// What it does next, or `None` when `deadline` passed before its end. Once the child has ended, what it left behind may
     /// hold its output open; that is waited for no longer than half a second, and then told as a line.
     ///
     /// # Errors
     /// When the operating system cannot say how the child ended.
     pub fn next(&mut self, deadline: Option<Instant>) -> io::Result<Option<Output>> {
         loop {
+            // Before anything that was read: a child that prints without pause would never be late.
+            let now = Instant::now();
+            if self.exit.is_none() && deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(None);
+            }
+            if self.exit.is_some_and(|(_, until)| now >= until) && (self.out.is_open() || self.err.is_open())
+            {
+                self.out.close();
+                self.err.close();
+                let line =
+                    "something that it left running holds its output open; what that prints is not kept";
+                self.heard.push_back(Output::Err(line.into()));
+            }
             if let Some(output) = self.heard.pop_front() {
                 if let Output::Err(line) = &output {
                     if self.tail.len() == TAIL_LINES {
@@ -213,35 +226,18 @@ impl Process {
                 }
                 return Ok(Some(output));
             }
-            let patience = self.exit.map(|(_, until)| until);
             match self.exit {
                 Some((status, _)) if !self.out.is_open() && !self.err.is_open() => {
                     return Ok(Some(Output::Ended(status)));
                 }
-                _ => {}
-            }
-            let until = match (deadline, patience) {
-                (Some(deadline), Some(patience)) => Some(deadline.min(patience)),
-                (deadline, patience) => deadline.or(patience),
-            };
-            if self.wait(until)? {
-                continue;
-            }
-            if patience.is_some_and(|patience| Instant::now() >= patience) {
-                self.out.close();
-                self.err.close();
-                let line =
-                    "something that it left running holds its output open; what that prints is not kept";
-                self.heard.push_back(Output::Err(line.into()));
-            } else {
-                return Ok(None);
+                Some((_, until)) => self.wait(Some(until))?,
+                None => self.wait(deadline)?,
             }
         }
     }
 
-    /// Waits until something can be read or the child has ended, and takes note of it. Whether anything happened
-    /// before `until`.
-    fn wait(&mut self, until: Option<Instant>) -> io::Result<bool> {
+    /// Waits until something can be read or the child has ended, and takes note of it, but not beyond `until`.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -251,9 +247,8 @@ impl Process {
         let mut fds: Vec<PollFd<'_>> =
             streams.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => return Ok(false),
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
@@ -272,7 +267,7 @@ impl Process {
             let status = reap(&mut self.child, &self.stopper)?;
             self.exit = Some((status, Instant::now() + LINGER));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Waits for the end, for a grace period at most; then the whole group is killed. Standard input is closed
@@ -393,6 +388,25 @@ mod tests {
         assert!(status.success());
         assert!(lines[1].contains("holds its output open"), "{lines:?}");
         let escaped = lines[0].strip_prefix("err ").unwrap().parse().unwrap();
+        rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn a_child_that_prints_without_pause_is_late_all_the_same() {
+        let mut process = shell("yes");
+        let deadline = Some(Instant::now() + Duration::from_millis(50));
+        while process.next(deadline).unwrap().is_some() {}
+        process.stopper.signal(Signal::KILL);
+        assert!(!process.finish(|_| {}).unwrap().success());
+    }
+
+    #[test]
+    fn what_escapes_and_prints_without_pause_is_not_waited_for() {
+        let (lines, status) = collect(shell(
+            "setsid yes & until grep -q \"^$! (yes) \" /proc/$!/stat; do :; done; echo $! > /dev/stderr",
+        ));
+        assert!(status.success());
+        let escaped = lines.iter().find_map(|line| line.strip_prefix("err ")?.parse().ok()).unwrap();
         rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
     }
 

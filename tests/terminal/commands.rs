@@ -60,6 +60,16 @@ fn stages_that_name_one_lock_never_meet() {
     project.pipe_ok(&["run", "--threads", "6", "--jobs", "6"]);
 }
 
+#[test]
+fn a_script_whose_interpreter_is_not_there_is_told_apart_from_a_program_that_is_not() {
+    let project = Project::new("s:\n  run: ./tool ${outputs.o}\n  outputs: { o: o.txt }\n");
+    project.script("tool", "");
+    project.write("tool", "#!/no/such/interpreter\n");
+    let failed = project.pipe(&["run"]);
+    assert!(failed.stderr.contains("cannot start `./tool`"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("is the interpreter that its first line names"), "{}", failed.stderr);
+}
+
 /// A text that needs no shell is started without one; the command must not be able to tell.
 #[test]
 fn a_command_sees_no_difference_between_a_shell_and_none() {
@@ -72,7 +82,7 @@ fn a_command_sees_no_difference_between_a_shell_and_none() {
     for tool in ["show", "./tools/show"] {
         let project = Project::new(&[stage("without", "c", tool), stage("with", "'c'", tool)].concat());
         let script = "for seen; do :; done\n\
-                      (pwd; env | sort | grep -v '^_='; for word; do echo \"$word\"; done) > \"$seen\"\n";
+                      (echo \"$0\"; pwd; env | sort | grep -v '^_='; for word; do echo \"$word\"; done) > \"$seen\"\n";
         project.script("tools/show", script);
         for is_without_interpreter in [false, true] {
             if is_without_interpreter {

@@ -178,3 +178,15 @@ fn an_edited_artifact_is_a_remark_and_never_a_source() {
     project.pipe_ok(&["run"]);
     assert!(project.read("artifacts/one/out.txt").starts_with("a text that"));
 }
+
+#[test]
+fn a_log_that_is_lost_can_be_had_again() {
+    let project = project();
+    project.files("cache/v1/objects").iter().for_each(|object| fs::remove_file(object).unwrap());
+    assert!(project.pipe_ok(&["run"]).stderr.contains("it was made anew from the artifacts"));
+    let lost = project.pipe(&["log", "one"]);
+    assert_eq!(lost.code, Some(1));
+    assert!(lost.stderr.contains("`pipe run --force one` executes it anew"), "{}", lost.stderr);
+    project.pipe_ok(&["run", "--force", "one"]);
+    project.pipe_ok(&["log", "one"]);
+}
