@@ -58,8 +58,8 @@ def measure(bench: Bench) -> Result:
         argv = [bench.pipe.path, "quantize", model, "-o", out, *options]
         return Variant(f"ours, {name}", out, Command(f"pipe quantize, {name}", argv, work), True)
 
-    def static(method: str) -> Variant:
-        return ours(method, "--data", str(dataset), "--images", str(IMAGES), "--method", method, *NORMALISATION)
+    def static(method: str, images: int = IMAGES) -> Variant:
+        return ours(method, "--data", str(dataset), "--images", str(images), "--method", method, *NORMALISATION)
 
     def theirs(name: str, setting: str) -> Variant:
         out = work / f"python-{setting}.onnx"
@@ -89,10 +89,8 @@ def measure(bench: Bench) -> Result:
             ("percentile", variants[6], variants[3]),
         )
     }
-    many = static("entropy").command
-    larger = Command(many.name, [*many.argv[:-4], "--images", str(bench.pick(600, 10_000)), *many.argv[-4:]], work)
-    larger_argv = [word for at, word in enumerate(larger.argv) if not _is_first_images(larger.argv, at)]
-    grown = alternate([Command("10,000 images", larger_argv, work)], 1)[0].peak_bytes
+    many = static("entropy", bench.pick(600, 10_000)).command
+    grown = alternate([many], 1)[0].peak_bytes
 
     parts = [
         f"`{model.name}` ({page.size(model.stat().st_size)}, sha256 {_digest(model)}), calibrated on {IMAGES} training images of "
@@ -112,12 +110,6 @@ def measure(bench: Bench) -> Result:
         "peak_bytes": {method: [one.peak_bytes for one in pair] for method, pair in made.items()},
     }
     return Result("INT8", parts, [python], rounds, raw)
-
-
-def _is_first_images(argv, at: int) -> bool:
-    """Whether a word is the first `--images` of a command line, or its value."""
-    first = argv.index("--images")
-    return at in (first, first + 1)
 
 
 def _digest(path: Path) -> str:

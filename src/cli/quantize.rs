@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{ValueEnum, ValueHint};
 use serde_json::{Value, json};
@@ -128,6 +129,7 @@ const STAGE: &str = "quantize";
 /// # Errors
 /// When a file is missing, a plugin is not found, or the model cannot be written.
 pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
+    let start = Instant::now();
     let target = args.output.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
     for (input, what) in [(Some(&args.model), "the float model"), (args.data.as_ref(), "the images")] {
         if input.is_some_and(|input| same(&target, input)) {
@@ -166,7 +168,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     fs::copy(&made, unfinished.path())
         .and_then(|_| unfinished.persist(&target).map_err(|error| error.error))
         .map_err(cannot(&format!("write `{}`", target.display())))?;
-    output::print(&format!(" wrote {}   {}\n", target.display(), summary(record)))?;
+    output::print(&format!(" wrote {}   {}\n", target.display(), summary(record, start.elapsed())))?;
     Ok(ExitStatus::Done)
 }
 
@@ -284,7 +286,7 @@ fn unfinished(target: &Path) -> Result<tempfile::NamedTempFile, Error> {
 }
 
 /// What was made, in a few words.
-fn summary(record: &ActionRecord) -> String {
+fn summary(record: &ActionRecord, took: Duration) -> String {
     let metric = |name: &str| record.metrics.get(name);
     let mut parts = Vec::new();
     if let (Some(size), Some(ratio)) = (metric("size_kb"), metric("size_ratio")) {
@@ -293,7 +295,7 @@ fn summary(record: &ActionRecord) -> String {
     if let Some(integer) = metric("integer_layers") {
         parts.push(format!("{} of {} compute in integers", integer.value, integer.basis));
     }
-    parts.push(format::millis(record.duration_ms));
+    parts.push(format::duration(took));
     parts.join(" · ")
 }
 

@@ -47,9 +47,8 @@ pub(super) fn run(
     };
     log.line(&format!("$ {}", line.shown));
     let program = line.program();
-    // A trace is of what would be started if nothing were saved.
-    let command = || if trace.is_some() { line.with_shell() } else { None };
-    let command = || command().unwrap_or_else(|| line.command(action, root));
+    // strace cannot start a script that names no interpreter: a shell can.
+    let command = || trace.and_then(|_| line.with_shell()).unwrap_or_else(|| line.command(action, root));
     let started = match start(command()) {
         Err(error) if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
             start(as_script(&command()))

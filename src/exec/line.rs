@@ -107,18 +107,12 @@ const WORDS_OF_THE_SHELL: &[&str] = &[
 
 /// A command line, filled in.
 pub(super) struct Line {
-    /// As shown in the log.
+    /// As shown in the log; the text for the shell where it is one.
     pub(super) shown: String,
-    words: Words,
+    /// The program and its arguments. `None` where only a shell can make them.
+    words: Option<Vec<String>>,
     /// Whether it was written as a text.
     is_text: bool,
-}
-
-enum Words {
-    /// A text for the shell.
-    Shell(String),
-    /// A program and its arguments.
-    Program(Vec<String>),
 }
 
 impl Line {
@@ -127,30 +121,21 @@ impl Line {
         let fill = |text: &str, quote: bool| fill(text, action, &setting.inputs, &setting.outputs, quote);
         match &action.command {
             CommandLine::Shell(text) => {
-                let shown = fill(text, true);
-                let words = match plain_words(text) {
-                    Some(words) => Words::Program(words.into_iter().map(|word| fill(word, false)).collect()),
-                    None => Words::Shell(shown.clone()),
-                };
-                Some(Self { shown: shown.trim_end().to_owned(), words, is_text: true })
+                let words = plain_words(text);
+                let words = words.map(|words| words.into_iter().map(|word| fill(word, false)).collect());
+                Some(Self { shown: fill(text, true), words, is_text: true })
             }
             CommandLine::Args(args) if args.is_empty() => None,
             CommandLine::Args(args) => {
                 let args: Vec<String> = args.iter().map(|arg| fill(arg, false)).collect();
-                Some(Self { shown: args.join(" "), words: Words::Program(args), is_text: false })
+                Some(Self { shown: args.join(" "), words: Some(args), is_text: false })
             }
         }
     }
 
     /// A text as a shell gets it, whether or not it needs one.
     pub(super) fn with_shell(&self) -> Option<Command> {
-        let text = match &self.words {
-            Words::Shell(text) => text,
-            Words::Program(_) => self.is_text.then_some(&self.shown)?,
-        };
-        let mut command = Command::new(SHELL);
-        command.arg("-c").arg(text);
-        Some(command)
+        self.is_text.then(|| shell(&self.shown))
     }
 
     /// Whether the program is there.
@@ -161,17 +146,14 @@ impl Line {
     /// The program, or the first word for the shell.
     pub(super) fn program(&self) -> &str {
         match &self.words {
-            Words::Shell(text) => text.split_whitespace().next().unwrap_or_default(),
-            Words::Program(words) => words.first().map_or("", String::as_str),
+            None => self.shown.split_whitespace().next().unwrap_or_default(),
+            Some(words) => words.first().map_or("", String::as_str),
         }
     }
 
     /// What to start in `root`, without environment; a program is looked for where the stage's `PATH` says.
     pub(super) fn command(&self, action: &CommandAction, root: &Path) -> Command {
-        let words = match (&self.words, self.with_shell()) {
-            (Words::Program(words), _) => words,
-            (Words::Shell(_), command) => return command.unwrap_or_else(|| Command::new(SHELL)),
-        };
+        let Some(words) = &self.words else { return shell(&self.shown) };
         let program = self.program();
         // Where there is none, who starts it is told why.
         let file = find(program, root, search_path(action).as_deref()).unwrap_or_else(|| program.into());
@@ -179,6 +161,12 @@ impl Line {
         command.arg0(program).args(words.iter().skip(1));
         command
     }
+}
+
+fn shell(text: &str) -> Command {
+    let mut command = Command::new(SHELL);
+    command.arg("-c").arg(text);
+    command
 }
 
 /// Where the stage's programs are looked for.

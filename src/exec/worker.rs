@@ -180,14 +180,13 @@ impl Job<'_> {
 
     fn check_outputs(&self, setting: &Setting) -> Result<(), Failure> {
         for (name, path) in &setting.outputs {
-            let own = std::fs::symlink_metadata(path);
             let there = std::fs::metadata(path);
             if there.as_ref().is_ok_and(|there| there.is_file() || there.is_dir()) {
                 continue;
             }
             let file = self.stage.outputs.get(name).map_or("", String::as_str);
             let output = format!("its output `{name}` (`{file}`)");
-            return Err(match (own, there) {
+            return Err(match (std::fs::symlink_metadata(path), there) {
                 (Err(error), _) => Failure::new(format!("it ended without writing {output}: {error}")).hint(
                     match self.stage.action {
                         Action::Command(_) => {

@@ -272,6 +272,14 @@ impl Graph {
         map
     }
 
+    /// Index of the node that makes `tensor`, where one node consumes it and the caller does not see it: what that node does
+    /// may go into the one that makes it.
+    #[must_use]
+    pub fn sole_source(&self, tensor: &str) -> Option<usize> {
+        let is_alone = self.consumers().get(tensor).is_some_and(|consumers| consumers.len() == 1);
+        (is_alone && !self.is_output(tensor)).then(|| self.producers().get(tensor).copied())?
+    }
+
     /// Whether `name` is one of the graph's outputs.
     #[must_use]
     pub fn is_output(&self, name: &str) -> bool {

@@ -152,12 +152,8 @@ fn gates_to_clips(graph: &mut Graph) {
 fn gate(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor)> {
     let node = graph.nodes.get(index).filter(|node| node.is("HardSigmoid"))?;
     let input = node.input(0)?;
-    let conv_index = *graph.producers().get(input)?;
+    let conv_index = graph.sole_source(input)?;
     let conv = graph.nodes.get(conv_index).filter(|node| node.is("Conv"))?;
-    let single = graph.consumers().get(input).is_some_and(|consumers| consumers.len() == 1);
-    if !single || graph.is_output(input) {
-        return None;
-    }
     let weight = graph.constant(conv, 1)?;
     let bias = match conv.input(2) {
         None => None,

@@ -43,7 +43,7 @@ impl Reader {
             read => read.map_err(io)?,
         }
         let length = u64::from_le_bytes(length);
-        if length > LONGEST_HEADER || length > bytes - LENGTH {
+        if length > LONGEST_HEADER || length > bytes.saturating_sub(LENGTH) {
             return Err(invalid(format!("its header would have {length} bytes, of {bytes} in all")));
         }
         let mut header = Vec::new();
@@ -67,15 +67,6 @@ impl Reader {
         text.map(|text| serde_json::from_str(text))
             .transpose()
             .map_err(|error| Error::Metadata { path: self.path.clone(), reason: error.to_string() })
-    }
-
-    /// The metadata, which must be there.
-    ///
-    /// # Errors
-    /// [`Error::Metadata`].
-    pub fn expect_metadata<M: DeserializeOwned>(&self) -> Result<M, Error> {
-        let none = || Error::Metadata { path: self.path.clone(), reason: "there is none".into() };
-        self.metadata()?.ok_or_else(none)
     }
 
     /// Names of the tensors.
@@ -182,7 +173,7 @@ mod tests {
         let mut reader = Reader::open(&sample(folder.path())).unwrap();
         assert_eq!(reader.rows("pixels", &[2, 0]).unwrap(), (vec![3, 2], vec![4, 5, 0, 1]));
         assert_eq!(reader.shape("pixels").unwrap(), [3, 2]);
-        assert_eq!(reader.expect_metadata::<String>().unwrap(), "m");
+        assert_eq!(reader.metadata::<String>().unwrap().unwrap(), "m");
         let message = |error: Error| error.to_string();
         assert!(message(reader.rows("pixels", &[3]).unwrap_err()).contains("has 3 rows, and no row 3"));
         assert!(message(reader.rows("scale", &[0]).unwrap_err()).contains("has no dimension"));

@@ -30,14 +30,14 @@ pub(super) fn fold(graph: &mut Graph) {
 /// new weight and bias, and its new output.
 fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, String)> {
     let node = graph.nodes.get(index)?;
-    let place = usize::from(graph.constant(node, 0).is_some());
-    let input = node.input(place)?;
-    let conv_index = *graph.producers().get(input)?;
-    let conv = graph.nodes.get(conv_index).filter(|node| node.is("Conv"))?;
-    let single = graph.consumers().get(input).is_some_and(|consumers| consumers.len() == 1);
-    if !single || graph.is_output(input) {
+    let is_norm = node.is("BatchNormalization");
+    if !is_norm && !["Add", "Sub", "Mul", "Div"].iter().any(|op| node.is(op)) {
         return None;
     }
+    let place = usize::from(graph.constant(node, 0).is_some());
+    let input = node.input(place)?;
+    let conv_index = graph.sole_source(input)?;
+    let conv = graph.nodes.get(conv_index).filter(|node| node.is("Conv"))?;
     let weight = graph.constant(conv, 1)?;
     let channels = *weight.shape().first()?;
     let bias = match conv.input(2) {
@@ -47,13 +47,12 @@ fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, Strin
     if bias.is_some_and(|bias| bias.len() != channels) {
         return None;
     }
-    let affine = if node.is("BatchNormalization") {
+    let affine = if is_norm {
         batch_norm(graph, node, channels)?
     } else {
         let constant = by_channel(graph.constant(node, 1 - place)?, channels, weight.shape().len())?;
         let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
         match (node.op.as_str(), place) {
-            _ if !node.is_onnx() => return None,
             ("Add", _) => Affine::new(ones, constant),
             ("Sub", 0) => Affine::new(ones, constant.iter().map(|value| -value).collect()),
             ("Sub", _) => Affine::new(vec![-1.0; channels], constant),
