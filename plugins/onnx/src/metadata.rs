@@ -30,8 +30,8 @@ pub(crate) fn normalization(
         .with_context(|| format!("`normalization` in the metadata of {source}"))?;
     let normalization = own.or_else(|| fallback.cloned()).ok_or_else(|| {
         anyhow!(
-            "{source} does not say how its images are normalised: export it with `onnx/export`, or give the \
-             param `normalization`"
+            "{source} does not say how its images are normalised: export it with `onnx/export`, or give `normalization` \
+             (for `pipe quantize`: `--mean` and `--std`)"
         )
     })?;
     let [channels, ..] = split.shape();
