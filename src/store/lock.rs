@@ -87,13 +87,8 @@ impl Store {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                // Whoever only looks whether anything is to be done has it for a moment, and is no run to wait for.
-                let is_free = |_| {
-                    std::thread::sleep(Duration::from_millis(1));
-                    file.try_lock().is_ok()
-                };
-                if !(0..LOOKS_FOR_NUMBER).any(is_free) {
-                    waiting(&holder(&mut file));
+                if let Some(holder) = lasting_holder(&mut file) {
+                    waiting(&format!("waiting for another run in this folder to end ({holder})"));
                     file.lock().map_err(at("lock", &path))?;
                 }
             }
@@ -281,26 +276,49 @@ fn is_at(file: &File, path: &Path) -> bool {
     fs::metadata(path).map(inode).is_ok_and(|there| ours.is_ok_and(|ours| ours == there))
 }
 
-/// Who holds the lock of a pipeline, in words.
-fn holder(file: &mut File) -> String {
-    format!("waiting for another run in this folder to end ({})", process(file))
+/// How often a lock that is held is looked at before its holder is named, a millisecond apart. Whoever only looks
+/// whether anything is to be done has it for less, and is no run to wait for.
+const LOOKS_BEFORE_WAITING: usize = 20;
+
+/// How often the number of a lock's holder is looked for, a millisecond apart. On a busy machine it may take long from
+/// the lock to the number.
+const LOOKS_FOR_NUMBER: usize = 2000;
+
+const NAMELESS: &str = "another process";
+
+/// Who holds a lock, in words, unless it comes free, and is taken, before that is known.
+fn lasting_holder(file: &mut File) -> Option<String> {
+    for look in 1..=LOOKS_FOR_NUMBER {
+        std::thread::sleep(Duration::from_millis(1));
+        if file.try_lock().is_ok() {
+            return None;
+        }
+        if look >= LOOKS_BEFORE_WAITING
+            && let Some(process) = written_process(file)
+        {
+            return Some(process);
+        }
+    }
+    Some(NAMELESS.into())
 }
 
-/// How often the number of a lock's holder is looked for, a millisecond apart.
-const LOOKS_FOR_NUMBER: usize = 20;
-
-/// Who holds a lock. The number is missing for the moment in which the holder writes it.
+/// Who holds a lock, in words. The number is missing for the moment in which the holder writes it.
 pub(super) fn process(file: &mut File) -> String {
-    for look in 0..LOOKS_FOR_NUMBER {
+    for look in 0..LOOKS_BEFORE_WAITING {
         if look > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let mut number = String::new();
-        if file.rewind().and_then(|()| file.read_to_string(&mut number)).is_ok() && !number.is_empty() {
-            return format!("process {number}");
+        if let Some(process) = written_process(file) {
+            return process;
         }
     }
-    "another process".into()
+    NAMELESS.into()
+}
+
+fn written_process(file: &mut File) -> Option<String> {
+    let mut number = String::new();
+    file.rewind().and_then(|()| file.read_to_string(&mut number)).ok()?;
+    (!number.is_empty()).then(|| format!("process {number}"))
 }
 
 fn write_process(file: &mut File) -> io::Result<()> {

@@ -2,7 +2,9 @@
 
 use super::*;
 
+use std::io::Write;
 use std::sync::mpsc;
+use std::time::Duration;
 
 #[test]
 fn a_missing_output_is_named_and_nothing_is_recorded() {
@@ -98,6 +100,26 @@ fn the_second_run_waits_for_the_first_and_says_for_whom() {
     let line = receiver.recv().unwrap();
     assert!(line.ends_with(&format!("(process {})", std::process::id())), "{line}");
     drop(first);
+    waiter.join().unwrap();
+}
+
+#[test]
+fn a_run_that_has_not_written_its_number_yet_is_named_once_it_has() {
+    let bench = bench();
+    let path = bench.store.folder().join("lock");
+    fs::create_dir_all(bench.store.folder()).unwrap();
+    let mut slow = fs::File::create(path).unwrap();
+    slow.lock().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let other = bench.store.clone();
+    let waiter = std::thread::spawn(move || {
+        drop(other.lock(&mut |line| sender.send(line.to_owned()).unwrap()).unwrap());
+    });
+    // Longer than whoever only looks holds the lock.
+    receiver.recv_timeout(Duration::from_millis(100)).unwrap_err();
+    slow.write_all(b"812").unwrap();
+    assert_eq!(receiver.recv().unwrap(), "waiting for another run in this folder to end (process 812)");
+    drop(slow);
     waiter.join().unwrap();
 }
 
