@@ -56,6 +56,8 @@ impl Emitter {
     /// The model `source` with the new graph.
     pub(crate) fn finish(self, source: &Model, compact: bool) -> Result<Model, onnx::Error> {
         let mut model = Model { graph: self.graph, ..source.clone() };
+        // A tensor may be consumed in another form only.
+        model.graph.remove_unused();
         model.graph.check()?;
         model.producer = "pipe".into();
         model.producer_version = env!("CARGO_PKG_VERSION").into();

@@ -18,6 +18,7 @@ mod qdq;
 mod ranges;
 mod summary;
 mod weights;
+mod widen;
 
 pub use clip::Method;
 pub use dynamic::quantize_dynamic;

@@ -14,6 +14,7 @@ use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
 use crate::summary::{Form, Layer, Output, Summary, Weight};
 use crate::weights::Weighty;
+use crate::widen::{missing_channels, widened};
 
 /// Quantizes weights and activations to 8 bits with scales fixed by `ranges`, which come from calibrating this
 /// very model ([`crate::observed_model`]).
@@ -61,9 +62,10 @@ struct Params {
     zero_point: String,
 }
 
-/// Names of a quantized tensor's float forms: before rounding and after.
+/// Names of a quantized tensor's forms: float before rounding, integers, float after rounding.
 struct Ends {
     raw: String,
+    integers: String,
     rounded: String,
 }
 
@@ -81,12 +83,13 @@ struct Rewriter<'a> {
 impl Rewriter<'_> {
     fn rewrite(mut self) -> Result<(Emitter, Vec<Layer>), QuantError> {
         for name in self.grids.keys().cloned().collect::<Vec<_>>() {
-            let ends = if self.source.is_output(&name) {
-                Ends { raw: self.emitter.fresh(&format!("{name}_raw")), rounded: name.clone() }
+            let integers = self.emitter.fresh(&format!("{name}_integers"));
+            let (raw, rounded) = if self.source.is_output(&name) {
+                (self.emitter.fresh(&format!("{name}_raw")), name.clone())
             } else {
-                Ends { raw: name.clone(), rounded: self.emitter.fresh(&format!("{name}_rounded")) }
+                (name.clone(), self.emitter.fresh(&format!("{name}_rounded")))
             };
-            self.tensors.insert(name, ends);
+            self.tensors.insert(name, Ends { raw, integers, rounded });
         }
         for value in &self.source.inputs {
             self.round(&value.name);
@@ -126,9 +129,13 @@ impl Rewriter<'_> {
                 let input_scale = self.grids.get(input).map_or(1.0, |grid| grid.scale);
                 // ONNX Runtime quantizes a float bias only where the outcome is rounded.
                 let bias = if self.grids.contains_key(outcome) { self.options.bias } else { BiasType::Int32 };
-                let (weight, constants) = self.weights(node, &weighty, input_scale, bias)?;
+                let missing = match self.options.activations {
+                    ActivationType::U8 => missing_channels(node, weighty.tensor),
+                    ActivationType::S8 => 0,
+                };
+                let (weight, constants) = self.weights(node, &weighty, input_scale, bias, missing)?;
                 summary = Some(weight);
-                std::iter::once(self.rounded(input)).chain(constants).collect()
+                std::iter::once(self.widened(input, missing)).chain(constants).collect()
             }
             None => {
                 let operands = node.inputs.iter();
@@ -141,6 +148,20 @@ impl Rewriter<'_> {
         Ok(summary)
     }
 
+    /// The rounded form of `tensor`, an activation, with `missing` channels of zeros behind its own.
+    fn widened(&mut self, tensor: &str, missing: usize) -> String {
+        let grid_and_ends = self.grids.get(tensor).copied().zip(self.tensors.get(tensor));
+        let (Some((grid, ends)), 1..) = (grid_and_ends, missing) else { return self.rounded(tensor) };
+        let integers = ends.integers.clone();
+        let mut pads = vec![0; 8];
+        pads[5] = i64::try_from(missing).unwrap_or(0);
+        let pads = self.emitter.constant("pads", Tensor::vector(Data::I64(pads)));
+        let params = self.params(grid);
+        let inputs = [&integers, &pads, &params.zero_point].map(String::as_str);
+        let wide = self.emitter.value("Pad", &inputs, &format!("{tensor}_wide"));
+        self.emitter.value("DequantizeLinear", &operands(&wide, &params), &format!("{tensor}_wide_rounded"))
+    }
+
     /// Emits rounded weights and bias, and returns the names of their float forms.
     fn weights(
         &mut self,
@@ -148,13 +169,18 @@ impl Rewriter<'_> {
         weighty: &Weighty<'_>,
         input_scale: f32,
         bias_type: BiasType,
+        missing: usize,
     ) -> Result<(Weight, Vec<String>), QuantError> {
         let floors: Vec<f32> = weighty
             .bias
             .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
             .unwrap_or_default();
         let rounded = weighty.quantize(self.options.per_channel, &floors);
-        let integers = weighty.integers(&rounded).ok_or_else(|| unfilled(weighty.name))?;
+        let integers = match missing {
+            0 => weighty.integers(&rounded),
+            _ => widened(weighty.tensor.shape(), &rounded.integers, missing),
+        };
+        let integers = integers.ok_or_else(|| unfilled(weighty.name))?;
         let axis = self.options.per_channel.then(|| weighty.channels.axis());
         // The same holds for a `Gemm`'s weights: without zero points it is not fused. Others do without.
         let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
@@ -234,10 +260,9 @@ impl Rewriter<'_> {
     /// Emits the rounding of `tensor`, if it is to be rounded.
     fn round(&mut self, tensor: &str) {
         let (Some(&grid), Some(ends)) = (self.grids.get(tensor), self.tensors.get(tensor)) else { return };
-        let (raw, rounded) = (ends.raw.clone(), ends.rounded.clone());
+        let [raw, integers, rounded] = [&ends.raw, &ends.integers, &ends.rounded].map(String::clone);
         let params = self.params(grid);
-        let integers =
-            self.emitter.value("QuantizeLinear", &operands(&raw, &params), &format!("{tensor}_integers"));
+        self.emitter.node(Node::new("QuantizeLinear", operands(&raw, &params), [integers.as_str()]));
         self.emitter.node(Node::new("DequantizeLinear", operands(&integers, &params), [rounded.as_str()]));
     }
 

@@ -130,6 +130,7 @@ fn assert_integer_throughout(ops: &BTreeMap<String, usize>, dequantize: usize) {
         ("QLinearAdd", 3),
         ("QLinearGlobalAveragePool", 8),
         ("QGemm", 1),
+        ("Pad", 1),
         ("QuantizeLinear", 1),
         ("DequantizeLinear", dequantize),
         ("Transpose", 2),
@@ -235,7 +236,7 @@ fn other_networks_are_integer_throughout_and_faithful() {
     peers.run(&[Path::new("check"), &path]);
     let ops = peers.ops(&path);
     println!("{ops:?}");
-    let allowed = ["QuantizeLinear", "Flatten", "Transpose", "MaxPool", "NhwcMaxPool", "QGemm"];
+    let allowed = ["QuantizeLinear", "Pad", "Flatten", "Transpose", "MaxPool", "NhwcMaxPool", "QGemm"];
     assert!(ops.keys().all(|op| op.starts_with("QLinear") || allowed.contains(&op.as_str())), "{ops:?}");
     assert_eq!((ops["QLinearConv"], ops["QGemm"], ops["QuantizeLinear"]), (9, 2, 1));
     let Agreement { ours, theirs } = peers.agree(&path, "static");

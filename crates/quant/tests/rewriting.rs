@@ -61,6 +61,33 @@ fn a_clip_is_what_rounding_does_anyway() {
 }
 
 #[test]
+fn images_get_a_fourth_channel_for_the_runtimes_fast_kernel() {
+    let model = by_hand(
+        vec![Node::new("Conv", ["input", "w"], ["output"]).named("conv")],
+        vec![("w", floats(&[16, 3, 3, 3], 1))],
+        &[16, 30, 30],
+    );
+    let ranges = made_up_ranges(&model);
+    let (quantized, _) = quantize_static(&model, &ranges, &readable()).unwrap();
+    let ops: Vec<_> = quantized.graph.nodes.iter().map(|node| node.op.as_str()).collect();
+    let (q, dq) = ("QuantizeLinear", "DequantizeLinear");
+    assert_eq!(ops, [q, dq, "Pad", dq, "Conv", q, dq]);
+    let [quantize, _, pad, ..] = quantized.graph.nodes.as_slice() else { panic!("too short") };
+    assert_eq!(pad.input(2), quantize.input(2), "what stands for zero is put there");
+    assert_eq!(quantized.graph.constant(pad, 1).unwrap().as_i64(), Some(&[0, 0, 0, 0, 0, 1, 0, 0][..]));
+    let weights = quantized.graph.initializers.values().find(|tensor| tensor.shape() == [16, 4, 3, 3]);
+    let Some(Data::I8(values)) = weights.map(Tensor::data) else { panic!("no widened weights") };
+    assert!(values.chunks(4 * 9).all(|filter| filter[27..] == [0; 9]));
+
+    let signed = StaticOptions { activations: ActivationType::S8, ..readable() };
+    assert_eq!(
+        count(&quantize_static(&model, &ranges, &signed).unwrap().0, "Pad"),
+        0,
+        "measured on x86-64 only"
+    );
+}
+
+#[test]
 fn a_clip_that_lifts_zero_stays() {
     let mut model = conv_relu6();
     model.graph.initializers.insert("low".into(), Tensor::scalar_f32(0.5));

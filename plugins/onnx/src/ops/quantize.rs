@@ -6,7 +6,7 @@ use quant::{Ranges, StaticOptions, quantize_static};
 use crate::ops::{input, manifest_of, output, quantized};
 use crate::request;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {
