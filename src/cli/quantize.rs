@@ -63,11 +63,14 @@ pub struct Args {
     /// One scale for all the weights of a layer, instead of one for each channel
     #[arg(long)]
     per_tensor: bool,
+    /// How weights are rounded
+    #[arg(long, default_value = "search")]
+    rounding: Rounding,
     /// A node to leave in floating point; may be repeated
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "activations"])]
+    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "activations", "rounding"])]
     dynamic: bool,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -95,6 +98,15 @@ enum Method {
     Entropy,
     /// The range of the least squared error
     Mse,
+}
+
+/// How weights are rounded, as `onnx/quantize` names it.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum Rounding {
+    /// Together, so that their errors cancel on the images, and with biases that make up for the rest
+    Search,
+    /// Each to the nearest
+    Nearest,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -207,13 +219,15 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
             "images": args.images,
             "seed": args.seed,
             "histograms": false,
+            "moments": args.rounding == Rounding::Search,
             "normalization": normalization,
         },
     });
     let quantize = json!({
         "uses": "onnx/quantize",
-        "inputs": { "model": model, "ranges": "calibrate.ranges" },
+        "inputs": { "model": model, "ranges": "calibrate.ranges", "moments": "calibrate.moments" },
         "with": {
+            "rounding": word(&args.rounding),
             "activations": word(&args.activations),
             "per_channel": per_channel,
             "exclude": args.exclude,
@@ -330,6 +344,8 @@ mod tests {
         let imported = made(&[&model, "--data", &archive, "--format", "cifar10-binary"]);
         assert_eq!(imported["stages"]["images"]["with"]["format"], "cifar10-binary");
         assert_eq!(imported["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
+        let nearest = made(&[&model, "--data", &dataset, "--rounding", "nearest"]);
+        assert_eq!(nearest["stages"]["calibrate"]["with"]["moments"], false);
         let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
         assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
     }

@@ -74,4 +74,7 @@ pub enum QuantError {
     /// A file of ranges cannot be read or written.
     #[error("{0}")]
     Ranges(String),
+    /// A file of moments cannot be read or written.
+    #[error("{0}")]
+    Moments(String),
 }

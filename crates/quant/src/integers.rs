@@ -51,6 +51,12 @@ impl Grid {
         steps.saturating_add(self.zero_point).clamp(lowest, highest)
     }
 
+    /// How many steps from zero the value nearest to `value` lies: a whole number from −255 to 255.
+    #[expect(clippy::cast_precision_loss, reason = "the difference of two bytes is exact")]
+    pub(crate) fn steps(self, value: f32) -> f32 {
+        (self.quantize(value) - self.zero_point) as f32
+    }
+
     /// The value that `integer` stands for.
     #[expect(clippy::cast_precision_loss, reason = "the difference of two bytes is exact")]
     pub(crate) fn dequantize(self, integer: i32) -> f32 {
@@ -88,6 +94,14 @@ impl Channels {
         }
     }
 
+    /// The element that is weight `term`, of `terms`, of the filter of `channel`.
+    pub(crate) fn element(self, channel: usize, term: usize, terms: usize) -> usize {
+        match self {
+            Self::First(_) => channel * terms + term,
+            Self::Last(count) => term * count + channel,
+        }
+    }
+
     fn of(self, element: usize, elements: usize) -> usize {
         match self {
             Self::First(count) => element / (elements / count.max(1)).max(1),
@@ -107,7 +121,8 @@ pub(crate) struct SymmetricWeight {
     pub(crate) raised: usize,
 }
 
-const LARGEST: f32 = 127.0;
+/// The largest integer of a weight.
+pub(crate) const LARGEST: f32 = 127.0;
 
 impl SymmetricWeight {
     /// Quantizes finite `values`. `floors` holds the least scale of each channel (all zero for none).
@@ -141,12 +156,17 @@ impl SymmetricWeight {
         Self { integers: integers.collect(), scales, raised }
     }
 
+    /// The scale of `channel`.
+    pub(crate) fn scale(&self, channel: usize) -> f32 {
+        match self.scales.as_slice() {
+            [one] => *one,
+            many => many.get(channel).copied().unwrap_or(1.0),
+        }
+    }
+
     /// The values that the integers stand for.
     pub(crate) fn dequantize(&self, channels: Channels) -> Vec<f32> {
-        let scale = |element| match self.scales.as_slice() {
-            [one] => *one,
-            many => many.get(channels.of(element, self.integers.len())).copied().unwrap_or(1.0),
-        };
+        let scale = |element| self.scale(channels.of(element, self.integers.len()));
         self.integers
             .iter()
             .enumerate()

@@ -26,6 +26,18 @@ pub enum BiasType {
     Int32,
 }
 
+/// How weights are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// Each to the nearest integer.
+    Nearest,
+    /// Together, so that their errors cancel on what the calibration images gave; to the nearest where there are no
+    /// moments.
+    #[default]
+    Search,
+}
+
 /// Options of static quantization.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +47,10 @@ pub struct StaticOptions {
     /// A weight scale for each output channel instead of one a layer: more accurate, equally fast, 4 bytes a
     /// channel larger.
     pub per_channel: bool,
+    /// How weights are rounded: `search` (for the moments of the calibration images) or `nearest`.
+    pub rounding: Rounding,
+    /// Add to each bias what rounding weights takes from the mean, where there are moments.
+    pub bias_correction: bool,
     /// Type that biases are stored in: `float` (smallest) or `int32`.
     pub bias: BiasType,
     /// Quantize the logits too. Without it the last layer gives floats, which costs nothing and keeps ties apart.
@@ -54,6 +70,8 @@ impl Default for StaticOptions {
         Self {
             activations: ActivationType::U8,
             per_channel: true,
+            rounding: Rounding::Search,
+            bias_correction: true,
             bias: BiasType::Float,
             quantize_output: false,
             exclude: Vec::new(),

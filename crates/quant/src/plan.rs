@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use onnx::{ElementType, Graph, Model, Node, Shapes};
 
 use crate::error::QuantError;
+use crate::integers::Grid;
+use crate::options::ActivationType;
+use crate::ranges::Ranges;
 
 /// What becomes of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +74,19 @@ impl Plan {
         let roots = planner.roots(&quantized);
         let Planner { roles, outcomes, bounds, .. } = planner;
         Ok(Self { roles, roots, bounds, outcomes })
+    }
+
+    /// Quantized tensor → its grid.
+    pub(crate) fn grids(
+        &self,
+        ranges: &Ranges,
+        kind: ActivationType,
+    ) -> Result<BTreeMap<String, Grid>, QuantError> {
+        let grid = |(tensor, root): (&String, &String)| {
+            let bounds = self.bounds.get(root).copied();
+            Ok((tensor.clone(), Grid::spanning(ranges.get(root)?, bounds, kind)))
+        };
+        self.roots.iter().map(grid).collect()
     }
 
     /// The tensors whose ranges are needed, sorted.

@@ -8,16 +8,19 @@ use onnx::{Attribute, Data, Graph, Model, Node, Tensor};
 use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Grid, bias_floor, quantize_bias};
-use crate::options::{ActivationType, BiasType, StaticOptions};
+use crate::moments::Moments;
+use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
 use crate::plan::{Plan, Role};
 use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
+use crate::rounding;
 use crate::summary::{Form, Layer, Output, Summary, Weight};
 use crate::weights::Weighty;
 use crate::widen::{missing_channels, widened};
 
 /// Quantizes weights and activations to 8 bits with scales fixed by `ranges`, which come from calibrating this
-/// very model ([`crate::observed_model`]).
+/// very model ([`crate::observed_model`]). Where there are `moments` of it, weights are rounded for them and biases make
+/// up for the means that rounding loses, as the options say.
 ///
 /// # Errors
 /// [`QuantError`]: a range missing or broken, a weight not finite, nothing to quantize, quantized already, or an
@@ -25,14 +28,16 @@ use crate::widen::{missing_channels, widened};
 pub fn quantize_static(
     model: &Model,
     ranges: &Ranges,
+    moments: Option<&Moments>,
     options: &StaticOptions,
 ) -> Result<(Model, Summary), QuantError> {
     let source = prepare(model, options.opset)?;
     let plan = Plan::new(&source, options.quantize_output, &options.exclude)?;
     let rewriter = Rewriter {
         source: &source.graph,
-        grids: grids(&plan, ranges, options.activations)?,
+        grids: plan.grids(ranges, options.activations)?,
         plan: &plan,
+        moments,
         options,
         emitter: Emitter::new(&source.graph),
         params: BTreeMap::new(),
@@ -43,15 +48,6 @@ pub fn quantize_static(
     let summary =
         Summary { layers, bytes_before: model.to_bytes().len(), bytes_after: quantized.to_bytes().len() };
     Ok((quantized, summary))
-}
-
-/// Quantized tensor → its grid.
-fn grids(plan: &Plan, ranges: &Ranges, kind: ActivationType) -> Result<BTreeMap<String, Grid>, QuantError> {
-    let grid = |(tensor, root): (&String, &String)| {
-        let bounds = plan.bounds.get(root).copied();
-        Ok((tensor.clone(), Grid::spanning(ranges.get(root)?, bounds, kind)))
-    };
-    plan.roots.iter().map(grid).collect()
 }
 
 /// Names of a grid's constants.
@@ -73,6 +69,7 @@ struct Rewriter<'a> {
     source: &'a Graph,
     plan: &'a Plan,
     grids: BTreeMap<String, Grid>,
+    moments: Option<&'a Moments>,
     options: &'a StaticOptions,
     emitter: Emitter,
     /// Scale's bits and zero point → constants.
@@ -175,7 +172,11 @@ impl Rewriter<'_> {
             .bias
             .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
             .unwrap_or_default();
-        let rounded = weighty.quantize(self.options.per_channel, &floors);
+        let mut rounded = weighty.quantize(self.options.per_channel, &floors);
+        let moment = self.moments.and_then(|moments| moments.layers.get(node.label()));
+        if let (Some(moment), Rounding::Search) = (moment, self.options.rounding) {
+            rounding::search(weighty.values, weighty.channels, &mut rounded, moment);
+        }
         let integers = match missing {
             0 => weighty.integers(&rounded),
             _ => widened(weighty.tensor.shape(), &rounded.integers, missing),
@@ -185,18 +186,19 @@ impl Rewriter<'_> {
         // The same holds for a `Gemm`'s weights: without zero points it is not fused. Others do without.
         let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
         let mut names = vec![self.dequantized(weighty.name, integers, &rounded.scales, axis, zero_points)];
-        if let Some((name, bias)) = weighty.bias {
-            let length = bias.len();
+        let lost = moment
+            .filter(|_| self.options.bias_correction && !node.is("MatMul"))
+            .and_then(|moment| rounding::lost_mean(weighty.values, weighty.channels, &rounded, moment));
+        if let Some((name, bias)) = weighty.bias_with(lost.as_deref()) {
             names.push(match bias_type {
                 BiasType::Float => {
-                    self.emitter.constant(&format!("{name}_vector"), Tensor::vector(Data::F32(bias.to_vec())))
+                    self.emitter.constant(&format!("{name}_vector"), Tensor::vector(Data::F32(bias)))
                 }
                 BiasType::Int32 => {
                     let scales: Vec<f32> = rounded.scales.iter().map(|scale| scale * input_scale).collect();
-                    let scale_of = scales.iter().cycle().take(length);
-                    let steps = bias.iter().zip(scale_of).map(|(&bias, &scale)| quantize_bias(bias, scale));
-                    let steps = Tensor::vector(Data::I32(steps.collect()));
-                    self.dequantized(name, steps, &scales, axis.map(|_| 0), None)
+                    let steps = bias.iter().zip(scales.iter().cycle());
+                    let steps = steps.map(|(&bias, &scale)| quantize_bias(bias, scale)).collect();
+                    self.dequantized(&name, Tensor::vector(Data::I32(steps)), &scales, axis.map(|_| 0), None)
                 }
             });
         }

@@ -57,6 +57,18 @@ impl<'a> Weighty<'a> {
         Tensor::new(self.tensor.shape().to_vec(), Data::I8(rounded.integers.clone()))
     }
 
+    /// The bias, or one of zeros where there is none, with `more` added, and its name; `None` for no bias and no `more`.
+    pub(crate) fn bias_with(&self, more: Option<&[f32]>) -> Option<(String, Vec<f32>)> {
+        match (self.bias, more) {
+            (Some((name, bias)), None) => Some((name.to_owned(), bias.to_vec())),
+            (None, Some(more)) => Some((format!("{}_bias", self.name), more.to_vec())),
+            (Some((name, bias)), Some(more)) => {
+                Some((name.to_owned(), bias.iter().zip(more).map(|(bias, more)| bias + more).collect()))
+            }
+            (None, None) => None,
+        }
+    }
+
     /// How well the rounded weight stands for the float one.
     pub(crate) fn summary(&self, rounded: &SymmetricWeight) -> summary::Weight {
         summary::Weight {

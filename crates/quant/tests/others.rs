@@ -65,7 +65,7 @@ fn compare(python: &Path, path: &Path) -> Found {
         observer.observe(&sample, 1).unwrap();
     }
     let ranges = observer.ranges(100.0, Lineage::default(), 1).unwrap();
-    let (model, summary) = quantize_static(&float, &ranges, &StaticOptions::default()).unwrap();
+    let (model, summary) = quantize_static(&float, &ranges, None, &StaticOptions::default()).unwrap();
     println!("{}: {} of {} layers", path.display(), summary.integer_layers(), summary.layers.len());
     model.write(&ours).unwrap();
     serde_json::from_str(&ask(python, &["sqnr", &text(path), &text(&ours)])).unwrap()

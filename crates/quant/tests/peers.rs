@@ -155,7 +155,7 @@ fn static_models_are_integer_throughout_and_small() {
         (false, BiasType::Int32, false),
     ] {
         let options = StaticOptions { per_channel, bias, quantize_output, ..StaticOptions::default() };
-        let (model, summary) = quantize_static(&peers.float, &ranges, &options).unwrap();
+        let (model, summary) = quantize_static(&peers.float, &ranges, None, &options).unwrap();
         assert_eq!(summary.float_layers().count(), 0, "{summary:?}");
         let path = peers.save("static.onnx", &model);
         peers.run(&[Path::new("check"), &path]);
@@ -171,7 +171,7 @@ fn every_opset_fuses() {
     let ranges = peers.ranges();
     for opset in [14, 17, 19, 21] {
         let options = StaticOptions { opset: Some(opset), compact: opset != 14, ..StaticOptions::default() };
-        let (model, _) = quantize_static(&peers.float, &ranges, &options).unwrap();
+        let (model, _) = quantize_static(&peers.float, &ranges, None, &options).unwrap();
         assert_eq!(model.opset(), opset);
         let path = peers.save("static.onnx", &model);
         peers.run(&[Path::new("check"), &path]);
@@ -187,7 +187,7 @@ fn static_models_are_as_faithful_as_the_python_tools() {
         let kinds = [("static", ActivationType::U8, true), ("static_s8", ActivationType::S8, false)];
         for (kind, activations, per_channel) in kinds {
             let options = StaticOptions { activations, per_channel, ..StaticOptions::default() };
-            let (model, _) = quantize_static(&peers.float, &ranges, &options).unwrap();
+            let (model, _) = quantize_static(&peers.float, &ranges, None, &options).unwrap();
             let Agreement { ours, theirs } = peers.agree(&peers.save("static.onnx", &model), kind);
             assert!(ours.agreement >= theirs.agreement - 0.01);
             assert!(ours.sqnr_db >= theirs.sqnr_db - 0.5);
@@ -231,7 +231,7 @@ fn weights_only_leaves_the_runtime_nothing_to_convert() {
 #[test]
 fn other_networks_are_integer_throughout_and_faithful() {
     let Some(peers) = Peers::about(&support::varied()) else { return };
-    let (model, _) = quantize_static(&peers.float, &peers.ranges(), &StaticOptions::default()).unwrap();
+    let (model, _) = quantize_static(&peers.float, &peers.ranges(), None, &StaticOptions::default()).unwrap();
     let path = peers.save("static.onnx", &model);
     peers.run(&[Path::new("check"), &path]);
     let ops = peers.ops(&path);
@@ -246,7 +246,7 @@ fn other_networks_are_integer_throughout_and_faithful() {
 #[test]
 fn operators_without_integer_forms_run_beside_integers() {
     let Some(peers) = Peers::about(&support::exported()) else { return };
-    let (model, _) = quantize_static(&peers.float, &peers.ranges(), &StaticOptions::default()).unwrap();
+    let (model, _) = quantize_static(&peers.float, &peers.ranges(), None, &StaticOptions::default()).unwrap();
     let path = peers.save("static.onnx", &model);
     peers.run(&[Path::new("check"), &path]);
     let ops = peers.ops(&path);

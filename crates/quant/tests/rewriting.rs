@@ -49,7 +49,7 @@ fn conv_relu6() -> Model {
 fn a_clip_is_what_rounding_does_anyway() {
     let model = conv_relu6();
     assert_eq!(tensors_to_observe(&model).unwrap(), ["input", "output"]);
-    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), &readable()).unwrap();
+    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap();
     let ops: Vec<_> = quantized.graph.nodes.iter().map(|node| node.op.as_str()).collect();
     let (q, dq) = ("QuantizeLinear", "DequantizeLinear");
     assert_eq!(ops, [q, dq, dq, "Conv", q, dq]);
@@ -68,7 +68,7 @@ fn images_get_a_fourth_channel_for_the_runtimes_fast_kernel() {
         &[16, 30, 30],
     );
     let ranges = made_up_ranges(&model);
-    let (quantized, _) = quantize_static(&model, &ranges, &readable()).unwrap();
+    let (quantized, _) = quantize_static(&model, &ranges, None, &readable()).unwrap();
     let ops: Vec<_> = quantized.graph.nodes.iter().map(|node| node.op.as_str()).collect();
     let (q, dq) = ("QuantizeLinear", "DequantizeLinear");
     assert_eq!(ops, [q, dq, "Pad", dq, "Conv", q, dq]);
@@ -81,7 +81,7 @@ fn images_get_a_fourth_channel_for_the_runtimes_fast_kernel() {
 
     let signed = StaticOptions { activations: ActivationType::S8, ..readable() };
     assert_eq!(
-        count(&quantize_static(&model, &ranges, &signed).unwrap().0, "Pad"),
+        count(&quantize_static(&model, &ranges, None, &signed).unwrap().0, "Pad"),
         0,
         "measured on x86-64 only"
     );
@@ -91,7 +91,7 @@ fn images_get_a_fourth_channel_for_the_runtimes_fast_kernel() {
 fn a_clip_that_lifts_zero_stays() {
     let mut model = conv_relu6();
     model.graph.initializers.insert("low".into(), Tensor::scalar_f32(0.5));
-    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), &readable()).unwrap();
+    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap();
     assert_eq!(count(&quantized, "Clip"), 1);
     assert_eq!(summary.float_layers().count(), 1);
 }
@@ -113,7 +113,7 @@ fn the_observed_model_yields_what_is_to_be_observed() {
 #[test]
 fn what_cannot_be_integer_stays_and_is_listed() {
     let model = exported();
-    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), &readable()).unwrap();
+    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap();
     let float: Vec<_> = summary.float_layers().map(|(layer, reason)| (layer.name.as_str(), reason)).collect();
     assert_eq!(
         float,
@@ -131,7 +131,7 @@ fn what_cannot_be_integer_stays_and_is_listed() {
 #[test]
 fn a_varied_network_is_integer_throughout() {
     let model = varied();
-    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), &readable()).unwrap();
+    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap();
     assert_eq!(summary.float_layers().collect::<Vec<_>>(), []);
     for op in ["HardSigmoid", "Clip", "Relu"] {
         assert_eq!(count(&quantized, op), 0, "{op}");
@@ -146,7 +146,7 @@ fn a_varied_network_is_integer_throughout() {
 fn what_only_moves_elements_keeps_the_scale() {
     let model = varied();
     let ranges = made_up_ranges(&model);
-    let (_, summary) = quantize_static(&model, &ranges, &readable()).unwrap();
+    let (_, summary) = quantize_static(&model, &ranges, None, &readable()).unwrap();
     let output = |op: &str| {
         let index = summary.layers.iter().position(|layer| layer.op == op).unwrap();
         let grid = |index: usize| summary.layers[index].output.as_ref().map(|o| (o.scale, o.zero_point));
@@ -165,7 +165,7 @@ fn logits_are_floats_unless_wanted_otherwise() {
     let ranges = made_up_ranges(&model);
     for quantize_output in [false, true] {
         let options = StaticOptions { quantize_output, ..readable() };
-        let (quantized, summary) = quantize_static(&model, &ranges, &options).unwrap();
+        let (quantized, summary) = quantize_static(&model, &ranges, None, &options).unwrap();
         let last = quantized.graph.nodes.last().unwrap();
         assert_eq!(last.op, if quantize_output { "DequantizeLinear" } else { "Gemm" });
         assert_eq!(last.outputs, ["output"]);
@@ -177,7 +177,7 @@ fn logits_are_floats_unless_wanted_otherwise() {
 fn the_same_input_gives_the_same_bytes() {
     let model = varied();
     let ranges = made_up_ranges(&model);
-    let bytes = || quantize_static(&model, &ranges, &StaticOptions::default()).unwrap().0.to_bytes();
+    let bytes = || quantize_static(&model, &ranges, None, &StaticOptions::default()).unwrap().0.to_bytes();
     assert_eq!(bytes(), bytes());
     let dynamic = || quantize_dynamic(&model, &DynamicOptions::default()).unwrap().0.to_bytes();
     assert_eq!(dynamic(), dynamic());
@@ -186,7 +186,8 @@ fn the_same_input_gives_the_same_bytes() {
 #[test]
 fn metadata_and_signature_stay() {
     let model = varied();
-    let (quantized, _) = quantize_static(&model, &made_up_ranges(&model), &StaticOptions::default()).unwrap();
+    let (quantized, _) =
+        quantize_static(&model, &made_up_ranges(&model), None, &StaticOptions::default()).unwrap();
     assert_eq!(quantized.metadata, model.metadata);
     assert_eq!(quantized.graph.inputs, model.graph.inputs);
     assert_eq!(quantized.graph.outputs, model.graph.outputs);
@@ -197,11 +198,11 @@ fn an_excluded_node_stays() {
     let model = varied();
     let name = model.graph.nodes.iter().find(|node| node.is("Conv")).unwrap().name.clone();
     let options = StaticOptions { exclude: vec![name.clone()], ..readable() };
-    let (_, summary) = quantize_static(&model, &made_up_ranges(&model), &options).unwrap();
+    let (_, summary) = quantize_static(&model, &made_up_ranges(&model), None, &options).unwrap();
     let (layer, reason) = summary.float_layers().next().unwrap();
     assert_eq!((layer.name.as_str(), reason), (name.as_str(), "excluded by option"));
     let options = StaticOptions { exclude: vec!["nosuch".into()], ..readable() };
-    let error = quantize_static(&model, &made_up_ranges(&model), &options).unwrap_err();
+    let error = quantize_static(&model, &made_up_ranges(&model), None, &options).unwrap_err();
     assert!(matches!(error, QuantError::UnknownNode { node } if node == "nosuch"));
 }
 
@@ -211,7 +212,7 @@ fn a_missing_range_is_named() {
     let mut ranges = made_up_ranges(&model);
     let (name, _) = ranges.tensors.pop_last().unwrap();
     let options = StaticOptions { quantize_output: true, ..StaticOptions::default() };
-    let message = quantize_static(&model, &ranges, &options).unwrap_err().to_string();
+    let message = quantize_static(&model, &ranges, None, &options).unwrap_err().to_string();
     assert!(message.contains(&format!("`{name}`")), "{message}");
 }
 
@@ -222,7 +223,7 @@ fn a_huge_bias_raises_the_scale_instead_of_overflowing() {
     model.graph.initializers.insert("w".into(), Tensor::new(vec![4, 3, 1, 1], weight).unwrap());
     model.graph.initializers.insert("b".into(), Tensor::vector(Data::F32(vec![5.0, 0.1, 0.1, -0.1])));
     let options = StaticOptions { bias: BiasType::Int32, ..readable() };
-    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), &options).unwrap();
+    let (quantized, summary) = quantize_static(&model, &made_up_ranges(&model), None, &options).unwrap();
     assert_eq!(summary.layers[0].weight.as_ref().unwrap().raised_scales, 1);
     let bias = quantized.graph.initializers.values().find_map(|tensor| match tensor.data() {
         Data::I32(values) => Some(values.clone()),
@@ -236,7 +237,7 @@ fn a_weight_that_is_no_number_is_named() {
     let mut model = conv_relu6();
     model.graph.initializers.insert("b".into(), Tensor::vector(Data::F32(vec![0.0, f32::NAN, 0.0, 0.0])));
     for message in [
-        quantize_static(&model, &made_up_ranges(&model), &readable()).unwrap_err().to_string(),
+        quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap_err().to_string(),
         quantize_dynamic(&model, &DynamicOptions::default()).unwrap_err().to_string(),
     ] {
         assert!(message.contains("the weight `b` holds NaN"), "{message}");
@@ -246,7 +247,7 @@ fn a_weight_that_is_no_number_is_named() {
 #[test]
 fn a_quantized_model_is_not_quantized_again() {
     let model = conv_relu6();
-    let (quantized, _) = quantize_static(&model, &made_up_ranges(&model), &readable()).unwrap();
+    let (quantized, _) = quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap();
     assert!(matches!(tensors_to_observe(&quantized), Err(QuantError::AlreadyQuantized { .. })));
     let dynamic = quantize_dynamic(&quantized, &DynamicOptions::default());
     assert!(matches!(dynamic, Err(QuantError::AlreadyQuantized { .. })));
@@ -264,7 +265,7 @@ fn an_old_opset_is_raised_or_refused() {
     model.set_opset(11);
     let opset = |model: &Model, opset| {
         let options = StaticOptions { opset, ..readable() };
-        quantize_static(model, &made_up_ranges(&conv_relu6()), &options).map(|(model, _)| model.opset())
+        quantize_static(model, &made_up_ranges(&conv_relu6()), None, &options).map(|(model, _)| model.opset())
     };
     assert_eq!(opset(&model, None).unwrap(), 13);
     assert_eq!(opset(&model, Some(17)).unwrap(), 17);
@@ -285,7 +286,7 @@ fn an_old_opset_is_raised_or_refused() {
 fn signed_activations_have_signed_zero_points() {
     let model = conv_relu6();
     let options = StaticOptions { activations: ActivationType::S8, per_channel: false, ..readable() };
-    let (_, summary) = quantize_static(&model, &made_up_ranges(&model), &options).unwrap();
+    let (_, summary) = quantize_static(&model, &made_up_ranges(&model), None, &options).unwrap();
     assert_eq!(summary.layers[0].output.as_ref().unwrap().zero_point, -128);
     assert_eq!(summary.layers[0].weight.as_ref().unwrap().scales, 1);
 }
@@ -333,7 +334,7 @@ fn damaged_models_are_refused_or_quantized_without_a_panic() {
         if let Ok(observed) = observed_model(&model) {
             usable += 1;
             observed.graph.check().unwrap();
-            let _ = quantize_static(&model, &made_up_ranges(&model), &StaticOptions::default());
+            let _ = quantize_static(&model, &made_up_ranges(&model), None, &StaticOptions::default());
         }
     }
     assert!(usable > 100, "{usable}");

@@ -3,6 +3,7 @@
 //! `runtime` is the only module that holds sessions of ONNX Runtime, `ops` has one module for each op. Nothing
 //! here knows stages, keys or caches.
 
+mod images;
 mod library;
 mod metadata;
 mod noise;

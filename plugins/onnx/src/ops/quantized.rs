@@ -119,7 +119,7 @@ mod tests {
         observer.observe(&inputs, 8).unwrap();
         model.run_all(&images, &mut |outputs| Ok(observer.observe(outputs, 8)?)).unwrap();
         let ranges = observer.ranges(100.0, Lineage::default(), 1).unwrap();
-        let (int8, _) = quantize_static(&float, &ranges, &StaticOptions::default()).unwrap();
+        let (int8, _) = quantize_static(&float, &ranges, None, &StaticOptions::default()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let optimized = runtime::optimized(&int8.to_bytes(), &folder.path().join("optimized.onnx")).unwrap();

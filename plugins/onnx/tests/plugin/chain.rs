@@ -16,20 +16,21 @@ fn int8_stays_within_a_point_of_floats_on_a_thousand_images() {
     else {
         return;
     };
-    let (fp32, ranges, int8, dynamic) =
-        (at("fp32.onnx"), at("ranges.json"), at("int8.onnx"), at("dynamic.onnx"));
+    let (fp32, int8, dynamic) = (at("fp32.onnx"), at("int8.onnx"), at("dynamic.onnx"));
+    let (ranges, moments) = (at("ranges.json"), at("moments.safetensors"));
     run("export", json!({}), &[("weights", &weights)], &[("model", &fp32)]).done();
 
     let inputs = [("model", fp32.as_path()), ("dataset", &dataset)];
-    let said = run("calibrate", json!({ "images": 256 }), &inputs, &[("ranges", &ranges)]).done();
+    let outputs = [("ranges", ranges.as_path()), ("moments", &moments)];
+    let said = run("calibrate", json!({ "images": 256 }), &inputs, &outputs).done();
     assert!(
         matches!(&said.figures["activations"].content, Content::Histograms { histograms, .. } if histograms.len() > 20)
     );
-    let first = std::fs::read(&ranges).unwrap();
-    run("calibrate", json!({ "images": 256 }), &inputs, &[("ranges", &ranges)]).done();
-    assert_eq!(std::fs::read(&ranges).unwrap(), first);
+    let first = [&ranges, &moments].map(|path| std::fs::read(path).unwrap());
+    run("calibrate", json!({ "images": 256 }), &inputs, &outputs).done();
+    assert_eq!([&ranges, &moments].map(|path| std::fs::read(path).unwrap()), first);
 
-    let inputs = [("model", fp32.as_path()), ("ranges", &ranges)];
+    let inputs = [("model", fp32.as_path()), ("ranges", &ranges), ("moments", &moments)];
     let said = run("quantize", json!({}), &inputs, &[("model", &int8)]).done();
     assert!(said.value("size_kb") <= 176.0, "{}", said.value("size_kb"));
     assert!(said.value("size_ratio") < 0.55);

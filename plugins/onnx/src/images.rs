@@ -1,0 +1,182 @@
+//! Some images of a dataset, drawn by a seed, shown to a model a batch at a time, on several threads.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result};
+use dataset::{Normalization, Sample, SplitName};
+use protocol::{Failure, Progress, Reporter};
+use quant::{MomentsObserver, Observer};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::metadata;
+use crate::runtime::Model;
+
+/// Which images, and how pixels become a model's input.
+pub(crate) struct Images<'a> {
+    pub(crate) dataset: &'a Path,
+    pub(crate) split: SplitName,
+    /// Indices into the split.
+    pub(crate) indices: Vec<usize>,
+    pub(crate) normalization: Normalization,
+    /// How many are shown at a time.
+    pub(crate) batch_size: usize,
+}
+
+/// Whoever looks at what a model makes of images.
+pub(crate) trait Watcher: Clone + Send + Sync {
+    /// Takes in what tensors, the input among them, are in a batch of the images at `indices`.
+    fn watch(&mut self, tensors: &[(&str, &[f32])], labels: &[i64]) -> Result<()>;
+
+    /// Takes in what another saw of other images.
+    fn merge(&mut self, other: Self);
+}
+
+impl Watcher for Observer {
+    fn watch(&mut self, tensors: &[(&str, &[f32])], labels: &[i64]) -> Result<()> {
+        Ok(self.observe(tensors, labels.len())?)
+    }
+
+    fn merge(&mut self, other: Self) {
+        Self::merge(self, other);
+    }
+}
+
+impl Watcher for MomentsObserver {
+    fn watch(&mut self, tensors: &[(&str, &[f32])], labels: &[i64]) -> Result<()> {
+        self.observe(tensors, labels.len());
+        Ok(())
+    }
+
+    fn merge(&mut self, other: Self) {
+        Self::merge(self, &other);
+    }
+}
+
+/// Indices below `length`, drawn without replacement, ascending. `split` is named in the error.
+pub(crate) fn draw(images: usize, seed: u64, length: usize, split: SplitName) -> Result<Vec<usize>, Failure> {
+    if images > length {
+        let split = split.as_str();
+        return Err(Failure::new(format!(
+            "`images` asks for {images} images, but the {split} split has {length}"
+        )));
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut indices = rand::seq::index::sample(&mut rng, length, images).into_vec();
+    indices.sort_unstable();
+    Ok(indices)
+}
+
+impl<'a> Images<'a> {
+    /// The images at `indices` for `model`, which says how they are normalised, or else `fallback` does.
+    pub(crate) fn new(
+        dataset: &'a Path,
+        split: SplitName,
+        indices: Vec<usize>,
+        batch_size: usize,
+        model: &Model,
+        fallback: Option<&Normalization>,
+    ) -> Result<Self> {
+        let first = Sample::open(dataset, split)?.take(indices.get(..1).unwrap_or_default())?;
+        let normalization = metadata::normalization(model, &first, fallback)?;
+        Ok(Self { dataset, split, indices, normalization, batch_size })
+    }
+
+    /// Shows all of them to a copy of `watcher` on `threads` threads. Each has a session of its own with one thread: `model`,
+    /// and others like it that `open` makes. So nobody waits for anybody, and the result does not depend on how many there
+    /// are.
+    pub(crate) fn show<W: Watcher>(
+        &self,
+        model: Model,
+        open: &(dyn Fn() -> Result<Model> + Sync),
+        watcher: &W,
+        threads: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<W> {
+        let turns = Turns::default();
+        let threads = threads.min(self.indices.len().div_ceil(self.batch_size)).max(1);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads)
+                .map(|_| scope.spawn(|| self.look(open()?, watcher.clone(), &turns, &mut |_| {})))
+                .collect();
+            let total = self.indices.len() as f64;
+            let mut watched = self.look(model, watcher.clone(), &turns, &mut |done| {
+                reporter.progress(Progress {
+                    done: done as f64,
+                    total,
+                    unit: "image".into(),
+                    text: String::new(),
+                    milestone: false,
+                });
+            })?;
+            for other in others {
+                watched.merge(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(watched)
+        })
+    }
+
+    /// Takes batches until there are no more; tells how many images everybody has looked at.
+    fn look<W: Watcher>(
+        &self,
+        mut model: Model,
+        mut watcher: W,
+        turns: &Turns,
+        tell: &mut dyn FnMut(usize),
+    ) -> Result<W> {
+        let input = model.input().to_owned();
+        let mut sample = Sample::open(self.dataset, self.split)?;
+        let mut images = Vec::new();
+        loop {
+            let from = turns.next.fetch_add(self.batch_size, Ordering::Relaxed);
+            let rest = self.indices.get(from..).unwrap_or_default();
+            let Some(batch) = rest.chunks(self.batch_size).next() else { return Ok(watcher) };
+            let split = sample.take(batch)?;
+            images.clear();
+            self.normalization.apply_pixels(split.shape(), split.pixels(), &mut images);
+            let labels: Vec<i64> = (0..split.len()).map(|index| split.label(index)).collect();
+            let mut watch = |outputs: &[(&str, &[f32])]| {
+                let mut tensors = outputs.to_vec();
+                tensors.push((&input, &images));
+                watcher.watch(&tensors, &labels)
+            };
+            model.run_all(&images, &mut watch).with_context(|| format!("running {}", model.source()))?;
+            tell(turns.done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len());
+        }
+    }
+}
+
+/// Who looks at what next.
+#[derive(Default)]
+struct Turns {
+    /// The first image that nobody looks at yet.
+    next: AtomicUsize,
+    /// How many have been looked at.
+    done: AtomicUsize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_repeats_and_has_no_image_twice() {
+        let indices = draw(50, 42, 100, SplitName::Train).unwrap();
+        assert_eq!(indices, draw(50, 42, 100, SplitName::Train).unwrap());
+        assert!(indices.len() == 50 && indices.is_sorted_by(|one, two| one < two));
+        assert_ne!(indices, draw(50, 43, 100, SplitName::Train).unwrap());
+    }
+
+    /// Guards the values themselves: another draw would change ranges without a change of the op's version.
+    #[test]
+    fn the_draw_of_the_default_seed_is_fixed() {
+        assert_eq!(draw(5, 42, 1000, SplitName::Train).unwrap(), [146, 223, 679, 772, 949]);
+    }
+
+    #[test]
+    fn more_images_than_there_are_is_an_error_that_names_the_split() {
+        let failure = draw(11, 42, 10, SplitName::Train).unwrap_err();
+        assert!(format!("{failure:?}").contains("the train split has 10"));
+    }
+}
