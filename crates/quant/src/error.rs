@@ -71,10 +71,7 @@ pub enum QuantError {
         /// The name.
         node: String,
     },
-    /// A file of ranges cannot be read or written.
+    /// A file of what was calibrated or measured cannot be read or written.
     #[error("{0}")]
-    Ranges(String),
-    /// A file of moments cannot be read or written.
-    #[error("{0}")]
-    Moments(String),
+    File(String),
 }

@@ -14,7 +14,7 @@ use tensors::{Data, Tensor, TensorFile};
 use crate::error::QuantError;
 use crate::integers::Grid;
 use crate::options::ActivationType;
-use crate::plan::{Plan, Role};
+use crate::plan::{Layers, Plan, Role};
 use crate::prepare::prepare;
 use crate::ranges::Ranges;
 use crate::view::View;
@@ -56,9 +56,9 @@ impl Moments {
     /// Reads a file that [`Moments::write`] wrote.
     ///
     /// # Errors
-    /// [`QuantError::Moments`] names the file.
+    /// [`QuantError::File`] names the file.
     pub fn read(path: &Path) -> Result<Self, QuantError> {
-        let error = |reason: String| QuantError::Moments(reason);
+        let error = |reason: String| QuantError::File(reason);
         let file: TensorFile<Metadata> =
             tensors::read_with_metadata(path).map_err(|source| error(source.to_string()))?;
         let damaged =
@@ -89,7 +89,7 @@ impl Moments {
     /// `[groups, terms, terms]`.
     ///
     /// # Errors
-    /// [`QuantError::Moments`] names the file.
+    /// [`QuantError::File`] names the file.
     pub fn write(&self, path: &Path) -> Result<(), QuantError> {
         let mut all = BTreeMap::new();
         for (label, moment) in &self.layers {
@@ -105,7 +105,7 @@ impl Moments {
             }
         }
         tensors::write(path, &all, &Metadata { model: self.model.clone() })
-            .map_err(|source| QuantError::Moments(source.to_string()))
+            .map_err(|source| QuantError::File(source.to_string()))
     }
 }
 
@@ -137,7 +137,7 @@ impl MomentsObserver {
     /// As [`crate::quantize_static`].
     pub fn new(model: &Model, ranges: &Ranges) -> Result<Self, QuantError> {
         let mut observed = prepare(model, None)?;
-        let plan = Plan::new(&observed, false, &[])?;
+        let plan = Plan::new(&observed, false, Layers::AllBut(&[]))?;
         let shapes = Shapes::infer(&observed.graph)?;
         let grids = plan.grids(ranges, ActivationType::default())?;
         let mut layers = Vec::new();

@@ -9,6 +9,7 @@ use onnx::{ElementType, Graph, Model, Node, Shapes};
 
 use crate::error::QuantError;
 use crate::integers::Grid;
+use crate::islands;
 use crate::options::ActivationType;
 use crate::ranges::Ranges;
 
@@ -39,6 +40,18 @@ impl Bounds {
     const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
 }
 
+/// Why a `Relu` or `Clip` that could be merged is not.
+const AFTER_FLOATS: &str = "it follows an operator that gives floats";
+
+/// Which nodes may compute in integers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layers<'a> {
+    /// All but those with these labels.
+    AllBut(&'a [String]),
+    /// The one with this label, and nothing else.
+    Only(&'a str),
+}
+
 /// What becomes of a model's nodes and tensors.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -55,12 +68,16 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan that quantizes the most, logits included.
     pub(crate) fn observing(model: &Model) -> Result<Self, QuantError> {
-        Self::new(model, true, &[])
+        Self::new(model, true, Layers::AllBut(&[]))
     }
 
-    /// A plan for a prepared model; the nodes named in `exclude` stay in floating point.
-    pub(crate) fn new(model: &Model, quantize_output: bool, exclude: &[String]) -> Result<Self, QuantError> {
+    /// A plan for a prepared model, of which `layers` may compute in integers.
+    pub(crate) fn new(model: &Model, quantize_output: bool, layers: Layers<'_>) -> Result<Self, QuantError> {
         let graph = &model.graph;
+        let exclude = match layers {
+            Layers::AllBut(exclude) => exclude,
+            Layers::Only(_) => &[],
+        };
         let mut planner = Planner {
             graph,
             consumers: graph.consumers(),
@@ -69,6 +86,11 @@ impl Plan {
             bounds: BTreeMap::new(),
         };
         planner.merge();
+        match layers {
+            Layers::AllBut(_) => islands::to_floats(graph, &mut planner.roles),
+            Layers::Only(only) => planner.leave(only),
+        }
+        planner.release();
         let quantized = planner.quantized_tensors(quantize_output);
         planner.settle(&quantized);
         let roots = planner.roots(&quantized);
@@ -250,6 +272,26 @@ impl Planner<'_> {
         }
     }
 
+    /// Makes all integer operators floats but the one with the label `only`.
+    fn leave(&mut self, only: &str) {
+        for (node, role) in self.graph.nodes.iter().zip(&mut self.roles) {
+            if *role == Role::Integer && node.label() != only {
+                *role = Role::Float("another layer is looked at".into());
+            }
+        }
+    }
+
+    /// Makes each `Relu` and `Clip` floats that is merged into what turned out not to be an integer operator.
+    fn release(&mut self) {
+        let integers: Vec<bool> = self.roles.iter().map(|role| *role == Role::Integer).collect();
+        for role in &mut self.roles {
+            if matches!(role, Role::Merged { into } if !integers.get(*into).is_some_and(|is| *is)) {
+                *role = Role::Float(AFTER_FLOATS.into());
+            }
+        }
+        self.outcomes.retain(|index, _| integers.get(*index).is_some_and(|is| *is));
+    }
+
     fn quantized_tensors(&self, quantize_output: bool) -> BTreeSet<String> {
         let mut quantized = BTreeSet::new();
         for (index, node, role) in self.nodes() {
@@ -282,7 +324,7 @@ impl Planner<'_> {
             .collect();
         for role in &mut self.roles {
             if matches!(role, Role::Merged { into } if float_outcomes.contains(into)) {
-                *role = Role::Float("it follows float logits".into());
+                *role = Role::Float(AFTER_FLOATS.into());
             }
         }
         for &index in &float_outcomes {

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use onnx::{Attribute, Data, Graph, Model, Node, Tensor};
+use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Tensor, Value};
 
 use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Grid, bias_floor, quantize_bias};
 use crate::moments::Moments;
 use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
-use crate::plan::{Plan, Role};
+use crate::plan::{Layers, Plan, Role};
 use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
 use crate::rounding;
@@ -31,9 +31,74 @@ pub fn quantize_static(
     moments: Option<&Moments>,
     options: &StaticOptions,
 ) -> Result<(Model, Summary), QuantError> {
+    let Rewritten { source, emitter, layers, .. } =
+        rewrite(model, ranges, moments, options, Layers::AllBut(&options.exclude))?;
+    let quantized = emitter.finish(&source, options.compact)?;
+    let summary =
+        Summary { layers, bytes_before: model.to_bytes().len(), bytes_after: quantized.to_bytes().len() };
+    Ok((quantized, summary))
+}
+
+/// What [`quantize_static`] makes where only the layer with this label, one of [`crate::integer_layers`], computes in
+/// integers.
+///
+/// # Errors
+/// As [`quantize_static`].
+pub fn quantize_one_layer(
+    model: &Model,
+    ranges: &Ranges,
+    moments: Option<&Moments>,
+    options: &StaticOptions,
+    label: &str,
+) -> Result<Model, QuantError> {
+    let Rewritten { source, emitter, .. } = rewrite(model, ranges, moments, options, Layers::Only(label))?;
+    Ok(emitter.finish(&source, false)?)
+}
+
+/// What [`quantize_static`] makes, with more outputs: the rounded form of each outcome of an integer layer. Beside it the
+/// names of these outputs, by the tensor of [`crate::observed_model`] that they stand for.
+///
+/// # Errors
+/// As [`quantize_static`].
+pub fn observed_quantized_model(
+    model: &Model,
+    ranges: &Ranges,
+    moments: Option<&Moments>,
+    options: &StaticOptions,
+) -> Result<(Model, BTreeMap<String, String>), QuantError> {
+    let Rewritten { source, emitter, layers, tensors } =
+        rewrite(model, ranges, moments, options, Layers::AllBut(&options.exclude))?;
+    let mut quantized = emitter.finish(&source, false)?;
+    let mut outputs = BTreeMap::new();
+    for tensor in layers.into_iter().filter_map(|layer| layer.output).map(|output| output.tensor) {
+        let Some(ends) = tensors.get(&tensor) else { continue };
+        if !quantized.graph.is_output(&ends.rounded) {
+            let value = Value { name: ends.rounded.clone(), element: ElementType::F32, shape: None };
+            quantized.graph.outputs.push(value);
+        }
+        outputs.insert(tensor, ends.rounded.clone());
+    }
+    Ok((quantized, outputs))
+}
+
+/// What the rewriting ends with.
+struct Rewritten {
+    source: Model,
+    emitter: Emitter,
+    layers: Vec<Layer>,
+    tensors: BTreeMap<String, Ends>,
+}
+
+fn rewrite(
+    model: &Model,
+    ranges: &Ranges,
+    moments: Option<&Moments>,
+    options: &StaticOptions,
+    which: Layers<'_>,
+) -> Result<Rewritten, QuantError> {
     let source = prepare(model, options.opset)?;
-    let plan = Plan::new(&source, options.quantize_output, &options.exclude)?;
-    let rewriter = Rewriter {
+    let plan = Plan::new(&source, options.quantize_output, which)?;
+    let mut rewriter = Rewriter {
         source: &source.graph,
         grids: plan.grids(ranges, options.activations)?,
         plan: &plan,
@@ -43,11 +108,9 @@ pub fn quantize_static(
         params: BTreeMap::new(),
         tensors: BTreeMap::new(),
     };
-    let (emitter, layers) = rewriter.rewrite()?;
-    let quantized = emitter.finish(&source, options.compact)?;
-    let summary =
-        Summary { layers, bytes_before: model.to_bytes().len(), bytes_after: quantized.to_bytes().len() };
-    Ok((quantized, summary))
+    let layers = rewriter.rewrite()?;
+    let Rewriter { emitter, tensors, .. } = rewriter;
+    Ok(Rewritten { source, emitter, layers, tensors })
 }
 
 /// Names of a grid's constants.
@@ -78,7 +141,7 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
-    fn rewrite(mut self) -> Result<(Emitter, Vec<Layer>), QuantError> {
+    fn rewrite(&mut self) -> Result<Vec<Layer>, QuantError> {
         for name in self.grids.keys().cloned().collect::<Vec<_>>() {
             let integers = self.emitter.fresh(&format!("{name}_integers"));
             let (raw, rounded) = if self.source.is_output(&name) {
@@ -102,7 +165,7 @@ impl Rewriter<'_> {
             }
             layers.push(self.layer(index, node, role, weight));
         }
-        Ok((self.emitter, layers))
+        Ok(layers)
     }
 
     /// Emits `node` on rounded operands, and the rounding of its outcomes.

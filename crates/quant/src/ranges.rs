@@ -1,13 +1,13 @@
 //! Calibrated ranges: what calibration hands to static quantization.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::QuantError;
 use crate::histogram::Bins;
+use crate::json;
 
 /// The values that a tensor took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,24 +56,17 @@ impl Ranges {
     /// Reads a JSON file.
     ///
     /// # Errors
-    /// [`QuantError::Ranges`] names the file.
+    /// [`QuantError::File`] names the file.
     pub fn read(path: &Path) -> Result<Self, QuantError> {
-        let error =
-            |reason: String| QuantError::Ranges(format!("cannot read `{}`: {reason}", path.display()));
-        let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
-        serde_json::from_str(&text).map_err(|source| error(format!("not calibrated ranges: {source}")))
+        json::read(path, "calibrated ranges")
     }
 
     /// Writes a JSON file.
     ///
     /// # Errors
-    /// [`QuantError::Ranges`] names the file.
+    /// [`QuantError::File`] names the file.
     pub fn write(&self, path: &Path) -> Result<(), QuantError> {
-        let error =
-            |reason: String| QuantError::Ranges(format!("cannot write `{}`: {reason}", path.display()));
-        let mut text = serde_json::to_string_pretty(self).map_err(|source| error(source.to_string()))?;
-        text.push('\n');
-        fs::write(path, text).map_err(|source| error(source.to_string()))
+        json::write(path, self)
     }
 
     /// The range of `tensor`, checked.
@@ -91,6 +84,8 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::fs;
 
     fn sample() -> Ranges {
         let lineage = Lineage {

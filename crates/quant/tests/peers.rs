@@ -8,6 +8,7 @@
     clippy::panic,
     reason = "a test fails by panicking; clippy only knows that of functions marked as tests"
 )]
+#![expect(dead_code, reason = "the support of all tests")]
 
 mod support;
 

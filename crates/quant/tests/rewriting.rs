@@ -9,25 +9,10 @@ mod support;
 
 use onnx::{Data, Model, Node, Tensor};
 use quant::{
-    ActivationType, BiasType, DynamicOptions, DynamicScheme, Form, QuantError, Range, Ranges, StaticOptions,
-    observed_model, quantize_dynamic, quantize_static, tensors_to_observe,
+    ActivationType, BiasType, DynamicOptions, DynamicScheme, Form, QuantError, StaticOptions, observed_model,
+    quantize_dynamic, quantize_static, tensors_to_observe,
 };
-use support::{by_hand, exported, floats, varied};
-
-fn readable() -> StaticOptions {
-    StaticOptions { compact: false, ..StaticOptions::default() }
-}
-
-/// Ranges that no calibration gave: the same for all tensors.
-fn made_up_ranges(model: &Model) -> Ranges {
-    let range = |name| (name, Range { min: -4.0, max: 8.0 });
-    let tensors = tensors_to_observe(model).unwrap().into_iter().map(range).collect();
-    Ranges { tensors, ..Ranges::default() }
-}
-
-fn count(model: &Model, op: &str) -> usize {
-    model.graph.nodes.iter().filter(|node| node.is(op)).count()
-}
+use support::{by_hand, count, exported, floats, made_up_ranges, readable, varied};
 
 fn conv_relu6() -> Model {
     by_hand(

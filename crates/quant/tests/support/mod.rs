@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::{Weights, WeightsMetadata};
 use onnx::build::{BuildOptions, from_network};
 use onnx::{Attribute, Data, Dim, ElementType, Model, Node, Tensor, Value};
+use quant::{Range, Ranges, StaticOptions, tensors_to_observe};
 
 /// Numbers in −1 to 1 that look random: the fractional parts of multiples of the golden ratio.
 fn noise(count: usize, seed: usize) -> Vec<f32> {
@@ -116,4 +117,21 @@ pub(crate) fn exported() -> Model {
         ],
         &[4],
     )
+}
+
+/// Options whose models keep their names.
+pub(crate) fn readable() -> StaticOptions {
+    StaticOptions { compact: false, ..StaticOptions::default() }
+}
+
+/// Ranges that no calibration gave: the same for all tensors.
+pub(crate) fn made_up_ranges(model: &Model) -> Ranges {
+    let range = |name| (name, Range { min: -4.0, max: 8.0 });
+    let tensors = tensors_to_observe(model).unwrap().into_iter().map(range).collect();
+    Ranges { tensors, ..Ranges::default() }
+}
+
+/// How many nodes have this operator.
+pub(crate) fn count(model: &Model, op: &str) -> usize {
+    model.graph.nodes.iter().filter(|node| node.is(op)).count()
 }

@@ -7,6 +7,7 @@ mod export;
 mod quantize;
 mod quantize_dynamic;
 mod quantized;
+mod sensitivity;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub(crate) fn manifests() -> BTreeMap<String, OpManifest> {
     [
         ("export", export::manifest()),
         ("calibrate", calibrate::manifest()),
+        ("sensitivity", sensitivity::manifest()),
         ("quantize", quantize::manifest()),
         ("quantize-dynamic", quantize_dynamic::manifest()),
         ("evaluate", evaluate::manifest()),
@@ -35,6 +37,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     match request.op.as_str() {
         "export" => export::run(request, reporter),
         "calibrate" => calibrate::run(request, reporter),
+        "sensitivity" => sensitivity::run(request, reporter),
         "quantize" => quantize::run(request, reporter),
         "quantize-dynamic" => quantize_dynamic::run(request, reporter),
         "evaluate" => evaluate::run(request, reporter),

@@ -1,7 +1,7 @@
 //! `onnx/quantize`: static INT8 from a float model and calibrated ranges, checked by running it.
 
 use protocol::{Failure, OpManifest, Reporter, RunRequest};
-use quant::{Moments, Ranges, StaticOptions, quantize_static};
+use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
 use crate::ops::{input, manifest_of, optional_input, output, quantized};
 use crate::request;
@@ -17,6 +17,7 @@ pub(crate) fn manifest() -> OpManifest {
                 "moments",
                 "what its weights multiply, from the same; without it, weights are rounded to the nearest",
             ),
+            optional_input("sensitivity", "which layers to leave in floating point, from `onnx/sensitivity`"),
         ]
         .into(),
         outputs: [output("model", "the INT8 model", "model.onnx")].into(),
@@ -28,23 +29,12 @@ pub(crate) fn manifest() -> OpManifest {
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let options: StaticOptions = request::params(request)?;
-    let path = request::input(request, "model")?;
-    let float = onnx::Model::read(path)?;
-    let ranges = Ranges::read(request::input(request, "ranges")?)?;
-    let digest = request::digest(path)?;
-    let moments = match request.inputs.contains_key("moments") {
-        true => Some(Moments::read(request::input(request, "moments")?)?),
-        false => None,
-    };
-    let of_moments = moments.as_ref().map_or("", |moments| &moments.model);
-    for (what, model) in [("ranges", ranges.lineage.model.as_str()), ("moments", of_moments)] {
-        if !model.is_empty() && model != digest {
-            return Err(Failure::new(format!(
-                "`{what}` were calibrated on another model ({model}, this one is {digest})"
-            ))
-            .hint("let `calibrate` and `quantize` read the same model"));
-        }
+    let mut options: StaticOptions = request::params(request)?;
+    let (float, ranges, moments) = calibrated(request)?;
+    if request.inputs.contains_key("sensitivity") {
+        let sensitivity = Sensitivity::read(request::input(request, "sensitivity")?)?;
+        same_model("sensitivity", &sensitivity.model, &ranges.lineage.model)?;
+        options.exclude.extend(sensitivity.keep_float);
     }
     let (model, summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
     quantized::write(request, &model, &summary, reporter)?;
@@ -61,4 +51,28 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// The float model with what was calibrated on it.
+pub(crate) fn calibrated(request: &RunRequest) -> Result<(onnx::Model, Ranges, Option<Moments>), Failure> {
+    let path = request::input(request, "model")?;
+    let float = onnx::Model::read(path)?;
+    let digest = request::digest(path)?;
+    let ranges = Ranges::read(request::input(request, "ranges")?)?;
+    same_model("ranges", &ranges.lineage.model, &digest)?;
+    let moments = match request.inputs.contains_key("moments") {
+        true => Some(Moments::read(request::input(request, "moments")?)?),
+        false => None,
+    };
+    same_model("moments", moments.as_ref().map_or("", |moments| &moments.model), &digest)?;
+    Ok((float, ranges, moments))
+}
+
+/// Checks that what input `what` holds was made of the model with this digest, where it says of which.
+fn same_model(what: &str, model: &str, digest: &str) -> Result<(), Failure> {
+    if model.is_empty() || digest.is_empty() || model == digest {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{what}` were made of another model ({model}, this one is {digest})"))
+        .hint("let the stages read the same model"))
 }

@@ -65,3 +65,45 @@ fn int8_stays_within_a_point_of_floats_on_a_thousand_images() {
         run("quantize", json!({}), &[("model", &int8), ("ranges", &ranges)], &[("model", &at("x.onnx"))]);
     assert!(other.failed().contains("another model"));
 }
+
+#[test]
+fn layers_are_left_in_floating_point_until_the_accuracy_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (Some(()), Some(weights), Some(dataset)) =
+        (runtime(), weights(folder.path(), "reference/model/tinynet.safetensors"), images(folder.path()))
+    else {
+        return;
+    };
+    let (fp32, int8, ranges, moments, sensitivity) =
+        (at("fp32.onnx"), at("int8.onnx"), at("ranges.json"), at("moments"), at("sensitivity.json"));
+    run("export", json!({}), &[("weights", &weights)], &[("model", &fp32)]).done();
+    // Ranges that cut off far too much.
+    let inputs = [("model", fp32.as_path()), ("dataset", &dataset)];
+    let params = json!({ "images": 64, "method": "percentile", "percentile": 90, "moments": false });
+    run("calibrate", params, &inputs, &[("ranges", &ranges), ("moments", &moments)]).done();
+
+    let measured = [("model", fp32.as_path()), ("ranges", &ranges), ("dataset", &dataset)];
+    let measure = |max_drop: f64| {
+        let params = json!({ "images": 100, "max_drop": max_drop });
+        run("sensitivity", params, &measured, &[("sensitivity", &sensitivity)])
+    };
+    let said = measure(100.0).done();
+    assert_eq!(said.value("float_layers"), 0.0);
+    let drop = said.value("int8.drop");
+    assert!(drop > 5.0, "{drop}");
+    assert!(matches!(&said.figures["error"].content, Content::Series { series, .. } if series.len() == 2));
+
+    let said = measure(drop / 2.0).done();
+    let kept = said.value("float_layers");
+    assert!(kept > 0.0 && said.value("mixed.drop") <= drop / 2.0, "{kept} {}", said.value("mixed.drop"));
+    let inputs = [("model", fp32.as_path()), ("ranges", &ranges), ("sensitivity", &sensitivity)];
+    let said = run("quantize", json!({}), &inputs, &[("model", &int8)]).done();
+    assert!(said.logs.iter().any(|line| line.contains("excluded by option")), "{:?}", said.logs);
+
+    let mut other: serde_json::Value = serde_json::from_slice(&std::fs::read(&sensitivity).unwrap()).unwrap();
+    other["model"] = "blake3:0".into();
+    std::fs::write(&sensitivity, other.to_string()).unwrap();
+    let failure = run("quantize", json!({}), &inputs, &[("model", &int8)]).failed();
+    assert!(failure.contains("`sensitivity` were made of another model"), "{failure}");
+}

@@ -1,0 +1,62 @@
+//! The error of each layer as a picture and as a table.
+
+use protocol::{Axis, Cell, Column, Content, Figure, Series};
+use quant::{LayerError, Sensitivity};
+
+/// Signal to quantization noise along the graph.
+pub(crate) fn errors(sensitivity: &Sensitivity, basis: &str) -> Figure {
+    let series = |name: &str, of: fn(&LayerError) -> Option<f64>| {
+        let points = sensitivity.layers.iter().enumerate();
+        let points = points.filter_map(|(place, layer)| Some([(place + 1) as f64, of(layer)?]));
+        Series { name: name.into(), axis: 0, points: points.collect() }
+    };
+    Figure {
+        id: "error".into(),
+        title: "Error by layer".into(),
+        caption: format!(
+            "Signal to quantization noise, FP32 against INT8; low is bad. `outcome`: of each layer's outcome where all layers \
+             are integers, which shows where errors add up. `alone`: of the logits where only this layer is, which shows \
+             what each adds. On {basis}."
+        ),
+        content: Content::Series {
+            x: Axis::new("layer, in the graph's order", ""),
+            y: vec![Axis::new("SQNR", "dB")],
+            series: vec![series("outcome", |layer| layer.output_db), series("alone", |layer| layer.alone_db)],
+        },
+    }
+}
+
+/// The same in numbers, with names.
+pub(crate) fn table(sensitivity: &Sensitivity, basis: &str) -> Figure {
+    let column = |label: &str, unit: &str, digits| Column { label: label.into(), unit: unit.into(), digits };
+    let number = |value: Option<f64>| value.map_or(Cell::Empty, Cell::Number);
+    let row = |(place, layer): (usize, &LayerError)| {
+        let kept = sensitivity.keep_float.contains(&layer.name);
+        vec![
+            Cell::Number((place + 1) as f64),
+            Cell::Text(layer.name.clone()),
+            Cell::Text(layer.op.clone()),
+            number(layer.output_db),
+            number(layer.alone_db),
+            Cell::Number(layer.alone_drop),
+            Cell::Text(if kept { "floats" } else { "integers" }.into()),
+        ]
+    };
+    Figure {
+        id: "layers".into(),
+        title: "Sensitivity of each layer".into(),
+        caption: format!("Points lost, and what the layer had better compute in. On {basis}."),
+        content: Content::Table {
+            columns: vec![
+                column("", "", 0),
+                column("layer", "", 0),
+                column("operator", "", 0),
+                column("SQNR of its outcome", "dB", 1),
+                column("SQNR of the logits, alone", "dB", 1),
+                column("drop, alone", "points", 2),
+                column("to compute in", "", 0),
+            ],
+            rows: sensitivity.layers.iter().enumerate().map(row).collect(),
+        },
+    }
+}

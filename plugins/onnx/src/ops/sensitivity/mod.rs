@@ -1,0 +1,251 @@
+//! `onnx/sensitivity`: what rounding each layer does to a model, and which layers to leave in floating point so that the
+//! model keeps its accuracy.
+
+mod figures;
+mod measure;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use dataset::{Normalization, Sample, SplitName, wilson_interval};
+use protocol::{Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads};
+use quant::{
+    IntegerLayer, LayerError, QuantError, Ranges, Sensitivity, StaticOptions, integer_layers, next_to_keep,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::images::draw;
+use crate::ops::{input, manifest_of, optional_input, output, quantize};
+use crate::request::{self, counted, grouped};
+use crate::statistics::paired_drop;
+use measure::{Laboratory, Score};
+
+const VERSION: u32 = 1;
+
+/// Params of `onnx/sensitivity`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Params {
+    /// The points of accuracy, on the images below, that the quantized model may lose. Layers are left in floating point
+    /// until it loses no more.
+    #[schemars(range(min = 0, max = 100))]
+    max_drop: f64,
+    /// How many images to measure on, drawn from those that `ranges` were not calibrated on.
+    #[schemars(range(min = 1))]
+    images: usize,
+    /// Seed of the draw.
+    seed: u64,
+    /// Images per call.
+    #[schemars(range(min = 1))]
+    batch_size: usize,
+    /// The split to draw from. Choosing layers by test images would flatter the result on them.
+    split: SplitName,
+    /// Options of quantization, as `onnx/quantize` will have them.
+    quantize: StaticOptions,
+    /// Mean and standard deviation per channel, of pixels scaled to 0..1, for a model that does not carry them.
+    normalization: Option<Normalization>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            max_drop: 0.5,
+            images: 1000,
+            seed: 42,
+            batch_size: 50,
+            split: SplitName::Train,
+            quantize: StaticOptions::default(),
+            normalization: None,
+        }
+    }
+}
+
+pub(crate) fn manifest() -> OpManifest {
+    OpManifest {
+        inputs: [
+            input("model", "the float model"),
+            input("ranges", "its ranges, from `onnx/calibrate` of this very model"),
+            optional_input("moments", "from the same; as `onnx/quantize` will have them"),
+            input("dataset", "images and labels to measure on"),
+        ]
+        .into(),
+        outputs: [output(
+            "sensitivity",
+            "the error of each layer, and which layers to leave in floating point",
+            "sensitivity.json",
+        )]
+        .into(),
+        resources: Resources { threads: Threads::All, exclusive: false },
+        ..manifest_of::<Params>(
+            "Measures what rounding each layer does, and chooses the fewest layers to leave in floating point",
+            VERSION,
+        )
+    }
+}
+
+pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let params: Params = request::params(request)?;
+    if params.images == 0 || params.batch_size == 0 || !(0.0..=100.0).contains(&params.max_drop) {
+        return Err(Failure::new(
+            "`images` and `batch_size` must be at least 1, and `max_drop` between 0 and 100",
+        ));
+    }
+    let (float, ranges, moments) = quantize::calibrated(request)?;
+    let dataset = request::input(request, "dataset")?;
+    let indices = unseen(&params, &ranges, Sample::open(dataset, params.split)?.len())?;
+    let basis = format!(
+        "{} images of the {} split that were not calibrated on, drawn with seed {}",
+        grouped(indices.len()),
+        params.split.as_str(),
+        params.seed
+    );
+    let mut laboratory = Laboratory {
+        float: &float,
+        ranges: &ranges,
+        moments: moments.as_ref(),
+        params: &params,
+        dataset,
+        indices: &indices,
+        threads: request.threads,
+        reference: None,
+    };
+    let reference = laboratory.float_score()?;
+    let layers = integer_layers(&float, &params.quantize)?;
+    let outputs = laboratory.output_errors()?;
+    let (errors, noise) = alone(&laboratory, &layers, &outputs, reporter)?;
+    let all = laboratory.score(&[], &layers)?.ok_or(QuantError::NothingToQuantize)?;
+    let (kept, mixed) = choose(&laboratory, &layers, &noise, &all, reporter)?;
+
+    let keep_float = kept.iter().filter_map(|place| layers.get(*place)).map(|layer| layer.name.clone());
+    let sensitivity =
+        Sensitivity { model: ranges.lineage.model.clone(), keep_float: keep_float.collect(), layers: errors };
+    sensitivity.write(request::output(request, "sensitivity")?)?;
+    report(&reference, &all, &mixed, &sensitivity, &basis, reporter);
+    Ok(())
+}
+
+/// Indices of images that the ranges do not know.
+fn unseen(params: &Params, ranges: &Ranges, length: usize) -> Result<Vec<usize>, Failure> {
+    let seen: BTreeSet<u64> = match ranges.lineage.split == params.split.as_str() {
+        true => ranges.lineage.images.iter().copied().collect(),
+        false => BTreeSet::new(),
+    };
+    let unseen: Vec<usize> = (0..length).filter(|index| !seen.contains(&(*index as u64))).collect();
+    let places = draw(params.images, params.seed, unseen.len(), params.split)?;
+    Ok(places.into_iter().filter_map(|place| unseen.get(place).copied()).collect())
+}
+
+/// By layer, what it does alone: for the report, and as power of the noise of the logits.
+fn alone(
+    laboratory: &Laboratory<'_>,
+    layers: &[IntegerLayer],
+    outputs: &BTreeMap<String, Option<f64>>,
+    reporter: &mut Reporter<'_>,
+) -> Result<(Vec<LayerError>, Vec<f64>)> {
+    let (mut errors, mut noise) = (Vec::new(), Vec::new());
+    for (place, layer) in layers.iter().enumerate() {
+        let score = laboratory.score_alone(layer)?;
+        reporter.progress(Progress {
+            done: (place + 1) as f64,
+            total: layers.len() as f64,
+            unit: "layer".into(),
+            text: layer.name.clone(),
+            milestone: false,
+        });
+        noise.push(score.noise);
+        errors.push(LayerError {
+            name: layer.name.clone(),
+            op: layer.op.clone(),
+            alone_db: score.sqnr_db(),
+            alone_drop: score.drop,
+            output_db: outputs.get(&layer.output).copied().flatten(),
+        });
+    }
+    Ok((errors, noise))
+}
+
+/// Leaves layers in floating point until the accuracy is kept, then takes back those that turn out not to be needed.
+fn choose(
+    laboratory: &Laboratory<'_>,
+    layers: &[IntegerLayer],
+    noise: &[f64],
+    all: &Score,
+    reporter: &mut Reporter<'_>,
+) -> Result<(Vec<usize>, Score), Failure> {
+    let budget = laboratory.params.max_drop;
+    let mut kept: Vec<usize> = Vec::new();
+    let mut score = all.clone();
+    while score.drop > budget {
+        let next = next_to_keep(layers, noise, &kept.iter().copied().collect());
+        let name = next.and_then(|next| layers.get(next)).map_or("", |layer| &layer.name);
+        kept.extend(next);
+        score = match laboratory.score(&kept, layers)? {
+            Some(score) if next.is_some() => score,
+            _ => {
+                return Err(Failure::new(format!(
+                    "no integer layer can be kept without losing more than {budget} points: all of them lose {:.2}",
+                    all.drop
+                ))
+                .hint("calibrate by another `method` or on more images, or allow for a larger `max_drop`"));
+            }
+        };
+        reporter.info(format!("with `{name}` in floating point: {:.2} points lost", score.drop));
+    }
+    for place in kept.clone() {
+        let without: Vec<usize> = kept.iter().copied().filter(|other| *other != place).collect();
+        if let Some(tried) = laboratory.score(&without, layers)?.filter(|tried| tried.drop <= budget) {
+            (kept, score) = (without, tried);
+        }
+    }
+    Ok((kept, score))
+}
+
+fn report(
+    reference: &Score,
+    all: &Score,
+    mixed: &Score,
+    sensitivity: &Sensitivity,
+    basis: &str,
+    reporter: &mut Reporter<'_>,
+) {
+    for (name, score) in [("fp32", reference), ("int8", all), ("mixed", mixed)] {
+        let [low, high] = wilson_interval(score.correct, score.total);
+        let accuracy = Metric::new(score.accuracy(), "%").interval(low, high).basis(basis);
+        reporter.metric(&format!("{name}.accuracy"), accuracy);
+        if name != "fp32" {
+            let (drop, [low, high]) = paired_drop(score.lost, score.won, score.total);
+            let drop = Metric::new(drop, "points").interval(low, high).basis(basis);
+            reporter.metric(&format!("{name}.drop"), drop);
+        }
+        if let Some(sqnr) = score.sqnr_db() {
+            reporter.metric(&format!("{name}.sqnr_db"), Metric::new(sqnr, "dB").basis(basis));
+        }
+    }
+    let kept = Metric::new(sensitivity.keep_float.len() as f64, "").basis(counted(
+        sensitivity.layers.len(),
+        "layer",
+        "layers",
+    ));
+    reporter.metric("float_layers", kept);
+    reporter.figure(figures::errors(sensitivity, basis));
+    reporter.figure(figures::table(sensitivity, basis));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_that_were_calibrated_on_are_not_measured_on() {
+        let params = Params { images: 5, ..Params::default() };
+        let mut ranges = Ranges::default();
+        ranges.lineage.split = "train".into();
+        ranges.lineage.images = vec![0, 2, 4, 6, 8];
+        assert_eq!(unseen(&params, &ranges, 10).unwrap(), [1, 3, 5, 7, 9]);
+        let failure = unseen(&Params { images: 6, ..params.clone() }, &ranges, 10).unwrap_err();
+        assert!(format!("{failure:?}").contains("6 images"));
+        ranges.lineage.split = "test".into();
+        assert_eq!(unseen(&Params { images: 10, ..params }, &ranges, 10).unwrap().len(), 10);
+    }
+}
