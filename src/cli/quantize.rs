@@ -63,6 +63,10 @@ pub struct Args {
     /// One scale for all the weights of a layer, instead of one for each channel
     #[arg(long)]
     per_tensor: bool,
+    /// Balance the ranges of channels between neighbouring layers first: for layers whose channels differ widely, above all
+    /// with --per-tensor
+    #[arg(long)]
+    equalize: bool,
     /// How weights are rounded
     #[arg(long, default_value = "search")]
     rounding: Rounding,
@@ -70,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "activations", "rounding"])]
+    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "activations", "rounding", "equalize"])]
     dynamic: bool,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -206,6 +210,12 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
     let normalization = match args.mean.is_empty() {
         true => Value::Null,
         false => json!({ "mean": args.mean, "std": args.std }),
+    };
+    let model = if args.equalize {
+        stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": { "model": model } }));
+        "equalize.model".into()
+    } else {
+        model
     };
     let calibrate = json!({
         "uses": "onnx/calibrate",
@@ -346,6 +356,11 @@ mod tests {
         assert_eq!(imported["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
         let nearest = made(&[&model, "--data", &dataset, "--rounding", "nearest"]);
         assert_eq!(nearest["stages"]["calibrate"]["with"]["moments"], false);
+        let even = made(&[&model, "--data", &dataset, "--equalize"]);
+        assert_eq!(even["stages"]["equalize"]["inputs"]["model"], model);
+        for stage in ["calibrate", STAGE] {
+            assert_eq!(even["stages"][stage]["inputs"]["model"], "equalize.model");
+        }
         let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
         assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
     }

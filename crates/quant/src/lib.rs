@@ -6,6 +6,7 @@
 mod clip;
 mod dynamic;
 mod emit;
+mod equalize;
 mod error;
 mod histogram;
 mod integers;
@@ -28,6 +29,7 @@ mod widen;
 
 pub use clip::Method;
 pub use dynamic::quantize_dynamic;
+pub use equalize::{Equalized, equalize};
 pub use error::QuantError;
 pub use histogram::{Bins, Histogram};
 pub use mixed::{IntegerLayer, LayerError, Sensitivity, integer_layers, next_to_keep};

@@ -46,6 +46,17 @@ const STABLE: [&str; 29] = [
 
 /// `model` simplified, hard-sigmoid gates turned into clips, for `opset` (by default its own, or 13 if older).
 pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantError> {
+    refuse_quantized(model)?;
+    let mut prepared = model.simplified()?;
+    set_opset(&mut prepared, opset)?;
+    divisions_to_products(&mut prepared.graph);
+    gates_to_clips(&mut prepared.graph);
+    Ok(prepared)
+}
+
+/// # Errors
+/// [`QuantError::AlreadyQuantized`] for a model that holds quantized operators.
+pub(crate) fn refuse_quantized(model: &Model) -> Result<(), QuantError> {
     let quantized = |node: &&Node| {
         node.op.starts_with("QLinear")
             || matches!(
@@ -61,11 +72,7 @@ pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantE
     if let Some(node) = model.graph.nodes.iter().find(quantized) {
         return Err(QuantError::AlreadyQuantized { op: node.op.clone(), node: node.label().into() });
     }
-    let mut prepared = model.simplified()?;
-    set_opset(&mut prepared, opset)?;
-    divisions_to_products(&mut prepared.graph);
-    gates_to_clips(&mut prepared.graph);
-    Ok(prepared)
+    Ok(())
 }
 
 fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calibrate;
+mod equalize;
 mod evaluate;
 mod export;
 mod quantize;
@@ -21,6 +22,7 @@ pub(crate) const RUNTIME: &str = "onnxruntime";
 pub(crate) fn manifests() -> BTreeMap<String, OpManifest> {
     [
         ("export", export::manifest()),
+        ("equalize", equalize::manifest()),
         ("calibrate", calibrate::manifest()),
         ("sensitivity", sensitivity::manifest()),
         ("quantize", quantize::manifest()),
@@ -36,6 +38,7 @@ pub(crate) fn manifests() -> BTreeMap<String, OpManifest> {
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     match request.op.as_str() {
         "export" => export::run(request, reporter),
+        "equalize" => equalize::run(request, reporter),
         "calibrate" => calibrate::run(request, reporter),
         "sensitivity" => sensitivity::run(request, reporter),
         "quantize" => quantize::run(request, reporter),

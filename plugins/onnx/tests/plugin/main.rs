@@ -10,6 +10,7 @@
     reason = "what helps tests may fail loudly"
 )]
 
+mod balance;
 mod chain;
 mod parity;
 mod refusals;

@@ -33,7 +33,7 @@ fn without_the_library_the_manifest_says_what_to_do() {
     let library = &manifest.natives["onnxruntime"];
     assert_eq!(library.version, None);
     assert!(library.remedy.as_ref().unwrap().contains("cargo xtask setup"));
-    assert_eq!(manifest.ops.len(), 7);
+    assert_eq!(manifest.ops.len(), 8);
     assert_eq!(manifest.env, ["ORT_DYLIB_PATH"]);
     assert_eq!(manifest.ops["calibrate"].params["properties"]["images"]["default"], 512);
     assert_eq!(manifest.ops["bench"].params["additionalProperties"], false);
