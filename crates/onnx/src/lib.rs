@@ -5,6 +5,7 @@
 pub mod build;
 mod compact;
 mod error;
+mod external;
 mod fold;
 mod graph;
 mod names;

@@ -1,7 +1,7 @@
 //! The subset of ONNX's protobuf messages that this crate reads and writes, derived by hand.
 //!
-//! Field numbers are those of `onnx/onnx.proto`. Fields that are only there to be refused (subgraphs, external
-//! data, …) are kept as raw bytes. Knows the wire format; knows nothing of what a graph means.
+//! Field numbers are those of `onnx/onnx.proto`. Fields that are only there to be refused (subgraphs, functions,
+//! …) are kept as raw bytes. Knows the wire format; knows nothing of what a graph means.
 
 use prost::{Message, Oneof};
 
@@ -136,6 +136,8 @@ pub(crate) struct TensorProto {
     pub(crate) name: Option<String>,
     #[prost(bytes = "vec", optional, tag = "9")]
     pub(crate) raw_data: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) external_data: Vec<StringStringEntryProto>,
     #[prost(int32, optional, tag = "14")]
     pub(crate) data_location: Option<i32>,
 }

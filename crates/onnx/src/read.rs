@@ -3,7 +3,7 @@
 //! Sizes that a file declares are never trusted: a tensor's elements must be in the file, so memory is bounded
 //! by a multiple of the file's size, which is bounded itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::path::Path;
 use prost::Message;
 
 use crate::error::Error;
+use crate::external;
 use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
 use crate::proto::{
     AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
@@ -22,11 +23,19 @@ use crate::tensor::{Data, ElementType, Tensor};
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
 impl Model {
-    /// Reads a file.
+    /// Reads a file, and those beside it that hold elements of its tensors.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::File`] around what [`Model::from_bytes`] says.
+    /// [`Error::Io`]; [`Error::File`] around what [`Model::from_bytes`] says, or about a file beside it.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::read_with_files(path).map(|(model, _)| model)
+    }
+
+    /// As [`Model::read`], with the names of the files beside it that hold elements of its tensors.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn read_with_files(path: &Path) -> Result<(Self, BTreeSet<String>), Error> {
         let io = |source| Error::Io { action: "read", path: path.into(), source };
         let in_file = |source| Error::File { path: path.into(), source: Box::new(source) };
         let metadata = fs::metadata(path).map_err(io)?;
@@ -37,7 +46,13 @@ impl Model {
         File::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
             .map_err(io)?;
-        Self::from_bytes(&bytes).map_err(in_file)
+        let mut proto = decode(&bytes).map_err(in_file)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let files = match &mut proto.graph {
+            Some(graph) => external::embed(graph, folder).map_err(in_file)?,
+            None => BTreeSet::new(),
+        };
+        Ok((read_model(proto).map_err(in_file)?, files))
     }
 
     /// Reads the bytes of a file.
@@ -45,37 +60,44 @@ impl Model {
     /// # Errors
     /// [`Error::Decode`] for damage, [`Error::Unsupported`], [`Error::Invalid`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(too_large());
-        }
-        let proto = ModelProto::decode(bytes).map_err(|error| Error::Decode(error.to_string()))?;
-        let graph = proto.graph.ok_or_else(|| Error::Decode("it has no graph".into()))?;
-        if !proto.functions.is_empty() {
-            return Err(Error::Unsupported("a function local to the model".into()));
-        }
-        let mut opsets = BTreeMap::new();
-        for import in proto.opset_import {
-            let domain = import.domain.unwrap_or_default();
-            let domain = if domain == "ai.onnx" { String::new() } else { domain };
-            opsets.insert(domain, import.version.unwrap_or(0));
-        }
-        if opsets.get("").is_none_or(|&version| version < 1) {
-            return Err(Error::Decode("it imports no version of ONNX's operators".into()));
-        }
-        let entries = proto.metadata_props.into_iter();
-        let model = Self {
-            ir_version: proto.ir_version.unwrap_or(0),
-            opsets,
-            producer: proto.producer_name.unwrap_or_default(),
-            producer_version: proto.producer_version.unwrap_or_default(),
-            metadata: entries
-                .map(|entry| (entry.key.unwrap_or_default(), entry.value.unwrap_or_default()))
-                .collect(),
-            graph: read_graph(graph)?,
-        };
-        model.graph.check()?;
-        Ok(model)
+        read_model(decode(bytes)?)
     }
+}
+
+fn decode(bytes: &[u8]) -> Result<ModelProto, Error> {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
+    ModelProto::decode(bytes).map_err(|error| Error::Decode(error.to_string()))
+}
+
+fn read_model(proto: ModelProto) -> Result<Model, Error> {
+    let graph = proto.graph.ok_or_else(|| Error::Decode("it has no graph".into()))?;
+    if !proto.functions.is_empty() {
+        return Err(Error::Unsupported("a function local to the model".into()));
+    }
+    let mut opsets = BTreeMap::new();
+    for import in proto.opset_import {
+        let domain = import.domain.unwrap_or_default();
+        let domain = if domain == "ai.onnx" { String::new() } else { domain };
+        opsets.insert(domain, import.version.unwrap_or(0));
+    }
+    if opsets.get("").is_none_or(|&version| version < 1) {
+        return Err(Error::Decode("it imports no version of ONNX's operators".into()));
+    }
+    let entries = proto.metadata_props.into_iter();
+    let model = Model {
+        ir_version: proto.ir_version.unwrap_or(0),
+        opsets,
+        producer: proto.producer_name.unwrap_or_default(),
+        producer_version: proto.producer_version.unwrap_or_default(),
+        metadata: entries
+            .map(|entry| (entry.key.unwrap_or_default(), entry.value.unwrap_or_default()))
+            .collect(),
+        graph: read_graph(graph)?,
+    };
+    model.graph.check()?;
+    Ok(model)
 }
 
 fn too_large() -> Error {

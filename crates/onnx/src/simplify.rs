@@ -3,6 +3,7 @@
 
 mod affine;
 mod constants;
+mod evaluate;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,7 @@ impl Model {
         let graph = &mut model.graph;
         graph.inputs.retain(|value| !graph.initializers.contains_key(&value.name));
         constants::to_initializers(graph);
+        evaluate::constants(graph);
         constants::reshape(graph)?;
         drop_no_ops(graph);
         affine::fold(graph);

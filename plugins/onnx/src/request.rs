@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use protocol::{Failure, RunRequest};
+use protocol::{Failure, Reporter, RunRequest};
 use serde::de::DeserializeOwned;
 
 /// The op's params.
@@ -22,6 +22,25 @@ pub(crate) fn input<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path,
         .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no input `{name}`", request.op)))
 }
 
+/// The model that input `name` is. Warns of what the runner does not see of it.
+pub(crate) fn model(
+    request: &RunRequest,
+    name: &str,
+    reporter: &mut Reporter<'_>,
+) -> Result<onnx::Model, Failure> {
+    let path = input(request, name)?;
+    let (model, files) = onnx::Model::read_with_files(path)?;
+    if !files.is_empty() {
+        let files: Vec<_> = files.iter().map(|file| format!("`{file}`")).collect();
+        reporter.warn(format!(
+            "weights of `{}` lie in {}, which this stage does not declare: if they alone change, it stays fresh",
+            path.display(),
+            files.join(", ")
+        ));
+    }
+    Ok(model)
+}
+
 /// Where output `name` is to be written.
 pub(crate) fn output<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path, Failure> {
     request
@@ -35,6 +54,13 @@ pub(crate) fn output<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path
 pub(crate) fn size_kb(path: &Path) -> Result<f64> {
     let bytes = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?.len();
     Ok(bytes as f64 / 1024.0)
+}
+
+/// Size of a model in KB of 1,024 bytes, with the files beside it that hold its weights.
+pub(crate) fn model_size_kb(path: &Path) -> Result<f64> {
+    // A model that cannot be read here has none that are known.
+    let files = onnx::Model::read_with_files(path).map(|(_, files)| files).unwrap_or_default();
+    files.iter().try_fold(size_kb(path)?, |size, file| Ok(size + size_kb(&path.with_file_name(file))?))
 }
 
 /// Digest of a file as `blake3:hex`.

@@ -1,6 +1,7 @@
 //! Models in ONNX Runtime: loading, checking what they take and give, running batches of images. The only
 //! module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::{library, noise};
@@ -42,14 +43,20 @@ impl Model {
     /// of images of fixed size.
     pub(crate) fn load(path: &Path, threads: usize) -> Result<Self> {
         let source = format!("`{}`", path.display());
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {source}"))?;
-        Self::from_bytes(&bytes, source, threads)
+        File::open(path).with_context(|| format!("cannot read {source}"))?;
+        // From the file, because elements of its tensors may lie in others beside it.
+        let session = builder(threads).and_then(|mut builder| Ok(builder.commit_from_file(path)?));
+        Self::of(session, source)
     }
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
     pub(crate) fn from_bytes(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
-        let session = session(&environment()?, bytes, threads)
-            .with_context(|| format!("ONNX Runtime cannot load {source}"))?;
+        let session = builder(threads).and_then(|mut builder| Ok(builder.commit_from_memory(bytes)?));
+        Self::of(session, source)
+    }
+
+    fn of(session: Result<Session>, source: String) -> Result<Self> {
+        let session = session.with_context(|| format!("ONNX Runtime cannot load {source}"))?;
         let [input] = session.inputs() else {
             bail!("{source} has {} inputs: only models with one are run", session.inputs().len());
         };
@@ -180,11 +187,15 @@ fn environment() -> Result<Environment> {
     Ok(environment)
 }
 
-fn session(environment: &Environment, bytes: &[u8], threads: usize) -> ort::Result<Session> {
-    Session::builder(environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
-        .commit_from_memory(bytes)
+fn builder(threads: usize) -> Result<SessionBuilder> {
+    let builder = Session::builder(&environment()?)?;
+    let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
+    builder.with_intra_threads(threads).map_err(plain)
+}
+
+/// The error without the builder that it carries, which cannot be sent between threads.
+fn plain<T>(error: ort::Error<T>) -> anyhow::Error {
+    anyhow!("{error}")
 }
 
 /// The model as ONNX Runtime computes it, after its own rewriting; `path` is where it is dumped.
@@ -192,9 +203,9 @@ fn session(environment: &Environment, bytes: &[u8], threads: usize) -> ort::Resu
 pub(crate) fn optimized(bytes: &[u8], path: &Path) -> Result<onnx::Model> {
     Session::builder(&environment()?)?
         .with_optimization_level(GraphOptimizationLevel::All)
-        .map_err(|error| anyhow!("{error}"))?
+        .map_err(plain)?
         .with_optimized_model_path(path)
-        .map_err(|error| anyhow!("{error}"))?
+        .map_err(plain)?
         .commit_from_memory(bytes)?;
     Ok(onnx::Model::read(path)?)
 }

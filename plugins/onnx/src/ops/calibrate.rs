@@ -96,7 +96,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         return Err(Failure::new("`percentile` must be between 50 and 100"));
     }
     let path = request::input(request, "model")?;
-    let float = onnx::Model::read(path)?;
+    let float = request::model(request, "model", reporter)?;
     let name = format!("`{}`", path.display());
     let observed = observed_model(&float)?.to_bytes();
     let open = || Model::from_bytes(&observed, name.clone(), 1);

@@ -39,7 +39,7 @@ pub(crate) fn manifest() -> OpManifest {
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let Params {} = request::params(request)?;
     let path = request::input(request, "model")?;
-    let (model, pairs) = equalize(&onnx::Model::read(path)?)?;
+    let (model, pairs) = equalize(&request::model(request, "model", reporter)?)?;
     let target = request::output(request, "model")?;
     request::write(target, &model.to_bytes())?;
     let mut before = Model::load(path, request.threads)?;

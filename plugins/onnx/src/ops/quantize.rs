@@ -30,7 +30,7 @@ pub(crate) fn manifest() -> OpManifest {
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let mut options: StaticOptions = request::params(request)?;
-    let (float, ranges, moments) = calibrated(request)?;
+    let (float, ranges, moments) = calibrated(request, reporter)?;
     if request.inputs.contains_key("sensitivity") {
         let sensitivity = Sensitivity::read(request::input(request, "sensitivity")?)?;
         same_model("sensitivity", &sensitivity.model, &ranges.lineage.model)?;
@@ -54,9 +54,12 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
 }
 
 /// The float model with what was calibrated on it.
-pub(crate) fn calibrated(request: &RunRequest) -> Result<(onnx::Model, Ranges, Option<Moments>), Failure> {
+pub(crate) fn calibrated(
+    request: &RunRequest,
+    reporter: &mut Reporter<'_>,
+) -> Result<(onnx::Model, Ranges, Option<Moments>), Failure> {
     let path = request::input(request, "model")?;
-    let float = onnx::Model::read(path)?;
+    let float = request::model(request, "model", reporter)?;
     let digest = request::digest(path)?;
     let ranges = Ranges::read(request::input(request, "ranges")?)?;
     same_model("ranges", &ranges.lineage.model, &digest)?;

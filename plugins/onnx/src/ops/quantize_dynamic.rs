@@ -21,7 +21,7 @@ pub(crate) fn manifest() -> OpManifest {
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let options: DynamicOptions = request::params(request)?;
-    let float = onnx::Model::read(request::input(request, "model")?)?;
+    let float = request::model(request, "model", reporter)?;
     let (model, summary) = quantize_dynamic(&float, &options)?;
     quantized::write(request, &model, &summary, reporter)?;
     Ok(())

@@ -60,7 +60,7 @@ impl Variant {
     /// Size of the model's file in KB; none of predictions.
     pub(crate) fn size_kb(&self) -> Result<Option<f64>> {
         match self.source {
-            Source::Model => request::size_kb(&self.path).map(Some),
+            Source::Model => request::model_size_kb(&self.path).map(Some),
             Source::Predictions => Ok(None),
         }
     }

@@ -91,7 +91,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
             "`images` and `batch_size` must be at least 1, and `max_drop` between 0 and 100",
         ));
     }
-    let (float, ranges, moments) = quantize::calibrated(request)?;
+    let (float, ranges, moments) = quantize::calibrated(request, reporter)?;
     let dataset = request::input(request, "dataset")?;
     let indices = unseen(&params, &ranges, Sample::open(dataset, params.split)?.len())?;
     let basis = format!(
