@@ -35,6 +35,7 @@ def main() -> int:
                 most=arguments.most,
                 model=arguments.model,
                 dataset=arguments.dataset,
+                images=arguments.images,
             )
             result = importlib.import_module(f"claims.{name.replace('-', '_')}").measure(bench)
             text = page.section(
@@ -78,6 +79,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, metavar="FILE", help="int8: the FP32 model")
     parser.add_argument(
         "--dataset", type=Path, metavar="FILE", help="int8: a dataset that `data/download` made (.safetensors)"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="FILE", help="int8-network: labelled images, an archive of folders"
     )
     parser.add_argument(
         "--pipe", type=Path, metavar="FILE", help="measure this executable instead of building one"

@@ -16,8 +16,8 @@ from harness.measure import Command, Failed, alternate, ratios, run
 PEER = Path(__file__).resolve().parents[1] / "harness" / "int8_peer.py"
 NORMALISATION = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.2023,0.1994,0.2010"]
 IMAGES = 512
-DEFAULT = "mse"
-"""The method of `pipe quantize` where none is named."""
+DEFAULT = "mse, weights rounded together"
+"""What `pipe quantize` does where nothing else is named."""
 BATCHES = {1: 400, 128: 15}
 """Batch size → timed calls in a round."""
 PIPELINE = """\
@@ -54,12 +54,16 @@ def measure(bench: Bench) -> Result:
     indices = _indices(bench, model, dataset)
 
     def ours(name: str, *options: str) -> Variant:
-        out = work / f"ours-{name.replace(' ', '-')}.onnx"
+        out = work / f"ours-{name.replace(',', '').replace(' ', '-')}.onnx"
         argv = [bench.pipe.path, "quantize", model, "-o", out, *options]
         return Variant(f"ours, {name}", out, Command(f"pipe quantize, {name}", argv, work), True)
 
-    def static(method: str, images: int = IMAGES) -> Variant:
-        return ours(method, "--data", str(dataset), "--images", str(images), "--method", method, *NORMALISATION)
+    def static(name: str, method: str, *options: str, images: int = IMAGES) -> Variant:
+        common = ["--data", str(dataset), "--images", str(images), "--method", method, *NORMALISATION]
+        return ours(name, *common, *options)
+
+    def nearest(method: str, images: int = IMAGES) -> Variant:
+        return static(method, method, "--rounding", "nearest", images=images)
 
     def theirs(name: str, setting: str) -> Variant:
         out = work / f"python-{setting}.onnx"
@@ -71,7 +75,9 @@ def measure(bench: Bench) -> Result:
         theirs("U8S8 per channel, MinMax", "minmax"),
         theirs("U8S8 per channel, Entropy", "entropy"),
         theirs("U8S8 per channel, Percentile", "percentile"),
-        *[static(method) for method in ("minmax", "entropy", "percentile", "mse")],
+        *[nearest(method) for method in ("minmax", "entropy", "percentile", "mse")],
+        static(DEFAULT, "mse"),
+        static("the same, per tensor", "mse", "--per-tensor"),
         theirs("dynamic", "dynamic"),
         ours("dynamic", "--dynamic"),
     ]
@@ -87,9 +93,10 @@ def measure(bench: Bench) -> Result:
             ("minmax", variants[4], variants[1]),
             ("entropy", variants[5], variants[2]),
             ("percentile", variants[6], variants[3]),
+            ("default", variants[8], variants[2]),
         )
     }
-    many = static("entropy", bench.pick(600, 10_000)).command
+    many = nearest("entropy", bench.pick(600, 10_000)).command
     grown = alternate([many], 1)[0].peak_bytes
 
     parts = [
@@ -170,9 +177,8 @@ def _table(model: Path, variants: list[Variant], accuracies: list[dict], latenci
 
 
 def _verdicts(variants, accuracies, latencies, made, grown: int) -> list[str]:
-    static = [at for at, variant in enumerate(variants) if variant.ours and "dynamic" not in variant.name]
     python = [at for at, variant in enumerate(variants) if not variant.ours and "dynamic" not in variant.name]
-    default = next(at for at in static if variants[at].name == f"ours, {DEFAULT}")
+    default = next(at for at, variant in enumerate(variants) if variant.name == f"ours, {DEFAULT}")
     best = max(accuracies[at]["accuracy"] for at in python)
     own = accuracies[default]
     small = variants[default].file.stat().st_size
@@ -198,7 +204,7 @@ def _verdicts(variants, accuracies, latencies, made, grown: int) -> list[str]:
         ),
         page.verdict("dynamic takes at most 1.1 times FP32's time", min(dynamic) >= 1 / 1.1),
     ]
-    for method, factor, share in (("minmax", 3, 4), ("entropy", 8, 10), ("percentile", 8, 10)):
+    for method, factor, share in (("minmax", 3, 4), ("entropy", 8, 10), ("percentile", 8, 10), ("default", 1, 10)):
         mine, peer = made[method]
         faster = 1 / ratios(mine, peer).median
         lines.append(

@@ -25,6 +25,8 @@ class Bench:
     """The FP32 model to quantize, as asked for on the command line."""
     dataset: Path | None
     """The dataset to calibrate and test on, as asked for on the command line."""
+    images: Path | None
+    """The archive of labelled images to train on, as asked for on the command line."""
 
     def pick(self, small: int, full: int) -> int:
         """A size or count."""

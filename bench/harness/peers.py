@@ -69,10 +69,10 @@ def onnxruntime(tools: Path) -> Program:
     return Program(path, f"onnxruntime {version} (Python)")
 
 
-def plugins(pipe: Program) -> None:
+def plugins(pipe: Program, *more: str) -> None:
     """The release build of the plugins beside `pipe`, where this tree's is the one measured."""
     if pipe.path.is_relative_to(ROOT):
-        _succeed(["cargo", "build", "--release", "--package", "pipe-data", "--package", "pipe-onnx"], cwd=ROOT)
+        _succeed(["cargo", "build", "--release", *(f"--package={name}" for name in ("pipe-data", "pipe-onnx", *more))], cwd=ROOT)
 
 
 def _environment(folder: Path, requirements: Path, *options: str) -> Path:

@@ -51,10 +51,15 @@ impl Grid {
         steps.saturating_add(self.zero_point).clamp(lowest, highest)
     }
 
-    /// How many steps from zero the value nearest to `value` lies: a whole number from −255 to 255.
+    /// How many steps from zero the value nearest to `value` lies: a whole number from −255 to 255. As
+    /// [`Grid::quantize`] less the zero point, and several times faster.
     #[expect(clippy::cast_precision_loss, reason = "the difference of two bytes is exact")]
     pub(crate) fn steps(self, value: f32) -> f32 {
-        (self.quantize(value) - self.zero_point) as f32
+        // Sums this large have no bits behind the point: they are rounded to the nearest, ties to even.
+        const WHOLE: f32 = (3_u32 << 22) as f32;
+        let (lowest, highest) = limits(self.kind);
+        let (least, most) = ((lowest - self.zero_point) as f32, (highest - self.zero_point) as f32);
+        (value / self.scale).clamp(least, most) + WHOLE - WHOLE
     }
 
     /// The value that `integer` stands for.

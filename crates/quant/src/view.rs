@@ -2,8 +2,10 @@
 
 use onnx::{Dim, Node, Shapes, Tensor};
 
-/// At how many places of each image, at most.
-const PLACES: usize = 16;
+/// At how many places of each image, at least and at most.
+const PLACES: std::ops::RangeInclusive<usize> = 4..=16;
+/// For how many weights of a filter there is a place more: what few weights multiply is known from few places.
+const TERMS_A_PLACE: usize = 4;
 
 /// Stands for what lies beside the image, which is zero.
 const OUTSIDE: u32 = u32::MAX;
@@ -46,7 +48,7 @@ impl View {
     fn of_product(input: &[usize]) -> Option<Self> {
         let (&terms, rows) = input.split_last()?;
         let rows: usize = rows.iter().product();
-        let starts = scattered(rows).map(|row| row * terms);
+        let starts = scattered(rows, terms).map(|row| row * terms);
         let elements = starts.flat_map(|start| (start..start + terms).map(element)).collect::<Option<_>>()?;
         Some(Self { image: rows * terms, groups: 1, terms, elements })
     }
@@ -66,7 +68,7 @@ impl View {
         let area: usize = sizes.iter().product();
         let window: usize = kernel.iter().product();
         let mut elements = Vec::new();
-        for place in scattered(places.iter().product()) {
+        for place in scattered(places.iter().product(), channels * window) {
             for channel in 0..*all {
                 for tap in 0..window {
                     elements.push(match offset(&axes, place, tap) {
@@ -123,10 +125,11 @@ fn offset(axes: &[Axis], place: usize, tap: usize) -> Option<usize> {
     Some(offset)
 }
 
-/// Some of `count` places: all where there are few, else those of the golden-ratio sequence, which leaves no region out.
-fn scattered(count: usize) -> impl Iterator<Item = usize> {
-    let step = if count <= PLACES { 1 } else { coprime_near_golden(count) };
-    (0..count.min(PLACES)).map(move |index| index * step % count)
+/// Some of `count` places, for filters of `terms` weights: all where there are few, else those of the golden-ratio sequence, which leaves no region out.
+fn scattered(count: usize, terms: usize) -> impl Iterator<Item = usize> {
+    let most = (terms / TERMS_A_PLACE).clamp(*PLACES.start(), *PLACES.end());
+    let step = if count <= most { 1 } else { coprime_near_golden(count) };
+    (0..count.min(most)).map(move |index| index * step % count)
 }
 
 /// A step near `count` / φ by which all of them are reached.
@@ -204,8 +207,9 @@ mod tests {
     #[test]
     fn places_are_distinct_and_spread() {
         for count in 1..200 {
-            let places: std::collections::BTreeSet<usize> = scattered(count).collect();
-            assert_eq!(places.len(), count.min(PLACES), "{count}");
+            let places: std::collections::BTreeSet<usize> = scattered(count, 1000).collect();
+            assert_eq!(places.len(), count.min(16), "{count}");
+            assert_eq!(scattered(count, 9).count(), count.min(4), "{count}");
             assert!(places.iter().all(|place| *place < count));
             if count >= 64 {
                 let quarter = |place: &usize| place * 4 / count;

@@ -17,6 +17,10 @@ mod time;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // ONNX Runtime's own builds send what models and machines they run on to Microsoft, and keep a database for it in the
+    // user's cache, unless this is set before they are loaded (microsoft/onnxruntime, pull request 27379).
+    // SAFETY: no other thread is there yet that could read the environment.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     let mut args = std::env::args_os().skip(1);
     match (args.next(), args.next()) {
         (Some(word), None) if word == "time" => time::main(),

@@ -9,6 +9,20 @@ fn kind() -> impl Strategy<Value = ActivationType> {
 
 proptest! {
     #[test]
+    fn steps_are_what_quantizing_gives(
+        a in -1e3_f32..1e3,
+        b in -1e3_f32..1e3,
+        value in -4e3_f32..4e3,
+        kind in kind(),
+    ) {
+        let grid = Grid::spanning(Range { min: a.min(b), max: a.max(b) }, None, kind);
+        for value in [value, grid.scale * value.round(), grid.scale * (value.round() + 0.5), f32::MAX, -1e38] {
+            let exact = grid.quantize(value) - grid.zero_point;
+            prop_assert_eq!(grid.steps(value), exact as f32, "{:?} {}", grid, value);
+        }
+    }
+
+    #[test]
     fn zero_is_exact(a in -1e3_f32..1e3, b in -1e3_f32..1e3, kind in kind()) {
         let grid = Grid::spanning(Range { min: a.min(b), max: a.max(b) }, None, kind);
         prop_assert_eq!(grid.dequantize(grid.quantize(0.0)), 0.0);
