@@ -1,4 +1,4 @@
-"""Writes seeds to fuzz/seeds/TARGET: the documentation's examples, the tests' texts, and the cache of a small run.
+"""Writes seeds to fuzz/seeds/TARGET: the documentation's examples, the tests' texts, the cache of a small run, and networks.
 
 Run in the repository: `cargo build --all-targets && python3 fuzz/seed.py`. See fuzz/README.md for what becomes of them.
 """
@@ -16,6 +16,46 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "target" / "debug"
 # Larger ones slow the fuzzer down more than they teach it.
 LARGEST = 16_000
+
+# Opset, size of the input, constants (as text, or name and shape of floats), nodes.
+MODELS = [
+    (
+        13,
+        "3,4,4",
+        [("w", 16, 3, 3, 3), ("s", 16), ("b", 16), ("m", 16), "float[16] v = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}", ("f", 16, 2)],
+        "c = Conv <pads = [1, 1, 1, 1]> (x, w) n = BatchNormalization (c, s, b, m, v) r = Relu (n) "
+        "p = GlobalAveragePool (r) l = Flatten (p) y = Gemm (l, f)",
+    ),
+    (
+        13,
+        "4,3,3",
+        [("w", 4, 1, 3, 3), ("e", 2, 4, 1, 1), ("q", 4, 2, 1, 1), ("k", 4), "float low = {0}", "float high = {6}"],
+        "d = Conv <group = 4, auto_pad = \"SAME_UPPER\"> (x, w, k) a = Clip (d, low, high) p = GlobalAveragePool (a) "
+        "h = Conv (p, e) r = Relu (h) o = Conv (r, q) g = HardSigmoid <alpha = 0.1666667> (o) m = Mul (a, g) t = Add (m, x) "
+        "y = Flatten (t)",
+    ),
+    (
+        11,
+        "2,6",
+        [("w", 4, 1, 3), ("o", 1), "int64[2] s = {0, -1}", ("f", 12, 3)],
+        "c = Conv <group = 2, strides = [2]> (x, w) a = Add (c, o) l = LeakyRelu (a) t = Transpose <perm = [0, 2, 1]> (l) "
+        "j = Concat <axis = 2> (t, t) r = Reshape (j, s) z = Identity (r) u = Sigmoid (z) y = Softmax (u)",
+    ),
+    (
+        17,
+        "8",
+        [("w", 4, 8), ("b", 4), ("k", 4, 4), "int64[1] i = {1}"],
+        "n = Neg (b) g = Gemm <transB = 1> (x, w, n) d = Dropout (g) h = Shape (d) t = Gather (h, i) q = Sqrt (k) "
+        "e = MatMul (d, q) y = Div (e, b)",
+    ),
+    (
+        13,
+        "3,8,8",
+        [("w", 16, 3, 7, 7), ("z", 16, 16, 1, 1)],
+        "c = Conv <pads = [3, 3, 3, 3], strides = [2, 2], dilations = [1, 1]> (x, w) p = MaxPool <kernel_shape = [2, 2]> (c) "
+        "a = AveragePool <kernel_shape = [2, 2], count_include_pad = 1> (p) r = Relu (a) v = Conv (r, z) y = Flatten (v)",
+    ),
+]
 
 AXIS = {"label": "x", "unit": "ms", "log": True}
 FIGURES = [
@@ -147,10 +187,35 @@ def cache() -> None:
                     keep("cache_record", data)
 
 
+def models() -> None:
+    """Networks in ONNX's own text form; wants the package `onnx`."""
+    try:
+        import onnx.parser
+    except ImportError:
+        print("onnx_model: no seeds, because this Python has no package `onnx`", file=sys.stderr)
+        return
+
+    def weights(name, *shape):
+        count = 1
+        for size in shape:
+            count *= size
+        values = ", ".join(str((place % 7 - 3) / 4) for place in range(count))
+        return f"float[{','.join(map(str, shape))}] {name} = {{{values}}}"
+
+    for opset, size, constants, nodes in MODELS:
+        initializers = ", ".join(constant if isinstance(constant, str) else weights(*constant) for constant in constants)
+        text = (
+            f'<ir_version: 8, opset_import: ["" : {opset}]> '
+            f"g (float[N,{size}] x) => (float[N,M] y) <{initializers}> {{ {nodes} }}"
+        )
+        keep("onnx_model", onnx.parser.parse_model(text).SerializeToString())
+
+
 shutil.rmtree(ROOT / "fuzz/seeds", ignore_errors=True)
 pipelines()
 conversations()
 cache()
+models()
 for target in sorted((ROOT / "fuzz/seeds").iterdir()):
     files = list(target.iterdir())
     print(f"{target.name}: {len(files)} seeds, {sum(file.stat().st_size for file in files):,} bytes")

@@ -8,6 +8,9 @@ mod dynamic;
 mod emit;
 mod equalize;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod histogram;
 mod integers;
 mod islands;

@@ -23,6 +23,9 @@ use crate::weights::Weighty;
 /// Layers whose filters have more weights get no covariance: it would take `terms²` numbers.
 const MOST_TERMS: usize = 576;
 
+/// Layers of so many groups that all covariances have more numbers get none, too.
+const MOST_PRODUCTS: usize = 1 << 24;
+
 /// Rows whose products are added up in 32-bit floats: 256 · 255² < 2²⁴, so that these are exact.
 const ROWS: usize = 256;
 
@@ -202,7 +205,10 @@ impl MomentsObserver {
 impl Layer {
     fn new(label: &str, tensor: &str, grid: Grid, view: View) -> Self {
         let (groups, terms) = (view.groups, view.terms);
-        let products = if terms <= MOST_TERMS { groups * terms * terms } else { 0 };
+        let products = match groups.checked_mul(terms * terms) {
+            Some(products) if terms <= MOST_TERMS && products <= MOST_PRODUCTS => products,
+            _ => 0,
+        };
         Self {
             label: label.into(),
             tensor: tensor.into(),

@@ -7,6 +7,9 @@ const PLACES: std::ops::RangeInclusive<usize> = 4..=16;
 /// For how many weights of a filter there is a place more: what few weights multiply is known from few places.
 const TERMS_A_PLACE: usize = 4;
 
+/// Most elements of all places: layers that would have more are left out.
+const MOST_ELEMENTS: usize = 1 << 24;
+
 /// Stands for what lies beside the image, which is zero.
 const OUTSIDE: u32 = u32::MAX;
 
@@ -47,10 +50,13 @@ impl View {
 
     fn of_product(input: &[usize]) -> Option<Self> {
         let (&terms, rows) = input.split_last()?;
-        let rows: usize = rows.iter().product();
+        let rows = product(rows)?;
+        let image = rows.checked_mul(terms)?;
+        u32::try_from(rows).ok()?;
+        bounded(terms)?;
         let starts = scattered(rows, terms).map(|row| row * terms);
         let elements = starts.flat_map(|start| (start..start + terms).map(element)).collect::<Option<_>>()?;
-        Some(Self { image: rows * terms, groups: 1, terms, elements })
+        Some(Self { image, groups: 1, terms, elements })
     }
 
     fn of_conv(node: &Node, weight: &[usize], input: &[usize], output: &[usize]) -> Option<Self> {
@@ -58,17 +64,20 @@ impl View {
         else {
             return None;
         };
-        let groups = all.checked_div(*channels).filter(|groups| groups * channels == *all)?;
+        let groups =
+            all.checked_div(*channels).filter(|groups| groups.checked_mul(*channels) == Some(*all))?;
         if sizes.len() != kernel.len() || places.len() != kernel.len() {
             return None;
         }
         let axes: Vec<Axis> = (0..kernel.len())
             .map(|axis| Axis::of(node, axis, *sizes.get(axis)?, *kernel.get(axis)?, *places.get(axis)?))
             .collect::<Option<_>>()?;
-        let area: usize = sizes.iter().product();
-        let window: usize = kernel.iter().product();
+        let (area, window, places) = (product(sizes)?, product(kernel)?, product(places)?);
+        let image = all.checked_mul(area)?;
+        u32::try_from(places).ok()?;
+        bounded(all.checked_mul(window)?)?;
         let mut elements = Vec::new();
-        for place in scattered(places.iter().product(), channels * window) {
+        for place in scattered(places, channels * window) {
             for channel in 0..*all {
                 for tap in 0..window {
                     elements.push(match offset(&axes, place, tap) {
@@ -78,7 +87,7 @@ impl View {
                 }
             }
         }
-        Some(Self { image: all * area, groups, terms: channels * window, elements })
+        Some(Self { image, groups, terms: channels * window, elements })
     }
 }
 
@@ -140,8 +149,17 @@ fn coprime_near_golden(count: usize) -> usize {
         }
         one
     };
-    let golden = count * 618 / 1000;
+    let golden = count / 1000 * 618 + count % 1000 * 618 / 1000;
     (golden.max(1)..count).find(|step| gcd(*step, count) == 1).unwrap_or(1)
+}
+
+fn product(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))
+}
+
+/// Whether that many elements at each place are few enough.
+fn bounded(elements: usize) -> Option<()> {
+    (elements <= MOST_ELEMENTS / PLACES.end()).then_some(())
 }
 
 /// The sizes of `tensor` behind the batch.

@@ -198,6 +198,14 @@ fn plain<T>(error: ort::Error<T>) -> anyhow::Error {
     anyhow!("{error}")
 }
 
+/// The model with every operator computed as it stands.
+#[cfg(test)]
+pub(crate) fn unoptimized(bytes: &[u8]) -> Result<Model> {
+    let builder = Session::builder(&environment()?)?;
+    let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(plain)?;
+    Model::of(Ok(builder.commit_from_memory(bytes)?), "the literal model".into())
+}
+
 /// The model as ONNX Runtime computes it, after its own rewriting; `path` is where it is dumped.
 #[cfg(test)]
 pub(crate) fn optimized(bytes: &[u8], path: &Path) -> Result<onnx::Model> {

@@ -1,0 +1,176 @@
+//! Quantized models in the real runtime: what it fuses, and what fused operators give.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use onnx::{Attribute, Data, Dim, ElementType, Node, Tensor, Value};
+use quant::{
+    ActivationType, BiasType, Lineage, Method, Observer, Ranges, StaticOptions, integer_layers,
+    observed_model, quantize_one_layer, quantize_static, tensors_to_observe,
+};
+
+use crate::{library, noise, runtime};
+
+/// Ranges of `float` on `images`, `count` of them.
+fn calibrated(float: &onnx::Model, images: &[f32], count: usize) -> Ranges {
+    let observed = observed_model(float).unwrap().to_bytes();
+    let mut observer = Observer::new(tensors_to_observe(float).unwrap(), Method::Minmax, false);
+    let mut model = runtime::Model::from_bytes(&observed, "observed".into(), 1).unwrap();
+    let inputs: [(&str, &[f32]); 1] = [(model.input(), images)];
+    observer.observe(&inputs, count).unwrap();
+    model.run_all(images, &mut |outputs| Ok(observer.observe(outputs, count)?)).unwrap();
+    observer.ranges(100.0, Lineage::default(), 1).unwrap()
+}
+
+/// With unsigned activations the runtime computes the whole network in integers: no island of floats, which
+/// would cost conversions and transposes on both sides.
+#[test]
+fn static_int8_is_integer_throughout_in_the_runtime() {
+    let reference =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/model/tinynet.onnx");
+    if library::find().is_err() || !reference.is_file() {
+        println!("skipped: there is no ONNX Runtime or no `../shared/reference/model/tinynet.onnx`");
+        return;
+    }
+    let float = onnx::Model::read(&reference).unwrap();
+    let ranges = calibrated(&float, &noise::normal(8 * 3 * 32 * 32, 1), 8);
+    let (int8, _) = quantize_static(&float, &ranges, None, &StaticOptions::default()).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let optimized = runtime::optimized(&int8.to_bytes(), &folder.path().join("optimized.onnx")).unwrap();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in &optimized.graph.nodes {
+        *counts.entry(&node.op).or_default() += 1;
+    }
+    let count = |op: &str| counts.get(op).copied().unwrap_or(0);
+    assert_eq!(count("QLinearConv"), 36, "{counts:?}");
+    for op in ["Conv", "FusedConv", "Clip", "Relu", "Sigmoid", "Mul", "Add", "GlobalAveragePool", "Gemm"] {
+        assert_eq!(count(op), 0, "{op}: {counts:?}");
+    }
+    assert_eq!(count("QuantizeLinear"), 1, "{counts:?}");
+    assert!(count("DequantizeLinear") <= 1 && count("Transpose") <= 2, "{counts:?}");
+}
+
+/// No multiple of four, so that some convolutions get channels of zeros.
+const CHANNELS: usize = 6;
+const SIZE: usize = 6;
+
+/// A model of these nodes from `x` [n, 6, 6, 6] to `y` [n, …].
+fn model(nodes: Vec<Node>, constants: &[(&str, &[usize])], output: &[usize]) -> onnx::Model {
+    let value = |name: &str, shape: &[usize]| {
+        let dims = std::iter::once(Dim::Named("n".into())).chain(shape.iter().map(|size| Dim::Known(*size)));
+        Value { name: name.into(), element: ElementType::F32, shape: Some(dims.collect()) }
+    };
+    let mut model = onnx::Model::new(13);
+    model.graph.inputs = vec![value("x", &[CHANNELS, SIZE, SIZE])];
+    model.graph.outputs = vec![value("y", output)];
+    model.graph.nodes = nodes;
+    for (seed, (name, shape)) in constants.iter().enumerate() {
+        let values = noise::normal(shape.iter().product(), 10 + seed as u64);
+        let values = values.iter().map(|value| value * 0.3).collect();
+        let tensor = Tensor::new(shape.to_vec(), Data::F32(values)).unwrap();
+        model.graph.initializers.insert((*name).into(), tensor);
+    }
+    model
+}
+
+/// By what is looked at, a model of it; a convolution before operators that have no weights.
+fn operators() -> Vec<(&'static str, onnx::Model)> {
+    let image = [CHANNELS, SIZE, SIZE];
+    let conv = |group: i64, pad: i64| {
+        Node::new("Conv", ["x", "w", "b"], ["y"])
+            .with("group", Attribute::Int(group))
+            .with("pads", Attribute::Ints(vec![pad; 4]))
+    };
+    // Beside a convolution, without which nothing is worth quantizing.
+    let beside = |node: Node, output: &[usize]| {
+        let conv = Node::new("Conv", ["x", "w", "b"], ["z"]);
+        let constants: [(&str, &[usize]); 3] = [("w", &[6, 6, 1, 1]), ("b", &[6]), ("k", &[6, 1, 1])];
+        let mut model = model(vec![node.named("op"), conv], &constants, output);
+        let z = Value { name: "z".into(), ..model.graph.inputs[0].clone() };
+        model.graph.outputs.push(z);
+        model
+    };
+    let joined = Node::new("Concat", ["x", "x"], ["y"]).with("axis", Attribute::Int(1));
+    let pool = Node::new("AveragePool", ["x"], ["y"])
+        .with("kernel_shape", Attribute::Ints(vec![2, 2]))
+        .with("strides", Attribute::Ints(vec![2, 2]));
+    let flat = Node::new("Flatten", ["x"], ["f"]);
+    vec![
+        ("conv", model(vec![conv(1, 1)], &[("w", &[6, 6, 3, 3]), ("b", &[6])], &image)),
+        ("wide conv", model(vec![conv(1, 1)], &[("w", &[16, 6, 3, 3]), ("b", &[16])], &[16, SIZE, SIZE])),
+        ("grouped conv", model(vec![conv(2, 0)], &[("w", &[6, 3, 1, 1]), ("b", &[6])], &image)),
+        ("depthwise conv", model(vec![conv(6, 1)], &[("w", &[6, 1, 3, 3]), ("b", &[6])], &image)),
+        (
+            "conv and relu",
+            model(
+                vec![Node::new("Conv", ["x", "w"], ["c"]), Node::new("Relu", ["c"], ["y"])],
+                &[("w", &[6, 6, 1, 1])],
+                &image,
+            ),
+        ),
+        (
+            "gemm",
+            model(
+                vec![flat.clone(), Node::new("Gemm", ["f", "w", "b"], ["y"])],
+                &[("w", &[CHANNELS * SIZE * SIZE, 5]), ("b", &[5])],
+                &[5],
+            ),
+        ),
+        (
+            "matmul",
+            model(
+                vec![flat, Node::new("MatMul", ["f", "w"], ["y"])],
+                &[("w", &[CHANNELS * SIZE * SIZE, 5])],
+                &[5],
+            ),
+        ),
+        ("add", beside(Node::new("Add", ["x", "k"], ["y"]), &image)),
+        ("mul", beside(Node::new("Mul", ["x", "k"], ["y"]), &image)),
+        ("square", beside(Node::new("Mul", ["x", "x"], ["y"]), &image)),
+        ("sigmoid", beside(Node::new("Sigmoid", ["x"], ["y"]), &image)),
+        (
+            "leaky relu",
+            beside(Node::new("LeakyRelu", ["x"], ["y"]).with("alpha", Attribute::Float(0.1)), &image),
+        ),
+        ("global pool", beside(Node::new("GlobalAveragePool", ["x"], ["y"]), &[CHANNELS, 1, 1])),
+        ("pool", beside(pool, &[CHANNELS, 3, 3])),
+        ("concat", beside(joined, &[2 * CHANNELS, SIZE, SIZE])),
+    ]
+}
+
+/// The runtime's integer operators against its float ones between the same roundings, which it computes literally where it
+/// optimises nothing: they may differ by one step, at ties.
+#[test]
+fn integer_operators_are_within_a_step_of_rounded_floats() {
+    if library::find().is_err() {
+        println!("skipped: there is no ONNX Runtime");
+        return;
+    }
+    const IMAGES: usize = 16;
+    let images = noise::normal(IMAGES * CHANNELS * SIZE * SIZE, 3);
+    for (name, float) in operators() {
+        let ranges = calibrated(&float, &images, IMAGES);
+        for (activations, per_channel, bias) in [
+            (ActivationType::U8, true, BiasType::Float),
+            (ActivationType::U8, false, BiasType::Int32),
+            (ActivationType::S8, true, BiasType::Int32),
+        ] {
+            let quantize_output = true;
+            let options =
+                StaticOptions { activations, per_channel, bias, quantize_output, ..StaticOptions::default() };
+            let layer = integer_layers(&float, &options).unwrap().swap_remove(0);
+            let int8 = quantize_one_layer(&float, &ranges, None, &options, &layer.name).unwrap();
+            let (_, summary) = quantize_static(&float, &ranges, None, &options).unwrap();
+            let output = summary.layers.iter().find(|found| found.name == layer.name).unwrap().output.clone();
+            let step = f64::from(output.unwrap().scale);
+            let fused =
+                runtime::Model::from_bytes(&int8.to_bytes(), name.into(), 1).unwrap().run(&images).unwrap();
+            let literal = runtime::unoptimized(&int8.to_bytes()).unwrap().run(&images).unwrap();
+            let steps = runtime::max_difference(&fused, &literal) / step;
+            assert!(steps < 1.01, "{name}, {options:?}: {steps} steps");
+            let off = fused.iter().zip(&literal).filter(|(a, b)| (*a - *b).abs() > 0.0).count();
+            assert!(off * 20 <= fused.len(), "{name}: {off} of {} differ", fused.len());
+        }
+    }
+}
