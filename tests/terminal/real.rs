@@ -116,3 +116,52 @@ fn from_images_to_an_int8_model_and_a_report() {
     assert!(line("download").contains("fresh"), "{plan}");
     assert!(line("train").contains("with.label_smoothing"), "{plan}");
 }
+
+/// Quantization-aware training rounds as the INT8 model in the runtime does: both see the same in nearly every image.
+#[test]
+fn what_is_trained_on_the_grid_is_what_runs() {
+    if !plugins_are_built() {
+        return;
+    }
+    let project = Project::new(
+        "download:
+  uses: data/download
+  with: { format: synthetic, synthetic: { train: 600, test: 500, seed: 1 } }
+train:
+  uses: torch/train
+  inputs: { dataset: download.dataset }
+  with: { epochs: 2, validation: 100, device: cpu }
+export:
+  uses: onnx/export
+  inputs: { weights: train.weights, reference: train.reference }
+calibrate:
+  uses: onnx/calibrate
+  inputs: { model: export.model, dataset: download.dataset }
+  with: { images: 128, moments: false }
+tune:
+  uses: torch/qat
+  inputs: { dataset: download.dataset, weights: train.weights, ranges: calibrate.ranges }
+  # By the test images, which is how their accuracy is told.
+  with: { epochs: 1, validation: 100, select_on: test, device: cpu }
+tuned:
+  uses: onnx/export
+  inputs: { weights: tune.weights, reference: tune.reference }
+quantize:
+  uses: onnx/quantize
+  inputs: { model: tuned.model, ranges: tune.ranges }
+evaluate:
+  uses: onnx/evaluate
+  inputs: { dataset: download.dataset, int8: quantize.model }
+",
+    );
+    project.pipe_ok(&["run", "--threads=2"]);
+    let found = project.pipe_ok(&["compare", "--all", "--json", "latest", "latest"]).stdout;
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let metric = |stage: &str, name: &str| {
+        let metrics = found["comparison"]["metrics"].as_array().unwrap();
+        let metric = metrics.iter().find(|metric| metric["stage"] == stage && metric["name"] == name);
+        metric.and_then(|metric| metric["new"].as_f64()).unwrap_or_else(|| panic!("no {stage}.{name}"))
+    };
+    let (trained, runs) = (metric("tune", "test_accuracy"), metric("evaluate", "int8.accuracy"));
+    assert!((trained - runs).abs() <= 1.0, "{trained} % on the grid, {runs} % in the runtime");
+}

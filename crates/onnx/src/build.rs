@@ -53,13 +53,22 @@ pub fn from_network(graph: &model::Graph, weights: &Weights, options: &BuildOpti
         shape: Some(std::iter::once(batch()).chain(dims.iter().map(|&dim| Dim::Known(dim))).collect()),
     };
     model.graph.inputs.push(value(INPUT, &graph.input_shape()));
-    let (nodes, initializers) = Builder::new(graph, weights).build()?;
-    model.graph.nodes = nodes;
-    model.graph.initializers = initializers;
+    let built = Builder::new(graph, weights).build()?;
+    model.graph.nodes = built.nodes;
+    model.graph.initializers = built.initializers;
     let last = graph.nodes().last().map_or(&[][..], |node| &node.shape);
     model.graph.outputs.push(value(OUTPUT, last));
     model.graph.check()?;
     Ok(model)
+}
+
+/// By node of `graph`, the tensor of the model made by [`from_network`] that holds its outcome. Nodes that leave nothing
+/// behind, such as a batch normalisation that goes into a convolution, share that of their operand.
+///
+/// # Errors
+/// As [`from_network`].
+pub fn tensor_names(graph: &model::Graph, weights: &Weights) -> Result<Vec<String>, Error> {
+    Builder::new(graph, weights).build().map(|built| built.tensors)
 }
 
 fn metadata(weights: &Weights) -> Result<BTreeMap<String, String>, Error> {
@@ -103,7 +112,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn build(mut self) -> Result<(Vec<Node>, BTreeMap<String, Tensor>), Error> {
+    fn build(mut self) -> Result<Self, Error> {
         for node in self.graph.nodes() {
             let tensor = self.lower(node)?;
             self.tensors.push(tensor);
@@ -112,12 +121,12 @@ impl<'a> Builder<'a> {
         if logits == INPUT {
             return Err(Error::Build("the network computes nothing".into()));
         }
-        for node in &mut self.nodes {
-            for name in node.inputs.iter_mut().chain(&mut node.outputs).filter(|name| **name == logits) {
-                OUTPUT.clone_into(name);
-            }
+        let consumed_and_made =
+            self.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
+        for name in consumed_and_made.chain(&mut self.tensors).filter(|name| **name == logits) {
+            OUTPUT.clone_into(name);
         }
-        Ok((self.nodes, self.initializers))
+        Ok(self)
     }
 
     /// Emits what `node` computes and returns the tensor that holds it.

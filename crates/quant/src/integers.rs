@@ -18,7 +18,7 @@ pub(crate) struct Grid {
 }
 
 /// The smallest and largest integer of a type.
-fn limits(kind: ActivationType) -> (i32, i32) {
+pub(crate) fn limits(kind: ActivationType) -> (i32, i32) {
     match kind {
         ActivationType::U8 => (0, 255),
         ActivationType::S8 => (-128, 127),

@@ -39,6 +39,8 @@ pub use mixed::{IntegerLayer, LayerError, Sensitivity, integer_layers, next_to_k
 pub use moments::{Moments, MomentsObserver};
 pub use observe::{Observer, observed_model, tensors_to_observe};
 pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, Rounding, StaticOptions};
-pub use qdq::{observed_quantized_model, quantize_one_layer, quantize_static};
+pub use qdq::{
+    ActivationGrid, activation_grids, observed_quantized_model, quantize_one_layer, quantize_static,
+};
 pub use ranges::{Lineage, Range, Ranges};
 pub use summary::{Form, Layer, Output, Summary, Weight};

@@ -7,7 +7,7 @@ use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Tensor, Value};
 
 use crate::emit::Emitter;
 use crate::error::QuantError;
-use crate::integers::{Grid, bias_floor, quantize_bias};
+use crate::integers::{Grid, bias_floor, limits, quantize_bias};
 use crate::moments::Moments;
 use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
 use crate::plan::{Layers, Plan, Role};
@@ -79,6 +79,39 @@ pub fn observed_quantized_model(
         outputs.insert(tensor, ends.rounded.clone());
     }
     Ok((quantized, outputs))
+}
+
+/// How the elements of a tensor are rounded: `real = scale · (integer − zero_point)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ActivationGrid {
+    /// The scale.
+    pub scale: f32,
+    /// The zero point.
+    pub zero_point: i32,
+    /// The smallest integer.
+    pub lowest: i32,
+    /// The largest integer.
+    pub highest: i32,
+}
+
+/// By tensor of `model`, how [`quantize_static`] rounds it; tensors that it does not round are left out. For whoever trains
+/// a network on the grid that it will run on.
+///
+/// # Errors
+/// As [`quantize_static`].
+pub fn activation_grids(
+    model: &Model,
+    ranges: &Ranges,
+    options: &StaticOptions,
+) -> Result<BTreeMap<String, ActivationGrid>, QuantError> {
+    let source = prepare(model, options.opset)?;
+    let plan = Plan::new(&source, options.quantize_output, Layers::AllBut(&options.exclude))?;
+    let grid = |(tensor, grid): (String, Grid)| {
+        let (lowest, highest) = limits(grid.kind);
+        let Grid { scale, zero_point, .. } = grid;
+        (tensor, ActivationGrid { scale, zero_point, lowest, highest })
+    };
+    Ok(plan.grids(ranges, options.activations)?.into_iter().map(grid).collect())
 }
 
 /// What the rewriting ends with.

@@ -19,7 +19,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     check_fit(&weights, &dataset)?;
     let graph = weights.graph()?;
     let device = params.device.resolve()?;
-    let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, device, false)?;
+    let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, device, false, None)?;
 
     let indices: Vec<_> = (0..dataset.test.len()).collect();
     let inference =
@@ -47,7 +47,8 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     Ok(())
 }
 
-fn check_fit(weights: &Weights, dataset: &Dataset) -> anyhow::Result<()> {
+/// Checks that the dataset is of the kind that the weights were trained on.
+pub(crate) fn check_fit(weights: &Weights, dataset: &Dataset) -> anyhow::Result<()> {
     anyhow::ensure!(
         weights.metadata.classes == dataset.classes,
         "the weights know the classes {}, but the dataset has {}; evaluate on the dataset they were trained on",

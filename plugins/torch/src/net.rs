@@ -4,8 +4,10 @@
 //! operations however many parameters there are.
 
 use model::{Activation, Graph, Node, Op, Pool};
+use quant::ActivationGrid;
 use tch::{Device, Tensor, no_grad};
 
+use crate::rounding::{self, NodeRounding, WeightRounding};
 use crate::state::{State, placed};
 
 /// PyTorch's default weight of a new batch in the running statistics.
@@ -44,35 +46,90 @@ pub(crate) struct Net {
     steps: Vec<Step>,
 }
 
-/// One node: what to compute, from which nodes, and which results nobody needs afterwards.
+/// One node: what to compute, how to round it, from which nodes, and which results nobody needs afterwards.
 struct Step {
     kernel: Kernel,
+    outcome: Option<ActivationGrid>,
     inputs: Vec<usize>,
     frees: Vec<usize>,
 }
 
 enum Kernel {
     Input,
-    Conv { weight: Tensor, bias: Option<Tensor>, stride: i64, padding: i64, groups: i64 },
-    BatchNorm { scale: Tensor, shift: Tensor, mean: Tensor, var: Tensor, eps: f64 },
-    Activation { activation: Activation, in_place: bool },
+    Conv {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        stride: i64,
+        padding: i64,
+        groups: i64,
+    },
+    /// As its INT8 model computes it: the normalisation behind it is in its weights, which are rounded then.
+    RoundedConv {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        norm: Option<Norm>,
+        rounding: WeightRounding,
+        stride: i64,
+        padding: i64,
+        groups: i64,
+    },
+    BatchNorm {
+        norm: Norm,
+        frozen: bool,
+    },
+    /// What was done before it.
+    Nothing,
+    Activation {
+        activation: Activation,
+        in_place: bool,
+    },
     Add,
     Multiply,
     GlobalAveragePool,
     MaxPool(Pool),
     AveragePool(Pool),
     Flatten,
-    Dropout { p: f64 },
-    Linear { weight: Tensor, bias: Tensor },
+    Dropout {
+        p: f64,
+    },
+    Linear {
+        weight: Tensor,
+        bias: Tensor,
+        rounding: Option<WeightRounding>,
+    },
+}
+
+/// A batch normalisation's numbers.
+struct Norm {
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    eps: f64,
+}
+
+impl Norm {
+    /// Weights and bias of a convolution with what the running statistics make of its outcome in them.
+    fn fold(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<(Tensor, Tensor), TorchError> {
+        let factor = self.scale.f_div(&self.var.f_add_scalar(self.eps)?.f_sqrt()?)?;
+        let centred = match bias {
+            Some(bias) => bias.f_sub(&self.mean)?,
+            None => self.mean.f_neg()?,
+        };
+        let bias = centred.f_mul(&factor)?.f_add(&self.shift)?;
+        Ok((weight.f_mul(&factor.f_view([-1, 1, 1, 1])?)?, bias))
+    }
 }
 
 impl Net {
-    /// Puts `state` on `device`. Gradients can be taken where `trainable`.
+    /// Puts `state` on `device`. Gradients can be taken where `trainable`. With `roundings`, by node, it computes as its INT8
+    /// model will; then normalisations keep their running statistics.
     pub(crate) fn new(
         graph: &Graph,
         state: &State,
         device: Device,
         trainable: bool,
+        roundings: Option<&[NodeRounding]>,
     ) -> Result<Self, TorchError> {
         let values = Tensor::f_from_slice(&state.values)?.f_to_device(device)?;
         let stats = Tensor::f_from_slice(&state.stats)?.f_to_device(device)?;
@@ -90,10 +147,14 @@ impl Net {
             views.push(view);
         }
         let mut views = views.into_iter();
+        let views: Vec<Vec<Tensor>> = (graph.nodes().iter())
+            .map(|node| views.by_ref().take(node.op.params().len()).collect())
+            .collect();
         let steps = (graph.nodes().iter())
             .map(|node| {
                 Ok(Step {
-                    kernel: kernel(graph, node, &mut views)?,
+                    kernel: kernel(graph, node, &views, roundings)?,
+                    outcome: roundings.and_then(|all| all.get(node.id.index())?.outcome),
                     inputs: node.inputs.iter().map(|input| input.index()).collect(),
                     frees: freed_after(graph, node),
                 })
@@ -110,7 +171,10 @@ impl Net {
             let operands: Vec<&Tensor> =
                 step.inputs.iter().filter_map(|&input| results.get(input)?.as_ref()).collect();
             let result = step.kernel.apply(images, &operands, training)?;
-            results.push(Some(result));
+            results.push(Some(match step.outcome {
+                None => result,
+                Some(grid) => rounding::activations(&result, grid)?,
+            }));
             for &index in &step.frees {
                 if let Some(result) = results.get_mut(index) {
                     *result = None;
@@ -180,20 +244,43 @@ fn inconsistent() -> TorchError {
 fn kernel(
     graph: &Graph,
     node: &Node,
-    views: &mut impl Iterator<Item = Tensor>,
+    views: &[Vec<Tensor>],
+    roundings: Option<&[NodeRounding]>,
 ) -> Result<Kernel, TorchError> {
-    let mut next = || views.next().ok_or_else(inconsistent);
+    let view = |node: &Node, place: usize| {
+        let found = views.get(node.id.index()).and_then(|views| views.get(place));
+        found.map(Tensor::shallow_clone).ok_or_else(inconsistent)
+    };
+    let norm = |node: &Node, eps: f64| -> Result<Norm, TorchError> {
+        let [scale, shift, mean, var] = [0, 1, 2, 3].map(|place| view(node, place));
+        Ok(Norm { scale: scale?, shift: shift?, mean: mean?, var: var?, eps })
+    };
+    let rounding = |node: &Node| roundings.and_then(|all| all.get(node.id.index())?.weights);
     Ok(match &node.op {
         Op::Input => Kernel::Input,
-        Op::Conv(conv) => Kernel::Conv {
-            weight: next()?,
-            bias: if conv.bias { Some(next()?) } else { None },
-            stride: conv.stride as i64,
-            padding: conv.padding as i64,
-            groups: conv.groups as i64,
-        },
-        Op::BatchNorm(norm) => {
-            Kernel::BatchNorm { scale: next()?, shift: next()?, mean: next()?, var: next()?, eps: norm.eps }
+        Op::Conv(conv) => {
+            let (weight, bias) = (view(node, 0)?, if conv.bias { Some(view(node, 1)?) } else { None });
+            let [stride, padding, groups] = [conv.stride, conv.padding, conv.groups].map(|size| size as i64);
+            match rounding(node) {
+                None => Kernel::Conv { weight, bias, stride, padding, groups },
+                Some(rounding) => {
+                    let norm = match sole_norm(graph, node) {
+                        Some((after, eps)) => Some(norm(after, eps)?),
+                        None => None,
+                    };
+                    Kernel::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }
+                }
+            }
+        }
+        Op::BatchNorm(batch_norm) => {
+            let before = node.inputs.first().map(|input| graph.node(*input));
+            let folded = before.is_some_and(|conv| {
+                rounding(conv).is_some() && sole_norm(graph, conv).is_some_and(|(after, _)| after == node)
+            });
+            match folded {
+                true => Kernel::Nothing,
+                false => Kernel::BatchNorm { norm: norm(node, batch_norm.eps)?, frozen: roundings.is_some() },
+            }
         }
         Op::Activation(activation) => {
             Kernel::Activation { activation: *activation, in_place: may_overwrite(graph, node) }
@@ -205,8 +292,22 @@ fn kernel(
         Op::AveragePool(pool) => Kernel::AveragePool(*pool),
         Op::Flatten => Kernel::Flatten,
         Op::Dropout { p } => Kernel::Dropout { p: *p },
-        Op::Linear(_) => Kernel::Linear { weight: next()?, bias: next()? },
+        Op::Linear(_) => {
+            Kernel::Linear { weight: view(node, 0)?, bias: view(node, 1)?, rounding: rounding(node) }
+        }
     })
+}
+
+/// The batch normalisation that alone reads `conv`, and what it adds to the variance.
+fn sole_norm<'a>(graph: &'a Graph, conv: &Node) -> Option<(&'a Node, f64)> {
+    let mut readers = graph.nodes().iter().filter(|node| node.inputs.contains(&conv.id));
+    match (readers.next(), readers.next()) {
+        (Some(node), None) => match &node.op {
+            Op::BatchNorm(norm) => Some((node, norm.eps)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether `node` may write over its operand: nobody else reads it, and its own gradient needs only its input, as
@@ -232,16 +333,29 @@ impl Kernel {
             (Self::Conv { weight, bias, stride, padding, groups }, [x]) => {
                 x.f_conv2d(weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
             }
-            (Self::BatchNorm { scale, shift, mean, var, eps }, [x]) => x.f_batch_norm(
-                Some(scale),
-                Some(shift),
-                Some(mean),
-                Some(var),
-                training,
-                BATCH_NORM_MOMENTUM,
-                *eps,
-                true,
-            )?,
+            (Self::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }, [x]) => {
+                let (weight, bias) = match norm {
+                    None => (weight.shallow_clone(), bias.as_ref().map(Tensor::shallow_clone)),
+                    Some(norm) => {
+                        let (weight, bias) = norm.fold(weight, bias.as_ref())?;
+                        (weight, Some(bias))
+                    }
+                };
+                let weight = rounding::weights(&weight, *rounding)?;
+                x.f_conv2d(&weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
+            }
+            (Self::BatchNorm { norm: Norm { scale, shift, mean, var, eps }, frozen }, [x]) => x
+                .f_batch_norm(
+                    Some(scale),
+                    Some(shift),
+                    Some(mean),
+                    Some(var),
+                    training && !frozen,
+                    BATCH_NORM_MOMENTUM,
+                    *eps,
+                    true,
+                )?,
+            (Self::Nothing, [x]) => x.shallow_clone(),
             (Self::Activation { activation: Activation::Relu6, in_place: true }, [x]) => {
                 x.shallow_clone().f_relu6_()?
             }
@@ -265,7 +379,10 @@ impl Kernel {
             }
             (Self::Flatten, [x]) => x.f_flatten(1, -1)?,
             (Self::Dropout { p }, [x]) => x.f_dropout(*p, training)?,
-            (Self::Linear { weight, bias }, [x]) => x.f_linear(weight, Some(bias))?,
+            (Self::Linear { weight, bias, rounding: None }, [x]) => x.f_linear(weight, Some(bias))?,
+            (Self::Linear { weight, bias, rounding: Some(rounding) }, [x]) => {
+                x.f_linear(&rounding::weights(weight, *rounding)?, Some(bias))?
+            }
             _ => return Err(inconsistent()),
         })
     }

@@ -11,12 +11,16 @@ use protocol::{
 use schemars::{JsonSchema, schema_for};
 
 use crate::params::{EvaluateParams, TrainParams};
-use crate::{device, evaluate, train};
+use crate::qat::QatParams;
+use crate::{device, evaluate, qat, train};
 
 /// Bump when weights could differ for the same inputs and params.
 const TRAIN_VERSION: u32 = 1;
 /// Bump when predictions could differ for the same inputs and params.
 const EVALUATE_VERSION: u32 = 1;
+
+/// Bump when weights could differ for the same inputs and params.
+const QAT_VERSION: u32 = 1;
 
 /// The plugin.
 pub(crate) struct Torch;
@@ -58,11 +62,44 @@ impl Plugin for Torch {
             scope: KeyScope::Hardware,
             ..train.clone()
         };
+        let qat = OpManifest {
+            description:
+                "Goes on training on the grid of the network's INT8 model (quantization-aware training)"
+                    .into(),
+            version: QAT_VERSION,
+            params: params::<QatParams>(),
+            inputs: inputs([
+                ("dataset", "Images and labels, from data/download"),
+                ("weights", "Weights, from torch/train"),
+                (
+                    "ranges",
+                    "Ranges, from onnx/calibrate of the model that onnx/export makes of these weights",
+                ),
+            ]),
+            outputs: outputs([
+                (
+                    "weights",
+                    "State dict of the chosen epoch, with its network in the metadata",
+                    "weights.safetensors",
+                ),
+                (
+                    "reference",
+                    "A few normalised training images and their logits in floats",
+                    "reference.safetensors",
+                ),
+                ("ranges", "The ranges, for onnx/quantize of the new model", "ranges.json"),
+            ]),
+            ..train.clone()
+        };
         Manifest {
             protocol: PROTOCOL_VERSION,
             plugin: "torch".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            ops: BTreeMap::from([("train".into(), train), ("evaluate".into(), evaluate)]),
+            ops: BTreeMap::from([
+                ("train".into(), train),
+                ("qat".into(), qat),
+                ("evaluate".into(), evaluate),
+            ]),
             natives: BTreeMap::from([("libtorch".into(), device::native())]),
             env: ["LIBTORCH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"].map(String::from).into(),
         }
@@ -72,10 +109,10 @@ impl Plugin for Torch {
         tch::set_num_threads(i32::try_from(request.threads.max(1)).unwrap_or(i32::MAX));
         match request.op.as_str() {
             "train" => train::run(request, reporter),
+            "qat" => qat::run(request, reporter),
             "evaluate" => evaluate::run(request, reporter),
-            other => {
-                Err(Failure::new(format!("torch has no op `{other}`")).hint("it has `train` and `evaluate`"))
-            }
+            other => Err(Failure::new(format!("torch has no op `{other}`"))
+                .hint("it has `train`, `qat` and `evaluate`")),
         }
     }
 }

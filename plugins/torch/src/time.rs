@@ -43,7 +43,7 @@ fn serve(arguments: &[String], reader: &mut dyn BufRead, writer: &mut dyn Write)
     let started = Instant::now();
     let weights = Weights::read(&request.model)?;
     let graph = weights.graph()?;
-    let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, Device::Cpu, false)?;
+    let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, Device::Cpu, false, None)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     for &batch in &request.batches {
         let times_ms = inference(|| time(&net, graph.input_shape(), batch, format, &request))?;

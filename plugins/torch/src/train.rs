@@ -58,11 +58,22 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         train: &train,
         validation: &validation,
         device,
+        tuning: None,
     };
+    to_the_end(&training, request, reporter)
+}
+
+/// Trains, from the checkpoint where there is one, writes weights and reference images, and reports.
+pub(crate) fn to_the_end(
+    training: &Training<'_>,
+    request: &RunRequest,
+    reporter: &mut Reporter<'_>,
+) -> Result<(), Failure> {
+    let Training { params, dataset, graph, normalization, train, validation, .. } = *training;
     std::fs::create_dir_all(&request.resume_dir).context("cannot create the folder for checkpoints")?;
-    let checkpoint = Checkpoint::new(&request.resume_dir, &params, [train.len(), validation.len()])?;
-    let start = resume(&training, &checkpoint, reporter);
-    let mut observer = Report::new(&params, &checkpoint, reporter);
+    let checkpoint = Checkpoint::new(&request.resume_dir, params, [train.len(), validation.len()])?;
+    let start = resume(training, &checkpoint, reporter);
+    let mut observer = Report::new(params, &checkpoint, reporter);
     observer.note_scores(&start);
     let outcome = training.run(start, &mut observer);
     let images_per_second = observer.mean_speed();
@@ -76,10 +87,10 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         classes: dataset.classes.clone(),
         normalization: normalization.clone(),
     };
-    Weights::new(state.to_tensors(&graph, steps), metadata)?.write(output(request, "weights")?)?;
-    let shown = if validation.is_empty() { &train } else { &validation };
-    write_reference(&training, state, shown, &normalization, output(request, "reference")?)?;
-    reporter.figure(history::figure(&last.history, &params));
+    Weights::new(state.to_tensors(graph, steps), metadata)?.write(output(request, "weights")?)?;
+    let shown = if validation.is_empty() { train } else { validation };
+    write_reference(training, state, shown, normalization, output(request, "reference")?)?;
+    reporter.figure(history::figure(&last.history, params));
     report_outcome(&last, images_per_second, reporter);
     Ok(())
 }
@@ -269,7 +280,7 @@ fn write_reference(
 ) -> anyhow::Result<()> {
     let indices: Vec<_> = indices.iter().copied().take(REFERENCE_IMAGES).collect();
     let split = &training.dataset.train;
-    let net = Net::new(training.graph, state, tch::Device::Cpu, false)?;
+    let net = Net::new(training.graph, state, tch::Device::Cpu, false, None)?;
     let inference = Inference { normalization, device: tch::Device::Cpu, batch_size: REFERENCE_IMAGES };
     let logits = inference.logits(&net, split, &indices, |_| {})?;
     let mut input = Vec::new();

@@ -14,6 +14,7 @@ use crate::batches::{Batch, Feed};
 use crate::net::{MemoryFormat, Net, TorchError, to_images};
 use crate::params::{SelectOn, TrainParams};
 use crate::random::{Purpose, generator, seed_libtorch};
+use crate::rounding::NodeRounding;
 use crate::score::{Inference, Score, rounded};
 use crate::sgd::Sgd;
 use crate::state::State;
@@ -39,6 +40,17 @@ pub(crate) struct Training<'a> {
     pub(crate) validation: &'a [usize],
     /// Where.
     pub(crate) device: Device,
+    /// What to go on from instead of random numbers, and by node how its INT8 model rounds.
+    pub(crate) tuning: Option<Tuning<'a>>,
+}
+
+/// A training that goes on from another one, on the grid of the network's INT8 model.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning<'a> {
+    /// The numbers to start from.
+    pub(crate) state: &'a State,
+    /// How each node is rounded.
+    pub(crate) roundings: &'a [NodeRounding],
 }
 
 /// Everything that the rest of a training depends on, between two epochs.
@@ -134,7 +146,10 @@ impl Snapshot {
 impl<'a> Training<'a> {
     /// The snapshot before the first epoch.
     pub(crate) fn start(&self) -> Snapshot {
-        let state = State::initial(self.graph, &mut generator(self.params.seed, Purpose::Initialization, 0));
+        let state = match self.tuning {
+            Some(Tuning { state, .. }) => state.clone(),
+            None => State::initial(self.graph, &mut generator(self.params.seed, Purpose::Initialization, 0)),
+        };
         let velocity = vec![0.0; state.values.len()];
         Snapshot { epochs_done: 0, state, velocity, best: None, history: Vec::new() }
     }
@@ -146,7 +161,8 @@ impl<'a> Training<'a> {
         mut snapshot: Snapshot,
         observer: &mut dyn Observer,
     ) -> Result<Snapshot, TrainError> {
-        let mut net = Net::new(self.graph, &snapshot.state, self.device, true)?;
+        let roundings = self.tuning.map(|tuning| tuning.roundings);
+        let mut net = Net::new(self.graph, &snapshot.state, self.device, true, roundings)?;
         let mut sgd = Sgd {
             velocity: Tensor::f_from_slice(&snapshot.velocity)?.f_to_device(self.device)?,
             momentum: self.params.momentum,

@@ -102,6 +102,7 @@ fn stop_after(folder: &Path, epochs: u32) {
         train: &train,
         validation: &validation,
         device: tch::Device::Cpu,
+        tuning: None,
     };
     let resume = folder.join("resume");
     fs::create_dir_all(&resume).unwrap();

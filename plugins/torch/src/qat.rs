@@ -1,0 +1,263 @@
+//! The op `qat`: trained weights go on learning on the grid of their INT8 model (quantization-aware training).
+
+use anyhow::{Context, ensure};
+use dataset::{Dataset, validation_split};
+use model::Weights;
+use protocol::{Failure, Reporter, RunRequest};
+use quant::{Ranges, StaticOptions};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+
+use crate::device::Device;
+use crate::evaluate::check_fit;
+use crate::params::{AugmentParams, NormalizationParams, Schedule, SelectOn, TrainParams, parse};
+use crate::plugin::{grouped, input, output};
+use crate::rounding;
+use crate::state::State;
+use crate::train::to_the_end;
+use crate::training::{Training, Tuning};
+
+/// How to go on. What has no default of its own is as in `torch/train`; network and normalisation are those of the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QatParams {
+    /// Passes over the training images.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) epochs: u32,
+    /// Images a step.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(crate) batch_size: usize,
+    /// Learning rate at the start: a tenth of what the weights were trained with, or less.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub(crate) lr: f64,
+    /// What becomes of the learning rate from epoch to epoch.
+    pub(crate) schedule: Schedule,
+    /// Momentum of gradient descent; below 1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
+    pub(crate) momentum: f64,
+    /// Pull of every parameter towards zero.
+    #[schemars(range(min = 0.0))]
+    pub(crate) weight_decay: f64,
+    /// Share of the target spread evenly over all classes; below 1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
+    pub(crate) label_smoothing: f64,
+    /// Random changes to training images.
+    pub(crate) augment: AugmentParams,
+    /// Images held out of the training set, as in `torch/train`: with its `seed` they are the same ones.
+    #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": "integer" }))]
+    pub(crate) validation: Number,
+    /// Which images choose the epoch whose weights are kept.
+    pub(crate) select_on: SelectOn,
+    /// Seed of everything random, and of which images are held out.
+    pub(crate) seed: u64,
+    /// Where to compute.
+    pub(crate) device: Device,
+    /// Options of quantization, as `onnx/quantize` will have them. Weights are rounded to the nearest.
+    pub(crate) quantize: StaticOptions,
+}
+
+impl Default for QatParams {
+    fn default() -> Self {
+        let train = TrainParams::default();
+        Self {
+            epochs: 5,
+            batch_size: train.batch_size,
+            lr: 0.005,
+            schedule: train.schedule,
+            momentum: train.momentum,
+            weight_decay: train.weight_decay,
+            label_smoothing: train.label_smoothing,
+            augment: train.augment,
+            validation: train.validation,
+            select_on: train.select_on,
+            seed: train.seed,
+            device: train.device,
+            quantize: StaticOptions::default(),
+        }
+    }
+}
+
+impl QatParams {
+    /// As a recipe for the network of `weights`.
+    fn recipe(&self, weights: &Weights) -> TrainParams {
+        let double = |values: &[f32]| values.iter().copied().map(f64::from).collect();
+        let normalization = &weights.metadata.normalization;
+        TrainParams {
+            network: weights.metadata.network.clone(),
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            lr: self.lr,
+            schedule: self.schedule,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            label_smoothing: self.label_smoothing,
+            augment: self.augment,
+            normalization: NormalizationParams {
+                mean: double(&normalization.mean),
+                std: double(&normalization.std),
+            },
+            validation: self.validation.clone(),
+            select_on: self.select_on,
+            seed: self.seed,
+            device: self.device,
+            ..TrainParams::default()
+        }
+    }
+}
+
+/// Runs the op.
+pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let params: QatParams = parse(&request.params)?;
+    let dataset = Dataset::read(input(request, "dataset")?)?;
+    let weights = Weights::read(input(request, "weights")?)?;
+    check_fit(&weights, &dataset)?;
+    let recipe = params.recipe(&weights);
+    recipe.check()?;
+    let graph = weights.graph()?;
+    let mut ranges = Ranges::read(input(request, "ranges")?)?;
+    let roundings = rounding::of_network(&graph, &weights, &ranges, &params.quantize)
+        .context("`ranges` must be those of the model that `onnx/export` makes of `weights`")?;
+    let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
+    ensure_any(rounded)?;
+    let held_out = recipe.validation_count(dataset.train.len())?;
+    let (train, validation) = validation_split(dataset.train.labels(), held_out, params.seed);
+    let device = params.device.resolve()?;
+    reporter.info(format!(
+        "going on with {} images, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",
+        grouped(train.len() as u64),
+        grouped(validation.len() as u64),
+        roundings.iter().filter(|rounding| rounding.outcome.is_some()).count(),
+    ));
+    // The model that will be made of the new weights is another one, and its ranges are these all the same.
+    ranges.lineage.model.clear();
+    ranges.write(output(request, "ranges")?)?;
+    let state = State::from_weights(&graph, &weights)?;
+    let training = Training {
+        params: &recipe,
+        dataset: &dataset,
+        graph: &graph,
+        normalization: &weights.metadata.normalization,
+        train: &train,
+        validation: &validation,
+        device,
+        tuning: Some(Tuning { state: &state, roundings: &roundings }),
+    };
+    to_the_end(&training, request, reporter)
+}
+
+fn ensure_any(rounded: usize) -> anyhow::Result<()> {
+    ensure!(rounded > 0, "no layer would be quantized, so there is nothing to train for");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use quant::{Range, tensors_to_observe};
+    use serde_json::json;
+    use tch::{Device as Place, Tensor};
+
+    use super::*;
+    use crate::fixtures::{alone, request, serve_op, synthetic, train_params, weights};
+    use crate::net::{Net, to_host};
+
+    /// Made-up ranges of what export makes of `weights`.
+    fn ranges(weights: &Weights) -> Ranges {
+        let graph = weights.graph().unwrap();
+        let model =
+            onnx::build::from_network(&graph, weights, &onnx::build::BuildOptions::default()).unwrap();
+        let range = |name| (name, Range { min: -5.0, max: 6.0 });
+        let tensors = tensors_to_observe(&model).unwrap().into_iter().map(range).collect();
+        Ranges { tensors, ..Ranges::default() }
+    }
+
+    #[test]
+    fn every_layer_with_weights_is_rounded_and_so_is_every_activation_that_the_model_rounds() {
+        let weights = weights(7);
+        let graph = weights.graph().unwrap();
+        let roundings =
+            rounding::of_network(&graph, &weights, &ranges(&weights), &StaticOptions::default()).unwrap();
+        let names = |pick: fn(&rounding::NodeRounding) -> bool| -> Vec<&str> {
+            let nodes = graph.nodes().iter().zip(&roundings);
+            nodes.filter(|(_, rounding)| pick(rounding)).map(|(node, _)| node.name.as_str()).collect()
+        };
+        let rounded = names(|rounding| rounding.weights.is_some());
+        let weighty =
+            graph.nodes().iter().filter(|node| node.op.params().iter().any(|param| param.shape.len() > 1));
+        assert_eq!(rounded, weighty.map(|node| node.name.as_str()).collect::<Vec<_>>());
+        let outcomes = names(|rounding| rounding.outcome.is_some());
+        // What an activation clips is rounded behind it; logits are floats.
+        assert!(outcomes.contains(&graph.nodes()[0].name.as_str()), "{outcomes:?}");
+        assert!(!outcomes.contains(&graph.nodes().last().unwrap().name.as_str()), "{outcomes:?}");
+        assert!(outcomes.iter().any(|name| name.ends_with(".gate")), "{outcomes:?}");
+    }
+
+    #[test]
+    fn rounding_is_seen_in_the_logits_and_fine_grids_leave_them_as_they_are() {
+        let weights = weights(7);
+        let graph = weights.graph().unwrap();
+        let state = State::from_weights(&graph, &weights).unwrap();
+        let options = StaticOptions::default();
+        let mut roundings = rounding::of_network(&graph, &weights, &ranges(&weights), &options).unwrap();
+        let images = Tensor::from_slice(&(0..128).map(|i| (i % 7) as f32 / 7.0).collect::<Vec<_>>())
+            .view([1, 2, 8, 8]);
+        let logits = |roundings: Option<&[rounding::NodeRounding]>| {
+            let net = Net::new(&graph, &state, Place::Cpu, false, roundings).unwrap();
+            to_host(&net.forward(&images, false).unwrap()).unwrap()
+        };
+        let difference = |one: &[f32], other: &[f32]| {
+            one.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        let float = logits(None);
+        let rounded = difference(&logits(Some(&roundings)), &float);
+        assert!(rounded > 0.0 && rounded < 0.5, "{rounded}");
+        // Batch normalisation in the weights, and nothing rounded, is the same function.
+        for rounding in &mut roundings {
+            rounding.outcome = None;
+        }
+        let folded = difference(&logits(Some(&roundings)), &float);
+        assert!(folded < rounded, "{folded} {rounded}");
+    }
+
+    #[test]
+    fn it_goes_on_from_the_weights_and_hands_their_ranges_on() {
+        let _turn = alone();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let dataset = synthetic(80, 20);
+        dataset.write(&at("d.safetensors")).unwrap();
+        let trained = [("weights", at("w.safetensors")), ("reference", at("first"))];
+        let request_of = |op: &str, params, inputs: &[_], outputs: &[_]| {
+            request(op, params, inputs, outputs, &folder.path().join(op))
+        };
+        let first = request_of("train", train_params(), &[("dataset", at("d.safetensors"))], &trained);
+        let before = serve_op(crate::train::run, &first).unwrap().metric("val_accuracy").value;
+        let weights = Weights::read(&at("w.safetensors")).unwrap();
+        let mut known = ranges(&weights);
+        known.lineage.model = "blake3:0".into();
+        known.write(&at("r.json")).unwrap();
+        let inputs =
+            [("dataset", at("d.safetensors")), ("weights", at("w.safetensors")), ("ranges", at("r.json"))];
+        let outputs = [("weights", at("w2")), ("reference", at("reference")), ("ranges", at("r2.json"))];
+        let tuned = |params: serde_json::Value| serve_op(run, &request_of("qat", params, &inputs, &outputs));
+        let params = json!({"epochs": 3, "batch_size": 16, "validation": 20, "device": "cpu"});
+        let reported = tuned(params).unwrap();
+        assert!(reported.logs().contains("are rounded to 8 bits"), "{}", reported.logs());
+        let after = reported.metric("val_accuracy").value;
+        assert!(before > 80.0 && after >= before - 10.0, "{before} {after}");
+        let after = Weights::read(&at("w2")).unwrap();
+        assert_eq!(after.metadata, weights.metadata);
+        assert_ne!(after.tensors, weights.tensors);
+        let statistics = |weights: &Weights| -> Vec<_> {
+            let running = weights.tensors.iter().filter(|(name, _)| name.contains("running_"));
+            running.map(|(_, tensor)| tensor.clone()).collect()
+        };
+        assert_eq!(statistics(&after), statistics(&weights), "statistics are not touched");
+        let handed_on = Ranges::read(&at("r2.json")).unwrap();
+        assert_eq!((handed_on.lineage.model.as_str(), handed_on.tensors), ("", known.tensors));
+
+        Ranges::default().write(&at("r.json")).unwrap();
+        let message = tuned(json!({"device": "cpu", "validation": 20})).unwrap_err();
+        assert!(message.contains("must be those of the model that `onnx/export` makes"), "{message}");
+    }
+}
