@@ -57,9 +57,12 @@ pub struct Args {
     /// Which images: the seed that they are drawn with
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// The 8-bit type of activations: u8 for x86-64, s8 for Arm
-    #[arg(long, value_name = "TYPE", default_value = "u8")]
-    activations: Activations,
+    /// The processor that the model is for
+    #[arg(long, value_name = "CPU", default_value = "x86_64")]
+    target: Target,
+    /// The 8-bit type of activations; what is fast on the target where not given
+    #[arg(long, value_name = "TYPE")]
+    activations: Option<Activations>,
     /// One scale for all the weights of a layer, instead of one for each channel
     #[arg(long)]
     per_tensor: bool,
@@ -74,7 +77,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "activations", "rounding", "equalize"])]
+    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
     dynamic: bool,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -111,6 +114,16 @@ enum Rounding {
     Search,
     /// Each to the nearest
     Nearest,
+}
+
+/// Processors, as `onnx/quantize` names them.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Target {
+    /// Unsigned activations
+    #[value(name = "x86_64")]
+    X86_64,
+    /// Signed activations
+    Aarch64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -238,7 +251,8 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
         "inputs": { "model": model, "ranges": "calibrate.ranges", "moments": "calibrate.moments" },
         "with": {
             "rounding": word(&args.rounding),
-            "activations": word(&args.activations),
+            "target": word(&args.target),
+            "activations": args.activations.map(|kind| word(&kind)),
             "per_channel": per_channel,
             "exclude": args.exclude,
         },

@@ -42,7 +42,7 @@ pub fn onnx_model(bytes: &[u8]) {
         observer.moments(String::new())
     });
     let other = StaticOptions {
-        activations: ActivationType::S8,
+        activations: Some(ActivationType::S8),
         per_channel: false,
         bias: BiasType::Int32,
         quantize_output: true,

@@ -38,7 +38,7 @@ pub use histogram::{Bins, Histogram};
 pub use mixed::{IntegerLayer, LayerError, Sensitivity, integer_layers, next_to_keep};
 pub use moments::{Moments, MomentsObserver};
 pub use observe::{Observer, observed_model, tensors_to_observe};
-pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, Rounding, StaticOptions};
+pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, Rounding, StaticOptions, Target};
 pub use qdq::{
     ActivationGrid, activation_grids, observed_quantized_model, quantize_one_layer, quantize_static,
 };

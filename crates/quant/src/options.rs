@@ -14,6 +14,18 @@ pub enum ActivationType {
     S8,
 }
 
+/// The processor that the model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// `x86-64`: unsigned activations.
+    #[default]
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit Arm: signed activations.
+    Aarch64,
+}
+
 /// The type that biases are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -42,8 +54,11 @@ pub enum Rounding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StaticOptions {
-    /// 8-bit type of activations: `u8` (x86-64) or `s8` (Arm). Weights are always signed and symmetric.
-    pub activations: ActivationType,
+    /// The processor that the model is for: `x86_64` or `aarch64`.
+    pub target: Target,
+    /// 8-bit type of activations: `u8` or `s8`; by default what is fast on the target. Weights are always signed and
+    /// symmetric.
+    pub activations: Option<ActivationType>,
     /// A weight scale for each output channel instead of one a layer: more accurate, equally fast, 4 bytes a
     /// channel larger.
     pub per_channel: bool,
@@ -68,7 +83,8 @@ pub struct StaticOptions {
 impl Default for StaticOptions {
     fn default() -> Self {
         Self {
-            activations: ActivationType::U8,
+            target: Target::X86_64,
+            activations: None,
             per_channel: true,
             rounding: Rounding::Search,
             bias_correction: true,
@@ -78,6 +94,17 @@ impl Default for StaticOptions {
             opset: None,
             compact: true,
         }
+    }
+}
+
+impl StaticOptions {
+    /// The 8-bit type of activations.
+    #[must_use]
+    pub fn activation_type(&self) -> ActivationType {
+        self.activations.unwrap_or(match self.target {
+            Target::X86_64 => ActivationType::U8,
+            Target::Aarch64 => ActivationType::S8,
+        })
     }
 }
 
@@ -138,7 +165,11 @@ mod tests {
     fn names_are_those_documented() {
         let text = r#"{"activations":"s8","per_channel":false,"bias":"int32"}"#;
         let options: StaticOptions = serde_json::from_str(text).unwrap();
-        assert_eq!((options.activations, options.bias), (ActivationType::S8, BiasType::Int32));
+        assert_eq!((options.activations, options.bias), (Some(ActivationType::S8), BiasType::Int32));
+        let of = |text: &str| serde_json::from_str::<StaticOptions>(text).unwrap().activation_type();
+        assert_eq!(of(r#"{"target":"aarch64"}"#), ActivationType::S8);
+        assert_eq!(of(r#"{"target":"aarch64","activations":"u8"}"#), ActivationType::U8);
+        assert_eq!(of(r#"{"target":"x86_64"}"#), ActivationType::U8);
         let options: DynamicOptions = serde_json::from_str(r#"{"scheme":"weights_only"}"#).unwrap();
         assert_eq!(options.scheme, DynamicScheme::WeightsOnly);
         assert!(serde_json::from_str::<DynamicOptions>(r#"{"schema":"fast"}"#).is_err());

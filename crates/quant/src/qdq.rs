@@ -111,7 +111,7 @@ pub fn activation_grids(
         let Grid { scale, zero_point, .. } = grid;
         (tensor, ActivationGrid { scale, zero_point, lowest, highest })
     };
-    Ok(plan.grids(ranges, options.activations)?.into_iter().map(grid).collect())
+    Ok(plan.grids(ranges, options.activation_type())?.into_iter().map(grid).collect())
 }
 
 /// What the rewriting ends with.
@@ -133,7 +133,7 @@ fn rewrite(
     let plan = Plan::new(&source, options.quantize_output, which)?;
     let mut rewriter = Rewriter {
         source: &source.graph,
-        grids: plan.grids(ranges, options.activations)?,
+        grids: plan.grids(ranges, options.activation_type())?,
         plan: &plan,
         moments,
         options,
@@ -222,7 +222,7 @@ impl Rewriter<'_> {
                 let input_scale = self.grids.get(input).map_or(1.0, |grid| grid.scale);
                 // ONNX Runtime quantizes a float bias only where the outcome is rounded.
                 let bias = if self.grids.contains_key(outcome) { self.options.bias } else { BiasType::Int32 };
-                let missing = match self.options.activations {
+                let missing = match self.options.activation_type() {
                     ActivationType::U8 => missing_channels(node, weighty.tensor),
                     ActivationType::S8 => 0,
                 };
@@ -339,9 +339,9 @@ impl Rewriter<'_> {
             min: range.min.min(value),
             max: range.max.max(value),
         });
-        let grid = Grid::spanning(range, None, self.options.activations);
+        let grid = Grid::spanning(range, None, self.options.activation_type());
         let integers = values.iter().map(|&value| grid.quantize(value));
-        let data = match self.options.activations {
+        let data = match self.options.activation_type() {
             ActivationType::U8 => {
                 Data::U8(integers.map(|integer| u8::try_from(integer).unwrap_or(u8::MAX)).collect())
             }

@@ -187,7 +187,8 @@ fn static_models_are_as_faithful_as_the_python_tools() {
         let ranges = peers.ranges();
         let kinds = [("static", ActivationType::U8, true), ("static_s8", ActivationType::S8, false)];
         for (kind, activations, per_channel) in kinds {
-            let options = StaticOptions { activations, per_channel, ..StaticOptions::default() };
+            let options =
+                StaticOptions { activations: Some(activations), per_channel, ..StaticOptions::default() };
             let (model, _) = quantize_static(&peers.float, &ranges, None, &options).unwrap();
             let Agreement { ours, theirs } = peers.agree(&peers.save("static.onnx", &model), kind);
             assert!(ours.agreement >= theirs.agreement - 0.01);

@@ -64,7 +64,7 @@ fn images_get_a_fourth_channel_for_the_runtimes_fast_kernel() {
     let Some(Data::I8(values)) = weights.map(Tensor::data) else { panic!("no widened weights") };
     assert!(values.chunks(4 * 9).all(|filter| filter[27..] == [0; 9]));
 
-    let signed = StaticOptions { activations: ActivationType::S8, ..readable() };
+    let signed = StaticOptions { activations: Some(ActivationType::S8), ..readable() };
     assert_eq!(
         count(&quantize_static(&model, &ranges, None, &signed).unwrap().0, "Pad"),
         0,
@@ -270,7 +270,7 @@ fn an_old_opset_is_raised_or_refused() {
 #[test]
 fn signed_activations_have_signed_zero_points() {
     let model = conv_relu6();
-    let options = StaticOptions { activations: ActivationType::S8, per_channel: false, ..readable() };
+    let options = StaticOptions { activations: Some(ActivationType::S8), per_channel: false, ..readable() };
     let (_, summary) = quantize_static(&model, &made_up_ranges(&model), None, &options).unwrap();
     assert_eq!(summary.layers[0].output.as_ref().unwrap().zero_point, -128);
     assert_eq!(summary.layers[0].weight.as_ref().unwrap().scales, 1);

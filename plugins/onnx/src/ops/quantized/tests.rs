@@ -157,8 +157,13 @@ fn integer_operators_are_within_a_step_of_rounded_floats() {
             (ActivationType::S8, true, BiasType::Int32),
         ] {
             let quantize_output = true;
-            let options =
-                StaticOptions { activations, per_channel, bias, quantize_output, ..StaticOptions::default() };
+            let options = StaticOptions {
+                activations: Some(activations),
+                per_channel,
+                bias,
+                quantize_output,
+                ..StaticOptions::default()
+            };
             let layer = integer_layers(&float, &options).unwrap().swap_remove(0);
             let int8 = quantize_one_layer(&float, &ranges, None, &options, &layer.name).unwrap();
             let (_, summary) = quantize_static(&float, &ranges, None, &options).unwrap();
