@@ -271,6 +271,9 @@ impl Layer {
     fn moment(&self) -> Moment {
         let terms = self.view.terms;
         let (rows, scale) = (self.rows as f64, f64::from(self.grid.scale));
+        // Covariances that few rows show are believed the less the more terms there are (shrinkage to the diagonal,
+        // Ledoit and Wolf 2004, Journal of Multivariate Analysis 88, with the weight of independent terms).
+        let belief = rows / (rows + terms as f64);
         let mean: Vec<f64> = self.sums.iter().map(|sum| sum / rows * scale).collect();
         let mut covariance = vec![0.0; self.products.len()];
         let squares = self.products.chunks(terms * terms).zip(covariance.chunks_mut(terms * terms));
@@ -279,6 +282,7 @@ impl Layer {
                 for other in one..terms {
                     let value =
                         products[one * terms + other] / rows * scale * scale - mean[one] * mean[other];
+                    let value = if one == other { value } else { value * belief };
                     square[one * terms + other] = value as f32;
                     square[other * terms + one] = value as f32;
                 }

