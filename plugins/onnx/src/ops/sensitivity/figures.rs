@@ -3,6 +3,8 @@
 use protocol::{Axis, Cell, Column, Content, Figure, Series};
 use quant::{LayerError, Sensitivity};
 
+use super::measure::COMPARED_IMAGES;
+
 /// Signal to quantization noise along the graph.
 pub(crate) fn errors(sensitivity: &Sensitivity, basis: &str) -> Figure {
     let series = |name: &str, of: fn(&LayerError) -> Option<f64>| {
@@ -16,7 +18,7 @@ pub(crate) fn errors(sensitivity: &Sensitivity, basis: &str) -> Figure {
         caption: format!(
             "Signal to quantization noise, FP32 against INT8; low is bad. `outcome`: of each layer's outcome where all layers \
              are integers, which shows where errors add up. `alone`: of the logits where only this layer is, which shows \
-             what each adds. On {basis}."
+             what each adds. On {basis}; outcomes on the first {COMPARED_IMAGES} of them."
         ),
         content: Content::Series {
             x: Axis::new("layer, in the graph's order", ""),
@@ -45,16 +47,18 @@ pub(crate) fn table(sensitivity: &Sensitivity, basis: &str) -> Figure {
     Figure {
         id: "layers".into(),
         title: "Sensitivity of each layer".into(),
-        caption: format!("Points lost, and what the layer had better compute in. On {basis}."),
+        caption: format!(
+            "The same in numbers, points lost, and what each layer had better compute in. On {basis}."
+        ),
         content: Content::Table {
             columns: vec![
                 column("", "", 0),
                 column("layer", "", 0),
                 column("operator", "", 0),
-                column("SQNR of its outcome", "dB", 1),
-                column("SQNR of the logits, alone", "dB", 1),
+                column("SQNR, outcome", "dB", 1),
+                column("SQNR, alone", "dB", 1),
                 column("drop, alone", "points", 2),
-                column("to compute in", "", 0),
+                column("compute in", "", 0),
             ],
             rows: sensitivity.layers.iter().enumerate().map(row).collect(),
         },

@@ -15,7 +15,7 @@ use crate::metadata;
 use crate::runtime::Model;
 
 /// Most images whose tensors are compared one by one.
-const COMPARED_IMAGES: usize = 128;
+pub(crate) const COMPARED_IMAGES: usize = 128;
 
 /// A model and what it is measured on.
 pub(crate) struct Laboratory<'a> {
