@@ -29,6 +29,9 @@ pub struct Args {
     /// The float model
     #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
     model: PathBuf,
+    /// The file beside the model that holds its weights, where there is one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    weights: Option<PathBuf>,
     /// The images to calibrate on: a dataset that `data/download` made (.safetensors), or a folder or an archive in the
     /// layout that --format names
     #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, required_unless_present = "dynamic")]
@@ -160,7 +163,12 @@ const STAGE: &str = "quantize";
 pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
     let target = args.output.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
-    for (input, what) in [(Some(&args.model), "the float model"), (args.data.as_ref(), "the images")] {
+    let inputs = [
+        (Some(&args.model), "the float model"),
+        (args.weights.as_ref(), "its weights"),
+        (args.data.as_ref(), "the images"),
+    ];
+    for (input, what) in inputs {
         if input.is_some_and(|input| same(&target, input)) {
             return Err(
                 Error::usage(format!("the INT8 model would replace {what}")).hint("name another --output")
@@ -204,10 +212,14 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
 /// The pipeline that does it. JSON is YAML.
 fn pipeline(args: &Args) -> Result<Value, Error> {
     let model = absolute(&args.model)?;
+    let mut given = json!({ "model": model });
+    if let Some(weights) = &args.weights {
+        given["weights"] = absolute(weights)?.into();
+    }
     let per_channel = !args.per_tensor;
     if args.dynamic {
         let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
-        let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": { "model": model }, "with": with });
+        let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
         return Ok(json!({ "version": 1, "name": "quantize", "stages": { STAGE: stage } }));
     }
     let mut stages = serde_json::Map::new();
@@ -224,15 +236,20 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
         true => Value::Null,
         false => json!({ "mean": args.mean, "std": args.std }),
     };
-    let model = if args.equalize {
-        stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": { "model": model } }));
-        "equalize.model".into()
-    } else {
-        model
+    if args.equalize {
+        stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": given }));
+        given = json!({ "model": "equalize.model" });
+    }
+    let with = |more: &[(&str, &str)]| {
+        let mut inputs = given.clone();
+        for (name, source) in more {
+            inputs[*name] = (*source).into();
+        }
+        inputs
     };
     let calibrate = json!({
         "uses": "onnx/calibrate",
-        "inputs": { "model": model, "dataset": dataset },
+        "inputs": with(&[("dataset", dataset.as_str())]),
         "resources": { "cpus": "all" },
         "with": {
             // As much memory as four images take on each thread; ranges do not depend on it.
@@ -248,7 +265,7 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
     });
     let quantize = json!({
         "uses": "onnx/quantize",
-        "inputs": { "model": model, "ranges": "calibrate.ranges", "moments": "calibrate.moments" },
+        "inputs": with(&[("ranges", "calibrate.ranges"), ("moments", "calibrate.moments")]),
         "with": {
             "rounding": word(&args.rounding),
             "target": word(&args.target),
@@ -370,6 +387,9 @@ mod tests {
         assert_eq!(imported["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
         let nearest = made(&[&model, "--data", &dataset, "--rounding", "nearest"]);
         assert_eq!(nearest["stages"]["calibrate"]["with"]["moments"], false);
+        let split = made(&[&model, "--data", &dataset, "--weights", &archive]);
+        assert_eq!(split["stages"]["calibrate"]["inputs"]["weights"], archive);
+        assert_eq!(split["stages"][STAGE]["inputs"]["weights"], archive);
         let even = made(&[&model, "--data", &dataset, "--equalize"]);
         assert_eq!(even["stages"]["equalize"]["inputs"]["model"], model);
         for stage in ["calibrate", STAGE] {

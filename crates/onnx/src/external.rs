@@ -58,7 +58,8 @@ impl Place {
             Some(text) => text.parse::<u64>().map(Some).map_err(|_| format!("`{key}` is `{text}`")),
         };
         let location = entries.get("location").copied().unwrap_or_default();
-        let inside = Path::new(location).components().all(|part| matches!(part, Component::Normal(_)));
+        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        let inside = Path::new(location).components().all(inside);
         if location.is_empty() || !inside {
             return Err(format!("`{location}` is not a file in the model's folder"));
         }
@@ -76,8 +77,12 @@ impl Place {
         if !real.starts_with(home) {
             return Err(outside());
         }
+        let metadata = fs::metadata(&real).map_err(cannot)?;
+        if !metadata.is_file() {
+            return Err(format!("`{}` is not a file", self.location));
+        }
         let mut file = File::open(&real).map_err(cannot)?;
-        let size = file.metadata().map_err(cannot)?.len();
+        let size = metadata.len();
         let rest = size.saturating_sub(self.offset);
         let length = self.length.unwrap_or(rest);
         if self.offset > size || length > rest {
@@ -168,6 +173,7 @@ mod tests {
             (&[("location", "/etc/passwd")], "not a file in the model's folder"),
             (&[("location", "link")], "leads out of the model's folder"),
             (&[("location", "missing")], "cannot read"),
+            (&[("location", ".")], "is not a file"),
             (&[], "`` is not a file"),
         ] {
             fs::write(&path, model(place)).unwrap();

@@ -65,14 +65,16 @@ pub fn equalize(model: &Model) -> Result<(Model, Vec<Equalized>), QuantError> {
 fn before(graph: &Graph, second: usize) -> Option<usize> {
     let node = graph.nodes.get(second)?;
     let mut tensor = match node.op.as_str() {
-        "Conv" | "Gemm" => node.input(0)?,
+        "Conv" | "Gemm" if node.is_onnx() => node.input(0)?,
         _ => return None,
     };
     loop {
         let maker = graph.sole_source(tensor)?;
         let node = graph.nodes.get(maker)?;
         match node.op.as_str() {
-            "Conv" if node.is_onnx() => return Some(maker),
+            _ if !node.is_onnx() => return None,
+            "Conv" => return Some(maker),
+            "Flatten" if node.int("axis", 1) != 1 => return None,
             // Pooling keeps channels apart; `Flatten` does where one element of each is left, which weights tell.
             "Relu" | "LeakyRelu" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool"
             | "Flatten" => {
@@ -114,13 +116,18 @@ impl Pair {
         Some(Self { first, second, channels, reads })
     }
 
-    /// Largest absolute weight of each channel, of the first and of the second layer.
+    /// Largest absolute weight of each channel, of the first and of the second layer. A bias of the first counts as one of
+    /// its weights: what it adds is divided, too, and must not dwarf the other channels.
     fn ranges(&self, graph: &Graph) -> Option<[Vec<f32>; 2]> {
         let values = |node: usize| graph.constant(graph.nodes.get(node)?, 1)?.as_f32();
         let (one, other) = (values(self.first)?, values(self.second)?);
         let filter = (one.len() / self.channels.max(1)).max(1);
         let largest = |values: &[f32]| values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        let first = one.chunks(filter).map(largest).collect();
+        let mut first: Vec<f32> = one.chunks(filter).map(largest).collect();
+        let bias = graph.nodes.get(self.first).and_then(|node| graph.constant(node, 2)?.as_f32());
+        for (range, bias) in first.iter_mut().zip(bias.unwrap_or_default()) {
+            *range = range.max(bias.abs());
+        }
         let mut second = vec![0.0_f32; self.channels];
         for (value, channel) in other.iter().zip(&self.reads) {
             second[*channel] = second[*channel].max(value.abs());
@@ -236,7 +243,7 @@ mod tests {
         ];
         graph.initializers = [
             ("w1", tensor(&[2, 1, 1, 1], &[100.0, 0.01])),
-            ("b1", tensor(&[2], &[50.0, 0.02])),
+            ("b1", tensor(&[2], &[50.0, 0.005])),
             ("w2", tensor(&[2, 1, 1, 1], &[0.25, 4.0])),
             ("w3", tensor(&[1, 2, 1, 1], &[1.0, -3.0])),
         ]
@@ -285,6 +292,29 @@ mod tests {
         let (equalized, _) = equalize(&shared).unwrap();
         let z = equalized.graph.nodes.iter().find(|node| node.output(0) == Some("z")).unwrap();
         assert_eq!(equalized.graph.constant(z, 1), shared.graph.initializers.get("w1"));
+    }
+
+    #[test]
+    fn a_channel_that_is_almost_only_a_bias_is_not_blown_up() {
+        let mut model = chain("Relu");
+        model.graph.initializers.insert("w1".into(), tensor(&[2, 1, 1, 1], &[1.0, 1e-8]));
+        model.graph.initializers.insert("b1".into(), tensor(&[2], &[0.0, 1.0]));
+        let (equalized, _) = equalize(&model).unwrap();
+        assert!(equalized.graph.initializers["b1"].as_f32().unwrap()[1] < 10.0);
+    }
+
+    #[test]
+    fn flattening_behind_the_batch_only_is_passed() {
+        let flattened = |axis| Graph {
+            nodes: vec![
+                Node::new("Conv", ["x", "w"], ["a"]),
+                Node::new("Flatten", ["a"], ["b"]).with("axis", Attribute::Int(axis)),
+                Node::new("Gemm", ["b", "v"], ["y"]),
+            ],
+            ..Graph::default()
+        };
+        assert_eq!(before(&flattened(1), 2), Some(0));
+        assert_eq!(before(&flattened(2), 2), None);
     }
 
     #[test]

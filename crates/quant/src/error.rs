@@ -55,7 +55,10 @@ pub enum QuantError {
         node: String,
     },
     /// Nothing in the model can be quantized.
-    #[error("the model has nothing to quantize: no convolution or matrix product with constant weights")]
+    #[error(
+        "the model has nothing to quantize: no convolution or matrix product with constant weights, or all of them are to \
+         stay in floating point"
+    )]
     NothingToQuantize,
     /// The model's operators are of a version that cannot be quantized or raised.
     #[error("opset {opset} cannot hold this quantized model: {reason}")]
@@ -66,7 +69,7 @@ pub enum QuantError {
         reason: String,
     },
     /// An option names a node that the model lacks.
-    #[error("`exclude` names `{node}`, but the model has no such node")]
+    #[error("`{node}` is to stay in floating point, but the model has no such node")]
     UnknownNode {
         /// The name.
         node: String,

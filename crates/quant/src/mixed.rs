@@ -141,6 +141,10 @@ fn count(shapes: &Shapes, tensor: &str) -> Option<u64> {
 pub struct Sensitivity {
     /// Digest of the model's file, as in [`crate::Lineage`].
     pub model: String,
+    /// The options of quantization that it was measured with.
+    pub options: StaticOptions,
+    /// Whether weights were rounded for moments.
+    pub with_moments: bool,
     /// Labels of the nodes to leave in floating point, in the order in which they were chosen.
     pub keep_float: Vec<String>,
     /// Every layer that could compute in integers, in the graph's order.
@@ -148,6 +152,14 @@ pub struct Sensitivity {
 }
 
 impl Sensitivity {
+    /// Whether it was measured as a model will be quantized that has these options, and moments or none. What makes a file
+    /// smaller, or newer, changes no number.
+    #[must_use]
+    pub fn is_of(&self, options: &StaticOptions, with_moments: bool) -> bool {
+        let plain = |options: &StaticOptions| StaticOptions { compact: true, opset: None, ..options.clone() };
+        plain(&self.options) == plain(options) && self.with_moments == with_moments
+    }
+
     /// Reads a JSON file.
     ///
     /// # Errors
@@ -178,7 +190,8 @@ pub struct LayerError {
     pub alone_db: Option<f64>,
     /// With only this layer in integers: points of accuracy lost.
     pub alone_drop: f64,
-    /// With all layers in integers: signal to quantization noise of this layer's outcome, in decibels.
+    /// With all layers in integers: signal to quantization noise of this layer's outcome, in decibels; absent where there
+    /// is no noise, and for a last layer that gives floats.
     pub output_db: Option<f64>,
 }
 

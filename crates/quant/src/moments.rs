@@ -36,7 +36,8 @@ pub(crate) struct Moment {
     pub(crate) terms: usize,
     /// By group and weight, the mean.
     pub(crate) mean: Vec<f32>,
-    /// By group, the covariance `[terms, terms]`; empty where that is too large.
+    /// By group, the covariance `[terms, terms]`, shrunk to its diagonal where few images showed it; empty where that is
+    /// too large.
     pub(crate) covariance: Vec<f32>,
 }
 
@@ -83,6 +84,12 @@ impl Moments {
                 }
                 Some(_) => return Err(damaged(name)),
             };
+            // A variance below zero, or none at all of no weights, would lead the search anywhere.
+            let variances = covariance.chunks((terms * terms).max(1));
+            let mut variances = variances.flat_map(|square| square.iter().step_by(terms + 1));
+            if mean.is_empty() || variances.any(|variance| *variance < 0.0) {
+                return Err(damaged(name));
+            }
             layers.insert(label.to_owned(), Moment { terms, mean, covariance });
         }
         Ok(Self { model: file.metadata.model, layers })

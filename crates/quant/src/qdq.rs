@@ -8,7 +8,7 @@ use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Tensor, Value};
 use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Grid, bias_floor, limits, quantize_bias};
-use crate::moments::Moments;
+use crate::moments::{Moment, Moments};
 use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
 use crate::plan::{Layers, Plan, Role};
 use crate::prepare::prepare;
@@ -173,7 +173,7 @@ struct Rewriter<'a> {
     tensors: BTreeMap<String, Ends>,
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
     fn rewrite(&mut self) -> Result<Vec<Layer>, QuantError> {
         for name in self.grids.keys().cloned().collect::<Vec<_>>() {
             let integers = self.emitter.fresh(&format!("{name}_integers"));
@@ -269,9 +269,11 @@ impl Rewriter<'_> {
             .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
             .unwrap_or_default();
         let mut rounded = weighty.quantize(self.options.per_channel, &floors);
-        let moment = self.moments.and_then(|moments| moments.layers.get(node.label()));
+        let moment = self.moment(node, weighty)?;
+        // A `MatMul` has no place for a bias.
+        let corrects_bias = self.options.bias_correction && !node.is("MatMul");
         if let (Some(moment), Rounding::Search) = (moment, self.options.rounding) {
-            rounding::search(weighty.values, weighty.channels, &mut rounded, moment);
+            rounding::search(weighty.values, weighty.channels, &mut rounded, moment, !corrects_bias);
         }
         let integers = match missing {
             0 => weighty.integers(&rounded),
@@ -283,7 +285,7 @@ impl Rewriter<'_> {
         let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
         let mut names = vec![self.dequantized(weighty.name, integers, &rounded.scales, axis, zero_points)];
         let lost = moment
-            .filter(|_| self.options.bias_correction && !node.is("MatMul"))
+            .filter(|_| corrects_bias)
             .and_then(|moment| rounding::lost_mean(weighty.values, weighty.channels, &rounded, moment));
         if let Some((name, bias)) = weighty.bias_with(lost.as_deref()) {
             names.push(match bias_type {
@@ -299,6 +301,27 @@ impl Rewriter<'_> {
             });
         }
         Ok((weighty.summary(&rounded), names))
+    }
+
+    /// What is known of a layer's inputs.
+    ///
+    /// # Errors
+    /// Moments of a layer with other weights.
+    fn moment(&self, node: &Node, weighty: &Weighty<'_>) -> Result<Option<&'a Moment>, QuantError> {
+        let Some(moment) = self.moments.and_then(|moments| moments.layers.get(node.label())) else {
+            return Ok(None);
+        };
+        let filters = weighty.channels.count().max(1);
+        let groups = if node.is("Conv") { node.int("group", 1) } else { 1 };
+        let terms = weighty.values.len() / filters;
+        let wanted = usize::try_from(groups).ok().and_then(|groups| groups.checked_mul(terms));
+        if moment.terms == terms && Some(moment.mean.len()) == wanted {
+            return Ok(Some(moment));
+        }
+        Err(QuantError::File(format!(
+            "the moments of `{}` are those of a layer with other weights; calibrate this very model again",
+            node.label()
+        )))
     }
 
     /// Emits constant integers and what makes them floats. `axis` says that scales are by channel; no zero points

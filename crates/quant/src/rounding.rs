@@ -17,8 +17,18 @@ const DAMPING: f32 = 0.01;
 const STEPS: usize = 8;
 
 /// Changes the integers of `rounded` so that they stand for `values` on inputs of these moments better than the nearest do.
-pub(crate) fn search(values: &[f32], channels: Channels, rounded: &mut SymmetricWeight, moment: &Moment) {
-    let (terms, area) = (moment.terms, moment.terms * moment.terms);
+///
+/// Where no bias will take the mean of the difference, as `mean_counts` says, that counts as well: then the aim is
+/// `dᵀ(C + μμᵀ)d` with the mean `μ` of `x`.
+pub(crate) fn search(
+    values: &[f32],
+    channels: Channels,
+    rounded: &mut SymmetricWeight,
+    moment: &Moment,
+    mean_counts: bool,
+) {
+    let terms = moment.terms;
+    let Some(area) = terms.checked_mul(terms) else { return };
     let filters = channels.count();
     let groups = moment.covariance.len().checked_div(area).unwrap_or(0);
     if groups == 0 || !filters.is_multiple_of(groups) || values.len() != filters * terms {
@@ -26,7 +36,8 @@ pub(crate) fn search(values: &[f32], channels: Channels, rounded: &mut Symmetric
     }
     let mut filter = Filter::default();
     for (group, covariance) in moment.covariance.chunks(area).enumerate() {
-        let covariance = damped(covariance, terms);
+        let mean = moment.mean.chunks(terms).nth(group).filter(|_| mean_counts);
+        let covariance = damped(covariance, terms, mean.unwrap_or_default());
         for channel in group * (filters / groups)..(group + 1) * (filters / groups) {
             let scale = rounded.scale(channel);
             filter.load((0..terms).map(|term| {
@@ -69,9 +80,13 @@ pub(crate) fn lost_mean(
     Some((0..filters).map(lost).collect())
 }
 
-fn damped(covariance: &[f32], terms: usize) -> Vec<f32> {
-    let trace: f32 = covariance.iter().step_by(terms + 1).sum();
+/// The covariance with more on its diagonal, and the products of `mean`, which may be empty.
+fn damped(covariance: &[f32], terms: usize, mean: &[f32]) -> Vec<f32> {
     let mut damped = covariance.to_vec();
+    for (line, one) in damped.chunks_mut(terms).zip(mean) {
+        line.iter_mut().zip(mean).for_each(|(value, other)| *value += one * other);
+    }
+    let trace: f32 = damped.iter().step_by(terms + 1).sum();
     #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
     let extra = (trace / terms as f32 * DAMPING).max(f32::MIN_POSITIVE);
     damped.iter_mut().step_by(terms + 1).for_each(|variance| *variance += extra);
@@ -176,8 +191,21 @@ mod tests {
         };
         let mut rounded = SymmetricWeight::new(&values, Channels::First(1), true, &[]);
         assert_eq!(rounded.integers, [0, 0, 127]);
-        search(&values, Channels::First(1), &mut rounded, &moment);
+        search(&values, Channels::First(1), &mut rounded, &moment, false);
         assert_eq!(rounded.integers.iter().map(|integer| i32::from(*integer)).sum::<i32>(), 128);
+    }
+
+    #[test]
+    fn without_a_bias_the_mean_counts() {
+        // All of it is mean: 0.4 and 0.4 on inputs of 1 give 0.8, which one step is nearer to than none.
+        let values = [0.4, 0.4, 127.0];
+        let moment = Moment { terms: 3, mean: vec![1.0, 1.0, 0.0], covariance: vec![0.0; 9] };
+        let sum = |mean_counts| {
+            let mut rounded = SymmetricWeight::new(&values, Channels::First(1), true, &[]);
+            search(&values, Channels::First(1), &mut rounded, &moment, mean_counts);
+            rounded.integers.iter().map(|integer| i32::from(*integer)).sum::<i32>()
+        };
+        assert_eq!((sum(false), sum(true)), (127, 128));
     }
 
     #[test]
@@ -198,7 +226,7 @@ mod tests {
         let moment = Moment { terms: 3, mean: vec![1.0; 3], covariance: vec![1.0; 9] };
         let mut rounded = SymmetricWeight::new(&values, Channels::First(2), true, &[]);
         let before = rounded.clone();
-        search(&values, Channels::First(2), &mut rounded, &moment);
+        search(&values, Channels::First(2), &mut rounded, &moment, false);
         assert_eq!(rounded, before);
         assert_eq!(lost_mean(&values, Channels::First(2), &rounded, &moment), None);
     }
@@ -212,7 +240,7 @@ mod tests {
             let moment = moment(&rows, 5);
             let nearest = SymmetricWeight::new(&values, Channels::First(3), false, &[]);
             let mut searched = nearest.clone();
-            search(&values, Channels::First(3), &mut searched, &moment);
+            search(&values, Channels::First(3), &mut searched, &moment, false);
             let trace: f64 = (0..5).map(|i| f64::from(moment.covariance[i * 6])).sum();
             let step = f64::from(nearest.scales[0]);
             let before = variances(&values, &nearest, &moment);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use protocol::{Failure, Reporter, RunRequest};
+use protocol::{Failure, RunRequest};
 use serde::de::DeserializeOwned;
 
 /// The op's params.
@@ -22,23 +22,40 @@ pub(crate) fn input<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path,
         .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no input `{name}`", request.op)))
 }
 
-/// The model that input `name` is. Warns of what the runner does not see of it.
-pub(crate) fn model(
-    request: &RunRequest,
-    name: &str,
-    reporter: &mut Reporter<'_>,
-) -> Result<onnx::Model, Failure> {
-    let path = input(request, name)?;
+/// Name of the input that is a file beside the model with its weights.
+pub(crate) const WEIGHTS: &str = "weights";
+
+/// The model that input `model` is. Weights in a file beside it must be the input [`WEIGHTS`]: what a stage does not
+/// declare may change without making it stale.
+pub(crate) fn model(request: &RunRequest) -> Result<onnx::Model, Failure> {
+    let path = input(request, "model")?;
     let (model, files) = onnx::Model::read_with_files(path)?;
-    if !files.is_empty() {
-        let files: Vec<_> = files.iter().map(|file| format!("`{file}`")).collect();
-        reporter.warn(format!(
-            "weights of `{}` lie in {}, which this stage does not declare: if they alone change, it stays fresh",
-            path.display(),
-            files.join(", ")
-        ));
+    let declared = request.inputs.get(WEIGHTS).and_then(|weights| fs::canonicalize(weights).ok());
+    for file in files {
+        let real = fs::canonicalize(path.with_file_name(&file)).ok();
+        if real.is_none() || real != declared {
+            return Err(Failure::new(format!(
+                "weights of `{}` lie in `{file}`, which this stage does not declare, so a change of it would not be noticed",
+                path.display()
+            ))
+            .hint(format!("give it as the input `{WEIGHTS}` (for `pipe quantize`: `--weights`)")));
+        }
     }
     Ok(model)
+}
+
+/// Refuses a model with weights in files beside it, for ops that cannot have them declared.
+pub(crate) fn refuse_external(path: &Path) -> Result<(), Failure> {
+    // What cannot be read here has none that are known.
+    let files = onnx::Model::read_with_files(path).map(|(_, files)| files).unwrap_or_default();
+    match files.first() {
+        None => Ok(()),
+        Some(file) => Err(Failure::new(format!(
+            "weights of `{}` lie in `{file}`: a change of it would not be noticed",
+            path.display()
+        ))
+        .hint("save the model with its weights in one file")),
+    }
 }
 
 /// Where output `name` is to be written.
@@ -56,17 +73,16 @@ pub(crate) fn size_kb(path: &Path) -> Result<f64> {
     Ok(bytes as f64 / 1024.0)
 }
 
-/// Size of a model in KB of 1,024 bytes, with the files beside it that hold its weights.
-pub(crate) fn model_size_kb(path: &Path) -> Result<f64> {
-    // A model that cannot be read here has none that are known.
-    let files = onnx::Model::read_with_files(path).map(|(_, files)| files).unwrap_or_default();
-    files.iter().try_fold(size_kb(path)?, |size, file| Ok(size + size_kb(&path.with_file_name(file))?))
-}
-
-/// Digest of a file as `blake3:hex`.
-pub(crate) fn digest(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(format!("blake3:{}", blake3::hash(&bytes).to_hex()))
+/// Digest of the model, and of the file beside it that holds its weights if there is one, as `blake3:hex`.
+pub(crate) fn model_digest(request: &RunRequest) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for name in ["model", WEIGHTS] {
+        if let Some(path) = request.inputs.get(name) {
+            let path: &Path = path.as_ref();
+            hasher.update(&fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?);
+        }
+    }
+    Ok(format!("blake3:{}", hasher.finalize().to_hex()))
 }
 
 /// Writes a file. Nobody reads it before the op is done.

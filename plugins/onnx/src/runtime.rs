@@ -1,7 +1,6 @@
 //! Models in ONNX Runtime: loading, checking what they take and give, running batches of images. The only
 //! module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,10 +42,8 @@ impl Model {
     /// of images of fixed size.
     pub(crate) fn load(path: &Path, threads: usize) -> Result<Self> {
         let source = format!("`{}`", path.display());
-        File::open(path).with_context(|| format!("cannot read {source}"))?;
-        // From the file, because elements of its tensors may lie in others beside it.
-        let session = builder(threads).and_then(|mut builder| Ok(builder.commit_from_file(path)?));
-        Self::of(session, source)
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {source}"))?;
+        Self::from_bytes(&bytes, source, threads)
     }
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.

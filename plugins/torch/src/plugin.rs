@@ -68,7 +68,7 @@ impl Plugin for Torch {
                     .into(),
             version: QAT_VERSION,
             params: params::<QatParams>(),
-            inputs: inputs([
+            inputs: qat_inputs([
                 ("dataset", "Images and labels, from data/download"),
                 ("weights", "Weights, from torch/train"),
                 (
@@ -127,6 +127,14 @@ fn inputs<const N: usize>(inputs: [(&str, &str); N]) -> BTreeMap<String, InputSp
             (name.into(), InputSpec { description: description.into(), optional: false })
         })
         .into()
+}
+
+/// Those, and which layers to leave in floats.
+fn qat_inputs<const N: usize>(required: [(&str, &str); N]) -> BTreeMap<String, InputSpec> {
+    let description = "Which layers stay in floating point, from onnx/sensitivity".into();
+    let mut all = inputs(required);
+    all.insert("sensitivity".into(), InputSpec { description, optional: true });
+    all
 }
 
 fn outputs<const N: usize>(outputs: [(&str, &str, &str); N]) -> BTreeMap<String, OutputSpec> {

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use dataset::{Dataset, validation_split};
 use model::Weights;
 use protocol::{Failure, Reporter, RunRequest};
-use quant::{Ranges, StaticOptions};
+use quant::{Ranges, Sensitivity, StaticOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -108,7 +108,7 @@ impl QatParams {
 
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: QatParams = parse(&request.params)?;
+    let mut params: QatParams = parse(&request.params)?;
     let dataset = Dataset::read(input(request, "dataset")?)?;
     let weights = Weights::read(input(request, "weights")?)?;
     check_fit(&weights, &dataset)?;
@@ -116,6 +116,9 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     recipe.check()?;
     let graph = weights.graph()?;
     let mut ranges = Ranges::read(input(request, "ranges")?)?;
+    if request.inputs.contains_key("sensitivity") {
+        params.quantize.exclude.extend(Sensitivity::read(input(request, "sensitivity")?)?.keep_float);
+    }
     let roundings = rounding::of_network(&graph, &weights, &ranges, &params.quantize)
         .context("`ranges` must be those of the model that `onnx/export` makes of `weights`")?;
     let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
@@ -190,6 +193,22 @@ mod tests {
         assert!(outcomes.contains(&graph.nodes()[0].name.as_str()), "{outcomes:?}");
         assert!(!outcomes.contains(&graph.nodes().last().unwrap().name.as_str()), "{outcomes:?}");
         assert!(outcomes.iter().any(|name| name.ends_with(".gate")), "{outcomes:?}");
+    }
+
+    /// A convolution that stays in floats is not folded: what is rounded is the outcome of its normalisation.
+    #[test]
+    fn behind_a_float_convolution_its_normalisation_is_rounded() {
+        let weights = weights(7);
+        let graph = weights.graph().unwrap();
+        let options =
+            StaticOptions { exclude: vec!["blocks.0.project.0".into()], ..StaticOptions::default() };
+        let roundings = rounding::of_network(&graph, &weights, &ranges(&weights), &options).unwrap();
+        let of = |name: &str| {
+            let place = graph.nodes().iter().position(|node| node.name == name).unwrap();
+            &roundings[place]
+        };
+        assert_eq!(*of("blocks.0.project.0"), rounding::NodeRounding::default());
+        assert!(of("blocks.0.project.1").outcome.is_some());
     }
 
     #[test]

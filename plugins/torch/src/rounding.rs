@@ -5,7 +5,7 @@
 //! What is rounded, and to which grid, is asked of the quantizer itself, about the model that export will write: so what is
 //! trained is what runs.
 
-use model::{Graph, Node, Weights};
+use model::{Graph, Node, Op, Weights};
 use quant::{ActivationGrid, Ranges, StaticOptions, activation_grids, integer_layers};
 use tch::{Kind, Tensor, no_grad};
 
@@ -45,12 +45,17 @@ pub(crate) fn of_network(
     let tensors = onnx::build::tensor_names(graph, weights)?;
     let scales = if options.per_channel { WeightRounding::PerChannel } else { WeightRounding::PerTensor };
     let is_integer = |node: &Node| layers.iter().any(|layer| layer.name == node.name);
-    let nodes = graph.nodes().iter().zip(&tensors).map(|(node, tensor)| NodeRounding {
-        weights: (is_integer(node) && !node.op.params().is_empty()).then_some(scales),
-        // Nodes that leave nothing behind share their operand's tensor, which is rounded already.
-        outcome: grids.remove(tensor),
-    });
-    Ok(nodes.collect())
+    // A batch normalisation that goes into a convolution shares its tensor, which is then what stands behind it. A dropout
+    // does so too, and is none in the model.
+    let leaves_tensor = |(node, _): &(&Node, &String)| !matches!(node.op, Op::Dropout { .. });
+    let mut roundings: Vec<NodeRounding> = (graph.nodes().iter().zip(&tensors).rev())
+        .map(|pair| NodeRounding {
+            weights: (is_integer(pair.0) && !pair.0.op.params().is_empty()).then_some(scales),
+            outcome: if leaves_tensor(&pair) { grids.remove(pair.1) } else { None },
+        })
+        .collect();
+    roundings.reverse();
+    Ok(roundings)
 }
 
 /// `tensor` with each element rounded to the grid.

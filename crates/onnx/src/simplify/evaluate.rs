@@ -5,14 +5,18 @@
 use crate::graph::{Attribute, Graph, Node};
 use crate::tensor::{Data, ElementType, Tensor};
 
-/// Most elements of an outcome that is kept: folding must not blow a model up.
+/// Most elements of all outcomes together: folding must not blow a model up.
 const MOST_ELEMENTS: usize = 1 << 24;
 
 /// Replaces nodes all of whose operands are constants by what they give.
 pub(super) fn constants(graph: &mut Graph) {
+    graph.remove_unused();
     let mut kept = Vec::with_capacity(graph.nodes.len());
+    let mut room = MOST_ELEMENTS;
     for node in std::mem::take(&mut graph.nodes) {
-        match evaluate(graph, &node).zip(node.output(0)) {
+        let outcome = evaluate(graph, &node, room);
+        room -= outcome.as_ref().map_or(0, |tensor| tensor.data().len()).min(room);
+        match outcome.zip(node.output(0)) {
             Some((tensor, output)) if !graph.is_output(output) => {
                 graph.initializers.insert(output.to_owned(), tensor);
             }
@@ -22,18 +26,23 @@ pub(super) fn constants(graph: &mut Graph) {
     graph.nodes = kept;
 }
 
-fn evaluate(graph: &Graph, node: &Node) -> Option<Tensor> {
+/// What `node` gives, if constants alone determine it and it has at most `room` elements.
+fn evaluate(graph: &Graph, node: &Node, room: usize) -> Option<Tensor> {
     if !node.is_onnx() || node.outputs.len() != 1 {
         return None;
     }
     let operands: Vec<&Tensor> =
         (0..node.inputs.len()).map(|index| graph.constant(node, index)).collect::<Option<_>>()?;
+    let elements = operands.iter().try_fold(0_usize, |sum, operand| sum.checked_add(operand.data().len()))?;
+    if elements > room {
+        return None;
+    }
     match (node.op.as_str(), operands.as_slice()) {
-        ("Add", [one, other]) => elementwise(one, other, |a, b| a + b, i64::checked_add),
-        ("Sub", [one, other]) => elementwise(one, other, |a, b| a - b, i64::checked_sub),
-        ("Mul", [one, other]) => elementwise(one, other, |a, b| a * b, i64::checked_mul),
+        ("Add", [one, other]) => elementwise(one, other, |a, b| a + b, i64::checked_add, room),
+        ("Sub", [one, other]) => elementwise(one, other, |a, b| a - b, i64::checked_sub, room),
+        ("Mul", [one, other]) => elementwise(one, other, |a, b| a * b, i64::checked_mul, room),
         // Whole numbers are divided towards zero.
-        ("Div", [one, other]) => elementwise(one, other, |a, b| a / b, i64::checked_div),
+        ("Div", [one, other]) => elementwise(one, other, |a, b| a / b, i64::checked_div, room),
         ("Neg", [one]) => each(one, |value| -value),
         ("Abs", [one]) => each(one, f32::abs),
         ("Sqrt", [one]) => each(one, f32::sqrt),
@@ -56,13 +65,14 @@ fn elementwise(
     other: &Tensor,
     floats: impl Fn(f32, f32) -> f32,
     integers: impl Fn(i64, i64) -> Option<i64>,
+    room: usize,
 ) -> Option<Tensor> {
     let shape = broadcast(one.shape(), other.shape())?;
     let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))?;
-    if count > MOST_ELEMENTS {
+    if count > room {
         return None;
     }
-    let (first, second) = (strides(one.shape(), &shape), strides(other.shape(), &shape));
+    let (first, second) = (strides(one.shape(), &shape)?, strides(other.shape(), &shape)?);
     let places = || (0..count).map(|place| (offset(place, &shape, &first), offset(place, &shape, &second)));
     let data = match (one.data(), other.data()) {
         (Data::F32(a), Data::F32(b)) => {
@@ -92,16 +102,16 @@ fn broadcast(one: &[usize], other: &[usize]) -> Option<Vec<usize>> {
 }
 
 /// How far elements of `shape` lie apart along each axis of `target`; 0 where it is repeated.
-fn strides(shape: &[usize], target: &[usize]) -> Vec<usize> {
+fn strides(shape: &[usize], target: &[usize]) -> Option<Vec<usize>> {
     let mut strides = vec![0; target.len()];
-    let mut pitch = 1;
+    let mut pitch = 1_usize;
     for (size, stride) in shape.iter().rev().zip(strides.iter_mut().rev()) {
         if *size != 1 {
             *stride = pitch;
         }
-        pitch *= size;
+        pitch = pitch.checked_mul(*size)?;
     }
-    strides
+    Some(strides)
 }
 
 /// Where the element at `place` of `shape`, counted row by row, lies for these strides.
@@ -126,7 +136,7 @@ fn transposed(tensor: &Tensor, order: Option<&[i64]>) -> Option<Tensor> {
     if !sorted.into_iter().eq(0..rank) {
         return None;
     }
-    let own = strides(tensor.shape(), tensor.shape());
+    let own = strides(tensor.shape(), tensor.shape())?;
     let pick =
         |of: &[usize]| -> Option<Vec<usize>> { order.iter().map(|axis| of.get(*axis).copied()).collect() };
     let (shape, strides) = (pick(tensor.shape())?, pick(&own)?);
@@ -154,14 +164,15 @@ fn cast(tensor: &Tensor, node: &Node) -> Option<Tensor> {
     Tensor::new(tensor.shape().to_vec(), data)
 }
 
-/// Along the first axis, and vectors.
+/// Along the first axis.
 fn concatenated(tensors: &[&Tensor], axis: i64) -> Option<Tensor> {
     let rest = tensors.first()?.shape().get(1..)?;
     let fits = |tensor: &&Tensor| tensor.shape().get(1..) == Some(rest);
     if axis != 0 || !tensors.iter().all(fits) {
         return None;
     }
-    let first = tensors.iter().map(|tensor| tensor.shape().first().copied()).sum::<Option<usize>>()?;
+    let sizes = tensors.iter().map(|tensor| tensor.shape().first().copied());
+    let first = sizes.into_iter().try_fold(0_usize, |sum, size| sum.checked_add(size?))?;
     let data = match tensors.first()?.data() {
         Data::F32(_) => {
             Data::F32(tensors.iter().map(|tensor| tensor.as_f32()).collect::<Option<Vec<_>>>()?.concat())
@@ -187,7 +198,7 @@ mod tests {
         graph
             .initializers
             .extend(constants.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())));
-        evaluate(&graph, node)
+        evaluate(&graph, node, 1000)
     }
 
     #[test]
@@ -235,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn sizes_that_lie_or_grow_are_left_alone() {
+        let empty = Tensor::new(vec![0, 1 << 62, 1 << 62], Data::F32(Vec::new())).unwrap();
+        assert_eq!(given(&Node::new("Mul", ["a", "a"], ["b"]), &[("a", empty.clone())]), None);
+        assert_eq!(given(&Node::new("Transpose", ["a"], ["b"]), &[("a", empty)]), None);
+        let long = Tensor::new(vec![usize::MAX, 0], Data::F32(Vec::new())).unwrap();
+        let concat = Node::new("Concat", ["a", "a"], ["b"]).with("axis", Attribute::Int(0));
+        assert_eq!(given(&concat, &[("a", long)]), None);
+        let (row, column) = (floats(&[1, 40], &[1.0; 40]), floats(&[40, 1], &[1.0; 40]));
+        assert_eq!(given(&Node::new("Mul", ["a", "b"], ["c"]), &[("a", row), ("b", column)]), None, "1,600");
+        assert_eq!(given(&concat, &[("a", floats(&[600], &[1.0; 600]))]), None, "1,200");
+    }
+
+    #[test]
     fn what_depends_on_inputs_or_is_an_output_stays() {
         let mut graph = Graph::default();
         graph.initializers.insert("w".into(), floats(&[1], &[4.0]));
@@ -243,6 +267,8 @@ mod tests {
             Node::new("Neg", ["s"], ["n"]),
             Node::new("Add", ["x", "n"], ["y"]),
         ];
+        let y = crate::Value { name: "y".into(), element: ElementType::F32, shape: None };
+        graph.outputs.push(y);
         constants(&mut graph);
         assert_eq!(graph.nodes.len(), 1);
         assert_eq!(graph.initializers["n"].as_f32(), Some(&[-2.0][..]));

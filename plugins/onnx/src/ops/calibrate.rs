@@ -14,11 +14,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::images::{Images, draw};
-use crate::ops::{input, manifest_of, output};
+use crate::ops::{input, manifest_of, output, weights_input};
 use crate::request::{self, grouped};
 use crate::runtime::Model;
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Most bins of a histogram in the figure.
 const BINS: usize = 32;
@@ -71,6 +71,7 @@ pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         inputs: [
             input("model", "the float model, as `onnx/export` writes it"),
+            weights_input(),
             input("dataset", "the images to draw from"),
         ]
         .into(),
@@ -96,7 +97,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         return Err(Failure::new("`percentile` must be between 50 and 100"));
     }
     let path = request::input(request, "model")?;
-    let float = request::model(request, "model", reporter)?;
+    let float = request::model(request)?;
     let name = format!("`{}`", path.display());
     let observed = observed_model(&float)?.to_bytes();
     let open = || Model::from_bytes(&observed, name.clone(), 1);
@@ -121,7 +122,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         split: params.split.as_str().into(),
         mean: normalization.mean.clone(),
         std: normalization.std.clone(),
-        model: request::digest(path)?,
+        model: request::model_digest(request)?,
     };
     let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
     ranges.write(request::output(request, "ranges")?)?;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::noise;
-use crate::ops::{input, manifest_of, output};
+use crate::ops::{input, manifest_of, output, weights_input};
 use crate::request;
 use crate::runtime::{self, Model};
 
@@ -26,7 +26,7 @@ pub(crate) struct Params {}
 
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {
-        inputs: [input("model", "the float model")].into(),
+        inputs: [input("model", "the float model"), weights_input()].into(),
         outputs: [output("model", "the float model with balanced channels", "model.onnx")].into(),
         ..manifest_of::<Params>(
             "Balances the ranges of channels between neighbouring layers, so that weights round better; to be calibrated and \
@@ -39,10 +39,12 @@ pub(crate) fn manifest() -> OpManifest {
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let Params {} = request::params(request)?;
     let path = request::input(request, "model")?;
-    let (model, pairs) = equalize(&request::model(request, "model", reporter)?)?;
+    let float = request::model(request)?;
+    let (model, pairs) = equalize(&float)?;
     let target = request::output(request, "model")?;
     request::write(target, &model.to_bytes())?;
-    let mut before = Model::load(path, request.threads)?;
+    let name = format!("`{}`", path.display());
+    let mut before = Model::from_bytes(&float.to_bytes(), name, request.threads)?;
     let mut after = Model::load(target, request.threads)?;
     let images = noise::normal(IMAGES * before.image().iter().product::<usize>(), 0);
     let logits = before.run(&images).context("running the model")?;

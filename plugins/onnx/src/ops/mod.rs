@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use protocol::{Failure, InputSpec, OpManifest, OutputSpec, Reporter, RunRequest};
 use schemars::{JsonSchema, schema_for};
 
+use crate::request;
+
 /// Name of the native library in the manifest.
 pub(crate) const RUNTIME: &str = "onnxruntime";
 
@@ -71,6 +73,11 @@ fn input(name: &str, description: &str) -> (String, InputSpec) {
 
 fn optional_input(name: &str, description: &str) -> (String, InputSpec) {
     (name.into(), InputSpec { description: description.into(), optional: true })
+}
+
+/// The file beside the model that holds its weights.
+fn weights_input() -> (String, InputSpec) {
+    optional_input(request::WEIGHTS, "the file beside the model that holds its weights, where there is one")
 }
 
 fn output(name: &str, description: &str, file: &str) -> (String, OutputSpec) {

@@ -3,15 +3,16 @@
 use protocol::{Failure, OpManifest, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
-use crate::ops::{input, manifest_of, optional_input, output, quantized};
+use crate::ops::{input, manifest_of, optional_input, output, quantized, weights_input};
 use crate::request;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         inputs: [
             input("model", "the float model"),
+            weights_input(),
             input("ranges", "its ranges, from `onnx/calibrate` of this very model"),
             optional_input(
                 "moments",
@@ -30,10 +31,16 @@ pub(crate) fn manifest() -> OpManifest {
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let mut options: StaticOptions = request::params(request)?;
-    let (float, ranges, moments) = calibrated(request, reporter)?;
+    let Calibrated { float, digest, ranges, moments } = calibrated(request)?;
     if request.inputs.contains_key("sensitivity") {
         let sensitivity = Sensitivity::read(request::input(request, "sensitivity")?)?;
-        same_model("sensitivity", &sensitivity.model, &ranges.lineage.model)?;
+        same_model("sensitivity", &sensitivity.model, &digest)?;
+        if !sensitivity.is_of(&options, moments.is_some()) {
+            reporter.warn(
+                "`sensitivity` was measured with other options, or other `moments`, than these: what it chose may not keep the \
+                 accuracy",
+            );
+        }
         options.exclude.extend(sensitivity.keep_float);
     }
     let (model, summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
@@ -53,14 +60,18 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     Ok(())
 }
 
-/// The float model with what was calibrated on it.
-pub(crate) fn calibrated(
-    request: &RunRequest,
-    reporter: &mut Reporter<'_>,
-) -> Result<(onnx::Model, Ranges, Option<Moments>), Failure> {
-    let path = request::input(request, "model")?;
-    let float = request::model(request, "model", reporter)?;
-    let digest = request::digest(path)?;
+/// A float model with what was calibrated on it.
+pub(crate) struct Calibrated {
+    pub(crate) float: onnx::Model,
+    pub(crate) digest: String,
+    pub(crate) ranges: Ranges,
+    pub(crate) moments: Option<Moments>,
+}
+
+/// The inputs, if they are of one model.
+pub(crate) fn calibrated(request: &RunRequest) -> Result<Calibrated, Failure> {
+    let float = request::model(request)?;
+    let digest = request::model_digest(request)?;
     let ranges = Ranges::read(request::input(request, "ranges")?)?;
     same_model("ranges", &ranges.lineage.model, &digest)?;
     let moments = match request.inputs.contains_key("moments") {
@@ -68,12 +79,12 @@ pub(crate) fn calibrated(
         false => None,
     };
     same_model("moments", moments.as_ref().map_or("", |moments| &moments.model), &digest)?;
-    Ok((float, ranges, moments))
+    Ok(Calibrated { float, digest, ranges, moments })
 }
 
 /// Checks that what input `what` holds was made of the model with this digest, where it says of which.
 fn same_model(what: &str, model: &str, digest: &str) -> Result<(), Failure> {
-    if model.is_empty() || digest.is_empty() || model == digest {
+    if model.is_empty() || model == digest {
         return Ok(());
     }
     Err(Failure::new(format!("`{what}` were made of another model ({model}, this one is {digest})"))

@@ -3,14 +3,14 @@
 use protocol::{Failure, OpManifest, Reporter, RunRequest};
 use quant::{DynamicOptions, quantize_dynamic};
 
-use crate::ops::{input, manifest_of, output, quantized};
+use crate::ops::{input, manifest_of, output, quantized, weights_input};
 use crate::request;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {
-        inputs: [input("model", "the float model")].into(),
+        inputs: [input("model", "the float model"), weights_input()].into(),
         outputs: [output("model", "the INT8 model", "model.onnx")].into(),
         ..manifest_of::<DynamicOptions>(
             "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats",
@@ -21,7 +21,7 @@ pub(crate) fn manifest() -> OpManifest {
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let options: DynamicOptions = request::params(request)?;
-    let float = request::model(request, "model", reporter)?;
+    let float = request::model(request)?;
     let (model, summary) = quantize_dynamic(&float, &options)?;
     quantized::write(request, &model, &summary, reporter)?;
     Ok(())

@@ -17,7 +17,10 @@ pub(crate) fn write(
     request::write(path, &model.to_bytes())?;
     runtime::check(path, request.threads).context("the quantized model does not work")?;
     let size = request::size_kb(path)?;
-    let float_size = request::model_size_kb(request::input(request, "model")?)?;
+    let mut float_size = request::size_kb(request::input(request, "model")?)?;
+    if let Some(weights) = request.inputs.get(request::WEIGHTS) {
+        float_size += request::size_kb(weights.as_ref())?;
+    }
     reporter.metric("size_kb", Metric::new(size, "KB"));
     let ratio = Metric::new(size / float_size, "×").basis(format!("the float model has {float_size:.1} KB"));
     reporter.metric("size_ratio", ratio);

@@ -101,6 +101,13 @@ fn layers_are_left_in_floating_point_until_the_accuracy_is_kept() {
     let said = run("quantize", json!({}), &inputs, &[("model", &int8)]).done();
     assert!(said.logs.iter().any(|line| line.contains("excluded by option")), "{:?}", said.logs);
 
+    let per_tensor = run("quantize", json!({ "per_channel": false }), &inputs, &[("model", &int8)]).done();
+    assert!(
+        per_tensor.logs.iter().any(|line| line.contains("measured with other options")),
+        "{:?}",
+        per_tensor.logs
+    );
+
     let mut other: serde_json::Value = serde_json::from_slice(&std::fs::read(&sensitivity).unwrap()).unwrap();
     other["model"] = "blake3:0".into();
     std::fs::write(&sensitivity, other.to_string()).unwrap();

@@ -143,7 +143,10 @@ fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
     let own = env::current_exe().context("cannot tell where this executable is")?;
     let variant = |(name, model): (&String, &PathBuf)| {
         let timer = match model.extension().and_then(|extension| extension.to_str()) {
-            Some("onnx") => own.clone(),
+            Some("onnx") => {
+                request::refuse_external(model)?;
+                own.clone()
+            }
             Some("safetensors") => request.companions.get(COMPANION).cloned().ok_or_else(|| {
                 Failure::new(format!("`{name}` is timed by plugin {COMPANION}, which was not found"))
                     .hint("build it with `cargo build --release -p pipe-torch`, or leave the input out")

@@ -45,7 +45,10 @@ impl Variant {
             return Err(Failure::new(format!("`{name}` cannot be a file name")).hint("rename the input"));
         }
         let source = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("onnx") => Source::Model,
+            Some("onnx") => {
+                request::refuse_external(path)?;
+                Source::Model
+            }
             Some("safetensors") => Source::Predictions,
             _ => {
                 return Err(Failure::new(format!(
@@ -60,7 +63,7 @@ impl Variant {
     /// Size of the model's file in KB; none of predictions.
     pub(crate) fn size_kb(&self) -> Result<Option<f64>> {
         match self.source {
-            Source::Model => request::model_size_kb(&self.path).map(Some),
+            Source::Model => request::size_kb(&self.path).map(Some),
             Source::Predictions => Ok(None),
         }
     }

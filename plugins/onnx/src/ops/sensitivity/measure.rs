@@ -106,13 +106,12 @@ impl Laboratory<'_> {
 
     /// By tensor, the signal to quantization noise of each integer layer's outcome where all are integers, in decibels.
     pub(crate) fn output_errors(&self) -> Result<BTreeMap<String, Option<f64>>> {
-        let float = self.model(&observed_model(self.float)?)?;
+        let mut float = self.model(&observed_model(self.float)?)?;
         let (quantized, outputs) =
             observed_quantized_model(self.float, self.ranges, self.moments, &self.params.quantize)?;
         let mut quantized = self.model(&quantized)?;
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         let indices = self.indices.get(..COMPARED_IMAGES).unwrap_or(self.indices);
-        let mut float = float;
         self.batches(&mut float, indices, &mut |float, images| {
             let mut tensors: BTreeMap<String, Vec<f32>> = BTreeMap::new();
             float.run_all(images, &mut |values| {

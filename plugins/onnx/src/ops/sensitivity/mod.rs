@@ -16,7 +16,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::images::draw;
-use crate::ops::{input, manifest_of, optional_input, output, quantize};
+use crate::ops::quantize::{self, Calibrated};
+use crate::ops::{input, manifest_of, optional_input, output, weights_input};
 use crate::request::{self, counted, grouped};
 use crate::statistics::paired_drop;
 use measure::{Laboratory, Score};
@@ -65,6 +66,7 @@ pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         inputs: [
             input("model", "the float model"),
+            weights_input(),
             input("ranges", "its ranges, from `onnx/calibrate` of this very model"),
             optional_input("moments", "from the same; as `onnx/quantize` will have them"),
             input("dataset", "images and labels to measure on"),
@@ -78,7 +80,7 @@ pub(crate) fn manifest() -> OpManifest {
         .into(),
         resources: Resources { threads: Threads::All, exclusive: false },
         ..manifest_of::<Params>(
-            "Measures what rounding each layer does, and chooses the fewest layers to leave in floating point",
+            "Measures what rounding each layer does, and chooses a few layers to leave in floating point",
             VERSION,
         )
     }
@@ -91,7 +93,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
             "`images` and `batch_size` must be at least 1, and `max_drop` between 0 and 100",
         ));
     }
-    let (float, ranges, moments) = quantize::calibrated(request, reporter)?;
+    let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
     let dataset = request::input(request, "dataset")?;
     let indices = unseen(&params, &ranges, Sample::open(dataset, params.split)?.len())?;
     let basis = format!(
@@ -118,8 +120,13 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let (kept, mixed) = choose(&laboratory, &layers, &noise, &all, reporter)?;
 
     let keep_float = kept.iter().filter_map(|place| layers.get(*place)).map(|layer| layer.name.clone());
-    let sensitivity =
-        Sensitivity { model: ranges.lineage.model.clone(), keep_float: keep_float.collect(), layers: errors };
+    let sensitivity = Sensitivity {
+        model: digest,
+        options: params.quantize.clone(),
+        with_moments: moments.is_some(),
+        keep_float: keep_float.collect(),
+        layers: errors,
+    };
     sensitivity.write(request::output(request, "sensitivity")?)?;
     report(&reference, &all, &mixed, &sensitivity, &basis, reporter);
     Ok(())
