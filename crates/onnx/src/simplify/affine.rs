@@ -1,7 +1,7 @@
-//! What scales and shifts the channels of a convolution's outcome, folded into its weights.
+//! What scales and shifts the channels of a convolution's, or the features of a `Gemm`'s, outcome, folded into its weights.
 
 use crate::fold::Affine;
-use crate::graph::{Graph, Node};
+use crate::graph::{Attribute, Graph, Node};
 use crate::tensor::{Data, Tensor};
 
 /// Folds batch normalisations, and constants that are added to channels or that they are multiplied by.
@@ -15,6 +15,10 @@ pub(super) fn fold(graph: &mut Graph) {
                 graph.initializers.insert(weight_name.clone(), weight);
                 graph.initializers.insert(bias_name.clone(), bias);
                 if let Some(node) = graph.nodes.get_mut(conv) {
+                    if node.is("Gemm") {
+                        // The folded weights are `[out, in]`.
+                        node.attributes.insert("transB".into(), Attribute::Int(1));
+                    }
                     let input = node.input(0).unwrap_or_default().to_owned();
                     node.inputs = vec![input, weight_name, bias_name];
                     node.outputs = vec![output];
@@ -26,8 +30,8 @@ pub(super) fn fold(graph: &mut Graph) {
     }
 }
 
-/// Where node `index` scales and shifts the channels of a convolution that nothing else consumes: the convolution's index, its
-/// new weight and bias, and its new output.
+/// Where node `index` scales and shifts the channels of a convolution or `Gemm` that nothing else consumes: the index of that,
+/// its new weight, output channels first, and bias, and its new output.
 fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, String)> {
     let node = graph.nodes.get(index)?;
     let is_norm = node.is("BatchNormalization");
@@ -37,8 +41,8 @@ fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, Strin
     let place = usize::from(graph.constant(node, 0).is_some());
     let input = node.input(place)?;
     let conv_index = graph.sole_source(input)?;
-    let conv = graph.nodes.get(conv_index).filter(|node| node.is("Conv"))?;
-    let weight = graph.constant(conv, 1)?;
+    let conv = graph.nodes.get(conv_index)?;
+    let weight = channels_first(conv, graph.constant(conv, 1)?)?;
     let channels = *weight.shape().first()?;
     let bias = match conv.input(2) {
         None => None,
@@ -67,6 +71,25 @@ fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, Strin
     let bias = affine.fold(&mut values, bias);
     let weight = Tensor::new(weight.shape().to_vec(), Data::F32(values))?;
     Some((conv_index, weight, Tensor::vector(Data::F32(bias)), node.output(0)?.to_owned()))
+}
+
+/// The weight of a convolution or of a plain `Gemm`, its output channels first.
+fn channels_first(node: &Node, weight: &Tensor) -> Option<Tensor> {
+    let one = |name| node.float(name, 1.0).to_bits() == 1.0_f32.to_bits();
+    match (node.op.as_str(), weight.shape()) {
+        _ if !node.is_onnx() => None,
+        ("Conv", _) => Some(weight.clone()),
+        ("Gemm", [_, _]) if !(one("alpha") && one("beta")) => None,
+        ("Gemm", [_, _]) if node.int("transB", 0) != 0 => Some(weight.clone()),
+        ("Gemm", &[inputs, outputs]) => {
+            let values = weight.as_f32()?;
+            let places =
+                (0..outputs).flat_map(|output| (0..inputs).map(move |input| input * outputs + output));
+            let moved = places.map(|place| values.get(place).copied()).collect::<Option<_>>()?;
+            Tensor::new(vec![outputs, inputs], Data::F32(moved))
+        }
+        _ => None,
+    }
 }
 
 fn batch_norm(graph: &Graph, node: &Node, channels: usize) -> Option<Affine> {
@@ -127,6 +150,33 @@ mod tests {
         assert_eq!(found("Div", false), (vec![1.5, -1.25], vec![0.5, -0.5]));
         assert_eq!(folded("Add", tensor(&[], &[10.0]), false).unwrap().1, [11.0, 12.0]);
         assert_eq!(folded("Add", tensor(&[1, 2, 1, 1], &[1.0, 2.0]), false).unwrap().1, [2.0, 4.0]);
+    }
+
+    #[test]
+    fn a_gemm_takes_it_too_however_its_weights_lie() {
+        // Two features of one input: weights 3 and 5.
+        for (turned, shape) in [(0, [1, 2]), (1, [2, 1])] {
+            let mut graph = Graph::default();
+            graph.initializers.insert("w".into(), tensor(&shape, &[3.0, 5.0]));
+            graph.initializers.insert("b".into(), tensor(&[2], &[1.0, 2.0]));
+            for (name, values) in
+                [("s", [2.0, 1.0]), ("o", [0.5, 0.0]), ("m", [1.0, -1.0]), ("v", [4.0, 1.0])]
+            {
+                graph.initializers.insert(name.into(), tensor(&[2], &values));
+            }
+            let gemm = Node::new("Gemm", ["x", "w", "b"], ["g"]).with("transB", Attribute::Int(turned));
+            let norm = Node::new("BatchNormalization", ["g", "s", "o", "m", "v"], ["y"])
+                .with("epsilon", Attribute::Float(0.0));
+            graph.nodes = vec![gemm.clone(), norm.clone()];
+            fold(&mut graph);
+            let [node] = graph.nodes.as_slice() else { panic!("not folded: {:?}", graph.nodes) };
+            assert_eq!((node.int("transB", 0), node.outputs.as_slice()), (1, &["y".to_owned()][..]));
+            assert_eq!(graph.constant(node, 1).unwrap(), &tensor(&[2, 1], &[3.0, 5.0]));
+            assert_eq!(graph.constant(node, 2).unwrap().as_f32().unwrap(), [0.5, 3.0]);
+            graph.nodes = vec![gemm.with("alpha", Attribute::Float(2.0)), norm];
+            fold(&mut graph);
+            assert_eq!(graph.nodes.len(), 2, "a scaled product is left alone");
+        }
     }
 
     #[test]
