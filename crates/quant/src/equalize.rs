@@ -21,7 +21,7 @@ pub struct Equalized {
     pub first: String,
     /// The label of the second.
     pub second: String,
-    /// The largest range of a channel of the first layer's weights over the smallest, before.
+    /// The largest range of a channel of the first layer's weights and biases over the smallest, before.
     pub spread_before: f32,
     /// And after.
     pub spread_after: f32,
@@ -37,13 +37,13 @@ pub fn equalize(model: &Model) -> Result<(Model, Vec<Equalized>), QuantError> {
     let graph = &mut model.graph;
     let found: Vec<(usize, usize)> =
         (0..graph.nodes.len()).filter_map(|second| Some((before(graph, second)?, second))).collect();
-    let mut pairs: Vec<Pair> =
+    let pairs: Vec<Pair> =
         found.into_iter().filter_map(|(one, other)| Pair::new(graph, one, other)).collect();
     let spread = |graph: &Graph, pair: &Pair| pair.spread(graph).unwrap_or(1.0);
     let spreads: Vec<f32> = pairs.iter().map(|pair| spread(graph, pair)).collect();
     for _ in 0..SWEEPS {
         let mut most = 1.0_f32;
-        for pair in &mut pairs {
+        for pair in &pairs {
             most = most.max(pair.balance(graph).unwrap_or(1.0));
         }
         if most < SETTLED {
@@ -153,10 +153,9 @@ impl Pair {
                 if scale.is_normal() { scale } else { 1.0 }
             })
             .collect();
-        let filter = self.reads.len();
         change(graph, self.first, 1, |place, count| 1.0 / scales[place / (count / self.channels).max(1)])?;
         change(graph, self.first, 2, |place, _| 1.0 / scales[place]);
-        change(graph, self.second, 1, |place, _| scales[self.reads[place.min(filter - 1)]])?;
+        change(graph, self.second, 1, |place, _| scales[self.reads[place]])?;
         Some(scales.iter().fold(1.0, |most, scale| most.max(scale.max(1.0 / scale))))
     }
 }

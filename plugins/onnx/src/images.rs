@@ -26,16 +26,16 @@ pub(crate) struct Images<'a> {
 
 /// Whoever looks at what a model makes of images.
 pub(crate) trait Watcher: Clone + Send + Sync {
-    /// Takes in what tensors, the input among them, are in a batch of the images at `indices`.
-    fn watch(&mut self, tensors: &[(&str, &[f32])], labels: &[i64]) -> Result<()>;
+    /// Takes in what tensors, the input among them, are in a batch of `images` images.
+    fn watch(&mut self, tensors: &[(&str, &[f32])], images: usize) -> Result<()>;
 
     /// Takes in what another saw of other images.
     fn merge(&mut self, other: Self);
 }
 
 impl Watcher for Observer {
-    fn watch(&mut self, tensors: &[(&str, &[f32])], labels: &[i64]) -> Result<()> {
-        Ok(self.observe(tensors, labels.len())?)
+    fn watch(&mut self, tensors: &[(&str, &[f32])], images: usize) -> Result<()> {
+        Ok(self.observe(tensors, images)?)
     }
 
     fn merge(&mut self, other: Self) {
@@ -44,8 +44,8 @@ impl Watcher for Observer {
 }
 
 impl Watcher for MomentsObserver {
-    fn watch(&mut self, tensors: &[(&str, &[f32])], labels: &[i64]) -> Result<()> {
-        self.observe(tensors, labels.len());
+    fn watch(&mut self, tensors: &[(&str, &[f32])], images: usize) -> Result<()> {
+        self.observe(tensors, images);
         Ok(())
     }
 
@@ -135,11 +135,10 @@ impl<'a> Images<'a> {
             let split = sample.take(batch)?;
             images.clear();
             self.normalization.apply_pixels(split.shape(), split.pixels(), &mut images);
-            let labels: Vec<i64> = (0..split.len()).map(|index| split.label(index)).collect();
             let mut watch = |outputs: &[(&str, &[f32])]| {
                 let mut tensors = outputs.to_vec();
                 tensors.push((&input, &images));
-                watcher.watch(&tensors, &labels)
+                watcher.watch(&tensors, batch.len())
             };
             model.run_all(&images, &mut watch).with_context(|| format!("running {}", model.source()))?;
             tell(turns.done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len());

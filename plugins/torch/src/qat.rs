@@ -1,6 +1,6 @@
 //! The op `qat`: trained weights go on learning on the grid of their INT8 model (quantization-aware training).
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use dataset::{Dataset, validation_split};
 use model::Weights;
 use protocol::{Failure, Reporter, RunRequest};
@@ -122,7 +122,6 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let roundings = rounding::of_network(&graph, &weights, &ranges, &params.quantize)
         .context("`ranges` must be those of the model that `onnx/export` makes of `weights`")?;
     let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
-    ensure_any(rounded)?;
     let held_out = recipe.validation_count(dataset.train.len())?;
     let (train, validation) = validation_split(dataset.train.labels(), held_out, params.seed);
     let device = params.device.resolve()?;
@@ -147,11 +146,6 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         tuning: Some(Tuning { state: &state, roundings: &roundings }),
     };
     to_the_end(&training, request, reporter)
-}
-
-fn ensure_any(rounded: usize) -> anyhow::Result<()> {
-    ensure!(rounded > 0, "no layer would be quantized, so there is nothing to train for");
-    Ok(())
 }
 
 #[cfg(test)]

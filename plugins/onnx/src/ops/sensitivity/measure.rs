@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use dataset::{Predictions, Sample};
+use dataset::{Predictions, Sample, Split};
 use quant::{
     IntegerLayer, Moments, QuantError, Ranges, StaticOptions, observed_model, observed_quantized_model,
     quantize_one_layer, quantize_static,
@@ -30,6 +30,9 @@ pub(crate) struct Laboratory<'a> {
     /// What the float model predicts, once it has.
     pub(crate) reference: Option<Predictions>,
 }
+
+/// What takes a batch: the model to run, the images as they are, and normalised.
+type Take<'a> = &'a mut dyn FnMut(&mut Model, &Split, &[f32]) -> Result<()>;
 
 /// How a model did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -112,7 +115,7 @@ impl Laboratory<'_> {
         let mut quantized = self.model(&quantized)?;
         let mut sums: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         let indices = self.indices.get(..COMPARED_IMAGES).unwrap_or(self.indices);
-        self.batches(&mut float, indices, &mut |float, images| {
+        self.batches(&mut float, indices, &mut |float, _, images| {
             let mut tensors: BTreeMap<String, Vec<f32>> = BTreeMap::new();
             float.run_all(images, &mut |values| {
                 let wanted = values.iter().filter(|(name, _)| outputs.contains_key(*name));
@@ -144,15 +147,11 @@ impl Laboratory<'_> {
     fn predict(&self, model: &onnx::Model) -> Result<Predictions> {
         let mut model = self.model(model)?;
         let (mut logits, mut labels) = (Vec::new(), Vec::new());
-        let mut sample = Sample::open(self.dataset, self.params.split)?;
-        self.batches(&mut model, self.indices, &mut |model, images| {
+        self.batches(&mut model, self.indices, &mut |model, split, images| {
             logits.extend(model.run(images)?);
+            labels.extend_from_slice(split.labels());
             Ok(())
         })?;
-        for batch in self.indices.chunks(self.params.batch_size) {
-            let split = sample.take(batch)?;
-            labels.extend((0..split.len()).map(|index| split.label(index)));
-        }
         let classes = logits.len().checked_div(self.indices.len()).unwrap_or(0);
         let label = labels.iter().copied().max().unwrap_or(0);
         if usize::try_from(label).is_ok_and(|label| label >= classes) {
@@ -161,13 +160,8 @@ impl Laboratory<'_> {
         Ok(Predictions::new(logits, classes, labels)?)
     }
 
-    /// Hands the normalised images at `indices` over, a batch at a time.
-    fn batches(
-        &self,
-        model: &mut Model,
-        indices: &[usize],
-        take: &mut dyn FnMut(&mut Model, &[f32]) -> Result<()>,
-    ) -> Result<()> {
+    /// Hands the images at `indices` over, as they are and normalised, a batch at a time.
+    fn batches(&self, model: &mut Model, indices: &[usize], take: Take<'_>) -> Result<()> {
         let mut sample = Sample::open(self.dataset, self.params.split)?;
         let mut images = Vec::new();
         for batch in indices.chunks(self.params.batch_size) {
@@ -175,7 +169,7 @@ impl Laboratory<'_> {
             let normalization = metadata::normalization(model, &split, self.params.normalization.as_ref())?;
             images.clear();
             normalization.apply_pixels(split.shape(), split.pixels(), &mut images);
-            take(model, &images)?;
+            take(model, &split, &images)?;
         }
         Ok(())
     }
