@@ -20,6 +20,8 @@ mod train;
 mod training;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod fixtures;
 
 use std::process::ExitCode;

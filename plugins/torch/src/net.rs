@@ -131,8 +131,18 @@ impl Net {
         trainable: bool,
         roundings: Option<&[NodeRounding]>,
     ) -> Result<Self, TorchError> {
-        let values = Tensor::f_from_slice(&state.values)?.f_to_device(device)?;
-        let stats = Tensor::f_from_slice(&state.stats)?.f_to_device(device)?;
+        let put = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
+        Self::of(graph, put(&state.values)?, put(&state.stats)?, trainable, roundings)
+    }
+
+    /// As [`Net::new`], of flat tensors.
+    pub(crate) fn of(
+        graph: &Graph,
+        values: Tensor,
+        stats: Tensor,
+        trainable: bool,
+        roundings: Option<&[NodeRounding]>,
+    ) -> Result<Self, TorchError> {
         let mut leaves = Vec::new();
         let mut views = Vec::new();
         for (param, place) in placed(graph) {
@@ -194,6 +204,12 @@ impl Net {
     /// All trained numbers, flat; changing them changes the network.
     pub(crate) fn values_mut(&mut self) -> &mut Tensor {
         &mut self.values
+    }
+
+    /// Running means and variances, flat.
+    #[cfg(test)]
+    pub(crate) fn stats(&self) -> &Tensor {
+        &self.stats
     }
 
     /// A copy of all numbers.

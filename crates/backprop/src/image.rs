@@ -1,0 +1,516 @@
+//! One image through one level, forward or backward. Knows where values lie; knows no other image, except by the statistics
+//! of the batch.
+
+use model::Activation;
+
+use crate::batch::{Bank, Group, Records};
+use crate::memory::Memory;
+use crate::norm::NormState;
+use crate::packed::Weights;
+use crate::plan::{Gradient, Kernel, Level, Place, Plan, Shape, Step, Widening};
+use crate::pointwise::{self, Affine};
+use crate::product::{self, Left, Size};
+use crate::simd::Instructions;
+use crate::statistics::Sums;
+use crate::{depthwise, pooling};
+
+/// What all images share.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) weights: &'a [Weights],
+    pub(crate) norms: &'a [NormState],
+    /// The batch: `[N, C, H, W]`.
+    pub(crate) images: &'a [f32],
+    pub(crate) instructions: Instructions,
+    /// Seed of what is dropped out; none at inference.
+    pub(crate) dropout: Option<u64>,
+    /// Whether mean and variance of the batch are wanted.
+    pub(crate) observe: bool,
+}
+
+/// Memory of a thread, for one image after the other.
+#[derive(Default)]
+pub(crate) struct Desk {
+    values: Vec<Memory>,
+    gradients: Vec<Memory>,
+    patches: Memory,
+    patch_gradients: Memory,
+    sums: [Memory; 2],
+}
+
+/// An image of a group at a desk.
+struct Sitting<'a> {
+    shared: Shared<'a>,
+    /// Which of the batch.
+    image: usize,
+    values: Bank<'a>,
+    gradients: Bank<'a>,
+    records: &'a mut Records,
+    patches: &'a mut Memory,
+    patch_gradients: &'a mut Memory,
+    sums: &'a mut [Memory; 2],
+}
+
+impl Shared<'_> {
+    /// Computes `level` forward for all images of `group`.
+    pub(crate) fn forward(self, level: &Level, group: &mut Group, desk: &mut Desk) {
+        for image in 0..group.images {
+            let mut sitting = self.sit(image, group, desk);
+            for step in &level.forward {
+                let observed = step.norm.filter(|_| self.observe);
+                let widens = step.norm.is_some_and(|norm| self.plan.norms[norm].widening.is_some());
+                if widens && observed.is_none() {
+                    continue;
+                }
+                sitting.compute(step);
+                if let Some(norm) = observed {
+                    sitting.observe(step, norm);
+                }
+            }
+        }
+    }
+
+    /// Computes `level` backward for all images of `group`.
+    pub(crate) fn backward(self, level: &Level, group: &mut Group, desk: &mut Desk) {
+        for image in 0..group.images {
+            let mut sitting = self.sit(image, group, desk);
+            for step in &level.again {
+                sitting.compute(step);
+            }
+            for gradient in &level.backward {
+                sitting.differentiate(gradient);
+            }
+        }
+    }
+
+    fn sit<'a>(self, image: usize, group: &'a mut Group, desk: &'a mut Desk) -> Sitting<'a>
+    where
+        Self: 'a,
+    {
+        Sitting {
+            shared: self,
+            image: group.first + image,
+            values: Bank { scratch: &mut desk.values, stored: &mut group.values, image },
+            gradients: Bank { scratch: &mut desk.gradients, stored: &mut group.gradients, image },
+            records: &mut group.records,
+            patches: &mut desk.patches,
+            patch_gradients: &mut desk.patch_gradients,
+            sums: &mut desk.sums,
+        }
+    }
+}
+
+impl Sitting<'_> {
+    fn compute(&mut self, step: &Step) {
+        let Shared { plan, weights, norms, images, instructions: on, dropout, .. } = self.shared;
+        let shape = plan.shapes[step.node];
+        let image = self.image;
+        let (patches, sums) = (&mut *self.patches, &mut *self.sums);
+        self.values.change(step.outcome, shape.len(), |out, values| {
+            let input = |index: usize| {
+                let (node, place) = step.inputs[index];
+                values.get(place, plan.shapes[node].len())
+            };
+            let shapes = || [plan.shapes[step.inputs[0].0], shape];
+            match step.kernel {
+                Kernel::Image => {
+                    let length = shape.channels * shape.pixels();
+                    interleave(&images[image * length..(image + 1) * length], shape, out);
+                }
+                Kernel::Affine { norm } => {
+                    let state = &norms[norm];
+                    pointwise::affine(on, input(0), &state.scale, &state.shift, plan.norms[norm].limits, out);
+                }
+                Kernel::Product { layer } => {
+                    let x = input(0);
+                    let [from, _] = shapes();
+                    let size = Size { rows: shape.pixels(), depth: from.channels, columns: shape.padded() };
+                    let left = Left { values: x, row: from.padded(), column: 1 };
+                    product::multiply(on, size, left, &weights[layer].forward, out, false);
+                    add_bias(plan, layer, weights, on, out);
+                }
+                Kernel::Depthwise { layer, size } => {
+                    depthwise::forward(on, size, input(0), &weights[layer].forward, out);
+                    add_bias(plan, layer, weights, on, out);
+                }
+                Kernel::Dense { layer, size: patch } => {
+                    let patches = patches.at_least(patch.len());
+                    patch.gather(input(0), patches);
+                    let size = Size { rows: shape.pixels(), depth: patch.depth(), columns: shape.padded() };
+                    let left = Left { values: patches, row: patch.row(), column: 1 };
+                    product::multiply(on, size, left, &weights[layer].forward, out, false);
+                    add_bias(plan, layer, weights, on, out);
+                }
+                Kernel::Activation(activation) => {
+                    for (out, x) in out.iter_mut().zip(input(0)) {
+                        *out = activate(activation, *x);
+                    }
+                }
+                Kernel::Add => {
+                    for ((out, left), right) in out.iter_mut().zip(input(0)).zip(input(1)) {
+                        *out = left + right;
+                    }
+                }
+                Kernel::Multiply => pointwise::gated(on, input(0), input(1), out, false),
+                Kernel::GlobalAverage => {
+                    let [from, _] = shapes();
+                    out.fill(0.0);
+                    let nothing = sums[0].cleared(out.len());
+                    pointwise::channel_sums(on, input(0), nothing, false, out);
+                    let share = 1.0 / from.pixels() as f32;
+                    out.iter_mut().for_each(|value| *value *= share);
+                }
+                Kernel::MaxPool(pool) => pooling::max(pool, shapes(), input(0), out),
+                Kernel::AveragePool(pool) => pooling::average(pool, shapes(), input(0), out),
+                Kernel::Flatten => {
+                    out.fill(0.0);
+                    let [from, _] = shapes();
+                    deinterleave(input(0), from, out);
+                }
+                Kernel::Dropout { p } => {
+                    for (index, (out, x)) in out.iter_mut().zip(input(0)).enumerate() {
+                        *out = x * kept(dropout, image, step.node, index, p);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Mean and squares of what is to be normalised, while it is in the cache.
+    fn observe(&mut self, step: &Step, norm: usize) {
+        let Shared { plan, instructions: on, .. } = self.shared;
+        let shape = plan.norms[norm].shape;
+        if let (Some(widening), [(_, place)]) = (plan.norms[norm].widening, step.inputs.as_slice()) {
+            let (x, from) = (self.values.get(*place, widening.from.len()), widening.from);
+            let records = &mut self.records.products[norm];
+            let nothing = self.sums[0].cleared(from.padded());
+            pointwise::channel_sums(on, x, nothing, false, &mut records.sums);
+            let size = Size { rows: from.channels, depth: from.pixels(), columns: from.padded() };
+            let left = Left { values: x, row: 1, column: from.padded() };
+            product::multiply(on, size, left, x, &mut records.products, true);
+        }
+        let x = self.values.get(step.outcome, shape.len());
+        let [mean, squares] = &mut *self.sums;
+        let (nothing, mean) = (squares.cleared(shape.padded()), mean.cleared(shape.padded()));
+        pointwise::channel_sums(on, x, nothing, false, mean);
+        let pixels = shape.pixels() as f32;
+        mean.iter_mut().for_each(|value| *value /= pixels);
+        let squares = nothing;
+        pointwise::channel_sums(on, x, mean, true, squares);
+        let wide = |values: &'_ [f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+        self.records.moments[norm].join(f64::from(pixels), wide(mean).into_iter(), wide(squares).into_iter());
+    }
+
+    fn differentiate(&mut self, gradient: &Gradient) {
+        let Shared { plan, norms, instructions: on, .. } = self.shared;
+        match gradient {
+            &Gradient::NormIn { norm, into } => {
+                let (state, norm) = (&norms[norm], &plan.norms[norm]);
+                let (place, length) = (Place::Stored(norm.stored), norm.shape.len());
+                let x = self.values.get(place, length);
+                self.gradients.change(Place::Scratch(into), length, |out, gradients| {
+                    let dy = gradients.get(place, length);
+                    pointwise::norm_gradient(on, dy, x, &state.factor, &state.slope, &state.offset, out);
+                });
+            }
+            &Gradient::NormOut { norm, from, accumulate, last } => {
+                let (state, plan) = (&norms[norm], &plan.norms[norm]);
+                let (place, length) = (Place::Stored(plan.stored), plan.shape.len());
+                let x = self.values.get(place, length);
+                let affine = Affine { scale: &state.scale, shift: &state.shift, limits: plan.limits };
+                let (sums, records) = (&mut *self.sums, &mut *self.records);
+                self.gradients.change(place, length, |into, gradients| {
+                    pointwise::affine_gradient(on, gradients.get(from, length), x, affine, into, accumulate);
+                    if last {
+                        add_sums(on, into, x, state, sums, &mut records.sums[norm]);
+                    }
+                });
+            }
+            &Gradient::Widened { norm, from, outcome, input: (_, input), scratch } => {
+                self.widened(norm, from, outcome, input, scratch)
+            }
+            &Gradient::Corrected { norm, input: (_, input), into, accumulate } => {
+                let (state, Some(widening)) = (&norms[norm], plan.norms[norm].widening) else { return };
+                let Widening { deferred, from, .. } = widening;
+                let x = self.values.get(input, from.len());
+                self.gradients.change(into, from.len(), |out, gradients| {
+                    let size = Size { rows: from.pixels(), depth: from.channels, columns: from.padded() };
+                    let left = Left { values: x, row: from.padded(), column: 1 };
+                    product::multiply(on, size, left, &state.correction, out, accumulate);
+                    let told = gradients.get(Place::Stored(deferred), from.len());
+                    pointwise::add_shifted(on, told, &state.correction_shift, out);
+                });
+            }
+            Gradient::Node { node, kernel, inputs, outcome, gradient, into } => {
+                let shape = plan.shapes[*node];
+                for (index, target) in into.iter().enumerate() {
+                    let Some((place, accumulate)) = *target else { continue };
+                    self.input_gradient(
+                        *node, *kernel, index, inputs, *outcome, *gradient, place, accumulate,
+                    );
+                }
+                if let Kernel::Product { layer }
+                | Kernel::Depthwise { layer, .. }
+                | Kernel::Dense { layer, .. } = *kernel
+                {
+                    self.weight_gradient(layer, *kernel, inputs[0], shape, *gradient);
+                }
+            }
+        }
+    }
+
+    /// See [`Widening`].
+    fn widened(&mut self, norm: usize, from: Place, outcome: Place, input: Place, scratch: usize) {
+        let Shared { plan, norms, instructions: on, .. } = self.shared;
+        let (state, planned) = (&norms[norm], &plan.norms[norm]);
+        let Some(Widening { layer, deferred, from: narrow }) = planned.widening else { return };
+        let wide = planned.shape;
+        let (y, x) = (self.values.get(outcome, wide.len()), self.values.get(input, narrow.len()));
+        let (sums, records) = (&mut *self.sums, &mut *self.records);
+        self.gradients.change(Place::Scratch(scratch), wide.len(), |dz, gradients| {
+            let affine = Affine { scale: &state.scale, shift: &state.shift, limits: planned.limits };
+            pointwise::affine_gradient(on, gradients.get(from, wide.len()), y, affine, dz, false);
+            add_sums(on, dz, y, state, sums, &mut records.sums[norm]);
+            let size = Size { rows: narrow.channels, depth: narrow.pixels(), columns: wide.padded() };
+            let left = Left { values: x, row: 1, column: narrow.padded() };
+            product::multiply(on, size, left, dz, &mut records.layers[layer].weights, true);
+        });
+        self.gradients.change(Place::Stored(deferred), narrow.len(), |told, gradients| {
+            let size = Size { rows: narrow.pixels(), depth: wide.channels, columns: narrow.padded() };
+            let left = Left {
+                values: gradients.get(Place::Scratch(scratch), wide.len()),
+                row: wide.padded(),
+                column: 1,
+            };
+            product::multiply(on, size, left, &state.backward, told, false);
+        });
+    }
+
+    /// The gradient of `node` by one of its operands, from that by its outcome.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a step")]
+    fn input_gradient(
+        &mut self,
+        node: usize,
+        kernel: Kernel,
+        which: usize,
+        inputs: &[(usize, Option<Place>)],
+        outcome: Option<Place>,
+        gradient: Place,
+        into: Place,
+        accumulate: bool,
+    ) {
+        let Shared { plan, weights, instructions: on, dropout, .. } = self.shared;
+        let shape = plan.shapes[node];
+        let from = plan.shapes[inputs[which].0];
+        let (values, image) = (&self.values, self.image);
+        let value = |index: usize| {
+            let (node, place) = inputs[index];
+            place.map_or(&[][..], |place| values.get(place, plan.shapes[node].len()))
+        };
+        let patch_gradients = &mut *self.patch_gradients;
+        self.gradients.change(into, from.len(), |out, gradients| {
+            let dy = gradients.get(gradient, shape.len());
+            let clear = |out: &mut [f32]| {
+                if !accumulate {
+                    out.fill(0.0);
+                }
+            };
+            match kernel {
+                Kernel::Image | Kernel::Affine { .. } => {}
+                Kernel::Product { layer } => {
+                    let size = Size { rows: shape.pixels(), depth: shape.channels, columns: from.padded() };
+                    let left = Left { values: dy, row: shape.padded(), column: 1 };
+                    product::multiply(on, size, left, &weights[layer].backward, out, accumulate);
+                }
+                Kernel::Depthwise { layer, size } => {
+                    depthwise::backward(on, size, dy, &weights[layer].forward, out, accumulate);
+                }
+                Kernel::Dense { layer, size: patch } => {
+                    let patches = patch_gradients.at_least(patch.len());
+                    let size = Size { rows: shape.pixels(), depth: shape.channels, columns: patch.row() };
+                    let left = Left { values: dy, row: shape.padded(), column: 1 };
+                    product::multiply(on, size, left, &weights[layer].backward, patches, false);
+                    clear(out);
+                    patch.scatter(patches, out);
+                }
+                Kernel::Activation(activation) => {
+                    let y = outcome.map_or(&[][..], |place| values.get(place, shape.len()));
+                    clear(out);
+                    for ((out, dy), y) in out.iter_mut().zip(dy).zip(y) {
+                        *out += dy * slope(activation, *y);
+                    }
+                }
+                Kernel::Add => pointwise::put(dy, out, accumulate),
+                Kernel::Multiply if which == 0 => pointwise::gated(on, dy, value(1), out, accumulate),
+                Kernel::Multiply => {
+                    clear(out);
+                    pointwise::channel_products(on, dy, value(0), out);
+                }
+                Kernel::GlobalAverage => {
+                    clear(out);
+                    let share = 1.0 / from.pixels() as f32;
+                    let mean: Vec<f32> = dy.iter().map(|value| value * share).collect();
+                    pointwise::spread(on, &mean, out);
+                }
+                Kernel::MaxPool(pool) => {
+                    clear(out);
+                    pooling::max_gradient(pool, [from, shape], value(0), dy, out);
+                }
+                Kernel::AveragePool(pool) => {
+                    clear(out);
+                    pooling::average_gradient(pool, [from, shape], dy, out);
+                }
+                Kernel::Flatten => {
+                    clear(out);
+                    for pixel in 0..from.pixels() {
+                        for channel in 0..from.channels {
+                            out[pixel * from.padded() + channel] += dy[channel * from.pixels() + pixel];
+                        }
+                    }
+                }
+                Kernel::Dropout { p } => {
+                    clear(out);
+                    for (index, (out, dy)) in out.iter_mut().zip(dy).enumerate() {
+                        *out += dy * kept(dropout, image, node, index, p);
+                    }
+                }
+            }
+        });
+    }
+
+    fn weight_gradient(
+        &mut self,
+        layer: usize,
+        kernel: Kernel,
+        input: (usize, Option<Place>),
+        shape: Shape,
+        gradient: Place,
+    ) {
+        let Shared { plan, instructions: on, .. } = self.shared;
+        let (node, Some(place)) = input else { return };
+        let from = plan.shapes[node];
+        let x = self.values.get(place, from.len());
+        let dy = self.gradients.get(gradient, shape.len());
+        let sums = &mut self.records.layers[layer];
+        match kernel {
+            Kernel::Product { .. } => {
+                let size = Size { rows: from.channels, depth: shape.pixels(), columns: shape.padded() };
+                let left = Left { values: x, row: 1, column: from.padded() };
+                product::multiply(on, size, left, dy, &mut sums.weights, true);
+            }
+            Kernel::Depthwise { size, .. } => depthwise::weight_gradient(on, size, x, dy, &mut sums.weights),
+            Kernel::Dense { size: patch, .. } => {
+                let patches = self.patches.at_least(patch.len());
+                patch.gather(x, patches);
+                let size = Size { rows: patch.depth(), depth: shape.pixels(), columns: shape.padded() };
+                let left = Left { values: patches, row: 1, column: patch.row() };
+                product::multiply(on, size, left, dy, &mut sums.weights, true);
+            }
+            _ => return,
+        }
+        if plan.layers[layer].bias.is_some() {
+            let nothing = self.sums[0].cleared(shape.padded());
+            pointwise::channel_sums(on, dy, nothing, false, &mut sums.bias);
+        }
+    }
+}
+
+/// Adds what a normalisation must know of the gradient `dz` by its outcome, `y` being what it reads.
+fn add_sums(
+    on: Instructions,
+    dz: &[f32],
+    y: &[f32],
+    state: &NormState,
+    memory: &mut [Memory; 2],
+    sums: &mut Sums,
+) {
+    let [plain, products] = memory;
+    let (plain, products) = (plain.cleared(state.mean.len()), products.cleared(state.mean.len()));
+    pointwise::gradient_sums(on, dz, y, &state.mean, plain, products);
+    let wide = |value: &f32| f64::from(*value);
+    sums.add(plain.iter().map(wide), products.iter().map(wide));
+}
+
+fn add_bias(plan: &Plan, layer: usize, weights: &[Weights], on: Instructions, out: &mut [f32]) {
+    if plan.layers[layer].bias.is_some() {
+        pointwise::spread(on, &weights[layer].bias, out);
+    }
+}
+
+/// `[C, H, W]` to `[H, W, padded C]`.
+fn interleave(image: &[f32], shape: Shape, out: &mut [f32]) {
+    out.fill(0.0);
+    for (channel, plane) in image.chunks_exact(shape.pixels()).enumerate() {
+        for (value, pixel) in plane.iter().zip(out.chunks_exact_mut(shape.padded())) {
+            pixel[channel] = *value;
+        }
+    }
+}
+
+/// `[H, W, padded C]` to `[C, H, W]`.
+fn deinterleave(x: &[f32], shape: Shape, out: &mut [f32]) {
+    for (pixel, values) in x.chunks_exact(shape.padded()).enumerate() {
+        for (channel, value) in values[..shape.channels].iter().enumerate() {
+            out[channel * shape.pixels() + pixel] = *value;
+        }
+    }
+}
+
+fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
+        Activation::Relu6 => {
+            if x < 0.0 {
+                0.0
+            } else if x > 6.0 {
+                6.0
+            } else {
+                x
+            }
+        }
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::HardSigmoid => {
+            let y = x / 6.0 + 0.5;
+            if y < 0.0 {
+                0.0
+            } else if y > 1.0 {
+                1.0
+            } else {
+                y
+            }
+        }
+    }
+}
+
+/// The slope of an activation where its outcome is `y`.
+fn slope(activation: Activation, y: f32) -> f32 {
+    let inside = |high: f32, slope: f32| if 0.0 < y && y < high { slope } else { 0.0 };
+    match activation {
+        Activation::Relu => inside(f32::INFINITY, 1.0),
+        Activation::Relu6 => inside(6.0, 1.0),
+        Activation::Sigmoid => y * (1.0 - y),
+        Activation::HardSigmoid => inside(1.0, 1.0 / 6.0),
+    }
+}
+
+/// What a value of an image is multiplied with by dropout: depends on nothing but the seed and its place.
+fn kept(seed: Option<u64>, image: usize, node: usize, index: usize, p: f64) -> f32 {
+    let Some(seed) = seed else { return 1.0 };
+    // SplitMix64: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (2014).
+    let mix = |state: u64| {
+        let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let bits = [image, node, index].into_iter().fold(mix(seed), |state, part| mix(state ^ part as u64));
+    let drawn = (bits >> 11) as f64 / (1_u64 << 53) as f64;
+    if drawn < p { 0.0 } else { (1.0 / (1.0 - p)) as f32 }
+}

@@ -1,0 +1,24 @@
+//! Forward and backward passes of a network on the CPU: the logits of a batch, and the gradient of a loss by all trained
+//! values. Exactly the mathematics of PyTorch's modules, in another order: see [`Network`] and `plan.rs`. Knows no data, no
+//! loss, no optimiser and no files.
+
+mod batch;
+mod depthwise;
+mod image;
+mod memory;
+mod network;
+mod norm;
+mod packed;
+mod patches;
+mod plan;
+mod pointwise;
+mod pooling;
+mod product;
+mod simd;
+mod statistics;
+
+#[cfg(test)]
+mod testing;
+
+pub use network::{Mode, Network, StartError};
+pub use plan::Unsupported;
