@@ -78,7 +78,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="int8: the FP32 model")
     parser.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="int8: a dataset that `data/download` made (.safetensors)"
+        "--dataset", type=Path, metavar="FILE", help="int8, training: a dataset that `data/download` made (.safetensors)"
     )
     parser.add_argument(
         "--images", type=Path, metavar="FILE", help="int8-network: labelled images, an archive of folders"

@@ -119,6 +119,7 @@ fn op(description: &str, properties: Value) -> OpManifest {
         scope: KeyScope::Portable,
         natives: vec![],
         companions: vec![],
+        continues: vec![],
     }
 }
 

@@ -34,6 +34,17 @@ impl Key {
         self.digest
     }
 
+    /// The digest of everything in it but some params: the same for keys that differ in nothing else.
+    #[must_use]
+    pub fn digest_without(&self, params: &[String]) -> Digest {
+        let paths: Vec<_> = params.iter().map(|param| format!("with.{}", segment(param))).collect();
+        let rest: Vec<_> = (self.ingredients.iter())
+            .filter(|ingredient| !paths.contains(&ingredient.name))
+            .cloned()
+            .collect();
+        digest_of(&rest)
+    }
+
     /// What it consists of. Names are unique.
     #[must_use]
     pub fn ingredients(&self) -> &[Ingredient] {

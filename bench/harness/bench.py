@@ -24,7 +24,7 @@ class Bench:
     model: Path | None
     """The FP32 model to quantize, as asked for on the command line."""
     dataset: Path | None
-    """The dataset to calibrate and test on, as asked for on the command line."""
+    """The dataset to calibrate and test on, or to train on, as asked for on the command line."""
     images: Path | None
     """The archive of labelled images to train on, as asked for on the command line."""
 

@@ -69,6 +69,12 @@ def onnxruntime(tools: Path) -> Program:
     return Program(path, f"onnxruntime {version} (Python)")
 
 
+def torch(tools: Path) -> Program:
+    """A Python with PyTorch, of libtorch's version, in a virtual environment in `tools`."""
+    path = _environment(tools / "torch", ROOT / "bench" / "training-requirements.txt") / "python"
+    return Program(path, f"PyTorch {_version([path, '-c', 'import torch; print(torch.__version__)'])}")
+
+
 def plugins(pipe: Program, *more: str) -> None:
     """The release build of the plugins beside `pipe`, where this tree's is the one measured."""
     if pipe.path.is_relative_to(ROOT):

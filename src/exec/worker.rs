@@ -171,6 +171,10 @@ impl Job<'_> {
                     outputs: setting.outputs.clone(),
                     threads: self.threads,
                     resume_dir: self.project.store.resume_dir(&self.miss)?,
+                    continue_dir: match action.continues.as_slice() {
+                        [] => None,
+                        params => Some(self.project.store.continue_dir(&self.miss, params)?),
+                    },
                     companions: companions.map(|(name, path)| (name.clone(), path.clone())).collect(),
                 };
                 op::run(&program, request, setting, log, notify)

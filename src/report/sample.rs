@@ -216,6 +216,7 @@ fn pipeline() -> Pipeline {
                 params: params(op),
                 param_locations: param_locations.into(),
                 sources: BTreeMap::new(),
+                continues: vec![],
             };
             let stage = Stage {
                 location: Location { line: index * 8 + 10, column: 3 },

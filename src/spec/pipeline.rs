@@ -166,6 +166,8 @@ pub struct OpAction {
     /// Params that name a local source: param name → absolute path. Their content is part of the key, their
     /// path is not.
     pub sources: BTreeMap<String, PathBuf>,
+    /// Params that may change while partial results stay of use; see the manifest.
+    pub continues: Vec<String>,
 }
 
 /// A command with its params and its declared environment.

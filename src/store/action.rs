@@ -150,6 +150,17 @@ impl Store {
         Ok(folder)
     }
 
+    /// A folder for what executions of the stage can go on from whose key differs in nothing but some of its `params`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn continue_dir(&self, miss: &Miss, params: &[String]) -> Result<PathBuf, StoreError> {
+        let shared = miss.key.digest_without(params);
+        let folder = self.folder.join("continue").join(format!("{}-{shared}", miss.stage));
+        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        Ok(folder)
+    }
+
     /// Two stages may have the same key.
     fn resume_path(&self, miss: &Miss) -> PathBuf {
         self.folder.join("resume").join(format!("{}-{}", miss.stage, miss.key.digest()))

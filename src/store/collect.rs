@@ -246,7 +246,8 @@ impl Store {
                 found.push(path);
             }
         }
-        let kept_for_a_while = [self.folder.join("manifests"), self.shared.join("corrupt")];
+        let kept_for_a_while =
+            [self.folder.join("manifests"), self.folder.join("continue"), self.shared.join("corrupt")];
         for folder in kept_for_a_while {
             found.extend(entries(&folder)?.into_iter().filter(|path| is_stale(path)));
         }

@@ -8,6 +8,7 @@
 //! logs/STAGE       log of an execution that is under way, failed or was killed
 //! manifests/…      what plugins said of themselves
 //! resume/…         partial work, such as a download, of keys that are not finished
+//! continue/…       what a stage can go on from whose key differs in a param that its op names
 //! runs/…           one record per run
 //! standing         what the last run came to, and what that rests on
 //! stat             (dev, inode, size, mtime, ctime) → digest

@@ -459,33 +459,11 @@ fn deinterleave(x: &[f32], shape: Shape, out: &mut [f32]) {
 
 fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
-        Activation::Relu => {
-            if x < 0.0 {
-                0.0
-            } else {
-                x
-            }
-        }
-        Activation::Relu6 => {
-            if x < 0.0 {
-                0.0
-            } else if x > 6.0 {
-                6.0
-            } else {
-                x
-            }
-        }
+        // `clamp`, unlike `max`, keeps what is not a number.
+        Activation::Relu => x.clamp(0.0, f32::INFINITY),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        Activation::HardSigmoid => {
-            let y = x / 6.0 + 0.5;
-            if y < 0.0 {
-                0.0
-            } else if y > 1.0 {
-                1.0
-            } else {
-                y
-            }
-        }
+        Activation::HardSigmoid => (x / 6.0 + 0.5).clamp(0.0, 1.0),
     }
 }
 

@@ -116,7 +116,7 @@ impl Network {
             Mode::Inference { stats } => {
                 assert_eq!(stats.len(), self.plan.stats, "running statistics");
                 for (norm, state) in self.plan.norms.iter().zip(&mut self.norms) {
-                    state.from_running(norm, values, stats);
+                    state.use_running(norm, values, stats);
                 }
                 (None, None)
             }
@@ -135,7 +135,7 @@ impl Network {
                 let moments = &mut first.records.moments[norm];
                 rest.iter().for_each(|group| moments.merge(&group.records.moments[norm]));
                 let (planned, state) = (&self.plan.norms[norm], &mut self.norms[norm]);
-                state.from_batch(planned, moments, values, stats, *momentum);
+                state.use_batch(planned, moments, values, stats, *momentum);
                 if let Some(widening) = planned.widening {
                     state.scale_weights(&self.weights[widening.layer].backward, widening.from.padded());
                 }

@@ -48,7 +48,7 @@ impl NormState {
 
     /// Normalises with the statistics of the batch, and lets them move the running ones by `momentum`, as PyTorch does:
     /// the running variance is that of a sample.
-    pub(crate) fn from_batch(
+    pub(crate) fn use_batch(
         &mut self,
         norm: &Norm,
         moments: &Moments,
@@ -77,7 +77,7 @@ impl NormState {
     }
 
     /// Normalises with the running statistics.
-    pub(crate) fn from_running(&mut self, norm: &Norm, values: &[f32], running: &[f32]) {
+    pub(crate) fn use_running(&mut self, norm: &Norm, values: &[f32], running: &[f32]) {
         for channel in 0..norm.shape.channels {
             let [mean, variance] = norm.stats.map(|place| f64::from(running[place + channel]));
             self.set(norm, channel, mean, variance, values);

@@ -102,11 +102,11 @@ mod tests {
             for (tap, seen) in patch[..size.depth()].chunks(3).enumerate() {
                 let (row, column) = ((y + tap / 3).wrapping_sub(1), (x_place + tap % 3).wrapping_sub(1));
                 let inside = row < 4 && column < 5;
-                for channel in 0..3 {
+                for (channel, seen) in seen.iter().enumerate() {
                     let at = row.wrapping_mul(5).wrapping_add(column).wrapping_mul(16).wrapping_add(channel);
-                    assert_eq!(seen[channel], if inside { x[at] } else { 0.0 });
+                    assert_eq!(*seen, if inside { x[at] } else { 0.0 });
                     if inside {
-                        back[at] += seen[channel];
+                        back[at] += seen;
                     }
                 }
             }

@@ -1,17 +1,25 @@
 //! Augmentation of training images, on bytes. Knows no labels and no normalisation.
 
 use rand::Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// Random crop after zero padding, and random horizontal flip, as is customary for CIFAR-10.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// Whether an image is mirrored left to right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flip {
+    /// It is not.
+    Never,
+    /// Every other one, at random.
+    Random,
+    /// It is.
+    Always,
+}
+
+/// Random crop after zero padding, and horizontal flip, as is customary for CIFAR-10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Augment {
     /// Pixels of black added on each side before a crop of the original size; 0 for no crop.
     pub pad: usize,
-    /// Whether every other image, at random, is mirrored left to right.
-    pub flip: bool,
+    /// Whether it is mirrored.
+    pub flip: Flip,
 }
 
 impl Augment {
@@ -30,7 +38,11 @@ impl Augment {
             down = rng.random_range(0..=most) as usize;
             right = rng.random_range(0..=most) as usize;
         }
-        let flip = self.flip && rng.random_bool(0.5);
+        let flip = match self.flip {
+            Flip::Never => false,
+            Flip::Random => rng.random_bool(0.5),
+            Flip::Always => true,
+        };
         for plane in image.chunks_exact((height * width).max(1)) {
             for row in 0..height {
                 let start = out.len();
@@ -91,7 +103,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_changes_nothing() {
-        assert_eq!(many(Augment { pad: 0, flip: false }), BTreeSet::from([IMAGE.to_vec()]));
+        assert_eq!(many(Augment { pad: 0, flip: Flip::Never }), BTreeSet::from([IMAGE.to_vec()]));
     }
 
     #[test]
@@ -103,13 +115,17 @@ mod tests {
                     expected.extend([false, true].map(|flip| crop(pad, down, right, flip)));
                 }
             }
-            assert_eq!(many(Augment { pad, flip: true }), expected, "pad {pad}");
+            assert_eq!(many(Augment { pad, flip: Flip::Random }), expected, "pad {pad}");
         }
     }
 
     #[test]
     fn a_flip_mirrors_each_row() {
         let mirrored = vec![3, 2, 1, 6, 5, 4, 13, 12, 11, 16, 15, 14];
-        assert_eq!(many(Augment { pad: 0, flip: true }), BTreeSet::from([IMAGE.to_vec(), mirrored]));
+        assert_eq!(
+            many(Augment { pad: 0, flip: Flip::Random }),
+            BTreeSet::from([IMAGE.to_vec(), mirrored.clone()])
+        );
+        assert_eq!(many(Augment { pad: 0, flip: Flip::Always }), BTreeSet::from([mirrored]));
     }
 }

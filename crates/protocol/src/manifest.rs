@@ -67,6 +67,13 @@ pub struct OpManifest {
     /// Other plugins whose executable the op starts. Their versions and natives are part of the key.
     #[serde(default)]
     pub companions: Vec<String>,
+    /// Params that may change without all work being lost: what an execution leaves in [`RunRequest::continue_dir`]
+    /// is handed to later ones of the stage whose key differs in these alone. The op must come to the same outputs
+    /// without it.
+    ///
+    /// [`RunRequest::continue_dir`]: crate::RunRequest::continue_dir
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub continues: Vec<String>,
 }
 
 /// An input of an op.

@@ -40,6 +40,11 @@ pub struct RunRequest {
     /// A folder for partial work (a download, a checkpoint). It outlives a failure or a kill, is handed again to
     /// the next attempt at the same key, and is deleted after success.
     pub resume_dir: PathBuf,
+    /// A folder in which an op with [`OpManifest::continues`] leaves what a later execution can go on from.
+    ///
+    /// [`OpManifest::continues`]: crate::OpManifest::continues
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continue_dir: Option<PathBuf>,
     /// Executables of the op's companions by plugin name.
     #[serde(default)]
     pub companions: BTreeMap<String, PathBuf>,

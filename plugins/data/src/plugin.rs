@@ -54,6 +54,7 @@ impl Plugin for Data {
             scope: KeyScope::Portable,
             natives: Vec::new(),
             companions: Vec::new(),
+            continues: Vec::new(),
         };
         Manifest {
             protocol: PROTOCOL_VERSION,

@@ -4,7 +4,8 @@
 use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
-use dataset::{Augment, Normalization, Split};
+use dataset::{Augment, Flip, Normalization, Split};
+use rand::Rng;
 use rand::seq::SliceRandom;
 
 use crate::random::{Purpose, generator};
@@ -26,6 +27,8 @@ pub(crate) struct Feed<'a> {
     pub(crate) indices: &'a [usize],
     /// How they are changed.
     pub(crate) augment: Augment,
+    /// Whether each is mirrored in every other epoch, the first of which is drawn, instead of as `augment` says.
+    pub(crate) alternate: bool,
     /// How pixels become input.
     pub(crate) normalization: &'a Normalization,
     /// Images a batch; the last may be smaller.
@@ -42,17 +45,36 @@ impl Feed<'_> {
         if full == 0 { 1 } else { full + usize::from(rest > 1) }
     }
 
+    /// By image of the split, whether `epoch` shows it mirrored: half of them in even epochs, the others in odd ones. An image
+    /// is then never seen the same way round twice in a row (Jordan, *94 % on CIFAR-10 in 3.29 Seconds* (2024), §3.6).
+    fn mirrored(&self, epoch: u32) -> Vec<bool> {
+        let mut rng = generator(self.seed, Purpose::Mirroring, 0);
+        let odd = !epoch.is_multiple_of(2);
+        (0..self.split.len()).map(|_| rng.random_bool(0.5) != odd).collect()
+    }
+
     /// Sends the batches of `epochs` until all are sent or nobody receives any more.
     pub(crate) fn send(&self, epochs: Range<u32>, sender: &SyncSender<Batch>) {
         for epoch in epochs {
             let mut order = self.indices.to_vec();
             order.shuffle(&mut generator(self.seed, Purpose::Order, epoch));
             let mut rng = generator(self.seed, Purpose::Augmentation, epoch);
+            let mirrored = if self.alternate { self.mirrored(epoch) } else { Vec::new() };
             let shape = self.split.shape();
             for chunk in order.chunks(self.batch_size.max(1)).take(self.batches()) {
                 let mut pixels = Vec::new();
                 for &index in chunk {
-                    self.augment.apply(self.split.image(index), shape, &mut rng, &mut pixels);
+                    let flip = match mirrored.get(index) {
+                        None => self.augment.flip,
+                        Some(true) => Flip::Always,
+                        Some(false) => Flip::Never,
+                    };
+                    Augment { flip, ..self.augment }.apply(
+                        self.split.image(index),
+                        shape,
+                        &mut rng,
+                        &mut pixels,
+                    );
                 }
                 let mut images = Vec::with_capacity(pixels.len());
                 self.normalization.apply_pixels(shape, &pixels, &mut images);
@@ -75,7 +97,8 @@ mod tests {
         let feed = Feed {
             split: &split,
             indices: &indices,
-            augment: Augment { pad: 0, flip: false },
+            augment: Augment { pad: 0, flip: Flip::Never },
+            alternate: false,
             normalization: &Normalization { mean: vec![0.0], std: vec![1.0] },
             batch_size,
             seed: 3,
@@ -96,6 +119,34 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..10).collect::<Vec<_>>());
         assert_ne!(first, labels(10, 4, 1..2));
+    }
+
+    #[test]
+    fn alternating_images_are_mirrored_in_every_other_epoch() {
+        let split = Split::new([1, 1, 2], [1, 2].repeat(40), (0..40).collect()).unwrap();
+        let indices: Vec<_> = (0..40).collect();
+        let feed = Feed {
+            split: &split,
+            indices: &indices,
+            augment: Augment { pad: 0, flip: Flip::Random },
+            alternate: true,
+            normalization: &Normalization { mean: vec![0.0], std: vec![1.0 / 255.0] },
+            batch_size: 40,
+            seed: 3,
+        };
+        let (sender, receiver) = std::sync::mpsc::sync_channel(4);
+        feed.send(0..3, &sender);
+        let mirrored = |batch: Batch| {
+            let images = batch.images.chunks(2).map(|pixels| pixels[0] > pixels[1]);
+            let mut images: Vec<_> = batch.labels.into_iter().zip(images).collect();
+            images.sort_unstable();
+            images
+        };
+        let [first, second, third] = std::array::from_fn(|_| mirrored(receiver.recv().unwrap()));
+        assert_eq!(first, third);
+        assert!(first.iter().zip(&second).all(|(one, other)| one.0 == other.0 && one.1 != other.1));
+        let count = first.iter().filter(|(_, mirrored)| *mirrored).count();
+        assert!((8..=32).contains(&count), "{count} of 40");
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tensors::{Data, Tensor, TensorFile};
 
+use crate::engine::Learned;
 use crate::params::TrainParams;
 use crate::state::State;
 use crate::training::{Best, EpochRecord, Snapshot};
 
 /// Bumped when the file's layout or the meaning of its numbers changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Where a training keeps its snapshot, and which training it is.
 pub(crate) struct Checkpoint {
@@ -44,6 +45,15 @@ impl Checkpoint {
         Ok(Self { path: folder.join("checkpoint.safetensors"), identity })
     }
 
+    /// The one in `folder` that trainings leave for later ones whose recipe differs in nothing but the number of epochs.
+    pub(crate) fn of_any_length(
+        folder: &Path,
+        params: &TrainParams,
+        images: [usize; 2],
+    ) -> anyhow::Result<Self> {
+        Self::new(folder, &TrainParams { epochs: 0, ..params.clone() }, images)
+    }
+
     /// Replaces the file by `snapshot`, whole or not at all.
     pub(crate) fn write(&self, snapshot: &Snapshot) -> anyhow::Result<()> {
         let mut tensors = BTreeMap::new();
@@ -52,9 +62,14 @@ impl Checkpoint {
                 tensors.insert(name.to_owned(), tensor);
             }
         };
-        add("values", &snapshot.state.values);
-        add("stats", &snapshot.state.stats);
-        add("velocity", &snapshot.velocity);
+        let Learned { state, velocity, average } = &snapshot.learned;
+        add("values", &state.values);
+        add("stats", &state.stats);
+        add("velocity", velocity);
+        if let Some(average) = average {
+            add("average.values", &average.values);
+            add("average.stats", &average.stats);
+        }
         if let Some(best) = &snapshot.best {
             add("best.values", &best.state.values);
             add("best.stats", &best.state.stats);
@@ -89,9 +104,15 @@ impl Checkpoint {
             "`{}` is of another training",
             self.path.display()
         );
+        let averaged = file.tensors.contains_key("average.values");
         let mut take = |name: &str| file.take_f32(&self.path, name).map(|(_, values)| values);
         let state = State { values: take("values")?, stats: take("stats")? };
         let velocity = take("velocity")?;
+        let average = match averaged {
+            false => None,
+            true => Some(State { values: take("average.values")?, stats: take("average.stats")? }),
+        };
+        let learned = Learned { state, velocity, average };
         let best = match &file.metadata.best {
             None => None,
             &Some(BestRecord { epoch, correct }) => {
@@ -101,7 +122,7 @@ impl Checkpoint {
             }
         };
         let Metadata { epochs_done, history, .. } = file.metadata;
-        Ok(Some(Snapshot { epochs_done, state, velocity, best, history }))
+        Ok(Some(Snapshot { epochs_done, learned, best, history }))
     }
 }
 
@@ -129,10 +150,15 @@ mod tests {
         let score = Score { loss: rounded(1.234_567_890_123), correct: 7, total: 9 };
         Snapshot {
             epochs_done: 3,
-            state: state(0.7),
-            velocity: vec![1e-30, 5.0],
+            learned: Learned { state: state(0.7), velocity: vec![1e-30, 5.0], average: Some(state(0.5)) },
             best: Some(Best { epoch: 2, correct: 7, state: state(0.6) }),
-            history: vec![EpochRecord { epoch: 1, train: score, validation: Some(score), test: None }],
+            history: vec![EpochRecord {
+                epoch: 1,
+                lr: 0.1 + 0.2,
+                train: score,
+                validation: Some(score),
+                test: None,
+            }],
         }
     }
 
@@ -141,7 +167,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = Checkpoint::new(folder.path(), &TrainParams::default(), [10, 2]).unwrap();
         assert_eq!(checkpoint.read().unwrap(), None);
-        for snapshot in [snapshot(), Snapshot { best: None, ..snapshot() }] {
+        let plain = Learned { average: None, ..snapshot().learned };
+        for snapshot in [snapshot(), Snapshot { best: None, learned: plain, ..snapshot() }] {
             checkpoint.write(&snapshot).unwrap();
             assert_eq!(checkpoint.read().unwrap(), Some(snapshot));
         }

@@ -83,6 +83,7 @@ pub(crate) fn request(
         outputs: named(outputs),
         threads: 1,
         resume_dir: folder.join("resume"),
+        continue_dir: Some(folder.join("continue")),
         companions: std::collections::BTreeMap::default(),
     }
 }

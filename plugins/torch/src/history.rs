@@ -34,9 +34,7 @@ pub(crate) fn figure(history: &[EpochRecord], params: &TrainParams) -> Figure {
     for (name, score) in scores {
         add(name, ACCURACY, &|record| Some(score(record)?.accuracy()));
     }
-    add("learning rate", LEARNING_RATE, &|record| {
-        Some(params.schedule.learning_rate(params.lr, record.epoch.saturating_sub(1), params.epochs))
-    });
+    add("learning rate", LEARNING_RATE, &|record| Some(record.lr));
     Figure {
         id: "history".into(),
         title: "Training".into(),
@@ -60,7 +58,8 @@ mod tests {
     #[test]
     fn curves_are_drawn_for_what_was_measured() {
         let score = Score { loss: 1.5, correct: 3, total: 4 };
-        let record = |epoch| EpochRecord { epoch, train: score, validation: Some(score), test: None };
+        let record =
+            |epoch| EpochRecord { epoch, lr: 0.05, train: score, validation: Some(score), test: None };
         let figure = figure(&[record(1), record(2)], &TrainParams::default());
         let Content::Series { series, y, .. } = figure.content else { panic!("{figure:?}") };
         let names: Vec<_> = series.iter().map(|line| (line.name.as_str(), line.axis)).collect();

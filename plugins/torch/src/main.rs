@@ -3,8 +3,13 @@
 mod batches;
 mod checkpoint;
 mod device;
+mod engine;
 mod evaluate;
+mod find_lr;
 mod history;
+mod libtorch;
+mod loss;
+mod native;
 mod net;
 mod params;
 mod plugin;

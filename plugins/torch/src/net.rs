@@ -11,7 +11,7 @@ use crate::rounding::{self, NodeRounding, WeightRounding};
 use crate::state::{State, placed};
 
 /// PyTorch's default weight of a new batch in the running statistics.
-const BATCH_NORM_MOMENTUM: f64 = 0.1;
+pub(crate) const BATCH_NORM_MOMENTUM: f64 = 0.1;
 
 /// libtorch refused an operation; its first line says why.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +207,6 @@ impl Net {
     }
 
     /// Running means and variances, flat.
-    #[cfg(test)]
     pub(crate) fn stats(&self) -> &Tensor {
         &self.stats
     }

@@ -2,7 +2,7 @@
 //! first trained with. Knows what makes sense by itself; not whether it fits a dataset.
 
 use anyhow::{Context, bail, ensure};
-use dataset::{Augment, Normalization};
+use dataset::{Augment, Flip, Normalization};
 use model::Network;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -23,25 +23,36 @@ pub(crate) struct TrainParams {
     /// Images a step.
     #[schemars(range(min = 1, max = 65_536))]
     pub(crate) batch_size: usize,
-    /// Learning rate at the start.
+    /// Learning rate, where it is highest.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) lr: f64,
-    /// What becomes of the learning rate from epoch to epoch.
+    /// What becomes of the learning rate from step to step.
     pub(crate) schedule: Schedule,
+    /// Epochs, or a part of one, in which the learning rate first rises from zero.
+    #[schemars(range(min = 0.0))]
+    pub(crate) warmup: f64,
     /// Momentum of gradient descent; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) momentum: f64,
     /// Whether the momentum is Nesterov's.
     pub(crate) nesterov: bool,
-    /// Pull of every parameter towards zero.
+    /// Pull of parameters towards zero.
     #[schemars(range(min = 0.0))]
     pub(crate) weight_decay: f64,
+    /// Whether it pulls at normalisations and biases, too, as PyTorch's does.
+    pub(crate) decay_norms: bool,
+    /// Decay, step by step, of a running average of all weights, which is what is validated and kept: below 1, such as
+    /// 0.999. None by default.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
+    pub(crate) ema: Option<f64>,
     /// Largest global norm of a gradient; larger ones are scaled down. None by default.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) clip_grad: Option<f64>,
     /// Share of the target spread evenly over all classes; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) label_smoothing: f64,
+    /// How much each class counts in the loss: all the same by default.
+    pub(crate) class_weights: ClassWeights,
     /// Random changes to training images.
     pub(crate) augment: AugmentParams,
     /// How pixels become the network's input; stored with the weights.
@@ -51,10 +62,15 @@ pub(crate) struct TrainParams {
     pub(crate) validation: Number,
     /// Which images choose the epoch whose weights are kept.
     pub(crate) select_on: SelectOn,
+    /// Epochs without a better one after which training stops early. None by default: all epochs.
+    #[schemars(range(min = 1))]
+    pub(crate) patience: Option<u32>,
     /// Seed of everything random: first weights, held-out images, order, augmentation, dropout.
     pub(crate) seed: u64,
     /// Where to compute.
     pub(crate) device: Device,
+    /// Who computes.
+    pub(crate) engine: EngineName,
     /// Limits that are checked before training starts.
     pub(crate) budget: Budget,
     /// Epochs between checkpoints that an interrupted training continues from.
@@ -70,42 +86,102 @@ impl Default for TrainParams {
             batch_size: 128,
             lr: 0.05,
             schedule: Schedule::Cosine,
+            warmup: 0.0,
             momentum: 0.9,
             nesterov: false,
             weight_decay: 5e-4,
+            decay_norms: true,
+            ema: None,
             clip_grad: None,
             label_smoothing: 0.1,
+            class_weights: ClassWeights::Equal,
             augment: AugmentParams::default(),
             normalization: NormalizationParams::default(),
             validation: Number::from(5000),
             select_on: SelectOn::Validation,
+            patience: None,
             seed: 42,
             device: Device::Auto,
+            engine: EngineName::Auto,
             budget: Budget::default(),
             checkpoint_every: 1,
         }
     }
 }
 
-/// What becomes of the learning rate from epoch to epoch.
+/// What becomes of the learning rate from step to step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Schedule {
     /// Half a cosine down to zero after the last epoch.
     #[default]
     Cosine,
+    /// A straight line down to zero after the last epoch.
+    Linear,
     /// It stays.
     Constant,
 }
 
 impl Schedule {
-    /// Learning rate of an epoch, counted from 0.
-    pub(crate) fn learning_rate(self, start: f64, epoch: u32, epochs: u32) -> f64 {
+    /// Share of the highest learning rate after `share` of the way from the warm-up to the end.
+    fn factor(self, share: f64) -> f64 {
         match self {
-            Self::Constant => start,
-            Self::Cosine => {
-                let share = f64::from(epoch) / f64::from(epochs.max(1));
-                start * (1.0 + (std::f64::consts::PI * share).cos()) / 2.0
+            Self::Constant => 1.0,
+            Self::Linear => 1.0 - share,
+            Self::Cosine => (1.0 + (std::f64::consts::PI * share).cos()) / 2.0,
+        }
+    }
+}
+
+/// Who computes a training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EngineName {
+    /// On a CPU kernels of our own, which are faster, if they know all of the network; otherwise libtorch.
+    #[default]
+    Auto,
+    /// Kernels of our own, on the CPU; an error where they do not know the network.
+    Native,
+    /// libtorch.
+    Libtorch,
+}
+
+/// How much each class counts in the loss.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClassWeights {
+    /// All the same.
+    #[default]
+    Equal,
+    /// The rarer a class is among the training images, the more: images / (classes · images of the class).
+    Balanced,
+    /// As much as is said here, in the order of the classes.
+    #[serde(untagged)]
+    Given(Vec<f32>),
+}
+
+impl ClassWeights {
+    /// By class, unless all are the same; `labels` are those of the training images.
+    pub(crate) fn of(&self, labels: &[i64], classes: usize) -> anyhow::Result<Option<Vec<f32>>> {
+        match self {
+            Self::Equal => Ok(None),
+            Self::Balanced => {
+                let count = |class: usize| labels.iter().filter(|&&label| label == class as i64).count();
+                let weight = |class| labels.len() as f32 / (classes * count(class).max(1)) as f32;
+                Ok(Some((0..classes).map(weight).collect()))
+            }
+            Self::Given(weights) => {
+                ensure!(
+                    weights.len() == classes,
+                    "`class_weights` has {} weights, but there are {classes} classes",
+                    weights.len()
+                );
+                let fine = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+                ensure!(
+                    fine && weights.iter().any(|weight| *weight > 0.0),
+                    "`class_weights` must be at least 0, and one above"
+                );
+                Ok(Some(weights.clone()))
             }
         }
     }
@@ -120,11 +196,13 @@ pub(crate) struct AugmentParams {
     pub(crate) crop_padding: usize,
     /// Whether every other image, at random, is mirrored left to right.
     pub(crate) flip: bool,
+    /// With `flip`: whether each image is mirrored in every other epoch instead of at random, half of them first.
+    pub(crate) alternate: bool,
 }
 
 impl Default for AugmentParams {
     fn default() -> Self {
-        Self { crop_padding: 4, flip: true }
+        Self { crop_padding: 4, flip: true, alternate: false }
     }
 }
 
@@ -217,6 +295,27 @@ impl TrainParams {
             "`weight_decay` is {}, but must be at least 0",
             self.weight_decay
         );
+        ensure!(
+            self.warmup >= 0.0 && self.warmup < f64::from(self.epochs),
+            "`warmup` is {}, but must be at least 0 and less than the {} of `epochs`",
+            self.warmup,
+            self.epochs
+        );
+        if let Some(decay) = self.ema {
+            ensure!(share(decay), "`ema` is {decay}, but must be at least 0 and below 1");
+        }
+        ensure!(
+            self.patience != Some(0),
+            "`patience` is 0, but must be at least 1; leave it out for all epochs"
+        );
+        ensure!(
+            self.patience.is_none() || self.select_on != SelectOn::Last,
+            "`patience` wants images to tell which epoch is better: set `select_on: validation`, or leave it out"
+        );
+        ensure!(
+            !self.augment.alternate || self.augment.flip,
+            "`augment.alternate` says how images are mirrored: it wants `augment.flip: true`"
+        );
         if let Some(limit) = self.clip_grad {
             ensure!(
                 positive(limit),
@@ -270,7 +369,18 @@ impl TrainParams {
 
     /// Augmentation for the dataset's types.
     pub(crate) fn augment(&self) -> Augment {
-        Augment { pad: self.augment.crop_padding, flip: self.augment.flip }
+        let flip = if self.augment.flip { Flip::Random } else { Flip::Never };
+        Augment { pad: self.augment.crop_padding, flip }
+    }
+
+    /// Learning rate of the step after which `epochs` are behind the training, whole ones and the begun one's part, and
+    /// before which it was `step` less.
+    pub(crate) fn learning_rate(&self, epochs: f64, step: f64) -> f64 {
+        if epochs <= self.warmup {
+            return self.lr * epochs / self.warmup;
+        }
+        let begun = (epochs - step - self.warmup).max(0.0);
+        self.lr * self.schedule.factor(begun / (f64::from(self.epochs) - self.warmup))
     }
 }
 
@@ -305,6 +415,9 @@ mod tests {
             ("/properties/epochs/minimum", 1.0),
             ("/properties/batch_size/minimum", 1.0),
             ("/properties/lr/exclusiveMinimum", 0.0),
+            ("/properties/warmup/minimum", 0.0),
+            ("/properties/ema/exclusiveMaximum", 1.0),
+            ("/properties/patience/minimum", 1.0),
             ("/properties/momentum/minimum", 0.0),
             ("/properties/momentum/exclusiveMaximum", 1.0),
             ("/properties/weight_decay/minimum", 0.0),
@@ -339,6 +452,12 @@ mod tests {
             (json!({"momentum": 1.0}), "`momentum` is 1"),
             (json!({"momentum": 0.0, "nesterov": true}), "`nesterov` wants a `momentum`"),
             (json!({"label_smoothing": 1.0}), "`label_smoothing` is 1"),
+            (json!({"warmup": 150.0}), "less than the 150 of `epochs`"),
+            (json!({"ema": 1.0}), "`ema` is 1"),
+            (json!({"patience": 0}), "`patience` is 0"),
+            (json!({"patience": 3, "select_on": "last"}), "wants images to tell"),
+            (json!({"augment": {"flip": false, "alternate": true}}), "wants `augment.flip: true`"),
+            (json!({"class_weights": "fair"}), "class_weights"),
             (json!({"clip_grad": -1.0}), "`clip_grad` is -1"),
             (json!({"checkpoint_every": 0}), "`checkpoint_every` is 0"),
             (json!({"validation": 100}), "holds out 100 images, but the training set has only 100"),
@@ -360,9 +479,33 @@ mod tests {
     }
 
     #[test]
-    fn the_cosine_falls_from_its_start_towards_zero() {
-        let rate = |epoch| Schedule::Cosine.learning_rate(0.05, epoch, 150);
-        assert!((rate(0) - 0.05).abs() < 1e-12 && (rate(75) - 0.025).abs() < 1e-12);
-        assert!(rate(149) > 0.0 && rate(149) < 1e-5);
+    fn the_learning_rate_rises_and_falls_as_asked() {
+        let rate = |schedule: Schedule, warmup: f64, epochs: f64| {
+            TrainParams { schedule, warmup, epochs: 10, lr: 0.4, ..TrainParams::default() }
+                .learning_rate(epochs, 0.01)
+        };
+        let close = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-9, "{got} instead of {wanted}");
+        for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant] {
+            close(rate(schedule, 0.0, 0.01), 0.4);
+            close(rate(schedule, 2.0, 0.01), 0.002);
+            close(rate(schedule, 2.0, 1.0), 0.2);
+            close(rate(schedule, 2.0, 2.0), 0.4);
+        }
+        close(rate(Schedule::Cosine, 0.0, 5.01), 0.2);
+        close(rate(Schedule::Linear, 2.0, 6.01), 0.2);
+        close(rate(Schedule::Constant, 2.0, 9.0), 0.4);
+        assert!(rate(Schedule::Cosine, 0.0, 10.0) < 1e-5 && rate(Schedule::Linear, 0.0, 10.0) < 1e-3);
+    }
+
+    #[test]
+    fn rare_classes_count_more_where_asked() {
+        let labels = [0, 0, 0, 1];
+        assert_eq!(ClassWeights::Equal.of(&labels, 2).unwrap(), None);
+        assert_eq!(ClassWeights::Balanced.of(&labels, 2).unwrap(), Some(vec![4.0 / 6.0, 2.0]));
+        let given: TrainParams = parse(&json!({"class_weights": [1.0, 3.0]})).unwrap();
+        assert_eq!(given.class_weights.of(&labels, 2).unwrap(), Some(vec![1.0, 3.0]));
+        let message = given.class_weights.of(&labels, 3).unwrap_err().to_string();
+        assert!(message.contains("2 weights, but there are 3 classes"), "{message}");
+        assert!(ClassWeights::Given(vec![0.0, f32::NAN]).of(&labels, 2).is_err());
     }
 }

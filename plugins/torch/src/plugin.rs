@@ -10,17 +10,21 @@ use protocol::{
 };
 use schemars::{JsonSchema, schema_for};
 
+use crate::find_lr::Sweep;
 use crate::params::{EvaluateParams, TrainParams};
 use crate::qat::QatParams;
-use crate::{device, evaluate, qat, train};
+use crate::{device, evaluate, find_lr, qat, train};
 
 /// Bump when weights could differ for the same inputs and params.
-const TRAIN_VERSION: u32 = 1;
+const TRAIN_VERSION: u32 = 2;
 /// Bump when predictions could differ for the same inputs and params.
 const EVALUATE_VERSION: u32 = 1;
 
 /// Bump when weights could differ for the same inputs and params.
-const QAT_VERSION: u32 = 1;
+const QAT_VERSION: u32 = 2;
+
+/// Bump when the sweep could differ for the same inputs and params.
+const FIND_LR_VERSION: u32 = 1;
 
 /// The plugin.
 pub(crate) struct Torch;
@@ -45,6 +49,7 @@ impl Plugin for Torch {
             scope: KeyScope::Portable,
             natives: vec!["libtorch".into()],
             companions: Vec::new(),
+            continues: vec!["epochs".into()],
         };
         let evaluate = OpManifest {
             description: "Computes logits and accuracy on all test images".into(),
@@ -60,6 +65,7 @@ impl Plugin for Torch {
                 "predictions.safetensors",
             )]),
             scope: KeyScope::Hardware,
+            continues: Vec::new(),
             ..train.clone()
         };
         let qat = OpManifest {
@@ -91,6 +97,15 @@ impl Plugin for Torch {
             ]),
             ..train.clone()
         };
+        let find_lr = OpManifest {
+            description:
+                "Tries learning rates from low to high: which a training of the same params can bear".into(),
+            version: FIND_LR_VERSION,
+            params: Sweep::schema(params::<TrainParams>()),
+            outputs: outputs([("sweep", "Smoothed loss by learning rate", "sweep.json")]),
+            continues: Vec::new(),
+            ..train.clone()
+        };
         Manifest {
             protocol: PROTOCOL_VERSION,
             plugin: "torch".into(),
@@ -99,6 +114,7 @@ impl Plugin for Torch {
                 ("train".into(), train),
                 ("qat".into(), qat),
                 ("evaluate".into(), evaluate),
+                ("find-lr".into(), find_lr),
             ]),
             natives: BTreeMap::from([("libtorch".into(), device::native())]),
             env: ["LIBTORCH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"].map(String::from).into(),
@@ -111,8 +127,9 @@ impl Plugin for Torch {
             "train" => train::run(request, reporter),
             "qat" => qat::run(request, reporter),
             "evaluate" => evaluate::run(request, reporter),
+            "find-lr" => find_lr::run(request, reporter),
             other => Err(Failure::new(format!("torch has no op `{other}`"))
-                .hint("it has `train`, `qat` and `evaluate`")),
+                .hint("it has `train`, `qat`, `evaluate` and `find-lr`")),
         }
     }
 }
@@ -205,7 +222,8 @@ mod tests {
         let feed = Feed {
             split: &dataset.train,
             indices: &(0..40).collect::<Vec<_>>(),
-            augment: dataset::Augment { pad: 2, flip: true },
+            augment: dataset::Augment { pad: 2, flip: dataset::Flip::Random },
+            alternate: false,
             normalization: &dataset::Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] },
             batch_size: 16,
             seed: 42,
@@ -220,7 +238,7 @@ mod tests {
         let digest = hasher.finalize().to_hex();
         assert_eq!(
             (TRAIN_VERSION, &digest[..16]),
-            (1, "81a667140a289ee5"),
+            (2, "81a667140a289ee5"),
             "bump TRAIN_VERSION, then change this"
         );
     }

@@ -31,7 +31,7 @@ pub(crate) struct QatParams {
     /// Learning rate at the start: a tenth of what the weights were trained with, or less.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) lr: f64,
-    /// What becomes of the learning rate from epoch to epoch.
+    /// What becomes of the learning rate from step to step.
     pub(crate) schedule: Schedule,
     /// Momentum of gradient descent; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
@@ -143,6 +143,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         train: &train,
         validation: &validation,
         device,
+        threads: request.threads,
         tuning: Some(Tuning { state: &state, roundings: &roundings }),
     };
     to_the_end(&training, request, reporter)

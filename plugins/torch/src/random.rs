@@ -13,8 +13,10 @@ pub(crate) enum Purpose {
     Order = 2,
     /// Crops and flips.
     Augmentation = 3,
-    /// libtorch's own generator, which dropout draws from.
+    /// What is dropped out.
     Dropout = 4,
+    /// Which images are mirrored first, where that alternates.
+    Mirroring = 5,
 }
 
 /// The generator for a purpose in an epoch, counted from 0.

@@ -1,5 +1,5 @@
-//! Stochastic gradient descent as `torch.optim.SGD` does it: weight decay on every parameter, momentum without
-//! dampening, optionally Nesterov's; and clipping by the global norm before it.
+//! Stochastic gradient descent as `torch.optim.SGD` does it: weight decay, momentum without dampening, optionally
+//! Nesterov's; and clipping by the global norm before it.
 
 use tch::Tensor;
 
@@ -13,10 +13,15 @@ pub(crate) struct Sgd {
     pub(crate) momentum: f64,
     /// Whether the gradient is looked up ahead.
     pub(crate) nesterov: bool,
-    /// Pull towards zero.
-    pub(crate) weight_decay: f64,
+    /// Pull towards zero, by value.
+    pub(crate) weight_decay: Tensor,
     /// Largest global norm of a gradient.
     pub(crate) clip: Option<f64>,
+}
+
+/// What a gradient is multiplied with so that its `norm` is at most `limit`: as `torch.nn.utils.clip_grad_norm_`.
+pub(crate) fn clipped(limit: Option<f64>, norm: impl FnOnce() -> f64) -> f64 {
+    limit.map_or(1.0, |limit| (limit / (norm() + 1e-6)).min(1.0))
 }
 
 impl Sgd {
@@ -24,15 +29,11 @@ impl Sgd {
     pub(crate) fn step(&mut self, values: &mut Tensor, gradient: Tensor, lr: f64) -> Result<(), TorchError> {
         inference(|| {
             let mut gradient = gradient;
-            if let Some(limit) = self.clip {
-                // As `torch.nn.utils.clip_grad_norm_`.
+            if self.clip.is_some() {
                 let norm = gradient.f_norm()?.f_double_value(&[])?;
-                let factor = limit / (norm + 1e-6);
-                if factor < 1.0 {
-                    gradient = gradient.f_mul_scalar(factor)?;
-                }
+                gradient = gradient.f_mul_scalar(clipped(self.clip, || norm))?;
             }
-            let gradient = gradient.f_add(&values.f_mul_scalar(self.weight_decay)?)?;
+            let gradient = gradient.f_add(&values.f_mul(&self.weight_decay)?)?;
             self.velocity = self.velocity.f_mul_scalar(self.momentum)?.f_add(&gradient)?;
             let direction = if self.nesterov {
                 gradient.f_add(&self.velocity.f_mul_scalar(self.momentum)?)?
@@ -54,6 +55,7 @@ mod tests {
     fn two_steps(momentum: f64, nesterov: bool, weight_decay: f64, clip: Option<f64>) -> f32 {
         let mut values = Tensor::from_slice(&[1.0_f32]);
         let velocity = Tensor::from_slice(&[0.0_f32]);
+        let weight_decay = Tensor::from_slice(&[weight_decay as f32]);
         let mut sgd = Sgd { velocity, momentum, nesterov, weight_decay, clip };
         for gradient in [1.0_f32, 2.0] {
             sgd.step(&mut values, Tensor::from_slice(&[gradient]), 0.1).unwrap();

@@ -13,7 +13,7 @@ use tensors::{Data, Tensor};
 
 use crate::checkpoint::Checkpoint;
 use crate::net::Net;
-use crate::params::{Budget, SelectOn, TrainParams, parse};
+use crate::params::{Budget, Schedule, SelectOn, TrainParams, parse};
 use crate::plugin::{grouped, input, output};
 use crate::score::{Inference, Score};
 use crate::state::State;
@@ -40,11 +40,9 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
 
     report_network(&graph, reporter);
     reporter.info(format!(
-        "training on {} images, {} held out; {} with {} threads",
+        "training on {} images, {} held out",
         grouped(train.len() as u64),
         grouped(validation.len() as u64),
-        device::name(device),
-        request.threads
     ));
     if params.select_on == SelectOn::Test {
         reporter
@@ -58,6 +56,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         train: &train,
         validation: &validation,
         device,
+        threads: request.threads,
         tuning: None,
     };
     to_the_end(&training, request, reporter)
@@ -72,13 +71,30 @@ pub(crate) fn to_the_end(
     let Training { params, dataset, graph, normalization, train, validation, .. } = *training;
     std::fs::create_dir_all(&request.resume_dir).context("cannot create the folder for checkpoints")?;
     let checkpoint = Checkpoint::new(&request.resume_dir, params, [train.len(), validation.len()])?;
-    let start = resume(training, &checkpoint, reporter);
-    let mut observer = Report::new(params, &checkpoint, reporter);
+    let continued = match &request.continue_dir {
+        None => None,
+        Some(folder) => {
+            std::fs::create_dir_all(folder).context("cannot create the folder for later trainings")?;
+            Some(Checkpoint::of_any_length(folder, params, [train.len(), validation.len()])?)
+        }
+    };
+    let start = match resume(training, &checkpoint, reporter) {
+        Some(snapshot) => snapshot,
+        None => (continued.as_ref())
+            .and_then(|earlier| go_on(training, earlier, reporter))
+            .unwrap_or_else(|| training.start()),
+    };
+    let threads = if training.threads == 1 { "thread" } else { "threads" };
+    let place = format!("{} with {} {threads}", device::name(training.device), training.threads);
+    let mut observer = Report::new(params, &checkpoint, place, reporter);
     observer.note_scores(&start);
     let outcome = training.run(start, &mut observer);
     let images_per_second = observer.mean_speed();
     observer.failed_checkpoint?;
     let last = outcome.map_err(failure)?;
+    if let Some(continued) = continued {
+        continued.write(&last).context("cannot keep the training for a longer one")?;
+    }
 
     let (epoch, state) = last.chosen();
     let steps = u64::from(epoch) * training.steps() as u64;
@@ -91,12 +107,18 @@ pub(crate) fn to_the_end(
     let shown = if validation.is_empty() { train } else { validation };
     write_reference(training, state, shown, normalization, output(request, "reference")?)?;
     reporter.figure(history::figure(&last.history, params));
+    if last.epochs_done < params.epochs {
+        reporter.info(format!(
+            "stopped after epoch {} of {}: none was better than epoch {epoch} for `patience` epochs",
+            last.epochs_done, params.epochs
+        ));
+    }
     report_outcome(&last, images_per_second, reporter);
     Ok(())
 }
 
 /// The graph of the network, if it fits the dataset and the budget.
-fn fitting_graph(params: &TrainParams, dataset: &Dataset) -> anyhow::Result<Graph> {
+pub(crate) fn fitting_graph(params: &TrainParams, dataset: &Dataset) -> anyhow::Result<Graph> {
     let ([c, h, w], [ic, ih, iw]) = (params.network.input, dataset.shape());
     ensure!(
         params.network.input == dataset.shape(),
@@ -131,28 +153,49 @@ fn check_budget(budget: &Budget, graph: &Graph) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The snapshot to start from: the checkpoint's, where there is a good one.
-fn resume(training: &Training<'_>, checkpoint: &Checkpoint, reporter: &mut Reporter<'_>) -> Snapshot {
-    let start = training.start();
-    let lengths = |state: &State| (state.values.len(), state.stats.len());
+/// The snapshot of the checkpoint, where there is a good one.
+fn resume(training: &Training<'_>, checkpoint: &Checkpoint, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
     match checkpoint.read() {
-        Ok(Some(snapshot)) if lengths(&snapshot.state) == lengths(&start.state) => {
+        Ok(Some(snapshot)) if training.fits(&snapshot) => {
             let epochs = training.params.epochs;
             reporter.info(format!("continuing after epoch {} of {epochs}", snapshot.epochs_done));
-            snapshot
+            Some(snapshot)
         }
         Ok(Some(_)) => {
             reporter.warn("the checkpoint is of another network; starting from the first epoch");
-            start
+            None
         }
-        Ok(None) => start,
+        Ok(None) => None,
         Err(error) => {
             reporter.warn(format!(
                 "cannot continue from the checkpoint, starting from the first epoch: {error:#}"
             ));
-            start
+            None
         }
     }
+}
+
+/// The end of an earlier training from which this one differs in nothing but its epochs, if it went the same way so far.
+fn go_on(training: &Training<'_>, earlier: &Checkpoint, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
+    // One that is damaged, or of another network, is as good as none: nobody was promised that it would be there.
+    let snapshot = earlier.read().ok().flatten().filter(|snapshot| training.fits(snapshot))?;
+    let (done, epochs) = (snapshot.epochs_done, training.params.epochs);
+    if training.params.schedule != Schedule::Constant {
+        reporter.info(format!(
+            "an earlier training of {done} epochs is of no use for one of {epochs}: its learning rate fell to zero by its \
+             own end; `schedule: constant` could be continued"
+        ));
+        return None;
+    }
+    if done > epochs {
+        reporter.info(format!("an earlier training went on for {done} epochs, too long for one of {epochs}"));
+        return None;
+    }
+    reporter.info(format!(
+        "continuing after epoch {done} of an earlier training, as nothing but `epochs` is another: the outcome is the same \
+         as from the first epoch"
+    ));
+    Some(snapshot)
 }
 
 fn failure(error: TrainError) -> Failure {
@@ -165,6 +208,8 @@ fn failure(error: TrainError) -> Failure {
 struct Report<'a, 'b> {
     params: &'a TrainParams,
     checkpoint: &'a Checkpoint,
+    /// Where it is computed, in words.
+    place: String,
     reporter: &'a mut Reporter<'b>,
     last_validation: Option<Score>,
     last_progress: Instant,
@@ -173,10 +218,16 @@ struct Report<'a, 'b> {
 }
 
 impl<'a, 'b> Report<'a, 'b> {
-    fn new(params: &'a TrainParams, checkpoint: &'a Checkpoint, reporter: &'a mut Reporter<'b>) -> Self {
+    fn new(
+        params: &'a TrainParams,
+        checkpoint: &'a Checkpoint,
+        place: String,
+        reporter: &'a mut Reporter<'b>,
+    ) -> Self {
         Self {
             params,
             checkpoint,
+            place,
             reporter,
             last_validation: None,
             last_progress: Instant::now(),
@@ -208,6 +259,10 @@ impl<'a, 'b> Report<'a, 'b> {
 }
 
 impl Observer for Report<'_, '_> {
+    fn starts(&mut self, engine: &str) {
+        self.reporter.info(format!("computed by {engine}, on {}", self.place));
+    }
+
     fn step(&mut self, report: &StepReport) {
         let (step, steps) = report.steps;
         if self.last_progress.elapsed() < PROGRESS_INTERVAL && step > 1 {

@@ -8,21 +8,21 @@ use std::time::Instant;
 use dataset::{Dataset, Normalization};
 use model::Graph;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Reduction, Tensor};
+use tch::Device;
 
 use crate::batches::{Batch, Feed};
-use crate::net::{MemoryFormat, Net, TorchError, to_images};
-use crate::params::{SelectOn, TrainParams};
-use crate::random::{Purpose, generator, seed_libtorch};
+use crate::engine::{At, Engine, Learned, Rules};
+use crate::libtorch::{Libtorch, Setting};
+use crate::native::Native;
+use crate::net::TorchError;
+use crate::params::{EngineName, SelectOn, TrainParams};
+use crate::random::{Purpose, generator};
 use crate::rounding::NodeRounding;
-use crate::score::{Inference, Score, rounded};
-use crate::sgd::Sgd;
+use crate::score::{Score, rounded};
 use crate::state::State;
 
 /// Batches that wait ready for the next step.
 const PREPARED: usize = 4;
-/// Images at a time when validating.
-const EVALUATION_BATCH: usize = 256;
 
 /// What to train, on what, how and where.
 pub(crate) struct Training<'a> {
@@ -40,6 +40,8 @@ pub(crate) struct Training<'a> {
     pub(crate) validation: &'a [usize],
     /// Where.
     pub(crate) device: Device,
+    /// Threads on a CPU.
+    pub(crate) threads: usize,
     /// What to go on from instead of random numbers, and by node how its INT8 model rounds.
     pub(crate) tuning: Option<Tuning<'a>>,
 }
@@ -58,10 +60,8 @@ pub(crate) struct Tuning<'a> {
 pub(crate) struct Snapshot {
     /// Epochs behind it.
     pub(crate) epochs_done: u32,
-    /// The network's numbers.
-    pub(crate) state: State,
-    /// The optimiser's velocity.
-    pub(crate) velocity: Vec<f32>,
+    /// Numbers and velocity.
+    pub(crate) learned: Learned,
     /// The best epoch so far, where one is selected.
     pub(crate) best: Option<Best>,
     /// What each epoch came to.
@@ -84,6 +84,8 @@ pub(crate) struct Best {
 pub(crate) struct EpochRecord {
     /// Which, counted from 1.
     pub(crate) epoch: u32,
+    /// Learning rate of its first step.
+    pub(crate) lr: f64,
     /// On augmented training images, while learning.
     pub(crate) train: Score,
     /// On the images held out.
@@ -107,6 +109,8 @@ pub(crate) struct StepReport {
 
 /// Who is told what happens.
 pub(crate) trait Observer {
+    /// Before the first step: who computes.
+    fn starts(&mut self, engine: &str);
     /// After a step.
     fn step(&mut self, report: &StepReport);
     /// After an epoch and its validation; `speed` in training images a second. A break stops the training.
@@ -122,6 +126,12 @@ pub(crate) enum TrainError {
     /// libtorch refused an operation.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// A param that does not fit the dataset.
+    #[error("{0}")]
+    Params(String),
+    /// Our own kernels cannot be started.
+    #[error("`engine` is native, but {0}; use `engine: auto` or `libtorch`")]
+    Native(String),
     /// The system gave no thread.
     #[error("cannot start a thread to prepare images: {0}")]
     Thread(#[from] std::io::Error),
@@ -139,7 +149,13 @@ impl From<tch::TchError> for TrainError {
 impl Snapshot {
     /// The chosen epoch, from 1, and its numbers.
     pub(crate) fn chosen(&self) -> (u32, &State) {
-        self.best.as_ref().map_or((self.epochs_done, &self.state), |best| (best.epoch, &best.state))
+        self.best.as_ref().map_or((self.epochs_done, self.learned.kept()), |best| (best.epoch, &best.state))
+    }
+
+    /// Whether no epoch was better for `patience` epochs.
+    fn exhausted(&self, patience: Option<u32>) -> bool {
+        let best = self.best.as_ref().map(|best| best.epoch);
+        patience.zip(best).is_some_and(|(patience, best)| self.epochs_done >= best.saturating_add(patience))
     }
 }
 
@@ -151,25 +167,64 @@ impl<'a> Training<'a> {
             None => State::initial(self.graph, &mut generator(self.params.seed, Purpose::Initialization, 0)),
         };
         let velocity = vec![0.0; state.values.len()];
-        Snapshot { epochs_done: 0, state, velocity, best: None, history: Vec::new() }
+        let average = self.params.ema.map(|_| state.clone());
+        let learned = Learned { state, velocity, average };
+        Snapshot { epochs_done: 0, learned, best: None, history: Vec::new() }
     }
 
-    /// Trains from `snapshot` to the last epoch, or until the observer stops it. Going on from a snapshot of an
-    /// earlier call comes to the same numbers, bit for bit, as never having stopped.
+    /// Whether a snapshot is of this network and recipe.
+    pub(crate) fn fits(&self, snapshot: &Snapshot) -> bool {
+        let lengths = |learned: &Learned| {
+            let state = &learned.state;
+            (state.values.len(), state.stats.len(), learned.velocity.len(), learned.average.is_some())
+        };
+        lengths(&snapshot.learned) == lengths(&self.start().learned)
+    }
+
+    /// Who computes, and what it is called.
+    fn engine<'b>(
+        &'b self,
+        rules: &'b Rules,
+        learned: &Learned,
+    ) -> Result<(Box<dyn Engine + 'b>, &'static str), TrainError> {
+        let asked = self.params.engine;
+        let possible = self.tuning.is_none() && self.device == Device::Cpu;
+        if asked == EngineName::Native || (asked == EngineName::Auto && possible) {
+            let network = match (possible, backprop::Network::new(self.graph, self.threads)) {
+                (true, Ok(network)) => Ok(network),
+                (true, Err(error)) => Err(error.to_string()),
+                (false, _) => Err("it computes on a CPU, and without rounding".to_owned()),
+            };
+            match network {
+                Ok(network) => {
+                    let classes = self.graph.classes();
+                    let native = Native::new(network, rules, self.normalization, classes, learned.clone());
+                    return Ok((Box::new(native), "kernels of our own"));
+                }
+                Err(reason) if asked == EngineName::Native => return Err(TrainError::Native(reason)),
+                Err(_) => {}
+            }
+        }
+        let setting = Setting {
+            graph: self.graph,
+            rules,
+            normalization: self.normalization,
+            roundings: self.tuning.map(|tuning| tuning.roundings),
+            device: self.device,
+        };
+        Ok((Box::new(Libtorch::new(setting, learned)?), "libtorch"))
+    }
+
+    /// Trains from `snapshot` to the last epoch, or until it is no longer getting better, or the observer stops it. Going on
+    /// from a snapshot of an earlier call comes to the same numbers, bit for bit, as never having stopped.
     pub(crate) fn run(
         &self,
         mut snapshot: Snapshot,
         observer: &mut dyn Observer,
     ) -> Result<Snapshot, TrainError> {
-        let roundings = self.tuning.map(|tuning| tuning.roundings);
-        let mut net = Net::new(self.graph, &snapshot.state, self.device, true, roundings)?;
-        let mut sgd = Sgd {
-            velocity: Tensor::f_from_slice(&snapshot.velocity)?.f_to_device(self.device)?,
-            momentum: self.params.momentum,
-            nesterov: self.params.nesterov,
-            weight_decay: self.params.weight_decay,
-            clip: self.params.clip_grad,
-        };
+        let rules = self.rules()?;
+        let (mut engine, name) = self.engine(&rules, &snapshot.learned)?;
+        observer.starts(name);
         let feed = self.feed();
         let epochs = snapshot.epochs_done..self.params.epochs;
         std::thread::scope(|scope| {
@@ -179,14 +234,53 @@ impl<'a> Training<'a> {
                 .name("images".into())
                 .spawn_scoped(scope, move || feed.send(prepared, &sender))?;
             for epoch in epochs {
-                let (train, speed) = self.epoch(epoch, &mut net, &mut sgd, &receiver, observer)?;
-                self.close_epoch(epoch, train, &net, &sgd, &mut snapshot)?;
+                if snapshot.exhausted(self.params.patience) {
+                    break;
+                }
+                let (train, speed) = self.epoch(epoch, &mut *engine, &receiver, observer)?;
+                self.close_epoch(epoch, train, &mut *engine, &mut snapshot)?;
                 if observer.epoch(&snapshot, speed).is_break() {
                     break;
                 }
             }
             Ok(snapshot)
         })
+    }
+
+    /// Takes `count` steps from fresh weights, each with the learning rate that `rate` says, until `each`, who is told a
+    /// step and its loss, has enough.
+    pub(crate) fn steps_at(
+        &self,
+        count: u32,
+        rate: impl Fn(u32) -> f64,
+        mut each: impl FnMut(u32, f64) -> bool,
+    ) -> Result<(), TrainError> {
+        let rules = self.rules()?;
+        let (mut engine, _) = self.engine(&rules, &self.start().learned)?;
+        let feed = self.feed();
+        let steps = u32::try_from(self.steps()).unwrap_or(u32::MAX);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(PREPARED);
+            std::thread::Builder::new()
+                .name("images".into())
+                .spawn_scoped(scope, move || feed.send(0..count.div_ceil(steps), &sender))?;
+            for step in 0..count {
+                let batch = receiver.recv().map_err(|_| TrainError::Starved)?;
+                let at = At { epoch: step / steps, step: u64::from(step), lr: rate(step) };
+                if !each(step, engine.step(&batch, at)?.loss) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What concerns a single step.
+    fn rules(&self) -> Result<Rules, TrainError> {
+        let labels: Vec<_> = self.train.iter().map(|&index| self.dataset.train.label(index)).collect();
+        let weights = self.params.class_weights.of(&labels, self.graph.classes());
+        let weights = weights.map_err(|error| TrainError::Params(error.to_string()))?;
+        Ok(Rules::new(self.params, self.graph, weights))
     }
 
     /// Steps of an epoch.
@@ -199,6 +293,7 @@ impl<'a> Training<'a> {
             split: &self.dataset.train,
             indices: self.train,
             augment: self.params.augment(),
+            alternate: self.params.augment.alternate,
             normalization: self.normalization,
             batch_size: self.params.batch_size,
             seed: self.params.seed,
@@ -208,36 +303,26 @@ impl<'a> Training<'a> {
     fn epoch(
         &self,
         epoch: u32,
-        net: &mut Net,
-        sgd: &mut Sgd,
+        engine: &mut dyn Engine,
         batches: &Receiver<Batch>,
         observer: &mut dyn Observer,
     ) -> Result<(Score, f64), TrainError> {
-        seed_libtorch(self.params.seed, epoch);
-        let lr = self.learning_rate(epoch);
         let steps = self.steps();
         let started = Instant::now();
-        let (mut total_loss, mut correct, mut total) = (0.0, 0_i64, 0_usize);
+        let (mut total_loss, mut correct, mut total) = (0.0, 0, 0_usize);
         for step in 1..=steps {
             let batch = batches.recv().map_err(|_| TrainError::Starved)?;
             let count = batch.labels.len();
-            let shape = self.dataset.shape();
-            let images = to_images(&batch.images, shape, self.device, MemoryFormat::ChannelsLast)?;
-            let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
-            let logits = net.forward(&images, true)?;
-            let smoothing = self.params.label_smoothing;
-            let loss =
-                logits.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, smoothing)?;
-            let value = loss.f_double_value(&[])?;
-            if !value.is_finite() {
-                return Err(TrainError::Diverged { what: "loss", value, epoch: epoch + 1, step, steps, lr });
+            let lr = self.learning_rate(epoch, step);
+            let done = u64::from(epoch) * steps as u64 + step as u64;
+            let outcome = engine.step(&batch, At { epoch, step: done - 1, lr })?;
+            if !outcome.loss.is_finite() {
+                let (what, value) = ("loss", outcome.loss);
+                return Err(TrainError::Diverged { what, value, epoch: epoch + 1, step, steps, lr });
             }
-            let gradient = net.gradient(&loss)?;
-            sgd.step(net.values_mut(), gradient, lr)?;
-            let right = logits.f_argmax(-1, false)?.f_eq_tensor(&labels)?.f_sum(tch::Kind::Int64)?;
-            correct += right.f_int64_value(&[])?;
+            correct += outcome.correct;
             total += count;
-            total_loss += value * count as f64;
+            total_loss += outcome.loss * count as f64;
             observer.step(&StepReport {
                 epochs_done: epoch,
                 steps: (step, steps),
@@ -246,7 +331,7 @@ impl<'a> Training<'a> {
             });
         }
         let loss = rounded(total_loss / (total as f64).max(1.0));
-        let score = Score { loss, correct: correct.unsigned_abs(), total: total as u64 };
+        let score = Score { loss, correct, total: total as u64 };
         Ok((score, total as f64 / started.elapsed().as_secs_f64().max(1e-9)))
     }
 
@@ -255,15 +340,14 @@ impl<'a> Training<'a> {
         &self,
         epoch: u32,
         train: Score,
-        net: &Net,
-        sgd: &Sgd,
+        engine: &mut dyn Engine,
         snapshot: &mut Snapshot,
     ) -> Result<(), TrainError> {
-        snapshot.state = net.state()?;
-        snapshot.velocity = crate::net::to_host(&sgd.velocity)?;
+        snapshot.learned = engine.learned()?;
         snapshot.epochs_done = epoch + 1;
-        if !snapshot.state.is_finite() {
-            let (steps, lr) = (self.steps(), self.learning_rate(epoch));
+        if !snapshot.learned.state.is_finite() {
+            let steps = self.steps();
+            let lr = self.learning_rate(epoch, steps);
             let epoch = epoch + 1;
             return Err(TrainError::Diverged {
                 what: "a weight",
@@ -276,12 +360,12 @@ impl<'a> Training<'a> {
         }
         let validation = match self.validation {
             [] => None,
-            indices => Some(self.score(net, &self.dataset.train, indices)?),
+            indices => Some(self.score(engine, &self.dataset.train, indices)?),
         };
         let test = match self.params.select_on {
             SelectOn::Test => {
                 let all: Vec<_> = (0..self.dataset.test.len()).collect();
-                Some(self.score(net, &self.dataset.test, &all)?)
+                Some(self.score(engine, &self.dataset.test, &all)?)
             }
             SelectOn::Validation | SelectOn::Last => None,
         };
@@ -293,21 +377,27 @@ impl<'a> Training<'a> {
         if let Some(score) = selecting
             && snapshot.best.as_ref().is_none_or(|best| score.correct > best.correct)
         {
-            let state = snapshot.state.clone();
+            let state = snapshot.learned.kept().clone();
             snapshot.best = Some(Best { epoch: epoch + 1, correct: score.correct, state });
         }
-        snapshot.history.push(EpochRecord { epoch: epoch + 1, train, validation, test });
+        let lr = self.learning_rate(epoch, 1);
+        snapshot.history.push(EpochRecord { epoch: epoch + 1, lr, train, validation, test });
         Ok(())
     }
 
-    fn learning_rate(&self, epoch: u32) -> f64 {
-        self.params.schedule.learning_rate(self.params.lr, epoch, self.params.epochs)
+    /// Of a step, counted from 1, of an epoch, counted from 0.
+    fn learning_rate(&self, epoch: u32, step: usize) -> f64 {
+        let steps = self.steps() as f64;
+        self.params.learning_rate(f64::from(epoch) + step as f64 / steps, 1.0 / steps)
     }
 
-    fn score(&self, net: &Net, split: &dataset::Split, indices: &[usize]) -> Result<Score, TorchError> {
-        let (normalization, device) = (self.normalization, self.device);
-        let inference = Inference { normalization, device, batch_size: EVALUATION_BATCH };
-        let logits = inference.logits(net, split, indices, |_| {})?;
+    fn score(
+        &self,
+        engine: &mut dyn Engine,
+        split: &dataset::Split,
+        indices: &[usize],
+    ) -> Result<Score, TorchError> {
+        let logits = engine.logits(split, indices)?;
         let labels: Vec<_> = indices.iter().map(|&index| split.label(index)).collect();
         Ok(Score::of(&logits, &labels, self.graph.classes(), self.params.label_smoothing))
     }

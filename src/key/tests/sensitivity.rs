@@ -101,7 +101,14 @@ fn every_field(stage: &Stage) {
         scope: _,
     } = stage;
     match &stage.action {
-        Action::Op(OpAction { plugin: _, op: _, params: _, param_locations: _, sources: _ }) => {}
+        Action::Op(OpAction {
+            plugin: _,
+            op: _,
+            params: _,
+            param_locations: _,
+            sources: _,
+            continues: _,
+        }) => {}
         Action::Command(CommandAction { command: _, params: _, param_locations: _, env: _ }) => {}
     }
 }

@@ -194,13 +194,15 @@ impl Resolver<'_> {
         let action = match doing {
             Doing::Op { plugin, op, manifest, uses } => {
                 let what = format!("{plugin}/{op}");
-                let params = self.params(&what, manifest.ops.get(op)?, parsed.get("with"), uses)?;
+                let described = manifest.ops.get(op)?;
+                let params = self.params(&what, described, parsed.get("with"), uses)?;
                 Action::Op(OpAction {
                     plugin: plugin.clone(),
                     op: op.clone(),
                     params: params.values,
                     param_locations: params.locations,
                     sources: params.sources,
+                    continues: described.continues.clone(),
                 })
             }
             Doing::Command(run) => {

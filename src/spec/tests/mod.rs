@@ -67,6 +67,7 @@ fn op(params: serde_json::Value, inputs: &[(&str, bool)], outputs: &[(&str, &str
         scope: KeyScope::Portable,
         natives: vec![],
         companions: vec![],
+        continues: vec![],
     }
 }
 

@@ -31,6 +31,7 @@ impl Stage {
             outputs: BTreeMap::from([("dataset".into(), self.output())]),
             threads: 2,
             resume_dir: self.folder.path().join("resume"),
+            continue_dir: None,
             companions: BTreeMap::new(),
         };
         let mut sent = Vec::new();

@@ -64,6 +64,7 @@ fn manifest_of<P: JsonSchema>(description: &str, version: u32) -> OpManifest {
         scope: protocol::KeyScope::Portable,
         natives: vec![RUNTIME.into()],
         companions: vec![],
+        continues: vec![],
     }
 }
 

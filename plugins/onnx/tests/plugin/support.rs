@@ -56,6 +56,7 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
         outputs: paths(outputs),
         threads: 2,
         resume_dir: PathBuf::new(),
+        continue_dir: None,
         companions: BTreeMap::new(),
     };
     let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)]

@@ -81,6 +81,8 @@ fn outputs_are_complete() {
 struct StopAfter<'a>(u32, &'a Checkpoint);
 
 impl Observer for StopAfter<'_> {
+    fn starts(&mut self, _: &str) {}
+
     fn step(&mut self, _: &StepReport) {}
 
     fn epoch(&mut self, snapshot: &Snapshot, _: f64) -> ControlFlow<()> {
@@ -102,6 +104,7 @@ fn stop_after(folder: &Path, epochs: u32) {
         train: &train,
         validation: &validation,
         device: tch::Device::Cpu,
+        threads: 1,
         tuning: None,
     };
     let resume = folder.join("resume");
@@ -191,4 +194,97 @@ fn the_notebooks_way_selects_on_the_test_images() {
         train(folder.path(), with(&json!({"select_on": "test", "validation": 0, "epochs": 2}))).unwrap();
     assert!(reported.logs().contains("chosen on the test images"));
     assert_eq!(reported.metric("test_accuracy").basis, "30 test images, which chose the epoch");
+}
+
+#[test]
+fn more_epochs_of_a_constant_rate_go_on_from_the_earlier_training() {
+    let _turn = alone();
+    let (whole, grown) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let constant =
+        |epochs: u32| with(&json!({"schedule": "constant", "epochs": epochs, "ema": 0.9, "warmup": 0.5}));
+    train(whole.path(), constant(4)).unwrap();
+    train(grown.path(), constant(2)).unwrap();
+    let reported = train(grown.path(), constant(4)).unwrap();
+    let logs = reported.logs();
+    assert!(logs.contains("continuing after epoch 2 of an earlier training"), "{logs}");
+    for file in ["weights", "reference"] {
+        let [one, two] = [&whole, &grown].map(|folder| fs::read(folder.path().join(file)).unwrap());
+        assert!(one == two, "{file} differs");
+    }
+    let reported = train(grown.path(), constant(3)).unwrap();
+    assert!(reported.logs().contains("went on for 4 epochs, too long for one of 3"), "{}", reported.logs());
+}
+
+#[test]
+fn a_cosine_to_another_end_starts_anew_and_says_why() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), with(&json!({"epochs": 1}))).unwrap();
+    let reported = train(folder.path(), with(&json!({"epochs": 2}))).unwrap();
+    assert!(reported.logs().contains("`schedule: constant` could be continued"), "{}", reported.logs());
+    let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+    assert_eq!(series[0].points.len(), 2);
+}
+
+#[test]
+fn it_stops_when_nothing_gets_better() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // So slow that the first epoch is as good as any.
+    let changes = json!({"lr": 1e-9, "epochs": 9, "patience": 2});
+    let reported = train(folder.path(), with(&changes)).unwrap();
+    let logs = reported.logs();
+    assert!(logs.contains(" of 9: none was better than epoch"), "{logs}");
+    let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+    let best = reported.metric("best_epoch").value;
+    assert_eq!(series[0].points.len() as f64, best + 2.0, "{logs}");
+}
+
+#[test]
+fn both_engines_learn_and_say_who_computes() {
+    let _turn = alone();
+    let learn = |engine: &str, more: Value| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut changes =
+            json!({"engine": engine, "class_weights": "balanced", "ema": 0.8, "decay_norms": false});
+        changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        train(folder.path(), with(&changes))
+    };
+    for (engine, said) in
+        [("native", "kernels of our own"), ("auto", "kernels of our own"), ("libtorch", "libtorch")]
+    {
+        let reported = learn(engine, json!({})).unwrap();
+        assert!(reported.logs().contains(&format!("computed by {said}, on CPU")), "{}", reported.logs());
+        assert!(reported.metric("val_accuracy").value > 80.0, "{engine}");
+    }
+    let grouped = json!({"network": {"input": [2, 8, 8], "layers": [
+        {"conv": {"out": 4, "kernel": 3}}, {"conv": {"out": 4, "kernel": 3, "groups": 2}},
+        {"global_average_pool": {}}, {"linear": {}},
+    ]}});
+    assert!(learn("auto", grouped.clone()).unwrap().logs().contains("computed by libtorch"));
+    let message = learn("native", grouped).unwrap_err();
+    assert!(message.contains("`engine` is native, but `layers.1.0`: a convolution with groups"), "{message}");
+}
+
+/// The first epochs of both engines on the same images: without dropout they do the same, but for rounding.
+#[test]
+fn both_engines_come_to_nearly_the_same() {
+    let _turn = alone();
+    let losses = |engine: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = with(&json!({
+            "engine": engine, "epochs": 2, "lr": 0.01, "clip_grad": 1.0, "nesterov": true, "ema": 0.9,
+            "class_weights": [1.0, 2.0],
+        }));
+        let layers = params["network"]["layers"].as_array_mut().unwrap();
+        layers.retain(|layer| layer.get("dropout").is_none());
+        let reported = train(folder.path(), params).unwrap();
+        let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+        series[..2].iter().flat_map(|line| line.points.iter().map(|point| point[1])).collect::<Vec<_>>()
+    };
+    let (native, libtorch) = (losses("native"), losses("libtorch"));
+    assert_eq!(native.len(), 4);
+    for (native, libtorch) in native.iter().zip(&libtorch) {
+        assert!((native - libtorch).abs() < 1e-3, "{native} and {libtorch}");
+    }
 }

@@ -112,6 +112,7 @@ pub(crate) fn manifest() -> OpManifest {
         resources: Resources { threads: Threads::All, exclusive: true },
         scope: KeyScope::Hardware,
         companions: vec![COMPANION.into()],
+        continues: vec![],
         ..manifest_of::<Params>(
             "Times variants of a model in alternating rounds, each measurement in a process of its own",
             VERSION,
@@ -246,6 +247,7 @@ mod tests {
             outputs: BTreeMap::new(),
             threads: 1,
             resume_dir: PathBuf::new(),
+            continue_dir: None,
             companions: BTreeMap::new(),
         };
         assert!(variants(&request("/m.onnx")).is_ok());

@@ -1,0 +1,101 @@
+//! What a training asks of those who compute: a step, a snapshot, logits. Two do: [`crate::native`] on a CPU, and
+//! [`crate::libtorch`] anywhere and with anything.
+
+use dataset::Split;
+use model::{Graph, ParamKind};
+
+use crate::batches::Batch;
+use crate::loss::Outcome;
+use crate::net::TorchError;
+use crate::params::TrainParams;
+use crate::state::{State, placed};
+
+/// What of a recipe concerns a single step.
+pub(crate) struct Rules {
+    /// Share of the velocity that is kept.
+    pub(crate) momentum: f64,
+    /// Whether the gradient is looked up ahead.
+    pub(crate) nesterov: bool,
+    /// Pull towards zero, by value.
+    pub(crate) weight_decay: Vec<f32>,
+    /// Largest global norm of a gradient.
+    pub(crate) clip: Option<f64>,
+    /// Share of the target spread evenly over all classes.
+    pub(crate) smoothing: f64,
+    /// A weight of each class.
+    pub(crate) class_weights: Option<Vec<f32>>,
+    /// Decay of the running average of the weights.
+    pub(crate) average: Option<f64>,
+    /// Seed of everything random.
+    pub(crate) seed: u64,
+}
+
+impl Rules {
+    /// Those of `params` for a network; `class_weights` by class.
+    pub(crate) fn new(params: &TrainParams, graph: &Graph, class_weights: Option<Vec<f32>>) -> Self {
+        let mut weight_decay = Vec::with_capacity(graph.parameter_count());
+        for (param, _) in placed(graph).iter().filter(|(param, _)| param.kind.trainable()) {
+            let pulled = params.decay_norms || param.kind == ParamKind::Weight;
+            let pull = if pulled { params.weight_decay as f32 } else { 0.0 };
+            weight_decay.extend(std::iter::repeat_n(pull, param.count()));
+        }
+        Self {
+            momentum: params.momentum,
+            nesterov: params.nesterov,
+            weight_decay,
+            clip: params.clip_grad,
+            smoothing: params.label_smoothing,
+            class_weights,
+            average: params.ema,
+            seed: params.seed,
+        }
+    }
+
+    /// How much of the average is kept in a step, counted from 0: less at first, when there is little to average
+    /// (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+    pub(crate) fn kept(&self, decay: f64, step: u64) -> f64 {
+        let steps = step as f64;
+        decay.min((1.0 + steps) / (10.0 + steps))
+    }
+}
+
+/// Which step of a training.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    /// The epoch, from 0.
+    pub(crate) epoch: u32,
+    /// The step since the first epoch, from 0.
+    pub(crate) step: u64,
+    /// Its learning rate.
+    pub(crate) lr: f64,
+}
+
+/// What a training has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Learned {
+    /// The network's numbers.
+    pub(crate) state: State,
+    /// The optimiser's velocity.
+    pub(crate) velocity: Vec<f32>,
+    /// The running average of the numbers.
+    pub(crate) average: Option<State>,
+}
+
+impl Learned {
+    /// What is validated and kept: the average, where there is one.
+    pub(crate) fn kept(&self) -> &State {
+        self.average.as_ref().unwrap_or(&self.state)
+    }
+}
+
+/// Who computes.
+pub(crate) trait Engine {
+    /// Learns from a batch.
+    fn step(&mut self, batch: &Batch, at: At) -> Result<Outcome, TorchError>;
+
+    /// A copy of everything that later steps depend on.
+    fn learned(&self) -> Result<Learned, TorchError>;
+
+    /// Logits `[N, classes]` of images, by what is kept.
+    fn logits(&mut self, split: &Split, indices: &[usize]) -> Result<Vec<f32>, TorchError>;
+}

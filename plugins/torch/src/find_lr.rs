@@ -1,0 +1,247 @@
+//! The op `find-lr`: how high the learning rate of a recipe may be. It rises from step to step while the network learns,
+//! until learning falls apart (Smith, *Cyclical Learning Rates for Training Neural Networks* (2017), §3.3).
+
+use anyhow::ensure;
+use dataset::{Dataset, validation_split};
+use protocol::{Axis, Content, Failure, Figure, Metric, Progress, Reporter, RunRequest, Series};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::params::{TrainParams, parse};
+use crate::plugin::{input, output};
+use crate::train::fitting_graph;
+use crate::training::Training;
+
+/// Share of a new loss in the smoothed one.
+const NEW: f64 = 0.05;
+/// Learning has fallen apart where the smoothed loss is this much above its lowest.
+const APART: f64 = 1.5;
+
+/// The range to go through. Everything else is as in `torch/train`, so that a stage can have the same `with`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sweep {
+    /// Learning rate of the first step.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub(crate) lr_from: f64,
+    /// Learning rate of the last step, unless learning falls apart before.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub(crate) lr_to: f64,
+    /// Steps between the two.
+    #[schemars(range(min = 10, max = 100_000))]
+    pub(crate) steps: u32,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { lr_from: 1e-4, lr_to: 10.0, steps: 300 }
+    }
+}
+
+impl Sweep {
+    /// The sweep, and the recipe that it is of, from params of both.
+    fn parse(params: &Value) -> anyhow::Result<(Self, TrainParams)> {
+        let own = ["lr_from", "lr_to", "steps"];
+        let fields = params.as_object().cloned().unwrap_or_default();
+        let (sweep, recipe): (serde_json::Map<_, _>, _) =
+            fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
+        let (sweep, recipe): (Self, TrainParams) =
+            (parse(&Value::Object(sweep))?, parse(&Value::Object(recipe))?);
+        recipe.check()?;
+        let Self { lr_from, lr_to, steps } = sweep;
+        ensure!(
+            lr_from.is_finite() && lr_from > 0.0 && lr_to.is_finite() && lr_to > lr_from,
+            "`lr_from` is {lr_from} and `lr_to` {lr_to}, but the first must be above 0 and the second above the first"
+        );
+        ensure!((10..=100_000).contains(&steps), "`steps` is {steps}, but must be 10 to 100000");
+        Ok((sweep, recipe))
+    }
+
+    /// JSON Schema of a sweep's params: those of `recipe` and its own.
+    pub(crate) fn schema(mut recipe: Value) -> Value {
+        let own = schemars::schema_for!(Self);
+        if let (Some(all), Some(own)) = (
+            recipe.pointer_mut("/properties").and_then(Value::as_object_mut),
+            own.get("properties").and_then(Value::as_object),
+        ) {
+            all.extend(own.clone());
+        }
+        recipe
+    }
+
+    /// Learning rate of a step, from 0.
+    fn rate(self, step: u32) -> f64 {
+        self.lr_from * (self.lr_to / self.lr_from).powf(f64::from(step) / f64::from(self.steps - 1))
+    }
+}
+
+/// Runs the op.
+pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let (sweep, params) = Sweep::parse(&request.params)?;
+    let dataset = Dataset::read(input(request, "dataset")?)?;
+    let graph = fitting_graph(&params, &dataset)?;
+    let normalization = params.normalization();
+    let [channels, ..] = dataset.shape();
+    normalization.check(channels)?;
+    let held_out = params.validation_count(dataset.train.len())?;
+    let (train, _) = validation_split(dataset.train.labels(), held_out, params.seed);
+    let training = Training {
+        params: &params,
+        dataset: &dataset,
+        graph: &graph,
+        normalization: &normalization,
+        train: &train,
+        validation: &[],
+        device: params.device.resolve()?,
+        threads: request.threads,
+        tuning: None,
+    };
+    let mut losses = Losses::default();
+    let mut milestone = 0;
+    training
+        .steps_at(
+            sweep.steps,
+            |step| sweep.rate(step),
+            |step, loss| {
+                let goes_on = losses.add(sweep.rate(step), loss);
+                let tenth = (step + 1) * 10 / sweep.steps;
+                reporter.progress(Progress {
+                    done: f64::from(step + 1),
+                    total: f64::from(sweep.steps),
+                    unit: "step".into(),
+                    text: format!("lr {:.2e}  loss {loss:.3}", sweep.rate(step)),
+                    milestone: std::mem::replace(&mut milestone, tenth) < tenth,
+                });
+                goes_on
+            },
+        )
+        .map_err(anyhow::Error::from)?;
+    let found = losses.found();
+    let Some(found) = found else {
+        return Err(anyhow::anyhow!("the loss was no number from the first step on; lower `lr_from`").into());
+    };
+    reporter.figure(losses.figure(&found));
+    reporter.metric(
+        "lr",
+        Metric::new(found.steepest, "")
+            .basis("where the smoothed loss falls fastest: a careful highest rate"),
+    );
+    reporter.metric(
+        "lr_lowest_loss",
+        Metric::new(found.lowest, "").basis("where the smoothed loss is lowest: a schedule must stay below"),
+    );
+    let points: Vec<_> = losses.smoothed.iter().map(|[lr, loss]| json!({"lr": lr, "loss": loss})).collect();
+    std::fs::write(output(request, "sweep")?, serde_json::to_vec_pretty(&points)?)?;
+    Ok(())
+}
+
+/// What is known of the loss at each learning rate.
+#[derive(Default)]
+struct Losses {
+    raw: Vec<[f64; 2]>,
+    smoothed: Vec<[f64; 2]>,
+    average: f64,
+}
+
+/// Two learning rates that stand out.
+struct Found {
+    steepest: f64,
+    lowest: f64,
+}
+
+impl Losses {
+    /// Notes a loss. Returns whether it is worth going on.
+    fn add(&mut self, lr: f64, loss: f64) -> bool {
+        if !loss.is_finite() {
+            return false;
+        }
+        self.raw.push([lr, loss]);
+        self.average += NEW * (loss - self.average);
+        // Corrected for having started from zero.
+        let smoothed = self.average / (1.0 - (1.0 - NEW).powf(self.raw.len() as f64));
+        self.smoothed.push([lr, smoothed]);
+        let lowest = self.smoothed.iter().map(|point| point[1]).fold(f64::INFINITY, f64::min);
+        smoothed <= APART * lowest
+    }
+
+    fn found(&self) -> Option<Found> {
+        let [lowest, _] = *self.smoothed.iter().min_by(|left, right| left[1].total_cmp(&right[1]))?;
+        let falling = |points: &&[[f64; 2]]| points[1][0] <= lowest;
+        let slope = |points: &[[f64; 2]]| (points[1][1] - points[0][1]) / (points[1][0] / points[0][0]).ln();
+        let steepest = (self.smoothed.windows(2).filter(falling))
+            .min_by(|left, right| slope(left).total_cmp(&slope(right)))
+            .map_or(lowest, |points| points[1][0]);
+        Some(Found { steepest, lowest })
+    }
+
+    fn figure(&self, found: &Found) -> Figure {
+        Figure {
+            id: "learning_rate".into(),
+            title: "Loss by learning rate".into(),
+            caption: format!(
+                "The learning rate rises from step to step, from fresh weights. The smoothed loss falls fastest at {:.2e} and is \
+                 lowest at {:.2e}.",
+                found.steepest, found.lowest
+            ),
+            content: Content::Series {
+                x: Axis { log: true, ..Axis::new("learning rate", "") },
+                y: vec![Axis::new("loss", "")],
+                series: vec![
+                    Series { name: "each step".into(), axis: 0, points: self.raw.clone() },
+                    Series { name: "smoothed".into(), axis: 0, points: self.smoothed.clone() },
+                ],
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{alone, request, serve_op, synthetic, train_params};
+
+    fn find(changes: &Value) -> Result<(crate::fixtures::Reported, Value), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("dataset");
+        synthetic(120, 30).write(&data).unwrap();
+        let mut params = train_params();
+        params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let outputs = [("sweep", folder.path().join("sweep.json"))];
+        let reported =
+            serve_op(run, &request("find-lr", params, &[("dataset", data)], &outputs, folder.path()))?;
+        Ok((
+            reported,
+            serde_json::from_slice(&std::fs::read(folder.path().join("sweep.json")).unwrap()).unwrap(),
+        ))
+    }
+
+    #[test]
+    fn rates_rise_until_learning_falls_apart() {
+        let _turn = alone();
+        let (reported, sweep) = find(&json!({"steps": 60, "lr_from": 1e-3, "lr_to": 1e6})).unwrap();
+        let points = sweep.as_array().unwrap();
+        assert!((10..60).contains(&points.len()), "{}", points.len());
+        let [best, lowest] = ["lr", "lr_lowest_loss"].map(|name| reported.metric(name).value);
+        assert!(1e-3 <= best && best <= lowest && lowest < 1e6, "{best} {lowest}");
+        let Content::Series { series, .. } = &reported.figure("learning_rate").content else { panic!() };
+        assert_eq!(series[1].points.len(), points.len());
+    }
+
+    #[test]
+    fn a_sweep_takes_what_a_training_takes_and_its_own() {
+        let schema = Sweep::schema(serde_json::to_value(schemars::schema_for!(TrainParams)).unwrap());
+        for name in ["lr_from", "steps", "network", "momentum"] {
+            assert!(schema["properties"][name]["description"].is_string(), "{name}");
+        }
+        for (changes, expected) in [
+            (json!({"lr_from": 1.0, "lr_to": 0.1}), "`lr_to` 0.1"),
+            (json!({"steps": 3}), "`steps` is 3"),
+            (json!({"stepps": 3}), "unknown field `stepps`"),
+            (json!({"momentum": 2.0}), "`momentum` is 2"),
+        ] {
+            let message = find(&changes).err().unwrap();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Cross-entropy as `torch.nn.CrossEntropyLoss` computes it, with label smoothing and weights of classes, and its gradient.
+//! On the host; see [`crate::libtorch`] for the same on a device.
+
+/// What makes a loss of logits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrossEntropy<'a> {
+    /// Share of the target spread evenly over all classes.
+    pub(crate) smoothing: f64,
+    /// A weight of each class.
+    pub(crate) weights: Option<&'a [f32]>,
+}
+
+/// Mean loss of a batch, and how many images' highest logit is that of their class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) loss: f64,
+    pub(crate) correct: u64,
+}
+
+impl CrossEntropy<'_> {
+    /// The loss of logits `[N, classes]`; `gradient` becomes that by the logits.
+    ///
+    /// With target t = (1 - s)·onehot + s/C and weights w of classes, an image's loss is -Σ w·t·log softmax, and the mean is
+    /// that over the weights of the images' classes.
+    pub(crate) fn of(
+        self,
+        logits: &[f32],
+        labels: &[i64],
+        classes: usize,
+        gradient: &mut Vec<f32>,
+    ) -> Outcome {
+        gradient.clear();
+        gradient.reserve(logits.len());
+        let weight =
+            |class: usize| self.weights.and_then(|weights| weights.get(class)).map_or(1.0, |&w| f64::from(w));
+        let label = |label: i64| usize::try_from(label).unwrap_or(usize::MAX);
+        let total: f64 = labels.iter().map(|&own| weight(label(own))).sum::<f64>().max(f64::MIN_POSITIVE);
+        let (mut loss, mut correct) = (0.0, 0);
+        for (row, &own) in logits.chunks_exact(classes.max(1)).zip(labels) {
+            let own = label(own);
+            let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
+            let target = |class: usize| {
+                let spread = self.smoothing / classes as f64;
+                weight(class) * (spread + if class == own { 1.0 - self.smoothing } else { 0.0 })
+            };
+            let targets: f64 = (0..row.len()).map(target).sum();
+            for (class, &logit) in row.iter().enumerate() {
+                let log_probability = f64::from(logit - highest) - sum.ln();
+                loss -= target(class) * log_probability;
+                gradient.push(((log_probability.exp() * targets - target(class)) / total) as f32);
+            }
+            correct += u64::from(row.iter().position(|&logit| logit >= highest) == Some(own));
+        }
+        Outcome { loss: loss / total, correct }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Reduction, Tensor};
+
+    use super::*;
+    use crate::net::to_host;
+
+    #[test]
+    fn loss_and_gradient_are_pytorchs() {
+        let logits = [1.0_f32, 2.0, 0.5, -1.0, 0.0, 3.0, 0.2, 0.1, -0.3];
+        let labels = [1, 2, 0];
+        for weights in [None, Some([0.5_f32, 2.0, 1.5])] {
+            for smoothing in [0.0, 0.1] {
+                let tensor = Tensor::from_slice(&logits).view((3, 3)).set_requires_grad(true);
+                let wanted = tensor.cross_entropy_loss(
+                    &Tensor::from_slice(&labels),
+                    weights.map(|weights| Tensor::from_slice(&weights)),
+                    Reduction::Mean,
+                    -100,
+                    smoothing,
+                );
+                let slopes = to_host(&Tensor::run_backward(&[&wanted], &[&tensor], false, false)[0]).unwrap();
+                let mut gradient = Vec::new();
+                let weights = weights.as_ref().map(|weights| &weights[..]);
+                let got = CrossEntropy { smoothing, weights }.of(&logits, &labels, 3, &mut gradient);
+                assert!((got.loss - wanted.double_value(&[])).abs() < 1e-6, "{got:?} {wanted:?}");
+                assert!(gradient.iter().zip(&slopes).all(|(got, wanted)| (got - wanted).abs() < 1e-6));
+                assert_eq!(got.correct, 3);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_seen_in_the_loss() {
+        let mut gradient = Vec::new();
+        let loss = CrossEntropy { smoothing: 0.1, weights: None };
+        assert!(loss.of(&[f32::NAN, 0.0], &[0], 2, &mut gradient).loss.is_nan());
+        assert!(!loss.of(&[f32::INFINITY, 0.0], &[1], 2, &mut gradient).loss.is_finite());
+    }
+}

@@ -1,0 +1,98 @@
+//! Training on the CPU by `backprop`: what a step comes to does not depend on the number of threads.
+
+use backprop::{Mode, Network};
+use dataset::{Normalization, Split};
+use rand::RngCore;
+
+use crate::batches::Batch;
+use crate::engine::{At, Engine, Learned, Rules};
+use crate::loss::{CrossEntropy, Outcome};
+use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
+use crate::random::{Purpose, generator};
+use crate::sgd::clipped;
+
+/// Images at a time when validating: as many values are in memory as in a usual step.
+const EVALUATION_BATCH: usize = 128;
+
+/// A network that learns.
+pub(crate) struct Native<'a> {
+    network: Network,
+    rules: &'a Rules,
+    normalization: &'a Normalization,
+    classes: usize,
+    learned: Learned,
+    by_logits: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl<'a> Native<'a> {
+    /// Goes on from `learned`.
+    pub(crate) fn new(
+        network: Network,
+        rules: &'a Rules,
+        normalization: &'a Normalization,
+        classes: usize,
+        learned: Learned,
+    ) -> Self {
+        Self { network, rules, normalization, classes, learned, by_logits: Vec::new(), gradient: Vec::new() }
+    }
+
+    /// As [`crate::sgd::Sgd`] does it.
+    fn update(&mut self, lr: f64) {
+        let (momentum, lr) = (self.rules.momentum as f32, lr as f32);
+        let factor = clipped(self.rules.clip, || {
+            self.gradient.iter().map(|&slope| f64::from(slope).powi(2)).sum::<f64>().sqrt()
+        });
+        let pulls = self.gradient.iter().zip(&self.rules.weight_decay);
+        let values = self.learned.state.values.iter_mut().zip(&mut self.learned.velocity);
+        for ((value, velocity), (gradient, decay)) in values.zip(pulls) {
+            let gradient = gradient * factor as f32 + *value * decay;
+            *velocity = *velocity * momentum + gradient;
+            *value -= lr * if self.rules.nesterov { gradient + *velocity * momentum } else { *velocity };
+        }
+    }
+
+    fn average(&mut self, step: u64) {
+        let (Some(decay), Some(average)) = (self.rules.average, &mut self.learned.average) else { return };
+        let share = (1.0 - self.rules.kept(decay, step)) as f32;
+        let state = &self.learned.state;
+        for (average, new) in [(&mut average.values, &state.values), (&mut average.stats, &state.stats)] {
+            average.iter_mut().zip(new).for_each(|(average, new)| *average += share * (new - *average));
+        }
+    }
+}
+
+impl Engine for Native<'_> {
+    fn step(&mut self, batch: &Batch, at: At) -> Result<Outcome, TorchError> {
+        let mut dropout = generator(self.rules.seed, Purpose::Dropout, at.epoch);
+        let dropout = dropout.next_u64().wrapping_add(at.step);
+        let state = &mut self.learned.state;
+        let mode = Mode::Training { stats: &mut state.stats, momentum: BATCH_NORM_MOMENTUM, dropout };
+        let logits = self.network.forward(&state.values, mode, &batch.images);
+        let loss =
+            CrossEntropy { smoothing: self.rules.smoothing, weights: self.rules.class_weights.as_deref() };
+        let outcome = loss.of(logits, &batch.labels, self.classes, &mut self.by_logits);
+        if outcome.loss.is_finite() {
+            self.network.backward(&state.values, &self.by_logits, &mut self.gradient);
+            self.update(at.lr);
+            self.average(at.step);
+        }
+        Ok(outcome)
+    }
+
+    fn learned(&self) -> Result<Learned, TorchError> {
+        Ok(self.learned.clone())
+    }
+
+    fn logits(&mut self, split: &Split, indices: &[usize]) -> Result<Vec<f32>, TorchError> {
+        let state = self.learned.kept();
+        let (mut logits, mut images) = (Vec::new(), Vec::new());
+        for batch in indices.chunks(EVALUATION_BATCH) {
+            images.clear();
+            self.normalization.apply(split, batch, &mut images);
+            let mode = Mode::Inference { stats: &state.stats };
+            logits.extend_from_slice(self.network.forward(&state.values, mode, &images));
+        }
+        Ok(logits)
+    }
+}
