@@ -165,3 +165,62 @@ evaluate:
     let (trained, runs) = (metric("tune", "test_accuracy"), metric("evaluate", "int8.accuracy"));
     assert!((trained - runs).abs() <= 1.0, "{trained} % on the grid, {runs} % in the runtime");
 }
+
+/// A kill in the middle of an epoch costs that epoch and nothing else; nor does the number of threads matter.
+#[test]
+fn a_training_that_was_killed_comes_to_the_same_weights() {
+    if !plugins_are_built() {
+        return;
+    }
+    let project = || {
+        Project::new(
+            "download:
+  uses: data/download
+  with: { format: synthetic, synthetic: { train: 900, test: 20, seed: 1 } }
+train:
+  uses: torch/train
+  inputs: { dataset: download.dataset }
+  with: { epochs: 3, validation: 100, device: cpu, ema: 0.9 }
+",
+        )
+    };
+    let (whole, killed) = (project(), project());
+    whole.pipe_ok(&["run", "--threads=1"]);
+    let mut run = killed.start(&["run", "--threads=2"]);
+    let checkpoint = |file: &std::path::PathBuf| file.ends_with("checkpoint.safetensors");
+    killed.wait_until("a checkpoint", || killed.files("cache").iter().any(checkpoint));
+    rustix::process::kill_process(crate::project::pid(&run), rustix::process::Signal::KILL).unwrap();
+    run.wait().unwrap();
+    assert!(!killed.path("artifacts/train/weights.safetensors").exists());
+    let again = killed.pipe_ok(&["run", "--threads=2"]);
+    assert!(again.stdout.contains("train"), "{}", again.stdout);
+    let log = killed.pipe_ok(&["log", "train"]).stdout;
+    assert!(log.contains("continuing after epoch "), "{log}");
+    let [one, two] = [&whole, &killed]
+        .map(|project| std::fs::read(project.path("artifacts/train/weights.safetensors")).unwrap());
+    assert!(one == two, "other weights after a kill");
+}
+
+#[test]
+fn other_networks_go_through_the_same_stages() {
+    if !plugins_are_built() {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let project = Project::new("unused:\n  run: 'true'\n");
+    let example = std::fs::read_to_string(root.join("examples/networks/pipeline.yaml")).unwrap();
+    let example = example.replace("rounds: 7", "rounds: 2").replace("calls: [200, 10]", "calls: [4, 2]");
+    project.write("pipeline.yaml", &example);
+    let run = project.pipe_ok(&[
+        "run",
+        "--json",
+        "--threads=2",
+        "--profile=quick",
+        "--set=epochs=1",
+        "--set=validation=100",
+        "--set=synthetic={train: 700, test: 100, seed: 1}",
+    ]);
+    assert_eq!(ended(&run, "ran").len(), 11, "{:?}", outcomes(&run));
+    let report = project.read("artifacts/report.html");
+    assert!(report.contains("ResNet-8 INT8") && report.contains("separable INT8"));
+}
