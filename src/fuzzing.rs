@@ -279,8 +279,15 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
         records: records.clone(),
     };
     let past: Vec<report::PastRun> = History::new(runs).runs().iter().map(past).collect();
-    let input =
-        report::Input { pipeline: &pipeline, run, records: &records, previous, logs: &none, past: &past };
+    let input = report::Input {
+        pipeline: &pipeline,
+        run,
+        records: &records,
+        previous,
+        logs: &none,
+        past: &past,
+        unfinished: &BTreeMap::new(),
+    };
     let html = report::html(&input);
     assert!(html.ends_with("</html>") && !html.contains("<script"), "the report is not the report");
     let text = summary(

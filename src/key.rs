@@ -39,7 +39,7 @@ impl Key {
     pub fn digest_without(&self, params: &[String]) -> Digest {
         let paths: Vec<_> = params.iter().map(|param| format!("with.{}", segment(param))).collect();
         let rest: Vec<_> = (self.ingredients.iter())
-            .filter(|ingredient| !paths.contains(&ingredient.name))
+            .filter(|ingredient| !paths.iter().any(|path| is_below(&ingredient.name, path)))
             .cloned()
             .collect();
         digest_of(&rest)
@@ -240,6 +240,11 @@ impl List<'_> {
             what: format!("{kind}.{name}"),
         })
     }
+}
+
+/// Whether an ingredient is of the param at `path`, or of a part of it.
+fn is_below(name: &str, path: &str) -> bool {
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn native_version<'m>(manifest: &'m Manifest, name: &str) -> &'m str {

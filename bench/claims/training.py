@@ -1,5 +1,5 @@
 """Training TinyNet on a CPU: ours against PyTorch, as notebooks have it and at its best. The same network, images, batch size
-and augmentation, with the same libtorch version behind both."""
+and augmentation."""
 
 import json
 import os

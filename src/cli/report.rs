@@ -28,8 +28,17 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&Selection::default())?;
     let mut runs = project.store.runs()?;
     runs.sort_by(|a, b| a.id.cmp(&b.id));
-    let Some(run) = runs.pop() else {
-        return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first"));
+    let run = match runs.pop() {
+        Some(run) => run,
+        None if project
+            .pipeline
+            .stages
+            .keys()
+            .any(|stage| project.store.unfinished_figures(stage).is_some()) =>
+        {
+            first_run(&project)
+        }
+        None => return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first")),
     };
     let project = as_of(&run, project, context);
     let records = known_records(&project.store, &run);
@@ -42,6 +51,23 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         open(&file)?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// A record of the first run, which is still under way: nothing has ended yet.
+fn first_run(project: &Project) -> RunRecord {
+    RunRecord {
+        id: "under way".into(),
+        pipeline: project.pipeline.name.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        profile: project.pipeline.profile.clone(),
+        vars: project.pipeline.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        started_ms: crate::clock::now_ms(),
+        duration_ms: 0,
+        machine: project.machine.clone(),
+        threads: project.threads,
+        stages: Vec::new(),
+        gates: Vec::new(),
+    }
 }
 
 /// The project with the profile and vars of the run, or as it is where the pipeline no longer knows them.

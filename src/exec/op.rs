@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use protocol::{FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
+use protocol::{Figure, FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
 use super::setting::{Setting, Timeout, next_within};
@@ -52,7 +52,8 @@ pub(super) fn run(
         })?;
     let spoken = speak(&mut process, request);
     let heard = spoken.and_then(|()| {
-        Listener { program, log, notify, timeout: setting.timeout, result: Yield::default() }
+        let show = |figures: &[Figure]| show(figures, &setting.figures);
+        Listener { program, log, notify, show: &show, timeout: setting.timeout, result: Yield::default() }
             .listen(&mut process)
     });
     let mut finish = |process: &mut Process| process.finish(|line| log.line(line));
@@ -109,10 +110,22 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     }
 }
 
+/// Puts figures where a report finds them while the op goes on. Nothing is lost where that fails: they are kept with the
+/// outcome, too.
+fn show(figures: &[Figure], path: &Path) {
+    let temporary = path.with_extension("new");
+    let written = serde_json::to_vec(figures).map_err(io::Error::other);
+    let _ = written
+        .and_then(|text| std::fs::write(&temporary, text))
+        .and_then(|()| std::fs::rename(&temporary, path));
+}
+
 struct Listener<'a> {
     program: &'a Program<'a>,
     log: &'a mut Log,
     notify: &'a dyn Fn(Notice),
+    /// Is given all figures after each.
+    show: &'a dyn Fn(&[Figure]),
     /// How long it may take.
     timeout: Option<Timeout>,
     result: Yield,
@@ -151,6 +164,7 @@ impl Listener<'_> {
                     Some(known) => *known = figure,
                     None => self.result.figures.push(figure),
                 }
+                (self.show)(&self.result.figures);
             }
             FromPlugin::Log { level, message } => {
                 self.log.line(&match level {
@@ -288,7 +302,8 @@ pub(super) fn overhear(
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
-    let mut listener = Listener { program, log, notify, timeout: None, result: Yield::default() };
+    let mut listener =
+        Listener { program, log, notify, show: &|_| (), timeout: None, result: Yield::default() };
     let mut greeted = false;
     for line in lines.lines() {
         let heard = listener.read(line).and_then(|message| match greeted {

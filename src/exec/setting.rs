@@ -28,6 +28,8 @@ pub(super) struct Setting {
     pub(super) trace: Option<Trace>,
     pub(super) timeout: Option<Timeout>,
     pub(super) stopper: Stopper,
+    /// Where figures are kept until the execution ends.
+    pub(super) figures: PathBuf,
 }
 
 /// How long something may take, not counting the time that this process is asleep.

@@ -96,6 +96,7 @@ pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord,
 /// Starts the log of an execution, and says where.
 pub(super) fn start_log(project: &Project, stage: &Stage) -> Result<(PathBuf, Log), Failure> {
     let path = project.store.log_path(&stage.name)?;
+    let _ = std::fs::remove_file(project.store.figures_path(&stage.name));
     let log = Log::create(&path)
         .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))?;
     Ok((path, log))
@@ -114,6 +115,7 @@ impl Job<'_> {
                 .then(|| inputs::tracing(self.project, self.stage, folder.with_extension("trace"))),
             timeout: self.stage.timeout.map(Timeout::starting_now),
             stopper: self.stopper.clone(),
+            figures: self.project.store.figures_path(&self.stage.name),
             folder,
         })
     }

@@ -279,4 +279,7 @@ fn without_a_param_keys_that_differ_in_it_alone_are_one() {
     assert_eq!(one.digest_without(&epochs), two.digest_without(&epochs));
     assert_ne!(one.digest_without(&epochs), other.digest_without(&epochs));
     assert_eq!(one.digest_without(&[]), one.digest());
+    let nested = |pad: u32| key(json!({"source": "x", "augment": {"pad": pad}, "augmented": 1}));
+    assert_eq!(nested(1).digest_without(&["augment".into()]), nested(2).digest_without(&["augment".into()]));
+    assert_ne!(nested(1).digest_without(&["aug".into()]), nested(2).digest_without(&["aug".into()]));
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
+use protocol::Figure;
+
 use super::front::past_runs;
 use super::{Input, html};
 use crate::history::{History, known_records};
@@ -38,6 +40,7 @@ pub fn write(
         records,
         previous: previous.map(|run| (run, &previous_records)),
         logs: &logs,
+        unfinished: &unfinished_figures(project),
     };
     write_whole(file, html(&input).as_bytes())
 }
@@ -66,6 +69,11 @@ fn failed_logs(project: &Project, run: &RunRecord) -> BTreeMap<StageName, String
             Some((stage.stage.clone(), String::from_utf8_lossy(end).into_owned()))
         })
         .collect()
+}
+
+fn unfinished_figures(project: &Project) -> BTreeMap<StageName, Vec<Figure>> {
+    let stages = project.pipeline.stages.keys();
+    stages.filter_map(|stage| Some((stage.clone(), project.store.unfinished_figures(stage)?))).collect()
 }
 
 fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {

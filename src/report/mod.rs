@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html as markup};
 
+use protocol::Figure;
+
 use crate::record::{ActionRecord, RunRecord};
 use crate::spec::{Pipeline, StageName};
 
@@ -52,6 +54,8 @@ pub struct Input<'a> {
     pub past: &'a [PastRun],
     /// Logs of failed stages.
     pub logs: &'a BTreeMap<StageName, String>,
+    /// Figures so far of stages that are being executed, or whose execution did not end.
+    pub unfinished: &'a BTreeMap<StageName, Vec<Figure>>,
 }
 
 impl<'a> Input<'a> {

@@ -42,6 +42,7 @@ pub(super) fn page(input: &Input) -> Markup {
                 }
                 nav aria-label="Sections" {
                     a href="#result" { "Result" }
+                    @if !input.unfinished.is_empty() { a href="#unfinished" { "Not finished" } }
                     @if tradeoff.is_some() { a href="#tradeoff" { "Trade-off" } }
                     @if changes.is_some() { a href="#changes" { "Changes" } }
                     a href="#run" { "Run" }
@@ -54,6 +55,13 @@ pub(super) fn page(input: &Input) -> Markup {
                         (gates::verdict(input))
                         (run::failures(input))
                         (table::results(input))
+                    }
+                    @if !input.unfinished.is_empty() {
+                        section #unfinished {
+                            h2 { "Not finished" }
+                            p.small { "What stages have shown so far that are being executed, or whose execution did not end." }
+                            @for (name, figures) in input.unfinished { (stage::unfinished(input, name, figures, &budget)) }
+                        }
                     }
                     @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }

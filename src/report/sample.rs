@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use protocol::Metric;
+use protocol::{Figure, Metric};
 use serde_json::{Value, json};
 
 use super::sample_figures::figures;
@@ -26,6 +26,7 @@ pub(crate) struct Sample {
     pub(crate) previous: (RunRecord, BTreeMap<StageName, ActionRecord>),
     pub(crate) logs: BTreeMap<StageName, String>,
     pub(crate) past: Vec<PastRun>,
+    pub(crate) unfinished: BTreeMap<StageName, Vec<Figure>>,
 }
 
 impl Sample {
@@ -37,6 +38,7 @@ impl Sample {
             previous: Some((&self.previous.0, &self.previous.1)),
             logs: &self.logs,
             past: &self.past,
+            unfinished: &self.unfinished,
         }
     }
 }
@@ -135,7 +137,15 @@ pub(crate) fn tinynet() -> Sample {
         ..run.clone()
     };
     let past = past(&previous, &previous_records, &run, &records);
-    Sample { pipeline, run, records, previous: (previous, previous_records), logs: BTreeMap::new(), past }
+    Sample {
+        pipeline,
+        run,
+        records,
+        previous: (previous, previous_records),
+        logs: BTreeMap::new(),
+        past,
+        unfinished: BTreeMap::new(),
+    }
 }
 
 /// The same run, in which a gate fails.

@@ -340,3 +340,18 @@ fn samples_are_written_on_demand() {
         std::fs::write(folder.join(format!("report-{name}.html")), render(&sample)).unwrap();
     }
 }
+
+#[test]
+fn what_is_under_way_shows_its_figures() {
+    let mut sample = super::sample::tinynet();
+    assert!(!html(&sample.input()).contains("Not finished"));
+    let stage = sample.run.stages[1].stage.clone();
+    let figures =
+        sample.records.values().flat_map(|record| record.figures.clone()).take(1).collect::<Vec<_>>();
+    let title = figures[0].title.clone();
+    sample.unfinished.insert(stage, figures);
+    let page = html(&sample.input());
+    let section = &page[page.find("id=\"unfinished\"").unwrap()..];
+    let section = &section[..section.find("</section>").unwrap()];
+    assert!(section.contains("Not finished") && section.contains(&title), "{section}");
+}

@@ -192,8 +192,12 @@ train:
     rustix::process::kill_process(crate::project::pid(&run), rustix::process::Signal::KILL).unwrap();
     run.wait().unwrap();
     assert!(!killed.path("artifacts/train/weights.safetensors").exists());
-    let again = killed.pipe_ok(&["run", "--threads=2"]);
-    assert!(again.stdout.contains("train"), "{}", again.stdout);
+    // What it had come to can be looked at, though no run has ended yet.
+    killed.pipe_ok(&["report"]);
+    let report = killed.read("artifacts/report.html");
+    assert!(report.contains("Not finished") && report.contains("learning rate"), "{report}");
+    killed.pipe_ok(&["run", "--threads=2"]);
+    assert!(!killed.read("artifacts/report.html").contains("Not finished"));
     let log = killed.pipe_ok(&["log", "train"]).stdout;
     assert!(log.contains("continuing after epoch "), "{log}");
     let [one, two] = [&whole, &killed]

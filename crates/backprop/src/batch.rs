@@ -60,7 +60,8 @@ impl Group {
             values: vec![Memory::default(); plan.stored.len()],
             gradients: vec![Memory::default(); plan.stored.len()],
             records: Records {
-                layers: plan.layers.iter().map(LayerGradient::new).collect(),
+                // Of use in training only.
+                layers: vec![LayerGradient::default(); plan.layers.len()],
                 moments: plan.norms.iter().map(|norm| Moments::new(norm.shape.padded())).collect(),
                 sums: plan.norms.iter().map(|norm| Sums::new(norm.shape.padded())).collect(),
                 products: plan.norms.iter().map(Products::new).collect(),
@@ -89,12 +90,12 @@ impl Group {
             self.gradients[stored] = take(&mut self.spare, plan.stored[stored] * self.images);
         }
         for &layer in &level.layers {
-            self.records.layers[layer].clear();
+            self.records.layers[layer].clear(&plan.layers[layer]);
         }
         for &norm in &level.completes {
             self.records.sums[norm].clear();
             if let Some(widening) = plan.norms[norm].widening {
-                self.records.layers[widening.layer].clear();
+                self.records.layers[widening.layer].clear(&plan.layers[widening.layer]);
             }
         }
     }

@@ -20,5 +20,5 @@ mod statistics;
 #[cfg(test)]
 mod testing;
 
-pub use network::{Mode, Network, StartError};
+pub use network::{Mode, Network, StartError, supports};
 pub use plan::Unsupported;

@@ -31,7 +31,15 @@ pub enum Mode<'a> {
     },
 }
 
-/// Why threads could not be started.
+/// Whether a network can be computed here.
+///
+/// # Errors
+/// The first node that cannot be.
+pub fn supports(graph: &Graph) -> Result<(), Unsupported> {
+    Plan::new(graph).map(drop)
+}
+
+/// Why a network cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The network has a node that cannot be computed here.
@@ -42,7 +50,8 @@ pub enum StartError {
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// Computes a network and its gradients. What it computes does not depend on the number of threads, nor on the processor.
+/// Computes a network and its gradients. What it computes does not depend on the number of threads, nor on which vectors
+/// the processor has.
 pub struct Network {
     plan: Plan,
     threads: rayon::ThreadPool,
@@ -55,6 +64,8 @@ pub struct Network {
     /// The last batch, and what was dropped out of it.
     images: Vec<f32>,
     dropout: Option<u64>,
+    /// Whether a backward pass may follow.
+    trains: bool,
     logits: Vec<f32>,
 }
 
@@ -88,6 +99,7 @@ impl Network {
             classes: graph.classes(),
             images: Vec::new(),
             dropout: None,
+            trains: false,
             logits: Vec::new(),
         })
     }
@@ -123,6 +135,7 @@ impl Network {
             Mode::Training { stats, momentum, dropout } => (Some(dropout), Some((stats, momentum))),
         };
         self.dropout = stats;
+        self.trains = running.is_some();
         for level in 0..self.plan.levels.len() {
             let observe = running.is_some();
             self.each_group(level, observe, |shared, level, group, desk| {
@@ -155,8 +168,10 @@ impl Network {
     /// the last [`Network::forward`] in training.
     ///
     /// # Panics
-    /// When `values` are not those of the graph, or `by_logits` not those of the last batch.
+    /// When `values` are not those of the graph, `by_logits` not those of the last batch, or that was not in training or is
+    /// done already.
     pub fn backward(&mut self, values: &[f32], by_logits: &[f32], gradient: &mut Vec<f32>) {
+        assert!(std::mem::take(&mut self.trains), "one backward pass after a forward one in training");
         assert_eq!(by_logits.len(), self.logits.len(), "gradients by the logits of the last batch");
         gradient.clear();
         gradient.resize(self.plan.values, 0.0);

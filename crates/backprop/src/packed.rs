@@ -74,13 +74,10 @@ pub(crate) struct LayerGradient {
 }
 
 impl LayerGradient {
-    pub(crate) fn new(layer: &Layer) -> Self {
-        Self { weights: Memory::zeros(layer.depth() * layer.padded()), bias: Memory::zeros(layer.padded()) }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.weights.fill(0.0);
-        self.bias.fill(0.0);
+    /// Makes it zeros, of the layer's size.
+    pub(crate) fn clear(&mut self, layer: &Layer) {
+        self.weights.cleared(layer.depth() * layer.padded());
+        self.bias.cleared(layer.padded());
     }
 
     /// Adds it to the gradient by all trained values.

@@ -244,7 +244,7 @@ impl Instructions {
                 .then_some(Self::Avx2),
         ];
         #[cfg(not(target_arch = "x86_64"))]
-        let native = [];
+        let native: [Option<Self>; 0] = [];
         native.into_iter().flatten().chain([Self::Portable])
     }
 }

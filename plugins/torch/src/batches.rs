@@ -8,6 +8,7 @@ use dataset::{Augment, Flip, Normalization, Split};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
+use crate::params::{Alternating, AugmentParams, Mirror};
 use crate::random::{Purpose, generator};
 
 /// Input and labels of one step.
@@ -26,9 +27,7 @@ pub(crate) struct Feed<'a> {
     /// Which of them.
     pub(crate) indices: &'a [usize],
     /// How they are changed.
-    pub(crate) augment: Augment,
-    /// Whether each is mirrored in every other epoch, the first of which is drawn, instead of as `augment` says.
-    pub(crate) alternate: bool,
+    pub(crate) augment: AugmentParams,
     /// How pixels become input.
     pub(crate) normalization: &'a Normalization,
     /// Images a batch; the last may be smaller.
@@ -45,12 +44,25 @@ impl Feed<'_> {
         if full == 0 { 1 } else { full + usize::from(rest > 1) }
     }
 
-    /// By image of the split, whether `epoch` shows it mirrored: half of them in even epochs, the others in odd ones. An image
-    /// is then never seen the same way round twice in a row (Jordan, *94 % on CIFAR-10 in 3.29 Seconds* (2024), §3.6).
-    fn mirrored(&self, epoch: u32) -> Vec<bool> {
-        let mut rng = generator(self.seed, Purpose::Mirroring, 0);
-        let odd = !epoch.is_multiple_of(2);
-        (0..self.split.len()).map(|_| rng.random_bool(0.5) != odd).collect()
+    /// Whether an epoch mirrors an image of the split. Where it alternates, an image is never seen the same way round twice
+    /// in a row (Jordan, *94 % on CIFAR-10 in 3.29 Seconds on a Single GPU* (2024), §3.6).
+    fn flips(&self, epoch: u32) -> impl Fn(usize) -> Flip {
+        let mut mirrored = Vec::new();
+        let otherwise = match self.augment.flip {
+            Mirror::Random(true) => Flip::Random,
+            Mirror::Random(false) => Flip::Never,
+            Mirror::Named(Alternating::Alternating) => {
+                let mut rng = generator(self.seed, Purpose::Mirroring, 0);
+                let odd = !epoch.is_multiple_of(2);
+                mirrored.extend((0..self.split.len()).map(|_| rng.random_bool(0.5) != odd));
+                Flip::Never
+            }
+        };
+        move |image| match mirrored.get(image) {
+            None => otherwise,
+            Some(true) => Flip::Always,
+            Some(false) => Flip::Never,
+        }
     }
 
     /// Sends the batches of `epochs` until all are sent or nobody receives any more.
@@ -59,22 +71,13 @@ impl Feed<'_> {
             let mut order = self.indices.to_vec();
             order.shuffle(&mut generator(self.seed, Purpose::Order, epoch));
             let mut rng = generator(self.seed, Purpose::Augmentation, epoch);
-            let mirrored = if self.alternate { self.mirrored(epoch) } else { Vec::new() };
+            let flips = self.flips(epoch);
             let shape = self.split.shape();
             for chunk in order.chunks(self.batch_size.max(1)).take(self.batches()) {
                 let mut pixels = Vec::new();
                 for &index in chunk {
-                    let flip = match mirrored.get(index) {
-                        None => self.augment.flip,
-                        Some(true) => Flip::Always,
-                        Some(false) => Flip::Never,
-                    };
-                    Augment { flip, ..self.augment }.apply(
-                        self.split.image(index),
-                        shape,
-                        &mut rng,
-                        &mut pixels,
-                    );
+                    let augment = Augment { pad: self.augment.crop_padding, flip: flips(index) };
+                    augment.apply(self.split.image(index), shape, &mut rng, &mut pixels);
                 }
                 let mut images = Vec::with_capacity(pixels.len());
                 self.normalization.apply_pixels(shape, &pixels, &mut images);
@@ -97,8 +100,7 @@ mod tests {
         let feed = Feed {
             split: &split,
             indices: &indices,
-            augment: Augment { pad: 0, flip: Flip::Never },
-            alternate: false,
+            augment: AugmentParams { crop_padding: 0, flip: Mirror::Random(false) },
             normalization: &Normalization { mean: vec![0.0], std: vec![1.0] },
             batch_size,
             seed: 3,
@@ -128,8 +130,7 @@ mod tests {
         let feed = Feed {
             split: &split,
             indices: &indices,
-            augment: Augment { pad: 0, flip: Flip::Random },
-            alternate: true,
+            augment: AugmentParams { crop_padding: 0, flip: Mirror::Named(Alternating::Alternating) },
             normalization: &Normalization { mean: vec![0.0], std: vec![1.0 / 255.0] },
             batch_size: 40,
             seed: 3,

@@ -21,6 +21,15 @@ pub(crate) struct Checkpoint {
     identity: String,
 }
 
+/// What two trainings of the same params may differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Setting {
+    /// Training and held-out images.
+    pub(crate) images: [usize; 2],
+    /// Who computes, and where: each has roundings of its own.
+    pub(crate) computed: [&'static str; 2],
+}
+
 #[derive(Serialize, Deserialize)]
 struct Metadata {
     format: u32,
@@ -38,20 +47,11 @@ struct BestRecord {
 }
 
 impl Checkpoint {
-    /// The checkpoint in `folder` of a training with `params` on `images` training and held-out images.
-    pub(crate) fn new(folder: &Path, params: &TrainParams, images: [usize; 2]) -> anyhow::Result<Self> {
-        let text = serde_json::to_string(&(params, images))?;
+    /// The checkpoint in `folder` of a training with `params` in a setting.
+    pub(crate) fn new(folder: &Path, params: &TrainParams, setting: Setting) -> anyhow::Result<Self> {
+        let text = serde_json::to_string(&(params, setting))?;
         let identity = blake3::hash(text.as_bytes()).to_hex().to_string();
         Ok(Self { path: folder.join("checkpoint.safetensors"), identity })
-    }
-
-    /// The one in `folder` that trainings leave for later ones whose recipe differs in nothing but the number of epochs.
-    pub(crate) fn of_any_length(
-        folder: &Path,
-        params: &TrainParams,
-        images: [usize; 2],
-    ) -> anyhow::Result<Self> {
-        Self::new(folder, &TrainParams { epochs: 0, ..params.clone() }, images)
     }
 
     /// Replaces the file by `snapshot`, whole or not at all.
@@ -145,6 +145,8 @@ mod tests {
     use super::*;
     use crate::score::{Score, rounded};
 
+    const SETTING: Setting = Setting { images: [10, 2], computed: ["kernels of our own", "CPU"] };
+
     fn snapshot() -> Snapshot {
         let state = |value: f32| State { values: vec![value, -0.1], stats: vec![0.3] };
         let score = Score { loss: rounded(1.234_567_890_123), correct: 7, total: 9 };
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(folder.path(), &TrainParams::default(), [10, 2]).unwrap();
+        let checkpoint = Checkpoint::new(folder.path(), &TrainParams::default(), SETTING).unwrap();
         assert_eq!(checkpoint.read().unwrap(), None);
         let plain = Learned { average: None, ..snapshot().learned };
         for snapshot in [snapshot(), Snapshot { best: None, learned: plain, ..snapshot() }] {
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn every_damaged_byte_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint::new(folder.path(), &TrainParams::default(), [10, 2]).unwrap();
+        let checkpoint = Checkpoint::new(folder.path(), &TrainParams::default(), SETTING).unwrap();
         checkpoint.write(&snapshot()).unwrap();
         let good = std::fs::read(&checkpoint.path).unwrap();
         for place in 0..good.len() {
@@ -196,9 +198,12 @@ mod tests {
     fn another_trainings_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let params = TrainParams::default();
-        Checkpoint::new(folder.path(), &params, [10, 2]).unwrap().write(&snapshot()).unwrap();
-        for (params, images) in [(params.clone(), [9, 2]), (TrainParams { lr: 0.1, ..params }, [10, 2])] {
-            let error = Checkpoint::new(folder.path(), &params, images).unwrap().read().unwrap_err();
+        Checkpoint::new(folder.path(), &params, SETTING).unwrap().write(&snapshot()).unwrap();
+        let others =
+            [Setting { images: [9, 2], ..SETTING }, Setting { computed: ["libtorch", "CPU"], ..SETTING }];
+        let others = others.map(|setting| (params.clone(), setting));
+        for (params, setting) in others.into_iter().chain([(TrainParams { lr: 0.1, ..params }, SETTING)]) {
+            let error = Checkpoint::new(folder.path(), &params, setting).unwrap().read().unwrap_err();
             assert!(error.to_string().contains("another training"), "{error}");
         }
     }

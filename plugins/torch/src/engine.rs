@@ -50,13 +50,13 @@ impl Rules {
             seed: params.seed,
         }
     }
+}
 
-    /// How much of the average is kept in a step, counted from 0: less at first, when there is little to average
-    /// (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
-    pub(crate) fn kept(&self, decay: f64, step: u64) -> f64 {
-        let steps = step as f64;
-        decay.min((1.0 + steps) / (10.0 + steps))
-    }
+/// How much of an average with a `decay` is kept in a step, counted from 0: less at first, when there is little to average
+/// (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+pub(crate) fn kept(decay: f64, step: u64) -> f64 {
+    let steps = step as f64;
+    decay.min((1.0 + steps) / (10.0 + steps))
 }
 
 /// Which step of a training.

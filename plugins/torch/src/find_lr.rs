@@ -15,6 +15,8 @@ use crate::training::Training;
 
 /// Share of a new loss in the smoothed one.
 const NEW: f64 = 0.05;
+/// Steps over which the smoothed loss is seen to fall; before as many it is no smoother than the losses themselves.
+const WINDOW: usize = 20;
 /// Learning has fallen apart where the smoothed loss is this much above its lowest.
 const APART: f64 = 1.5;
 
@@ -167,11 +169,16 @@ impl Losses {
 
     fn found(&self) -> Option<Found> {
         let [lowest, _] = *self.smoothed.iter().min_by(|left, right| left[1].total_cmp(&right[1]))?;
-        let falling = |points: &&[[f64; 2]]| points[1][0] <= lowest;
-        let slope = |points: &[[f64; 2]]| (points[1][1] - points[0][1]) / (points[1][0] / points[0][0]).ln();
-        let steepest = (self.smoothed.windows(2).filter(falling))
-            .min_by(|left, right| slope(left).total_cmp(&slope(right)))
-            .map_or(lowest, |points| points[1][0]);
+        let settled = self.smoothed.get(WINDOW..).unwrap_or_default();
+        let falling = |points: &&[[f64; 2]]| points.last().is_some_and(|[lr, _]| *lr <= lowest);
+        let fall = |points: &[[f64; 2]]| match points {
+            [[_, first], .., [_, last]] => last - first,
+            _ => 0.0,
+        };
+        let steepest = (settled.windows(WINDOW).filter(falling))
+            .min_by(|left, right| fall(left).total_cmp(&fall(right)))
+            .and_then(|points| points.get(WINDOW / 2))
+            .map_or(lowest, |[lr, _]| *lr);
         Some(Found { steepest, lowest })
     }
 
@@ -226,6 +233,29 @@ mod tests {
         assert!(1e-3 <= best && best <= lowest && lowest < 1e6, "{best} {lowest}");
         let Content::Series { series, .. } = &reported.figure("learning_rate").content else { panic!() };
         assert_eq!(series[1].points.len(), points.len());
+    }
+
+    /// A loss that falls most around 0.1, is lowest near 1, and is as noisy as that of small batches.
+    #[test]
+    fn noise_does_not_decide_what_is_steepest() {
+        for seed in 0..20 {
+            let mut rng = crate::random::generator(seed, crate::random::Purpose::Order, 0);
+            let sweep = Sweep::default();
+            let mut losses = Losses::default();
+            for step in 0..sweep.steps {
+                let lr = sweep.rate(step);
+                let fall = 1.5 / (1.0 + (-4.0 * (lr / 0.1).log10()).exp());
+                let noise = rand::Rng::random::<f64>(&mut rng) * 0.3 - 0.15;
+                if !losses.add(lr, 2.3 - fall + (lr / 2.0).powi(3) + noise) {
+                    break;
+                }
+            }
+            let Found { steepest, lowest } = losses.found().unwrap();
+            assert!(
+                (0.02..0.6).contains(&steepest) && steepest <= lowest,
+                "seed {seed}: {steepest} {lowest}"
+            );
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn figure(history: &[EpochRecord], params: &TrainParams) -> Figure {
         id: "history".into(),
         title: "Training".into(),
         caption: format!(
-            "Loss is cross-entropy with label smoothing {}. The training curve is measured while learning, on \
+            "Loss is cross-entropy with label smoothing {}; `class_weights` count in the training curve only. The training curve is measured while learning, on \
              augmented images, which makes it look worse than it is.",
             params.label_smoothing
         ),

@@ -5,7 +5,7 @@ use model::Graph;
 use tch::{Device, Reduction, Tensor};
 
 use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules};
+use crate::engine::{At, Engine, Learned, Rules, kept};
 use crate::loss::Outcome;
 use crate::net::{MemoryFormat, Net, TorchError, inference, to_host, to_images};
 use crate::random::seed_libtorch;
@@ -83,7 +83,7 @@ impl Engine for Libtorch<'_> {
         let gradient = self.net.gradient(&loss)?;
         self.sgd.step(self.net.values_mut(), gradient, at.lr)?;
         if let (Some(decay), Some([values, stats])) = (rules.average, &mut self.average) {
-            let share = 1.0 - rules.kept(decay, at.step);
+            let share = 1.0 - kept(decay, at.step);
             inference(|| -> Result<(), TorchError> {
                 let _ = values.f_lerp_(self.net.values_mut(), share)?;
                 let _ = stats.f_lerp_(self.net.stats(), share)?;

@@ -3,6 +3,7 @@
 mod batches;
 mod checkpoint;
 mod device;
+mod earlier;
 mod engine;
 mod evaluate;
 mod find_lr;

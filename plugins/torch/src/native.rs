@@ -5,7 +5,7 @@ use dataset::{Normalization, Split};
 use rand::RngCore;
 
 use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules};
+use crate::engine::{At, Engine, Learned, Rules, kept};
 use crate::loss::{CrossEntropy, Outcome};
 use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
 use crate::random::{Purpose, generator};
@@ -54,7 +54,7 @@ impl<'a> Native<'a> {
 
     fn average(&mut self, step: u64) {
         let (Some(decay), Some(average)) = (self.rules.average, &mut self.learned.average) else { return };
-        let share = (1.0 - self.rules.kept(decay, step)) as f32;
+        let share = (1.0 - kept(decay, step)) as f32;
         let state = &self.learned.state;
         for (average, new) in [(&mut average.values, &state.values), (&mut average.stats, &state.stats)] {
             average.iter_mut().zip(new).for_each(|(average, new)| *average += share * (new - *average));

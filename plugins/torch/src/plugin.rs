@@ -192,6 +192,7 @@ mod tests {
     use super::*;
     use crate::batches::Feed;
     use crate::fixtures::synthetic;
+    use crate::params::{AugmentParams, Mirror};
     use crate::random::{Purpose, generator};
     use crate::state::State;
 
@@ -222,8 +223,7 @@ mod tests {
         let feed = Feed {
             split: &dataset.train,
             indices: &(0..40).collect::<Vec<_>>(),
-            augment: dataset::Augment { pad: 2, flip: dataset::Flip::Random },
-            alternate: false,
+            augment: AugmentParams { crop_padding: 2, flip: Mirror::Random(true) },
             normalization: &dataset::Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] },
             batch_size: 16,
             seed: 42,

@@ -12,8 +12,9 @@ use protocol::{Failure, Metric, Progress, Reporter, RunRequest};
 use tensors::{Data, Tensor};
 
 use crate::checkpoint::Checkpoint;
+use crate::earlier::Earlier;
 use crate::net::Net;
-use crate::params::{Budget, Schedule, SelectOn, TrainParams, parse};
+use crate::params::{Budget, SelectOn, TrainParams, parse};
 use crate::plugin::{grouped, input, output};
 use crate::score::{Inference, Score};
 use crate::state::State;
@@ -70,20 +71,11 @@ pub(crate) fn to_the_end(
 ) -> Result<(), Failure> {
     let Training { params, dataset, graph, normalization, train, validation, .. } = *training;
     std::fs::create_dir_all(&request.resume_dir).context("cannot create the folder for checkpoints")?;
-    let checkpoint = Checkpoint::new(&request.resume_dir, params, [train.len(), validation.len()])?;
-    let continued = match &request.continue_dir {
-        None => None,
-        Some(folder) => {
-            std::fs::create_dir_all(folder).context("cannot create the folder for later trainings")?;
-            Some(Checkpoint::of_any_length(folder, params, [train.len(), validation.len()])?)
-        }
-    };
-    let start = match resume(training, &checkpoint, reporter) {
-        Some(snapshot) => snapshot,
-        None => (continued.as_ref())
-            .and_then(|earlier| go_on(training, earlier, reporter))
-            .unwrap_or_else(|| training.start()),
-    };
+    let checkpoint = Checkpoint::new(&request.resume_dir, params, training.setting())?;
+    let earlier = request.continue_dir.as_deref().map(|folder| Earlier::new(folder, training)).transpose()?;
+    let start = resume(training, &checkpoint, reporter)
+        .or_else(|| earlier.as_ref()?.go_on(training, reporter))
+        .unwrap_or_else(|| training.start());
     let threads = if training.threads == 1 { "thread" } else { "threads" };
     let place = format!("{} with {} {threads}", device::name(training.device), training.threads);
     let mut observer = Report::new(params, &checkpoint, place, reporter);
@@ -92,8 +84,10 @@ pub(crate) fn to_the_end(
     let images_per_second = observer.mean_speed();
     observer.failed_checkpoint?;
     let last = outcome.map_err(failure)?;
-    if let Some(continued) = continued {
-        continued.write(&last).context("cannot keep the training for a longer one")?;
+    if let Some(earlier) = earlier
+        && let Err(error) = earlier.keep(&last, params)
+    {
+        reporter.warn(format!("a longer training will not know of this one: {error:#}"));
     }
 
     let (epoch, state) = last.chosen();
@@ -173,29 +167,6 @@ fn resume(training: &Training<'_>, checkpoint: &Checkpoint, reporter: &mut Repor
             None
         }
     }
-}
-
-/// The end of an earlier training from which this one differs in nothing but its epochs, if it went the same way so far.
-fn go_on(training: &Training<'_>, earlier: &Checkpoint, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
-    // One that is damaged, or of another network, is as good as none: nobody was promised that it would be there.
-    let snapshot = earlier.read().ok().flatten().filter(|snapshot| training.fits(snapshot))?;
-    let (done, epochs) = (snapshot.epochs_done, training.params.epochs);
-    if training.params.schedule != Schedule::Constant {
-        reporter.info(format!(
-            "an earlier training of {done} epochs is of no use for one of {epochs}: its learning rate fell to zero by its \
-             own end; `schedule: constant` could be continued"
-        ));
-        return None;
-    }
-    if done > epochs {
-        reporter.info(format!("an earlier training went on for {done} epochs, too long for one of {epochs}"));
-        return None;
-    }
-    reporter.info(format!(
-        "continuing after epoch {done} of an earlier training, as nothing but `epochs` is another: the outcome is the same \
-         as from the first epoch"
-    ));
-    Some(snapshot)
 }
 
 fn failure(error: TrainError) -> Failure {

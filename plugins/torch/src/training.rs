@@ -79,6 +79,22 @@ pub(crate) struct Best {
     pub(crate) state: State,
 }
 
+/// Who computes a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Computes {
+    Native,
+    Libtorch,
+}
+
+impl Computes {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Native => "kernels of our own",
+            Self::Libtorch => "libtorch",
+        }
+    }
+}
+
 /// What an epoch came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EpochRecord {
@@ -181,38 +197,47 @@ impl<'a> Training<'a> {
         lengths(&snapshot.learned) == lengths(&self.start().learned)
     }
 
-    /// Who computes, and what it is called.
-    fn engine<'b>(
-        &'b self,
-        rules: &'b Rules,
-        learned: &Learned,
-    ) -> Result<(Box<dyn Engine + 'b>, &'static str), TrainError> {
-        let asked = self.params.engine;
-        let possible = self.tuning.is_none() && self.device == Device::Cpu;
-        if asked == EngineName::Native || (asked == EngineName::Auto && possible) {
-            let network = match (possible, backprop::Network::new(self.graph, self.threads)) {
-                (true, Ok(network)) => Ok(network),
-                (true, Err(error)) => Err(error.to_string()),
-                (false, _) => Err("it computes on a CPU, and without rounding".to_owned()),
-            };
-            match network {
-                Ok(network) => {
-                    let classes = self.graph.classes();
-                    let native = Native::new(network, rules, self.normalization, classes, learned.clone());
-                    return Ok((Box::new(native), "kernels of our own"));
-                }
-                Err(reason) if asked == EngineName::Native => return Err(TrainError::Native(reason)),
-                Err(_) => {}
+    /// Who computes: kernels of our own where they may and can. An error where they must, but cannot.
+    pub(crate) fn computes(&self) -> Result<Computes, TrainError> {
+        let possible = match (&self.tuning, self.device) {
+            (None, Device::Cpu) => backprop::supports(self.graph).map_err(|error| error.to_string()),
+            _ => Err("it computes on a CPU, and without rounding".to_owned()),
+        };
+        match (self.params.engine, possible) {
+            (EngineName::Auto | EngineName::Native, Ok(())) => Ok(Computes::Native),
+            (EngineName::Native, Err(reason)) => Err(TrainError::Native(reason)),
+            (EngineName::Auto | EngineName::Libtorch, _) => Ok(Computes::Libtorch),
+        }
+    }
+
+    /// What a snapshot of it depends on, beside its params.
+    pub(crate) fn setting(&self) -> crate::checkpoint::Setting {
+        let engine = self.computes().map_or("", Computes::name);
+        crate::checkpoint::Setting {
+            images: [self.train.len(), self.validation.len()],
+            computed: [engine, crate::device::name(self.device)],
+        }
+    }
+
+    fn engine<'b>(&'b self, rules: &'b Rules, learned: &Learned) -> Result<Box<dyn Engine + 'b>, TrainError> {
+        match self.computes()? {
+            Computes::Native => {
+                let network = backprop::Network::new(self.graph, self.threads);
+                let network = network.map_err(|error| TrainError::Native(error.to_string()))?;
+                let classes = self.graph.classes();
+                Ok(Box::new(Native::new(network, rules, self.normalization, classes, learned.clone())))
+            }
+            Computes::Libtorch => {
+                let setting = Setting {
+                    graph: self.graph,
+                    rules,
+                    normalization: self.normalization,
+                    roundings: self.tuning.map(|tuning| tuning.roundings),
+                    device: self.device,
+                };
+                Ok(Box::new(Libtorch::new(setting, learned)?))
             }
         }
-        let setting = Setting {
-            graph: self.graph,
-            rules,
-            normalization: self.normalization,
-            roundings: self.tuning.map(|tuning| tuning.roundings),
-            device: self.device,
-        };
-        Ok((Box::new(Libtorch::new(setting, learned)?), "libtorch"))
     }
 
     /// Trains from `snapshot` to the last epoch, or until it is no longer getting better, or the observer stops it. Going on
@@ -223,8 +248,8 @@ impl<'a> Training<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Snapshot, TrainError> {
         let rules = self.rules()?;
-        let (mut engine, name) = self.engine(&rules, &snapshot.learned)?;
-        observer.starts(name);
+        let mut engine = self.engine(&rules, &snapshot.learned)?;
+        observer.starts(self.computes()?.name());
         let feed = self.feed();
         let epochs = snapshot.epochs_done..self.params.epochs;
         std::thread::scope(|scope| {
@@ -256,7 +281,7 @@ impl<'a> Training<'a> {
         mut each: impl FnMut(u32, f64) -> bool,
     ) -> Result<(), TrainError> {
         let rules = self.rules()?;
-        let (mut engine, _) = self.engine(&rules, &self.start().learned)?;
+        let mut engine = self.engine(&rules, &self.start().learned)?;
         let feed = self.feed();
         let steps = u32::try_from(self.steps()).unwrap_or(u32::MAX);
         std::thread::scope(|scope| {
@@ -292,8 +317,7 @@ impl<'a> Training<'a> {
         Feed {
             split: &self.dataset.train,
             indices: self.train,
-            augment: self.params.augment(),
-            alternate: self.params.augment.alternate,
+            augment: self.params.augment,
             normalization: self.normalization,
             batch_size: self.params.batch_size,
             seed: self.params.seed,

@@ -7,6 +7,9 @@ use crate::depthwise::Depthwise;
 use crate::patches::Patches;
 use crate::pointwise::Limits;
 
+/// Most channels that a widening reads: what corrects its gradient takes the square of them for each output and step.
+const WIDENING_INPUTS: usize = 96;
+
 /// What a node is to the plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Role {
@@ -215,7 +218,8 @@ impl<'a> Nodes<'a> {
             let next = readers.iter().all(|&reader| self.levels[reader] == level + 1);
             let from = self.shapes[input];
             let wider = self.shapes[index].padded() > from.padded() && from.pixels() > 1;
-            if kept && next && wider && self.layers[layer].bias.is_none() {
+            let small = from.channels <= WIDENING_INPUTS;
+            if kept && next && wider && small && self.layers[layer].bias.is_none() {
                 self.norms[norm].widening = Some(Widening { layer, deferred: 0, from });
             }
         }

@@ -109,7 +109,7 @@ fn stop_after(folder: &Path, epochs: u32) {
     };
     let resume = folder.join("resume");
     fs::create_dir_all(&resume).unwrap();
-    let checkpoint = Checkpoint::new(&resume, &params, [train.len(), validation.len()]).unwrap();
+    let checkpoint = Checkpoint::new(&resume, &params, training.setting()).unwrap();
     tch::set_num_threads(1);
     let last = training.run(training.start(), &mut StopAfter(epochs, &checkpoint)).unwrap();
     assert_eq!(last.epochs_done, epochs);

@@ -1,0 +1,126 @@
+//! Defaults, the schema, and what makes no sense.
+
+use super::*;
+use serde_json::json;
+
+#[test]
+fn defaults_are_the_recipe_and_stand_in_the_schema() {
+    let schema = serde_json::to_value(schemars::schema_for!(TrainParams)).unwrap();
+    let defaults: serde_json::Map<_, _> = schema["properties"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, property)| (name.clone(), property["default"].clone()))
+        .collect();
+    for (name, property) in schema["properties"].as_object().unwrap() {
+        assert!(property["description"].is_string(), "{name} has no description");
+    }
+    assert_eq!(defaults["validation"].to_string(), "5000");
+    assert_eq!(defaults["normalization"]["mean"].to_string(), "[0.4914,0.4822,0.4465]");
+    let params: TrainParams = parse(&Value::Object(defaults)).unwrap();
+    assert_eq!(params, TrainParams::default());
+    params.check().unwrap();
+}
+
+#[test]
+fn the_schema_says_which_numbers_make_sense() {
+    let schema = serde_json::to_value(schemars::schema_for!(TrainParams)).unwrap();
+    for (place, limit) in [
+        ("/properties/epochs/minimum", 1.0),
+        ("/properties/batch_size/minimum", 1.0),
+        ("/properties/lr/exclusiveMinimum", 0.0),
+        ("/properties/warmup/minimum", 0.0),
+        ("/properties/ema/exclusiveMaximum", 1.0),
+        ("/properties/patience/minimum", 1.0),
+        ("/properties/momentum/minimum", 0.0),
+        ("/properties/momentum/exclusiveMaximum", 1.0),
+        ("/properties/weight_decay/minimum", 0.0),
+        ("/properties/clip_grad/exclusiveMinimum", 0.0),
+        ("/properties/label_smoothing/minimum", 0.0),
+        ("/properties/label_smoothing/exclusiveMaximum", 1.0),
+        ("/properties/validation/minimum", 0.0),
+        ("/$defs/NormalizationParams/properties/std/items/exclusiveMinimum", 0.0),
+    ] {
+        assert_eq!(schema.pointer(place).and_then(Value::as_f64), Some(limit), "{place}");
+    }
+    assert_eq!(schema["properties"]["clip_grad"]["type"], json!(["number", "null"]));
+    assert_eq!(schema["properties"]["validation"]["then"], json!({ "type": "integer" }));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let message = |value: Value| match parse::<TrainParams>(&value) {
+        Err(error) => error.to_string(),
+        Ok(params) => {
+            params.check().and_then(|()| params.validation_count(100).map(drop)).unwrap_err().to_string()
+        }
+    };
+    for (value, expected) in [
+        (json!({"lable_smoothing": 0.1}), "unknown field `lable_smoothing`"),
+        (
+            json!({"network": {"input": [3, 8, 8], "layers": [{"linear": {"ouy": 3}}]}}),
+            "`network.layers[0].linear",
+        ),
+        (json!({"epochs": 0}), "`epochs` is 0"),
+        (json!({"lr": 0.0}), "`lr` is 0"),
+        (json!({"momentum": 1.0}), "`momentum` is 1"),
+        (json!({"momentum": 0.0, "nesterov": true}), "`nesterov` wants a `momentum`"),
+        (json!({"label_smoothing": 1.0}), "`label_smoothing` is 1"),
+        (json!({"warmup": 150.0}), "less than the 150 of `epochs`"),
+        (json!({"ema": 1.0}), "`ema` is 1"),
+        (json!({"patience": 0}), "`patience` is 0"),
+        (json!({"patience": 3, "select_on": "last"}), "wants images to tell"),
+        (json!({"augment": {"flip": "sometimes"}}), "`augment.flip`"),
+        (json!({"class_weights": "fair"}), "class_weights"),
+        (json!({"clip_grad": -1.0}), "`clip_grad` is -1"),
+        (json!({"checkpoint_every": 0}), "`checkpoint_every` is 0"),
+        (json!({"validation": 100}), "holds out 100 images, but the training set has only 100"),
+        (json!({"validation": 2.5}), "`validation` is 2.5"),
+        (json!({"validation": -1}), "`validation` is -1"),
+        (json!({"validation": 0}), "`select_on: last`"),
+    ] {
+        let message = message(value);
+        assert!(message.contains(expected), "{message}\nlacks {expected}");
+    }
+}
+
+#[test]
+fn a_share_is_of_the_training_images() {
+    let params: TrainParams = parse(&json!({"validation": 0.1})).unwrap();
+    assert_eq!(params.validation_count(250).unwrap(), 25);
+    let none: TrainParams = parse(&json!({"validation": 0, "select_on": "last"})).unwrap();
+    assert_eq!(none.validation_count(250).unwrap(), 0);
+}
+
+#[test]
+fn the_learning_rate_rises_and_falls_as_asked() {
+    let rate = |schedule: Schedule, warmup: f64, epochs: f64| {
+        TrainParams { schedule, warmup, epochs: 10, lr: 0.4, ..TrainParams::default() }
+            .learning_rate(epochs, 0.01)
+    };
+    let close = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-9, "{got} instead of {wanted}");
+    for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant] {
+        close(rate(schedule, 0.0, 0.01), 0.4);
+        close(rate(schedule, 2.0, 0.01), 0.002);
+        close(rate(schedule, 2.0, 1.0), 0.2);
+        close(rate(schedule, 2.0, 2.0), 0.4);
+    }
+    close(rate(Schedule::Cosine, 0.0, 5.01), 0.2);
+    close(rate(Schedule::Linear, 2.0, 6.01), 0.2);
+    close(rate(Schedule::Constant, 2.0, 9.0), 0.4);
+    assert!(rate(Schedule::Cosine, 0.0, 10.0) < 1e-5 && rate(Schedule::Linear, 0.0, 10.0) < 1e-3);
+}
+
+#[test]
+fn rare_classes_count_more_where_asked() {
+    let labels = [0, 0, 0, 1];
+    assert_eq!(ClassWeights::Equal.of(&labels, 2).unwrap(), None);
+    assert_eq!(ClassWeights::Balanced.of(&labels, 2).unwrap(), Some(vec![4.0 / 6.0, 2.0]));
+    // A class without images is not to be learnt.
+    assert_eq!(ClassWeights::Balanced.of(&labels, 3).unwrap(), Some(vec![4.0 / 6.0, 2.0, 0.0]));
+    let given: TrainParams = parse(&json!({"class_weights": [1.0, 3.0]})).unwrap();
+    assert_eq!(given.class_weights.of(&labels, 2).unwrap(), Some(vec![1.0, 3.0]));
+    let message = given.class_weights.of(&labels, 3).unwrap_err().to_string();
+    assert!(message.contains("2 weights, but there are 3 classes"), "{message}");
+    assert!(ClassWeights::Given(vec![0.0, f32::NAN]).of(&labels, 2).is_err());
+}
