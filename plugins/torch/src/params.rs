@@ -28,7 +28,8 @@ pub(crate) struct TrainParams {
     pub(crate) lr: f64,
     /// What becomes of the learning rate from step to step.
     pub(crate) schedule: Schedule,
-    /// Epochs, or a part of one, in which the learning rate first rises from zero.
+    /// Epochs, or a part of one, in which the learning rate first rises from zero; at most a fifth of all where it falls to
+    /// zero by the end.
     #[schemars(range(min = 0.0))]
     pub(crate) warmup: f64,
     /// Momentum of gradient descent; below 1.
@@ -317,10 +318,9 @@ impl TrainParams {
             self.weight_decay
         );
         ensure!(
-            self.warmup >= 0.0 && self.warmup < f64::from(self.epochs),
-            "`warmup` is {}, but must be at least 0 and less than the {} of `epochs`",
-            self.warmup,
-            self.epochs
+            self.warmup.is_finite() && self.warmup >= 0.0,
+            "`warmup` is {}, but must be at least 0",
+            self.warmup
         );
         if let Some(decay) = self.ema {
             ensure!(share(decay), "`ema` is {decay}, but must be at least 0 and below 1");
@@ -387,11 +387,16 @@ impl TrainParams {
     /// Learning rate of the step after which `epochs` are behind the training, whole ones and the begun one's part, and
     /// before which it was `step` less.
     pub(crate) fn learning_rate(&self, epochs: f64, step: f64) -> f64 {
-        if epochs <= self.warmup {
-            return self.lr * epochs / self.warmup;
+        let all = f64::from(self.epochs);
+        let warmup = match self.schedule {
+            Schedule::Constant => self.warmup,
+            Schedule::Cosine | Schedule::Linear => self.warmup.min(all / 5.0),
+        };
+        if epochs <= warmup {
+            return self.lr * epochs / warmup;
         }
-        let begun = (epochs - step - self.warmup).max(0.0);
-        self.lr * self.schedule.factor(begun / (f64::from(self.epochs) - self.warmup))
+        let begun = (epochs - step - warmup).max(0.0);
+        self.lr * self.schedule.factor(begun / (all - warmup))
     }
 }
 

@@ -66,7 +66,7 @@ fn what_is_wrong_is_named() {
         (json!({"momentum": 1.0}), "`momentum` is 1"),
         (json!({"momentum": 0.0, "nesterov": true}), "`nesterov` wants a `momentum`"),
         (json!({"label_smoothing": 1.0}), "`label_smoothing` is 1"),
-        (json!({"warmup": 150.0}), "less than the 150 of `epochs`"),
+        (json!({"warmup": -1.0}), "`warmup` is -1"),
         (json!({"ema": 1.0}), "`ema` is 1"),
         (json!({"patience": 0}), "`patience` is 0"),
         (json!({"patience": 3, "select_on": "last"}), "wants images to tell"),
@@ -108,6 +108,9 @@ fn the_learning_rate_rises_and_falls_as_asked() {
     close(rate(Schedule::Cosine, 0.0, 5.01), 0.2);
     close(rate(Schedule::Linear, 2.0, 6.01), 0.2);
     close(rate(Schedule::Constant, 2.0, 9.0), 0.4);
+    // Of ten epochs at most two.
+    close(rate(Schedule::Linear, 5.0, 1.0), 0.2);
+    close(rate(Schedule::Constant, 20.0, 5.0), 0.1);
     assert!(rate(Schedule::Cosine, 0.0, 10.0) < 1e-5 && rate(Schedule::Linear, 0.0, 10.0) < 1e-3);
 }
 
