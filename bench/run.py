@@ -81,7 +81,7 @@ def parse() -> argparse.Namespace:
         "--dataset", type=Path, metavar="FILE", help="int8, training: a dataset that `data/download` made (.safetensors)"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="FILE", help="int8-network: labelled images, an archive of folders"
+        "--images", type=Path, metavar="FILE", help="int8-network, recipe, recipe-long: labelled images, an archive of folders"
     )
     parser.add_argument(
         "--pipe", type=Path, metavar="FILE", help="measure this executable instead of building one"

@@ -1,15 +1,14 @@
 """The notebook's TinyNet beside one of the same size that is made for INT8: `examples/int8`, trained by one recipe, on the same
 images, each quantized and timed against its own FP32 form."""
 
-import json
 import os
 import shutil
 import sys
-from pathlib import Path
 
 from harness import page, peers
 from harness.bench import Bench, Result
 from harness.measure import Command, Failed, run
+from harness.metrics import latest
 
 EXAMPLE = peers.ROOT / "examples" / "int8" / "pipeline.yaml"
 EPOCHS = 8
@@ -36,7 +35,7 @@ def measure(bench: Bench) -> Result:
     # With nothing else at work; and once more, so that the latest run has everything.
     for more in (["--force", "bench"], []):
         run(Command("pipe run", [*argv, *more], bench.scratch))
-    metrics = _metrics(bench, cache)
+    metrics = latest(bench.pipe, bench.scratch, "--cache", cache)
 
     speeds = {name: {b: metrics[f"bench.{name}_int8.batch{b}.median_ms"] for b in (1, 128)} for name in NETWORKS}
     floats = {name: {b: metrics[f"bench.{name}_fp32.batch{b}.median_ms"] for b in (1, 128)} for name in NETWORKS}
@@ -81,9 +80,3 @@ def measure(bench: Bench) -> Result:
     ]
     return Result("A network made for INT8", parts, [], ROUNDS, metrics)
 
-
-def _metrics(bench: Bench, cache: Path) -> dict[str, float]:
-    """`STAGE.METRIC` → value, of the latest run."""
-    argv = [bench.pipe.path, "compare", "--cache", cache, "--json", "--all", "latest", "latest"]
-    found = json.loads(run(Command("pipe compare", argv, bench.scratch)))
-    return {f"{metric['stage']}.{metric['name']}": metric["new"] for metric in found["comparison"]["metrics"]}

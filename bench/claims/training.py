@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import page, peers
 from harness.bench import Bench, Result
 from harness.measure import Command, Failed, Spread, peak_memory, run
+from harness.metrics import latest
 
 PEER = Path(__file__).resolve().parents[1] / "harness" / "training_peer.py"
 BATCH = 128
@@ -51,7 +52,7 @@ def measure(bench: Bench) -> Result:
     for number in range(1, rounds + 1):
         for contender in contenders:
             printed = run(contender.command)
-            speed = _speed(bench, pipeline) if contender is ours else json.loads(printed)["images_per_second"]
+            speed = latest(bench.pipe, pipeline)["train.images_per_second"] if contender is ours else json.loads(printed)["images_per_second"]
             speeds[contender.name].append(speed)
         shown = "  ".join(f"{name} {each[-1]:,.0f} img/s" for name, each in speeds.items())
         print(f"  round {number}/{rounds}: {shown}", file=sys.stderr, flush=True)
@@ -91,7 +92,7 @@ def _pipeline(bench: Bench, dataset: Path, steps: int) -> Path:
     folder = bench.scratch / "ours"
     folder.mkdir()
     network = (peers.ROOT / "pipeline.yaml").read_text().split("      network:\n")[1].split("      epochs:")[0]
-    network = network.replace("${vars.dropout}", "0.1")
+    network = network.replace('"${vars.dropout}"', "0.1")
     held_out = _training_images(dataset) - steps * BATCH
     (folder / "pipeline.yaml").write_text(
         f"version: 1\nname: training\nstages:\n  train:\n    uses: torch/train\n    inputs: {{ dataset: {dataset} }}\n    with:\n"
@@ -105,11 +106,4 @@ def _training_images(dataset: Path) -> int:
     with dataset.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(length))["train.labels"]["shape"][0]
-
-
-def _speed(bench: Bench, pipeline: Path) -> float:
-    """Images a second of the latest run of ours."""
-    argv = [bench.pipe.path, "compare", "--json", "--all", "latest", "latest"]
-    found = json.loads(run(Command("pipe compare", argv, pipeline)))
-    return next(m["new"] for m in found["comparison"]["metrics"] if m["name"] == "images_per_second")
 

@@ -125,9 +125,9 @@ pub(crate) enum Gradient {
     NormOut { norm: usize, from: Place, accumulate: bool, last: bool },
     /// As [`Gradient::NormOut`] where `outcome`, which the normalisation reads, is not stored: by the operand of its
     /// convolution as far as one image tells, into the widening's place for it.
-    Widened { norm: usize, from: Place, outcome: Place, input: (usize, Place), scratch: usize },
+    Widened { norm: usize, widening: Widening, from: Place, outcome: Place, input: Place, scratch: usize },
     /// The rest of it, which all images tell.
-    Corrected { norm: usize, input: (usize, Place), into: Place, accumulate: bool },
+    Corrected { norm: usize, widening: Widening, input: Place, into: Place, accumulate: bool },
 }
 
 /// What is computed image by image.

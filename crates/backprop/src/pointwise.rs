@@ -4,7 +4,7 @@
 use crate::simd::{LANES, Simd, on_every_processor};
 
 /// Pixels that are summed at a time.
-const PIXELS: usize = 16;
+pub(crate) const PIXELS: usize = 16;
 
 /// Calls `$body` for each vector, in the order of memory (writing in another order was seen to take more than twice as
 /// long), with its first channel and where it lies.

@@ -33,18 +33,21 @@ impl Sitting<'_> {
                 let affine = Affine { scale: &state.scale, shift: &state.shift, limits: plan.limits };
                 let (sums, records) = (&mut *self.sums, &mut *self.records);
                 self.gradients.change(place, length, |into, gradients| {
-                    pointwise::affine_gradient(on, gradients.get(from, length), x, affine, into, accumulate);
-                    if last {
-                        add_sums(on, into, x, state, sums, &mut records.sums[norm]);
-                    }
+                    let sums = last.then_some((sums, &mut records.sums[norm]));
+                    through_affine(on, gradients.get(from, length), x, affine, state, into, accumulate, sums);
                 });
             }
-            &Gradient::Widened { norm, from, outcome, input: (_, input), scratch } => {
-                self.widened(norm, from, outcome, input, scratch)
+            &Gradient::Widened { norm, widening, from, outcome, input, scratch } => {
+                self.widened(norm, widening, [from, outcome, input], scratch);
             }
-            &Gradient::Corrected { norm, input: (_, input), into, accumulate } => {
-                let (state, Some(widening)) = (&norms[norm], plan.norms[norm].widening) else { return };
-                let Widening { deferred, from, .. } = widening;
+            &Gradient::Corrected {
+                norm,
+                widening: Widening { deferred, from, .. },
+                input,
+                into,
+                accumulate,
+            } => {
+                let state = &norms[norm];
                 let x = self.values.get(input, from.len());
                 self.gradients.change(into, from.len(), |out, gradients| {
                     let size = Size { rows: from.pixels(), depth: from.channels, columns: from.padded() };
@@ -72,18 +75,24 @@ impl Sitting<'_> {
         }
     }
 
-    /// See [`Widening`].
-    fn widened(&mut self, norm: usize, from: Place, outcome: Place, input: Place, scratch: usize) {
+    /// See [`Widening`]. Places: of the gradient by the activation's outcome, of the convolution's outcome, of its operand.
+    fn widened(
+        &mut self,
+        norm: usize,
+        widening: Widening,
+        [from, outcome, input]: [Place; 3],
+        scratch: usize,
+    ) {
         let Shared { plan, norms, instructions: on, .. } = self.shared;
         let (state, planned) = (&norms[norm], &plan.norms[norm]);
-        let Some(Widening { layer, deferred, from: narrow }) = planned.widening else { return };
+        let Widening { layer, deferred, from: narrow } = widening;
         let wide = planned.shape;
         let (y, x) = (self.values.get(outcome, wide.len()), self.values.get(input, narrow.len()));
         let (sums, records) = (&mut *self.sums, &mut *self.records);
         self.gradients.change(Place::Scratch(scratch), wide.len(), |dz, gradients| {
             let affine = Affine { scale: &state.scale, shift: &state.shift, limits: planned.limits };
-            pointwise::affine_gradient(on, gradients.get(from, wide.len()), y, affine, dz, false);
-            add_sums(on, dz, y, state, sums, &mut records.sums[norm]);
+            let sums = Some((sums, &mut records.sums[norm]));
+            through_affine(on, gradients.get(from, wide.len()), y, affine, state, dz, false, sums);
             let size = Size { rows: narrow.channels, depth: narrow.pixels(), columns: wide.padded() };
             let left = Left { values: x, row: 1, column: narrow.padded() };
             product::multiply(on, size, left, dz, &mut records.layers[layer].weights, true);
@@ -228,18 +237,29 @@ impl Sitting<'_> {
     }
 }
 
-/// Adds what a normalisation must know of the gradient `dz` by its outcome, `y` being what it reads.
-fn add_sums(
+/// The gradient `dz` by a normalisation's outcome, written or added to, from that by the outcome of the activation behind it;
+/// `y` is what the normalisation reads. With `sums`, adds what it must know of `dz`, a few pixels at a time, while they are in
+/// the first cache.
+#[expect(clippy::too_many_arguments, reason = "the parts of a step")]
+fn through_affine(
     on: Instructions,
-    dz: &[f32],
+    gradient: &[f32],
     y: &[f32],
+    affine: Affine<'_>,
     state: &NormState,
-    memory: &mut [Memory; 2],
-    sums: &mut Sums,
+    dz: &mut [f32],
+    accumulate: bool,
+    sums: Option<(&mut [Memory; 2], &mut Sums)>,
 ) {
-    let [plain, products] = memory;
+    let Some(([plain, products], sums)) = sums else {
+        return pointwise::affine_gradient(on, gradient, y, affine, dz, accumulate);
+    };
     let (plain, products) = (plain.cleared(state.mean.len()), products.cleared(state.mean.len()));
-    pointwise::gradient_sums(on, dz, y, &state.mean, plain, products);
+    let few = pointwise::PIXELS * state.mean.len();
+    for ((gradient, y), dz) in gradient.chunks(few).zip(y.chunks(few)).zip(dz.chunks_mut(few)) {
+        pointwise::affine_gradient(on, gradient, y, affine, dz, accumulate);
+        pointwise::gradient_sums(on, dz, y, &state.mean, plain, products);
+    }
     let wide = |value: &f32| f64::from(*value);
     sums.add(plain.iter().map(wide), products.iter().map(wide));
 }

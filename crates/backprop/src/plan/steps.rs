@@ -113,10 +113,10 @@ impl<'a> Backward<'a> {
         let nodes = self.nodes;
         let operands = nodes.inputs(node);
         if let (Some(norm), Some(widening)) = (nodes.read_by[node], nodes.widening(node)) {
-            let input = (operands[0], self.values.place(operands[0]));
+            let input = self.values.place(operands[0]);
             self.plan.spent.push(widening.deferred);
             if let Some((into, accumulate)) = self.target(operands[0]) {
-                self.plan.backward.push(Gradient::Corrected { norm, input, into, accumulate });
+                self.plan.backward.push(Gradient::Corrected { norm, widening, input, into, accumulate });
             }
             return;
         }
@@ -187,10 +187,10 @@ impl<'a> Backward<'a> {
         if let (Some(widening), Some(convolution)) = (nodes.norms[norm].widening, convolution) {
             self.plan.first_written.push(widening.deferred);
             let input = nodes.inputs(convolution)[0];
-            let input = (input, self.values.place(input));
+            let input = self.values.place(input);
             let outcome = self.values.place(convolution);
             let scratch = self.fresh();
-            self.plan.backward.push(Gradient::Widened { norm, from, outcome, input, scratch });
+            self.plan.backward.push(Gradient::Widened { norm, widening, from, outcome, input, scratch });
         } else {
             let accumulate = self.write(nodes.norms[norm].stored);
             self.plan.backward.push(Gradient::NormOut { norm, from, accumulate, last });
