@@ -91,7 +91,7 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     };
     let say = || -> io::Result<()> {
         let mut lines = Vec::new();
-        for message in [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)] {
+        for message in [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(Box::new(request))] {
             serde_json::to_writer(&mut lines, &message)?;
             lines.push(b'\n');
         }

@@ -21,7 +21,7 @@ pub enum ToPlugin {
         version: u32,
     },
     /// Second and last message.
-    Run(RunRequest),
+    Run(Box<RunRequest>),
 }
 
 /// What to run, on what, and where to put the outcome. All paths are absolute.

@@ -59,7 +59,7 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
         continue_dir: None,
         companions: BTreeMap::new(),
     };
-    let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(request)]
+    let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(Box::new(request))]
         .map(|message| serde_json::to_string(&message).unwrap() + "\n");
     let cache = tempfile::tempdir().unwrap();
     let mut child = Command::new(EXECUTABLE)
