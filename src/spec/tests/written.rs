@@ -90,7 +90,7 @@ fn params(pipeline: &Pipeline, stage: &str) -> Value {
 
 #[test]
 fn the_pipeline_is_right_by_itself_and_as_a_demo() {
-    for (profile, epochs) in [(None, 150), (Some("demo"), 6)] {
+    for (profile, epochs) in [(None, 75), (Some("demo"), 6)] {
         let pipeline =
             resolved(PIPELINE, &overrides(&[], profile)).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(params(&pipeline, "train")["epochs"], epochs);
