@@ -187,8 +187,9 @@ train:
     let (whole, killed) = (project(), project());
     whole.pipe_ok(&["run", "--threads=1"]);
     let mut run = killed.start(&["run", "--threads=2"]);
-    let checkpoint = |file: &std::path::PathBuf| file.ends_with("checkpoint.safetensors");
-    killed.wait_until("a checkpoint", || killed.files("cache").iter().any(checkpoint));
+    // The figure of an epoch is shown once its checkpoint is written.
+    let figures = |file: &std::path::PathBuf| file.ends_with("train.figures");
+    killed.wait_until("the figure of an epoch", || killed.files("cache").iter().any(figures));
     rustix::process::kill_process(crate::project::pid(&run), rustix::process::Signal::KILL).unwrap();
     run.wait().unwrap();
     assert!(!killed.path("artifacts/train/weights.safetensors").exists());
