@@ -6,8 +6,8 @@ use crate::simd::{LANES, Simd, on_every_processor};
 /// Pixels that are summed at a time.
 pub(crate) const PIXELS: usize = 16;
 
-/// Calls `$body` for each vector, in the order of memory (writing in another order was seen to take more than twice as
-/// long), with its first channel and where it lies.
+/// Calls `$body` for each vector, in the order of memory, with its first channel and where it lies. (Writing channel by
+/// channel was seen to take half as long again.)
 macro_rules! vectors {
     ($length:expr, $channels:expr, |$channel:ident, $at:ident| $body:block) => {
         let (length, channels): (usize, usize) = ($length, $channels);
