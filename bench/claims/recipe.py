@@ -51,8 +51,7 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
         lines.append(f"| {title} | {length} | {accuracy[name]:.2f} % | {metrics[f'{name}.best_epoch']:.0f} |")
     parts = [
         f"TinyNet on the 45,000 training images of `{bench.images.name}` that are not held out; the best of the epochs by the 5,000 "
-        "held out is tested, once, on all 10,000 test images. Seed 42. On a CPU, where the outcome depends on neither threads nor "
-        "processor.",
+        "held out is tested, once, on all 10,000 test images. Seed 42. On a CPU, where the outcome does not depend on threads.",
         "\n".join(lines),
         "\n\n".join(
             [

@@ -40,7 +40,7 @@ pub fn write(
         records,
         previous: previous.map(|run| (run, &previous_records)),
         logs: &logs,
-        unfinished: &unfinished_figures(project),
+        unfinished: &unfinished_figures(project, run),
     };
     write_whole(file, html(&input).as_bytes())
 }
@@ -71,8 +71,18 @@ fn failed_logs(project: &Project, run: &RunRecord) -> BTreeMap<StageName, String
         .collect()
 }
 
-fn unfinished_figures(project: &Project) -> BTreeMap<StageName, Vec<Figure>> {
-    let stages = project.pipeline.stages.keys();
+/// Figures of executions that did not end, but for those that the run has settled since: a stage that failed once and is
+/// restored now is finished.
+fn unfinished_figures(project: &Project, run: &RunRecord) -> BTreeMap<StageName, Vec<Figure>> {
+    let begin = std::time::UNIX_EPOCH + std::time::Duration::from_millis(run.started_ms);
+    let settled = |stage: &StageName| {
+        let done = |part: &&crate::record::StageRun| {
+            part.stage == *stage && matches!(part.outcome, Outcome::Fresh | Outcome::Restored | Outcome::Ran)
+        };
+        let written = std::fs::metadata(project.store.figures_path(stage)).and_then(|file| file.modified());
+        run.stages.iter().any(|part| done(&part)) && written.is_ok_and(|written| written < begin)
+    };
+    let stages = project.pipeline.stages.keys().filter(|stage| !settled(stage));
     stages.filter_map(|stage| Some((stage.clone(), project.store.unfinished_figures(stage)?))).collect()
 }
 

@@ -197,6 +197,15 @@ train:
     killed.pipe_ok(&["report"]);
     let report = killed.read("artifacts/report.html");
     assert!(report.contains("Not finished") && report.contains("learning rate"), "{report}");
+    // A stage that ends well by being restored is finished, whatever an earlier attempt has left.
+    let left = killed.files("cache").into_iter().find(figures).unwrap();
+    let place = left.strip_prefix(killed.path("")).unwrap().to_str().unwrap();
+    whole.write(place, &std::fs::read_to_string(&left).unwrap());
+    whole.pipe_ok(&["report"]);
+    assert!(whole.read("artifacts/report.html").contains("Not finished"));
+    whole.pipe_ok(&["clean"]);
+    whole.pipe_ok(&["run", "--threads=1"]);
+    assert!(!whole.read("artifacts/report.html").contains("Not finished"));
     killed.pipe_ok(&["run", "--threads=2"]);
     assert!(!killed.read("artifacts/report.html").contains("Not finished"));
     let log = killed.pipe_ok(&["log", "train"]).stdout;
