@@ -59,6 +59,16 @@ impl Plugin for Fake {
                 op("Fails as told.", json!({"how": {"enum": ["politely", "crash", "forget"]}})),
             ),
             (
+                "tell".to_owned(),
+                op(
+                    "Reports the metrics and figures that it is given.",
+                    json!({
+                        "metrics": {"type": "object", "default": {}},
+                        "figures": {"type": "array", "default": []},
+                    }),
+                ),
+            ),
+            (
                 "measure".to_owned(),
                 OpManifest {
                     resources: Resources { threads: Threads::All, exclusive: true },
@@ -89,6 +99,11 @@ impl Plugin for Fake {
             "count" => {
                 trace("count");
                 count(request, out, reporter)
+            }
+            "tell" => {
+                trace("tell");
+                tell(&request.params, reporter)?;
+                Ok(fs::write(out, "told")?)
             }
             "measure" => {
                 trace("measure");
@@ -134,6 +149,16 @@ fn write(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
     reporter.metric("bytes", Metric::new(text.len() as f64, "B"));
     reporter.info(format!("wrote {} bytes", text.len()));
     Ok(fs::write(out, text)?)
+}
+
+fn tell(params: &Value, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    for (name, metric) in params["metrics"].as_object().into_iter().flatten() {
+        reporter.metric(name, serde_json::from_value(metric.clone())?);
+    }
+    for figure in params["figures"].as_array().into_iter().flatten() {
+        reporter.figure(serde_json::from_value(figure.clone())?);
+    }
+    Ok(())
 }
 
 fn count(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

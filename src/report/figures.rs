@@ -35,7 +35,7 @@ impl Budget {
 }
 
 /// The figures of a stage.
-pub(super) fn figures(figures: &[Figure], budget: &Budget) -> Markup {
+pub(super) fn figures<'a>(figures: impl IntoIterator<Item = &'a Figure>, budget: &Budget) -> Markup {
     html! { @for figure in figures { (self::figure(figure, budget)) } }
 }
 
@@ -71,6 +71,7 @@ fn content(title: &str, content: &Content, budget: &Budget) -> Markup {
         Content::Distribution { x, groups } => chart::distribution(title, x, groups),
         Content::Images { images } => self::images(images, budget),
         Content::Graph { nodes, edges } => graph(title, nodes, edges),
+        Content::Answer { text } => maud::html! { p { (prose(text)) } },
     }
 }
 

@@ -1,6 +1,8 @@
-//! Run records and figures become one self-contained HTML file: no scripts, no network, light and dark, phone and
-//! print. Pure functions to markup; knows no stage, metric or figure by name.
+//! Run records and figures become one self-contained HTML file: no network, one script of its own for tooltips, light and
+//! dark, phone and print. Pure functions to markup; knows no stage, metric or figure by name.
 
+mod advice;
+mod answers;
 mod changes;
 mod chart;
 mod environment;
@@ -9,6 +11,7 @@ mod file;
 pub(crate) mod front;
 mod gates;
 mod page;
+mod provenance;
 pub(crate) mod results;
 mod run;
 #[cfg(test)]

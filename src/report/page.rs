@@ -7,8 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::figures::Budget;
 use super::shown::Shown;
-use super::{Input, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
+use super::{Input, answers, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
 use crate::format;
+
+/// The one script.
+pub(super) const SCRIPT: &str = include_str!("page.js");
 
 /// The whole document.
 pub(super) fn page(input: &Input) -> Markup {
@@ -18,6 +21,7 @@ pub(super) fn page(input: &Input) -> Markup {
     let shown = Shown::new(input);
     let changes = changes::section(input, &shown);
     let tradeoff = tradeoff::section(input);
+    let answers = answers::section(input);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -42,11 +46,12 @@ pub(super) fn page(input: &Input) -> Markup {
                 }
                 nav aria-label="Sections" {
                     a href="#result" { "Result" }
+                    @if answers.is_some() { a href="#answers" { "What it means" } }
                     @if !input.unfinished.is_empty() { a href="#unfinished" { "Not finished" } }
                     @if tradeoff.is_some() { a href="#tradeoff" { "Trade-off" } }
                     @if changes.is_some() { a href="#changes" { "Changes" } }
-                    a href="#run" { "Run" }
                     a href="#stages" { "Stages" }
+                    a href="#run" { "Run" }
                     a href="#environment" { "Environment" }
                 }
                 main {
@@ -56,6 +61,7 @@ pub(super) fn page(input: &Input) -> Markup {
                         (run::failures(input))
                         (table::results(input))
                     }
+                    @if let Some(answers) = &answers { (answers) }
                     @if !input.unfinished.is_empty() {
                         section #unfinished {
                             h2 { "Not finished" }
@@ -65,7 +71,6 @@ pub(super) fn page(input: &Input) -> Markup {
                     }
                     @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }
-                    (run::section(input, &shown))
                     section #stages {
                         h2 { "Stages" }
                         @if shown.left_out > 0 {
@@ -76,12 +81,14 @@ pub(super) fn page(input: &Input) -> Markup {
                         @for stage in &shown.runs { (stage::section(input, &shown, stage, &budget)) }
                         @for (name, record) in &shown.others { (stage::other(input, name, record, &budget)) }
                     }
+                    (run::section(input, &shown))
                     (environment::section(input))
                 }
                 footer {
                     p { "Made by pipe " (input.run.version) " from the records of run " code { (input.run.id) } ". "
-                        "This file is whole: it needs no network and runs no scripts." }
+                        "This file is whole: it needs no network." }
                 }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     }
@@ -91,10 +98,12 @@ fn title<'a>(input: &'a Input) -> &'a str {
     input.pipeline.report.title.as_deref().unwrap_or(&input.pipeline.name)
 }
 
-/// Nothing may be loaded or run; the one style sheet is named by its digest, pictures come inside the file.
+/// Nothing may be loaded; the one style sheet and the one script are named by their digests, pictures come inside the file.
 fn policy(style: &str) -> String {
-    let digest = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
+    let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        digest(style),
+        digest(SCRIPT)
     )
 }

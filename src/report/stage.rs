@@ -1,14 +1,12 @@
 //! One stage: how it ended and why it ran, its figures, metrics, params, outputs and where they come from.
 
-use std::time::Duration;
-
 use maud::{Markup, html};
-use protocol::Figure;
+use protocol::{Content, Figure};
 use serde_json::Value;
 
 use super::figures::{Budget, figures};
 use super::shown::Shown;
-use super::{Input, changes, prose, run};
+use super::{Input, changes, prose, provenance, run};
 use crate::format;
 use crate::record::{ActionRecord, Outcome, StageRun};
 use crate::spec::{self, Action, CommandLine, Stage, StageName};
@@ -47,7 +45,7 @@ pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Bud
             @if let Some(record) = record { (results(record, budget)) }
             div.folds {
                 @if let Some(stage) = stage { (params(stage)) (inputs(shown, stage)) }
-                @if let Some(record) = record { (outputs(record)) (provenance(record)) (key(record)) }
+                @if let Some(record) = record { (outputs(record)) (provenance::details(record)) (key(record)) }
             }
         }
     }
@@ -67,7 +65,7 @@ pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budg
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             p.why { "From an earlier run: executed on " (executed(record)) "." }
             (results(record, budget))
-            div.folds { (outputs(record)) (provenance(record)) (key(record)) }
+            div.folds { (outputs(record)) (provenance::details(record)) (key(record)) }
         }
     }
 }
@@ -85,11 +83,14 @@ pub(super) fn unfinished(input: &Input, name: &StageName, shown: &[Figure], budg
     }
 }
 
+/// Figures and metrics; answers stand above all stages.
 fn results(record: &ActionRecord, budget: &Budget) -> Markup {
+    let drawn: Vec<&Figure> =
+        record.figures.iter().filter(|figure| !matches!(figure.content, Content::Answer { .. })).collect();
     html! {
-        @if !record.figures.is_empty() || !record.metrics.is_empty() {
+        @if !drawn.is_empty() || !record.metrics.is_empty() {
             div.figures {
-                (figures(&record.figures, budget))
+                (figures(drawn, budget))
                 (metrics(record))
             }
         }
@@ -240,23 +241,6 @@ fn outputs(record: &ActionRecord) -> Markup {
                         td { code.digest { (output.digest) } }
                     } } }
                 } }
-            }
-        }
-    }
-}
-
-fn provenance(record: &ActionRecord) -> Markup {
-    let machine = &record.machine;
-    html! {
-        details {
-            summary { "Provenance" }
-            dl.values {
-                dt { "executed" } dd { time datetime=(format::rfc3339(record.started_ms)) { (format::date_time(record.started_ms)) " UTC" } }
-                dt { "took" } dd { (format::duration(Duration::from_millis(record.duration_ms))) }
-                dt { "in run" } dd { code { (record.run) } }
-                dt { "on" } dd { (machine.cpu) ", " (format::count(machine.cores, "core")) ", " (machine.system) }
-                @if !machine.features.is_empty() { dt { "CPU features" } dd { (machine.features) } }
-                dt { "log" } dd { code.digest { (record.log) } }
             }
         }
     }

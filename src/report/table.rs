@@ -1,5 +1,5 @@
-//! The result table: every number with its interval, the value to compare with in small print, and a link to the
-//! stage it comes from; below it one small chart a column.
+//! The result table: every number with its interval, the value to compare with in small print, and where it comes from
+//! on demand; below it one small chart a column.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::chart::{Bar, bars};
 use super::results::{Results, interval};
-use super::{Input, run, stage};
+use super::{Input, provenance, run, stage};
 use crate::format;
 use crate::spec::{ReportColumn, StageName};
 
@@ -31,11 +31,11 @@ pub(super) fn results(input: &Input) -> Markup {
                     }
                 } }
                 tbody {
-                    @for row in &results.rows {
+                    @for (place, row) in results.rows.iter().enumerate() {
                         tr {
                             th scope="row" { (row.label) }
                             @for (index, (column, cell)) in results.columns.iter().zip(&row.cells).enumerate() {
-                                td { (self::cell(cell, column, reference)) }
+                                td { (self::cell(input, cell, column, reference, &format!("from-{place}-{index}"))) }
                                 @if has_interval(&results, index) { td.side { (side(cell, column)) } }
                             }
                         }
@@ -72,11 +72,19 @@ fn text(column: &ReportColumn, value: f64) -> String {
     format!("{}{}", column.prefix, format::number(value, column.digits))
 }
 
-fn cell(cell: &super::results::Cell, column: &ReportColumn, reference: &str) -> Markup {
+/// A number that opens where it comes from, as `id`.
+fn cell(
+    input: &Input,
+    cell: &super::results::Cell,
+    column: &ReportColumn,
+    reference: &str,
+    id: &str,
+) -> Markup {
     html! {
         @match cell.found {
             Some((stage, metric)) => {
-                a.value href={ "#" (stage::anchor(stage)) } title={ (stage) ": " (metric.basis) } { (text(column, metric.value)) }
+                button.value type="button" popovertarget=(id) { (text(column, metric.value)) }
+                (provenance::popover(input, stage, metric, id))
             }
             None => span.missing { "–" },
         }

@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_plugins;
 mod bench;
+mod browser;
 mod cache;
 mod clean;
 mod commands;

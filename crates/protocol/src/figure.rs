@@ -79,6 +79,12 @@ pub enum Content {
         /// Edges between them.
         edges: Vec<Edge>,
     },
+    /// What was found, in words: an answer to the question that the figure's title asks, with the numbers that it
+    /// rests on. A report gathers the answers of all stages where its reader looks first.
+    Answer {
+        /// One to a few sentences. `Backticks` mark code.
+        text: String,
+    },
 }
 
 /// An axis.

@@ -3,9 +3,11 @@
 //! `runtime` is the only module that holds sessions of ONNX Runtime, `ops` has one module for each op. Nothing
 //! here knows stages, keys or caches.
 
+mod executed;
 mod images;
 mod library;
 mod metadata;
+mod network;
 mod noise;
 mod ops;
 mod plugin;

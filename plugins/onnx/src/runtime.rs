@@ -204,10 +204,15 @@ pub(crate) fn unoptimized(bytes: &[u8]) -> Result<Model> {
 }
 
 /// The model as ONNX Runtime computes it, after its own rewriting; `path` is where it is dumped.
-#[cfg(test)]
+///
+/// # Errors
+/// Where ONNX Runtime cannot load it, or the dump cannot be written or read.
 pub(crate) fn optimized(bytes: &[u8], path: &Path) -> Result<onnx::Model> {
     Session::builder(&environment()?)?
         .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(plain)?
+        // It warns that the dump is of use on this machine alone.
+        .with_log_level(LogLevel::Error)
         .map_err(plain)?
         .with_optimized_model_path(path)
         .map_err(plain)?

@@ -1,10 +1,14 @@
 //! What both ways to quantize end with: the file written and tried, its size, the layers with their errors.
 
+mod bytes;
+
 use anyhow::{Context, Result};
+use onnx::Shapes;
 use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequest};
 use quant::{Form, Layer, Summary};
 
-use crate::{request, runtime};
+use crate::executed::{Arithmetic, Counts};
+use crate::{executed, network, request, runtime};
 
 /// Writes the model to output `model`, runs it, and reports.
 pub(crate) fn write(
@@ -14,7 +18,8 @@ pub(crate) fn write(
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Failure> {
     let path = request::output(request, "model")?;
-    request::write(path, &model.to_bytes())?;
+    let bytes = model.to_bytes();
+    request::write(path, &bytes)?;
     runtime::check(path, request.threads).context("the quantized model does not work")?;
     let size = request::size_kb(path)?;
     let mut float_size = request::size_kb(request::input(request, "model")?)?;
@@ -28,8 +33,29 @@ pub(crate) fn write(
         Metric::new(summary.integer_layers() as f64, "").basis(format!("{} layers", summary.layers.len()));
     reporter.metric("integer_layers", integer);
     report_raised_scales(summary, reporter);
+    reporter.figure(bytes::answer(model, bytes.len(), float_size));
     reporter.figure(layers(summary));
+    reporter.figure(as_executed(model, &executed::graph(&bytes, &request.resume_dir)?));
     Ok(())
+}
+
+/// The graph that ONNX Runtime makes of the model, integer operators told from others.
+fn as_executed(model: &onnx::Model, graph: &onnx::Graph) -> Figure {
+    let shapes = Shapes::infer(&model.graph).unwrap_or_default();
+    let arithmetic = Arithmetic::of(graph);
+    let Counts { integers, floats, conversions } = Counts::of(graph);
+    let group = |index: usize, _: &onnx::Node| arithmetic.get(index).map_or("", |it| it.word()).to_owned();
+    Figure {
+        id: "network".into(),
+        title: "The network as ONNX Runtime executes it".into(),
+        caption: format!(
+            "After its own rewriting on the machine that quantized: {} operators, {integers} in integers, {floats} in floats, \
+             {} between the two.",
+            graph.nodes.len(),
+            request::counted(conversions, "conversion", "conversions")
+        ),
+        content: network::content(graph, &shapes, &group),
+    }
 }
 
 fn report_raised_scales(summary: &Summary, reporter: &mut Reporter<'_>) {

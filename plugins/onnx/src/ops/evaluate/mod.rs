@@ -1,5 +1,6 @@
 //! `onnx/evaluate`: predictions and accuracy of several variants of a model on the test images of a dataset.
 
+mod answer;
 mod figures;
 mod pictures;
 mod variant;
@@ -180,6 +181,9 @@ fn report(
             reporter.metric(&format!("{name}.agreement"), agreement);
         }
         comparisons.push(comparison);
+    }
+    if let Some(answer) = baseline.and_then(|it| answer::kept(test_set, it, outcomes, &comparisons)) {
+        reporter.figure(answer);
     }
     reporter.figure(figures::summary(test_set, outcomes, &comparisons));
     reporter.figure(figures::by_class(test_set, outcomes));

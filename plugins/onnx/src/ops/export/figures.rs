@@ -1,71 +1,24 @@
 //! The exported network as a graph, and where the bytes of its file are. Knows ONNX graphs, not files.
 
-use onnx::{Attribute, Dim, Shapes};
-use protocol::{Cell, Column, Content, Edge, Figure, Node};
+use onnx::Shapes;
+use protocol::{Cell, Column, Content, Figure};
 
-/// Nodes and edges of a model; constants are told in their node's detail.
+use crate::network;
+
+/// Nodes and edges of a model.
 pub(crate) fn network(model: &onnx::Model) -> Figure {
-    let graph = &model.graph;
-    let producers = graph.producers();
     // A picture without shapes is still a picture.
-    let shapes = Shapes::infer(graph).unwrap_or_default();
-    let inputs = graph.inputs.iter().map(|value| Node {
-        id: value.name.clone(),
-        label: value.name.clone(),
-        group: "input".into(),
-        detail: String::new(),
-    });
-    let nodes = graph.nodes.iter().enumerate().map(|(index, node)| Node {
-        id: index.to_string(),
-        label: node.op.clone(),
-        group: node.op.clone(),
-        detail: detail(model, node),
-    });
-    let edges = graph.nodes.iter().enumerate().flat_map(|(index, node)| {
-        let variable = node.inputs.iter().filter(|name| !graph.initializers.contains_key(*name));
-        variable.filter(|name| !name.is_empty()).map(move |name| (index, name))
-    });
-    let edges = edges.map(|(index, name)| Edge {
-        from: producers.get(name.as_str()).map_or_else(|| name.clone(), ToString::to_string),
-        to: index.to_string(),
-        label: shapes.dims(name).map(image_shape).unwrap_or_default(),
-    });
+    let shapes = Shapes::infer(&model.graph).unwrap_or_default();
     Figure {
         id: "network".into(),
         title: "The network as ONNX".into(),
         caption: format!(
             "{} operators at opset {}; batch normalisation is folded into the convolutions.",
-            graph.nodes.len(),
+            model.graph.nodes.len(),
             model.opset()
         ),
-        content: Content::Graph { nodes: inputs.chain(nodes).collect(), edges: edges.collect() },
+        content: network::content(&model.graph, &shapes, &|_, node| node.op.clone()),
     }
-}
-
-/// Dimensions after the batch, such as `16×32×32`.
-fn image_shape(dims: &[Dim]) -> String {
-    let text = |dim: &Dim| dim.known().map_or_else(|| "?".into(), |size| size.to_string());
-    dims.iter().skip(1).map(text).collect::<Vec<String>>().join("×")
-}
-
-fn detail(model: &onnx::Model, node: &onnx::Node) -> String {
-    let mut lines = vec![format!("name: {}", node.label())];
-    for (name, value) in &node.attributes {
-        match value {
-            Attribute::Int(value) => lines.push(format!("{name}: {value}")),
-            Attribute::Float(value) => lines.push(format!("{name}: {value}")),
-            Attribute::Text(value) => lines.push(format!("{name}: {value}")),
-            Attribute::Ints(values) => lines.push(format!("{name}: {values:?}")),
-            Attribute::Floats(values) => lines.push(format!("{name}: {values:?}")),
-            Attribute::Tensor(_) | Attribute::Texts(_) => {}
-        }
-    }
-    for name in &node.inputs {
-        if let Some(tensor) = model.graph.initializers.get(name) {
-            lines.push(format!("{name}: {:?}", tensor.shape()));
-        }
-    }
-    lines.join("\n")
 }
 
 /// Bytes by initializer, largest first, and what is left for the graph; `total` is the size of the file.

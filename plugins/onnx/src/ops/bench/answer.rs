@@ -1,0 +1,114 @@
+//! What a bench says in words: how fast each variant is against the baseline, and what ONNX Runtime computes for it.
+//! Knows ratios and counts of operators, not how they were measured.
+
+use std::collections::BTreeMap;
+
+use protocol::{Content, Figure};
+
+use crate::executed::Counts;
+use crate::request::counted;
+
+/// A variant's ratio to the baseline at one batch size.
+pub(crate) struct Ratio {
+    pub(crate) batch: usize,
+    /// How many times faster it is.
+    pub(crate) faster: f64,
+    /// 95 % interval, where there is one.
+    pub(crate) interval: Option<[f64; 2]>,
+}
+
+/// Every variant in a sentence each, by name; `executed` has those that ONNX Runtime runs.
+pub(crate) fn why(
+    baseline: &str,
+    ratios: &BTreeMap<String, Vec<Ratio>>,
+    executed: &BTreeMap<String, Counts>,
+) -> Option<Figure> {
+    let sentences: Vec<String> = ratios
+        .iter()
+        .filter(|(_, ratios)| !ratios.is_empty())
+        .map(|(name, ratios)| sentence(name, ratios, executed.get(name)))
+        .collect();
+    if sentences.is_empty() {
+        return None;
+    }
+    let of_baseline = executed.get(baseline).map(|counts| format!(" ({})", operators(counts))).unwrap_or_default();
+    Some(Figure {
+        id: "why".into(),
+        title: "Why is each variant as fast as it is?".into(),
+        caption: String::new(),
+        content: Content::Answer {
+            text: format!("Against `{baseline}`{of_baseline}: {}", sentences.join(" ")),
+        },
+    })
+}
+
+fn sentence(name: &str, ratios: &[Ratio], executed: Option<&Counts>) -> String {
+    let speeds: Vec<String> = ratios.iter().map(speed).collect();
+    let runs = match executed {
+        Some(counts) => format!("ONNX Runtime runs {}", operators(counts)),
+        None => "it runs outside ONNX Runtime, whose fusing of operators it lacks".into(),
+    };
+    format!("`{name}` is {}: {runs}.", speeds.join(" and "))
+}
+
+fn speed(ratio: &Ratio) -> String {
+    let batch = ratio.batch;
+    let told = ratio.interval.is_none_or(|[low, high]| low > 1.0 || high < 1.0);
+    match ratio.faster {
+        _ if !told => format!("as fast at batch {batch}, as far as can be told"),
+        faster if faster >= 1.0 => format!("{faster:.2} times faster at batch {batch}"),
+        faster => format!("{:.2} times slower at batch {batch}", 1.0 / faster),
+    }
+}
+
+/// `36 operators in integers, 2 in floats, 2 conversions`.
+fn operators(counts: &Counts) -> String {
+    let Counts { integers, floats, conversions } = *counts;
+    if integers == 0 && conversions == 0 {
+        return format!("{} in floats", counted(floats, "operator", "operators"));
+    }
+    format!(
+        "{} in integers and {floats} in floats with {} between them",
+        counted(integers, "operator", "operators"),
+        counted(conversions, "conversion", "conversions")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(ratio: Ratio, executed: Option<Counts>) -> String {
+        let executed = executed.map(|counts| ("int8".to_owned(), counts)).into_iter().collect();
+        let ratios = BTreeMap::from([("int8".to_owned(), vec![ratio])]);
+        match why("fp32", &ratios, &executed).map(|figure| figure.content) {
+            Some(Content::Answer { text }) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_speed_is_told_with_what_is_executed() {
+        let counts = Counts { integers: 36, floats: 0, conversions: 2 };
+        let faster = Ratio { batch: 128, faster: 1.5, interval: Some([1.4, 1.6]) };
+        assert_eq!(
+            text(faster, Some(counts)),
+            "Against `fp32`: `int8` is 1.50 times faster at batch 128: ONNX Runtime runs 36 operators in integers and 0 in floats with 2 \
+             conversions between them."
+        );
+        let slower = Ratio { batch: 1, faster: 0.5, interval: Some([0.4, 0.6]) };
+        assert!(text(slower, None).contains("2.00 times slower at batch 1: it runs outside ONNX Runtime"));
+    }
+
+    #[test]
+    fn a_ratio_whose_interval_holds_one_is_not_told() {
+        let ratio = Ratio { batch: 1, faster: 1.02, interval: Some([0.97, 1.08]) };
+        let counts = Counts { integers: 0, floats: 50, conversions: 0 };
+        assert!(text(ratio, Some(counts)).contains("as fast at batch 1, as far as can be told: ONNX Runtime runs 50 operators in floats."));
+    }
+
+    #[test]
+    fn nothing_compared_is_nothing_said() {
+        assert!(why("fp32", &BTreeMap::new(), &BTreeMap::new()).is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! Which row of the result table to ship: the one that is best, or as good as the best, in most of the columns that
+//! say which numbers are better, of those rows that fail no gate. Pure; knows no stage by name.
+
+use protocol::Metric;
+
+use super::Input;
+use super::results::{Results, Row};
+use crate::format;
+use crate::gate::{Gate, GateResult, Verdict};
+use crate::spec::{Better, ReportColumn, ReportSpec};
+
+/// The advice in words; `None` where there are not two rows to choose from.
+pub(super) fn advice(input: &Input) -> Option<String> {
+    let spec = &input.pipeline.report;
+    let results = Results::new(spec, input.records);
+    let failed: Vec<&GateResult> =
+        input.run.gates.iter().filter(|gate| gate.verdict == Verdict::Fail).collect();
+    let complete: Vec<&Row> = results.rows.iter().filter(|row| is_complete(spec, row)).collect();
+    let (out, contenders): (Vec<&Row>, Vec<&Row>) =
+        complete.iter().partition(|row| failed.iter().any(|gate| is_about(spec, row.label, gate)));
+    if complete.len() < 2 || compared(spec).next().is_none() {
+        return None;
+    }
+    let excluded = match out.as_slice() {
+        [] => String::new(),
+        [one] => format!(" {} fails a gate.", one.label),
+        several => {
+            let labels: Vec<String> = several.iter().map(|row| row.label.to_owned()).collect();
+            format!(" {} fail a gate.", format::list(&labels))
+        }
+    };
+    let Some(choice) = choose(spec, &contenders) else {
+        return Some("None of them: each fails a gate.".into());
+    };
+    if contenders.len() == 1 {
+        return Some(format!("{}, the only one left.{excluded}", choice.row.label));
+    }
+    let row = choice.row.label;
+    let mut text = format!("{row}: in {} no other is better.", labels(spec, &choice.good));
+    for (column, best) in &choice.behind {
+        if let Some(sentence) = behind(spec, choice.row, *column, best) {
+            text.push_str(&sentence);
+        }
+    }
+    if choice.doubtful {
+        text.push_str(" Numbers whose 95 % intervals meet count as equal.");
+    }
+    Some(text + &excluded)
+}
+
+/// A row with the columns in which it is as good as the best, and in which it is not, with the row that is.
+struct Choice<'a> {
+    row: &'a Row<'a>,
+    good: Vec<usize>,
+    behind: Vec<(usize, &'a Row<'a>)>,
+    /// Whether it is only by its interval as good as the best somewhere.
+    doubtful: bool,
+}
+
+/// The contender with the most good columns; of several the one that is strictly best in more.
+fn choose<'a>(spec: &ReportSpec, contenders: &[&'a Row<'a>]) -> Option<Choice<'a>> {
+    let judged = contenders.iter().map(|row| {
+        let mut choice = Choice { row, good: vec![], behind: vec![], doubtful: false };
+        let mut strictly = 0;
+        for (index, column, better) in compared(spec) {
+            let Some((own, (best, best_row))) =
+                metric(row, index).zip(best(contenders, index, better))
+            else {
+                continue;
+            };
+            if shown(column, own) == shown(column, best) {
+                strictly += 1;
+                choice.good.push(index);
+            } else if meet(own, best) {
+                choice.doubtful = true;
+                choice.good.push(index);
+            } else {
+                choice.behind.push((index, best_row));
+            }
+        }
+        (choice.good.len(), strictly, choice)
+    });
+    // The first of equals.
+    judged.rev().max_by_key(|(good, strictly, _)| (*good, *strictly)).map(|(.., choice)| choice)
+}
+
+/// Columns that say which numbers are better, with their places.
+fn compared(spec: &ReportSpec) -> impl Iterator<Item = (usize, &ReportColumn, Better)> {
+    spec.columns.iter().enumerate().filter_map(|(index, column)| Some((index, column, column.better?)))
+}
+
+fn metric<'a>(row: &Row<'a>, column: usize) -> Option<&'a Metric> {
+    row.cells.get(column)?.found.map(|(_, metric)| metric).filter(|metric| metric.value.is_finite())
+}
+
+fn is_complete(spec: &ReportSpec, row: &Row) -> bool {
+    compared(spec).all(|(index, ..)| metric(row, index).is_some())
+}
+
+fn best<'a>(rows: &[&'a Row<'a>], column: usize, better: Better) -> Option<(&'a Metric, &'a Row<'a>)> {
+    let known = rows.iter().filter_map(|row| Some((metric(row, column)?, *row)));
+    known.reduce(|best, next| {
+        let ahead = match better {
+            Better::Higher => next.0.value > best.0.value,
+            Better::Lower => next.0.value < best.0.value,
+        };
+        if ahead { next } else { best }
+    })
+}
+
+/// Whether the 95 % intervals of both have a number in common.
+fn meet(one: &Metric, other: &Metric) -> bool {
+    one.interval.zip(other.interval).is_some_and(|([low, high], [other_low, other_high])| low <= other_high && other_low <= high)
+}
+
+fn shown(column: &ReportColumn, metric: &Metric) -> String {
+    format!("{}{}", column.prefix, format::number(metric.value, column.digits))
+}
+
+fn labels(spec: &ReportSpec, columns: &[usize]) -> String {
+    let labels: Vec<String> =
+        columns.iter().filter_map(|index| Some(spec.columns.get(*index)?.label.clone())).collect();
+    format::list(&labels)
+}
+
+/// ` Behind in size KB: 104.8 against 100.2 of INT8 dynamic.`
+fn behind(spec: &ReportSpec, row: &Row, column: usize, best: &Row) -> Option<String> {
+    let about = spec.columns.get(column)?;
+    let (own, other) = (metric(row, column)?, metric(best, column)?);
+    Some(format!(
+        " Behind in {}: {} against {} of {}.",
+        about.label,
+        shown(about, own),
+        shown(about, other),
+        best.label
+    ))
+}
+
+/// Whether a gate names a metric of a row: one of the stages that the row's numbers come from, by the row's text.
+fn is_about(spec: &ReportSpec, row: &str, gate: &GateResult) -> bool {
+    let (Ok(gate), Some(text)) = (Gate::parse(&gate.expression), spec.rows.get(row)) else { return false };
+    let shown: Vec<(String, String)> = spec
+        .columns
+        .iter()
+        .flat_map(|column| &column.metrics)
+        .filter_map(|metric| spec.metric_of(row, metric))
+        .collect();
+    gate.metrics().into_iter().any(|(stage, metric)| {
+        let of_row = metric.split('.').any(|part| part == text);
+        shown.iter().any(|(of, name)| of == stage && (name == metric || of_row))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn what_nothing_beats_is_to_be_shipped_and_what_it_loses_is_said() {
+        let sample = sample::tinynet();
+        let text = advice(&sample.input()).unwrap();
+        assert!(text.starts_with("INT8 static: in "), "{text}");
+        assert!(text.contains("Numbers whose 95 % intervals meet count as equal."), "{text}");
+    }
+
+    #[test]
+    fn a_row_that_fails_a_gate_is_out() {
+        let mut sample = sample::tinynet();
+        for gate in &mut sample.run.gates {
+            if gate.expression.contains("int8_static") {
+                gate.verdict = Verdict::Fail;
+            }
+        }
+        let text = advice(&sample.input()).unwrap();
+        assert!(!text.starts_with("INT8 static") && text.ends_with("INT8 static fails a gate."), "{text}");
+    }
+
+    #[test]
+    fn one_row_is_no_choice() {
+        let mut sample = sample::tinynet();
+        sample.pipeline.report.rows.truncate(1);
+        assert_eq!(advice(&sample.input()), None);
+        sample.pipeline.report = ReportSpec::default();
+        assert_eq!(advice(&sample.input()), None);
+    }
+}

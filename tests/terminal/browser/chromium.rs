@@ -1,0 +1,194 @@
+//! Chromium without a window, spoken to over a pair of pipes (Chrome DevTools Protocol, `--remote-debugging-pipe`: JSON
+//! messages that end with a zero byte). Knows pages, nothing of what they show.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+/// Names that the browser goes by.
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// A browser with one page.
+pub(super) struct Page {
+    browser: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    session: Option<String>,
+    last_id: u64,
+    /// Everything that the page's browser told unasked, in order.
+    events: Vec<Value>,
+    _profile: tempfile::TempDir,
+}
+
+/// The browser's executable; a test that needs one cannot be passed over in CI.
+pub(super) fn executable() -> Option<PathBuf> {
+    let found = NAMES.iter().find_map(|name| {
+        let folders = ["/usr/bin", "/usr/local/bin", "/snap/bin"];
+        folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
+    });
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "CI needs Chromium: apt-get install chromium");
+    if found.is_none() {
+        println!("skipped: there is no Chromium (apt-get install chromium)");
+    }
+    found
+}
+
+impl Page {
+    /// Starts the browser with an empty page.
+    pub(super) fn open(executable: &Path) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        // The browser reads from descriptor 3 and writes to 4, which the shell puts in place.
+        let script = "exec \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null";
+        let mut browser = Command::new("/bin/sh")
+            .args(["-c", script, "sh"])
+            .arg(executable)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"])
+            .args(["--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-pipe"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (to, from) = (browser.stdin.take().unwrap(), BufReader::new(browser.stdout.take().unwrap()));
+        let mut page = Self { browser, to, from, session: None, last_id: 0, events: vec![], _profile: profile };
+        let target = page.ask("Target.createTarget", json!({ "url": "about:blank" }));
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = page.ask("Target.attachToTarget", attach);
+        page.session = session["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page", "Runtime", "Network", "Log"] {
+            page.ask(&format!("{domain}.enable"), json!({}));
+        }
+        page
+    }
+
+    /// Width of the page in CSS pixels, and whether it is dark.
+    pub(super) fn shape(&mut self, width: u32, dark: bool) {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.ask("Emulation.setDeviceMetricsOverride", size);
+        let scheme = if dark { "dark" } else { "light" };
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.ask("Emulation.setEmulatedMedia", features);
+    }
+
+    /// Loads an address and waits until all of it is there.
+    pub(super) fn load(&mut self, url: &str) {
+        self.events.clear();
+        let outcome = self.ask("Page.navigate", json!({ "url": url }));
+        assert!(outcome["errorText"].is_null(), "{url}: {outcome}");
+        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
+            let event = self.read();
+            self.events.push(event);
+        }
+    }
+
+    /// Value of a JavaScript expression; a promise is waited for.
+    pub(super) fn eval(&mut self, expression: &str) -> Value {
+        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let answer = self.ask("Runtime.evaluate", params);
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {}", answer["exceptionDetails"]);
+        answer["result"]["value"].clone()
+    }
+
+    /// Value of a JavaScript expression as soon as it is true, for half a minute at most.
+    pub(super) fn wait_for(&mut self, expression: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let value = self.eval(expression);
+            if !matches!(value, Value::Null | Value::Bool(false)) && value != "" {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {expression}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Moves the mouse onto the middle of the first element that a selector finds, and clicks it where asked.
+    pub(super) fn point(&mut self, selector: &str, click: bool) {
+        let found = self.eval(&format!(
+            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+             const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
+        ));
+        // Scrolling tells the page, which must have heard it before the mouse moves.
+        self.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))");
+        let event = |kind: &str| json!({ "type": kind, "x": found[0], "y": found[1], "button": "left", "clickCount": 1 });
+        let moved = json!({ "type": "mouseMoved", "x": found[0], "y": found[1] });
+        self.ask("Input.dispatchMouseEvent", moved);
+        if click {
+            self.ask("Input.dispatchMouseEvent", event("mousePressed"));
+            self.ask("Input.dispatchMouseEvent", event("mouseReleased"));
+        }
+    }
+
+    /// Presses a key, such as `ArrowRight`.
+    pub(super) fn press(&mut self, key: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            self.ask("Input.dispatchKeyEvent", json!({ "type": kind, "key": key, "code": key }));
+        }
+    }
+
+    /// Writes a PNG of the whole page.
+    pub(super) fn screenshot(&mut self, file: &Path) {
+        let picture = self.ask("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }));
+        let bytes = BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, bytes).unwrap();
+    }
+
+    /// What went wrong on the page since it was loaded: exceptions, errors in its console, violations of its policy.
+    pub(super) fn errors(&mut self) -> Vec<String> {
+        let text = |event: &Value| event["params"].to_string();
+        let is_error = |event: &&Value| match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => true,
+            Some("Log.entryAdded") => event["params"]["entry"]["level"] == "error",
+            Some("Runtime.consoleAPICalled") => event["params"]["type"] == "error",
+            _ => false,
+        };
+        self.events.iter().filter(is_error).map(text).collect()
+    }
+
+    /// Addresses that were asked for since the page was loaded, but for what the page itself holds.
+    pub(super) fn requests(&self) -> Vec<String> {
+        let sent = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
+        let urls = sent.filter_map(|event| event["params"]["request"]["url"].as_str());
+        urls.filter(|url| !url.starts_with("data:")).map(str::to_owned).collect()
+    }
+
+    /// Asks for a method and waits for its answer; what comes before it is kept as events.
+    fn ask(&mut self, method: &str, params: Value) -> Value {
+        self.last_id += 1;
+        let mut message = json!({ "id": self.last_id, "method": method, "params": params });
+        if let Some(session) = &self.session {
+            message["sessionId"] = session.clone().into();
+        }
+        self.to.write_all(format!("{message}\0").as_bytes()).unwrap();
+        self.to.flush().unwrap();
+        loop {
+            let mut answer = self.read();
+            if answer["id"] == self.last_id {
+                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
+                return answer["result"].take();
+            }
+            self.events.push(answer);
+        }
+    }
+
+    fn read(&mut self) -> Value {
+        let mut bytes = vec![];
+        self.from.read_until(0, &mut bytes).unwrap();
+        assert_eq!(bytes.pop(), Some(0), "the browser has gone");
+        serde_json::from_slice(&bytes).unwrap()
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let _ = self.browser.kill();
+        let _ = self.browser.wait();
+    }
+}
