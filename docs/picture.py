@@ -3,8 +3,8 @@
 
     python3 docs/picture.py artifacts/report.html docs/report.webp
 
-Needs Python 3.11 and Chromium (on Debian: `apt-get install chromium`), which also turns the picture into WebP. The report
-is drawn by a browser without a network.
+Needs Python 3.11 and Chromium (on Debian: `apt-get install chromium`), which also turns the picture into WebP. It gets no
+network.
 """
 
 import argparse
@@ -79,8 +79,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("report", type=Path, metavar="REPORT.html")
     parser.add_argument("output", type=Path, metavar="FILE.webp")
-    parser.add_argument("--width", type=int, default=1180, help="of the page in the browser, CSS pixels")
-    parser.add_argument("--height", type=int, default=1000, help="of what is shown of it")
+    parser.add_argument("--width", type=int, default=1280, help="of the page in the browser, CSS pixels")
+    parser.add_argument("--height", type=int, default=1080, help="of what is shown of it")
     parser.add_argument("--browser", help="Chromium, where it is not found by itself")
     arguments = parser.parse_args()
     browser = arguments.browser or next(filter(None, map(shutil.which, BROWSERS)), None)

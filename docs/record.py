@@ -3,10 +3,10 @@
 
     python3 docs/record.py docs/run.svg 'pipe run --profile demo' 'pipe run --profile demo --set calibration_images=256'
 
-Each command runs for real, in a pseudo-terminal of 100 columns and 30 lines. Where it takes longer than `--seconds`, the
-picture runs faster than it did, and the clock at the top right shows the time that it really took. `--keep FILE` keeps
-what was read, in the format of asciinema (v2), and `--from FILE` draws it again without running anything. Needs Python
-3.11 and nothing else.
+Each command runs for real, in a pseudo-terminal of 100 columns and 30 lines. Where it takes longer than `--seconds`,
+the picture runs faster than it did, and the clock at the top right shows the time that it really took. `--keep FILE`
+keeps what was read, in the format of asciinema (v2), and `--from FILE` draws it again without running anything. Needs
+Python 3.11 and nothing else.
 """
 
 import argparse
@@ -289,24 +289,35 @@ text{font:%dpx ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mon
 """
 
 
+def placed(rows: frozenset) -> str:
+    """Lines, each named with its row, where they belong."""
+    return "".join(f'<use href="#{name}" y="{row * CELL_HEIGHT}"/>' for row, name in sorted(rows))
+
+
 def svg(sessions: list, seconds: float) -> str:
     shown, whole = frames(sessions, seconds)
     height, width = LINES * CELL_HEIGHT, COLUMNS * CELL_WIDTH
     full_width, full_height = width + 2 * MARGIN, height + BAR + MARGIN
-    lines, pictures, steps = {}, [], []
+    lines, groups, pictures, steps = {}, {}, [], []
+    before = frozenset()
     for index, frame in enumerate(shown):
-        uses = []
-        for row, line in enumerate(frame.lines):
-            text = drawn(line)
-            if text:
-                name = lines.setdefault(text, f"l{len(lines)}")
-                uses.append(f'<use href="#{name}" y="{row * CELL_HEIGHT}"/>')
-        clock = f'<text x="{number(width)}" y="-18" text-anchor="end" class="bar">{frame.clock}</text>'
-        pictures.append(f'<g transform="translate({index * 1000})">{clock}{"".join(uses)}</g>')
+        texts = [(row, drawn(line)) for row, line in enumerate(frame.lines)]
+        now = frozenset((row, lines.setdefault(text, f"l{len(lines)}")) for row, text in texts if text)
+        # What stays from one picture to the next is most of it, and is written once.
+        still = now & before
+        uses = placed(now - still)
+        if len(still) > 1:
+            uses += f'<use href="#{groups.setdefault(still, f"g{len(groups)}")}"/>'
+        else:
+            uses += placed(still)
+        clock = f'<text x="{number(width)}" y="-18" text-anchor="end" class="bar">real time {frame.clock}</text>'
+        pictures.append(f'<g transform="translate({index * 1000})">{clock}{uses}</g>')
         steps.append(f"{100 * frame.at / whole:.2f}%{{transform:translate({-1000 * index}px)}}")
+        before = now
     last = f"translate({-1000 * (len(shown) - 1)}px)"
     steps.append(f"100%{{transform:{last}}}")
     definitions = "".join(f'<text id="{name}" y="{FONT}">{text}</text>' for text, name in lines.items())
+    definitions += "".join(f'<g id="{name}">{placed(group)}</g>' for group, name in groups.items())
     title = escape(" · ".join(command for command, _ in sessions))
     told = "\n".join("".join(char for char, _ in line).rstrip() for line in shown[-1].lines).strip()
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {number(full_width)} {full_height}" role="img" \
@@ -333,10 +344,16 @@ aria-labelledby="title told">
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("output", type=Path, metavar="FILE.svg")
-    parser.add_argument("commands", nargs="*", metavar="COMMAND", help="run one after the other, each as one argument")
-    parser.add_argument("--seconds", type=float, default=12.0, metavar="N", help="how long the picture of a command takes at most")
+    parser.add_argument(
+        "commands", nargs="*", metavar="COMMAND", help="run one after the other, each as one argument"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=12.0, metavar="N", help="how long the picture of a command takes at most"
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE.cast", help="keep what was read, to draw it again")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE.cast", help="draw what was kept instead of running anything")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE.cast", help="draw what was kept, and run nothing"
+    )
     arguments = parser.parse_intermixed_args()
     if bool(arguments.commands) == bool(arguments.source):
         parser.error("give either commands to run or --from FILE")
@@ -347,18 +364,21 @@ def main() -> int:
         sessions.append((command, read))
         if code != 0:
             said = b"".join(data for _, data in read).decode(errors="replace")
-            print(f"{said}\nerror: `{command}` ended with exit code {code}: nothing is written", file=sys.stderr)
+            message = f"`{command}` ended with exit code {code}: nothing is written"
+            print(f"{said}\nerror: {message}", file=sys.stderr)
             return 1
     if arguments.keep:
         keep(arguments.keep, sessions)
     try:
         text = svg(sessions, arguments.seconds)
     except Unknown as error:
-        print(f"error: {error} is not known to {Path(__file__).name}: teach its class Screen", file=sys.stderr)
+        message = f"{error} is not known to {Path(__file__).name}: teach its class Screen"
+        print(f"error: {message}", file=sys.stderr)
         return 1
     size = len(text.encode())
     if size > MOST_BYTES:
-        print(f"error: the picture has {size} bytes, more than {MOST_BYTES}: shorten it with --seconds", file=sys.stderr)
+        message = f"the picture has {size} bytes, more than {MOST_BYTES}: shorten it with --seconds"
+        print(f"error: {message}", file=sys.stderr)
         return 1
     arguments.output.write_text(text)
     print(f"wrote {arguments.output}, {size} bytes", file=sys.stderr)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Photographs of any size, a folder for each class, as `pipe` wants them: `python3 prepare.py PHOTOS IMAGES`.
 
-Each becomes a square of 32 × 32 pixels, cut out of the middle. A fifth of them go to IMAGES/test, the others to IMAGES/train;
-which ones depends on the name of the file alone, so that new photographs move none of the old. Needs Pillow (`pip install
-pillow`).
+Each becomes a square of 32×32 pixels, cut out of the middle. A fifth of them go to IMAGES/test, the others to
+IMAGES/train; which ones depends on the name of the file alone, so that new photographs move none of the old. Needs
+Pillow (`pip install pillow`).
 """
 
 import sys

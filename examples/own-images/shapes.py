@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Draws images to try the example on: `python3 shapes.py images` makes images/train/CLASS/*.png and images/test/CLASS/*.png.
+"""Draws images to try the example on: `python3 shapes.py images` makes images/train/CLASS and images/test/CLASS.
 
-Three classes of 32×32 pixels: a disc, a ring or a square, of any colour, anywhere, with noise. Always the same ones. Needs
-nothing but Python.
+Three classes of 32×32 pixels: a disc, a ring or a square, of any colour, anywhere, with noise. Always the same ones.
+Needs nothing but Python.
 """
 
 import random

@@ -53,7 +53,8 @@ fn lines(page: &str) -> Vec<(Option<&str>, &str)> {
 
 /// A page's text without code.
 fn prose(page: &str) -> String {
-    let text: Vec<&str> = lines(page).into_iter().filter(|(code, _)| code.is_none()).map(|(_, line)| line).collect();
+    let text: Vec<&str> =
+        lines(page).into_iter().filter(|(code, _)| code.is_none()).map(|(_, line)| line).collect();
     text.join("\n").split('`').step_by(2).collect::<Vec<_>>().join("`")
 }
 
@@ -149,7 +150,10 @@ fn lines_are_taken_apart_as_a_shell_does() {
         commands_of_pipe(line).iter().map(|words| words.join("·")).collect::<Vec<_>>().join(" / ")
     };
     assert_eq!(found("pipe run 'train[lr=0.1]' # why"), "pipe·run·train[lr=0.1]");
-    assert_eq!(found("X=1 pipe gc -n > out.txt && pipe status | pipe why \"a b\""), "pipe·gc·-n / pipe·status / pipe·why·a b");
+    assert_eq!(
+        found("X=1 pipe gc -n > out.txt && pipe status | pipe why \"a b\""),
+        "pipe·gc·-n / pipe·status / pipe·why·a b"
+    );
     assert_eq!(found("cargo run; echo pipe; # pipe nonsense"), "");
 }
 
@@ -171,10 +175,16 @@ fn every_command_that_is_shown_is_understood() {
                 checked += 1;
             }
         }
-        // Within a sentence a command may be shortened, and names stand for values.
+        // Within a sentence a command may be shortened, and names stand for values. With a comma it is a label.
         let text: Vec<&str> =
             lines(&page).into_iter().filter(|(code, _)| code.is_none()).map(|(_, line)| line).collect();
-        for code in text.join(" ").split('`').skip(1).step_by(2).filter(|code| code.starts_with("pipe ")) {
+        for code in text
+            .join(" ")
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.starts_with("pipe ") && !code.contains(','))
+        {
             for words in commands_of_pipe(code) {
                 if let Err(error) = understood(&words) {
                     let wrong = [ErrorKind::UnknownArgument, ErrorKind::InvalidSubcommand];
@@ -203,7 +213,9 @@ fn decisions_rest_on_the_figures_of_the_benchmarks() {
     // What a comment in the code says is linked to the code, and not measured by a script.
     let measured: Vec<&str> = decisions
         .lines()
-        .filter(|line| !line.contains("(../crates/") && !line.contains("(../src/") && !line.contains("(../Cargo"))
+        .filter(|line| {
+            !line.contains("(../crates/") && !line.contains("(../src/") && !line.contains("(../Cargo")
+        })
         .collect();
     let known = figures(&read("benchmarks.md"));
     let named = figures(&prose(&measured.join("\n")));
@@ -217,11 +229,19 @@ fn a_run_is_recorded_as_a_picture() {
     if !python_is_there() {
         return;
     }
-    let project = Project::new("greet:\n  run: 'echo hello > ${outputs.text}'\n  outputs: { text: hello.txt }\n");
+    let project =
+        Project::new("greet:\n  run: 'echo hello > ${outputs.text}'\n  outputs: { text: hello.txt }\n");
     let file = |name: &str| project.path(name).to_str().unwrap().to_owned();
     let command = format!("{} run --color always -f {}", built("pipe").display(), file("pipeline.yaml"));
-    let (recorded, said) =
-        python(&["docs/record.py", &file("run.svg"), &command, "--keep", &file("run.cast"), "--seconds", "2"]);
+    let (recorded, said) = python(&[
+        "docs/record.py",
+        &file("run.svg"),
+        &command,
+        "--keep",
+        &file("run.cast"),
+        "--seconds",
+        "2",
+    ]);
     assert!(recorded, "{said}");
     let picture = project.read("run.svg");
     for text in [">greet", "ran in", "1 stage ran", "@keyframes", "prefers-reduced-motion"] {

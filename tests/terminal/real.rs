@@ -255,11 +255,8 @@ fn a_folder_of_images_becomes_an_int8_model_as_the_tutorial_says() {
     project.write("pipeline.yaml", &pipeline);
     let shapes = root.join("examples/own-images/shapes.py");
     // Where the machine's python3 is, not the test's shortened PATH.
-    let drawn = std::process::Command::new("python3")
-        .arg(shapes)
-        .arg(project.path("images"))
-        .output()
-        .unwrap();
+    let drawn =
+        std::process::Command::new("python3").arg(shapes).arg(project.path("images")).output().unwrap();
     assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
 
     let first = project.pipe_ok(&["run", "--json", "--threads=2"]);
