@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::project::built;
 
 /// Python in this repository with the machine's own PATH: ninja may be anywhere.
-fn python(args: &[&str]) -> (bool, String) {
+pub(crate) fn python(args: &[&str]) -> (bool, String) {
     let output = Command::new("python3")
         .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -18,7 +18,7 @@ fn python(args: &[&str]) -> (bool, String) {
 }
 
 /// Whether there is a Python that the scripts are written for; says so where there is none.
-fn python_is_there() -> bool {
+pub(crate) fn python_is_there() -> bool {
     let (there, said) = python(&["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]);
     if !there {
         println!("skipped: python3 is older than 3.11 {said}");

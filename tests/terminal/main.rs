@@ -18,6 +18,7 @@ mod json;
 mod limits;
 mod matrix;
 mod model;
+mod pages;
 mod past;
 mod project;
 mod real;

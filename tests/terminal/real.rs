@@ -238,3 +238,39 @@ fn other_networks_go_through_the_same_stages() {
     let report = project.read("artifacts/report.html");
     assert!(report.contains("ResNet-8 INT8") && report.contains("separable INT8"));
 }
+
+/// As docs/tutorial.md has it: the pipeline and the script that uses the model stand there as they are in the example.
+#[test]
+fn a_folder_of_images_becomes_an_int8_model_as_the_tutorial_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let (tutorial, pipeline) = (read("docs/tutorial.md"), read("examples/own-images/pipeline.yaml"));
+    assert!(tutorial.contains(&format!("```yaml\n{pipeline}```")), "the tutorial shows another pipeline");
+    let script = read("examples/own-images/classify.py");
+    assert!(tutorial.contains(&format!("```python\n{script}```")), "the tutorial shows another script");
+    if !plugins_are_built() {
+        return;
+    }
+    let project = Project::new("unused:\n  run: 'true'\n");
+    project.write("pipeline.yaml", &pipeline);
+    let shapes = root.join("examples/own-images/shapes.py");
+    // Where the machine's python3 is, not the test's shortened PATH.
+    let drawn =
+        std::process::Command::new("python3").arg(shapes).arg(project.path("images")).output().unwrap();
+    assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+
+    let first = project.pipe_ok(&["run", "--json", "--threads=2"]);
+    assert_eq!(ended(&first, "ran").len(), 6, "{:?}", outcomes(&first));
+    let size = |name: &str| std::fs::metadata(project.path(name)).unwrap().len();
+    let (float, int8) = (size("artifacts/export/model.onnx"), size("artifacts/quantize/model.onnx"));
+    assert!(2 * int8 < float, "{int8} bytes of {float}");
+
+    project.write("pipeline.yaml", &pipeline.replace("\n  lr: 0.1\n", "\n  lr: 0.2\n"));
+    let status = project.pipe_ok(&["status"]).stdout;
+    assert!(status.contains("with.lr 0.1 → 0.2  pipeline.yaml:8"), "{status}");
+    let edited = project.pipe_ok(&["run", "--json", "--threads=2"]);
+    assert_eq!(ended(&edited, "fresh"), ["read"], "{:?}", outcomes(&edited));
+    project.write("pipeline.yaml", &pipeline);
+    let back = project.pipe_ok(&["run", "--json", "--threads=2"]);
+    assert_eq!(ended(&back, "restored").len(), 5, "{:?}", outcomes(&back));
+}

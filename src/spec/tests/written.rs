@@ -1,4 +1,4 @@
-//! What this repository ships is right: pipeline.yaml, the examples in docs/pipeline.md, and the JSON Schema beside it.
+//! What this repository ships is right: pipeline.yaml, the pipelines in docs/, and the JSON Schema beside them.
 //! The ops are those of the committed schema, which a test with the real plugins keeps current.
 
 use std::collections::BTreeMap;
@@ -125,6 +125,39 @@ fn every_example_is_right() {
     let large = examples_with("profiles:");
     let pipeline = resolved(large, &overrides(&[("seed", "8"), ("set.test", "100")], Some("large"))).unwrap();
     assert_eq!(params(&pipeline, "download")["synthetic"], json!({ "test": 100, "train": 50_000 }));
+}
+
+/// Pages beside the reference that show whole pipelines.
+const PAGES: &[(&str, &str)] = &[
+    ("tutorial.md", include_str!("../../../docs/tutorial.md")),
+    ("from-a-notebook.md", include_str!("../../../docs/from-a-notebook.md")),
+    ("from-dvc.md", include_str!("../../../docs/from-dvc.md")),
+    ("howto/gates-in-ci.md", include_str!("../../../docs/howto/gates-in-ci.md")),
+    ("howto/gpu.md", include_str!("../../../docs/howto/gpu.md")),
+    ("howto/own-stage.md", include_str!("../../../docs/howto/own-stage.md")),
+    ("howto/sweep.md", include_str!("../../../docs/howto/sweep.md")),
+];
+
+#[test]
+fn pipelines_on_other_pages_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("images")).unwrap();
+    for (name, page) in PAGES {
+        let pipelines: Vec<&str> =
+            examples(page).into_iter().filter(|example| example.contains("version: 1\n")).collect();
+        assert!(!pipelines.is_empty(), "{name}");
+        for text in pipelines {
+            let words = text.split([' ', ',', '\n']).filter(|word| word.starts_with("./"));
+            for file in words {
+                std::fs::write(folder.path().join(file), "").unwrap();
+            }
+            let resolved = parse_text(text, name, folder.path().join("pipeline.yaml"))
+                .and_then(|parsed| resolve(parsed, &Overrides::default(), &Committed::new()));
+            if let Err(problems) = resolved {
+                panic!("{name}: {text}\n{problems}");
+            }
+        }
+    }
 }
 
 fn examples_with(part: &str) -> &'static str {
