@@ -34,6 +34,7 @@ def main() -> int:
                 rounds=arguments.rounds,
                 most=arguments.most,
                 model=arguments.model,
+                int8=arguments.int8,
                 dataset=arguments.dataset,
                 images=arguments.images,
             )
@@ -76,7 +77,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--most", type=int, metavar="N", help="growth: leave out graphs with more stages than this"
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="int8: the FP32 model")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="int8, latency: the FP32 model")
+    parser.add_argument("--int8", type=Path, metavar="FILE", help="latency: an INT8 form of the model")
     parser.add_argument(
         "--dataset", type=Path, metavar="FILE", help="int8, training: a dataset that `data/download` made (.safetensors)"
     )

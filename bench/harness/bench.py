@@ -22,7 +22,9 @@ class Bench:
     most: int | None
     """Largest graph, as asked for on the command line."""
     model: Path | None
-    """The FP32 model to quantize, as asked for on the command line."""
+    """The FP32 model to quantize or to time, as asked for on the command line."""
+    int8: Path | None
+    """Another form of the model to time, as asked for on the command line."""
     dataset: Path | None
     """The dataset to calibrate and test on, or to train on, as asked for on the command line."""
     images: Path | None

@@ -1,4 +1,4 @@
-"""What a benchmark of INT8 asks Python's `onnxruntime`; run by the Python of a virtual environment that has it.
+"""What benchmarks of INT8 and of latency ask Python's `onnxruntime`; run by the Python of a virtual environment that has it.
 
 usage:
   int8_peer.py quantize MODEL DATASET INDICES OUT SETTING   the Python tool's INT8 model; SETTING as in SETTINGS
@@ -40,6 +40,7 @@ def session(path, threads=2):
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
@@ -107,8 +108,8 @@ def accuracy(model, dataset, *others):
 
 def latency(model, batch, calls, threads):
     run = session(model, int(threads))
-    name = run.get_inputs()[0].name
-    images = np.random.default_rng(0).standard_normal((int(batch), 3, 32, 32)).astype(np.float32)
+    name, shape = run.get_inputs()[0].name, run.get_inputs()[0].shape
+    images = np.random.default_rng(0).standard_normal((int(batch), *shape[1:])).astype(np.float32)
     end = time.perf_counter() + 0.3
     while time.perf_counter() < end:
         run.run(None, {name: images})

@@ -6,6 +6,7 @@ import unittest
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
+from claims import latency
 from harness import page, plot
 from harness.graph import Graph, Work
 from harness.measure import (
@@ -19,6 +20,7 @@ from harness.measure import (
     run,
     wall_time,
 )
+from harness.metrics import Metrics
 
 HERE = Path(__file__).parent
 
@@ -101,6 +103,37 @@ class Page(unittest.TestCase):
             [page.factor(x) for x in (0.00123456, 0.931, 12.3456, 4321)],
             ["0.00123", "0.931", "12.3", "4,321"],
         )
+
+
+class Figures(unittest.TestCase):
+    def test_a_metric_that_is_not_there_says_where_to_look(self):
+        metrics = Metrics({"bench.fp32.batch1.median_ms": 1.5})
+        self.assertEqual(metrics["bench.fp32.batch1.median_ms"], 1.5)
+        with self.assertRaisesRegex(Failed, "no metric `bench.int8.batch1.median_ms`; `pipe log bench`"):
+            metrics["bench.int8.batch1.median_ms"]
+
+
+class Latency(unittest.TestCase):
+    def times(self, single: float, many: float) -> dict[latency.Case, list[float]]:
+        """Of one thread at batch 1, of two at both batch sizes."""
+        fast, slow = latency.Case("fp32", 1, 2), latency.Case("fp32", 1, 1)
+        return {fast: [1, 1, 30], slow: [single] * 3, latency.Case("fp32", 128, 2): [many, many, many]}
+
+    def test_metrics_name_threads_where_they_are_not_all(self):
+        self.assertEqual(latency.Case("int8", 128, 2).metric(2), "bench.int8.batch128.median_ms")
+        self.assertEqual(latency.Case("int8", 1, 1).metric(2), "bench.int8.batch1.threads1.median_ms")
+
+    def test_medians_are_held_against_each_other_by_batch_size(self):
+        one, many = latency.verdicts(self.times(2.2, 10.4), self.times(2.0, 10.0))
+        self.assertEqual(one, "✖ medians within 5 % of Python's at batch 1: at most +10.0 % (fp32, threads 1)")
+        self.assertEqual(many, "✔ medians within 5 % of Python's at batch 128: at most +4.0 % (fp32, threads 2)")
+        faster = latency.verdicts(self.times(1.88, 9.0), self.times(2.0, 10.0))
+        self.assertEqual([line[0] for line in faster], ["✖", "✖"])
+
+    def test_the_table_has_medians_and_ratios_by_round(self):
+        rows = latency.table(self.times(3.0, 10.0), self.times(2.0, 10.0)).splitlines()
+        self.assertEqual(rows[2], "| fp32 | 1 | 2 | 1 ms (1 to 15.5) | 1 ms (1 to 15.5) | ×1 (×1 to ×1) |")
+        self.assertIn("| fp32 | 1 | 1 | 3 ms (3 to 3) | 2 ms (2 to 2) | ×1.5 (×1.5 to ×1.5) |", rows)
 
 
 class Generated(unittest.TestCase):

@@ -58,20 +58,24 @@ fn command(line: CommandLine, env: &[(&str, &str)]) -> Stage {
     }
 }
 
+fn epyc() -> Machine {
+    Machine { cpu: "EPYC".into(), features: "avx2 fma".into(), cores: 8, system: "linux".into() }
+}
+
 fn make(stage: &Stage, op_version: u32, threads: usize) -> Key {
-    let machine =
-        Machine { cpu: "EPYC".into(), features: "avx2 fma".into(), cores: 8, system: "linux".into() };
+    make_on(&epyc(), stage, manifest(op_version), threads)
+}
+
+fn make_on(machine: &Machine, stage: &Stage, torch: Manifest, threads: usize) -> Key {
     let mut helper = manifest(1);
     helper.version = "0.3.0".into();
-    let manifests = BTreeMap::from([
-        ("torch".to_owned(), Arc::new(manifest(op_version))),
-        ("helper".to_owned(), Arc::new(helper)),
-    ]);
+    let manifests =
+        BTreeMap::from([("torch".to_owned(), Arc::new(torch)), ("helper".to_owned(), Arc::new(helper))]);
     let parts = Parts {
         inputs: &BTreeMap::from([("dataset".to_owned(), Digest::of_bytes(b"dataset"))]),
         sources: &BTreeMap::from([("source".to_owned(), Digest::of_bytes(b"source"))]),
         manifests: &manifests,
-        machine: &machine,
+        machine,
         threads,
     };
     key(stage, &parts).unwrap()
@@ -191,6 +195,20 @@ fn hardware_matters_to_measurements_only() {
     assert_eq!(changed_names(&make(&measured, 3, 8), &make(&measured, 3, 2)), ["machine.threads"]);
     measured.resources.cpus = Cpus::Count(1);
     assert_eq!(make(&measured, 3, 2).digest(), make(&measured, 3, 8).digest());
+}
+
+#[test]
+fn a_measurement_belongs_to_a_processor_a_runtime_and_a_number_of_threads() {
+    let measured = Stage { scope: KeyScope::Hardware, ..stage(sample()) };
+    let here = make(&measured, 3, 2);
+    let elsewhere = |machine: Machine| changed_names(&make_on(&machine, &measured, manifest(3), 2), &here);
+    assert_eq!(elsewhere(Machine { cpu: "M2".into(), ..epyc() }), ["machine.cpu"]);
+    assert_eq!(elsewhere(Machine { features: "avx2".into(), ..epyc() }), ["machine.features"]);
+    assert!(elsewhere(Machine { cores: 2, system: "another linux".into(), ..epyc() }).is_empty());
+    let mut newer = manifest(3);
+    newer.natives.entry("libtorch".into()).or_default().version = Some("2.13.0".into());
+    let change = &make_on(&epyc(), &measured, newer, 2).changes_from(here.ingredients())[0];
+    assert_eq!((change.name.as_str(), change.new.as_deref()), ("natives.libtorch", Some("2.13.0")));
 }
 
 #[test]

@@ -63,8 +63,7 @@ fn choose<'a>(spec: &ReportSpec, contenders: &[&'a Row<'a>]) -> Option<Choice<'a
         let mut choice = Choice { row, good: vec![], behind: vec![], doubtful: false };
         let mut strictly = 0;
         for (index, column, better) in compared(spec) {
-            let Some((own, (best, best_row))) =
-                metric(row, index).zip(best(contenders, index, better))
+            let Some((own, (best, best_row))) = metric(row, index).zip(best(contenders, index, better))
             else {
                 continue;
             };
@@ -110,7 +109,9 @@ fn best<'a>(rows: &[&'a Row<'a>], column: usize, better: Better) -> Option<(&'a 
 
 /// Whether the 95 % intervals of both have a number in common.
 fn meet(one: &Metric, other: &Metric) -> bool {
-    one.interval.zip(other.interval).is_some_and(|([low, high], [other_low, other_high])| low <= other_high && other_low <= high)
+    one.interval
+        .zip(other.interval)
+        .is_some_and(|([low, high], [other_low, other_high])| low <= other_high && other_low <= high)
 }
 
 fn shown(column: &ReportColumn, metric: &Metric) -> String {

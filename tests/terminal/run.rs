@@ -258,6 +258,17 @@ fn a_measurement_depends_on_the_thread_count_and_a_computation_does_not() {
 }
 
 #[test]
+fn why_names_what_a_measurement_was_made_with() {
+    let project = Project::new("m:\n  uses: fake/measure\n");
+    project.pipe_ok(&["run", "--threads", "997"]);
+    let why = project.pipe_ok(&["why", "m"]).stdout;
+    assert!(why.contains("machine.threads") && why.contains("997"), "{why}");
+    assert!(!why.contains("machine.cpu"), "{why}");
+    let all = project.pipe_ok(&["why", "m", "--all"]).stdout;
+    assert!(["machine.cpu", "machine.features"].iter().all(|name| all.contains(name)), "{all}");
+}
+
+#[test]
 fn json_events_are_one_a_line_and_end_with_the_run() {
     let project = chain();
     let outcome = project.pipe_ok(&["run", "--json"]);

@@ -17,7 +17,7 @@ pub use manifest::{
 };
 pub use message::{FromPlugin, LogLevel, Metric, Progress, RunRequest, ToPlugin};
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, serve};
-pub use timing::{TimeRequest, TimeResult};
+pub use timing::{CallTimes, TimeRequest, TimeResult, time_calls};
 
 /// Version of the protocol. Runner and plugin must agree exactly; both say theirs before anything else.
 pub const PROTOCOL_VERSION: u32 = 1;

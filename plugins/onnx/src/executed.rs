@@ -11,8 +11,20 @@ use crate::runtime;
 
 /// Operators that give back what they are given, only elsewhere or fewer of it: they compute in what they read.
 const MOVING: [&str; 14] = [
-    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Slice",
-    "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Pad",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
 ];
 
 /// What an operator computes in.

@@ -2,6 +2,7 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Binomial, Distribution};
 
 /// Two-sided 95 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
@@ -67,6 +68,40 @@ pub(crate) fn paired_drop(lost: u64, won: u64, total: u64) -> (f64, [f64; 2]) {
     (drop, [end(difference - half), end(difference + half)])
 }
 
+/// Exact two-sided p-value of McNemar's test, not the mid-p one: how likely at least so uneven a split of the `lost + won`
+/// images is on which two classifiers differ, if neither is better, which is a binomial of one half. 1 where they never
+/// differ.
+///
+/// Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", 1947.
+pub(crate) fn mcnemar_exact(lost: u64, won: u64) -> f64 {
+    let (fewer, total) = (lost.min(won), lost + won);
+    // Logarithm of the probability of exactly `fewer`: sums of logarithms do not underflow.
+    let log_choose: f64 = (1..=fewer).map(|k| (((total - fewer + k) as f64) / k as f64).ln()).sum();
+    let mut term = (log_choose - total as f64 * std::f64::consts::LN_2).exp();
+    let mut tail = term;
+    for k in (1..=fewer).rev() {
+        term *= k as f64 / (total - k + 1) as f64;
+        tail += term;
+    }
+    (2.0 * tail).min(1.0)
+}
+
+/// As many draws with replacement from cells of these counts as there are in all: how often each cell was drawn. None of
+/// nothing.
+pub(crate) fn multinomial(counts: &[u64], rng: &mut ChaCha8Rng) -> Option<Vec<u64>> {
+    let total: u64 = counts.iter().sum();
+    let (mut draws, mut left) = (total, total);
+    let mut draw = |&count: &u64| {
+        // Of the draws that are left, those that this cell gets of the cells that are left.
+        let share = if left > 0 { count as f64 / left as f64 } else { 0.0 };
+        let drawn = Binomial::new(draws, share).ok()?.sample(rng);
+        draws -= drawn;
+        left -= count;
+        Some(drawn)
+    };
+    if total == 0 { None } else { counts.iter().map(&mut draw).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +150,40 @@ mod tests {
         assert!(low < 0.0 && 0.0 < high && (low + high).abs() < 1e-12);
         let (drop, [low, high]) = paired_drop(10, 0, 10);
         assert!(drop <= high && high <= 100.0 && low > 0.0);
+    }
+
+    /// Small ones by hand; the last two are sums of exact fractions.
+    #[test]
+    fn the_exact_test_of_mcnemar() {
+        let close = |got: f64, want: f64| (got - want).abs() <= 1e-9 * want;
+        assert!(close(mcnemar_exact(0, 0), 1.0));
+        assert!(close(mcnemar_exact(1, 0), 1.0));
+        assert!(close(mcnemar_exact(0, 5), 2.0 / 32.0));
+        assert!(close(mcnemar_exact(6, 2), 0.2890625), "{}", mcnemar_exact(6, 2));
+        assert!(close(mcnemar_exact(2, 6), mcnemar_exact(6, 2)));
+        assert!(close(mcnemar_exact(10, 10), 1.0));
+        assert!(close(mcnemar_exact(60, 40), 0.05688793364098079), "{}", mcnemar_exact(60, 40));
+        assert!(close(mcnemar_exact(900, 700), 6.319484959450139e-07), "{}", mcnemar_exact(900, 700));
+        let certain = mcnemar_exact(10_000, 0);
+        assert!((0.0..1e-300).contains(&certain));
+    }
+
+    #[test]
+    fn a_multinomial_draws_as_many_as_there_are_in_the_right_shares() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let counts = [600, 0, 300, 100];
+        let mut sums = [0; 4];
+        for _ in 0..1000 {
+            let drawn = multinomial(&counts, &mut rng).unwrap();
+            assert_eq!(drawn.iter().sum::<u64>(), 1000);
+            assert_eq!(drawn[1], 0);
+            sums.iter_mut().zip(drawn).for_each(|(sum, drawn)| *sum += drawn);
+        }
+        // Means of 1,000 draws whose standard deviation is at most 15.5: four standard errors are 2.
+        for (sum, count) in sums.into_iter().zip(counts) {
+            assert!((sum as f64 / 1000.0 - count as f64).abs() < 2.0, "{sums:?}");
+        }
+        assert_eq!(multinomial(&[0, 0], &mut rng), None);
+        assert_eq!(multinomial(&[7], &mut rng), Some(vec![7]));
     }
 }

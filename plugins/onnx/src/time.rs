@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use protocol::{TimeRequest, TimeResult};
+use protocol::{CallTimes, TimeRequest, TimeResult, time_calls};
 
 use crate::noise;
 use crate::runtime::{self, Model};
@@ -39,8 +39,8 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
     let mut model = Model::load(&request.model, request.threads)?;
     let load_ms = milliseconds(start);
     for &batch in &request.batches {
-        let times_ms = time(&mut model, batch, &request)?;
-        let result = TimeResult { batch, times_ms, load_ms, peak_memory_kb: peak_memory_kb() };
+        let calls = time(&mut model, batch, &request)?;
+        let result = TimeResult::new(batch, load_ms, calls);
         serde_json::to_writer(&mut *writer, &result)?;
         writer.write_all(b"\n")?;
         writer.flush()?;
@@ -48,30 +48,16 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn time(model: &mut Model, batch: usize, request: &TimeRequest) -> Result<Vec<f64>> {
+fn time(model: &mut Model, batch: usize, request: &TimeRequest) -> Result<CallTimes> {
     let images = noise::normal(batch * model.image().iter().product::<usize>(), request.seed);
-    for _ in 0..request.warmup_calls {
-        model.run(&images)?;
-    }
-    let mut times = Vec::with_capacity(request.calls);
-    for _ in 0..request.calls {
-        let start = Instant::now();
-        let logits = model.run(&images)?;
-        times.push(milliseconds(start));
-        std::hint::black_box(logits);
-    }
-    Ok(times)
+    time_calls(request.warmup_calls, request.calls, || {
+        std::hint::black_box(model.run(&images)?);
+        Ok(())
+    })
 }
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
-}
-
-/// `VmHWM` of `/proc/self/status`; none where there is no such file.
-fn peak_memory_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use model::Weights;
-use protocol::{TimeRequest, TimeResult};
+use protocol::{CallTimes, TimeRequest, TimeResult, time_calls};
 use tch::{Device, Kind, Tensor};
 
 use crate::net::{MemoryFormat, Net, TorchError, inference, lay_out};
@@ -46,8 +46,8 @@ fn serve(arguments: &[String], reader: &mut dyn BufRead, writer: &mut dyn Write)
     let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, Device::Cpu, false, None)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     for &batch in &request.batches {
-        let times_ms = inference(|| time(&net, graph.input_shape(), batch, format, &request))?;
-        let result = TimeResult { batch, times_ms, load_ms, peak_memory_kb: peak_memory_kb() };
+        let calls = inference(|| time(&net, graph.input_shape(), batch, format, &request))?;
+        let result = TimeResult::new(batch, load_ms, calls);
         writeln!(writer, "{}", serde_json::to_string(&result)?)?;
         writer.flush()?;
     }
@@ -68,27 +68,12 @@ fn time(
     batch: usize,
     format: MemoryFormat,
     request: &TimeRequest,
-) -> Result<Vec<f64>, TorchError> {
+) -> Result<CallTimes, TorchError> {
     tch::manual_seed(request.seed.cast_signed());
     let [channels, height, width] = shape.map(|dim| dim as i64);
     let images = Tensor::f_randn([batch as i64, channels, height, width], (Kind::Float, Device::Cpu))?;
     let images = lay_out(images, format)?;
-    for _ in 0..request.warmup_calls {
-        drop(net.forward(&images, false)?);
-    }
-    let call = |_| {
-        let started = Instant::now();
-        drop(net.forward(&images, false)?);
-        Ok(started.elapsed().as_secs_f64() * 1e3)
-    };
-    (0..request.calls).map(call).collect()
-}
-
-/// Largest resident memory of this process so far, where the system tells.
-fn peak_memory_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
+    time_calls(request.warmup_calls, request.calls, || net.forward(&images, false).map(drop))
 }
 
 #[cfg(test)]
@@ -116,6 +101,11 @@ mod tests {
             assert_eq!(results.iter().map(|result| result.batch).collect::<Vec<_>>(), [1, 4]);
             assert!(results.iter().all(|result| result.times_ms.len() == 3));
             assert!(results.iter().flat_map(|result| &result.times_ms).all(|&time| time > 0.0));
+            assert!(
+                results
+                    .iter()
+                    .all(|result| result.warmup_calls >= 10 && result.first_result_ms > result.load_ms)
+            );
         }
     }
 

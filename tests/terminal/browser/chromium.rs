@@ -31,7 +31,10 @@ pub(super) fn executable() -> Option<PathBuf> {
         let folders = ["/usr/bin", "/usr/local/bin", "/snap/bin"];
         folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
     });
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "CI needs Chromium: apt-get install chromium");
+    assert!(
+        found.is_some() || std::env::var_os("CI").is_none(),
+        "CI needs Chromium: apt-get install chromium"
+    );
     if found.is_none() {
         println!("skipped: there is no Chromium (apt-get install chromium)");
     }
@@ -56,7 +59,8 @@ impl Page {
             .spawn()
             .unwrap();
         let (to, from) = (browser.stdin.take().unwrap(), BufReader::new(browser.stdout.take().unwrap()));
-        let mut page = Self { browser, to, from, session: None, last_id: 0, events: vec![], _profile: profile };
+        let mut page =
+            Self { browser, to, from, session: None, last_id: 0, events: vec![], _profile: profile };
         let target = page.ask("Target.createTarget", json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = page.ask("Target.attachToTarget", attach);
@@ -134,7 +138,8 @@ impl Page {
 
     /// Writes a PNG of the whole page.
     pub(super) fn screenshot(&mut self, file: &Path) {
-        let picture = self.ask("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }));
+        let picture =
+            self.ask("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }));
         let bytes = BASE64_STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, bytes).unwrap();

@@ -15,23 +15,45 @@ fn figures() -> Vec<Value> {
     let axis = |label: &str, unit: &str| json!({ "label": label, "unit": unit });
     let series = |name: &str, axis: usize| json!({ "name": name, "axis": axis, "points": [[1, 0.5], [2, 0.7], [3, 0.8]] });
     let figure = |id: &str, content: Value| json!({ "id": id, "title": format!("Figure {id} <b onload=x>"), "content": content });
-    let bins: Vec<Value> = (0..8).map(|bin| json!({ "low": bin, "high": bin + 1, "count": 10 * bin })).collect();
+    let bins: Vec<Value> =
+        (0..8).map(|bin| json!({ "low": bin, "high": bin + 1, "count": 10 * bin })).collect();
     // A grey pixel.
     let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==";
     vec![
-        figure("series", json!({ "kind": "series", "x": axis("epoch", ""), "y": [axis("loss", ""), axis("rate", "")],
-            "series": [series("training", 0), series("rate", 1)] })),
-        figure("table", json!({ "kind": "table", "columns": [{ "label": "layer" }, { "label": "error", "unit": "dB", "digits": 1 }],
-            "rows": [[{ "text": "stem" }, { "number": 31.25 }], [{ "text": "<script>" }, "empty"]] })),
-        figure("matrix", json!({ "kind": "matrix", "row_label": "true", "column_label": "predicted", "rows": ["cat", "dog"],
-            "columns": ["cat", "dog"], "values": [[8, 2], [1, 9]] })),
-        figure("histograms", json!({ "kind": "histograms", "x": axis("value", ""), "histograms": [{ "name": "relu", "bins": bins,
-            "markers": [{ "label": "clipped at", "value": 6.5 }] }] })),
-        figure("distribution", json!({ "kind": "distribution", "x": axis("time", "ms"),
-            "groups": [{ "name": "fp32", "values": [2.0, 2.1, 2.2, 2.3] }, { "name": "int8", "values": [1.0, 1.1, 1.2, 1.3] }] })),
-        figure("images", json!({ "kind": "images", "images": [{ "caption": "taken for a dog", "png": png }] })),
-        figure("graph", json!({ "kind": "graph", "nodes": [{ "id": "a", "label": "Conv", "group": "integers", "detail": "kernel: 3" },
-            { "id": "b", "label": "Gemm", "group": "floats" }], "edges": [{ "from": "a", "to": "b", "label": "16×8×8" }] })),
+        figure(
+            "series",
+            json!({ "kind": "series", "x": axis("epoch", ""), "y": [axis("loss", ""), axis("rate", "")],
+            "series": [series("training", 0), series("rate", 1)] }),
+        ),
+        figure(
+            "table",
+            json!({ "kind": "table", "columns": [{ "label": "layer" }, { "label": "error", "unit": "dB", "digits": 1 }],
+            "rows": [[{ "text": "stem" }, { "number": 31.25 }], [{ "text": "<script>" }, "empty"]] }),
+        ),
+        figure(
+            "matrix",
+            json!({ "kind": "matrix", "row_label": "true", "column_label": "predicted", "rows": ["cat", "dog"],
+            "columns": ["cat", "dog"], "values": [[8, 2], [1, 9]] }),
+        ),
+        figure(
+            "histograms",
+            json!({ "kind": "histograms", "x": axis("value", ""), "histograms": [{ "name": "relu", "bins": bins,
+            "markers": [{ "label": "clipped at", "value": 6.5 }] }] }),
+        ),
+        figure(
+            "distribution",
+            json!({ "kind": "distribution", "x": axis("time", "ms"),
+            "groups": [{ "name": "fp32", "values": [2.0, 2.1, 2.2, 2.3] }, { "name": "int8", "values": [1.0, 1.1, 1.2, 1.3] }] }),
+        ),
+        figure(
+            "images",
+            json!({ "kind": "images", "images": [{ "caption": "taken for a dog", "png": png }] }),
+        ),
+        figure(
+            "graph",
+            json!({ "kind": "graph", "nodes": [{ "id": "a", "label": "Conv", "group": "integers", "detail": "kernel: 3" },
+            { "id": "b", "label": "Gemm", "group": "floats" }], "edges": [{ "from": "a", "to": "b", "label": "16×8×8" }] }),
+        ),
         figure("answer", json!({ "kind": "answer", "text": "Because `int8` is fast." })),
     ]
 }
@@ -80,7 +102,8 @@ fn the_report_is_whole_in_a_browser() {
         page.shape(width, dark);
         page.load(&url);
         page.screenshot(&screenshots().join(format!("report-{name}.png")));
-        let overflow = page.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+        let overflow =
+            page.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
         assert_eq!(overflow, 0, "the page does not scroll sideways, {name}");
         assert_eq!(page.errors(), [""; 0], "{name}");
         assert_eq!(page.requests(), [url.as_str()], "nothing but the file is asked for, {name}");
@@ -96,7 +119,12 @@ fn the_report_is_whole_in_a_browser() {
     let figures = page.eval("[...document.querySelectorAll('#stage-evaluate figure')].length");
     assert_eq!(figures, 7, "of every kind but the answer, which stands above");
     assert_eq!(page.eval("document.querySelectorAll('main script, main b').length"), 0, "text stays text");
-    assert!(page.eval("document.querySelector('#answers').textContent").as_str().unwrap().contains("Which one to ship?"));
+    assert!(
+        page.eval("document.querySelector('#answers').textContent")
+            .as_str()
+            .unwrap()
+            .contains("Which one to ship?")
+    );
 }
 
 #[test]
@@ -154,7 +182,8 @@ fn the_report_can_be_used_without_a_mouse_or_eyes() {
         let faint = page.eval(include_str!("contrast.js"));
         assert_eq!(faint, json!([]), "contrast of at least 4.5 (WCAG 2.1, 1.4.3), dark: {dark}");
         let levels = page.eval("[...document.querySelectorAll('h1,h2,h3,h4')].map(it => +it.tagName[1])");
-        let levels: Vec<i64> = levels.as_array().unwrap().iter().map(|level| level.as_i64().unwrap()).collect();
+        let levels: Vec<i64> =
+            levels.as_array().unwrap().iter().map(|level| level.as_i64().unwrap()).collect();
         assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "no heading is skipped: {levels:?}");
     }
 }

@@ -46,9 +46,19 @@ fn int8_stays_within_a_point_of_floats_on_a_thousand_images() {
         assert!(drop.abs() <= 1.0, "{variant} drops {drop}");
         assert!(said.value(&format!("{variant}.agreement")) > 95.0);
     }
+    for variant in ["fp32", "int8", "dynamic"] {
+        let error = &said.metrics[&format!("{variant}.ece")];
+        let [low, high] = error.interval.unwrap();
+        assert!(0.0 <= low && low < error.value && error.value < high && high < 30.0, "{error:?}");
+    }
+    let (lost, won) = (said.value("int8.lost"), said.value("int8.won"));
+    assert!((said.value("int8.drop") - (lost - won) / 10.0).abs() < 1e-9, "{lost} {won}");
+    assert!(
+        (0.0..=1.0).contains(&said.value("int8.mcnemar_p")) && !said.metrics.contains_key("fp32.mcnemar_p")
+    );
     assert_eq!(said.metrics["int8.accuracy"].basis, "1,000 test images");
     let figures: BTreeSet<_> = said.figures.keys().map(String::as_str).collect();
-    for id in ["accuracy", "by_class", "confusion.fp32", "confusion.int8"] {
+    for id in ["accuracy", "by_class", "reliability", "confusion.fp32", "confusion.int8"] {
         assert!(figures.contains(id), "{figures:?}");
     }
 

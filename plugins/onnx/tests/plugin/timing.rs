@@ -2,10 +2,10 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use protocol::{Content, TimeRequest, TimeResult};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{EXECUTABLE, run, runtime, shared};
 
@@ -35,7 +35,11 @@ fn every_batch_size_is_timed_in_the_order_asked() {
     for result in results {
         assert_eq!(result.times_ms.len(), 3);
         assert!(result.times_ms.iter().all(|time| *time > 0.0) && result.load_ms > 0.0);
-        assert!(cfg!(not(target_os = "linux")) || result.peak_memory_kb.is_some());
+        // Two windows of five calls at least.
+        assert!(result.warmup_calls >= 10 && result.first_result_ms > result.load_ms);
+        assert!(
+            cfg!(not(target_os = "linux")) || result.peak_memory_kb.is_some() && result.switches.is_some()
+        );
     }
 }
 
@@ -48,19 +52,30 @@ fn a_model_that_is_missing_ends_with_a_line_on_standard_error() {
     assert!(errors.contains("/no/such.onnx") && errors.lines().count() == 1, "{errors}");
 }
 
+/// Params of a short bench that states whatever it measures, however busy this machine is.
+fn undaunted(more: Value) -> Value {
+    let mut params = json!({
+        "batches": [1, 4], "calls": [4, 2], "warmup_calls": [1, 1], "rounds": 3, "baseline": "one",
+        "max_interval": 1e6, "max_others": 1e6
+    });
+    for (name, value) in more.as_object().unwrap() {
+        params[name] = value.clone();
+    }
+    params
+}
+
 #[test]
 fn a_bench_measures_every_variant_at_every_batch_size() {
     let (Some(()), Some(model)) = (runtime(), shared("reference/model/tinynet.onnx")) else { return };
-    let params = json!({
-        "batches": [1, 4], "calls": [4, 2], "warmup_calls": [1, 1], "rounds": 3, "baseline": "one"
-    });
-    let said = run("bench", params, &[("one", &model), ("two", &model)], &[]).done();
+    let said = run("bench", undaunted(json!({})), &[("one", &model), ("two", &model)], &[]).done();
     for variant in ["one", "two"] {
         for batch in [1, 4] {
             let metric = &said.metrics[&format!("{variant}.batch{batch}.median_ms")];
             let [low, high] = metric.interval.unwrap();
             assert!(low > 0.0 && low <= metric.value && metric.value <= high);
             assert!(said.value(&format!("{variant}.batch{batch}.p95_ms")) > 0.0);
+            let first = said.value(&format!("{variant}.batch{batch}.first_result_ms"));
+            assert!(first > 0.0);
         }
         assert!(said.value(&format!("{variant}.load_ms")) > 0.0);
     }
@@ -71,6 +86,55 @@ fn a_bench_measures_every_variant_at_every_batch_size() {
     let Content::Distribution { groups, .. } = &said.figures["latency.batch1"].content else { panic!() };
     assert_eq!(groups.iter().map(|group| group.values.len()).collect::<Vec<_>>(), [12, 12]);
     assert!(said.figures.contains_key("latency") && !said.logs.is_empty());
+    assert_eq!((said.value("measured_again"), said.value("disturbed")), (0.0, 0.0));
+}
+
+#[test]
+fn a_bench_times_with_every_number_of_threads_that_the_stage_has() {
+    let (Some(()), Some(model)) = (runtime(), shared("reference/model/tinynet.onnx")) else { return };
+    let params = undaunted(json!({ "threads": [1, 2, 64], "rounds": 1 }));
+    let said = run("bench", params, &[("one", &model), ("two", &model)], &[]).done();
+    for name in ["one.batch1.median_ms", "two.batch4.threads1.speedup", "one.batch1.threads1.p95_ms"] {
+        assert!(said.value(name) > 0.0);
+    }
+    assert!(!said.metrics.keys().any(|name| name.contains("threads2") || name.contains("threads64")));
+    assert!(said.figures.contains_key("latency.batch4.threads1"), "{:?}", said.figures.keys());
+    assert!(
+        said.logs.iter().any(|line| line.contains("asks for 64, but this stage has 2 threads")),
+        "{:?}",
+        said.logs
+    );
+    let message = run("bench", json!({ "threads": [3] }), &[("one", &model)], &[]).failed();
+    assert!(message.contains("pipe run --threads"), "{message}");
+}
+
+/// A process that keeps a CPU busy for as long as this lives.
+struct Neighbour(Child);
+
+impl Neighbour {
+    fn start() -> Self {
+        Self(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_stays_disturbed_is_measured_again_and_not_stated() {
+    let (Some(()), Some(model)) = (runtime(), shared("reference/model/tinynet.onnx")) else { return };
+    let neighbour = Neighbour::start();
+    let params = undaunted(json!({ "max_others": 0, "batches": [4], "calls": [200], "warmup_calls": [1] }));
+    let said = run("bench", params, &[("one", &model)], &[]).done();
+    drop(neighbour);
+    assert_eq!((said.value("measured_again"), said.value("disturbed")), (3.0, 3.0));
+    assert!(!said.metrics.contains_key("one.batch4.median_ms") && said.value("one.load_ms") > 0.0);
+    let line = "too noisy to state a latency: `one` at batch 4 (3 of 3 rounds disturbed)";
+    assert!(said.logs.iter().any(|log| log.contains(line)), "{:?}", said.logs);
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub(crate) fn why(
     if sentences.is_empty() {
         return None;
     }
-    let of_baseline = executed.get(baseline).map(|counts| format!(" ({})", operators(counts))).unwrap_or_default();
+    let of_baseline =
+        executed.get(baseline).map(|counts| format!(" ({})", operators(counts))).unwrap_or_default();
     Some(Figure {
         id: "why".into(),
         title: "Why is each variant as fast as it is?".into(),
@@ -104,7 +105,9 @@ mod tests {
     fn a_ratio_whose_interval_holds_one_is_not_told() {
         let ratio = Ratio { batch: 1, faster: 1.02, interval: Some([0.97, 1.08]) };
         let counts = Counts { integers: 0, floats: 50, conversions: 0 };
-        assert!(text(ratio, Some(counts)).contains("as fast at batch 1, as far as can be told: ONNX Runtime runs 50 operators in floats."));
+        assert!(text(ratio, Some(counts)).contains(
+            "as fast at batch 1, as far as can be told: ONNX Runtime runs 50 operators in floats."
+        ));
     }
 
     #[test]

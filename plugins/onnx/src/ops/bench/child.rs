@@ -33,8 +33,9 @@ pub(crate) fn time(executable: &Path, request: &TimeRequest) -> Result<TimeResul
             .with_context(|| format!("`{} time` answered `{}`", executable.display(), tail(line)))?,
         _ => bail!("`{} time` did not answer with one line", executable.display()),
     };
-    let sane =
-        result.times_ms.iter().all(|time| time.is_finite() && *time > 0.0) && result.load_ms.is_finite();
+    let sane = result.times_ms.iter().all(|time| time.is_finite() && *time > 0.0)
+        && result.load_ms.is_finite()
+        && result.first_result_ms.is_finite();
     if request.batches != [result.batch] || result.times_ms.len() != request.calls || !sane {
         bail!("`{} time` answered with other measurements than asked for", executable.display());
     }
@@ -142,10 +143,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_read() {
-        let answer = r#"read line; echo '{"batch":1,"times_ms":[1.5,2.5],"load_ms":3.0}'"#;
+        let answer = r#"read line; echo '{"batch":1,"warmup_calls":9,"times_ms":[1.5,2.5],"load_ms":3.0,"first_result_ms":4.5}'"#;
         let result = outcome_of(answer).unwrap();
         assert_eq!(result.times_ms, [1.5, 2.5]);
-        assert_eq!(result.peak_memory_kb, None);
+        assert_eq!((result.warmup_calls, result.first_result_ms), (9, 4.5));
+        assert_eq!((result.peak_memory_kb, result.switches), (None, None));
     }
 
     #[test]
@@ -165,7 +167,7 @@ mod tests {
     fn rubbish_and_other_measurements_are_refused() {
         let message = format!("{:#}", outcome_of("read line; echo rubbish").unwrap_err());
         assert!(message.contains("answered `rubbish`"), "{message}");
-        let other = r#"read line; echo '{"batch":8,"times_ms":[1.5,2.5],"load_ms":3.0}'"#;
+        let other = r#"read line; echo '{"batch":8,"warmup_calls":9,"times_ms":[1.5,2.5],"load_ms":3.0,"first_result_ms":4.5}'"#;
         assert!(outcome_of(other).unwrap_err().to_string().contains("other measurements"));
         assert!(outcome_of("read line").unwrap_err().to_string().contains("one line"));
     }

@@ -3,30 +3,28 @@
 //! Every measurement has a process of its own, so that only one runtime is alive at a time: the threads of an
 //! idle ONNX Runtime session spin and would take cores from the one being timed.
 
+mod answer;
 mod child;
+mod figures;
 mod machine;
+mod rounds;
 mod summary;
+mod watch;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
-use protocol::{
-    Failure, InputSpec, KeyScope, OpManifest, Progress, Reporter, Resources, RunRequest, Threads,
-    TimeRequest, TimeResult,
-};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use protocol::{Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::executed::Counts;
 use crate::ops::manifest_of;
-use crate::{library, request};
+use crate::{executed, library, request};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The companion plugin that times `.safetensors` weights.
 const COMPANION: &str = "torch";
@@ -41,14 +39,26 @@ pub(crate) struct Params {
     /// Timed calls in a round, for each of `batches`.
     #[schemars(length(min = 1), inner(range(min = 1)))]
     calls: Vec<usize>,
-    /// Calls before the first timed one in a round, for each of `batches`.
+    /// Fewest calls before the first timed one in a round, for each of `batches`; more until calls no longer become
+    /// faster.
     #[schemars(length(min = 1))]
     warmup_calls: Vec<usize>,
+    /// Numbers of threads to time with, no more than the stage has; where absent, the stage's.
+    #[schemars(length(min = 1), inner(range(min = 1)))]
+    threads: Option<Vec<usize>>,
     /// Rounds: in each, every variant is timed once at every batch size, in an order drawn anew.
     #[schemars(range(min = 1))]
     rounds: usize,
     /// Name of the input that speedups are measured against. Without one there are no speedups.
     baseline: Option<String>,
+    /// Widest 95 % interval of a median, as a share of it, with which it is still stated. What is less certain is too
+    /// noisy, and has no metrics.
+    #[schemars(range(min = 0))]
+    max_interval: f64,
+    /// CPUs that others may keep busy beside a measurement before it counts as disturbed and is made again. Where absent,
+    /// a quarter of a CPU or a tenth of the threads, whichever is more, and half of the CPUs left free.
+    #[schemars(range(min = 0))]
+    max_others: Option<f64>,
     /// Seed of the input, the order and the bootstrap.
     seed: u64,
 }
@@ -59,8 +69,11 @@ impl Default for Params {
             batches: vec![1, 128],
             calls: vec![200, 10],
             warmup_calls: vec![50, 3],
+            threads: None,
             rounds: 7,
             baseline: None,
+            max_interval: 0.5,
+            max_others: None,
             seed: 42,
         }
     }
@@ -80,25 +93,64 @@ impl Params {
         if self.batches.contains(&0) || self.calls.contains(&0) || self.rounds == 0 {
             return Err(Failure::new("`batches`, `calls` and `rounds` must be at least 1"));
         }
-        let mut sorted = self.batches.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.len() != count {
+        if repeats(&self.batches) {
             return Err(Failure::new("`batches` names a batch size twice"));
+        }
+        if self.threads.as_ref().is_some_and(|threads| threads.is_empty() || threads.contains(&0)) {
+            return Err(Failure::new("`threads` must be at least one number, and each at least 1")
+                .hint("leave `threads` out to time with those that the stage has"));
+        }
+        if self.threads.as_ref().is_some_and(|threads| repeats(threads)) {
+            return Err(Failure::new("`threads` names a number twice"));
+        }
+        // The schema cannot exclude 0, nor what is no number.
+        if self.max_interval <= 0.0 || !self.max_interval.is_finite() {
+            return Err(Failure::new(format!(
+                "`max_interval` is {}, but must be above 0",
+                self.max_interval
+            ))
+            .hint("0.5 refuses medians whose 95 % interval is wider than half of them"));
+        }
+        if let Some(most) = self.max_others.filter(|most| *most < 0.0 || most.is_nan()) {
+            return Err(Failure::new(format!("`max_others` is {most}, but must be at least 0")));
         }
         Ok(())
     }
+
+    /// The numbers of threads to time with, where the stage has `available`. Warns of those that are more.
+    fn threads(&self, available: usize, reporter: &mut Reporter<'_>) -> Result<Vec<usize>, Failure> {
+        let Some(asked) = &self.threads else { return Ok(vec![available]) };
+        let (fit, too_many): (Vec<usize>, Vec<usize>) =
+            asked.iter().partition(|&&threads| threads <= available);
+        let list: Vec<_> = too_many.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "`threads` asks for {}, but this stage has {}",
+            list.join(", "),
+            request::threads(available)
+        );
+        if fit.is_empty() {
+            return Err(Failure::new(message)
+                .hint("leave `threads` out to time with those that it has, or raise `pipe run --threads`"));
+        }
+        if !too_many.is_empty() {
+            reporter.warn(format!("{message}: not timed"));
+        }
+        Ok(fit)
+    }
+}
+
+fn repeats(numbers: &[usize]) -> bool {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).any(|pair| matches!(pair, [one, two] if one == two))
 }
 
 /// A model and the executable that times it.
-struct Variant {
+pub(crate) struct Variant {
     name: String,
     model: PathBuf,
     timer: PathBuf,
 }
-
-/// The results of one variant at one batch size, a round each.
-type Rounds = Vec<TimeResult>;
 
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {
@@ -130,10 +182,27 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
             .hint(format!("inputs are {}", names.join(", "))));
     }
     reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
-    report_business(reporter);
-    let measured = measure(&params, &variants, request.threads, reporter)?;
-    summary::report(&params, request.threads, &measured, reporter);
+    let threads = params.threads(request.threads, reporter)?;
+    let measured = rounds::measure(&params, &variants, &threads, reporter)?;
+    let ratios = summary::report(&params, request.threads, &measured, reporter);
+    if let Some(baseline) = &params.baseline {
+        let executed = executed(&variants, &request.resume_dir)?;
+        if let Some(answer) = answer::why(baseline, &ratios, &executed) {
+            reporter.figure(answer);
+        }
+    }
     Ok(())
+}
+
+/// What ONNX Runtime executes for each variant that it runs.
+fn executed(variants: &[Variant], scratch: &Path) -> Result<BTreeMap<String, Counts>> {
+    let own = variants.iter().filter(|variant| variant.model.extension().is_some_and(|it| it == "onnx"));
+    own.map(|variant| {
+        let bytes =
+            fs::read(&variant.model).with_context(|| format!("cannot read `{}`", variant.model.display()))?;
+        Ok((variant.name.clone(), Counts::of(&executed::graph(&bytes, scratch)?)))
+    })
+    .collect()
 }
 
 fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
@@ -164,62 +233,10 @@ fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
     request.inputs.iter().map(variant).collect()
 }
 
-/// Results by variant and batch size, in the order of the rounds.
-fn measure(
-    params: &Params,
-    variants: &[Variant],
-    threads: usize,
-    reporter: &mut Reporter<'_>,
-) -> Result<BTreeMap<(String, usize), Rounds>, Failure> {
-    let mut measured: BTreeMap<(String, usize), Rounds> = BTreeMap::new();
-    let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
-    let total = params.rounds * params.batches.len() * variants.len();
-    let mut done = 0;
-    for round in 1..=params.rounds {
-        for ((&batch, &calls), &warmup_calls) in
-            params.batches.iter().zip(&params.calls).zip(&params.warmup_calls)
-        {
-            let mut order: Vec<&Variant> = variants.iter().collect();
-            order.shuffle(&mut rng);
-            for variant in order {
-                reporter.progress(Progress {
-                    done: done as f64,
-                    total: total as f64,
-                    unit: "measurement".into(),
-                    text: format!("round {round}/{} · {} · batch {batch}", params.rounds, variant.name),
-                    milestone: false,
-                });
-                let asked = TimeRequest {
-                    model: variant.model.clone(),
-                    batches: vec![batch],
-                    threads,
-                    warmup_calls,
-                    calls,
-                    seed: params.seed,
-                };
-                let result = child::time(&variant.timer, &asked)
-                    .with_context(|| format!("cannot time `{}` at batch {batch}", variant.name))?;
-                measured.entry((variant.name.clone(), batch)).or_default().push(result);
-                done += 1;
-            }
-        }
-    }
-    Ok(measured)
-}
-
-/// Logs how busy the machine is; warns where others use it before the first measurement.
-fn report_business(reporter: &mut Reporter<'_>) {
-    let Some(busy) = machine::busy_cpus(Duration::from_millis(300)) else { return };
-    let message = format!("{busy:.2} CPUs busy before the first measurement");
-    if busy > 0.25 {
-        reporter.warn(format!("{message}: something else is running, and the times will be noisy"));
-    } else {
-        reporter.info(message);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -232,10 +249,33 @@ mod tests {
             Params { batches: vec![1, 1], ..Params::default() },
             Params { batches: vec![0, 1], ..Params::default() },
             Params { rounds: 0, ..Params::default() },
+            Params { threads: Some(vec![]), ..Params::default() },
+            Params { threads: Some(vec![2, 0]), ..Params::default() },
+            Params { threads: Some(vec![2, 1, 2]), ..Params::default() },
+            Params { max_interval: 0.0, ..Params::default() },
+            Params { max_interval: f64::NAN, ..Params::default() },
+            Params { max_others: Some(-1.0), ..Params::default() },
         ];
         for params in refused {
             assert!(params.check().is_err(), "{params:?}");
         }
+    }
+
+    #[test]
+    fn more_threads_than_there_are_are_left_out_aloud() {
+        let chosen = |asked: Option<Vec<usize>>, available| {
+            let mut out = Vec::new();
+            let params = Params { threads: asked, ..Params::default() };
+            let chosen = params.threads(available, &mut Reporter::new(&mut out));
+            (chosen.map_err(|failure| format!("{failure:?}")), String::from_utf8(out).unwrap())
+        };
+        assert_eq!(chosen(None, 3), (Ok(vec![3]), String::new()));
+        assert_eq!(chosen(Some(vec![4, 1]), 4), (Ok(vec![4, 1]), String::new()));
+        let (fit, said) = chosen(Some(vec![8, 1, 4]), 2);
+        assert_eq!(fit, Ok(vec![1]));
+        assert!(said.contains("`threads` asks for 8, 4, but this stage has 2 threads: not timed"), "{said}");
+        let (none, _) = chosen(Some(vec![8]), 1);
+        assert!(none.unwrap_err().contains("asks for 8, but this stage has 1 thread"));
     }
 
     #[test]

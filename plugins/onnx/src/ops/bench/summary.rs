@@ -1,290 +1,302 @@
-//! From raw times to metrics and figures: medians over rounds, bootstrap intervals, speedups. Knows no process.
+//! From raw times to metrics: medians over rounds, bootstrap intervals, speedups, and what is too noisy to be stated.
+//! Knows no process.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use protocol::{Axis, Cell, Column, Content, Figure, Group, Metric, Reporter, TimeResult};
+use protocol::{Metric, Reporter};
 
-use super::{Params, Rounds, machine};
+use super::answer::Ratio;
+use super::rounds::{Case, Measured, Measurement};
+use super::{Params, figures, machine};
 use crate::request::{self, counted};
 use crate::statistics::{FEWEST_ROUNDS, bootstrap, median, quantile};
-
-/// Most times of one variant that a figure carries.
-const SHOWN: usize = 200;
 
 /// Spread of the round medians, relative to their median, above which a measurement is called noisy.
 const NOISY: f64 = 0.10;
 
-/// What one variant's rounds at one batch size come to.
-struct Latency {
-    median_ms: f64,
-    interval: Option<[f64; 2]>,
-    p95_ms: f64,
+/// A number with its 95 % interval, where there are rounds enough for one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Estimate {
+    pub(super) value: f64,
+    pub(super) interval: Option<[f64; 2]>,
 }
 
-/// Sends the metrics and figures of all variants.
+impl Estimate {
+    /// Width of the interval as a share of the number.
+    fn width(&self) -> Option<f64> {
+        self.interval.map(|[low, high]| (high - low) / self.value)
+    }
+
+    fn metric(&self, unit: &str, basis: &str) -> Metric {
+        let metric = Metric::new(self.value, unit).basis(basis);
+        self.interval.map_or(metric.clone(), |[low, high]| metric.interval(low, high))
+    }
+}
+
+/// Why a latency is not stated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Noise {
+    /// The interval is as wide as this share of the median.
+    Wide(f64),
+    /// Most rounds were disturbed, and so were those measured in their place.
+    Disturbed {
+        /// So many.
+        rounds: usize,
+        /// Of so many.
+        of: usize,
+    },
+}
+
+impl fmt::Display for Noise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wide(share) => write!(f, "its 95 % interval is {:.0} % of the median", 100.0 * share),
+            Self::Disturbed { rounds, of } => write!(f, "{rounds} of {of} rounds disturbed"),
+        }
+    }
+}
+
+/// What the rounds of a case come to.
+pub(super) struct Outcome<'a> {
+    pub(super) case: &'a Case,
+    pub(super) rounds: &'a [Measurement],
+    /// Median of round medians.
+    pub(super) median_ms: Estimate,
+    /// 95th percentile of all calls.
+    pub(super) p95_ms: f64,
+    /// Median over the processes.
+    pub(super) first_result_ms: Estimate,
+    /// How many times faster than the baseline; none where either is too noisy.
+    pub(super) speedup: Option<Estimate>,
+    pub(super) noise: Option<Noise>,
+}
+
+/// Sends the metrics and figures of all cases; `threads` are the stage's. How fast each variant is against the baseline with
+/// these threads, by its name.
 pub(crate) fn report(
     params: &Params,
     threads: usize,
-    measured: &BTreeMap<(String, usize), Rounds>,
+    measured: &Measured,
     reporter: &mut Reporter<'_>,
-) {
+) -> BTreeMap<String, Vec<Ratio>> {
     let cpu = machine::cpu_model();
-    let (mut rows, mut noisy) = (Vec::new(), Vec::new());
-    for (&batch, &calls) in params.batches.iter().zip(&params.calls) {
-        let basis = format!(
-            "{} of {}, {}, {cpu}",
-            counted(params.rounds, "round", "rounds"),
-            counted(calls, "call", "calls"),
-            request::threads(threads)
-        );
-        let metric = |value, unit: &str, interval: Option<[f64; 2]>| {
-            let metric = Metric::new(value, unit).basis(&basis);
-            interval.map_or(metric.clone(), |[low, high]| metric.interval(low, high))
-        };
-        let of_batch: Vec<(&str, &Rounds)> = measured
-            .iter()
-            .filter(|((_, size), _)| *size == batch)
-            .map(|((name, _), rounds)| (name.as_str(), rounds))
-            .collect();
-        let baseline = of_batch.iter().find(|(name, _)| Some(*name) == params.baseline.as_deref());
-        for (name, rounds) in &of_batch {
-            let Some(latency) = latency(rounds, params.seed) else { continue };
-            noisy.extend(noise(name, batch, rounds, reporter));
-            let key = |what: &str| format!("{name}.batch{batch}.{what}");
-            let per_second = |ms: f64| batch as f64 * 1e3 / ms;
-            reporter.metric(&key("median_ms"), metric(latency.median_ms, "ms", latency.interval));
-            reporter.metric(&key("p95_ms"), metric(latency.p95_ms, "ms", None));
-            let interval = latency.interval.map(|[low, high]| [per_second(high), per_second(low)]);
-            let throughput = metric(per_second(latency.median_ms), "images/s", interval);
-            reporter.metric(&key("images_per_second"), throughput);
-            let speedup = baseline
-                .filter(|(other, _)| other != name)
-                .and_then(|(_, reference)| speedup(reference, rounds, params.seed));
-            if let Some((ratio, interval)) = speedup {
-                reporter.metric(&key("speedup"), metric(ratio, "×", interval));
-            }
-            rows.push(row(name, batch, &latency, speedup.map(|(ratio, _)| ratio)));
+    let entries: Vec<(&Case, &[Measurement])> =
+        measured.iter().map(|(case, rounds)| (case, rounds.as_slice())).collect();
+    let mut outcomes = Vec::new();
+    for group in entries.chunk_by(|(one, _), (two, _)| (one.threads, one.batch) == (two.threads, two.batch)) {
+        let of_group = outcomes_of(params, group);
+        for outcome in &of_group {
+            send(outcome, &cpu, threads, reporter);
         }
-        reporter.figure(distribution(batch, &of_batch, &basis));
+        if let Some(first) = of_group.first() {
+            let id = format!("latency.{}", place(first.case, threads));
+            reporter.figure(figures::distribution(&id, &of_group, &basis(first, &cpu)));
+        }
+        outcomes.extend(of_group);
     }
-    let too_few = params.rounds < FEWEST_ROUNDS;
-    if too_few {
-        let rounds = counted(params.rounds, "round", "rounds");
-        reporter.info(format!("no 95 % intervals: {rounds} measured, they take at least {FEWEST_ROUNDS}"));
-    }
-    if !noisy.is_empty() {
-        let advice = if too_few { "measure more of them" } else { "trust the intervals only" };
-        reporter.warn(format!("the rounds differ, so {advice}: {}", noisy.join(", ")));
-    }
+    report_noise(params, threads, &outcomes, reporter);
+    report_disturbances(measured, reporter);
     report_loading(measured, reporter);
-    reporter.figure(table(rows, params, threads, &cpu));
+    reporter.figure(figures::latency(&outcomes, params, threads, &cpu));
+    reporter.figure(figures::cold_start(&outcomes, threads));
+    reporter.figure(figures::machine(&outcomes, threads, machine::governor().as_deref()));
+    let mut ratios: BTreeMap<String, Vec<Ratio>> = BTreeMap::new();
+    for outcome in outcomes.iter().filter(|outcome| outcome.case.threads == threads) {
+        if let Some(Estimate { value, interval }) = outcome.speedup {
+            let ratio = Ratio { batch: outcome.case.batch, faster: value, interval };
+            ratios.entry(outcome.case.variant.clone()).or_default().push(ratio);
+        }
+    }
+    ratios
+}
+
+/// Batch size and, where they are not the stage's, threads, as in the names of metrics.
+fn place(case: &Case, own_threads: usize) -> String {
+    let Case { threads, batch, .. } = case;
+    if *threads == own_threads { format!("batch{batch}") } else { format!("batch{batch}.threads{threads}") }
+}
+
+fn basis(outcome: &Outcome<'_>, cpu: &str) -> String {
+    let calls = outcome.rounds.first().map_or(0, |round| round.result.times_ms.len());
+    format!(
+        "{} of {}, {}, {cpu}",
+        counted(outcome.rounds.len(), "round", "rounds"),
+        counted(calls, "call", "calls"),
+        request::threads(outcome.case.threads)
+    )
+}
+
+/// What cases of one batch size and number of threads come to, each beside the baseline.
+fn outcomes_of<'a>(params: &Params, group: &[(&'a Case, &'a [Measurement])]) -> Vec<Outcome<'a>> {
+    let baseline = group.iter().find(|(case, _)| Some(&case.variant) == params.baseline.as_ref());
+    // Where the baseline is too noisy, nothing is faster than it.
+    let baseline = baseline.filter(|(_, rounds)| noise(params, rounds).is_none());
+    let outcome = |&(case, rounds): &(&'a Case, &'a [Measurement])| {
+        let calls: Vec<f64> = rounds.iter().flat_map(|round| &round.result.times_ms).copied().collect();
+        let noise = noise(params, rounds);
+        let speedup = baseline
+            .filter(|(other, _)| other.variant != case.variant && noise.is_none())
+            .and_then(|(_, reference)| speedup(reference, rounds, params.seed))
+            .filter(|speedup| speedup.width().is_none_or(|width| width <= params.max_interval));
+        let first: Vec<f64> = rounds.iter().map(|round| round.result.first_result_ms).collect();
+        Some(Outcome {
+            case,
+            rounds,
+            median_ms: estimate(&round_medians(rounds), params.seed)?,
+            p95_ms: quantile(&calls, 0.95)?,
+            first_result_ms: estimate(&first, params.seed)?,
+            speedup,
+            noise,
+        })
+    };
+    group.iter().filter_map(outcome).collect()
+}
+
+fn send(outcome: &Outcome<'_>, cpu: &str, threads: usize, reporter: &mut Reporter<'_>) {
+    let Outcome { case, median_ms, .. } = outcome;
+    let (low, high) =
+        (quantile(&round_medians(outcome.rounds), 0.0), quantile(&round_medians(outcome.rounds), 1.0));
+    if let (Some(low), Some(high)) = (low, high) {
+        reporter.info(format!("{}: round medians from {low:.3} to {high:.3} ms", label(case, threads)));
+    }
+    if outcome.noise.is_some() {
+        return;
+    }
+    let basis = basis(outcome, cpu);
+    let key = |what: &str| format!("{}.{}.{what}", case.variant, place(case, threads));
+    let per_second = |ms: f64| case.batch as f64 * 1e3 / ms;
+    let throughput = Estimate {
+        value: per_second(median_ms.value),
+        interval: median_ms.interval.map(|[low, high]| [per_second(high), per_second(low)]),
+    };
+    let p95 = Estimate { value: outcome.p95_ms, interval: None };
+    reporter.metric(&key("median_ms"), median_ms.metric("ms", &basis));
+    reporter.metric(&key("p95_ms"), p95.metric("ms", &basis));
+    reporter.metric(&key("images_per_second"), throughput.metric("images/s", &basis));
+    if let Some(speedup) = &outcome.speedup {
+        reporter.metric(&key("speedup"), speedup.metric("×", &basis));
+    }
+    let processes = format!(
+        "{}, {}",
+        counted(outcome.rounds.len(), "process", "processes"),
+        request::threads(case.threads)
+    );
+    reporter.metric(&key("first_result_ms"), outcome.first_result_ms.metric("ms", &processes));
+}
+
+/// A case in words: `fp32` at batch 1, and with how many threads where they are not the stage's.
+fn label(case: &Case, own_threads: usize) -> String {
+    let Case { threads, batch, variant } = case;
+    let threads =
+        if *threads == own_threads { String::new() } else { format!(", {}", request::threads(*threads)) };
+    format!("`{variant}` at batch {batch}{threads}")
 }
 
 /// Medians of each round's calls.
-fn round_medians(rounds: &[TimeResult]) -> Vec<f64> {
-    rounds.iter().filter_map(|round| median(&round.times_ms)).collect()
+fn round_medians(rounds: &[Measurement]) -> Vec<f64> {
+    rounds.iter().filter_map(|round| median(&round.result.times_ms)).collect()
 }
 
 fn drawn(values: &[f64], draw: &[usize]) -> Option<f64> {
     median(&draw.iter().filter_map(|&round| values.get(round).copied()).collect::<Vec<_>>())
 }
 
-/// Median of round medians with its bootstrap interval over rounds where they are enough, and the 95th percentile
-/// of all calls.
-fn latency(rounds: &[TimeResult], seed: u64) -> Option<Latency> {
-    let medians = round_medians(rounds);
-    let calls: Vec<f64> = rounds.iter().flat_map(|round| &round.times_ms).copied().collect();
-    Some(Latency {
-        median_ms: median(&medians)?,
-        interval: bootstrap(medians.len(), seed, |draw| drawn(&medians, draw)),
-        p95_ms: quantile(&calls, 0.95)?,
-    })
+/// The median with its bootstrap interval.
+fn estimate(values: &[f64], seed: u64) -> Option<Estimate> {
+    let interval = bootstrap(values.len(), seed, |draw| drawn(values, draw));
+    Some(Estimate { value: median(values)?, interval })
 }
 
 /// How many times faster `rounds` are than `reference`: the ratio of medians. Rounds are drawn in pairs, so that
 /// what slows a whole round cancels.
-fn speedup(reference: &[TimeResult], rounds: &[TimeResult], seed: u64) -> Option<(f64, Option<[f64; 2]>)> {
+fn speedup(reference: &[Measurement], rounds: &[Measurement], seed: u64) -> Option<Estimate> {
     let (reference, variant) = (round_medians(reference), round_medians(rounds));
     let ratio = |draw: &[usize]| Some(drawn(&reference, draw)? / drawn(&variant, draw)?);
-    let estimate = median(&reference)? / median(&variant)?;
-    Some((estimate, bootstrap(reference.len().min(variant.len()), seed, ratio)))
+    let value = median(&reference)? / median(&variant)?;
+    Some(Estimate { value, interval: bootstrap(reference.len().min(variant.len()), seed, ratio) })
 }
 
-/// Logs how far the medians of the rounds lie apart. Some text where that is too far for a claim.
-fn noise(name: &str, batch: usize, rounds: &[TimeResult], reporter: &mut Reporter<'_>) -> Option<String> {
-    let medians = round_medians(rounds);
-    let (low, middle, high) = (quantile(&medians, 0.0)?, median(&medians)?, quantile(&medians, 1.0)?);
-    let spread = (high - low) / middle;
-    reporter.info(format!("`{name}` at batch {batch}: round medians from {low:.3} to {high:.3} ms"));
-    (spread > NOISY).then(|| format!("`{name}` at batch {batch} by {:.0} %", 100.0 * spread))
+/// Why the median of these rounds is not stated: more than half of them disturbed, so that it is one of disturbed rounds,
+/// or an interval that says too little.
+fn noise(params: &Params, rounds: &[Measurement]) -> Option<Noise> {
+    let disturbed = rounds.iter().filter(|round| round.disturbed).count();
+    if 2 * disturbed > rounds.len() {
+        return Some(Noise::Disturbed { rounds: disturbed, of: rounds.len() });
+    }
+    let width = estimate(&round_medians(rounds), params.seed)?.width()?;
+    (width > params.max_interval).then_some(Noise::Wide(width))
+}
+
+/// Says what is not stated and why, and what is stated but differs from round to round.
+fn report_noise(params: &Params, threads: usize, outcomes: &[Outcome<'_>], reporter: &mut Reporter<'_>) {
+    let too_few = params.rounds < FEWEST_ROUNDS;
+    if too_few {
+        let rounds = counted(params.rounds, "round", "rounds");
+        reporter.info(format!("no 95 % intervals: {rounds} measured, they take at least {FEWEST_ROUNDS}"));
+    }
+    let refused = outcomes.iter().filter_map(|outcome| {
+        outcome.noise.map(|noise| format!("{} ({noise})", label(outcome.case, threads)))
+    });
+    let refused: Vec<_> = refused.collect();
+    if !refused.is_empty() {
+        reporter.warn(format!(
+            "too noisy to state a latency: {}; close what runs beside or raise `rounds`, then time again: `pipe run --force` \
+             and this stage's name",
+            refused.join(", ")
+        ));
+    }
+    let stated = outcomes.iter().filter(|outcome| outcome.noise.is_none());
+    let differing: Vec<_> = stated.filter_map(|outcome| differs(outcome, threads)).collect();
+    if !differing.is_empty() {
+        let advice = if too_few { "measure more of them" } else { "trust the intervals only" };
+        reporter.warn(format!("the rounds differ, so {advice}: {}", differing.join(", ")));
+    }
+}
+
+/// Some text where the medians of the rounds lie far apart.
+fn differs(outcome: &Outcome<'_>, threads: usize) -> Option<String> {
+    let medians = round_medians(outcome.rounds);
+    let spread = (quantile(&medians, 1.0)? - quantile(&medians, 0.0)?) / outcome.median_ms.value;
+    (spread > NOISY).then(|| format!("{} by {:.0} %", label(outcome.case, threads), 100.0 * spread))
+}
+
+/// How many measurements were disturbed, and how many were thrown away for it.
+fn report_disturbances(measured: &Measured, reporter: &mut Reporter<'_>) {
+    let all: Vec<&Measurement> = measured.values().flatten().collect();
+    let again: usize = all.iter().map(|measurement| measurement.again).sum();
+    let disturbed = all.iter().filter(|measurement| measurement.disturbed).count();
+    let basis = format!("of {}", counted(all.len(), "measurement", "measurements"));
+    for (name, count) in [("measured_again", again), ("disturbed", disturbed)] {
+        reporter.metric(name, Metric::new(count as f64, "").basis(&basis));
+    }
+    if again > 0 {
+        reporter.info(format!(
+            "{} measured again, because others were at work; {disturbed} {basis} stayed disturbed",
+            counted(again, "time", "times")
+        ));
+    }
 }
 
 /// Load time and peak memory by variant, over all its processes.
-fn report_loading(measured: &BTreeMap<(String, usize), Rounds>, reporter: &mut Reporter<'_>) {
-    let mut by_name: BTreeMap<&str, Vec<&TimeResult>> = BTreeMap::new();
-    for ((name, _), rounds) in measured {
-        by_name.entry(name).or_default().extend(rounds);
+fn report_loading(measured: &Measured, reporter: &mut Reporter<'_>) {
+    let mut by_name: BTreeMap<&str, Vec<&Measurement>> = BTreeMap::new();
+    for (case, rounds) in measured {
+        by_name.entry(&case.variant).or_default().extend(rounds);
     }
-    for (name, results) in by_name {
-        let basis = counted(results.len(), "process", "processes");
-        let loads: Vec<f64> = results.iter().map(|result| result.load_ms).collect();
+    for (name, measurements) in by_name {
+        let basis = counted(measurements.len(), "process", "processes");
+        let loads: Vec<f64> = measurements.iter().map(|measurement| measurement.result.load_ms).collect();
         if let Some(load) = median(&loads) {
             reporter.metric(&format!("{name}.load_ms"), Metric::new(load, "ms").basis(&basis));
         }
-        if let Some(peak) = results.iter().filter_map(|result| result.peak_memory_kb).max() {
+        let peaks = measurements.iter().filter_map(|measurement| measurement.result.peak_memory_kb);
+        if let Some(peak) = peaks.max() {
             let metric = Metric::new(peak as f64, "KB").basis(format!("largest of {basis}"));
             reporter.metric(&format!("{name}.peak_memory_kb"), metric);
         }
     }
 }
 
-fn distribution(batch: usize, variants: &[(&str, &Rounds)], basis: &str) -> Figure {
-    let group = |(name, rounds): &(&str, &Rounds)| {
-        let calls: Vec<f64> = rounds.iter().flat_map(|round| &round.times_ms).copied().collect();
-        Group { name: (*name).into(), values: thinned(&calls, SHOWN) }
-    };
-    Figure {
-        id: format!("latency.batch{batch}"),
-        title: format!("Latency at batch {batch}"),
-        caption: format!(
-            "Time of one call in the order taken, at most {SHOWN} evenly spaced calls a variant. {basis}."
-        ),
-        content: Content::Distribution {
-            x: Axis { log: true, ..Axis::new("time of a call", "ms") },
-            groups: variants.iter().map(group).collect(),
-        },
-    }
-}
-
-/// At most `most` values, evenly spaced.
-fn thinned(values: &[f64], most: usize) -> Vec<f64> {
-    if values.len() <= most {
-        return values.to_vec();
-    }
-    (0..most).filter_map(|place| values.get(place * values.len() / most).copied()).collect()
-}
-
-fn row(name: &str, batch: usize, latency: &Latency, speedup: Option<f64>) -> Vec<Cell> {
-    let end = |end: fn([f64; 2]) -> f64| latency.interval.map_or(Cell::Empty, |ends| Cell::Number(end(ends)));
-    vec![
-        Cell::Text(name.into()),
-        Cell::Number(batch as f64),
-        Cell::Number(latency.median_ms),
-        end(|[low, _]| low),
-        end(|[_, high]| high),
-        Cell::Number(latency.p95_ms),
-        Cell::Number(batch as f64 * 1e3 / latency.median_ms),
-        speedup.map_or(Cell::Empty, Cell::Number),
-    ]
-}
-
-fn table(rows: Vec<Vec<Cell>>, params: &Params, threads: usize, cpu: &str) -> Figure {
-    let column = |label: &str, unit: &str, digits| Column { label: label.into(), unit: unit.into(), digits };
-    let against = params.baseline.as_deref().unwrap_or("a baseline");
-    Figure {
-        id: "latency".into(),
-        title: "Latency".into(),
-        caption: format!(
-            "Median of round medians{} over {}, and the 95th percentile of all calls; every measurement in a \
-             process of its own, in random order. {}, {cpu}.",
-            if params.rounds < FEWEST_ROUNDS { "" } else { " with its 95 % bootstrap interval" },
-            counted(params.rounds, "round", "rounds"),
-            request::threads(threads)
-        ),
-        content: Content::Table {
-            columns: vec![
-                column("variant", "", 0),
-                column("batch", "", 0),
-                column("median", "ms", 3),
-                column("low", "ms", 3),
-                column("high", "ms", 3),
-                column("p95", "ms", 3),
-                column("throughput", "images/s", 0),
-                column(&format!("faster than {against}"), "×", 2),
-            ],
-            rows,
-        },
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rounds(medians: &[f64]) -> Rounds {
-        let result = |&ms: &f64| TimeResult {
-            batch: 1,
-            times_ms: vec![ms * 0.9, ms, ms * 1.5],
-            load_ms: 5.0,
-            peak_memory_kb: Some(1000),
-        };
-        medians.iter().map(result).collect()
-    }
-
-    #[test]
-    fn the_latency_is_the_median_of_round_medians() {
-        let latency = latency(&rounds(&[2.0, 1.0, 3.0, 2.5, 1.5]), 1).unwrap();
-        assert_eq!(latency.median_ms, 2.0);
-        let [low, high] = latency.interval.unwrap();
-        assert!((1.0..2.0).contains(&low) && 2.0 < high && high <= 3.0, "[{low}, {high}]");
-        assert!(latency.p95_ms > 3.0 && latency.p95_ms <= 4.5);
-    }
-
-    /// A round that is slow for both leaves the ratio alone.
-    #[test]
-    fn a_speedup_is_paired_by_round() {
-        let (ratio, interval) = speedup(&rounds(&[2.0, 20.0, 4.0]), &rounds(&[1.0, 10.0, 2.0]), 1).unwrap();
-        let [low, high] = interval.unwrap();
-        assert!(
-            [ratio, low, high].iter().all(|value| (value - 2.0).abs() < 1e-12),
-            "{ratio} [{low}, {high}]"
-        );
-    }
-
-    #[test]
-    fn thinning_keeps_short_samples_and_spreads_over_long_ones() {
-        assert_eq!(thinned(&[1.0, 2.0], 3), [1.0, 2.0]);
-        let long: Vec<f64> = (0..1000).map(f64::from).collect();
-        assert_eq!(thinned(&long, 4), [0.0, 250.0, 500.0, 750.0]);
-    }
-
-    /// What a baseline and a variant are reported as, by the medians of their rounds.
-    fn reported(fp32: &[f64], int8: &[f64]) -> String {
-        let params = Params {
-            batches: vec![1],
-            calls: vec![3],
-            rounds: fp32.len(),
-            baseline: Some("fp32".into()),
-            ..Params::default()
-        };
-        let measured =
-            BTreeMap::from([(("fp32".to_owned(), 1), rounds(fp32)), (("int8".to_owned(), 1), rounds(int8))]);
-        let mut out = Vec::new();
-        report(&params, 2, &measured, &mut Reporter::new(&mut out));
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn too_few_rounds_have_metrics_without_intervals() {
-        let one = reported(&[2.0], &[1.0]);
-        assert!(one.contains("int8.batch1.speedup") && !one.contains("\"interval\""), "{one}");
-        assert!(one.contains("1 round of 3 calls, 2 threads") && one.contains("\"1 process\""), "{one}");
-        assert!(one.contains("no 95 % intervals: 1 round measured, they take at least 3"), "{one}");
-        assert!(one.contains("Median of round medians over 1 round, "), "{one}");
-        let two = reported(&[2.0, 3.0], &[1.0, 1.0]);
-        assert!(two.contains("so measure more of them: `fp32`"), "{two}");
-        let three = reported(&[2.0, 2.0, 2.0], &[1.0, 1.0, 1.0]);
-        assert!(three.contains("\"interval\":[") && three.contains("3 rounds of 3 calls"), "{three}");
-        assert!(!three.contains("no 95 % intervals"), "{three}");
-    }
-
-    #[test]
-    fn metrics_are_named_by_variant_and_batch() {
-        let text = reported(&[2.0, 2.2, 2.1], &[1.0, 1.1, 1.05]);
-        for name in ["fp32.batch1.median_ms", "int8.batch1.speedup", "int8.load_ms", "fp32.peak_memory_kb"] {
-            assert!(text.contains(&format!("\"name\":\"{name}\"")), "{name} in {text}");
-        }
-        assert!(!text.contains("fp32.batch1.speedup"), "{text}");
-        assert!(text.contains("\"kind\":\"distribution\"") && text.contains("\"kind\":\"table\""));
-    }
-}
+mod tests;

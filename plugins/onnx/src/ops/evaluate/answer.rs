@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn told(drop: f64, interval: [f64; 2], agreeing: u64) -> String {
-        sentence("int8", &Comparison { drop, interval, agreeing }, 10_000)
+        sentence("int8", &Comparison { drop, interval, agreeing, lost: 0, won: 0, p: 1.0 }, 10_000)
     }
 
     #[test]
@@ -74,7 +74,13 @@ mod tests {
             "`int8` predicts another class for 100 images of 10,000; its accuracy is 0.02 points lower (95 % interval of the drop -0.10 to \
              0.20): too little to tell from chance."
         );
-        assert!(told(0.5, [0.2, 0.8], 9_000).ends_with("0.50 points lower (95 % interval of the drop 0.20 to 0.80): the loss is real."));
-        assert!(told(-0.5, [-0.8, -0.2], 9_999).contains("another class for 1 image of 10,000; its accuracy is 0.50 points higher"));
+        assert!(
+            told(0.5, [0.2, 0.8], 9_000)
+                .ends_with("0.50 points lower (95 % interval of the drop 0.20 to 0.80): the loss is real.")
+        );
+        assert!(
+            told(-0.5, [-0.8, -0.2], 9_999)
+                .contains("another class for 1 image of 10,000; its accuracy is 0.50 points higher")
+        );
     }
 }

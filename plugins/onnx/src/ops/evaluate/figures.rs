@@ -1,8 +1,9 @@
 //! Tables and matrices of an evaluation. Knows outcomes, not how they came about.
 
 use dataset::wilson_interval;
-use protocol::{Cell, Column, Content, Figure};
+use protocol::{Axis, Cell, Column, Content, Figure, Series};
 
+use super::calibration::{BINS, Calibration, Point};
 use super::{Comparison, Outcome, TestSet};
 
 fn column(label: &str, unit: &str, digits: usize) -> Column {
@@ -30,6 +31,9 @@ pub(crate) fn summary(
             compared(&|comparison| comparison.drop),
             compared(&|comparison| comparison.interval[0]),
             compared(&|comparison| comparison.interval[1]),
+            compared(&|comparison| comparison.lost as f64),
+            compared(&|comparison| comparison.won as f64),
+            compared(&|comparison| comparison.p),
             compared(&|comparison| 100.0 * comparison.agreeing as f64 / (total as f64).max(1.0)),
         ]
     };
@@ -37,7 +41,9 @@ pub(crate) fn summary(
         id: "accuracy".into(),
         title: "Accuracy".into(),
         caption: format!(
-            "On {}, with Wilson's 95 % interval; the drop against the baseline is paired by image.",
+            "On {}, with Wilson's 95 % interval; the drop against the baseline is paired by image. Lost: images that only the \
+             baseline gets right; won: only the variant. p: how likely a split at least so uneven is if neither is better \
+             (McNemar's exact test, two-sided).",
             test_set.basis()
         ),
         content: Content::Table {
@@ -50,6 +56,9 @@ pub(crate) fn summary(
                 column("drop", "points", 2),
                 column("drop, low", "points", 2),
                 column("drop, high", "points", 2),
+                column("lost", "images", 0),
+                column("won", "images", 0),
+                column("p", "", 4),
                 column("agreement", "%", 2),
             ],
             rows: outcomes.iter().zip(comparisons).map(row).collect(),
@@ -95,6 +104,38 @@ pub(crate) fn confusion(test_set: &TestSet, outcome: &Outcome) -> Figure {
             rows: classes.clone(),
             columns: classes.clone(),
             values: counts.iter().map(|row| row.iter().map(|&count| count as f64).collect()).collect(),
+        },
+    }
+}
+
+/// How often predictions of each confidence are right, and how many there are.
+pub(crate) fn reliability(test_set: &TestSet, calibrations: &[(&str, Calibration)]) -> Figure {
+    let lines = |axis: usize, value: fn(&Point) -> f64| {
+        calibrations.iter().map(move |(name, calibration)| {
+            let points = calibration.points().iter().map(|point| [point.confidence, value(point)]).collect();
+            Series { name: (*name).to_owned(), axis, points }
+        })
+    };
+    let perfect =
+        Series { name: "perfectly calibrated".into(), axis: 0, points: vec![[0.0, 0.0], [100.0, 100.0]] };
+    let series = lines(0, |point| point.accuracy).chain([perfect]).chain(lines(1, |point| point.share));
+    Figure {
+        id: "reliability".into(),
+        title: "Confidence and accuracy".into(),
+        caption: format!(
+            "Images by the confidence of their prediction in {BINS} bins of equal width: mean confidence and share that is \
+             right of each bin, and how many of {} are in it. Expected calibration error: {}.",
+            test_set.basis(),
+            calibrations
+                .iter()
+                .map(|(name, calibration)| format!("{name} {:.2} points", calibration.error()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        content: Content::Series {
+            x: Axis::new("confidence", "%"),
+            y: vec![Axis::new("right", "%"), Axis::new("images", "%")],
+            series: series.collect(),
         },
     }
 }

@@ -1,6 +1,7 @@
 //! `onnx/evaluate`: predictions and accuracy of several variants of a model on the test images of a dataset.
 
 mod answer;
+mod calibration;
 mod figures;
 mod pictures;
 mod variant;
@@ -18,10 +19,11 @@ use serde::Deserialize;
 
 use crate::ops::{input, manifest_of, output};
 use crate::request::{self, grouped};
-use crate::statistics::paired_drop;
+use crate::statistics::{mcnemar_exact, paired_drop};
+use calibration::Calibration;
 use variant::Variant;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Params of `onnx/evaluate`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -158,12 +160,20 @@ fn report(
 ) -> anyhow::Result<()> {
     let baseline = outcomes.iter().find(|outcome| Some(&outcome.name) == params.baseline.as_ref());
     let total = test_set.indices.len() as u64;
-    let mut comparisons = Vec::new();
+    let (mut comparisons, mut calibrations) = (Vec::new(), Vec::new());
     for outcome in outcomes {
         let Outcome { name, size_kb, predictions } = outcome;
         let [low, high] = wilson_interval(predictions.correct(), total);
         let accuracy = Metric::new(predictions.accuracy(), "%").interval(low, high).basis(test_set.basis());
         reporter.metric(&format!("{name}.accuracy"), accuracy);
+        let calibration = Calibration::of(predictions);
+        let error = Metric::new(calibration.error(), "points").basis(test_set.basis());
+        let error = match calibration.interval() {
+            Some([low, high]) => error.interval(low, high),
+            None => error,
+        };
+        reporter.metric(&format!("{name}.ece"), error);
+        calibrations.push((name.as_str(), calibration));
         if let Some(size) = size_kb {
             reporter.metric(&format!("{name}.size_kb"), Metric::new(*size, "KB"));
         }
@@ -179,6 +189,13 @@ fn report(
             let share = 100.0 * comparison.agreeing as f64 / (total as f64).max(1.0);
             let agreement = Metric::new(share, "%").interval(low, high).basis(&basis);
             reporter.metric(&format!("{name}.agreement"), agreement);
+            for (what, value) in [
+                ("lost", comparison.lost as f64),
+                ("won", comparison.won as f64),
+                ("mcnemar_p", comparison.p),
+            ] {
+                reporter.metric(&format!("{name}.{what}"), Metric::new(value, "").basis(&basis));
+            }
         }
         comparisons.push(comparison);
     }
@@ -187,6 +204,7 @@ fn report(
     }
     reporter.figure(figures::summary(test_set, outcomes, &comparisons));
     reporter.figure(figures::by_class(test_set, outcomes));
+    reporter.figure(figures::reliability(test_set, &calibrations));
     for (outcome, comparison) in outcomes.iter().zip(&comparisons) {
         reporter.figure(figures::confusion(test_set, outcome));
         if let (Some(baseline), Some(_)) = (baseline, comparison)
@@ -203,6 +221,12 @@ pub(crate) struct Comparison {
     /// Points of accuracy lost; negative where the variant is better.
     drop: f64,
     interval: [f64; 2],
+    /// Images that only the baseline gets right.
+    lost: u64,
+    /// Images that only the variant gets right.
+    won: u64,
+    /// Exact p-value of McNemar's test.
+    p: f64,
     /// Images for which both predict the same class.
     agreeing: u64,
 }
@@ -219,7 +243,7 @@ impl Comparison {
             agreeing += u64::from(baseline.predicted(index) == variant.predicted(index));
         }
         let (drop, interval) = paired_drop(lost, won, baseline.len() as u64);
-        Self { drop, interval, agreeing }
+        Self { drop, interval, lost, won, p: mcnemar_exact(lost, won), agreeing }
     }
 }
 
@@ -247,6 +271,7 @@ mod tests {
             Comparison::of(&predictions(&[0, 1, 0, 1], &labels), &predictions(&[1, 1, 0, 2], &labels));
         assert!((comparison.drop - 25.0).abs() < 1e-12);
         assert_eq!(comparison.agreeing, 2);
+        assert_eq!((comparison.lost, comparison.won, comparison.p), (1, 0, 1.0));
         let [low, high] = comparison.interval;
         assert!(low < 25.0 && 25.0 < high);
     }

@@ -57,7 +57,7 @@ fn picture(test_set: &TestSet, baseline: &Outcome, variant: &Outcome, place: usi
 }
 
 /// Softmax of the predicted class's logit.
-fn confidence(predictions: &Predictions, place: usize) -> f64 {
+pub(super) fn confidence(predictions: &Predictions, place: usize) -> f64 {
     let rows = predictions.logits.chunks_exact(predictions.classes.max(1));
     let Some(row) = rows.into_iter().nth(place) else { return 0.0 };
     let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
