@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use onnx::{Graph, Node};
+use onnx::Graph;
 
 use crate::runtime;
 
@@ -109,6 +109,8 @@ pub(crate) fn graph(bytes: &[u8], scratch: &Path) -> Result<Graph> {
 
 #[cfg(test)]
 mod tests {
+    use onnx::Node;
+
     use super::*;
 
     fn graph(nodes: Vec<Node>) -> Graph {
