@@ -1,37 +1,21 @@
-//! The document: head, sections from top to bottom, and the policy that lets it load nothing.
+//! The report's sections from top to bottom.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
+use maud::{Markup, html};
 
+use super::document::document;
 use super::figures::Budget;
 use super::shown::Shown;
-use super::{Input, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
+use super::{Input, changes, environment, gates, prose, run, stage, table, tradeoff};
 use crate::format;
 
 /// The whole document.
 pub(super) fn page(input: &Input) -> Markup {
-    let style = format!("{}{}", chart::STYLE, include_str!("page.css"));
     let title = title(input);
     let budget = Budget::default();
     let shown = Shown::new(input);
     let changes = changes::section(input, &shown);
-    let tradeoff = tradeoff::section(input);
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy(&style));
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                meta name="generator" content={ "pipe " (input.run.version) };
-                title { (title) " · report" }
-                style { (PreEscaped(&style)) }
-            }
-            body {
+    let tradeoff = tradeoff::section(&input.pipeline.report, input.past, input.run);
+    let body = html! {
                 header.top {
                     p.eyebrow { "pipe report" span.sep { "·" }
                         time datetime=(format::rfc3339(input.run.started_ms)) { (format::date_time(input.run.started_ms)) " UTC" }
@@ -82,19 +66,10 @@ pub(super) fn page(input: &Input) -> Markup {
                     p { "Made by pipe " (input.run.version) " from the records of run " code { (input.run.id) } ". "
                         "This file is whole: it needs no network and runs no scripts." }
                 }
-            }
-        }
-    }
+    };
+    document(&format!("{title} · report"), &body)
 }
 
-fn title<'a>(input: &'a Input) -> &'a str {
+pub(super) fn title<'a>(input: &'a Input) -> &'a str {
     input.pipeline.report.title.as_deref().unwrap_or(&input.pipeline.name)
-}
-
-/// Nothing may be loaded or run; the one style sheet is named by its digest, pictures come inside the file.
-fn policy(style: &str) -> String {
-    let digest = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
 }

@@ -12,7 +12,7 @@ use crate::record::{Ingredient, Outcome};
 const VOID: [&str; 4] = ["meta", "img", "br", "link"];
 
 /// A tag with its attributes.
-type Tag = (String, Vec<(String, String)>);
+pub(super) type Tag = (String, Vec<(String, String)>);
 
 /// Reads a document and checks that tags are balanced and quoted; its start tags.
 fn tags(html: &str) -> Vec<Tag> {
@@ -59,7 +59,7 @@ fn tags(html: &str) -> Vec<Tag> {
     tags
 }
 
-fn check(html: &str) -> Vec<Tag> {
+pub(super) fn check(html: &str) -> Vec<Tag> {
     let tags = tags(html);
     let mut ids = std::collections::BTreeSet::new();
     let mut targets = vec![];
