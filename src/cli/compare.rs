@@ -259,8 +259,8 @@ impl View<'_> {
             let message = pair.new_result.as_ref().filter(says).map(|gate| clean_line(&gate.message));
             grid.row([
                 clean_line(&pair.expression),
-                self.verdict(pair.old),
-                format!("→  {}", self.verdict(pair.new)),
+                self.verdict(pair.old_result.as_ref()),
+                format!("→  {}", self.verdict(pair.new_result.as_ref())),
                 self.paint.faint(&message.unwrap_or_default()),
             ]);
         }
@@ -288,13 +288,14 @@ impl View<'_> {
         })
     }
 
-    fn verdict(&self, verdict: Option<Verdict>) -> String {
-        match verdict {
-            Some(Verdict::Pass) => self.paint.good("✔ satisfied"),
-            Some(Verdict::Fail) => self.paint.bad("✖ not satisfied"),
-            Some(Verdict::Inconclusive) => self.paint.warn("~ inconclusive"),
-            Some(Verdict::Unknown) => self.paint.warn("? not known"),
-            None => self.paint.faint("–"),
+    fn verdict(&self, gate: Option<&GateResult>) -> String {
+        let Some(gate) = gate else { return self.paint.faint("–") };
+        match gate.verdict {
+            Verdict::Pass => self.paint.good("✔ satisfied"),
+            Verdict::Fail => self.paint.bad("✖ not satisfied"),
+            Verdict::Inconclusive if gate.lets_pass(false) => self.paint.warn("~ inconclusive"),
+            Verdict::Inconclusive => self.paint.bad("✖ inconclusive"),
+            Verdict::Unknown => self.paint.warn("? not known"),
         }
     }
 

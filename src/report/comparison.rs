@@ -160,7 +160,7 @@ fn verdict(gate: Option<&GateResult>) -> Markup {
     let (class, word) = match gate.verdict {
         Verdict::Pass => ("better", "✓ holds"),
         Verdict::Fail => ("worse", "✕ fails"),
-        Verdict::Inconclusive if !gate.lets_pass(false) => ("worse", "~ inconclusive"),
+        Verdict::Inconclusive if !gate.lets_pass(false) => ("worse", "✕ inconclusive"),
         Verdict::Inconclusive => ("unsure", "~ inconclusive"),
         Verdict::Unknown => ("unsure", "? not known"),
     };
@@ -348,6 +348,15 @@ mod tests {
         ] {
             assert!(html.contains(text), "no {text}");
         }
+    }
+
+    /// Renders a page where a person can look at it, as the report's samples are.
+    #[test]
+    fn a_sample_is_written_on_demand() {
+        let Some(folder) = std::env::var_os("PIPE_REPORT_SAMPLES") else { return };
+        let sample = sample::gate_inconclusive();
+        let html = page(&sample, &sample.pipeline.report);
+        std::fs::write(std::path::PathBuf::from(folder).join("comparison.html"), html).unwrap();
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn item(input: &Input, gate: &GateResult) -> Markup {
     let (class, mark, word) = match gate.verdict {
         Verdict::Pass => ("holds", "✓", "holds"),
         Verdict::Fail => ("fails", "✕", "fails"),
-        Verdict::Inconclusive if !gate.lets_pass(false) => ("fails", "~", "inconclusive"),
+        Verdict::Inconclusive if !gate.lets_pass(false) => ("fails", "✕", "inconclusive"),
         Verdict::Inconclusive => ("unknown", "~", "inconclusive"),
         Verdict::Unknown => ("unknown", "?", "not known"),
     };

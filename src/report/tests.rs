@@ -333,6 +333,7 @@ fn samples_are_written_on_demand() {
     let samples: BTreeMap<&str, Sample> = [
         ("sample", sample::tinynet()),
         ("gate-fails", sample::gate_fails()),
+        ("gate-inconclusive", sample::gate_inconclusive()),
         ("train-fails", sample::train_fails()),
     ]
     .into();

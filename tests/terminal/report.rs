@@ -106,7 +106,7 @@ fn two_runs_are_compared_on_a_page() {
     for text in [
         "<title>Of cats | dogs · ",
         "Content-Security-Policy",
-        "~ inconclusive",
+        "✕ inconclusive",
         "is not shown to be &gt;= 85",
         "<td class=\"num worse\">−5.38</td>",
         "eval.with.value",

@@ -57,7 +57,7 @@ fn an_inconclusive_gate_says_what_it_needs() {
         paint: Paint::new(false),
     }
     .text();
-    let line = "   evaluate.int8_static.drop < 0.05      –            →  ~ inconclusive  -0.02, 95 % interval -0.21 to 0.10, \
+    let line = "   evaluate.int8_static.drop < 0.05     –            →  ~ inconclusive  -0.02, 95 % interval -0.21 to 0.10, \
                 is not shown to be < 0.05: evaluate more images\n";
     assert!(text.contains(line), "{text}");
 }
