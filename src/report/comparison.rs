@@ -40,7 +40,7 @@ pub struct Versus<'a> {
 pub fn comparison_html(versus: &Versus) -> String {
     let (old, new) = (&versus.old.0.run, &versus.new.0.run);
     let results = results(versus);
-    let tradeoff = tradeoff::section(versus.spec, versus.past, versus.new.1.run);
+    let tradeoff = tradeoff::section(versus.spec, versus.past, versus.new.1.run, "the new run");
     let body = html! {
         header.top {
             p.eyebrow { "pipe compare" span.sep { "·" } code { (old) } " → " code { (new) } }
@@ -142,12 +142,12 @@ fn gates(pairs: &[GatePair]) -> Markup {
         @if !pairs.is_empty() {
             section #gates {
                 h2 { "Gates" }
-                (scroll("Gates", &html! { table.versus {
+                (scroll("Gates", &html! { table.versus.stack {
                     thead { tr { th scope="col" { "gate" } th scope="col" { "old" } th scope="col" { "new" } } }
                     tbody { @for pair in sorted { tr {
                         th scope="row" { code { (pair.expression) } }
-                        td.wide { (verdict(pair.old_result.as_ref())) }
-                        td.wide { (verdict(pair.new_result.as_ref())) }
+                        td.wide data-label="old" { (verdict(pair.old_result.as_ref())) }
+                        td.wide data-label="new" { (verdict(pair.new_result.as_ref())) }
                     } } }
                 } }))
             }
@@ -345,6 +345,7 @@ mod tests {
             "in both intervals",
             "1 stage fresh in both",
             "<h2>Trade-off</h2>",
+            "ringed: the new run",
         ] {
             assert!(html.contains(text), "no {text}");
         }

@@ -14,7 +14,7 @@ pub(super) fn page(input: &Input) -> Markup {
     let budget = Budget::default();
     let shown = Shown::new(input);
     let changes = changes::section(input, &shown);
-    let tradeoff = tradeoff::section(&input.pipeline.report, input.past, input.run);
+    let tradeoff = tradeoff::section(&input.pipeline.report, input.past, input.run, "this run");
     let body = html! {
                 header.top {
                     p.eyebrow { "pipe report" span.sep { "·" }

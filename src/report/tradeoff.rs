@@ -16,9 +16,9 @@ const FEW_ROWS: usize = 16;
 /// Vars in the table.
 const MOST_VARS: usize = 6;
 
-/// The section, or nothing where the pipeline names no trade-off or there is nothing to compare. `run` is ringed and called
-/// this one.
-pub(super) fn section(spec: &ReportSpec, past: &[PastRun], run: &RunRecord) -> Option<Markup> {
+/// The section, or nothing where the pipeline names no trade-off or there is nothing to compare. `run` is ringed, and called
+/// what `called` says, such as `this run`.
+pub(super) fn section(spec: &ReportSpec, past: &[PastRun], run: &RunRecord, called: &str) -> Option<Markup> {
     let front = Front::new(spec, past, &run.machine.cpu)?;
     if front.points.len() < 2 {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn section(spec: &ReportSpec, past: &[PastRun], run: &RunRecord) -> O
                     li.(color(index)) { span.swatch.round aria-hidden="true" {} (row) }
                 }
                 li { span.swatch.round.best aria-hidden="true" {} "filled: no other beats it" }
-                li { span.swatch.round.now aria-hidden="true" {} "ringed: this run" }
+                li { span.swatch.round.now aria-hidden="true" {} "ringed: " (called) }
                 li { "dashed: the best of the two things drawn" }
             }
             div.pair { @for chart in charts(&run.id, &front) { (chart) } }
@@ -44,7 +44,7 @@ pub(super) fn section(spec: &ReportSpec, past: &[PastRun], run: &RunRecord) -> O
             }
             details.points open[front.points.len() <= FEW_ROWS] {
                 summary { "All points as a table" }
-                (table(&run.id, &front))
+                (table(&run.id, called, &front))
             }
         }
     })
@@ -132,7 +132,7 @@ fn detail(front: &Front, point: &Point) -> String {
     )
 }
 
-fn table(now: &str, front: &Front) -> Markup {
+fn table(now: &str, called: &str, front: &Front) -> Markup {
     let mut points: Vec<&Point> = front.points.iter().collect();
     let main = main_dimension(front);
     let higher = front.dimensions.get(main).is_some_and(|(_, better)| *better == Better::Higher);
@@ -159,7 +159,7 @@ fn table(now: &str, front: &Front) -> Markup {
                             td { @if point.best { span title="no other beats it" { "★" } } }
                             th scope="row" title=(format::date_time(point.run.run.started_ms)) {
                                 code { (point.run.name) }
-                                @if is_now(now, point) { " this run" }
+                                @if is_now(now, point) { " " (called) }
                                 @if point.earlier > 0 { span.count { " and " (point.earlier) " before" } }
                             }
                             td { (point.row) }
