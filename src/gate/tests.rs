@@ -156,6 +156,9 @@ fn the_words_name_value_interval_and_what_to_do() {
         judged("bench.ms < 22").message,
         "20, 95 % interval 18 to 23, is not shown to be < 22: measure more"
     );
+    assert!(
+        judged("evaluate.int8 - 75 > 0").message.starts_with("9.62, 95 % interval 8.90 to 10.31, is > 0")
+    );
     let mixed = judged("evaluate.int8 - bench.ms > 65");
     assert!(mixed.message.ends_with(": measure more"), "{}", mixed.message);
     assert_eq!(judged("evaluate.edge > 84.9999").message, "85.5, 95 % interval 85 to 86, is > 84.9999");

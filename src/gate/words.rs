@@ -70,12 +70,16 @@ struct Shown {
 
 /// The numbers, rounded for people, but never so far that different numbers look the same as the limit.
 fn readable(value: f64, limit: f64, interval: Option<[f64; 2]>) -> Shown {
-    let numbers = || std::iter::once(value).chain(interval.into_iter().flatten());
     for more in 0..16 {
         let shown = rounded(limit, more);
-        if numbers().all(|number| number.total_cmp(&limit).is_eq() || rounded(number, more) != shown) {
-            let ends = interval.map(|ends| even(ends.map(|end| rounded(end, more))));
-            return Shown { value: rounded(value, more), interval: ends, limit: shown };
+        let differs = |number: f64, text: &str| {
+            number.total_cmp(&limit).is_eq() || text.parse::<f64>().ok() != shown.parse::<f64>().ok()
+        };
+        let text = rounded(value, more);
+        let ends = interval.map(|ends| (ends, both(ends, more)));
+        let mut all = ends.iter().flat_map(|(ends, texts)| ends.iter().zip(texts));
+        if differs(value, &text) && all.all(|(end, text)| differs(*end, text)) {
+            return Shown { value: text, interval: ends.map(|(_, texts)| texts), limit: shown };
         }
     }
     Shown {
@@ -85,31 +89,37 @@ fn readable(value: f64, limit: f64, interval: Option<[f64; 2]>) -> Shown {
     }
 }
 
-/// Both with as many decimals as the one that has more.
-fn even(numbers: [String; 2]) -> [String; 2] {
-    if numbers.iter().any(|number| number.contains('e')) {
-        return numbers;
+/// Both with as many decimals as the larger one deserves, and no zeros at the end that both have.
+fn both(numbers: [f64; 2], more: usize) -> [String; 2] {
+    let [low, high] = numbers;
+    let Some(decimals) = decimals(low.abs().max(high.abs())) else {
+        return numbers.map(|number| rounded(number, more));
+    };
+    let mut texts = numbers.map(|number| format!("{number:.*}", decimals + more));
+    while texts.iter().all(|text| text.contains('.') && text.ends_with(['0', '.'])) {
+        for text in &mut texts {
+            text.pop();
+        }
     }
-    let decimals = |number: &String| number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    let most = numbers.iter().map(decimals).max().unwrap_or(0);
-    numbers.map(|number| {
-        let lacking = most - decimals(&number);
-        let point = if decimals(&number) == 0 && lacking > 0 { "." } else { "" };
-        format!("{number}{point}{}", "0".repeat(lacking))
-    })
+    texts
 }
 
 /// `number` with about four significant digits, `more` decimals beyond that, and no zeros at the end.
 fn rounded(number: f64, more: usize) -> String {
-    let decimals = match number.abs() {
-        size if size >= 1e15 || (size > 0.0 && size < 1e-6) => return format!("{number:e}"),
+    let Some(decimals) = decimals(number.abs()) else { return format!("{number:e}") };
+    let text = format!("{number:.*}", decimals + more);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".into() } else { text.into() }
+}
+
+/// How many decimals a number of this size is shown with; `None` where it is too large or too small to be written out.
+fn decimals(size: f64) -> Option<usize> {
+    Some(match size {
+        size if size >= 1e15 || (size > 0.0 && size < 1e-6) => return None,
         size if size >= 1000.0 => 1,
         size if size >= 10.0 => 2,
         size if size >= 1.0 => 3,
         size if size >= 0.01 => 4,
         _ => 7,
-    };
-    let text = format!("{number:.*}", decimals + more);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    if text == "-0" { "0".into() } else { text.into() }
+    })
 }
