@@ -69,6 +69,16 @@ impl Plugin for Fake {
                 ),
             ),
             (
+                "score".to_owned(),
+                op(
+                    "Reports an accuracy with its interval.",
+                    json!({
+                        "value": {"type": "number"},
+                        "interval": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+                    }),
+                ),
+            ),
+            (
                 "measure".to_owned(),
                 OpManifest {
                     resources: Resources { threads: Threads::All, exclusive: true },
@@ -104,6 +114,10 @@ impl Plugin for Fake {
                 trace("tell");
                 tell(&request.params, reporter)?;
                 Ok(fs::write(out, "told")?)
+            }
+            "score" => {
+                trace("score");
+                score(request, out, reporter)
             }
             "measure" => {
                 trace("measure");
@@ -188,6 +202,18 @@ fn count(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
     }
     reporter.metric("resumed_at", Metric::new(start as f64, ""));
     Ok(fs::write(out, to.to_string())?)
+}
+
+fn score(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let value = request.params["value"].as_f64().ok_or("no `value`")?;
+    let end = |index: usize| request.params["interval"][index].as_f64();
+    let accuracy = Metric::new(value, "%").basis("2,000 test images");
+    let accuracy = match (end(0), end(1)) {
+        (Some(low), Some(high)) => accuracy.interval(low, high),
+        _ => accuracy,
+    };
+    reporter.metric("accuracy", accuracy);
+    Ok(fs::write(out, value.to_string())?)
 }
 
 /// Writes a checkpoint whole or not at all: a kill may come at any moment.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::event::Event;
 use crate::graph::Graph;
-use crate::history::{History, Past};
+use crate::history::{History, Now, Past};
 use crate::key;
 use crate::plugin;
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
@@ -26,7 +26,7 @@ name: fuzz
 stages:
   a: { run: 'true' }
   b: { run: 'true', inputs: { a: ./Cargo.toml } }
-gates: [a.x < 1]
+gates: [a.x < 1, a.x - 2 * a.y >= baseline.a.x * baseline.a.y]
 report:
   rows: { one: x, two: y }
   columns: [{ label: l, metric: 'a.${row}', better: higher, reference: { one: 1 } }, { label: m, metric: 'a.${row}', better: lower }]
@@ -278,7 +278,8 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
         run: past.record.clone(),
         records: records.clone(),
     };
-    let past: Vec<report::PastRun> = History::new(runs).runs().iter().map(past).collect();
+    let history = History::new(runs);
+    let past: Vec<report::PastRun> = history.runs().iter().map(past).collect();
     let input = report::Input {
         pipeline: &pipeline,
         run,
@@ -296,6 +297,7 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
             table: &pipeline.report,
             records: &records,
             gates: &run.gates,
+            certain: true,
             tally: Tally::of(run),
             duration_ms: run.duration_ms,
             report: None,
@@ -304,7 +306,11 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
     );
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "a control character is printed: {text:?}");
     for gate in &pipeline.gates {
-        let _ = gate.evaluate(&|_, metric| record.metrics.get(metric).cloned());
+        let lookup = |_: &str, metric: &str| record.metrics.get(metric).cloned();
+        let _ = gate.evaluate(&lookup, None);
+        let now = Now { stages: &run.stages, cpu: &record.machine.cpu };
+        let earlier = history.baseline(gate, now, &|_| Some(record.clone()));
+        let _ = gate.evaluate(&lookup, earlier.as_ref());
     }
 }
 

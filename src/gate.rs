@@ -1,16 +1,21 @@
-//! Gates: what the result must satisfy, as comparisons of metrics.
+//! Gates: what the result must satisfy, as comparisons of metrics of this run, and of an earlier one. A metric that comes
+//! with an interval decides a gate only where the whole interval does; see `uncertain` for how intervals combine.
 
 mod expression;
+mod uncertain;
+mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use protocol::Metric;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use expression::BASELINE;
 pub use expression::GateError;
-use expression::{Comparison, Expr};
+use expression::{Comparison, Expr, Name, Whose};
+use uncertain::{Known, Uncertain};
 
 /// A gate: `expr CMP expr`, with CMP one of `<`, `<=`, `>`, `>=`, `==`, `!=`.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,33 +32,104 @@ pub struct Gate {
 pub struct GateResult {
     /// The gate as written.
     pub expression: String,
-    /// Pass, fail or not known.
+    /// Pass, fail, inconclusive or not known.
     pub verdict: Verdict,
     /// Value of the left side, where it is known.
     pub value: Option<f64>,
     /// Value of the right side, where it is known.
     pub limit: Option<f64>,
+    /// The 95 % interval that decided, on the scale of `value`, to be compared with `limit`: it holds what is uncertain on
+    /// both sides. `null` where nothing is uncertain.
+    #[serde(default)]
+    pub interval: Option<[f64; 2]>,
+    /// Whether `value` as measured satisfies the gate, however uncertain it is; `null` where it is not known.
+    #[serde(default)]
+    pub satisfied: Option<bool>,
+    /// The earlier run that metrics behind `baseline.` were taken from; `null` where there are none.
+    #[serde(default)]
+    pub baseline: Option<BaselineRun>,
     /// In words, such as `79.29 is not >= 85`, or what is missing.
     pub message: String,
+}
+
+impl GateResult {
+    /// Whether a run may end well: what was measured satisfies the gate, and where `certain` is asked for, shows it.
+    #[must_use]
+    pub fn lets_pass(&self, certain: bool) -> bool {
+        match self.verdict {
+            Verdict::Pass => true,
+            Verdict::Inconclusive => self.satisfied == Some(true) && !certain,
+            Verdict::Fail | Verdict::Unknown => false,
+        }
+    }
+
+    /// Whether it passes only because there is no earlier run to compare with.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.verdict == Verdict::Pass && (self.value.is_none() || self.limit.is_none())
+    }
+
+    /// What to look at first: what fails, what is inconclusive (and not even satisfied as measured before what is), what is
+    /// not known, what passes.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        match (self.verdict, self.satisfied) {
+            (Verdict::Fail, _) => 0,
+            (Verdict::Inconclusive, Some(false) | None) => 1,
+            (Verdict::Inconclusive, Some(true)) => 2,
+            (Verdict::Unknown, _) => 3,
+            (Verdict::Pass, _) => 4,
+        }
+    }
 }
 
 /// How a gate came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Satisfied.
+    /// Satisfied, by the whole interval of what was measured.
     Pass,
-    /// Not satisfied.
+    /// Not satisfied, by nothing in that interval.
     Fail,
+    /// Satisfied by a part of that interval only.
+    Inconclusive,
     /// A metric it names is not there.
     Unknown,
+}
+
+/// An earlier run that a gate was compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BaselineRun {
+    /// What it was called on the command line then.
+    pub run: String,
+    /// Its id, for good.
+    pub id: String,
+}
+
+/// An earlier run, and what it knows of the metrics that a gate names behind `baseline.`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Baseline {
+    /// Which run.
+    pub run: BaselineRun,
+    /// Its metrics, by stage and name.
+    pub metrics: BTreeMap<(String, String), Earlier>,
+}
+
+/// A metric of an earlier run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Earlier {
+    /// The metric.
+    pub metric: Metric,
+    /// Whether it is the very measurement that the run at hand has as well, because nothing was executed in between.
+    pub is_own: bool,
 }
 
 impl Gate {
     /// Reads a gate.
     ///
     /// # Errors
-    /// When `text` is not a comparison of two sums, differences or products of metrics (`stage.metric`) and numbers.
+    /// When `text` is not a comparison of two sums, differences or products of metrics (`stage.metric`, or
+    /// `baseline.stage.metric` of an earlier run) and numbers.
     pub fn parse(text: &str) -> Result<Self, GateError> {
         let (left, comparison, right) = expression::parse(text)?;
         Ok(Self { expression: text.trim().into(), left, comparison, right })
@@ -67,44 +143,130 @@ impl Gate {
         Self::parse(&expression::renamed(&self.expression, rename)?)
     }
 
-    /// The stages whose metrics it names.
+    /// The stages whose metrics it names, of this run or of an earlier one.
     #[must_use]
     pub fn stages(&self) -> BTreeSet<&str> {
-        self.metrics().into_iter().map(|(stage, _)| stage).collect()
+        self.names().into_iter().map(|name| name.stage.as_str()).collect()
     }
 
-    /// Stage and metric of every metric it names, left to right.
+    /// Stage and metric of every metric of this run that it names, left to right.
     #[must_use]
     pub fn metrics(&self) -> Vec<(&str, &str)> {
-        let mut metrics = Vec::new();
+        self.of(Whose::Own)
+    }
+
+    /// Stage and metric of every metric of an earlier run that it names, left to right.
+    #[must_use]
+    pub fn baseline_metrics(&self) -> Vec<(&str, &str)> {
+        self.of(Whose::Baseline)
+    }
+
+    fn of(&self, whose: Whose) -> Vec<(&str, &str)> {
+        let names = self.names().into_iter().filter(|name| name.whose == whose);
+        names.map(|name| (name.stage.as_str(), name.metric.as_str())).collect()
+    }
+
+    fn names(&self) -> Vec<&Name> {
+        let mut names = Vec::new();
         for side in [&self.left, &self.right] {
-            side.visit(&mut |stage, metric| metrics.push((stage, metric)));
+            side.visit(&mut |name| names.push(name));
         }
-        metrics
+        names
     }
 
-    /// Decides the gate. `lookup` yields the metric of a stage, by stage and metric name.
-    pub fn evaluate(&self, lookup: &dyn Fn(&str, &str) -> Option<Metric>) -> GateResult {
-        let left = self.left.value(lookup);
-        let right = self.right.value(lookup);
-        let value = left.as_ref().ok().copied().filter(|value| value.is_finite());
-        let limit = right.as_ref().ok().copied().filter(|limit| limit.is_finite());
-        let (verdict, message) = match (value, limit) {
-            (Some(value), Some(limit)) => self.decide(value, limit),
-            _ => (Verdict::Unknown, explain_missing(left.err(), right.err())),
+    /// Decides the gate. `lookup` yields the metric of a stage, by stage and metric name; metrics behind `baseline.` come
+    /// from `baseline`. Where there is no earlier run, such a gate passes: a first run cannot be worse than one before.
+    pub fn evaluate(
+        &self,
+        lookup: &dyn Fn(&str, &str) -> Option<Metric>,
+        baseline: Option<&Baseline>,
+    ) -> GateResult {
+        let known = |name: &Name| known(name, lookup, baseline);
+        let (left, right) = (Uncertain::of(&self.left, &known), Uncertain::of(&self.right, &known));
+        let finite = |side: &Result<Uncertain, _>| {
+            side.as_ref().ok().map(|side| side.value).filter(|value| value.is_finite())
         };
-        GateResult { expression: self.expression.clone(), verdict, value, limit, message }
+        let mut result = GateResult {
+            expression: self.expression.clone(),
+            verdict: Verdict::Unknown,
+            value: finite(&left),
+            limit: finite(&right),
+            interval: None,
+            satisfied: None,
+            baseline: None,
+            message: String::new(),
+        };
+        let is_first = baseline.is_none() && !self.baseline_metrics().is_empty();
+        match (left, right) {
+            (Ok(left), Ok(right)) if result.value.is_some() && result.limit.is_some() => {
+                self.decide(left, right, &known, &mut result);
+            }
+            _ if is_first => self.decide_first(lookup, &mut result),
+            (left, right) => {
+                result.message = words::missing(left.err().into_iter().chain(right.err()).flatten());
+            }
+        }
+        if let Some(baseline) = baseline.filter(|_| !self.baseline_metrics().is_empty()) {
+            result.message.push_str(&format!(" (compared with run {})", baseline.run.run));
+            result.baseline = Some(baseline.run.clone());
+        }
+        result
     }
 
-    fn decide(&self, value: f64, limit: f64) -> (Verdict, String) {
-        let passes = self.comparison.holds(value, limit);
-        let (value, limit) = readable(value, limit);
-        let comparison = self.comparison;
-        if passes {
-            (Verdict::Pass, format!("{value} {comparison} {limit}"))
-        } else {
-            (Verdict::Fail, format!("{value} is not {comparison} {limit}"))
+    fn decide(
+        &self,
+        left: Uncertain,
+        right: Uncertain,
+        known: &dyn Fn(&Name) -> Option<Known>,
+        result: &mut GateResult,
+    ) {
+        let (value, limit) = (left.value, right.value);
+        let satisfied = self.comparison.holds(value, limit);
+        result.satisfied = Some(satisfied);
+        let difference = left.minus(right);
+        if difference.is_exact() {
+            result.verdict = if satisfied { Verdict::Pass } else { Verdict::Fail };
+            result.message = words::exact(value, self.comparison, limit, satisfied);
+            return;
         }
+        let [below, above] = difference.distances();
+        result.verdict =
+            match self.comparison.holds_within([difference.value - below, difference.value + above]) {
+                Some(true) => Verdict::Pass,
+                Some(false) => Verdict::Fail,
+                None => Verdict::Inconclusive,
+            };
+        let interval = [tidy(value - below), tidy(value + above)];
+        result.interval = interval.iter().all(|end| end.is_finite()).then_some(interval);
+        result.message = words::uncertain(&words::Decided {
+            value,
+            interval: result.interval,
+            comparison: self.comparison,
+            limit,
+            verdict: result.verdict,
+            bases: self.bases(known),
+        });
+    }
+
+    /// Without an earlier run: what this run does not know either is misspelt, or was not measured.
+    fn decide_first(&self, lookup: &dyn Fn(&str, &str) -> Option<Metric>, result: &mut GateResult) {
+        let names = self.names().into_iter();
+        let missing: Vec<String> = names
+            .filter(|name| lookup(&name.stage, &name.metric).is_none())
+            .map(|name| format!("{}.{}", name.stage, name.metric))
+            .collect();
+        if missing.is_empty() {
+            result.verdict = Verdict::Pass;
+            result.message = "no earlier run to compare with".into();
+        } else {
+            result.message = words::missing(missing);
+        }
+    }
+
+    /// What the metrics are based on that are uncertain.
+    fn bases(&self, known: &dyn Fn(&Name) -> Option<Known>) -> Vec<String> {
+        let metrics = self.names().into_iter().filter_map(known).map(|(_, metric)| metric);
+        metrics.filter(|metric| metric.interval.is_some()).map(|metric| metric.basis).collect()
     }
 }
 
@@ -114,163 +276,26 @@ impl fmt::Display for Gate {
     }
 }
 
-fn explain_missing(left: Option<Vec<String>>, right: Option<Vec<String>>) -> String {
-    let missing: BTreeSet<String> = left.into_iter().chain(right).flatten().collect();
-    let names = missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    match missing.len() {
-        0 => "the value is too large to compare".into(),
-        1 => format!("metric {names} is not there"),
-        _ => format!("metrics {names} are not there"),
-    }
-}
-
-/// Both numbers, rounded for people, but never so far that different numbers look the same.
-fn readable(value: f64, limit: f64) -> (String, String) {
-    let differ = value.total_cmp(&limit).is_ne();
-    for more in 0..16 {
-        let texts = (rounded(value, more), rounded(limit, more));
-        if !differ || texts.0 != texts.1 {
-            return texts;
+/// What is known of a metric. A measurement of the earlier run that is this run's own goes by this run's name.
+fn known(
+    name: &Name,
+    lookup: &dyn Fn(&str, &str) -> Option<Metric>,
+    baseline: Option<&Baseline>,
+) -> Option<Known> {
+    match name.whose {
+        Whose::Own => Some((name.clone(), lookup(&name.stage, &name.metric)?)),
+        Whose::Baseline => {
+            let earlier = baseline?.metrics.get(&(name.stage.clone(), name.metric.clone()))?;
+            let whose = if earlier.is_own { Whose::Own } else { Whose::Baseline };
+            Some((Name { whose, ..name.clone() }, earlier.metric.clone()))
         }
     }
-    (value.to_string(), limit.to_string())
 }
 
-/// `number` with about four significant digits, `more` decimals beyond that, and no zeros at the end.
-fn rounded(number: f64, more: usize) -> String {
-    let decimals = match number.abs() {
-        size if size >= 1e15 || (size > 0.0 && size < 1e-6) => return format!("{number:e}"),
-        size if size >= 1000.0 => 1,
-        size if size >= 10.0 => 2,
-        size if size >= 1.0 => 3,
-        size if size >= 0.01 => 4,
-        _ => 7,
-    };
-    let text = format!("{number:.*}", decimals + more);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    if text == "-0" { "0".into() } else { text.into() }
+/// Without what arithmetic adds behind the twelfth digit.
+fn tidy(number: f64) -> f64 {
+    format!("{number:.11e}").parse().unwrap_or(number)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn metrics(stage: &str, metric: &str) -> Option<Metric> {
-        let value = match (stage, metric) {
-            ("export", "size_kb") => 325.2,
-            ("evaluate", "onnx_fp32.accuracy") => 91.82,
-            ("evaluate", "int8-static.accuracy") => 79.291,
-            ("bench", "batch128.median_ms") => 84.999_9,
-            ("a-b", "x") => 2.0,
-            ("bad", "infinite") => f64::INFINITY,
-            _ => return None,
-        };
-        Some(Metric::new(value, ""))
-    }
-
-    fn outcome(text: &str) -> (Verdict, String) {
-        let result = Gate::parse(text).unwrap().evaluate(&metrics);
-        (result.verdict, result.message)
-    }
-
-    #[test]
-    fn verdicts_in_words() {
-        assert_eq!(outcome("export.size_kb < 500"), (Verdict::Pass, "325.2 < 500".into()));
-        assert_eq!(
-            outcome("evaluate.int8-static.accuracy >= 85"),
-            (Verdict::Fail, "79.29 is not >= 85".into())
-        );
-        assert_eq!(
-            outcome("evaluate.onnx_fp32.accuracy - evaluate.int8-static.accuracy < 5"),
-            (Verdict::Fail, "12.53 is not < 5".into())
-        );
-        assert_eq!(outcome("a-b.x == 2").0, Verdict::Pass);
-        assert_eq!(outcome("a-b.x != 2"), (Verdict::Fail, "2 is not != 2".into()));
-    }
-
-    #[test]
-    fn rounding_never_hides_a_difference() {
-        assert_eq!(outcome("bench.batch128.median_ms >= 85"), (Verdict::Fail, "84.9999 is not >= 85".into()));
-    }
-
-    #[test]
-    fn arithmetic() {
-        assert_eq!(outcome("1 + 2 * 3 - 4 == 3").0, Verdict::Pass);
-        assert_eq!(outcome("(1 + 2) * -(3 - 4) == 3").0, Verdict::Pass);
-        assert_eq!(outcome("1e3 <= 2.5e+2 * 4").0, Verdict::Pass);
-        assert_eq!(outcome("10 - 4 - 3 == 3").0, Verdict::Pass);
-        assert_eq!(outcome("a-b.x - a-b.x ≥ 0").0, Verdict::Pass);
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        assert_eq!(
-            outcome("evaluate.int9.accuracy > 1"),
-            (Verdict::Unknown, "metric `evaluate.int9.accuracy` is not there".into())
-        );
-        assert_eq!(
-            outcome("a.x + b.y < c.z * 2"),
-            (Verdict::Unknown, "metrics `a.x`, `b.y`, `c.z` are not there".into())
-        );
-        assert_eq!(outcome("bad.infinite > 1").0, Verdict::Unknown);
-    }
-
-    #[test]
-    fn stages_and_metrics() {
-        let gate = Gate::parse("a.x.y - b.z > a.w").unwrap();
-        assert_eq!(gate.stages().into_iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(gate.metrics(), [("a", "x.y"), ("b", "z"), ("a", "w")]);
-    }
-
-    #[test]
-    fn variants_have_metrics_and_stages_can_be_renamed() {
-        let gate = Gate::parse("a[lr=1e-3,w=-1].x.y - b.z > 2*a.x").unwrap();
-        assert_eq!(gate.metrics(), [("a[lr=1e-3,w=-1]", "x.y"), ("b", "z"), ("a", "x")]);
-        let renamed = gate.renamed(&|stage| (stage == "a").then(|| "a[w=2]".into())).unwrap();
-        assert_eq!(renamed.expression, "a[lr=1e-3,w=-1].x.y - b.z > 2*a[w=2].x");
-        assert!(Gate::parse("a[lr=1.x > 3").is_err());
-    }
-
-    #[test]
-    fn mistakes_are_placed() {
-        let wrong = |text: &str| {
-            let error = Gate::parse(text).unwrap_err();
-            (error.start, error.length, error.message)
-        };
-        let comparison = "expected a comparison: `<`, `<=`, `>`, `>=`, `==` or `!=`";
-        let operand = "expected a metric such as `train.val_accuracy`, a number or `(`";
-        assert_eq!(wrong("a.x"), (3, 1, comparison.into()));
-        assert_eq!(wrong("a.x >"), (5, 1, operand.into()));
-        assert_eq!(wrong(""), (0, 1, operand.into()));
-        assert_eq!(wrong("a.x = 3"), (4, 1, "write `==`".into()));
-        assert_eq!(wrong("accuracy > 3"), (0, 8, "a metric is `stage.metric`".into()));
-        assert_eq!(wrong("1 < a.x < 3"), (8, 1, "a gate compares once: write two gates".into()));
-        assert_eq!(wrong("a.x > 3 %"), (8, 1, "leave out units: metrics are plain numbers".into()));
-        assert_eq!(wrong("(a.x > 3"), (5, 1, "expected `)`".into()));
-        assert_eq!(wrong("a.x > 1.2.3"), (6, 5, "`1.2.3` is not a number".into()));
-        assert_eq!(wrong("a.x > 3 4"), (8, 1, "expected the end, `+`, `-` or `*`".into()));
-        assert_eq!(wrong("a.x / 2 > 3"), (4, 1, "`/` does not belong here".into()));
-        assert!(Gate::parse(&"(".repeat(1000)).is_err());
-        assert!(Gate::parse(&"-".repeat(1000)).is_err());
-        assert!(Gate::parse(&"1+".repeat(10_000)).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_refused(text in ".{0,60}") {
-            let _ = Gate::parse(&text);
-        }
-
-        #[test]
-        fn any_sequence_of_parts_is_read_or_refused(
-            parts in proptest::collection::vec(
-                prop_oneof!["<=?", ">=?", "[=!]=", "[-+*()]", "[a-c]\\.[x-z.-]{0,4}", "[0-9.e]{1,6}", " "], 0..20),
-        ) {
-            if let Ok(gate) = Gate::parse(&parts.concat()) {
-                let result = gate.evaluate(&|_, _| Some(Metric::new(1e300, "")));
-                prop_assert!(!result.message.is_empty());
-            }
-        }
-    }
-}
+mod tests;

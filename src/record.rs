@@ -58,6 +58,14 @@ pub struct ActionRecord {
     pub run: String,
 }
 
+impl ActionRecord {
+    /// Whether it is a measurement, and was taken on another CPU than the one of that name.
+    #[must_use]
+    pub fn is_of_other_cpu(&self, cpu: &str) -> bool {
+        self.ingredients.iter().any(|it| it.name == "machine.cpu" && it.value != cpu)
+    }
+}
+
 /// An output in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputRecord {

@@ -3,7 +3,9 @@
 mod front;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use clap::ValueHint;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,14 +14,15 @@ use super::output::{Version, print, print_json};
 use super::{Context, Selection, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
-use crate::gate::Verdict;
+use crate::gate::{GateResult, Verdict};
 use crate::history::{
     Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
     known_record, known_records,
 };
 use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
 use crate::record::Outcome;
-use crate::report::front::directions;
+use crate::report::front::{directions, past_runs};
+use crate::report::{self, Versus};
 use crate::spec::{Better, StageName};
 
 /// Compare two runs: params, metrics, durations and outcomes
@@ -38,6 +41,9 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Write it as a page, whole in one file, instead of printing it
+    #[arg(long, value_name = "FILE", conflicts_with = "json", value_hint = ValueHint::FilePath)]
+    html: Option<PathBuf>,
 }
 
 /// What `pipe compare --json` prints.
@@ -64,14 +70,30 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let history = History::load(&store)?;
     let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
     let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));
-    let comparison = compare(
-        Side { run: &old.record, records: &old_records },
-        Side { run: &new.record, records: &new_records },
-    );
+    let old_side = Side { run: &old.record, records: &old_records };
+    let new_side = Side { run: &new.record, records: &new_records };
     let digest = |run| history.digest(run, &|stage| known_record(&store, stage));
     // Only to say what is better: without a valid pipeline there is still the rest.
     let project = context.load(&Selection::default()).ok();
     let pipeline = project.as_ref().map(|project| &project.pipeline);
+    let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
+    let comparison = compare(old_side, new_side);
+    if let Some(file) = &args.html {
+        let spec = pipeline.map(|pipeline| pipeline.report.clone()).unwrap_or_default();
+        let page = report::comparison_html(&Versus {
+            title: spec.title.as_deref().unwrap_or(&new.record.pipeline),
+            old: (&digest(old), old_side),
+            new: (&digest(new), new_side),
+            comparison: &comparison,
+            past: &past_runs(&store, &history, &spec),
+            spec: &spec,
+            directions: &directions,
+        });
+        report::write_whole(file, page.as_bytes())
+            .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
+        print(&format!("{}\n", file.display()))?;
+        return Ok(ExitStatus::Done);
+    }
     let answer = Answer {
         version: Version,
         old: digest(old),
@@ -83,7 +105,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         print_json(&answer)?;
     } else {
         let paint = Paint::new(context.color_stdout());
-        let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
         print(&View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text())?;
     }
     Ok(ExitStatus::Done)
@@ -213,7 +234,7 @@ impl View<'_> {
             .partition(|pair| !self.all && quiet(&pair.old) && quiet(&pair.new));
         let mut grid = Grid::new("llll", 2);
         for pair in shown {
-            let cell = |end: &Option<StageEnd>| end.as_ref().map_or_else(|| "–".into(), ending);
+            let cell = |end: &Option<StageEnd>| end.as_ref().map_or_else(|| "–".into(), StageEnd::words);
             let failed = |end: &Option<StageEnd>| end.as_ref().is_some_and(|end| !end.outcome.is_done());
             let now = cell(&pair.new);
             grid.row([
@@ -232,12 +253,15 @@ impl View<'_> {
         let all = &self.answer.comparison.gates;
         let (same, shown): (Vec<&GatePair>, Vec<&GatePair>) =
             all.iter().partition(|pair| !self.all && pair.old == pair.new && pair.new == Some(Verdict::Pass));
-        let mut grid = Grid::new("lll", 2);
+        let mut grid = Grid::new("llll", 2);
         for pair in shown {
+            let says = |gate: &&GateResult| gate.verdict != Verdict::Pass || gate.interval.is_some();
+            let message = pair.new_result.as_ref().filter(says).map(|gate| clean_line(&gate.message));
             grid.row([
                 clean_line(&pair.expression),
-                self.verdict(pair.old),
-                format!("→  {}", self.verdict(pair.new)),
+                self.verdict(pair.old_result.as_ref()),
+                format!("→  {}", self.verdict(pair.new_result.as_ref())),
+                self.paint.faint(&message.unwrap_or_default()),
             ]);
         }
         let rest =
@@ -264,12 +288,14 @@ impl View<'_> {
         })
     }
 
-    fn verdict(&self, verdict: Option<Verdict>) -> String {
-        match verdict {
-            Some(Verdict::Pass) => self.paint.good("✔ satisfied"),
-            Some(Verdict::Fail) => self.paint.bad("✖ not satisfied"),
-            Some(Verdict::Unknown) => self.paint.warn("? not known"),
-            None => self.paint.faint("–"),
+    fn verdict(&self, gate: Option<&GateResult>) -> String {
+        let Some(gate) = gate else { return self.paint.faint("–") };
+        match gate.verdict {
+            Verdict::Pass => self.paint.good("✔ satisfied"),
+            Verdict::Fail => self.paint.bad("✖ not satisfied"),
+            Verdict::Inconclusive if gate.lets_pass(false) => self.paint.warn("~ inconclusive"),
+            Verdict::Inconclusive => self.paint.bad("✖ inconclusive"),
+            Verdict::Unknown => self.paint.warn("? not known"),
         }
     }
 
@@ -296,19 +322,6 @@ impl View<'_> {
 
 fn path(stage: Option<&StageName>, name: &str) -> String {
     stage.map_or_else(|| name.to_owned(), |stage| format!("{stage}.{name}"))
-}
-
-/// `ran 12 min 3 s`, `fresh (12 min 3 s)`: in brackets how long the execution took that its outputs are from.
-fn ending(end: &StageEnd) -> String {
-    let took = format::millis(end.execution_ms.unwrap_or(end.duration_ms));
-    match &end.outcome {
-        Outcome::Ran => format!("ran {took}"),
-        Outcome::Failed { .. } => format!("failed after {took}"),
-        Outcome::Blocked { .. } => "not reached".into(),
-        Outcome::Interrupted => "interrupted".into(),
-        outcome if end.evicted => outcome.word().into(),
-        outcome => format!("{} ({took})", outcome.word()),
-    }
 }
 
 /// By how much longer the execution took, where the two runs have their outputs from different ones.

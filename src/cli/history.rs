@@ -7,7 +7,7 @@ use super::Context;
 use super::output::{Version, print, print_json};
 use crate::error::{Error, ExitStatus};
 use crate::format;
-use crate::history::{Counts, History, RunDigest, known_record};
+use crate::history::{Counts, Gates, History, RunDigest, known_record};
 use crate::progress::{Grid, Paint, change, stdout_width};
 
 /// Changes of a run that are listed; `pipe compare` lists all.
@@ -108,12 +108,14 @@ pub(super) fn stages(run: &RunDigest, paint: Paint) -> String {
 }
 
 fn gates(run: &RunDigest, paint: Paint) -> String {
-    let gates = run.gates;
-    match (gates.fail, gates.unknown, gates.pass) {
-        (0, 0, 0) => String::new(),
-        (0, 0, pass) => paint.good(&format!("✔ {pass}")),
-        (0, unknown, pass) => paint.warn(&format!("? {unknown} of {}", unknown + pass)),
-        (fail, unknown, pass) => paint.bad(&format!("✖ {fail} of {}", fail + unknown + pass)),
+    let Gates { pass, fail, inconclusive, unknown } = run.gates;
+    let all = pass + fail + inconclusive + unknown;
+    match (fail, inconclusive, unknown) {
+        (0, 0, 0) if all == 0 => String::new(),
+        (0, 0, 0) => paint.good(&format!("✔ {pass}")),
+        (0, 0, unknown) => paint.warn(&format!("? {unknown} of {all}")),
+        (0, inconclusive, _) => paint.warn(&format!("~ {inconclusive} of {all}")),
+        (fail, ..) => paint.bad(&format!("✖ {fail} of {all}")),
     }
 }
 

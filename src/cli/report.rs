@@ -1,23 +1,41 @@
-//! `pipe report`: writes the report of the latest run anew, from what the store still has of it.
+//! `pipe report`: writes the report of the latest run anew, from what the store still has of it, or prints it in short.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::output::print;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::output::{Version, print, print_json};
 use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
 use crate::history::known_records;
 use crate::project::Project;
 use crate::record::RunRecord;
-use crate::report;
+use crate::report::{self, Brief};
 use crate::spec::Overrides;
 
-/// Write the report of the latest run anew
+/// Write the report of the latest run anew, or print it in short
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Open it in the browser
     #[arg(long)]
     open: bool,
+    /// Print it in short as Markdown, such as for a comment on a pull request, instead of writing the file
+    #[arg(long, conflicts_with_all = ["open", "json"])]
+    markdown: bool,
+    /// Print the same as JSON instead of writing the file
+    #[arg(long, conflicts_with = "open")]
+    json: bool,
+}
+
+/// What `pipe report --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Report", title = "pipe report --json")]
+pub(super) struct Answer {
+    version: Version,
+    #[serde(flatten)]
+    brief: Brief,
 }
 
 /// Runs the command.
@@ -28,20 +46,24 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&Selection::default())?;
     let mut runs = project.store.runs()?;
     runs.sort_by(|a, b| a.id.cmp(&b.id));
+    let in_short = args.markdown || args.json;
     let run = match runs.pop() {
         Some(run) => run,
-        None if project
-            .pipeline
-            .stages
-            .keys()
-            .any(|stage| project.store.unfinished_figures(stage).is_some()) =>
-        {
-            first_run(&project)
-        }
+        None if !in_short && is_under_way(&project) => first_run(&project),
         None => return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first")),
     };
     let project = as_of(&run, project, context);
     let records = known_records(&project.store, &run);
+    if in_short {
+        let gone = || Error::failed("the run was removed while it was read").hint("try again");
+        let brief = report::brief(&project, &run, &records, runs.last()).ok_or_else(gone)?;
+        if args.json {
+            print_json(&Answer { version: Version, brief })?;
+        } else {
+            print(&report::markdown(&brief))?;
+        }
+        return Ok(ExitStatus::Done);
+    }
     let file = project.report_file();
     report::write(&project, &run, &records, runs.last(), &file)
         .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
@@ -51,6 +73,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         open(&file)?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// Whether a first run has shown anything yet.
+fn is_under_way(project: &Project) -> bool {
+    project.pipeline.stages.keys().any(|stage| project.store.unfinished_figures(stage).is_some())
 }
 
 /// A record of the first run, which is still under way: nothing has ended yet.

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use protocol::Metric;
+
 use super::{Context, Selection, completions, find_stages, gc, output, status, watch};
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
 use crate::exec::{self, Options, Order, lacking_gpus};
-use crate::gate::{GateResult, Verdict};
+use crate::gate::{Gate, GateResult};
+use crate::history::{History, Now, Past, RunName, known_record};
 use crate::progress::{self, Closing, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
@@ -44,6 +47,13 @@ pub struct Args {
     /// Print events as JSON, one a line, on standard output
     #[arg(long)]
     pub(super) json: bool,
+    /// The run that gates compare with which name a metric behind `baseline.`; where not given, the last one that
+    /// measured it otherwise. A run is named as in `pipe compare`
+    #[arg(long, value_name = "RUN", add = completions::runs())]
+    baseline: Option<String>,
+    /// Let a gate fail that is inconclusive: what was measured has to show that it is satisfied
+    #[arg(long)]
+    certain: bool,
     /// After the run wait for an edit of what it depends on, run again, and so on until Ctrl-C
     #[arg(short, long, conflicts_with = "dry_run")]
     watch: bool,
@@ -65,7 +75,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     let start = Instant::now();
     let question = question(args, context);
     if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(standing::recall) {
-        return nothing_to_do(&answer, start, context);
+        return nothing_to_do(&answer, start, args.certain, context);
     }
     let project = context.load(&args.selection)?;
     let named = find_stages(&project, &args.stages)?;
@@ -85,6 +95,11 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     let mut sink = progress::choose(args.json, context.color_stderr());
     let mut lock =
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
+    let earlier = Earlier::load(&project, args.baseline.as_deref())?;
+    if args.baseline.is_some() && !earlier.is_asked_for {
+        let message = "no gate names a metric behind `baseline.`: `--baseline` changes nothing";
+        sink.event(&Event::Notice { message: message.into() });
+    }
     let options = Options {
         jobs: args.jobs.map_or(project.threads, usize::from),
         keep_going: args.keep_going,
@@ -97,6 +112,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         id: project.store.next_run_id(),
         started_ms: now_ms(),
         start: Instant::now(),
+        earlier,
     };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
@@ -130,13 +146,14 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
             table: &project.pipeline.report,
             records: &finished.records,
             gates: &record.gates,
+            certain: args.certain,
             tally: Tally::of(&record),
             duration_ms: record.duration_ms,
             report: report.as_deref(),
         };
         output::print(&progress::summary(&closing, context.color_stdout()))?;
     }
-    Ok(exit_status(&record))
+    Ok(exit_status(&record, args.certain))
 }
 
 /// The stages that are asked for: those in `named` and what they depend on, or all.
@@ -148,9 +165,10 @@ pub(super) fn selected(project: &Project, named: &BTreeSet<StageId>) -> BTreeSet
     }
 }
 
-/// What is asked for, as far as the answer depends on it. `None` where it is not only for what is stale.
+/// What is asked for, as far as the answer depends on it. `None` where it is not only for what is stale, or where a run
+/// is named, which may mean another one each time.
 fn question(args: &Args, context: &Context) -> Option<Question> {
-    if args.force || args.dry_run || args.trace {
+    if args.force || args.dry_run || args.trace || args.baseline.is_some() {
         return None;
     }
     Some(Question {
@@ -164,18 +182,24 @@ fn question(args: &Args, context: &Context) -> Option<Question> {
 }
 
 /// Says what an earlier run came to, where nothing has changed since.
-fn nothing_to_do(answer: &Answer, start: Instant, context: &Context) -> Result<ExitStatus, Error> {
+fn nothing_to_do(
+    answer: &Answer,
+    start: Instant,
+    certain: bool,
+    context: &Context,
+) -> Result<ExitStatus, Error> {
     let closing = Closing {
         root: answer.report.parent().and_then(Path::parent).unwrap_or(Path::new("")),
         table: &answer.table,
         records: &answer.records,
         gates: &answer.gates,
+        certain,
         tally: Tally { fresh: answer.fresh, ..Tally::default() },
         duration_ms: millis(start.elapsed()),
         report: Some(&answer.report),
     };
     output::print(&progress::summary(&closing, context.color_stdout()))?;
-    let holds = answer.gates.iter().all(|gate| gate.verdict == Verdict::Pass);
+    let holds = answer.gates.iter().all(|gate| gate.lets_pass(certain));
     Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
 }
 
@@ -200,6 +224,49 @@ struct Run<'a> {
     id: String,
     started_ms: u64,
     start: Instant,
+    earlier: Earlier,
+}
+
+/// The earlier runs that gates may be compared with.
+#[derive(Debug, Default)]
+struct Earlier {
+    /// Whether any gate asks for one; else none is known.
+    is_asked_for: bool,
+    history: History,
+    /// The run that was named.
+    named: Option<RunName>,
+}
+
+impl Earlier {
+    fn load(project: &Project, named: Option<&str>) -> Result<Self, Error> {
+        let is_asked_for = project.pipeline.gates.iter().any(|gate| !gate.baseline_metrics().is_empty());
+        if !is_asked_for && named.is_none() {
+            return Ok(Self::default());
+        }
+        let history = History::load(&project.store)?;
+        let named = named.map(|text| history.find(text).map(|run| run.name.clone())).transpose()?;
+        Ok(Self { is_asked_for, history, named })
+    }
+
+    fn decide(
+        &self,
+        gate: &Gate,
+        lookup: &dyn Fn(&str, &str) -> Option<Metric>,
+        now: Now<'_>,
+        project: &Project,
+    ) -> GateResult {
+        let record_of = |stage: &StageRun| known_record(&project.store, stage);
+        let is_named = |run: &&Past| Some(&run.name) == self.named.as_ref();
+        let baseline = if gate.baseline_metrics().is_empty() {
+            None
+        } else {
+            match self.history.runs().iter().find(is_named) {
+                Some(run) => Some(run.baseline(gate, now, &record_of)),
+                None => self.history.baseline(gate, now, &record_of),
+            }
+        };
+        gate.evaluate(lookup, baseline.as_ref())
+    }
 }
 
 impl Run<'_> {
@@ -227,10 +294,11 @@ impl Run<'_> {
             let record = records.iter().find(|(name, _)| name.as_str() == stage)?.1;
             record.metrics.get(metric).cloned()
         };
+        let now = Now { stages, cpu: &self.project.machine.cpu };
         let gates = self.project.pipeline.gates.iter();
         gates
             .filter(|gate| gate.stages().iter().all(|stage| selected.contains(&**stage)))
-            .map(|gate| gate.evaluate(&lookup))
+            .map(|gate| self.earlier.decide(gate, &lookup, now, self.project))
             .collect()
     }
 
@@ -273,13 +341,13 @@ fn is_newer(file: &Path, than: &Path) -> bool {
     matches!((modified(file), modified(than)), (Ok(file), Ok(than)) if file > than)
 }
 
-fn exit_status(record: &RunRecord) -> ExitStatus {
+fn exit_status(record: &RunRecord, certain: bool) -> ExitStatus {
     let outcomes = || record.stages.iter().map(|run| &run.outcome);
     if outcomes().any(|outcome| *outcome == Outcome::Interrupted) {
         ExitStatus::Interrupted
     } else if outcomes().any(|outcome| !outcome.is_done()) {
         ExitStatus::Failed
-    } else if record.gates.iter().any(|gate| gate.verdict != Verdict::Pass) {
+    } else if !record.gates.iter().all(|gate| gate.lets_pass(certain)) {
         ExitStatus::GateFailed
     } else {
         ExitStatus::Done

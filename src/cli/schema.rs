@@ -8,7 +8,7 @@ use protocol::Manifest;
 use schemars::generate::SchemaSettings;
 
 use super::output::print;
-use super::{Context, compare, doctor, gc, graph, history, status, verify, why};
+use super::{Context, compare, doctor, gc, graph, history, report, status, verify, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
 use crate::progress::Line;
@@ -57,6 +57,7 @@ fn of_answers() -> Result<String, Error> {
         generator.subschema_for::<why::Answer>(),
         generator.subschema_for::<history::Answer>(),
         generator.subschema_for::<compare::Answer>(),
+        generator.subschema_for::<report::Answer>(),
         generator.subschema_for::<graph::Answer>(),
         generator.subschema_for::<doctor::Answer>(),
         generator.subschema_for::<gc::Answer>(),

@@ -1,11 +1,12 @@
 //! The language of gates: `expr CMP expr`, where an expr is made of metrics, numbers, `+`, `-`, `*` and parentheses.
-//! Knows the text and what it computes; knows no verdicts.
+//! Knows the text and what it means; knows no values and no verdicts.
 
 use std::fmt;
 
-use protocol::Metric;
-
 use crate::spec::split_reference;
+
+/// What stands before a metric of an earlier run.
+pub(crate) const BASELINE: &str = "baseline";
 
 /// Longest text of a gate, in bytes.
 const LONGEST: usize = 2000;
@@ -34,6 +35,29 @@ impl Comparison {
             Self::NotEqual => left != right,
         }
     }
+
+    /// Whether it holds for every difference of left and right in an interval, or for none; `None` where for some.
+    /// That two numbers are equal is never shown by an interval, only that they differ.
+    pub(super) fn holds_within(self, [low, high]: [f64; 2]) -> Option<bool> {
+        let (all, none) = match self {
+            Self::Less => (high < 0.0, low >= 0.0),
+            Self::LessOrEqual => (high <= 0.0, low > 0.0),
+            Self::Greater => (low > 0.0, high <= 0.0),
+            Self::GreaterOrEqual => (low >= 0.0, high < 0.0),
+            Self::Equal => (false, low > 0.0 || high < 0.0),
+            Self::NotEqual => (low > 0.0 || high < 0.0, false),
+        };
+        match (all, none) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether it asks for equality or its opposite.
+    pub(super) fn is_about_equality(self) -> bool {
+        matches!(self, Self::Equal | Self::NotEqual)
+    }
 }
 
 impl fmt::Display for Comparison {
@@ -49,14 +73,52 @@ impl fmt::Display for Comparison {
     }
 }
 
+/// Of which run a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    /// Of the run that is judged.
+    Own,
+    /// Of the earlier run that it is compared with.
+    Baseline,
+}
+
+/// A metric as a gate names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) whose: Whose,
+    pub(super) stage: String,
+    pub(super) metric: String,
+}
+
+impl Name {
+    /// Reads `STAGE.METRIC` or `baseline.STAGE.METRIC`.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (first, rest) = split_reference(text).ok_or("a metric is `stage.metric`")?;
+        let (whose, stage, metric) = if first == BASELINE {
+            let expected = "`baseline` stands for an earlier run: write `baseline.stage.metric`";
+            let (stage, metric) = split_reference(rest).ok_or(expected)?;
+            (Whose::Baseline, stage, metric)
+        } else {
+            (Whose::Own, first, rest)
+        };
+        Ok(Self { whose, stage: stage.into(), metric: metric.into() })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.whose == Whose::Baseline {
+            write!(f, "{BASELINE}.")?;
+        }
+        write!(f, "{}.{}", self.stage, self.metric)
+    }
+}
+
 /// One side of a gate.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expr {
     Number(f64),
-    Metric {
-        stage: String,
-        metric: String,
-    },
+    Metric(Name),
     Negative(Box<Expr>),
     /// Terms in the order written.
     Sum(Vec<(Sign, Expr)>),
@@ -72,51 +134,16 @@ pub(super) enum Sign {
 }
 
 impl Expr {
-    /// Its value, or the names of the metrics that are not there.
-    pub(super) fn value(&self, lookup: &dyn Fn(&str, &str) -> Option<Metric>) -> Result<f64, Vec<String>> {
-        match self {
-            Self::Number(number) => Ok(*number),
-            Self::Metric { stage, metric } => lookup(stage, metric)
-                .map(|found| found.value)
-                .ok_or_else(|| vec![format!("{stage}.{metric}")]),
-            Self::Negative(inner) => inner.value(lookup).map(|value| -value),
-            Self::Sum(terms) => fold(terms.iter().map(|(sign, term)| (*sign, term.value(lookup))), 0.0, {
-                |sum, (sign, value)| if sign == Sign::Plus { sum + value } else { sum - value }
-            }),
-            Self::Product(factors) => {
-                fold(factors.iter().map(|factor| ((), factor.value(lookup))), 1.0, |product, ((), value)| {
-                    product * value
-                })
-            }
-        }
-    }
-
-    /// Calls `visit` with stage and metric of every metric, left to right.
-    pub(super) fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a str)) {
+    /// Calls `visit` with every metric, left to right.
+    pub(super) fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Name)) {
         match self {
             Self::Number(_) => {}
-            Self::Metric { stage, metric } => visit(stage, metric),
+            Self::Metric(name) => visit(name),
             Self::Negative(inner) => inner.visit(visit),
             Self::Sum(terms) => terms.iter().for_each(|(_, term)| term.visit(visit)),
             Self::Product(factors) => factors.iter().for_each(|factor| factor.visit(visit)),
         }
     }
-}
-
-fn fold<T>(
-    values: impl Iterator<Item = (T, Result<f64, Vec<String>>)>,
-    start: f64,
-    combine: impl Fn(f64, (T, f64)) -> f64,
-) -> Result<f64, Vec<String>> {
-    let mut total = start;
-    let mut missing = Vec::new();
-    for (tag, value) in values {
-        match value {
-            Ok(value) => total = combine(total, (tag, value)),
-            Err(names) => missing.extend(names),
-        }
-    }
-    if missing.is_empty() { Ok(total) } else { Err(missing) }
 }
 
 /// Why a text is not a gate.
@@ -261,12 +288,12 @@ pub(super) fn renamed(text: &str, rename: &dyn Fn(&str) -> Option<String>) -> Re
     let mut changed = String::with_capacity(text.len());
     let mut at = 0;
     for Spot { token, start, length } in tokens(text)? {
-        if let Token::Metric(name) = &token
-            && let Some((stage, metric)) = split_reference(name)
-            && let Some(stage) = rename(stage)
+        if let Token::Metric(text) = &token
+            && let Ok(name) = Name::parse(text)
+            && let Some(stage) = rename(&name.stage)
         {
             changed.extend(chars.iter().take(start).skip(at));
-            changed.push_str(&format!("{stage}.{metric}"));
+            changed.push_str(&Name { stage, ..name }.to_string());
             at = start + length;
         }
     }
@@ -350,10 +377,9 @@ impl Parser {
     fn factor_inside(&mut self) -> Result<Expr, GateError> {
         match self.next().map(|spot| spot.token.clone()) {
             Some(Token::Number(number)) => Ok(Expr::Number(number)),
-            Some(Token::Metric(name)) => match split_reference(&name) {
-                Some((stage, metric)) => Ok(Expr::Metric { stage: stage.into(), metric: metric.into() }),
-                None => Err(self.wrong_before("a metric is `stage.metric`")),
-            },
+            Some(Token::Metric(text)) => {
+                Name::parse(&text).map(Expr::Metric).map_err(|message| self.wrong_before(message))
+            }
             Some(Token::Minus) => Ok(Expr::Negative(Box::new(self.factor()?))),
             Some(Token::Open) => {
                 let inside = self.sum()?;

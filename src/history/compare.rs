@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::Metric;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::changed_vars;
-use crate::gate::Verdict;
+use crate::format;
+use crate::gate::{GateResult, Verdict};
 use crate::key;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
@@ -61,6 +63,10 @@ pub struct MetricPair {
     pub old: Option<f64>,
     /// In the second run.
     pub new: Option<f64>,
+    /// The 95 % interval in the first run, where it has one.
+    pub old_interval: Option<[f64; 2]>,
+    /// The 95 % interval in the second run, where it has one.
+    pub new_interval: Option<[f64; 2]>,
     /// New minus old, where both are known.
     pub difference: Option<f64>,
     /// Whether each value lies within the other's 95 % interval, where both have one.
@@ -100,6 +106,22 @@ pub struct StageEnd {
     pub evicted: bool,
 }
 
+impl StageEnd {
+    /// `ran 12 min 3 s`, `fresh (12 min 3 s)`: in brackets how long the execution took that its outputs are from.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let took = format::millis(self.execution_ms.unwrap_or(self.duration_ms));
+        match &self.outcome {
+            Outcome::Ran => format!("ran {took}"),
+            Outcome::Failed { .. } => format!("failed after {took}"),
+            Outcome::Blocked { .. } => "not reached".into(),
+            Outcome::Interrupted => "interrupted".into(),
+            outcome if self.evicted => outcome.word().into(),
+            outcome => format!("{} ({took})", outcome.word()),
+        }
+    }
+}
+
 /// A gate in both runs. `null` where a run did not have it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct GatePair {
@@ -109,6 +131,10 @@ pub struct GatePair {
     pub old: Option<Verdict>,
     /// In the second run.
     pub new: Option<Verdict>,
+    /// How it came out in the first run, with values and interval.
+    pub old_result: Option<GateResult>,
+    /// How it came out in the second run, likewise.
+    pub new_result: Option<GateResult>,
 }
 
 /// Compares two runs.
@@ -189,21 +215,15 @@ fn metrics(stage: &StageName, old: Side<'_>, new: Side<'_>) -> Vec<MetricPair> {
             before.and_then(|record| record.metrics.get(name)),
             after.and_then(|record| record.metrics.get(name)),
         );
-        let within_intervals = match (old, new) {
-            (Some(old), Some(new)) => match (old.interval, new.interval) {
-                (Some([old_low, old_high]), Some([new_low, new_high])) => Some(
-                    (old_low..=old_high).contains(&new.value) && (new_low..=new_high).contains(&old.value),
-                ),
-                _ => None,
-            },
-            _ => None,
-        };
+        let within_intervals = old.zip(new).and_then(|(old, new)| within_intervals(old, new));
         MetricPair {
             stage: stage.clone(),
             name: name.clone(),
             unit: new.or(old).map(|metric| metric.unit.clone()).unwrap_or_default(),
             old: old.map(|metric| metric.value),
             new: new.map(|metric| metric.value),
+            old_interval: old.and_then(|metric| metric.interval),
+            new_interval: new.and_then(|metric| metric.interval),
             difference: old.zip(new).map(|(old, new)| new.value - old.value),
             within_intervals,
         }
@@ -211,17 +231,29 @@ fn metrics(stage: &StageName, old: Side<'_>, new: Side<'_>) -> Vec<MetricPair> {
     names.into_iter().map(pair).collect()
 }
 
+/// Whether each value lies within the other's 95 % interval, where both have one.
+#[must_use]
+pub fn within_intervals(old: &Metric, new: &Metric) -> Option<bool> {
+    let within = |[low, high]: [f64; 2], value: f64| (low..=high).contains(&value);
+    Some(within(old.interval?, new.value) && within(new.interval?, old.value))
+}
+
 fn gates(old: &RunRecord, new: &RunRecord) -> Vec<GatePair> {
-    let verdict = |run: &RunRecord, expression: &str| {
-        run.gates.iter().find(|gate| gate.expression == expression).map(|gate| gate.verdict)
+    let result = |run: &RunRecord, expression: &str| {
+        run.gates.iter().find(|gate| gate.expression == expression).cloned()
     };
     let all = new.gates.iter().chain(&old.gates).map(|gate| gate.expression.as_str());
     let mut seen = BTreeSet::new();
     all.filter(|expression| seen.insert(*expression))
-        .map(|expression| GatePair {
-            expression: expression.to_owned(),
-            old: verdict(old, expression),
-            new: verdict(new, expression),
+        .map(|expression| {
+            let (old, new) = (result(old, expression), result(new, expression));
+            GatePair {
+                expression: expression.to_owned(),
+                old: old.as_ref().map(|gate| gate.verdict),
+                new: new.as_ref().map(|gate| gate.verdict),
+                old_result: old,
+                new_result: new,
+            }
         })
         .collect()
 }

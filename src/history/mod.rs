@@ -1,6 +1,7 @@
 //! The past: recorded runs, short names for them, and what changed from one to the next. Reads records only; needs no
 //! pipeline, and tells what the cache no longer has instead of guessing.
 
+mod baseline;
 mod compare;
 mod name;
 
@@ -15,7 +16,10 @@ use crate::record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
 use crate::store::{Store, StoreError};
 
-pub use compare::{Comparison, GatePair, MetricPair, ParamPair, Side, StageEnd, StagePair, compare};
+pub use baseline::Now;
+pub use compare::{
+    Comparison, GatePair, MetricPair, ParamPair, Side, StageEnd, StagePair, compare, within_intervals,
+};
 pub use name::{FindError, RunName};
 
 /// All recorded runs, first to last.
@@ -92,6 +96,7 @@ impl History {
             gates: Gates {
                 pass: verdicts(Verdict::Pass),
                 fail: verdicts(Verdict::Fail),
+                inconclusive: verdicts(Verdict::Inconclusive),
                 unknown: verdicts(Verdict::Unknown),
             },
             changes: self
@@ -171,6 +176,8 @@ pub struct Gates {
     pub pass: usize,
     /// Not satisfied.
     pub fail: usize,
+    /// Satisfied or not, as far as the intervals of what was measured tell.
+    pub inconclusive: usize,
     /// A metric they name is not there.
     pub unknown: usize,
 }

@@ -13,7 +13,7 @@ fn name(text: &str) -> StageName {
     StageName::try_from(text.to_owned()).unwrap()
 }
 
-fn run(id: &str, vars: Value, stages: Vec<StageRun>) -> RunRecord {
+pub(super) fn run(id: &str, vars: Value, stages: Vec<StageRun>) -> RunRecord {
     RunRecord {
         id: id.into(),
         pipeline: "tinynet".into(),
@@ -45,7 +45,7 @@ fn stage(stage: &str, outcome: Outcome, changes: &[(&str, &str, &str)]) -> Stage
     }
 }
 
-fn record(stage: &str, ingredients: &[(&str, &str)], output: &str, loss: Metric) -> ActionRecord {
+pub(super) fn record(stage: &str, ingredients: &[(&str, &str)], output: &str, loss: Metric) -> ActionRecord {
     let ingredients: Vec<Ingredient> = ingredients
         .iter()
         .map(|(name, value)| Ingredient { name: (*name).into(), value: (*value).into() })
@@ -154,8 +154,11 @@ fn a_comparison_pairs_params_metrics_stages_and_gates() {
     let gate = |verdict| GateResult {
         expression: "train.loss < 1".into(),
         verdict,
-        value: None,
+        value: Some(0.5),
         limit: None,
+        interval: None,
+        satisfied: None,
+        baseline: None,
         message: String::new(),
     };
     let stages = |last: &str, outcome: Outcome| {
@@ -192,6 +195,7 @@ fn a_comparison_pairs_params_metrics_stages_and_gates() {
         .collect();
     assert_eq!(params, [("with.lr", None), ("inputs.w", Some("train"))]);
     let [loss, same] = comparison.metrics.as_slice() else { panic!("{:?}", comparison.metrics) };
+    assert_eq!((loss.old_interval, same.new_interval), (Some([1.0, 3.0]), None));
     assert_eq!((loss.difference, loss.within_intervals, loss.is_same()), (Some(0.5), Some(true), false));
     assert_eq!((same.difference, same.within_intervals, same.is_same()), (Some(0.0), None, true));
     let stages: Vec<(&str, bool, bool)> = comparison
@@ -213,4 +217,5 @@ fn a_comparison_pairs_params_metrics_stages_and_gates() {
     );
     assert_eq!(comparison.gates[0].old, Some(Verdict::Pass));
     assert_eq!(comparison.gates[0].new, Some(Verdict::Fail));
+    assert_eq!(comparison.gates[0].new_result.as_ref().and_then(|gate| gate.value), Some(0.5));
 }

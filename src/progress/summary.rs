@@ -23,6 +23,8 @@ pub struct Closing<'a> {
     pub records: &'a BTreeMap<StageName, ActionRecord>,
     /// The gates that were checked.
     pub gates: &'a [GateResult],
+    /// Whether an inconclusive gate fails.
+    pub certain: bool,
     /// How many stages came out how.
     pub tally: Tally,
     /// How long it took, milliseconds.
@@ -84,7 +86,7 @@ fn text(closing: &Closing<'_>, width: usize, paint: Paint) -> String {
         parts.push(table(&results, width, paint));
     }
     if !closing.gates.is_empty() {
-        parts.push(gates(closing.gates, width, paint));
+        parts.push(gates(closing.gates, closing.certain, width, paint));
     }
     let ending = ending(&closing.tally, closing.duration_ms);
     let last = match closing.report {
@@ -189,24 +191,25 @@ fn clean(text: &str) -> String {
 }
 
 /// The gates that hold share lines; those that do not come first, each on its own with the reason.
-fn gates(gates: &[GateResult], width: usize, paint: Paint) -> String {
+fn gates(gates: &[GateResult], certain: bool, width: usize, paint: Paint) -> String {
     let mut failing = vec![];
     let mut holding = vec![];
-    for gate in gates {
-        let expression = clean(&gate.expression);
+    let mut sorted: Vec<&GateResult> = gates.iter().collect();
+    sorted.sort_by_key(|gate| gate.rank());
+    for gate in sorted {
+        let (expression, message) = (clean(&gate.expression), clean(&gate.message));
+        let bad = || format!("{} {}", paint.bad("✖"), paint.strong(&expression));
         match gate.verdict {
+            Verdict::Pass if gate.is_first() => {
+                failing.push(format!("{} {expression}   {}", paint.good("✔"), paint.faint(&message)));
+            }
             Verdict::Pass => holding.push(format!("{} {expression}", paint.good("✔"))),
-            Verdict::Fail => {
-                failing.push(format!(
-                    "{} {}   {}",
-                    paint.bad("✖"),
-                    paint.strong(&expression),
-                    clean(&gate.message)
-                ));
+            Verdict::Fail => failing.push(format!("{}   {message}", bad())),
+            Verdict::Inconclusive if gate.lets_pass(certain) => {
+                failing.push(format!("{} {expression}   inconclusive: {message}", paint.warn("~")));
             }
-            Verdict::Unknown => {
-                failing.push(format!("{} {expression}   {}", paint.warn("?"), clean(&gate.message)));
-            }
+            Verdict::Inconclusive => failing.push(format!("{}   inconclusive: {message}", bad())),
+            Verdict::Unknown => failing.push(format!("{} {expression}   {message}", paint.warn("?"))),
         }
     }
     let mut lines = failing;
@@ -259,6 +262,7 @@ mod tests {
             table: &sample.pipeline.report,
             records: &sample.records,
             gates: &sample.run.gates,
+            certain: false,
             tally: Tally::of(&sample.run),
             duration_ms: sample.run.duration_ms,
             report,
@@ -311,6 +315,31 @@ mod tests {
  7 stages ran, 1 restored, 1 fresh, 41 min 12 s
 ";
         assert!(shown.ends_with(end), "{shown}");
+    }
+
+    #[test]
+    fn an_inconclusive_gate_says_so_and_fails_where_certainty_is_asked_for() {
+        let sample = sample::gate_inconclusive();
+        let shown = |certain| text(&Closing { certain, ..closing(&sample, None) }, 140, Paint::new(false));
+        let missed = " gates  ✖ evaluate.int8_static.accuracy >= 92   inconclusive: 91.8, 95 % interval 91.25 to 92.32, \
+                      is not shown to be >= 92: evaluate more images\n";
+        let met = "evaluate.int8_static.drop < 0.05   inconclusive: -0.02, 95 % interval -0.21 to 0.10, is not shown to \
+                   be < 0.05: evaluate more images\n";
+        let end = "        ✔ export.size_kb < 500\n 7 stages ran, 1 restored, 1 fresh, 41 min 12 s\n";
+        assert!(shown(false).ends_with(&format!("{missed}        ~ {met}{end}")), "{}", shown(false));
+        assert!(shown(true).ends_with(&format!("{missed}        ✖ {met}{end}")), "{}", shown(true));
+    }
+
+    #[test]
+    fn a_gate_that_had_nothing_to_compare_with_says_so() {
+        let mut sample = sample::tinynet();
+        let gate = &mut sample.run.gates[1];
+        gate.limit = None;
+        gate.message = "no earlier run to compare with".into();
+        let shown = text(&closing(&sample, None), 140, Paint::new(false));
+        let gates = " gates  ✔ evaluate.int8_static.accuracy >= 85   no earlier run to compare with\n        \
+                     ✔ export.size_kb < 500   ✔ evaluate.int8_static.drop < 5\n";
+        assert!(shown.contains(gates), "{shown}");
     }
 
     #[test]

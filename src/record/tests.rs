@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use protocol::{Axis, Cell, Column, Content, Series};
 
-use crate::gate::Verdict;
+use crate::gate::{BaselineRun, Verdict};
 use crate::store::{Durability, Store, read_record};
 
 fn digests() -> impl Strategy<Value = Digest> {
@@ -124,16 +124,17 @@ fn stage_runs() -> impl Strategy<Value = StageRun> {
 }
 
 fn gates() -> impl Strategy<Value = GateResult> {
-    let verdict = prop_oneof![Just(Verdict::Pass), Just(Verdict::Fail), Just(Verdict::Unknown)];
-    (texts(), verdict, proptest::option::of(numbers()), proptest::option::of(numbers()), texts()).prop_map(
-        |(expression, verdict, value, limit, message)| GateResult {
-            expression,
-            verdict,
-            value,
-            limit,
-            message,
-        },
+    let verdict =
+        proptest::sample::select(vec![Verdict::Pass, Verdict::Fail, Verdict::Inconclusive, Verdict::Unknown]);
+    let baseline = (texts(), texts()).prop_map(|(run, id)| BaselineRun { run, id });
+    (
+        (texts(), verdict, texts()),
+        (proptest::option::of(numbers()), proptest::option::of(numbers())),
+        (proptest::option::of([numbers(), numbers()]), any::<Option<bool>>(), proptest::option::of(baseline)),
     )
+        .prop_map(|((expression, verdict, message), (value, limit), (interval, satisfied, baseline))| {
+            GateResult { expression, verdict, value, limit, interval, satisfied, baseline, message }
+        })
 }
 
 fn run_records() -> impl Strategy<Value = RunRecord> {

@@ -1,31 +1,24 @@
 //! What is different from the run before: vars, keys, and the numbers of the result table.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
+use protocol::Metric;
 
 use super::results::Results;
 use super::shown::Shown;
 use super::{Input, stage};
 use crate::format;
 use crate::history::changed_vars;
-use crate::record::Change;
+use crate::record::{ActionRecord, Change};
+use crate::spec::{ReportColumn, ReportSpec, StageName};
 
 /// The section, or nothing where there was no run before or nothing differs.
 pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
     let (previous, previous_records) = input.previous?;
     let vars = vars(input);
     let stages: Vec<_> = shown.runs.iter().filter(|stage| !stage.changes.is_empty()).collect();
-    let now = Results::new(&input.pipeline.report, input.records);
-    let before = Results::new(&input.pipeline.report, previous_records);
-    let mut numbers = vec![];
-    for (row, row_before) in now.rows.iter().zip(&before.rows) {
-        for ((column, cell), cell_before) in now.columns.iter().zip(&row.cells).zip(&row_before.cells) {
-            if let (Some((stage, new)), Some((_, old))) = (cell.found, cell_before.found)
-                && format::number(new.value, column.digits) != format::number(old.value, column.digits)
-            {
-                numbers.push((row.label, column, stage, old.value, new.value));
-            }
-        }
-    }
+    let numbers = moved(&input.pipeline.report, previous_records, input.records);
     if vars.is_empty() && stages.is_empty() && numbers.is_empty() {
         return None;
     }
@@ -49,12 +42,12 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
                         h3 { "What came of it" }
                         div.scroll tabindex="0" role="region" aria-label="Changed results" { table.changes {
                             thead { tr { td {} th.num scope="col" { "before" } th.num scope="col" { "now" } th.num scope="col" { "difference" } } }
-                            tbody { @for (row, column, stage, old, new) in &numbers {
+                            tbody { @for number in &numbers {
                                 tr {
-                                    th scope="row" { a href={ "#" (stage::anchor(stage)) } { (row) ", " (column.label) } }
-                                    td.num.old { (column.prefix) (format::number(*old, column.digits)) }
-                                    td.num { (column.prefix) (format::number(*new, column.digits)) }
-                                    td.num { @if new > old { "+" } (format::number(new - old, column.digits)) }
+                                    th scope="row" { a href={ "#" (stage::anchor(number.stage)) } { (number.row) ", " (number.column.label) } }
+                                    td.num.old { (number.text(number.old.value)) }
+                                    td.num { (number.text(number.new.value)) }
+                                    td.num { (number.difference()) }
                                 }
                             } }
                         } }
@@ -63,6 +56,49 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
             }
         }
     })
+}
+
+/// A number of the result table that is not what it was.
+pub(super) struct Moved<'a> {
+    pub(super) row: &'a str,
+    pub(super) column: &'a ReportColumn,
+    /// The stage that it comes from now.
+    pub(super) stage: &'a StageName,
+    pub(super) old: &'a Metric,
+    pub(super) new: &'a Metric,
+}
+
+impl Moved<'_> {
+    /// A number as the table writes it.
+    pub(super) fn text(&self, value: f64) -> String {
+        format!("{}{}", self.column.prefix, format::number(value, self.column.digits))
+    }
+
+    /// The difference with its sign.
+    pub(super) fn difference(&self) -> String {
+        let sign = if self.new.value > self.old.value { "+" } else { "" };
+        format!("{sign}{}", format::number(self.new.value - self.old.value, self.column.digits))
+    }
+}
+
+/// The numbers of the result table that read otherwise than before.
+pub(super) fn moved<'a>(
+    spec: &'a ReportSpec,
+    before: &'a BTreeMap<StageName, ActionRecord>,
+    now: &'a BTreeMap<StageName, ActionRecord>,
+) -> Vec<Moved<'a>> {
+    let (before, now) = (Results::new(spec, before), Results::new(spec, now));
+    let mut moved = vec![];
+    for (row, row_before) in now.rows.iter().zip(&before.rows) {
+        for ((column, cell), cell_before) in now.columns.iter().zip(&row.cells).zip(&row_before.cells) {
+            if let (Some((stage, new)), Some((_, old))) = (cell.found, cell_before.found)
+                && format::number(new.value, column.digits) != format::number(old.value, column.digits)
+            {
+                moved.push(Moved { row: row.label, column, stage, old, new });
+            }
+        }
+    }
+    moved
 }
 
 /// Changed ingredients as a table: what, old, new.
@@ -82,7 +118,8 @@ pub(super) fn table(changes: &[Change]) -> Markup {
     }
 }
 
-fn value(value: Option<&str>) -> Markup {
+/// A value on one line, the whole of it for who points at it.
+pub(super) fn value(value: Option<&str>) -> Markup {
     let Some(value) = value else { return html! { span.missing { "–" } } };
     let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let limit = if is_digest { 12 } else { 120 };

@@ -7,8 +7,8 @@ use std::path::Path;
 use protocol::Figure;
 
 use super::front::past_runs;
-use super::{Input, html};
-use crate::history::{History, known_records};
+use super::{Brief, Input, html};
+use crate::history::{History, known_record, known_records};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::spec::StageName;
@@ -27,6 +27,33 @@ pub fn write(
     previous: Option<&RunRecord>,
     file: &Path,
 ) -> io::Result<()> {
+    gather(project, run, records, previous, |input, _| write_whole(file, html(input).as_bytes()))
+}
+
+/// A run in short, from the same as its report. `None` where the run is not on record.
+#[must_use]
+pub fn brief(
+    project: &Project,
+    run: &RunRecord,
+    records: &BTreeMap<StageName, ActionRecord>,
+    previous: Option<&RunRecord>,
+) -> Option<Brief> {
+    gather(project, run, records, previous, |input, history| {
+        let past = history.find(&run.id).ok()?;
+        let digest = history.digest(past, &|stage| known_record(&project.store, stage));
+        let previous = previous.and_then(|run| history.find(&run.id).ok());
+        Some(Brief::new(input, digest, previous.map(|past| &past.name)))
+    })
+}
+
+/// Gathers what a report is made from, and makes it.
+fn gather<T>(
+    project: &Project,
+    run: &RunRecord,
+    records: &BTreeMap<StageName, ActionRecord>,
+    previous: Option<&RunRecord>,
+    make: impl FnOnce(&Input, &History) -> T,
+) -> T {
     let previous_records = previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
     let logs = failed_logs(project, run);
     let records =
@@ -42,7 +69,7 @@ pub fn write(
         logs: &logs,
         unfinished: &unfinished_figures(project, run),
     };
-    write_whole(file, html(&input).as_bytes())
+    make(&input, &history)
 }
 
 /// The records, and the last ones of those stages that were not part of the run: a report on two stages would be
@@ -86,7 +113,8 @@ fn unfinished_figures(project: &Project, run: &RunRecord) -> BTreeMap<StageName,
     stages.filter_map(|stage| Some((stage.clone(), project.store.unfinished_figures(stage)?))).collect()
 }
 
-fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file whole or not at all, making its folder where there is none.
+pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new().prefix(".report").suffix(".html").tempfile_in(folder)?;

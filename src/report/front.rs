@@ -102,10 +102,9 @@ impl<'a> Front<'a> {
                 else {
                     continue;
                 };
-                if found
-                    .iter()
-                    .any(|(stage, _)| run.records.get(*stage).is_some_and(|record| is_of_other(record, cpu)))
-                {
+                if found.iter().any(|(stage, _)| {
+                    run.records.get(*stage).is_some_and(|record| record.is_of_other_cpu(cpu))
+                }) {
                     elsewhere += 1;
                     continue;
                 }
@@ -129,11 +128,6 @@ impl<'a> Front<'a> {
             format!("{}{}", column.prefix, format::number(value, column.digits))
         })
     }
-}
-
-/// Whether a record is a measurement on another CPU.
-fn is_of_other(record: &ActionRecord, cpu: &str) -> bool {
-    record.ingredients.iter().any(|it| it.name == "machine.cpu" && it.value != cpu)
 }
 
 /// Whether `a` is at least as good as `b` in all dimensions, and better in one.

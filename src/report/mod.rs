@@ -1,15 +1,20 @@
-//! Run records and figures become one self-contained HTML file: no network, one script of its own for tooltips, light and
-//! dark, phone and print. Pure functions to markup; knows no stage, metric or figure by name.
+//! Run records and figures become self-contained HTML files, the report of a run and the comparison of two: no network, one
+//! script of its own for tooltips, light and dark, phone and print; or a run in short, as Markdown and as data. Pure functions
+//! to markup; knows no stage, metric or figure by name.
 
 mod advice;
 mod answers;
+mod brief;
 mod changes;
 mod chart;
+mod comparison;
+mod document;
 mod environment;
 mod figures;
 mod file;
 pub(crate) mod front;
 mod gates;
+mod markdown;
 mod page;
 mod provenance;
 pub(crate) mod results;
@@ -37,8 +42,12 @@ use protocol::Figure;
 use crate::record::{ActionRecord, RunRecord};
 use crate::spec::{Pipeline, StageName};
 
-pub use file::write;
+pub use brief::Brief;
+pub use comparison::{Versus, comparison_html};
+pub(crate) use file::write_whole;
+pub use file::{brief, write};
 pub use front::PastRun;
+pub use markdown::markdown;
 pub use stage::action;
 pub use stages_graph::{StageState, stages_svg};
 

@@ -1,41 +1,22 @@
-//! The document: head, sections from top to bottom, and the policy that lets it load nothing.
+//! The report's sections from top to bottom.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
+use maud::{Markup, html};
 
+use super::document::document;
 use super::figures::Budget;
 use super::shown::Shown;
-use super::{Input, answers, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
+use super::{Input, answers, changes, environment, gates, prose, run, stage, table, tradeoff};
 use crate::format;
-
-/// The one script.
-pub(super) const SCRIPT: &str = include_str!("page.js");
 
 /// The whole document.
 pub(super) fn page(input: &Input) -> Markup {
-    let style = format!("{}{}", chart::STYLE, include_str!("page.css"));
     let title = title(input);
     let budget = Budget::default();
     let shown = Shown::new(input);
     let changes = changes::section(input, &shown);
-    let tradeoff = tradeoff::section(input);
+    let tradeoff = tradeoff::section(&input.pipeline.report, input.past, input.run, "this run");
     let answers = answers::section(input);
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy(&style));
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                meta name="generator" content={ "pipe " (input.run.version) };
-                title { (title) " · report" }
-                style { (PreEscaped(&style)) }
-            }
-            body {
+    let body = html! {
                 header.top {
                     p.eyebrow { "pipe report" span.sep { "·" }
                         time datetime=(format::rfc3339(input.run.started_ms)) { (format::date_time(input.run.started_ms)) " UTC" }
@@ -88,22 +69,10 @@ pub(super) fn page(input: &Input) -> Markup {
                     p { "Made by pipe " (input.run.version) " from the records of run " code { (input.run.id) } ". "
                         "This file is whole: it needs no network." }
                 }
-                script { (PreEscaped(SCRIPT)) }
-            }
-        }
-    }
+    };
+    document(&format!("{title} · report"), &body)
 }
 
-fn title<'a>(input: &'a Input) -> &'a str {
+pub(super) fn title<'a>(input: &'a Input) -> &'a str {
     input.pipeline.report.title.as_deref().unwrap_or(&input.pipeline.name)
-}
-
-/// Nothing may be loaded; the one style sheet and the one script are named by their digests, pictures come inside the file.
-fn policy(style: &str) -> String {
-    let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
-        digest(style),
-        digest(SCRIPT)
-    )
 }

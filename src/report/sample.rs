@@ -111,6 +111,9 @@ pub(crate) fn tinynet() -> Sample {
         verdict,
         value: Some(value),
         limit: Some(limit),
+        interval: None,
+        satisfied: Some(verdict == Verdict::Pass),
+        baseline: None,
         message: format!("{value} and {limit}"),
     };
     let run = RunRecord {
@@ -153,9 +156,21 @@ pub(crate) fn gate_fails() -> Sample {
     let mut sample = tinynet();
     if let Some(gate) = sample.run.gates.get_mut(1) {
         gate.verdict = Verdict::Fail;
+        gate.satisfied = Some(false);
         gate.value = Some(79.29);
         gate.message = "79.29 is not >= 85".into();
     }
+    sample
+}
+
+/// The same run with narrower gates, of which two are inconclusive: one is not satisfied by what was measured.
+pub(crate) fn gate_inconclusive() -> Sample {
+    let mut sample = tinynet();
+    let lookup =
+        |stage: &str, metric: &str| Some(super::results::find(&sample.records, stage, metric)?.1.clone());
+    let gates =
+        ["export.size_kb < 500", "evaluate.int8_static.drop < 0.05", "evaluate.int8_static.accuracy >= 92"];
+    sample.run.gates = gates.map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).into();
     sample
 }
 

@@ -12,7 +12,7 @@ use crate::record::{Ingredient, Outcome};
 const VOID: [&str; 4] = ["meta", "img", "br", "link"];
 
 /// A tag with its attributes.
-type Tag = (String, Vec<(String, String)>);
+pub(super) type Tag = (String, Vec<(String, String)>);
 
 /// Reads a document and checks that tags are balanced and quoted; its start tags.
 fn tags(html: &str) -> Vec<Tag> {
@@ -59,10 +59,10 @@ fn tags(html: &str) -> Vec<Tag> {
     tags
 }
 
-fn check(html: &str) -> Vec<Tag> {
+pub(super) fn check(html: &str) -> Vec<Tag> {
     let tags = tags(html);
     assert_eq!(tags.iter().filter(|(name, _)| name == "script").count(), 1);
-    assert!(html.contains(&format!("<script>{}</script>", page::SCRIPT)), "the script is our own");
+    assert!(html.contains(&format!("<script>{}</script>", document::SCRIPT)), "the script is our own");
     let mut ids = std::collections::BTreeSet::new();
     let mut targets = vec![];
     for (name, attributes) in &tags {
@@ -336,6 +336,7 @@ fn samples_are_written_on_demand() {
     let samples: BTreeMap<&str, Sample> = [
         ("sample", sample::tinynet()),
         ("gate-fails", sample::gate_fails()),
+        ("gate-inconclusive", sample::gate_inconclusive()),
         ("train-fails", sample::train_fails()),
     ]
     .into();

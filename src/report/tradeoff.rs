@@ -3,11 +3,11 @@
 
 use maud::{Markup, html};
 
-use super::Input;
 use super::chart::{Dot, Plane, color, scatter};
 use super::front::{Front, PastRun, Point, var, varying};
 use crate::format;
-use crate::spec::Better;
+use crate::record::RunRecord;
+use crate::spec::{Better, ReportSpec};
 
 /// Points in the table; the best come first.
 const MOST_ROWS: usize = 200;
@@ -16,9 +16,10 @@ const FEW_ROWS: usize = 16;
 /// Vars in the table.
 const MOST_VARS: usize = 6;
 
-/// The section, or nothing where the pipeline names no trade-off or there is nothing to compare.
-pub(super) fn section(input: &Input) -> Option<Markup> {
-    let front = Front::new(&input.pipeline.report, input.past, &input.run.machine.cpu)?;
+/// The section, or nothing where the pipeline names no trade-off or there is nothing to compare. `run` is ringed, and called
+/// what `called` says, such as `this run`.
+pub(super) fn section(spec: &ReportSpec, past: &[PastRun], run: &RunRecord, called: &str) -> Option<Markup> {
+    let front = Front::new(spec, past, &run.machine.cpu)?;
     if front.points.len() < 2 {
         return None;
     }
@@ -34,16 +35,16 @@ pub(super) fn section(input: &Input) -> Option<Markup> {
                     li.(color(index)) { span.swatch.round aria-hidden="true" {} (row) }
                 }
                 li { span.swatch.round.best aria-hidden="true" {} "filled: no other beats it" }
-                li { span.swatch.round.now aria-hidden="true" {} "ringed: this run" }
+                li { span.swatch.round.now aria-hidden="true" {} "ringed: " (called) }
                 li { "dashed: the best of the two things drawn" }
             }
-            div.pair { @for chart in charts(input, &front) { (chart) } }
+            div.pair { @for chart in charts(&run.id, &front) { (chart) } }
             @if front.elsewhere > 0 {
                 p.small { (format::count(front.elsewhere, "point")) " measured on another CPU left out." }
             }
             details.points open[front.points.len() <= FEW_ROWS] {
                 summary { "All points as a table" }
-                (table(input, &front))
+                (table(&run.id, called, &front))
             }
         }
     })
@@ -73,7 +74,7 @@ fn main_dimension(front: &Front) -> usize {
     front.dimensions.iter().position(|(_, better)| *better == Better::Higher).unwrap_or(0)
 }
 
-fn charts(input: &Input, front: &Front) -> Vec<Markup> {
+fn charts(now: &str, front: &Front) -> Vec<Markup> {
     let main = main_dimension(front);
     let plane = |index: usize| {
         front.dimensions.get(index).map(|(column, better)| Plane {
@@ -95,7 +96,7 @@ fn charts(input: &Input, front: &Front) -> Vec<Markup> {
                         at: [*point.values.get(other)?, *point.values.get(main)?],
                         color: point.index,
                         filled: point.best,
-                        ringed: is_now(input, point),
+                        ringed: is_now(now, point),
                         detail: detail(front, point),
                     })
                 })
@@ -111,8 +112,8 @@ fn charts(input: &Input, front: &Front) -> Vec<Markup> {
         .collect()
 }
 
-fn is_now(input: &Input, point: &Point) -> bool {
-    point.run.run.id == input.run.id
+fn is_now(now: &str, point: &Point) -> bool {
+    point.run.run.id == now
 }
 
 /// `INT8 static of run 7f3a, 2026-11-20 14:03 UTC: size KB 104.8, accuracy % 91.80`.
@@ -131,7 +132,7 @@ fn detail(front: &Front, point: &Point) -> String {
     )
 }
 
-fn table(input: &Input, front: &Front) -> Markup {
+fn table(now: &str, called: &str, front: &Front) -> Markup {
     let mut points: Vec<&Point> = front.points.iter().collect();
     let main = main_dimension(front);
     let higher = front.dimensions.get(main).is_some_and(|(_, better)| *better == Better::Higher);
@@ -154,11 +155,11 @@ fn table(input: &Input, front: &Front) -> Markup {
                 } }
                 tbody {
                     @for point in points.iter().take(MOST_ROWS) {
-                        tr.now[is_now(input, point)] {
+                        tr.now[is_now(now, point)] {
                             td { @if point.best { span title="no other beats it" { "★" } } }
                             th scope="row" title=(format::date_time(point.run.run.started_ms)) {
                                 code { (point.run.name) }
-                                @if is_now(input, point) { " this run" }
+                                @if is_now(now, point) { " " (called) }
                                 @if point.earlier > 0 { span.count { " and " (point.earlier) " before" } }
                             }
                             td { (point.row) }

@@ -55,7 +55,7 @@ pub(super) const FILE: &[KeySpec] = &[
     key(
         "gates",
         "What the result must satisfy: comparisons of metrics (`stage.metric`) and numbers with `<`, `<=`, `>`, \
-         `>=`, `==` or `!=`. Both sides may add, subtract and multiply.",
+         `>=`, `==` or `!=`. Both sides may add, subtract and multiply. `baseline.stage.metric` is that of an earlier run.",
         || json!({ "type": "array", "items": { "type": "string" } }),
     ),
     key(

@@ -57,7 +57,7 @@ fn project() -> Project {
 #[test]
 fn answers_satisfy_their_schema() {
     let project = project();
-    let answers: [(&str, &[&str]); 11] = [
+    let answers: [(&str, &[&str]); 12] = [
         ("Plan", &["status", "--json"]),
         ("Plan", &["run", "--dry-run", "--json"]),
         ("Plan", &["run", "--dry-run", "--force", "--json"]),
@@ -65,6 +65,7 @@ fn answers_satisfy_their_schema() {
         ("Why", &["why", "after", "--json"]),
         ("History", &["history", "--json"]),
         ("Compare", &["compare", "--json"]),
+        ("Report", &["report", "--json"]),
         ("Graph", &["graph", "--json"]),
         ("Doctor", &["doctor", "--json"]),
         ("Verify", &["verify", "--json"]),
@@ -97,7 +98,9 @@ fn every_line_of_a_run_satisfies_its_schema() {
 
 #[test]
 fn the_schema_refuses_what_is_not_an_answer() {
-    for kind in ["Plan", "Why", "History", "Compare", "Graph", "Doctor", "Gc", "Verify", "EventLine"] {
+    for kind in
+        ["Plan", "Why", "History", "Compare", "Report", "Graph", "Doctor", "Gc", "Verify", "EventLine"]
+    {
         for wrong in [serde_json::json!({}), serde_json::json!({ "version": 2 }), serde_json::json!([])] {
             assert!(!schema(kind).is_valid(&wrong), "{kind}: {wrong}");
         }

@@ -40,6 +40,28 @@ fn differences_are_good_or_bad_where_the_pipeline_says_so() {
     assert!(view.text().contains(&view.paint.good("+0.4")), "{}", view.text());
 }
 
+#[test]
+fn an_inconclusive_gate_says_what_it_needs() {
+    let mut answer = answer();
+    let sample = sample::gate_inconclusive();
+    let run = crate::record::RunRecord { gates: sample.run.gates, ..sample.previous.0.clone() };
+    answer.comparison = compare(
+        Side { run: &sample.previous.0, records: &sample.records },
+        Side { run: &run, records: &sample.records },
+    );
+    let text = View {
+        answer: &answer,
+        directions: BTreeMap::new(),
+        all: false,
+        width: 200,
+        paint: Paint::new(false),
+    }
+    .text();
+    let line = "   evaluate.int8_static.drop < 0.05     –            →  ~ inconclusive  -0.02, 95 % interval -0.21 to 0.10, \
+                is not shown to be < 0.05: evaluate more images\n";
+    assert!(text.contains(line), "{text}");
+}
+
 fn shown(all: bool, width: usize) -> String {
     let answer = answer();
     View { answer: &answer, directions: BTreeMap::new(), all, width, paint: Paint::new(false) }.text()

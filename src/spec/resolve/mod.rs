@@ -29,7 +29,7 @@ use super::suggest::did_you_mean_or_list;
 use super::tree::{MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
 use super::vars::{Also, Vars};
 use super::{Pipeline, StageName};
-use crate::gate::Gate;
+use crate::gate::{BASELINE, Gate};
 use crate::graph::{Cycle, Graph};
 
 /// Where manifests come from.
@@ -178,6 +178,7 @@ impl Resolver<'_> {
     fn gate(&mut self, written: &Node) -> Vec<Gate> {
         let node = self.fill(written, Also::Nothing);
         let Some(gate) = self.parsed_gate(written, &node) else { return Vec::new() };
+        self.check_baseline(&gate, &node);
         let before = self.problems.len();
         for stage in gate.stages() {
             self.check_stage_of_metric(stage, &node, "gate");
@@ -229,9 +230,25 @@ impl Resolver<'_> {
                     (false, span) => span,
                 };
                 let problem = Problem::new(span, format!("gate `{}`: {}", shortened(text), error.message));
-                self.tell(problem.help("gates look like `export.size_kb < 500`"));
+                let help = if part.starts_with("baseline.") && self.outlines.contains_key(BASELINE) {
+                    "give the stage `baseline` another name: in gates that is an earlier run"
+                } else {
+                    "gates look like `export.size_kb < 500`"
+                };
+                self.tell(problem.help(help));
                 None
             }
+        }
+    }
+
+    /// Tells when a gate says `baseline`, which is an earlier run, and there is a stage of that name.
+    fn check_baseline(&mut self, gate: &Gate, node: &Node) {
+        let is_named = !gate.baseline_metrics().is_empty()
+            || gate.stages().into_iter().any(|stage| Selector::new(stage).family() == BASELINE);
+        if is_named && self.outlines.contains_key(BASELINE) {
+            let span = self.sources.find(node.span, BASELINE);
+            let message = "`baseline` stands for an earlier run in gates, and there is a stage of that name";
+            self.tell(Problem::new(span, message).help("give the stage another name"));
         }
     }
 

@@ -31,6 +31,41 @@ error: gate names unknown stage `trian`
 }
 
 #[test]
+fn a_gate_on_an_unknown_stage_of_an_earlier_run() {
+    assert_eq!(
+        spoilt("- train.val_accuracy >= 85", "- train.val_accuracy >= baseline.trian.val_accuracy - 1"),
+        "\
+error: gate names unknown stage `trian`
+  ┌─ p.yaml:23:36
+23│   - train.val_accuracy >= baseline.trian.val_accuracy - 1
+  │                                    ^^^^^
+  = help: did you mean `train`?
+"
+    );
+}
+
+#[test]
+fn a_stage_that_is_called_what_an_earlier_run_is() {
+    let text = GOOD.replace("  package:", "  baseline:");
+    let refused = |gate: &str| {
+        let text = text.replace("- train.val_accuracy >= 85", gate);
+        read(&text).expect_err(gate)
+    };
+    let expected = "\
+error: `baseline` stands for an earlier run in gates, and there is a stage of that name
+  ┌─ p.yaml:23:27
+23│   - train.val_accuracy >= baseline.train.val_accuracy
+  │                           ^^^^^^^^
+  = help: give the stage another name
+";
+    assert_eq!(refused("- train.val_accuracy >= baseline.train.val_accuracy"), expected);
+    let short = refused("- baseline.size < 3");
+    assert!(short.contains("gate `baseline.size < 3`: `baseline` stands for an earlier run"), "{short}");
+    assert!(short.contains("give the stage `baseline` another name"), "{short}");
+    assert!(read(&text).is_ok(), "where no gate says `baseline`, a stage may be called that");
+}
+
+#[test]
 fn a_map_for_a_gate() {
     assert_eq!(
         spoilt("- train.val_accuracy >= 85", "- {a: b}"),

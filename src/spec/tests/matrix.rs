@@ -196,6 +196,8 @@ gates:
   - check[kind=slow].loss < 1
   - train[lr=0.1,width=1].val_accuracy > train[lr=0.05].val_accuracy
   - other.size < 3
+  - train[width=2].val_accuracy >= baseline.train[width=2].val_accuracy - 1
+  - other.size <= baseline.other.size
 report:
   rows: { all: train, one: 'train[lr=0.1,width=2]', no: other }
   columns:
@@ -203,11 +205,16 @@ report:
 ";
     let pipeline = read(&format!("{SWEEP}{more}")).unwrap();
     let gates: Vec<&str> = pipeline.gates.iter().map(|gate| gate.expression.as_str()).collect();
-    assert_eq!(gates.len(), 8 + 4 + 2 + 1);
+    assert_eq!(gates.len(), 8 + 4 + 2 + 1 + 2 + 1);
     assert_eq!(gates[1], "train[width=1,lr=0.1].val_accuracy - check[width=1,lr=0.1,kind=slow].loss >= 85");
     assert_eq!(gates[8], "check[width=1,lr=0.1,kind=slow].loss < 1");
     assert_eq!(gates[12], "train[width=1,lr=0.1].val_accuracy > train[width=1,lr=0.05].val_accuracy");
     assert_eq!(gates[14], "other.size < 3");
+    assert_eq!(
+        gates[16],
+        "train[width=2,lr=0.05].val_accuracy >= baseline.train[width=2,lr=0.05].val_accuracy - 1"
+    );
+    assert_eq!(gates[17], "other.size <= baseline.other.size");
     let report = &pipeline.report;
     let rows: Vec<&String> = report.rows.keys().collect();
     assert_eq!(rows[0], "all [width=1,lr=0.1]");
@@ -305,6 +312,8 @@ fn mistakes_in_gates_and_rows_of_a_sweep() {
     };
     refused("gates: ['train[lr=7].x > 1']\n", "no variant of `train` has these values");
     refused("gates: ['train[lr=0.1].x > train[lr=0.05].x']\n", "no variant has all the values named here");
+    refused("gates: ['1 > baseline.train[lr=7].x']\n", "no variant of `train` has these values");
+    refused("gates: ['1 > baseline.tarin.x']\n", "gate names unknown stage `tarin`");
     refused("gates: ['tarin[lr=0.1].x > 1']\n", "gate names unknown stage `tarin[lr=0.1]`");
     refused("gates: ['other[lr=0.1].x > 1']\n", "`other` has no variants");
     refused("gates: ['train.x > ${matrix.lr}']\n", "no matrix has a variable `lr`");

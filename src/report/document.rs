@@ -1,0 +1,45 @@
+//! What every page has in common: head, style sheet, script, and the policy that lets it load nothing.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
+
+use super::chart;
+
+/// The one script, which shows tooltips.
+pub(super) const SCRIPT: &str = include_str!("page.js");
+
+/// A whole page around what its body holds.
+pub(crate) fn document(title: &str, body: &Markup) -> Markup {
+    let style = [chart::STYLE, include_str!("page.css"), include_str!("comparison.css")].concat();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy(&style));
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                meta name="generator" content={ "pipe " (env!("CARGO_PKG_VERSION")) };
+                title { (title) }
+                style { (PreEscaped(&style)) }
+            }
+            body {
+                (body)
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+/// Nothing may be loaded; the one style sheet and the one script are named by their digests, pictures come inside the file.
+fn policy(style: &str) -> String {
+    let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        digest(style),
+        digest(SCRIPT)
+    )
+}

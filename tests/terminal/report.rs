@@ -1,0 +1,124 @@
+//! `pipe report` and `pipe compare` for others: Markdown, JSON, and a page of two runs.
+
+use serde_json::Value;
+
+use crate::project::Project;
+
+const STAGES: &str = "
+eval:
+  uses: fake/score
+  with: { value: 84.62, interval: [83.9, 85.31] }
+other:
+  uses: fake/write
+  with: { text: other }
+";
+
+const MORE: &str = "gates:
+  - other.bytes < 100
+  - eval.accuracy >= 85
+report:
+  title: Of cats | dogs
+  rows: { all: eval }
+  columns: [{ label: accuracy %, metric: '${row}.accuracy', digits: 2, better: higher }]
+";
+
+/// Two runs; the second is worse and misses a gate.
+fn two_runs() -> Project {
+    let project = Project::new("unused:\n  run: 'true'\n");
+    for stages in
+        [STAGES.replace("84.62, interval: [83.9, 85.31]", "90, interval: [89.3, 90.7]"), STAGES.into()]
+    {
+        project.set_stages(&stages);
+        project.write("pipeline.yaml", &format!("{}{MORE}", project.read("pipeline.yaml")));
+        project.pipe(&["run"]);
+    }
+    project
+}
+
+#[test]
+fn a_run_in_short_is_markdown() {
+    let project = two_runs();
+    std::fs::remove_file(project.path("artifacts/report.html")).unwrap();
+    let text = project.pipe_ok(&["report", "--markdown"]).stdout;
+    for line in [
+        "### ✖ Of cats \\| dogs\n",
+        "**One of 2 gates is inconclusive: ",
+        "| ✖ | `eval.accuracy >= 85` | **inconclusive**: 84.62, 95 % interval 83.90 to 85.31, is not shown to be \\>= 85: \
+         evaluate more images |\n| ✔ | `other.bytes < 100` | 5 \\< 100 |\n",
+        "|  | accuracy % |\n| --- | --: |\n| all | 84.62 ±0.72 |\n",
+        "| `eval.with.value` | `90` | `84.62` |\n",
+        "| all, accuracy % | 90.00 | 84.62 | −5.38 |  |\n",
+    ] {
+        assert!(text.contains(line), "no {line}\n{text}");
+    }
+    assert!(!project.path("artifacts/report.html").exists(), "the file is not written");
+}
+
+#[test]
+fn a_run_in_short_is_json() {
+    let project = two_runs();
+    std::fs::remove_file(project.path("artifacts/report.html")).unwrap();
+    let answer: Value = serde_json::from_str(&project.pipe_ok(&["report", "--json"]).stdout).unwrap();
+    assert_eq!(answer["version"], 1);
+    assert_eq!(answer["verdict"]["state"], "gate_failed");
+    assert_eq!(answer["gates"][0]["expression"], "eval.accuracy >= 85", "what is not satisfied stands first");
+    let cell = &answer["results"]["rows"][0]["cells"][0]["number"];
+    assert_eq!((&cell["value"], &cell["text"]), (&Value::from(84.62), &Value::from("84.62 ±0.72")));
+    let changes = answer["since"]["changes"].as_array().unwrap();
+    assert!(changes.iter().any(|change| change["name"] == "eval.with.value"), "{changes:?}");
+    assert_eq!(answer["since"]["numbers"][0]["old"], 90.0);
+    assert!(!project.path("artifacts/report.html").exists(), "the file is not written");
+}
+
+#[test]
+fn a_failed_stage_is_told_in_short() {
+    let project = Project::new("bad:\n  uses: fake/fail\n");
+    assert_eq!(project.pipe(&["run"]).code, Some(1));
+    let text = project.pipe_ok(&["report", "--markdown"]).stdout;
+    assert!(
+        text.contains("\n**bad failed after ") && text.contains("\n```text\nit did not work\n```\n"),
+        "{text}"
+    );
+    assert!(text.contains("What to do: try something else\n"), "{text}");
+}
+
+#[test]
+fn ways_to_show_a_report_exclude_each_other_and_need_a_run() {
+    let project = Project::new(STAGES);
+    for args in [
+        ["report", "--markdown", "--json"],
+        ["report", "--json", "--open"],
+        ["report", "--markdown", "--open"],
+    ] {
+        assert_eq!(project.pipe(&args).code, Some(2), "{args:?}");
+    }
+    let outcome = project.pipe(&["report", "--markdown"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("there is no run to report on"), "{}", outcome.stderr);
+}
+
+#[test]
+fn two_runs_are_compared_on_a_page() {
+    let project = two_runs();
+    let outcome = project.pipe_ok(&["compare", "--html", "sub/compare.html"]);
+    assert_eq!(outcome.stdout, "sub/compare.html\n");
+    let html = project.read("sub/compare.html");
+    for text in [
+        "<title>Of cats | dogs · ",
+        "Content-Security-Policy",
+        "✕ inconclusive",
+        "is not shown to be &gt;= 85",
+        "<td class=\"num worse\">−5.38</td>",
+        "eval.with.value",
+        "90 [89.30, 90.70]",
+    ] {
+        assert!(html.contains(text), "no {text}");
+    }
+    assert_eq!(project.pipe(&["compare", "--html", "x.html", "--json"]).code, Some(2));
+    project.write("pipeline.yaml", "stages: [");
+    project.pipe_ok(&["compare", "--html", "compare.html"]);
+    assert!(project.read("compare.html").contains("<title>test · "), "a broken pipeline is no obstacle");
+    let outcome = project.pipe(&["compare", "--html", "."]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("cannot write `.`"), "{}", outcome.stderr);
+}
