@@ -15,6 +15,9 @@ use crate::statistics::{FEWEST_ROUNDS, bootstrap, median, quantile};
 /// Spread of the round medians, relative to their median, above which a measurement is called noisy.
 const NOISY: f64 = 0.10;
 
+/// Most cases that a warning names.
+const LISTED: usize = 4;
+
 /// A number with its 95 % interval, where there are rounds enough for one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Estimate {
@@ -243,14 +246,23 @@ fn report_noise(params: &Params, threads: usize, outcomes: &[Outcome<'_>], repor
         reporter.warn(format!(
             "too noisy to state a latency: {}; close what runs beside or raise `rounds`, then time again: `pipe run --force` \
              and this stage's name",
-            refused.join(", ")
+            listed(&refused)
         ));
     }
     let stated = outcomes.iter().filter(|outcome| outcome.noise.is_none());
     let differing: Vec<_> = stated.filter_map(|outcome| differs(outcome, threads)).collect();
     if !differing.is_empty() {
         let advice = if too_few { "measure more of them" } else { "trust the intervals only" };
-        reporter.warn(format!("the rounds differ, so {advice}: {}", differing.join(", ")));
+        reporter.warn(format!("the rounds differ, so {advice}: {}", listed(&differing)));
+    }
+}
+
+/// The first few, and how many more there are.
+fn listed(texts: &[String]) -> String {
+    let shown = texts.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    match texts.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

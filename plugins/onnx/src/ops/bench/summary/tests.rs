@@ -216,3 +216,10 @@ fn a_median_of_disturbed_rounds_is_not_stated_and_one_of_others_is() {
     assert_eq!((row["clock before"], row["clock after"]), (&Cell::Number(800.0), &Cell::Number(3000.0)));
     assert_eq!((row["warm-up calls"], row["forced waits"]), (&Cell::Number(20.0), &Cell::Number(3.0)));
 }
+
+#[test]
+fn warnings_name_a_few_cases_and_count_the_rest() {
+    let texts: Vec<String> = (1..=6).map(|number| number.to_string()).collect();
+    assert_eq!(listed(&texts[..4]), "1, 2, 3, 4");
+    assert_eq!(listed(&texts), "1, 2, 3, 4 and 2 more");
+}
