@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
+use maud::Markup;
 use protocol::Figure;
 
 use super::front::past_runs;
+use super::page::page;
 use super::{Input, html};
-use crate::history::{History, known_records};
+use crate::history::{History, Past, known_records};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::spec::StageName;
@@ -27,22 +29,61 @@ pub fn write(
     previous: Option<&RunRecord>,
     file: &Path,
 ) -> io::Result<()> {
-    let previous_records = previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
-    let logs = failed_logs(project, run);
+    let history = History::load(&project.store).unwrap_or_default();
     let records =
         &with_others(records, run, project.pipeline.stages.keys(), |stage| project.store.last(stage));
-    let history = History::load(&project.store).unwrap_or_default();
-    let past = past_runs(&project.store, &history, &project.pipeline.report);
-    let input = Input {
-        past: &past,
-        pipeline: &project.pipeline,
-        run,
+    let found = Found {
+        previous,
         records,
-        previous: previous.map(|run| (run, &previous_records)),
-        logs: &logs,
+        logs: &failed_logs(project, run),
         unfinished: &unfinished_figures(project, run),
     };
-    write_whole(file, html(&input).as_bytes())
+    write_whole(file, draw(project, &history, run, &found, html).as_bytes())
+}
+
+/// The report of a run on record as a page, with `above` over its head. What only the store's latest state tells, such as
+/// logs of failed stages, is left out of the report of an earlier run.
+pub(crate) fn of_past(project: &Project, history: &History, past: &Past, above: &Markup) -> String {
+    let run = &past.record;
+    let known = known_records(&project.store, run);
+    let is_latest = history.runs().last().is_some_and(|last| last.name == past.name);
+    let (mut records, mut logs, mut unfinished) = (known, BTreeMap::new(), BTreeMap::new());
+    if is_latest {
+        let stages = project.pipeline.stages.keys();
+        records = with_others(&records, run, stages, |stage| project.store.last(stage));
+        logs = failed_logs(project, run);
+        unfinished = unfinished_figures(project, run);
+    }
+    let previous = history.before(past).map(|past| &past.record);
+    let found = Found { previous, records: &records, logs: &logs, unfinished: &unfinished };
+    draw(project, history, run, &found, |input| page(input, above).into_string())
+}
+
+/// What was found of a run.
+struct Found<'a> {
+    previous: Option<&'a RunRecord>,
+    records: &'a BTreeMap<StageName, ActionRecord>,
+    logs: &'a BTreeMap<StageName, String>,
+    unfinished: &'a BTreeMap<StageName, Vec<Figure>>,
+}
+
+fn draw(
+    project: &Project,
+    history: &History,
+    run: &RunRecord,
+    found: &Found<'_>,
+    page: impl FnOnce(&Input) -> String,
+) -> String {
+    let previous_records = found.previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
+    page(&Input {
+        pipeline: &project.pipeline,
+        run,
+        records: found.records,
+        previous: found.previous.map(|run| (run, &previous_records)),
+        past: &past_runs(&project.store, history, &project.pipeline.report),
+        logs: found.logs,
+        unfinished: found.unfinished,
+    })
 }
 
 /// The records, and the last ones of those stages that were not part of the run: a report on two stages would be

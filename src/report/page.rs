@@ -7,12 +7,17 @@ use sha2::{Digest, Sha256};
 
 use super::figures::Budget;
 use super::shown::Shown;
-use super::{Input, changes, chart, environment, gates, prose, run, stage, table, tradeoff};
+use super::{Input, changes, chart, environment, gates, prose, run, stage, table, tradeoff, unfinished};
 use crate::format;
 
-/// The whole document.
-pub(super) fn page(input: &Input) -> Markup {
-    let style = format!("{}{}", chart::STYLE, include_str!("page.css"));
+/// The one style sheet.
+pub(crate) fn style() -> String {
+    format!("{}{}", chart::STYLE, include_str!("page.css"))
+}
+
+/// The whole document, with `above` over its head.
+pub(super) fn page(input: &Input, above: &Markup) -> Markup {
+    let style = style();
     let title = title(input);
     let budget = Budget::default();
     let shown = Shown::new(input);
@@ -32,6 +37,7 @@ pub(super) fn page(input: &Input) -> Markup {
                 style { (PreEscaped(&style)) }
             }
             body {
+                (above)
                 header.top {
                     p.eyebrow { "pipe report" span.sep { "·" }
                         time datetime=(format::rfc3339(input.run.started_ms)) { (format::date_time(input.run.started_ms)) " UTC" }
@@ -56,13 +62,7 @@ pub(super) fn page(input: &Input) -> Markup {
                         (run::failures(input))
                         (table::results(input))
                     }
-                    @if !input.unfinished.is_empty() {
-                        section #unfinished {
-                            h2 { "Not finished" }
-                            p.small { "What stages have shown so far that are being executed, or whose execution did not end." }
-                            @for (name, figures) in input.unfinished { (stage::unfinished(input, name, figures, &budget)) }
-                        }
-                    }
+                    (unfinished::section(input.unfinished, Some(input.pipeline), &budget))
                     @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }
                     (run::section(input, &shown))
@@ -92,7 +92,7 @@ fn title<'a>(input: &'a Input) -> &'a str {
 }
 
 /// Nothing may be loaded or run; the one style sheet is named by its digest, pictures come inside the file.
-fn policy(style: &str) -> String {
+pub(crate) fn policy(style: &str) -> String {
     let digest = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use protocol::Figure;
 use serde_json::Value;
 
 use super::figures::{Budget, figures};
@@ -68,19 +67,6 @@ pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budg
             p.why { "From an earlier run: executed on " (executed(record)) "." }
             (results(record, budget))
             div.folds { (outputs(record)) (provenance(record)) (key(record)) }
-        }
-    }
-}
-
-/// What a stage has shown so far that is being executed.
-pub(super) fn unfinished(input: &Input, name: &StageName, shown: &[Figure], budget: &Budget) -> Markup {
-    html! {
-        article.stage {
-            header {
-                h3 { (name) }
-                @if let Some(stage) = input.pipeline.stages.get(name) { code.does { (action(stage)) } }
-            }
-            div.figures { (figures(shown, budget)) }
         }
     }
 }

@@ -25,5 +25,6 @@ mod shell;
 mod stale;
 mod trace;
 mod trouble;
+mod ui;
 mod verify;
 mod watch;
