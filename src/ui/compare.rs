@@ -28,7 +28,7 @@ impl Compared<'_> {
     /// The page.
     pub(super) fn page(&self) -> String {
         let title = format!("{} and {}", self.old.run, self.new.run);
-        let page = Page { title: &title, eyebrow: "two runs side by side", events: None };
+        let page = Page { title: &title, eyebrow: "two runs side by side", is_home: false, events: None };
         page.html(&html! { (self.runs()) (self.params()) (self.metrics()) (self.stages()) (self.gates()) })
     }
 

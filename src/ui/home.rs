@@ -60,8 +60,12 @@ impl Home {
         let latest = self.history.runs().last().map(|run| run.record.pipeline.clone());
         let title = self.follower.run().map(|run| run.pipeline.clone()).or(latest);
         let events = format!("/events?page=home{}", if self.all { "&all" } else { "" });
-        let page =
-            Page { title: title.as_deref().unwrap_or(fallback), eyebrow: "pipe ui", events: Some(events) };
+        let page = Page {
+            title: title.as_deref().unwrap_or(fallback),
+            eyebrow: "pipe ui",
+            is_home: true,
+            events: Some(events),
+        };
         page.html(&html! {
             @for (id, part) in [("part-live", &self.live), ("part-unfinished", &self.unfinished), ("part-runs", &self.runs)] {
                 div id=(id) { (maud::PreEscaped(part)) }

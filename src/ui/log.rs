@@ -178,7 +178,7 @@ pub(super) fn page(store: &Store, stage: &StageName) -> io::Result<Option<String
     };
     let Place { file, offset } = place;
     let events = format!("/events?log={}&from={file}-{offset}", encode(stage.as_str()));
-    let page = Page { title: stage.as_str(), eyebrow: "log", events: Some(events) };
+    let page = Page { title: stage.as_str(), eyebrow: "log", is_home: false, events: Some(events) };
     Ok(Some(page.html(&body(stage, &heading(store, stage).unwrap_or_default(), &clean(&text), left_out))))
 }
 

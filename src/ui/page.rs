@@ -11,6 +11,8 @@ pub(super) struct Page<'a> {
     pub(super) title: &'a str,
     /// Beside the way back to the list of runs.
     pub(super) eyebrow: &'a str,
+    /// Whether it is the list of runs itself.
+    pub(super) is_home: bool,
     /// Where what happens on it is told; nothing happens where there is none.
     pub(super) events: Option<String>,
 }
@@ -32,7 +34,8 @@ impl Page<'_> {
                 body data-events=[self.events.as_deref()] {
                     header.top {
                         p.eyebrow {
-                            a href="/" { "All runs" } span.sep { "·" } (self.eyebrow)
+                            @if !self.is_home { a href="/" { "All runs" } span.sep { "·" } }
+                            (self.eyebrow)
                             @if self.events.is_some() { span.sep { "·" } span #connection { "reload to see what is new" } }
                         }
                         h1 { (self.title) }
@@ -54,7 +57,7 @@ pub(super) fn notice(title: &str, message: &str, hint: Option<&str>) -> String {
             @if let Some(hint) = hint { p { (prose(hint)) } }
         }
     };
-    Page { title, eyebrow: "pipe ui", events: None }.html(&main)
+    Page { title, eyebrow: "pipe ui", is_home: false, events: None }.html(&main)
 }
 
 #[cfg(test)]
@@ -64,7 +67,7 @@ mod tests {
     #[test]
     fn what_others_wrote_is_text() {
         let hostile = "<script>alert(1)</script>\"><img src=x onerror=alert(1)>";
-        let page = Page { title: hostile, eyebrow: hostile, events: Some(hostile.into()) }
+        let page = Page { title: hostile, eyebrow: hostile, is_home: false, events: Some(hostile.into()) }
             .html(&html! { (hostile) });
         assert!(page.contains("&lt;script&gt;") && !page.contains("<img"), "{page}");
         assert_eq!(page.matches("<script>").count(), 1, "the page's own");

@@ -14,6 +14,8 @@ use super::{Answer, Ui, events, page};
 const MOST_CONNECTIONS: usize = 32;
 /// Of these, streams of events: pages get through whatever is followed.
 const MOST_STREAMS: usize = 24;
+/// Connections beyond these that are told so at once; any more are closed.
+const MOST_REFUSALS: usize = 16;
 /// A request must be here after this.
 const LONGEST_REQUEST: Duration = Duration::from_secs(10);
 /// An answer must be taken after this, and each piece of a stream.
@@ -28,24 +30,35 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Takes connections for as long as the process lasts.
 pub(super) fn serve(listener: &TcpListener, ui: &Arc<Ui>) {
     let (connections, streams) = (Slots::new(MOST_CONNECTIONS), Slots::new(MOST_STREAMS));
+    let refusals = Slots::new(MOST_REFUSALS);
     for stream in listener.incoming() {
-        let Ok(mut stream) = stream else {
+        let Ok(stream) = stream else {
             std::thread::sleep(PAUSE);
             continue;
         };
-        let Some(slot) = connections.take() else {
-            // It fits into what the kernel keeps for a connection: nobody waits.
-            let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&busy().bytes(true)));
-            continue;
-        };
-        let (ui, streams) = (Arc::clone(ui), streams.clone());
-        // Where there is no thread the connection is closed.
-        let _ = std::thread::Builder::new().name("pipe ui".into()).spawn(move || {
-            let _slot = slot;
-            // A client that goes away is none of our business.
-            let _ = converse(&stream, &ui, &streams);
-        });
+        // A client that goes away is none of our business, and where there is no thread the connection is closed.
+        let thread = std::thread::Builder::new().name("pipe ui".into());
+        if let Some(slot) = connections.take() {
+            let (ui, streams) = (Arc::clone(ui), streams.clone());
+            let _ = thread.spawn(move || {
+                let _slot = slot;
+                let _ = converse(&stream, &ui, &streams);
+            });
+        } else if let Some(slot) = refusals.take() {
+            let _ = thread.spawn(move || {
+                let _slot = slot;
+                let _ = turn_away(&stream);
+            });
+        }
     }
+}
+
+fn turn_away(stream: &TcpStream) -> io::Result<()> {
+    let mut client = Client { stream };
+    if client.head(LINGER)?.is_some() {
+        client.send(&busy().bytes(false))?;
+    }
+    client.close()
 }
 
 fn busy() -> Response {
@@ -55,7 +68,7 @@ fn busy() -> Response {
 
 fn converse(stream: &TcpStream, ui: &Ui, streams: &Slots) -> io::Result<()> {
     let mut client = Client { stream };
-    let Some(head) = client.head()? else { return Ok(()) };
+    let Some(head) = client.head(LONGEST_REQUEST)? else { return Ok(()) };
     match ui.answer(&head) {
         Answer::Page { response, head_only } => client.send(&response.bytes(head_only))?,
         Answer::Stream { head_only: true, .. } => client.send(&stream_head())?,
@@ -77,8 +90,8 @@ pub(super) struct Client<'a> {
 
 impl Client<'_> {
     /// The head of its request, as much of it as may be read. `None` where it has said nothing.
-    fn head(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let deadline = Instant::now() + LONGEST_REQUEST;
+    fn head(&mut self, longest: Duration) -> io::Result<Option<Vec<u8>>> {
+        let deadline = Instant::now() + longest;
         let mut head = Vec::new();
         let mut buffer = [0; 2048];
         while head.len() < LONGEST_HEAD && (head.is_empty() || !is_complete(&head)) {

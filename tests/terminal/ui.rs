@@ -161,7 +161,7 @@ fn runs_are_listed_shown_and_compared() {
 
     let chosen = ui.get(&format!("/compare?run={new}&run={old}"));
     assert_eq!(chosen.status, 303, "{}", chosen.body);
-    assert!(chosen.head.contains(&format!("\r\nLocation: /compare/{old}/{new}\r\n")), "{}", chosen.head);
+    assert!(chosen.head.contains(&format!("\r\nLocation: /compare/{old}/{new}")), "{}", chosen.head);
     let compared = ui.page(&format!("/compare/{old}/{new}"));
     for text in
         ["one.with.text", "&quot;longer&quot;", "one.bytes", "+3", "1 input of other stages", "✕ fails"]
