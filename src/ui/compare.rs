@@ -79,8 +79,10 @@ impl Compared<'_> {
     }
 
     fn metrics(&self) -> Markup {
+        let (both, one): (Vec<&MetricPair>, Vec<&MetricPair>) =
+            self.comparison.metrics.iter().partition(|pair| pair.old.is_some() && pair.new.is_some());
         let (same, differ): (Vec<&MetricPair>, Vec<&MetricPair>) =
-            self.comparison.metrics.iter().partition(|pair| pair.is_same());
+            both.into_iter().partition(|pair| pair.is_same());
         let rows = |pairs: &[&MetricPair]| {
             table(
                 "Metrics",
@@ -94,9 +96,12 @@ impl Compared<'_> {
             @if !self.comparison.metrics.is_empty() {
                 section #metrics {
                     h2 { "What came of it" }
-                    @if differ.is_empty() { p { "No metric differs." } } @else { (rows(&differ)) }
+                    @if differ.is_empty() { p { "No metric of both differs." } } @else { (rows(&differ)) }
                     @if !same.is_empty() {
                         details { summary { (format::count(same.len(), "metric")) " the same" } (rows(&same)) }
+                    }
+                    @if !one.is_empty() {
+                        details { summary { (format::count(one.len(), "metric")) " of one run alone" } (rows(&one)) }
                     }
                 }
             }

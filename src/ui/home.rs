@@ -161,7 +161,7 @@ fn live(run: &LiveRun, pulse: Pulse, store: &Store, now_ms: u64) -> Markup {
             p.small {
                 "Began " (format::date_time(run.begun_ms)) " UTC"
                 @if is_alive { span.sep { "·" } (elapsed(run.begun_ms, now_ms)) }
-                span.sep { "·" } (run.ended()) " of " (format::count(run.stages.len(), "stage")) " ended"
+                span.sep { "·" } (run.ended()) " of " (format::count(run.stages.len(), "stage")) " done"
             }
             @if !is_alive {
                 p { "The run's process was killed, or could not go on. What was finished is kept: "
@@ -237,7 +237,7 @@ fn expected(expectation: &Expectation) -> String {
         Expectation::Run { .. } => "to run".into(),
         Expectation::Maybe { after } => {
             let after: Vec<String> = after.iter().map(ToString::to_string).collect();
-            format!("depends on what {} gives", format::list(&after))
+            format!("depends on {}", format::list(&after))
         }
     }
 }
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(ids(home.look(&store, None)), ["part-runs"]);
         let mut file = begin(&store);
         let parts = home.look(&store, None);
-        assert!(parts[0].html.contains("Under way") && parts[0].html.contains("depends on what a gives"));
+        assert!(parts[0].html.contains("Under way") && parts[0].html.contains("depends on a"));
         assert_eq!(ids(parts), ["part-live"]);
         assert!(home.look(&store, None).is_empty());
 

@@ -175,9 +175,12 @@ impl LiveRun {
         self.stages.iter().filter(|stage| matches!(stage.state, LiveState::Running { .. }))
     }
 
-    /// How many stages have ended.
+    /// How many stages have ended, or stay as they are.
     pub(super) fn ended(&self) -> usize {
-        self.stages.iter().filter(|stage| matches!(stage.state, LiveState::Ended { .. })).count()
+        let is_over = |stage: &&LiveStage| {
+            matches!(stage.state, LiveState::Ended { .. } | LiveState::Planned(Expectation::Fresh))
+        };
+        self.stages.iter().filter(is_over).count()
     }
 }
 
