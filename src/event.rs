@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use protocol::{LogLevel, Progress};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::record::{Change, Outcome, RunRecord};
 use crate::spec::StageName;
 
 /// Something that happened in a run.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The run was planned and begins.
@@ -63,7 +63,7 @@ pub enum Event {
         /// How.
         outcome: Outcome,
         /// How long it took in this run, milliseconds in JSON.
-        #[serde(rename = "duration_ms", serialize_with = "as_millis")]
+        #[serde(rename = "duration_ms", serialize_with = "as_millis", deserialize_with = "from_millis")]
         #[schemars(with = "u64")]
         duration: Duration,
     },
@@ -77,7 +77,7 @@ pub enum Event {
 }
 
 /// What is expected of a stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStage {
     /// The stage.
     pub stage: StageName,
@@ -89,7 +89,7 @@ pub struct PlannedStage {
 }
 
 /// What is expected of a stage before the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Expectation {
     /// Its outputs are in place.
@@ -123,4 +123,8 @@ impl Expectation {
 
 fn as_millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn from_millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
 }

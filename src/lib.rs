@@ -26,3 +26,4 @@ pub mod report;
 pub mod spec;
 pub mod standing;
 pub mod store;
+pub mod ui;

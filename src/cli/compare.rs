@@ -21,8 +21,8 @@ use crate::history::{
 };
 use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
 use crate::record::Outcome;
-use crate::report::front::{directions, past_runs};
-use crate::report::{self, Versus};
+use crate::report;
+use crate::report::front::directions;
 use crate::spec::{Better, StageName};
 
 /// Compare two runs: params, metrics, durations and outcomes
@@ -80,15 +80,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let comparison = compare(old_side, new_side);
     if let Some(file) = &args.html {
         let spec = pipeline.map(|pipeline| pipeline.report.clone()).unwrap_or_default();
-        let page = report::comparison_html(&Versus {
-            title: spec.title.as_deref().unwrap_or(&new.record.pipeline),
-            old: (&digest(old), old_side),
-            new: (&digest(new), new_side),
-            comparison: &comparison,
-            past: &past_runs(&store, &history, &spec),
-            spec: &spec,
-            directions: &directions,
-        });
+        let page = report::of_two(&store, &history, old, new, &spec, &maud::Markup::default());
         report::write_whole(file, page.as_bytes())
             .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
         print(&format!("{}\n", file.display()))?;

@@ -1,5 +1,6 @@
 //! The command line: one command a file, each an `Args` whose doc comments are the help, and one function.
 
+mod browser;
 pub mod clean;
 pub mod compare;
 pub mod completions;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod ui;
 pub mod verify;
 mod watch;
 pub mod why;
@@ -98,6 +100,7 @@ enum Command {
     Compare(compare::Args),
     Graph(graph::Args),
     Report(report::Args),
+    Ui(ui::Args),
     Gc(gc::Args),
     Verify(verify::Args),
     Clean(clean::Args),
@@ -274,6 +277,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Command::Compare(args) => compare::run(args, &context),
         Command::Graph(args) => graph::run(args, &context),
         Command::Report(args) => report::run(args, &context),
+        Command::Ui(args) => ui::run(args, &context),
         Command::Gc(args) => gc::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
         Command::Clean(args) => clean::run(args, &context),

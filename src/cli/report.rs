@@ -1,19 +1,17 @@
 //! `pipe report`: writes the report of the latest run anew, from what the store still has of it, or prints it in short.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection};
+use super::{Context, Selection, browser};
 use crate::error::{Error, ExitStatus};
 use crate::history::known_records;
 use crate::project::Project;
 use crate::record::RunRecord;
 use crate::report::{self, Brief};
-use crate::spec::Overrides;
 
 /// Write the report of the latest run anew, or print it in short
 #[derive(Debug, clap::Args)]
@@ -52,7 +50,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         None if !in_short && is_under_way(&project) => first_run(&project),
         None => return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first")),
     };
-    let project = as_of(&run, project, context);
+    let project = project.as_of(&run, context.cache());
     let records = known_records(&project.store, &run);
     if in_short {
         let gone = || Error::failed("the run was removed while it was read").hint("try again");
@@ -97,28 +95,8 @@ fn first_run(project: &Project) -> RunRecord {
     }
 }
 
-/// The project with the profile and vars of the run, or as it is where the pipeline no longer knows them.
-fn as_of(run: &RunRecord, project: Project, context: &Context) -> Project {
-    // JSON is YAML, and YAML is what `--set` takes.
-    let set = run.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
-    let overrides = Overrides { set, profile: run.profile.clone() };
-    Project::load(&context.global.file, context.cache(), &overrides, Some(run.threads), false)
-        .unwrap_or(project)
-}
-
 fn open(file: &Path) -> Result<(), Error> {
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let started = Command::new(opener)
-        .arg(file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    match started {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(cannot_open(file, &format!("`{opener}` ended with {status}"))),
-        Err(error) => Err(cannot_open(file, &format!("`{opener}`: {error}"))),
-    }
+    browser::open(file.as_os_str()).map_err(|why| cannot_open(file, &why))
 }
 
 fn cannot_open(file: &Path, why: &str) -> Error {

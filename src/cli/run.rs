@@ -13,7 +13,7 @@ use crate::event::{Event, Expectation, PlannedStage};
 use crate::exec::{self, Options, Order, lacking_gpus};
 use crate::gate::{Gate, GateResult};
 use crate::history::{History, Now, Past, RunName, known_record};
-use crate::progress::{self, Closing, Sink, Tally};
+use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
 use crate::spec::{Action, StageId, StageName};
@@ -100,6 +100,8 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         let message = "no gate names a metric behind `baseline.`: `--baseline` changes nothing";
         sink.event(&Event::Notice { message: message.into() });
     }
+    let store = project.store.clone();
+    let mut sink = Kept::new(sink, move || store.begin_live());
     let options = Options {
         jobs: args.jobs.map_or(project.threads, usize::from),
         keep_going: args.keep_going,
@@ -128,8 +130,8 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         sink.event(&Event::Notice { message: message.into() });
     }
     let record = run.record(finished.stages, &finished.records);
-    let report = run.keep(&record, &finished.records, &mut *sink)?;
-    gc::after_run(&project, &mut lock, limit, &mut *sink);
+    let report = run.keep(&record, &finished.records, &mut sink)?;
+    gc::after_run(&project, &mut lock, limit, &mut sink);
     standing::prepare(&project);
     if let Err(error) = project.store.flush() {
         sink.event(&Event::Warning { message: format!("{error}; the next run hashes more than it had to") });

@@ -3,6 +3,7 @@
 
 mod grid;
 mod json;
+mod kept;
 mod live;
 mod origin;
 mod paint;
@@ -21,13 +22,16 @@ use crate::event::Event;
 
 pub use grid::Grid;
 pub use json::{Json, Line};
+pub use kept::Kept;
 pub use origin::Origin;
 pub use paint::Paint;
 pub use plain::Plain;
 pub use plan::{Total, plan, word};
+pub(crate) use remaining::Remaining;
 pub use summary::{Closing, Tally, summary};
 pub use terminal::Terminal;
 pub use words::{change, clean, clean_line, short_value, values};
+pub(crate) use words::{share, step};
 
 /// Where events go. Never fails: what cannot be shown is not shown.
 pub trait Sink: Send {

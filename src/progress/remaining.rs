@@ -13,14 +13,14 @@ const ENOUGH: Duration = Duration::from_secs(2);
 /// Watches a quantity grow and says how long it has still to go. What was there at the first observation (a
 /// checkpoint that the stage continued from) does not count as fast progress.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Remaining {
+pub(crate) struct Remaining {
     seen: VecDeque<(Instant, f64)>,
     total: f64,
 }
 
 impl Remaining {
     /// Takes note that `done` of `total` are done at `now`.
-    pub(super) fn observe(&mut self, now: Instant, done: f64, total: f64) {
+    pub(crate) fn observe(&mut self, now: Instant, done: f64, total: f64) {
         let went_back = self.seen.back().is_some_and(|(_, last)| done < *last);
         if went_back || total != self.total {
             self.seen.clear();
@@ -37,7 +37,7 @@ impl Remaining {
     }
 
     /// Time still to go at `now`, if the pace of the kept observations goes on. `None` while that is not known.
-    pub(super) fn at(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn at(&self, now: Instant) -> Option<Duration> {
         let ((start, before), (end, done)) = (self.seen.front()?, self.seen.back()?);
         let took = end.saturating_duration_since(*start);
         let gained = done - before;

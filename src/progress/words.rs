@@ -87,7 +87,7 @@ pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
 
 /// How far: `epoch 37/150`, `34.2/162.2 MB`, `image 12,345/50,000`. A unit in capitals is a measure, others are
 /// counted: of a fraction, the one being worked on is named.
-pub(super) fn step(progress: &Progress) -> String {
+pub(crate) fn step(progress: &Progress) -> String {
     let unit = clean_line(&progress.unit);
     if unit.starts_with(|first: char| first.is_uppercase()) {
         format!("{}/{} {unit}", format::number(progress.done, 1), format::number(progress.total, 1))
@@ -98,7 +98,7 @@ pub(super) fn step(progress: &Progress) -> String {
 }
 
 /// Share done, between 0 and 1.
-pub(super) fn share(progress: &Progress) -> f64 {
+pub(crate) fn share(progress: &Progress) -> f64 {
     let share = progress.done / progress.total;
     if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
 }

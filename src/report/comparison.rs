@@ -18,30 +18,30 @@ use crate::spec::{Better, ReportSpec, StageName};
 
 /// Two runs, compared.
 #[derive(Debug, Clone, Copy)]
-pub struct Versus<'a> {
+pub(super) struct Versus<'a> {
     /// Heading: the pipeline's title or name.
-    pub title: &'a str,
+    pub(super) title: &'a str,
     /// The first run in short, and its records.
-    pub old: (&'a RunDigest, Side<'a>),
+    pub(super) old: (&'a RunDigest, Side<'a>),
     /// The second run, likewise.
-    pub new: (&'a RunDigest, Side<'a>),
+    pub(super) new: (&'a RunDigest, Side<'a>),
     /// What differs, and what does not.
-    pub comparison: &'a Comparison,
+    pub(super) comparison: &'a Comparison,
     /// What the result table shows; empty where the pipeline is not valid.
-    pub spec: &'a ReportSpec,
+    pub(super) spec: &'a ReportSpec,
     /// Which numbers are better, by `STAGE.METRIC`, as far as the pipeline says so.
-    pub directions: &'a BTreeMap<String, Better>,
+    pub(super) directions: &'a BTreeMap<String, Better>,
     /// All runs on record, where the result table names a trade-off.
-    pub past: &'a [PastRun],
+    pub(super) past: &'a [PastRun],
 }
 
-/// The comparison as an HTML document.
-#[must_use]
-pub fn comparison_html(versus: &Versus) -> String {
+/// The comparison as an HTML document, with `above` over its head.
+pub(super) fn comparison(versus: &Versus, above: &Markup) -> String {
     let (old, new) = (&versus.old.0.run, &versus.new.0.run);
     let results = results(versus);
     let tradeoff = tradeoff::section(versus.spec, versus.past, versus.new.1.run, "the new run");
     let body = html! {
+        (above)
         header.top {
             p.eyebrow { "pipe compare" span.sep { "·" } code { (old) } " → " code { (new) } }
             h1 { (versus.title) }
@@ -318,15 +318,18 @@ mod tests {
         let (old, new) = (digest(before), digest(&sample.run));
         let sides =
             [Side { run: before, records: old_records }, Side { run: &sample.run, records: &sample.records }];
-        comparison_html(&Versus {
-            title: &sample.pipeline.name,
-            old: (&old, sides[0]),
-            new: (&new, sides[1]),
-            comparison: &compare(sides[0], sides[1]),
-            spec,
-            directions: &crate::report::front::directions(spec),
-            past: &sample.past,
-        })
+        comparison(
+            &Versus {
+                title: &sample.pipeline.name,
+                old: (&old, sides[0]),
+                new: (&new, sides[1]),
+                comparison: &compare(sides[0], sides[1]),
+                spec,
+                directions: &crate::report::front::directions(spec),
+                past: &sample.past,
+            },
+            &Markup::default(),
+        )
     }
 
     #[test]

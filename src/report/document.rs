@@ -10,9 +10,14 @@ use super::chart;
 /// The one script, which shows tooltips.
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
+/// The one style sheet.
+pub(crate) fn style() -> String {
+    [chart::STYLE, include_str!("page.css"), include_str!("comparison.css")].concat()
+}
+
 /// A whole page around what its body holds.
 pub(crate) fn document(title: &str, body: &Markup) -> Markup {
-    let style = [chart::STYLE, include_str!("page.css"), include_str!("comparison.css")].concat();
+    let style = style();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -35,7 +40,7 @@ pub(crate) fn document(title: &str, body: &Markup) -> Markup {
 }
 
 /// Nothing may be loaded; the one style sheet and the one script are named by their digests, pictures come inside the file.
-fn policy(style: &str) -> String {
+pub(crate) fn policy(style: &str) -> String {
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",

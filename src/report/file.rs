@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
+use maud::Markup;
 use protocol::Figure;
 
-use super::front::past_runs;
+use super::comparison::{Versus, comparison};
+use super::front::{directions, past_runs};
+use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{History, known_record, known_records};
+use crate::history::{History, Past, Side, compare, known_record, known_records};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord};
-use crate::spec::StageName;
+use crate::spec::{ReportSpec, StageName};
+use crate::store::Store;
 
 /// The end of a failed stage's log that is read, in bytes.
 const MOST_LOG: usize = 256 * 1024;
@@ -27,7 +31,8 @@ pub fn write(
     previous: Option<&RunRecord>,
     file: &Path,
 ) -> io::Result<()> {
-    gather(project, run, records, previous, |input, _| write_whole(file, html(input).as_bytes()))
+    let history = History::load(&project.store).unwrap_or_default();
+    latest(project, &history, run, records, previous, |input| write_whole(file, html(input).as_bytes()))
 }
 
 /// A run in short, from the same as its report. `None` where the run is not on record.
@@ -38,38 +43,98 @@ pub fn brief(
     records: &BTreeMap<StageName, ActionRecord>,
     previous: Option<&RunRecord>,
 ) -> Option<Brief> {
-    gather(project, run, records, previous, |input, history| {
-        let past = history.find(&run.id).ok()?;
-        let digest = history.digest(past, &|stage| known_record(&project.store, stage));
-        let previous = previous.and_then(|run| history.find(&run.id).ok());
-        Some(Brief::new(input, digest, previous.map(|past| &past.name)))
-    })
+    let history = History::load(&project.store).unwrap_or_default();
+    let past = history.find(&run.id).ok()?;
+    let digest = history.digest(past, &|stage| known_record(&project.store, stage));
+    let before = previous.and_then(|run| history.find(&run.id).ok());
+    let make = |input: &Input| Brief::new(input, digest, before.map(|past| &past.name));
+    Some(latest(project, &history, run, records, previous, make))
 }
 
-/// Gathers what a report is made from, and makes it.
-fn gather<T>(
+/// The report of a run on record as a page, with `above` over its head. What only the store's latest state tells, such as
+/// logs of failed stages, is left out of the report of an earlier run.
+pub(crate) fn of_past(project: &Project, history: &History, past: &Past, above: &Markup) -> String {
+    let run = &past.record;
+    let records = known_records(&project.store, run);
+    let previous = history.before(past).map(|past| &past.record);
+    let make = |input: &Input| page(input, above).into_string();
+    if history.runs().last().is_some_and(|last| last.name == past.name) {
+        latest(project, history, run, &records, previous, make)
+    } else {
+        let found = Found { records: &records, logs: &BTreeMap::new(), unfinished: &BTreeMap::new() };
+        gather(project, history, run, previous, &found, make)
+    }
+}
+
+/// Two runs on record side by side as a page, with `above` over its head.
+pub(crate) fn of_two(
+    store: &Store,
+    history: &History,
+    old: &Past,
+    new: &Past,
+    spec: &ReportSpec,
+    above: &Markup,
+) -> String {
+    let [old_records, new_records] = [old, new].map(|past| known_records(store, &past.record));
+    let old_side = Side { run: &old.record, records: &old_records };
+    let new_side = Side { run: &new.record, records: &new_records };
+    let digest = |past| history.digest(past, &|stage| known_record(store, stage));
+    let versus = Versus {
+        title: spec.title.as_deref().unwrap_or(&new.record.pipeline),
+        old: (&digest(old), old_side),
+        new: (&digest(new), new_side),
+        comparison: &compare(old_side, new_side),
+        past: &past_runs(store, history, spec),
+        spec,
+        directions: &directions(spec),
+    };
+    comparison(&versus, above)
+}
+
+/// What was found of a run.
+struct Found<'a> {
+    records: &'a BTreeMap<StageName, ActionRecord>,
+    logs: &'a BTreeMap<StageName, String>,
+    unfinished: &'a BTreeMap<StageName, Vec<Figure>>,
+}
+
+/// Makes something from all that the store knows of the latest run.
+fn latest<T>(
     project: &Project,
+    history: &History,
     run: &RunRecord,
     records: &BTreeMap<StageName, ActionRecord>,
     previous: Option<&RunRecord>,
-    make: impl FnOnce(&Input, &History) -> T,
+    make: impl FnOnce(&Input) -> T,
 ) -> T {
-    let previous_records = previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
-    let logs = failed_logs(project, run);
-    let records =
-        &with_others(records, run, project.pipeline.stages.keys(), |stage| project.store.last(stage));
-    let history = History::load(&project.store).unwrap_or_default();
-    let past = past_runs(&project.store, &history, &project.pipeline.report);
-    let input = Input {
-        past: &past,
-        pipeline: &project.pipeline,
-        run,
-        records,
-        previous: previous.map(|run| (run, &previous_records)),
-        logs: &logs,
+    let last = |stage: &StageName| project.store.last(stage);
+    let found = Found {
+        records: &with_others(records, run, project.pipeline.stages.keys(), last),
+        logs: &failed_logs(project, run),
         unfinished: &unfinished_figures(project, run),
     };
-    make(&input, &history)
+    gather(project, history, run, previous, &found, make)
+}
+
+/// Makes something from what was found of a run, and from the runs before it.
+fn gather<T>(
+    project: &Project,
+    history: &History,
+    run: &RunRecord,
+    previous: Option<&RunRecord>,
+    found: &Found<'_>,
+    make: impl FnOnce(&Input) -> T,
+) -> T {
+    let previous_records = previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
+    make(&Input {
+        pipeline: &project.pipeline,
+        run,
+        records: found.records,
+        previous: previous.map(|run| (run, &previous_records)),
+        past: &past_runs(&project.store, history, &project.pipeline.report),
+        logs: found.logs,
+        unfinished: found.unfinished,
+    })
 }
 
 /// The records, and the last ones of those stages that were not part of the run: a report on two stages would be

@@ -32,6 +32,7 @@ mod stage;
 mod stages_graph;
 mod table;
 mod tradeoff;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,11 +44,12 @@ use crate::record::{ActionRecord, RunRecord};
 use crate::spec::{Pipeline, StageName};
 
 pub use brief::Brief;
-pub use comparison::{Versus, comparison_html};
-pub(crate) use file::write_whole;
+pub(crate) use document::{policy, style};
 pub use file::{brief, write};
+pub(crate) use file::{of_past, of_two, write_whole};
 pub use front::PastRun;
 pub use markdown::markdown;
+pub(crate) use run::{class, note};
 pub use stage::action;
 pub use stages_graph::{StageState, stages_svg};
 
@@ -85,7 +87,7 @@ impl<'a> Input<'a> {
 }
 
 /// Text in which `backticks` mark code, as in all messages of this program.
-fn prose(text: &str) -> Markup {
+pub(crate) fn prose(text: &str) -> Markup {
     // An odd number of backticks marks nothing.
     if text.matches('`').count() % 2 == 1 {
         return markup! { (text) };
@@ -100,7 +102,12 @@ fn prose(text: &str) -> Markup {
 /// The report as an HTML document.
 #[must_use]
 pub fn html(input: &Input) -> String {
-    page::page(input).into_string()
+    page::page(input, &Markup::default()).into_string()
+}
+
+/// What stages have shown that are not finished, as a section for another page.
+pub(crate) fn unfinished(figures: &BTreeMap<StageName, Vec<Figure>>) -> Markup {
+    unfinished::section(figures, None, &figures::Budget::default())
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use maud::{Markup, html};
 use super::document::document;
 use super::figures::Budget;
 use super::shown::Shown;
-use super::{Input, answers, changes, environment, gates, prose, run, stage, table, tradeoff};
+use super::{Input, answers, changes, environment, gates, prose, run, stage, table, tradeoff, unfinished};
 use crate::format;
 
-/// The whole document.
-pub(super) fn page(input: &Input) -> Markup {
+/// The whole document, with `above` over its head.
+pub(super) fn page(input: &Input, above: &Markup) -> Markup {
     let title = title(input);
     let budget = Budget::default();
     let shown = Shown::new(input);
@@ -17,6 +17,7 @@ pub(super) fn page(input: &Input) -> Markup {
     let tradeoff = tradeoff::section(&input.pipeline.report, input.past, input.run, "this run");
     let answers = answers::section(input);
     let body = html! {
+                (above)
                 header.top {
                     p.eyebrow { "pipe report" span.sep { "·" }
                         time datetime=(format::rfc3339(input.run.started_ms)) { (format::date_time(input.run.started_ms)) " UTC" }
@@ -43,13 +44,7 @@ pub(super) fn page(input: &Input) -> Markup {
                         (table::results(input))
                     }
                     @if let Some(answers) = &answers { (answers) }
-                    @if !input.unfinished.is_empty() {
-                        section #unfinished {
-                            h2 { "Not finished" }
-                            p.small { "What stages have shown so far that are being executed, or whose execution did not end." }
-                            @for (name, figures) in input.unfinished { (stage::unfinished(input, name, figures, &budget)) }
-                        }
-                    }
+                    (unfinished::section(input.unfinished, Some(input.pipeline), &budget))
                     @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }
                     section #stages {

@@ -83,7 +83,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
 }
 
 /// The class of an outcome, for colour.
-pub(super) fn class(outcome: &Outcome) -> &'static str {
+pub(crate) fn class(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Fresh => "st-fresh",
         Outcome::Restored => "st-restored",
@@ -95,7 +95,7 @@ pub(super) fn class(outcome: &Outcome) -> &'static str {
 }
 
 /// An outcome with its duration where it took time.
-pub(super) fn note(outcome: &Outcome, duration_ms: u64) -> String {
+pub(crate) fn note(outcome: &Outcome, duration_ms: u64) -> String {
     match outcome {
         Outcome::Blocked { by } => format!("waits for {by}"),
         Outcome::Fresh => outcome.word().into(),

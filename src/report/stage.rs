@@ -70,19 +70,6 @@ pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budg
     }
 }
 
-/// What a stage has shown so far that is being executed.
-pub(super) fn unfinished(input: &Input, name: &StageName, shown: &[Figure], budget: &Budget) -> Markup {
-    html! {
-        article.stage {
-            header {
-                h3 { (name) }
-                @if let Some(stage) = input.pipeline.stages.get(name) { code.does { (action(stage)) } }
-            }
-            div.figures { (figures(shown, budget)) }
-        }
-    }
-}
-
 /// Figures and metrics; answers stand above all stages.
 fn results(record: &ActionRecord, budget: &Budget) -> Markup {
     let drawn: Vec<&Figure> =

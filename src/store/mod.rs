@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! last-keys        which key each stage's artifacts came from: one line per change, the last one counts
+//! live             what the run under way says of itself, or the last one in which something was executed
 //! logs/STAGE       log of an execution that is under way, failed or was killed
 //! manifests/…      what plugins said of themselves
 //! resume/…         partial work, such as a download, of keys that are not finished
@@ -56,6 +57,7 @@ mod folder;
 pub(crate) mod fuzzing;
 mod inventory;
 mod last;
+mod live;
 mod lock;
 mod object;
 mod run;
@@ -78,6 +80,7 @@ pub use collect::{Collection, Evicted};
 pub use error::StoreError;
 pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
+pub use live::LiveFile;
 pub use lock::{Alone, KeyLock, Lock, TryKey};
 pub use sight::Sights;
 pub use verify::{Damage, Edited, Kind, Origin, Remedy, Step, Verification};

@@ -57,6 +57,13 @@ impl Store {
         files.into_iter().rev().filter_map(|path| read_record(&path).whole())
     }
 
+    /// Ids of all runs on record, first to last, whether or not their records are whole. None where they cannot be listed.
+    #[must_use]
+    pub fn run_ids(&self) -> Vec<String> {
+        let files = self.run_files().unwrap_or_default();
+        files.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+    }
+
     pub(super) fn run_files(&self) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.runs_folder();
         let entries = match fs::read_dir(&folder) {

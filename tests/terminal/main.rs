@@ -29,5 +29,6 @@ mod shell;
 mod stale;
 mod trace;
 mod trouble;
+mod ui;
 mod verify;
 mod watch;

@@ -1,0 +1,37 @@
+//! What stages have shown so far that are being executed, or whose execution did not end.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+use protocol::Figure;
+
+use super::figures::{Budget, figures};
+use super::stage;
+use crate::spec::{Pipeline, StageName};
+
+/// The section; nothing where nothing was shown. What stages do is said as far as the pipeline is known.
+pub(super) fn section(
+    unfinished: &BTreeMap<StageName, Vec<Figure>>,
+    pipeline: Option<&Pipeline>,
+    budget: &Budget,
+) -> Markup {
+    html! {
+        @if !unfinished.is_empty() {
+            section #unfinished {
+                h2 { "Not finished" }
+                p.small { "What stages have shown so far that are being executed, or whose execution did not end." }
+                @for (name, shown) in unfinished {
+                    article.stage {
+                        header {
+                            h3 { (name) }
+                            @if let Some(stage) = pipeline.and_then(|pipeline| pipeline.stages.get(name)) {
+                                code.does { (stage::action(stage)) }
+                            }
+                        }
+                        div.figures { (figures(shown, budget)) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What happens, told to a page as server-sent events. Looks at files from time to time; a client that goes away, or sends
+//! anything more, ends it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Ui;
+use super::home::{Home, Part};
+use super::log::{Heard, LogFollower};
+use super::server::Client;
+
+/// How often files are looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// After so long without news a line says that there is still somebody.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// What a page wants to be told of.
+pub(super) enum Subject {
+    /// The first page.
+    Home(Box<Home>),
+    /// The log of a stage.
+    Log(Box<LogFollower>),
+}
+
+impl Subject {
+    fn look(&mut self, ui: &Ui) -> Vec<String> {
+        let Ok(store) = ui.store() else { return vec![] };
+        match self {
+            Self::Home(home) => {
+                let parts = home.look(&store, None);
+                parts
+                    .iter()
+                    .map(|Part { id, html }| event("part", &json!({ "id": id, "html": html })))
+                    .collect()
+            }
+            Self::Log(log) => {
+                let heard = log.look(&store).into_iter().map(|heard| match heard {
+                    Heard::Anew => event("anew", &json!({})),
+                    Heard::Lines(text) => event("lines", &json!({ "text": text })),
+                    Heard::Heading(text) => event("heading", &json!({ "text": text })),
+                });
+                heard.collect()
+            }
+        }
+    }
+}
+
+/// One event. JSON has no line breaks.
+fn event(name: &str, data: &Value) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+/// Tells a client of a subject until it goes away.
+///
+/// # Errors
+/// When it cannot be written to any more.
+pub(super) fn tell(mut subject: Subject, ui: &Ui, client: &mut Client<'_>) -> io::Result<()> {
+    client.send(b"retry: 2000\n\n")?;
+    let mut told = Instant::now();
+    loop {
+        let events = subject.look(ui);
+        if !events.is_empty() {
+            client.send(events.concat().as_bytes())?;
+            told = Instant::now();
+        } else if told.elapsed() > SILENCE {
+            client.send(b": still here\n\n")?;
+            told = Instant::now();
+        }
+        if client.is_gone_within(INTERVAL) {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_of_data() {
+        assert_eq!(
+            event("lines", &json!({ "text": "a\nb\r\n" })),
+            "event: lines\ndata: {\"text\":\"a\\nb\\r\\n\"}\n\n"
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! The log of a stage: as much of it as a page holds, and what is added to it while the stage is executed. Knows no
+//! requests.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::str::FromStr;
+
+use maud::{Markup, html};
+
+use super::page::Page;
+use super::request::encode;
+use crate::format;
+use crate::progress::clean;
+use crate::spec::StageName;
+use crate::store::Store;
+
+/// Bytes of a log that a page holds, and that are read at once: the last ones.
+const MOST: u64 = 256 * 1024;
+
+/// How often it is looked for more lines before it is looked what log it is.
+const LOOKS_A_HEADING: u32 = 8;
+
+/// A place in a file: up to where it was shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    file: u64,
+    offset: u64,
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (file, offset) = text.split_once('-').ok_or(())?;
+        let number = |text: &str| text.parse().map_err(|_| ());
+        Ok(Self { file: number(file)?, offset: number(offset)? })
+    }
+}
+
+/// What is told to who follows a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Another execution began: what was shown is of the one before.
+    Anew,
+    /// More lines.
+    Lines(String),
+    /// What this log is.
+    Heading(String),
+}
+
+/// Follows the log of a stage, one execution after the other.
+pub(super) struct LogFollower {
+    stage: StageName,
+    /// Where the page that it is for ends.
+    shown: Place,
+    following: Option<(File, Place)>,
+    /// The beginning of a line that is not whole yet.
+    begun: Vec<u8>,
+    heading: Option<String>,
+    /// How often it was looked at.
+    looks: u32,
+}
+
+impl LogFollower {
+    /// Follows from where a page ends.
+    pub(super) fn new(stage: StageName, shown: Place) -> Self {
+        Self { stage, shown, following: None, begun: vec![], heading: None, looks: 0 }
+    }
+
+    /// What is new.
+    pub(super) fn look(&mut self, store: &Store) -> Vec<Heard> {
+        let mut heard = vec![];
+        let current = store.unfinished_log(&self.stage).and_then(|path| File::open(path).ok());
+        let number = current.as_ref().and_then(|file| Some(file.metadata().ok()?.ino()));
+        let is_followed = self.following.as_ref().is_some_and(|(_, place)| Some(place.file) == number);
+        if !is_followed && self.following.is_some() {
+            // What was added since, before the file went where logs are kept.
+            self.read(true, &mut heard);
+            self.following = None;
+        }
+        if let (false, Some(file), Some(number)) = (is_followed, current, number) {
+            self.follow(file, number, &mut heard);
+        }
+        self.read(false, &mut heard);
+        // Records are read for it: not each time.
+        if self.looks.is_multiple_of(LOOKS_A_HEADING) || !heard.is_empty() {
+            let heading = heading(store, &self.stage).unwrap_or_default();
+            if self.heading.as_ref() != Some(&heading) {
+                self.heading = Some(heading.clone());
+                heard.push(Heard::Heading(heading));
+            }
+        }
+        self.looks = self.looks.wrapping_add(1);
+        heard
+    }
+
+    fn follow(&mut self, mut file: File, number: u64, heard: &mut Vec<Heard>) {
+        let length = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+        let goes_on = self.shown.file == number && self.shown.offset <= length;
+        let offset = if goes_on { self.shown.offset } else { line_start(&mut file, length) };
+        if !goes_on {
+            heard.push(Heard::Anew);
+        }
+        self.begun.clear();
+        self.following = Some((file, Place { file: number, offset }));
+        self.shown = Place::default();
+    }
+
+    /// Reads on, at its end the last line, too, that is not whole.
+    fn read(&mut self, is_end: bool, heard: &mut Vec<Heard>) {
+        let Some((file, place)) = &mut self.following else { return };
+        loop {
+            let before = self.begun.len();
+            // What cannot be read now is read the next time.
+            let _ = file.seek(SeekFrom::Start(place.offset));
+            let _ = file.by_ref().take(MOST).read_to_end(&mut self.begun);
+            let read = self.begun.len() - before;
+            place.offset += u64::try_from(read).unwrap_or_default();
+            let is_long = u64::try_from(self.begun.len()).is_ok_and(|length| length >= MOST);
+            let whole = if is_end || is_long {
+                self.begun.len()
+            } else {
+                self.begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+            };
+            let lines: Vec<u8> = self.begun.drain(..whole).collect();
+            if !lines.is_empty() {
+                heard.push(Heard::Lines(clean(&String::from_utf8_lossy(&lines))));
+            }
+            if read == 0 || !is_end {
+                return;
+            }
+        }
+    }
+}
+
+/// The beginning of the first line of which a page holds the whole.
+fn line_start(file: &mut File, length: u64) -> u64 {
+    let from = length.saturating_sub(MOST);
+    if from == 0 {
+        return 0;
+    }
+    let mut bytes = Vec::new();
+    let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(MOST).read_to_end(&mut bytes));
+    let skipped = read.ok().and_then(|_| bytes.iter().position(|byte| *byte == b'\n'));
+    skipped.and_then(|skipped| u64::try_from(skipped).ok()).map_or(from, |skipped| from + skipped + 1)
+}
+
+/// A log's page. `None` where the stage has no log.
+pub(super) fn page(store: &Store, stage: &StageName) -> io::Result<Option<String>> {
+    let (text, left_out, place) = match store.unfinished_log(stage).and_then(|path| File::open(path).ok()) {
+        Some(mut file) => {
+            let metadata = file.metadata()?;
+            let start = line_start(&mut file, metadata.len());
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(start))?;
+            file.take(MOST).read_to_end(&mut bytes)?;
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            bytes.truncate(whole);
+            let offset = start + u64::try_from(whole).unwrap_or_default();
+            (String::from_utf8_lossy(&bytes).into_owned(), start > 0, Place { file: metadata.ino(), offset })
+        }
+        None => {
+            let Some(record) = store.last(stage) else { return Ok(None) };
+            let text = store.log(&record).map_err(io::Error::other)?;
+            let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+            let from = text.len().saturating_sub(most);
+            let from = if from == 0 {
+                0
+            } else {
+                text.bytes()
+                    .skip(from)
+                    .position(|byte| byte == b'\n')
+                    .map_or(from, |skipped| from + skipped + 1)
+            };
+            (text.get(from..).unwrap_or_default().to_owned(), from > 0, Place::default())
+        }
+    };
+    let Place { file, offset } = place;
+    let events = format!("/events?log={}&from={file}-{offset}", encode(stage.as_str()));
+    let page = Page { title: stage.as_str(), eyebrow: "log", is_home: false, events: Some(events) };
+    Ok(Some(page.html(&body(stage, &heading(store, stage).unwrap_or_default(), &clean(&text), left_out))))
+}
+
+fn body(stage: &StageName, heading: &str, text: &str, left_out: bool) -> Markup {
+    html! {
+        p #log-heading { (heading) }
+        @if left_out {
+            p.small { "Its end; " code { "pipe log " (stage) } " prints the whole log." }
+        }
+        // A line break that follows the tag is not part of the text.
+        pre #log tabindex="0" role="log" aria-label={ "log of " (stage) } { "\n" (text) }
+    }
+}
+
+/// What log it is.
+fn heading(store: &Store, stage: &StageName) -> Option<String> {
+    if store.unfinished_log(stage).is_some() {
+        return Some("Of an execution that is under way, failed or was stopped.".into());
+    }
+    let record = store.last(stage)?;
+    let (when, took) = (format::date_time(record.started_ms), format::millis(record.duration_ms));
+    Some(format!("Executed {when} UTC in {took}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    fn stage() -> StageName {
+        StageName::try_from("train".to_owned()).unwrap()
+    }
+
+    fn lines(heard: &[Heard]) -> String {
+        let lines = heard.iter().filter_map(|heard| match heard {
+            Heard::Lines(lines) => Some(lines.as_str()),
+            Heard::Anew => Some("anew:"),
+            Heard::Heading(_) => None,
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn a_log_is_followed_from_where_the_page_ends_through_its_end_and_the_next_execution() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        assert_eq!(page(&store, &stage()).unwrap(), None);
+        let path = store.log_path(&stage()).unwrap();
+        let mut log = File::create(&path).unwrap();
+        write!(log, "one <1>\n\u{1b}[31mtwo\u{1b}[0m\nhal").unwrap();
+        let page = page(&store, &stage()).unwrap().unwrap();
+        assert!(page.contains("one &lt;1&gt;\ntwo\n</pre>"), "{page}");
+        let from = page.split_once("from=").unwrap().1.split_once('"').unwrap().0;
+        let mut follower = LogFollower::new(stage(), from.parse().unwrap());
+        assert_eq!(lines(&follower.look(&store)), "");
+        write!(log, "f\nthree").unwrap();
+        assert_eq!(lines(&follower.look(&store)), "half\n");
+        assert!(follower.look(&store).is_empty());
+        log.write_all(b" and the end").unwrap();
+        fs::rename(&path, root.path().join("kept")).unwrap();
+        assert_eq!(lines(&follower.look(&store)), "three and the end");
+        fs::write(&path, "again\n").unwrap();
+        assert_eq!(lines(&follower.look(&store)), "anew:again\n");
+    }
+
+    #[test]
+    fn of_a_long_log_the_end_is_shown() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let text: String = (0..100_000).map(|number| format!("line {number}\n")).collect();
+        fs::write(store.log_path(&stage()).unwrap(), text).unwrap();
+        let page = page(&store, &stage()).unwrap().unwrap();
+        assert!(page.contains("line 99999\n") && !page.contains("line 500\n") && page.contains("Its end"));
+        assert!(page.len() < 400_000);
+        let mut follower = LogFollower::new(stage(), Place::default());
+        let heard = lines(&follower.look(&store));
+        assert!(heard.starts_with("anew:line ") && heard.ends_with("line 99999\n"), "{}", heard.len());
+    }
+
+    #[test]
+    fn a_place_is_two_numbers() {
+        assert_eq!("3-4".parse(), Ok(Place { file: 3, offset: 4 }));
+        for text in ["", "-", "3", "3-x", "-1-2", "99999999999999999999-1"] {
+            assert_eq!(text.parse::<Place>(), Err(()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What all pages of this server have in common, and those that only say something. Text is escaped by `maud`.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::response::{SCRIPT, own_style};
+use crate::report::prose;
+
+/// A page.
+pub(super) struct Page<'a> {
+    /// What it is about.
+    pub(super) title: &'a str,
+    /// Beside the way back to the list of runs.
+    pub(super) eyebrow: &'a str,
+    /// Whether it is the list of runs itself.
+    pub(super) is_home: bool,
+    /// Where what happens on it is told; nothing happens where there is none.
+    pub(super) events: Option<String>,
+}
+
+impl Page<'_> {
+    /// As HTML.
+    pub(super) fn html(&self, main: &Markup) -> String {
+        let document = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    link rel="icon" href="data:,";
+                    title { (self.title) " · pipe" }
+                    style { (PreEscaped(own_style())) }
+                }
+                body data-events=[self.events.as_deref()] {
+                    header.top {
+                        p.eyebrow {
+                            @if !self.is_home { a href="/" { "All runs" } span.sep { "·" } }
+                            (self.eyebrow)
+                            @if self.events.is_some() { span.sep { "·" } span #connection { "reload to see what is new" } }
+                        }
+                        h1 { (self.title) }
+                    }
+                    main { (main) }
+                    @if self.events.is_some() { script { (PreEscaped(SCRIPT)) } }
+                }
+            }
+        };
+        document.into_string()
+    }
+}
+
+/// A page that says why there is no other.
+pub(super) fn notice(title: &str, message: &str, hint: Option<&str>) -> String {
+    let main = html! {
+        div.failure {
+            pre.plain { (prose(message)) }
+            @if let Some(hint) = hint { p { (prose(hint)) } }
+        }
+    };
+    Page { title, eyebrow: "pipe ui", is_home: false, events: None }.html(&main)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_text() {
+        let hostile = "<script>alert(1)</script>\"><img src=x onerror=alert(1)>";
+        let page = Page { title: hostile, eyebrow: hostile, is_home: false, events: Some(hostile.into()) }
+            .html(&html! { (hostile) });
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<img"), "{page}");
+        assert_eq!(page.matches("<script>").count(), 1, "the page's own");
+        assert!(!notice(hostile, hostile, Some(hostile)).contains("<script>"));
+    }
+}

@@ -1,0 +1,254 @@
+//! From the bytes of a request to what it asks for. Whatever else a client may say is refused or passed over. Knows no
+//! page and no file.
+
+use super::response::Status;
+
+/// Bytes that the head of a request may have.
+pub(super) const LONGEST_HEAD: usize = 16 * 1024;
+/// Headers that it may have.
+const MOST_HEADERS: usize = 64;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    /// Whether only the answer's head is wanted.
+    pub(super) head_only: bool,
+    /// The path, its segments decoded. None of the root.
+    pub(super) path: Vec<String>,
+    /// Names and values behind the `?`, decoded, in order.
+    pub(super) query: Vec<(String, String)>,
+    /// Names and values of cookies as sent.
+    pub(super) cookies: Vec<(String, String)>,
+}
+
+impl Request {
+    /// The path alone. It leads nowhere but to this server.
+    pub(super) fn clean_path(&self) -> String {
+        format!("/{}", self.path.iter().map(|segment| encode(segment)).collect::<Vec<_>>().join("/"))
+    }
+
+    /// The first value of a name behind the `?`.
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Why a request is not answered as it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is no request.
+    Malformed,
+    /// Its head is too long.
+    TooLong,
+    /// It wants to do something else than to read.
+    Method,
+    /// It was sent to another host: some page lets a browser take this address for its own.
+    Host,
+}
+
+impl Refusal {
+    /// Status of the answer.
+    pub(super) fn status(self) -> Status {
+        match self {
+            Self::Malformed => Status::BadRequest,
+            Self::TooLong => Status::HeadTooLong,
+            Self::Method => Status::MethodNotAllowed,
+            Self::Host => Status::Forbidden,
+        }
+    }
+
+    /// In words.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Malformed => "This is not a request that `pipe ui` understands.",
+            Self::TooLong => "This request is too long.",
+            Self::Method => "These pages can only be read: GET and HEAD.",
+            Self::Host => {
+                "These pages are shown under `127.0.0.1` and `localhost` only, with the port that was printed."
+            }
+        }
+    }
+}
+
+/// Whether a head is complete: what follows it is not read.
+pub(super) fn is_complete(bytes: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    !matches!(httparse::Request::new(&mut headers).parse(bytes), Ok(httparse::Status::Partial))
+}
+
+/// Reads the head of a request to a server on `port`.
+///
+/// # Errors
+/// When it is refused, and why.
+pub(super) fn parse(bytes: &[u8], port: u16) -> Result<Request, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) if bytes.len() >= LONGEST_HEAD => return Err(Refusal::TooLong),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooLong),
+        Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
+    }
+    check_host(parsed.headers, port)?;
+    let head_only = match parsed.method {
+        Some("GET") => false,
+        Some("HEAD") => true,
+        _ => return Err(Refusal::Method),
+    };
+    let target = parsed.path.filter(|path| path.starts_with('/')).ok_or(Refusal::Malformed)?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((decode(name, true)?, decode(value, true)?))
+    });
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    Ok(Request {
+        head_only,
+        path: segments.map(|part| decode(part, false)).collect::<Option<_>>().ok_or(Refusal::Malformed)?,
+        query: pairs.collect::<Option<_>>().ok_or(Refusal::Malformed)?,
+        cookies: cookies(parsed.headers),
+    })
+}
+
+/// Whether the request was meant for this server. Of several hosts none is believed.
+fn check_host(headers: &[httparse::Header<'_>], port: u16) -> Result<(), Refusal> {
+    let mut hosts = values(headers, "host");
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refusal::Malformed) };
+    let ours = ["127.0.0.1", "localhost"].iter().any(|name| {
+        let rest = host.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name));
+        match rest.and_then(|_| host.get(name.len()..)) {
+            // The port of `http:` goes without saying.
+            Some("") => port == 80,
+            Some(rest) => rest.strip_prefix(':').is_some_and(|given| given == port.to_string()),
+            None => false,
+        }
+    });
+    if ours { Ok(()) } else { Err(Refusal::Host) }
+}
+
+fn values<'a>(headers: &'a [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'a str> {
+    let named = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    named.map(|header| std::str::from_utf8(header.value).unwrap_or_default().trim())
+}
+
+fn cookies(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
+    let pairs = values(headers, "cookie").flat_map(|value| value.split(';'));
+    let pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Text with `%41` for `A` and, in a query, `+` for a blank. `None` where that is not text.
+fn decode(text: &str, is_query: bool) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            b'+' if is_query => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Text as a segment of a path or a value in a query: whatever has a meaning there is written as `%41`.
+pub(super) fn encode(text: &str) -> String {
+    let encoded = text.bytes().map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    encoded.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn get(target: &str) -> Result<Request, Refusal> {
+        parse(format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n").as_bytes(), 8080)
+    }
+
+    #[test]
+    fn a_request_has_a_path_a_query_and_cookies() {
+        let text = b"HEAD /stages/train%5Blr=0.1%5D/log?a=b+c&d=%2B&e HTTP/1.1\r\nhost: LocalHost:8080\r\n\
+                    Cookie: a=1; b=2\r\ncookie: c=3=4\r\nX: \xff\r\n\r\nbody";
+        let request = parse(text, 8080).unwrap();
+        assert!(request.head_only);
+        assert_eq!(request.path, ["stages", "train[lr=0.1]", "log"]);
+        assert_eq!(request.clean_path(), "/stages/train%5Blr%3D0.1%5D/log");
+        assert_eq!(request.query("a"), Some("b c"));
+        assert_eq!((request.query("d"), request.query("e"), request.query("f")), (Some("+"), Some(""), None));
+        let cookies: Vec<_> = request.cookies.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        assert_eq!(cookies, ["a:1", "b:2", "c:3=4"]);
+        assert_eq!(get("/").unwrap().path, Vec::<String>::new());
+        for elsewhere in ["//evil.example", "/%2Fevil.example", "/\\evil.example/"] {
+            let path = get(elsewhere).unwrap().clean_path();
+            assert!(path.starts_with('/') && !path.starts_with("//") && !path.contains('\\'), "{path}");
+        }
+    }
+
+    #[test]
+    fn only_this_host_is_answered() {
+        let with = |headers: &str, port| parse(format!("GET / HTTP/1.1\r\n{headers}\r\n").as_bytes(), port);
+        for host in ["127.0.0.1:8080", "localhost:8080"] {
+            assert!(with(&format!("Host: {host}\r\n"), 8080).is_ok(), "{host}");
+        }
+        for host in [
+            "evil.example:8080",
+            "127.0.0.1",
+            "127.0.0.1:80801",
+            "127.0.0.1:8081",
+            "127.0.0.1.evil.example:8080",
+            "localhost.:8080",
+            "[::1]:8080",
+            "",
+        ] {
+            assert_eq!(with(&format!("Host: {host}\r\n"), 8080), Err(Refusal::Host), "{host}");
+        }
+        assert!(with("Host: localhost\r\n", 80).is_ok());
+        assert_eq!(with("", 8080), Err(Refusal::Malformed));
+        let twice = "Host: 127.0.0.1:8080\r\nHost: 127.0.0.1:8080\r\n";
+        assert_eq!(with(twice, 8080), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn what_is_no_request_to_read_is_refused() {
+        let to = |start: &str| parse(format!("{start}\r\nHost: 127.0.0.1:8080\r\n\r\n").as_bytes(), 8080);
+        for start in
+            ["", "GET", "GET /", "GET / HTTP/3", "get\0/ HTTP/1.1", "GET http://127.0.0.1:8080/ HTTP/1.1"]
+        {
+            assert_eq!(to(start), Err(Refusal::Malformed), "{start}");
+        }
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "get"] {
+            assert_eq!(to(&format!("{method} / HTTP/1.1")), Err(Refusal::Method));
+        }
+        for target in ["/%", "/%4", "/%zz", "/%ff", "/?a=%ff", "x", "*"] {
+            assert_eq!(get(target), Err(Refusal::Malformed), "{target}");
+        }
+        assert_eq!(parse(format!("GET /{}", "x".repeat(LONGEST_HEAD)).as_bytes(), 1), Err(Refusal::TooLong));
+        let headers = "A: b\r\n".repeat(MOST_HEADERS + 1);
+        assert_eq!(to(&format!("GET / HTTP/1.1\r\n{headers}X: y")), Err(Refusal::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_a_path(text in "\\PC{0,20}") {
+            prop_assume!(!text.is_empty());
+            prop_assert_eq!(get(&format!("/{}", encode(&text))).unwrap().path, vec![text.clone()]);
+            let request = get(&format!("/?q={}", encode(&text))).unwrap();
+            prop_assert_eq!(request.query("q"), Some(text.as_str()));
+        }
+
+        #[test]
+        fn any_bytes_are_a_request_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = is_complete(&bytes);
+            prop_assert!(parse(&bytes, 1).is_err());
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Connections: how many, how long, how large. One thread each, one request each. Knows no page.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::request::{LONGEST_HEAD, is_complete};
+use super::response::{Response, Status, stream_head};
+use super::{Answer, Ui, events, page};
+
+/// Connections at once.
+const MOST_CONNECTIONS: usize = 32;
+/// Of these, streams of events: pages get through whatever is followed.
+const MOST_STREAMS: usize = 24;
+/// Connections beyond these that are told so at once; any more are closed.
+const MOST_REFUSALS: usize = 16;
+/// A request must be here after this.
+const LONGEST_REQUEST: Duration = Duration::from_secs(10);
+/// An answer must be taken after this, and each piece of a stream.
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
+/// How long a client may take to close its end once it has its answer.
+const LINGER: Duration = Duration::from_millis(500);
+/// What more of it is read meanwhile.
+const MOST_IGNORED: usize = 1 << 20;
+/// After a connection that could not be taken, because something ran out.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes connections for as long as the process lasts.
+pub(super) fn serve(listener: &TcpListener, ui: &Arc<Ui>) {
+    let (connections, streams) = (Slots::new(MOST_CONNECTIONS), Slots::new(MOST_STREAMS));
+    let refusals = Slots::new(MOST_REFUSALS);
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        // A client that goes away is none of our business, and where there is no thread the connection is closed.
+        let thread = std::thread::Builder::new().name("pipe ui".into());
+        if let Some(slot) = connections.take() {
+            let (ui, streams) = (Arc::clone(ui), streams.clone());
+            let _ = thread.spawn(move || {
+                let _slot = slot;
+                let _ = converse(&stream, &ui, &streams);
+            });
+        } else if let Some(slot) = refusals.take() {
+            let _ = thread.spawn(move || {
+                let _slot = slot;
+                let _ = turn_away(&stream);
+            });
+        }
+    }
+}
+
+fn turn_away(stream: &TcpStream) -> io::Result<()> {
+    let mut client = Client { stream };
+    if client.head(LINGER)?.is_some() {
+        client.send(&busy().bytes(false))?;
+    }
+    client.close()
+}
+
+fn busy() -> Response {
+    let message = "Too many pages of this are open at once: close some, and reload.";
+    Response::page(Status::Busy, page::notice("Too many pages", message, None))
+}
+
+fn converse(stream: &TcpStream, ui: &Ui, streams: &Slots) -> io::Result<()> {
+    let mut client = Client { stream };
+    let Some(head) = client.head(LONGEST_REQUEST)? else { return Ok(()) };
+    match ui.answer(&head) {
+        Answer::Page { response, head_only } => client.send(&response.bytes(head_only))?,
+        Answer::Stream { head_only: true, .. } => client.send(&stream_head())?,
+        Answer::Stream { subject, head_only: false } => match streams.take() {
+            Some(_slot) => {
+                client.send(&stream_head())?;
+                return events::tell(subject, ui, &mut client);
+            }
+            None => client.send(&busy().bytes(false))?,
+        },
+    }
+    client.close()
+}
+
+/// The other end of a connection.
+pub(super) struct Client<'a> {
+    stream: &'a TcpStream,
+}
+
+impl Client<'_> {
+    /// The head of its request, as much of it as may be read. `None` where it has said nothing.
+    fn head(&mut self, longest: Duration) -> io::Result<Option<Vec<u8>>> {
+        let deadline = Instant::now() + longest;
+        let mut head = Vec::new();
+        let mut buffer = [0; 2048];
+        while head.len() < LONGEST_HEAD && (head.is_empty() || !is_complete(&head)) {
+            self.stream.set_read_timeout(Some(left(deadline)?))?;
+            let room = buffer.len().min(LONGEST_HEAD - head.len());
+            match self.stream.read(buffer.get_mut(..room).unwrap_or_default())? {
+                0 => break,
+                read => head.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+            }
+        }
+        Ok((!head.is_empty()).then_some(head))
+    }
+
+    /// Sends bytes, all of them before long.
+    ///
+    /// # Errors
+    /// When it has gone, or takes too long.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let deadline = Instant::now() + LONGEST_ANSWER;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.stream.set_write_timeout(Some(left(deadline)?))?;
+            match self.stream.write(rest)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => rest = rest.get(written..).unwrap_or_default(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for so long. Whether it has gone meanwhile, or said what it has no business to say.
+    pub(super) fn is_gone_within(&mut self, duration: Duration) -> bool {
+        let waited =
+            self.stream.set_read_timeout(Some(duration)).and_then(|()| self.stream.read(&mut [0; 64]));
+        !matches!(waited, Err(error) if is_timeout(&error))
+    }
+
+    /// Ends the connection. What it has sent in vain is read first, or it would see an error instead of its answer.
+    fn close(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        let deadline = Instant::now() + LINGER;
+        let mut buffer = [0; 4096];
+        let mut ignored = 0;
+        while ignored < MOST_IGNORED {
+            self.stream.set_read_timeout(Some(left(deadline)?))?;
+            match self.stream.read(&mut buffer)? {
+                0 => break,
+                read => ignored += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// Time until a deadline.
+///
+/// # Errors
+/// When it is over.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Places of which there are only so many.
+#[derive(Clone)]
+struct Slots {
+    free: Arc<AtomicUsize>,
+}
+
+/// One of them, given back when dropped.
+struct Slot {
+    free: Arc<AtomicUsize>,
+}
+
+impl Slots {
+    fn new(count: usize) -> Self {
+        Self { free: Arc::new(AtomicUsize::new(count)) }
+    }
+
+    fn take(&self) -> Option<Slot> {
+        let less = |free: usize| free.checked_sub(1);
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok()?;
+        Some(Slot { free: Arc::clone(&self.free) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_only_so_many_slots() {
+        let slots = Slots::new(2);
+        let taken = (slots.take(), slots.clone().take());
+        assert!(taken.0.is_some() && taken.1.is_some() && slots.take().is_none());
+        drop(taken.0);
+        assert!(slots.take().is_some() && slots.take().is_some(), "one that is dropped is free");
+    }
+}
