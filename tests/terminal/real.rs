@@ -86,12 +86,22 @@ fn from_images_to_an_int8_model_and_a_report() {
     let ran = ended(&first, "ran");
     assert_eq!(ran.len(), 9, "{:?}", outcomes(&first));
     let report = project.read("artifacts/report.html");
-    for text in
-        ["FP32 torch", "FP32 ONNX", "INT8 static", "INT8 dynamic", "notebook", "label_smoothing", "<svg"]
-    {
+    for text in [
+        "FP32 torch",
+        "FP32 ONNX",
+        "INT8 static",
+        "INT8 dynamic",
+        "notebook",
+        "label_smoothing",
+        "<svg",
+        "Which one to ship?",
+        "Is the accuracy kept?",
+        "Where are the bytes?",
+    ] {
         assert!(report.contains(text), "the report lacks `{text}`");
     }
     assert!(report.len() < 2 << 20, "the report has {} bytes", report.len());
+    crate::browser::opens_without_a_complaint(&project.path("artifacts/report.html"));
 
     let again = project.pipe_ok(SMALL);
     assert_eq!(ended(&again, "fresh").len(), 9, "{:?}", outcomes(&again));

@@ -13,7 +13,7 @@ use crate::project::{Project, pid};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that ends with the test.
-struct Ui {
+pub(crate) struct Ui {
     child: Child,
     port: u16,
     token: String,
@@ -27,7 +27,7 @@ struct Answer {
 }
 
 impl Ui {
-    fn start(project: &Project) -> Self {
+    pub(crate) fn start(project: &Project) -> Self {
         let mut command = project.command(&["ui"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -36,6 +36,11 @@ impl Ui {
         let rest = address.trim_end().strip_prefix("http://127.0.0.1:").unwrap();
         let (port, token) = rest.split_once("/?token=").unwrap();
         Self { child, port: port.parse().unwrap(), token: token.into() }
+    }
+
+    /// The address that it printed.
+    pub(crate) fn address(&self) -> String {
+        format!("http://127.0.0.1:{}/?token={}", self.port, self.token)
     }
 
     fn connect(&self) -> TcpStream {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use self::chromium::Page;
-use crate::project::Project;
+use crate::project::{Project, pid};
+use crate::ui::Ui;
 
 /// What a stage tells: a figure of every kind, with text that would be markup if it were let.
 fn figures() -> Vec<Value> {
@@ -186,4 +187,53 @@ fn the_report_can_be_used_without_a_mouse_or_eyes() {
             levels.as_array().unwrap().iter().map(|level| level.as_i64().unwrap()).collect();
         assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "no heading is skipped: {levels:?}");
     }
+}
+
+/// The report of the real pipeline, whose sections are known by its test.
+pub(crate) fn opens_without_a_complaint(report: &Path) {
+    let Some(executable) = chromium::executable() else { return };
+    let mut page = Page::open(&executable);
+    page.shape(1200, false);
+    page.load(&format!("file://{}", report.display()));
+    page.screenshot(&screenshots().join("report-real.png"));
+    assert_eq!(page.errors(), [""; 0]);
+    assert_eq!(page.requests().len(), 1, "nothing but the file is asked for");
+    let undrawn = page.eval("document.querySelectorAll('main .empty, main .broken').length");
+    assert_eq!(undrawn, 0, "every figure is drawn");
+}
+
+#[test]
+fn pages_of_the_server_follow_a_run_and_lead_to_each_other() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new("counting:\n  uses: fake/count\n  with: { to: 5, stick: 3 }\n");
+    let ui = Ui::start(&project);
+    let mut page = Page::open(&executable);
+    page.shape(1200, false);
+    page.load(&ui.address());
+    page.wait_for("document.getElementById('connection').textContent === 'live'");
+    assert_eq!(page.eval("location.search"), "", "the token does not stay in the address");
+
+    let mut run = project.start(&["run"]);
+    page.wait_for("document.querySelector('main').textContent.includes('number 3/5')");
+    page.screenshot(&screenshots().join("ui-live.png"));
+    rustix::process::kill_process(pid(&run), rustix::process::Signal::KILL).unwrap();
+    run.wait().unwrap();
+    page.wait_for("document.querySelector('main').textContent.includes('Did not end')");
+    for text in ["1", "2"] {
+        project.set_stages(&format!("one:\n  uses: fake/write\n  with: {{ text: \"{text}\" }}\n"));
+        project.pipe_ok(&["run"]);
+    }
+    page.wait_for("document.querySelectorAll('#runs tbody tr').length === 2");
+
+    page.eval("document.querySelectorAll('#runs input[type=checkbox]').forEach(box => box.click())");
+    page.point("#runs button", true);
+    page.wait_for("location.pathname.startsWith('/compare/') && document.readyState === 'complete'");
+    page.screenshot(&screenshots().join("ui-compare.png"));
+    assert!(
+        page.eval("document.querySelector('main').textContent").as_str().unwrap().contains("one.with.text")
+    );
+    page.point("a[href^='/runs/']", true);
+    page.wait_for("location.pathname.startsWith('/runs/') && document.readyState === 'complete'");
+    assert_eq!(page.eval("document.querySelectorAll('#result').length"), 1);
+    assert_eq!(page.errors(), [""; 0]);
 }
