@@ -290,7 +290,10 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
         unfinished: &BTreeMap::new(),
     };
     let html = report::html(&input);
-    assert!(html.ends_with("</html>") && html.matches("<script").count() == 1, "the report is not the report");
+    assert!(
+        html.ends_with("</html>") && html.matches("<script").count() == 1,
+        "the report is not the report"
+    );
     let text = summary(
         &Closing {
             root: &pipeline.root,

@@ -15,10 +15,14 @@ pub(super) fn advice(input: &Input) -> Option<String> {
     let results = Results::new(spec, input.records);
     let failed: Vec<&GateResult> =
         input.run.gates.iter().filter(|gate| gate.verdict == Verdict::Fail).collect();
-    let complete: Vec<&Row> = results.rows.iter().filter(|row| is_complete(spec, row)).collect();
+    let known: Vec<&Row> = results.rows.iter().filter(|row| is_known(spec, row)).collect();
+    let places: Vec<usize> = compared(spec)
+        .map(|(index, ..)| index)
+        .filter(|index| known.iter().all(|row| metric(row, *index).is_some()))
+        .collect();
     let (out, contenders): (Vec<&Row>, Vec<&Row>) =
-        complete.iter().partition(|row| failed.iter().any(|gate| is_about(spec, row.label, gate)));
-    if complete.len() < 2 || compared(spec).next().is_none() {
+        known.iter().partition(|row| failed.iter().any(|gate| is_about(spec, row.label, gate)));
+    if known.len() < 2 || places.is_empty() {
         return None;
     }
     let excluded = match out.as_slice() {
@@ -29,7 +33,7 @@ pub(super) fn advice(input: &Input) -> Option<String> {
             format!(" {} fail a gate.", format::list(&labels))
         }
     };
-    let Some(choice) = choose(spec, &contenders) else {
+    let Some(choice) = choose(spec, &places, &contenders) else {
         return Some("None of them: each fails a gate.".into());
     };
     if contenders.len() == 1 {
@@ -45,6 +49,11 @@ pub(super) fn advice(input: &Input) -> Option<String> {
     if choice.doubtful {
         text.push_str(" Numbers whose 95 % intervals meet count as equal.");
     }
+    let unknown: Vec<usize> =
+        compared(spec).map(|(index, ..)| index).filter(|index| !places.contains(index)).collect();
+    if !unknown.is_empty() {
+        text.push_str(&format!(" Not known of every row, and so left out: {}.", labels(spec, &unknown)));
+    }
     Some(text + &excluded)
 }
 
@@ -57,12 +66,12 @@ struct Choice<'a> {
     doubtful: bool,
 }
 
-/// The contender with the most good columns; of several the one that is strictly best in more.
-fn choose<'a>(spec: &ReportSpec, contenders: &[&'a Row<'a>]) -> Option<Choice<'a>> {
+/// The contender with the most good columns of those at `places`; of several the one that is strictly best in more.
+fn choose<'a>(spec: &ReportSpec, places: &[usize], contenders: &[&'a Row<'a>]) -> Option<Choice<'a>> {
     let judged = contenders.iter().map(|row| {
         let mut choice = Choice { row, good: vec![], behind: vec![], doubtful: false };
         let mut strictly = 0;
-        for (index, column, better) in compared(spec) {
+        for (index, column, better) in compared(spec).filter(|(index, ..)| places.contains(index)) {
             let Some((own, (best, best_row))) = metric(row, index).zip(best(contenders, index, better))
             else {
                 continue;
@@ -92,8 +101,9 @@ fn metric<'a>(row: &Row<'a>, column: usize) -> Option<&'a Metric> {
     row.cells.get(column)?.found.map(|(_, metric)| metric).filter(|metric| metric.value.is_finite())
 }
 
-fn is_complete(spec: &ReportSpec, row: &Row) -> bool {
-    compared(spec).all(|(index, ..)| metric(row, index).is_some())
+/// Whether anything that is compared is known of a row.
+fn is_known(spec: &ReportSpec, row: &Row) -> bool {
+    compared(spec).any(|(index, ..)| metric(row, index).is_some())
 }
 
 fn best<'a>(rows: &[&'a Row<'a>], column: usize, better: Better) -> Option<(&'a Metric, &'a Row<'a>)> {
@@ -175,6 +185,15 @@ mod tests {
         }
         let text = advice(&sample.input()).unwrap();
         assert!(!text.starts_with("INT8 static") && text.ends_with("INT8 static fails a gate."), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_known_of_every_row_does_not_decide() {
+        let mut sample = sample::tinynet();
+        let bench = sample.records.get_mut(&sample::name("bench")).unwrap();
+        bench.metrics.retain(|name, _| !name.starts_with("fp32"));
+        let text = advice(&sample.input()).unwrap();
+        assert!(text.contains("Not known of every row, and so left out: batch 128 ms."), "{text}");
     }
 
     #[test]

@@ -25,11 +25,13 @@ pub(super) fn section(input: &Input) -> Option<Markup> {
             div.answers {
                 @for answer in &answers {
                     div.answer {
-                        h3 { (answer.question) }
-                        p { (prose(&answer.text)) }
-                        @if let Some(stage) = answer.stage {
-                            p.small { "Says " a href={ "#" (stage::anchor(stage)) } { (stage) } "." }
+                        h3 {
+                            (answer.question)
+                            @if let Some(stage) = answer.stage {
+                                " " a.small href={ "#" (stage::anchor(stage)) } { (stage) }
+                            }
                         }
+                        p { (prose(&answer.text)) }
                     }
                 }
             }

@@ -70,7 +70,7 @@ pub(super) fn comparison(versus: &Versus, above: &Markup) -> String {
         }
         footer {
             p { "Made by pipe " (env!("CARGO_PKG_VERSION")) " from the records of runs " code { (versus.old.0.id) } " and "
-                code { (versus.new.0.id) } ". This file is whole: it needs no network and runs no scripts." }
+                code { (versus.new.0.id) } ". This file is whole: it needs no network." }
         }
     };
     document(&format!("{} · {old} → {new}", versus.title), &body).into_string()

@@ -16,6 +16,7 @@ const SMALL: &[&str] = &[
     "--set=epochs=1",
     "--set=validation=100",
     "--set=calibration_images=64",
+    "--set=sensitivity_images=32",
     "--set=rounds=2",
     "--set=calls=[4, 2]",
     "--set=warmup_calls=[2, 1]",
@@ -84,7 +85,7 @@ fn from_images_to_an_int8_model_and_a_report() {
 
     let first = project.pipe_ok(SMALL);
     let ran = ended(&first, "ran");
-    assert_eq!(ran.len(), 9, "{:?}", outcomes(&first));
+    assert_eq!(ran.len(), 10, "{:?}", outcomes(&first));
     let report = project.read("artifacts/report.html");
     for text in [
         "FP32 torch",
@@ -104,10 +105,10 @@ fn from_images_to_an_int8_model_and_a_report() {
     crate::browser::opens_without_a_complaint(&project.path("artifacts/report.html"));
 
     let again = project.pipe_ok(SMALL);
-    assert_eq!(ended(&again, "fresh").len(), 9, "{:?}", outcomes(&again));
+    assert_eq!(ended(&again, "fresh").len(), 10, "{:?}", outcomes(&again));
     let gate = project.pipe(&with(&["--set=min_accuracy=101"]));
     assert_eq!(gate.code, Some(3));
-    assert_eq!(ended(&gate, "fresh").len(), 9, "a gate runs nothing");
+    assert_eq!(ended(&gate, "fresh").len(), 10, "a gate runs nothing");
 
     let other = with(&["--set=calibration_images=32"]);
     let calibrated = project.pipe_ok(&other);

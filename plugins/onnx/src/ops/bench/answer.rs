@@ -68,11 +68,11 @@ fn operators(counts: &Counts) -> String {
     if integers == 0 && conversions == 0 {
         return format!("{} in floats", counted(floats, "operator", "operators"));
     }
-    format!(
-        "{} in integers and {floats} in floats with {} between them",
-        counted(integers, "operator", "operators"),
-        counted(conversions, "conversion", "conversions")
-    )
+    let between = match conversions {
+        0 => "without conversions".into(),
+        several => format!("with {} between them", counted(several, "conversion", "conversions")),
+    };
+    format!("{} in integers and {floats} in floats {between}", counted(integers, "operator", "operators"))
 }
 
 #[cfg(test)]
