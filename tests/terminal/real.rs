@@ -18,6 +18,7 @@ const SMALL: &[&str] = &[
     "--set=calibration_images=64",
     "--set=sensitivity_images=32",
     "--set=rounds=2",
+    "--set=max_others=1000",
     "--set=calls=[4, 2]",
     "--set=warmup_calls=[2, 1]",
     "--set=min_accuracy=0",

@@ -19,6 +19,10 @@ const WINDOW_CALLS: usize = 5;
 /// Shortest time that a window of the warm-up takes, in milliseconds.
 const WINDOW_MS: f64 = 25.0;
 
+/// Calls and milliseconds that are a window, too.
+const SLOW_CALLS: usize = 2;
+const SLOW_MS: f64 = 500.0;
+
 /// Share by which a window's median must be below that of the one before to count as lower.
 const LOWER: f64 = 0.01;
 
@@ -99,7 +103,8 @@ pub struct CallTimes {
 
 /// Calls until it is warm, at least `warmup_calls` times, then times `calls` calls.
 ///
-/// Calls of the warm-up are gathered in windows of at least 5 calls and 25 ms. It is warm when the median of a window
+/// Calls of the warm-up are gathered in windows of at least 5 calls and 25 ms, or of two calls where they take half a second.
+/// It is warm when the median of a window
 /// is no more than 1 % below that of the window before, and taken for warm after ten windows, for calls that never
 /// settle.
 ///
@@ -165,7 +170,9 @@ impl Warmup {
         self.calls += 1;
         self.window.push(ms);
         self.window_ms += ms;
-        if self.window.len() < WINDOW_CALLS || self.window_ms < WINDOW_MS {
+        let full = self.window.len() >= WINDOW_CALLS && self.window_ms >= WINDOW_MS;
+        let slow = self.window.len() >= SLOW_CALLS && self.window_ms >= SLOW_MS;
+        if !full && !slow {
             return;
         }
         self.window.sort_by(f64::total_cmp);
@@ -204,6 +211,11 @@ mod tests {
         assert_eq!(calls(3, std::iter::repeat(1.0)), 50);
         let slower = [10.0; 5].into_iter().chain(std::iter::repeat(20.0));
         assert_eq!(calls(0, slower), 10);
+    }
+
+    #[test]
+    fn slow_calls_are_not_made_often_to_warm_up() {
+        assert_eq!(calls(0, std::iter::repeat(300.0)), 4);
     }
 
     #[test]

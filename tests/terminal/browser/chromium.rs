@@ -3,7 +3,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -13,11 +14,15 @@ use serde_json::{Value, json};
 /// Names that the browser goes by.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// Longer than anything that is waited for here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A browser with one page.
 pub(super) struct Page {
     browser: Child,
     to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    /// Its messages, read by a thread of their own: a browser that hangs is noticed.
+    from: Receiver<Value>,
     session: Option<String>,
     last_id: u64,
     /// Everything that the page's browser told unasked, in order.
@@ -58,7 +63,18 @@ impl Page {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (to, from) = (browser.stdin.take().unwrap(), BufReader::new(browser.stdout.take().unwrap()));
+        let (to, mut messages) =
+            (browser.stdin.take().unwrap(), BufReader::new(browser.stdout.take().unwrap()));
+        let (sender, from) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = vec![];
+            while messages.read_until(0, &mut bytes).is_ok() && bytes.pop() == Some(0) {
+                if sender.send(serde_json::from_slice(&bytes).unwrap()).is_err() {
+                    break;
+                }
+                bytes.clear();
+            }
+        });
         let mut page =
             Self { browser, to, from, session: None, last_id: 0, events: vec![], _profile: profile };
         let target = page.ask("Target.createTarget", json!({ "url": "about:blank" }));
@@ -101,9 +117,9 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Value of a JavaScript expression as soon as it is true, for half a minute at most.
+    /// Value of a JavaScript expression as soon as it is true.
     pub(super) fn wait_for(&mut self, expression: &str) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let value = self.eval(expression);
             if !matches!(value, Value::Null | Value::Bool(false)) && value != "" {
@@ -186,10 +202,7 @@ impl Page {
     }
 
     fn read(&mut self) -> Value {
-        let mut bytes = vec![];
-        self.from.read_until(0, &mut bytes).unwrap();
-        assert_eq!(bytes.pop(), Some(0), "the browser has gone");
-        serde_json::from_slice(&bytes).unwrap()
+        self.from.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("the browser says nothing: {error}"))
     }
 }
 

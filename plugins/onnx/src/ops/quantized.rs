@@ -35,7 +35,10 @@ pub(crate) fn write(
     report_raised_scales(summary, reporter);
     reporter.figure(bytes::answer(model, bytes.len(), float_size));
     reporter.figure(layers(summary));
-    reporter.figure(as_executed(model, &executed::graph(&bytes, &request.resume_dir)?));
+    match executed::graph(&bytes, &request.resume_dir) {
+        Ok(graph) => reporter.figure(as_executed(model, &graph)),
+        Err(error) => reporter.info(format!("the network cannot be drawn as it is executed: {error:#}")),
+    }
     Ok(())
 }
 

@@ -48,8 +48,7 @@ fn int8_stays_within_a_point_of_floats_on_a_thousand_images() {
     }
     for variant in ["fp32", "int8", "dynamic"] {
         let error = &said.metrics[&format!("{variant}.ece")];
-        let [low, high] = error.interval.unwrap();
-        assert!(0.0 <= low && low < error.value && error.value < high && high < 30.0, "{error:?}");
+        assert!(0.0 < error.value && error.value < 30.0 && error.interval.is_none(), "{error:?}");
     }
     let (lost, won) = (said.value("int8.lost"), said.value("int8.won"));
     assert!((said.value("int8.drop") - (lost - won) / 10.0).abs() < 1e-9, "{lost} {won}");

@@ -67,7 +67,8 @@ fn undaunted(more: Value) -> Value {
 #[test]
 fn a_bench_measures_every_variant_at_every_batch_size() {
     let (Some(()), Some(model)) = (runtime(), shared("reference/model/tinynet.onnx")) else { return };
-    let said = run("bench", undaunted(json!({})), &[("one", &model), ("two", &model)], &[]).done();
+    let said =
+        run("bench", undaunted(json!({ "rounds": 6 })), &[("one", &model), ("two", &model)], &[]).done();
     for variant in ["one", "two"] {
         for batch in [1, 4] {
             let metric = &said.metrics[&format!("{variant}.batch{batch}.median_ms")];
@@ -82,7 +83,7 @@ fn a_bench_measures_every_variant_at_every_batch_size() {
     assert!(
         said.metrics.contains_key("two.batch4.speedup") && !said.metrics.contains_key("one.batch4.speedup")
     );
-    assert!(said.metrics["two.batch1.median_ms"].basis.starts_with("3 rounds of 4 calls, 2 threads, "));
+    assert!(said.metrics["two.batch1.median_ms"].basis.starts_with("6 rounds of 4 calls, 2 threads, "));
     let Content::Distribution { groups, .. } = &said.figures["latency.batch1"].content else { panic!() };
     assert_eq!(groups.iter().map(|group| group.values.len()).collect::<Vec<_>>(), [12, 12]);
     assert!(said.figures.contains_key("latency") && !said.logs.is_empty());

@@ -47,18 +47,20 @@ fn sentence(name: &str, ratios: &[Ratio], executed: Option<&Counts>) -> String {
     let speeds: Vec<String> = ratios.iter().map(speed).collect();
     let runs = match executed {
         Some(counts) => format!("ONNX Runtime runs {}", operators(counts)),
-        None => "it runs outside ONNX Runtime, whose fusing of operators it lacks".into(),
+        None => "what is executed for it is not known here".into(),
     };
-    format!("`{name}` is {}: {runs}.", speeds.join(" and "))
+    format!("`{name}` has {}: {runs}.", speeds.join(" and "))
 }
 
+/// `×1.50 the speed at batch 128 (1.40 to 1.60)`.
 fn speed(ratio: &Ratio) -> String {
-    let batch = ratio.batch;
-    let told = ratio.interval.is_none_or(|[low, high]| low > 1.0 || high < 1.0);
-    match ratio.faster {
-        _ if !told => format!("as fast at batch {batch}, as far as can be told"),
-        faster if faster >= 1.0 => format!("{faster:.2} times faster at batch {batch}"),
-        faster => format!("{:.2} times slower at batch {batch}", 1.0 / faster),
+    let Ratio { batch, faster, interval } = ratio;
+    match interval {
+        None => format!("×{faster:.2} the speed at batch {batch} (of too few rounds for an interval)"),
+        Some([low, high]) if *low <= 1.0 && 1.0 <= *high => {
+            format!("a speed at batch {batch} that is not told apart from it (×{low:.2} to ×{high:.2})")
+        }
+        Some([low, high]) => format!("×{faster:.2} the speed at batch {batch} ({low:.2} to {high:.2})"),
     }
 }
 
@@ -94,20 +96,29 @@ mod tests {
         let faster = Ratio { batch: 128, faster: 1.5, interval: Some([1.4, 1.6]) };
         assert_eq!(
             text(faster, Some(counts)),
-            "Against `fp32`: `int8` is 1.50 times faster at batch 128: ONNX Runtime runs 36 operators in integers and 0 in floats with 2 \
-             conversions between them."
+            "Against `fp32`: `int8` has ×1.50 the speed at batch 128 (1.40 to 1.60): ONNX Runtime runs 36 operators in integers and 0 in \
+             floats with 2 conversions between them."
         );
         let slower = Ratio { batch: 1, faster: 0.5, interval: Some([0.4, 0.6]) };
-        assert!(text(slower, None).contains("2.00 times slower at batch 1: it runs outside ONNX Runtime"));
+        assert!(text(slower, None).ends_with("(0.40 to 0.60): what is executed for it is not known here."));
     }
 
     #[test]
-    fn a_ratio_whose_interval_holds_one_is_not_told() {
-        let ratio = Ratio { batch: 1, faster: 1.02, interval: Some([0.97, 1.08]) };
+    fn what_the_interval_does_not_tell_is_not_told() {
+        let ratio = Ratio { batch: 1, faster: 1.02, interval: Some([0.7, 1.6]) };
         let counts = Counts { integers: 0, floats: 50, conversions: 0 };
-        assert!(text(ratio, Some(counts)).contains(
-            "as fast at batch 1, as far as can be told: ONNX Runtime runs 50 operators in floats."
-        ));
+        let text_of = text(ratio, Some(counts));
+        assert!(
+            text_of.contains(
+                "that is not told apart from it (×0.70 to ×1.60): ONNX Runtime runs 50 operators in floats."
+            ),
+            "{text_of}"
+        );
+        let alone = Ratio { batch: 1, faster: 1.02, interval: None };
+        assert!(
+            text(alone, Some(counts))
+                .contains("×1.02 the speed at batch 1 (of too few rounds for an interval)")
+        );
     }
 
     #[test]

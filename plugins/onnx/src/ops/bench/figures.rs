@@ -109,7 +109,7 @@ pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize,
         caption: format!(
             "Median of round medians{} over {}, and the 95th percentile of all calls; every measurement in a \
              process of its own, in random order.{} {}{cpu}.",
-            if params.rounds < FEWEST_ROUNDS { "" } else { " with its 95 % bootstrap interval" },
+            if params.rounds < FEWEST_ROUNDS { "" } else { " with its 95 % interval" },
             counted(params.rounds, "round", "rounds"),
             refusals(outcomes, params),
             if with_threads { String::new() } else { format!("{}, ", request::threads(threads)) },

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use protocol::{Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -59,7 +59,7 @@ pub(crate) struct Params {
     /// a quarter of a CPU or a tenth of the threads, whichever is more, and half of the CPUs left free.
     #[schemars(range(min = 0))]
     max_others: Option<f64>,
-    /// Seed of the input, the order and the bootstrap.
+    /// Seed of the input and of the order.
     seed: u64,
 }
 
@@ -72,7 +72,7 @@ impl Default for Params {
             threads: None,
             rounds: 7,
             baseline: None,
-            max_interval: 0.5,
+            max_interval: 1.0,
             max_others: None,
             seed: 42,
         }
@@ -186,7 +186,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let measured = rounds::measure(&params, &variants, &threads, reporter)?;
     let ratios = summary::report(&params, request.threads, &measured, reporter);
     if let Some(baseline) = &params.baseline {
-        let executed = executed(&variants, &request.resume_dir)?;
+        let executed = executed(&variants, &request.resume_dir, reporter);
         if let Some(answer) = answer::why(baseline, &ratios, &executed) {
             reporter.figure(answer);
         }
@@ -194,15 +194,19 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     Ok(())
 }
 
-/// What ONNX Runtime executes for each variant that it runs.
-fn executed(variants: &[Variant], scratch: &Path) -> Result<BTreeMap<String, Counts>> {
+/// What ONNX Runtime executes for each variant that it runs, as far as its graph can be read: what was measured holds
+/// without.
+fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -> BTreeMap<String, Counts> {
     let own = variants.iter().filter(|variant| variant.model.extension().is_some_and(|it| it == "onnx"));
-    own.map(|variant| {
-        let bytes =
-            fs::read(&variant.model).with_context(|| format!("cannot read `{}`", variant.model.display()))?;
-        Ok((variant.name.clone(), Counts::of(&executed::graph(&bytes, scratch)?)))
-    })
-    .collect()
+    let mut all = BTreeMap::new();
+    for Variant { name, model, .. } in own {
+        let read = fs::read(model).with_context(|| format!("cannot read `{}`", model.display()));
+        match read.and_then(|bytes| executed::graph(&bytes, scratch)) {
+            Ok(graph) => drop(all.insert(name.clone(), Counts::of(&graph))),
+            Err(error) => reporter.info(format!("what is executed for `{name}` cannot be told: {error:#}")),
+        }
+    }
+    all
 }
 
 fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {

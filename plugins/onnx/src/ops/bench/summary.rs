@@ -1,4 +1,4 @@
-//! From raw times to metrics: medians over rounds, bootstrap intervals, speedups, and what is too noisy to be stated.
+//! From raw times to metrics: medians over rounds, their intervals, speedups, and what is too noisy to be stated.
 //! Knows no process.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use super::answer::Ratio;
 use super::rounds::{Case, Measured, Measurement};
 use super::{Params, figures, machine};
 use crate::request::{self, counted};
-use crate::statistics::{FEWEST_ROUNDS, bootstrap, median, quantile};
+use crate::statistics::{FEWEST_ROUNDS, median, median_interval, quantile};
 
 /// Spread of the round medians, relative to their median, above which a measurement is called noisy.
 const NOISY: f64 = 0.10;
@@ -140,15 +140,14 @@ fn outcomes_of<'a>(params: &Params, group: &[(&'a Case, &'a [Measurement])]) -> 
         let noise = noise(params, rounds);
         let speedup = baseline
             .filter(|(other, _)| other.variant != case.variant && noise.is_none())
-            .and_then(|(_, reference)| speedup(reference, rounds, params.seed))
-            .filter(|speedup| speedup.width().is_none_or(|width| width <= params.max_interval));
+            .and_then(|(_, reference)| speedup(reference, rounds));
         let first: Vec<f64> = rounds.iter().map(|round| round.result.first_result_ms).collect();
         Some(Outcome {
             case,
             rounds,
-            median_ms: estimate(&round_medians(rounds), params.seed)?,
+            median_ms: estimate(&round_medians(rounds))?,
             p95_ms: quantile(&calls, 0.95)?,
-            first_result_ms: estimate(&first, params.seed)?,
+            first_result_ms: estimate(&first)?,
             speedup,
             noise,
         })
@@ -201,23 +200,16 @@ fn round_medians(rounds: &[Measurement]) -> Vec<f64> {
     rounds.iter().filter_map(|round| median(&round.result.times_ms)).collect()
 }
 
-fn drawn(values: &[f64], draw: &[usize]) -> Option<f64> {
-    median(&draw.iter().filter_map(|&round| values.get(round).copied()).collect::<Vec<_>>())
+/// The median with its interval.
+fn estimate(values: &[f64]) -> Option<Estimate> {
+    Some(Estimate { value: median(values)?, interval: median_interval(values) })
 }
 
-/// The median with its bootstrap interval.
-fn estimate(values: &[f64], seed: u64) -> Option<Estimate> {
-    let interval = bootstrap(values.len(), seed, |draw| drawn(values, draw));
-    Some(Estimate { value: median(values)?, interval })
-}
-
-/// How many times faster `rounds` are than `reference`: the ratio of medians. Rounds are drawn in pairs, so that
-/// what slows a whole round cancels.
-fn speedup(reference: &[Measurement], rounds: &[Measurement], seed: u64) -> Option<Estimate> {
-    let (reference, variant) = (round_medians(reference), round_medians(rounds));
-    let ratio = |draw: &[usize]| Some(drawn(&reference, draw)? / drawn(&variant, draw)?);
-    let value = median(&reference)? / median(&variant)?;
-    Some(Estimate { value, interval: bootstrap(reference.len().min(variant.len()), seed, ratio) })
+/// How many times faster `rounds` are than `reference`: the median over rounds of the ratio within a round, so that what slows
+/// a whole round cancels.
+fn speedup(reference: &[Measurement], rounds: &[Measurement]) -> Option<Estimate> {
+    let pairs = round_medians(reference).into_iter().zip(round_medians(rounds));
+    estimate(&pairs.map(|(reference, own)| reference / own).collect::<Vec<_>>())
 }
 
 /// Why the median of these rounds is not stated: more than half of them disturbed, so that it is one of disturbed rounds,
@@ -227,7 +219,7 @@ fn noise(params: &Params, rounds: &[Measurement]) -> Option<Noise> {
     if 2 * disturbed > rounds.len() {
         return Some(Noise::Disturbed { rounds: disturbed, of: rounds.len() });
     }
-    let width = estimate(&round_medians(rounds), params.seed)?.width()?;
+    let width = estimate(&round_medians(rounds))?.width()?;
     (width > params.max_interval).then_some(Noise::Wide(width))
 }
 

@@ -42,17 +42,22 @@ fn sentence(name: &str, comparison: &Comparison, total: usize) -> String {
     if others == 0 {
         return format!("`{name}` predicts the same class for every one of them.");
     }
-    let [low, high] = comparison.interval;
-    let drop = comparison.drop;
-    let (points, direction) = (drop.abs(), if drop > 0.0 { "lower" } else { "higher" });
-    let verdict = match (low > 0.0, high < 0.0) {
-        (true, _) => "the loss is real",
-        (_, true) => "the gain is real",
-        _ => "too little to tell from chance",
+    let Comparison { drop, interval: [low, high], p, .. } = *comparison;
+    let size = format!("{:.2}", drop.abs());
+    let accuracy = match size.as_str() {
+        "0.00" => "the same".to_owned(),
+        size if drop > 0.0 => format!("{size} points lower"),
+        size => format!("{size} points higher"),
+    };
+    // Two tests that need not agree near their limits: both have to say so.
+    let verdict = match p < 0.05 {
+        true if low > 0.0 => "chance alone does not explain the loss",
+        true if high < 0.0 => "chance alone does not explain the gain",
+        _ => "no difference is shown",
     };
     format!(
-        "`{name}` predicts another class for {} of {}; its accuracy is {points:.2} points {direction} (95 % interval of the drop {low:.2} to \
-         {high:.2}): {verdict}.",
+        "`{name}` predicts another class for {} of {}; its accuracy is {accuracy} (95 % interval of the drop {low:.2} to {high:.2}, \
+         McNemar's p {p:.2}): {verdict}.",
         counted(others, "image", "images"),
         grouped(total)
     )
@@ -62,25 +67,36 @@ fn sentence(name: &str, comparison: &Comparison, total: usize) -> String {
 mod tests {
     use super::*;
 
-    fn told(drop: f64, interval: [f64; 2], agreeing: u64) -> String {
-        sentence("int8", &Comparison { drop, interval, agreeing, lost: 0, won: 0, p: 1.0 }, 10_000)
+    fn told(drop: f64, interval: [f64; 2], p: f64, agreeing: u64) -> String {
+        sentence("int8", &Comparison { drop, interval, agreeing, lost: 0, won: 0, p }, 10_000)
     }
 
     #[test]
-    fn a_difference_is_called_real_only_where_its_interval_says_so() {
-        assert_eq!(told(0.0, [-0.03, 0.03], 10_000), "`int8` predicts the same class for every one of them.");
+    fn a_difference_is_shown_only_where_interval_and_test_agree() {
+        let same = told(0.0, [-0.03, 0.03], 1.0, 10_000);
+        assert_eq!(same, "`int8` predicts the same class for every one of them.");
         assert_eq!(
-            told(0.02, [-0.1, 0.2], 9_900),
+            told(0.02, [-0.1, 0.2], 0.8, 9_900),
             "`int8` predicts another class for 100 images of 10,000; its accuracy is 0.02 points lower (95 % interval of the drop -0.10 to \
-             0.20): too little to tell from chance."
+             0.20, McNemar's p 0.80): no difference is shown."
         );
+        let lost = told(0.5, [0.2, 0.8], 0.001, 9_000);
+        assert!(lost.ends_with("McNemar's p 0.00): chance alone does not explain the loss."), "{lost}");
+        let won = told(-0.5, [-0.8, -0.2], 0.001, 9_999);
         assert!(
-            told(0.5, [0.2, 0.8], 9_000)
-                .ends_with("0.50 points lower (95 % interval of the drop 0.20 to 0.80): the loss is real.")
+            won.contains("another class for 1 image of 10,000; its accuracy is 0.50 points higher"),
+            "{won}"
         );
-        assert!(
-            told(-0.5, [-0.8, -0.2], 9_999)
-                .contains("another class for 1 image of 10,000; its accuracy is 0.50 points higher")
-        );
+        assert!(won.ends_with("does not explain the gain."), "{won}");
+        // Lost 5 and won 0 of 10,000: the interval alone would call it a loss.
+        assert!(told(0.05, [0.002, 0.1], 0.0625, 9_990).ends_with("no difference is shown."));
+    }
+
+    #[test]
+    fn a_drop_that_rounds_to_nothing_has_no_direction() {
+        for drop in [0.0, 0.004, -0.004] {
+            let text = told(drop, [-0.1, 0.1], 1.0, 9_000);
+            assert!(text.contains("its accuracy is the same (95 %"), "{text}");
+        }
     }
 }

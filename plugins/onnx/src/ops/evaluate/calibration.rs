@@ -1,22 +1,13 @@
-//! How far a variant's confidence is from how often it is right: expected calibration error, with an interval. Knows
+//! How far a variant's confidence is from how often it is right: expected calibration error. Knows
 //! counts, not images.
 //!
 //! Source: C. Guo et al., "On calibration of modern neural networks", 2017.
 
-use dataset::Predictions;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use super::pictures::confidence;
-use crate::statistics::{multinomial, quantile};
+use dataset::Predictions;
 
 /// Bins of equal width that confidences from 0 to 1 fall into.
 pub(super) const BINS: usize = 15;
-
-/// Draws of the bootstrap.
-const RESAMPLES: usize = 1_000;
-
-const SEED: u64 = 42;
 
 /// Images of one bin that are all right or all wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -24,12 +15,6 @@ struct Cell {
     images: u64,
     /// Sum of their confidences.
     confidence: f64,
-}
-
-impl Cell {
-    fn mean(self) -> f64 {
-        if self.images > 0 { self.confidence / self.images as f64 } else { 0.0 }
-    }
 }
 
 /// The images whose confidence lies between two marks.
@@ -86,34 +71,10 @@ impl Calibration {
     }
 
     /// Expected calibration error in points: how far confidence and accuracy of a bin are apart, on average over images.
+    /// Chance alone makes them differ, so it is above 0 for a perfectly calibrated model, too; no interval that is known
+    /// to hold as often as it says allows for that, so there is none.
     pub(super) fn error(&self) -> f64 {
         error(&self.bins, self.images)
-    }
-
-    /// 95 % interval of the error, from a bootstrap over images: the counts of right and wrong images in each bin are
-    /// drawn anew, each image with the mean confidence of those that it is counted with.
-    ///
-    /// Chance alone makes confidence and accuracy differ, so the error is too high, and that of a drawn sample once more
-    /// so. The interval therefore reaches as far below the error as the quantile at 97.5 % of the drawn ones lies above
-    /// it, but not below 0.
-    pub(super) fn interval(&self) -> Option<[f64; 2]> {
-        let counts: Vec<u64> =
-            self.bins.iter().flat_map(|bin| [bin.right.images, bin.wrong.images]).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-        let mut errors = Vec::with_capacity(RESAMPLES);
-        for _ in 0..RESAMPLES {
-            let drawn = multinomial(&counts, &mut rng)?;
-            let mut bins = self.bins;
-            for (bin, pair) in bins.iter_mut().zip(drawn.chunks_exact(2)) {
-                for (cell, &images) in [&mut bin.right, &mut bin.wrong].into_iter().zip(pair) {
-                    *cell = Cell { images, confidence: images as f64 * cell.mean() };
-                }
-            }
-            errors.push(error(&bins, self.images));
-        }
-        let own = self.error();
-        let half = (quantile(&errors, 0.975)? - own).max(0.0);
-        Some([(own - half).max(0.0), own + half])
     }
 }
 
@@ -161,28 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_repeats_and_holds_the_error() {
-        let calibration = Calibration::of(&predictions(&off_by_ten()));
-        let [low, high] = calibration.interval().unwrap();
-        assert_eq!(calibration.interval(), Some([low, high]));
-        assert!(low < 10.0 && 10.0 < high, "[{low}, {high}]");
-        // Two binomial shares of 100 images each: a standard error of about 3 points.
-        assert!((2.0..7.0).contains(&low) && (13.0..18.0).contains(&high), "[{low}, {high}]");
-    }
-
-    #[test]
-    fn chance_alone_is_not_shown_to_be_an_error() {
-        let perfect: Vec<_> = (0..1000).map(|image| (0.8, image % 5 != 0)).collect();
-        let calibration = Calibration::of(&predictions(&perfect));
-        assert!(calibration.error() < 1e-3);
-        let [low, high] = calibration.interval().unwrap();
-        // The share that is right has a standard error of 1.3 points.
-        assert!(low == 0.0 && (1.5..5.0).contains(&high), "[{low}, {high}]");
-    }
-
-    #[test]
-    fn no_image_has_no_interval() {
+    fn no_image_has_no_error() {
         let none = Calibration::of(&predictions(&[]));
-        assert_eq!((none.error(), none.interval(), none.points()), (0.0, None, vec![]));
+        assert_eq!((none.error(), none.points()), (0.0, vec![]));
     }
 }

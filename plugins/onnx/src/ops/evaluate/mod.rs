@@ -168,10 +168,6 @@ fn report(
         reporter.metric(&format!("{name}.accuracy"), accuracy);
         let calibration = Calibration::of(predictions);
         let error = Metric::new(calibration.error(), "points").basis(test_set.basis());
-        let error = match calibration.interval() {
-            Some([low, high]) => error.interval(low, high),
-            None => error,
-        };
         reporter.metric(&format!("{name}.ece"), error);
         calibrations.push((name.as_str(), calibration));
         if let Some(size) = size_kb {

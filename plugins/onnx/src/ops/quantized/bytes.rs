@@ -39,12 +39,16 @@ pub(super) fn answer(model: &Model, total: usize, float_kb: f64) -> Figure {
     let held = Held::of(model, total);
     let kb = |bytes: usize| bytes as f64 / 1024.0;
     let share = |bytes: usize| 100.0 * bytes as f64 / total.max(1) as f64;
+    let own_kb = kb(total).max(f64::MIN_POSITIVE);
+    let against = match float_kb / own_kb {
+        smaller if smaller >= 1.0 => format!("{smaller:.2} times smaller"),
+        larger => format!("{:.2} times larger", 1.0 / larger.max(f64::MIN_POSITIVE)),
+    };
     let text = format!(
-        "{:.1} KB, where the float model has {float_kb:.1}: {:.2} times smaller. Weights of 8 bits take {:.1} KB ({:.0} %), biases and \
+        "{:.1} KB, where the float model has {float_kb:.1}: {against}. Weights of 8 bits take {:.1} KB ({:.0} %), biases and \
          zero points {:.1} KB ({:.0} %), scales and what stays in floats {:.1} KB ({:.0} %), operators, names and metadata {:.1} KB \
          ({:.0} %).",
         kb(total),
-        float_kb / kb(total).max(f64::MIN_POSITIVE),
         kb(held.weights),
         share(held.weights),
         kb(held.integers),
@@ -82,5 +86,7 @@ mod tests {
         assert_eq!(held, Held { weights: 6, integers: 9, floats: 8, rest: 77 });
         let Content::Answer { text } = answer(&model, 2048, 8.0).content else { panic!("no answer") };
         assert!(text.starts_with("2.0 KB, where the float model has 8.0: 4.00 times smaller."), "{text}");
+        let Content::Answer { text } = answer(&model, 2048, 1.0).content else { panic!("no answer") };
+        assert!(text.starts_with("2.0 KB, where the float model has 1.0: 2.00 times larger."), "{text}");
     }
 }
