@@ -70,17 +70,25 @@ def measure(bench: Bench) -> Result:
     theirs: dict[Case, list[float]] = {case: [] for case in cases}
     for number in range(1, rounds + 1):
         print(f"  round {number}/{rounds}", file=sys.stderr, flush=True)
-        run(Command("pipe run", [bench.pipe.path, "run", "--force", "bench"], project))
-        metrics = latest(bench.pipe, project)
-        for case in order.sample(cases, len(cases)):
-            ours[case].append(metrics[case.metric(cores)])
-            argv = [python.path, PEER, "latency", models[case.model], str(case.batch), str(calls[case.batch]), str(case.threads)]
-            taken = json.loads(run(Command("latency", argv, bench.scratch)))
-            theirs[case].append(statistics.median(taken))
+
+        def by_pipe() -> None:
+            run(Command("pipe run", [bench.pipe.path, "run", "--force", "bench"], project))
+            metrics = latest(bench.pipe, project)
+            for case in cases:
+                ours[case].append(metrics[case.metric(cores)])
+
+        def by_python() -> None:
+            for case in order.sample(cases, len(cases)):
+                argv = [python.path, PEER, "latency", models[case.model], str(case.batch), str(calls[case.batch]), str(case.threads)]
+                taken = json.loads(run(Command("latency", argv, bench.scratch)))
+                theirs[case].append(statistics.median(taken))
+
+        for one in (by_pipe, by_python) if number % 2 else (by_python, by_pipe):
+            one()
 
     files = ", ".join(f"{name} is `{path.name}` ({page.size(path.stat().st_size)})" for name, path in models.items())
     parts = [
-        f"{files}. Each round: `pipe run` times every row once, then Python does; the median of {calls[1]} calls at batch 1 and of "
+        f"{files}. Each round: `pipe run` times every row once, and Python does, by turns first; the median of {calls[1]} calls at batch 1 and of "
         f"{calls[128]} at batch 128, after a warm-up. Medians over {rounds} rounds.",
         table(ours, theirs),
         "\n\n".join(verdicts(ours, theirs)),

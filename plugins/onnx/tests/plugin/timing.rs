@@ -85,7 +85,7 @@ fn a_bench_measures_every_variant_at_every_batch_size() {
     );
     assert!(said.metrics["two.batch1.median_ms"].basis.starts_with("6 rounds of 4 calls, 2 threads, "));
     let Content::Distribution { groups, .. } = &said.figures["latency.batch1"].content else { panic!() };
-    assert_eq!(groups.iter().map(|group| group.values.len()).collect::<Vec<_>>(), [12, 12]);
+    assert_eq!(groups.iter().map(|group| group.values.len()).collect::<Vec<_>>(), [24, 24]);
     assert!(said.figures.contains_key("latency") && !said.logs.is_empty());
     assert_eq!((said.value("measured_again"), said.value("disturbed")), (0.0, 0.0));
 }
