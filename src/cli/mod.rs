@@ -13,6 +13,7 @@ pub mod log;
 pub mod man;
 mod output;
 pub mod quantize;
+mod reference;
 pub mod report;
 pub mod run;
 pub mod schema;

@@ -8,7 +8,7 @@ use protocol::Manifest;
 use schemars::generate::SchemaSettings;
 
 use super::output::print;
-use super::{Context, compare, doctor, gc, graph, history, report, status, verify, why};
+use super::{Context, compare, doctor, gc, graph, history, reference, report, status, verify, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
 use crate::progress::Line;
@@ -21,6 +21,9 @@ pub struct Args {
     /// Print the schema of what commands print with `--json` instead
     #[arg(long)]
     cli: bool,
+    /// Print a reference for people instead, as Markdown: all commands, and the ops of all plugins
+    #[arg(long, conflicts_with = "cli")]
+    reference: bool,
     /// Write it to a file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -36,7 +39,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     } else {
         let manifests = manifests(&context.global.file)?;
         let names: Vec<&str> = manifests.keys().map(String::as_str).collect();
-        (text(&manifests)?, format!("the plugins: {}", names.join(", ")))
+        let text = if args.reference { reference::page(&manifests) } else { text(&manifests)? };
+        (text, format!("the plugins: {}", names.join(", ")))
     };
     match args.output {
         Some(file) => {

@@ -73,6 +73,9 @@ fn the_committed_schema_is_what_the_plugins_say() {
     let fresh = project.pipe_ok(&["schema"]).stdout;
     let committed = std::fs::read_to_string(root.join("docs/pipeline.schema.json")).unwrap();
     assert!(committed == fresh, "out of date: run `pipe schema --output docs/pipeline.schema.json`");
+    let fresh = project.pipe_ok(&["schema", "--reference"]).stdout;
+    let committed = std::fs::read_to_string(root.join("docs/reference.md")).unwrap();
+    assert!(committed == fresh, "out of date: run `pipe schema --reference --output docs/reference.md`");
 }
 
 #[test]
