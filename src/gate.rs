@@ -104,6 +104,9 @@ pub struct BaselineRun {
     pub run: String,
     /// Its id, for good.
     pub id: String,
+    /// Whether it was named with `--baseline`: where the gate let the run pass then, the run was accepted.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// An earlier run, and what it knows of the metrics that a gate names behind `baseline.`.
@@ -113,6 +116,8 @@ pub struct Baseline {
     pub run: BaselineRun,
     /// Its metrics, by stage and name.
     pub metrics: BTreeMap<(String, String), Earlier>,
+    /// The CPU that any of them belongs to, where it is not the one of the run at hand.
+    pub other_cpu: Option<String>,
 }
 
 /// A metric of an earlier run.
@@ -207,7 +212,7 @@ impl Gate {
             }
         }
         if let Some(baseline) = baseline.filter(|_| !self.baseline_metrics().is_empty()) {
-            result.message.push_str(&format!(" (compared with run {})", baseline.run.run));
+            result.message.push_str(&words::compared(baseline));
             result.baseline = Some(baseline.run.clone());
         }
         result

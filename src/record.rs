@@ -59,10 +59,16 @@ pub struct ActionRecord {
 }
 
 impl ActionRecord {
+    /// Where it is a measurement that belongs to a CPU: the name of that.
+    #[must_use]
+    pub fn cpu(&self) -> Option<&str> {
+        self.ingredients.iter().find(|it| it.name == "machine.cpu").map(|it| it.value.as_str())
+    }
+
     /// Whether it is a measurement, and was taken on another CPU than the one of that name.
     #[must_use]
     pub fn is_of_other_cpu(&self, cpu: &str) -> bool {
-        self.ingredients.iter().any(|it| it.name == "machine.cpu" && it.value != cpu)
+        self.cpu().is_some_and(|own| own != cpu)
     }
 }
 

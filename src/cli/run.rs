@@ -12,7 +12,7 @@ use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
 use crate::exec::{self, Options, Order, lacking_gpus};
 use crate::gate::{Gate, GateResult};
-use crate::history::{History, Now, Past, RunName, known_record};
+use crate::history::{History, Now, Outcomes, Past, RunName, known_record};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
@@ -255,16 +255,19 @@ impl Earlier {
         gate: &Gate,
         lookup: &dyn Fn(&str, &str) -> Option<Metric>,
         now: Now<'_>,
-        project: &Project,
+        outcomes: &Outcomes<'_>,
     ) -> GateResult {
-        let record_of = |stage: &StageRun| known_record(&project.store, stage);
         let is_named = |run: &&Past| Some(&run.name) == self.named.as_ref();
         let baseline = if gate.baseline_metrics().is_empty() {
             None
         } else {
             match self.history.runs().iter().find(is_named) {
-                Some(run) => Some(run.baseline(gate, now, &record_of)),
-                None => self.history.baseline(gate, now, &record_of),
+                Some(run) => {
+                    let mut baseline = run.baseline(gate, now, outcomes);
+                    baseline.run.named = true;
+                    Some(baseline)
+                }
+                None => self.history.baseline(gate, now, outcomes),
             }
         };
         gate.evaluate(lookup, baseline.as_ref())
@@ -297,10 +300,12 @@ impl Run<'_> {
             record.metrics.get(metric).cloned()
         };
         let now = Now { stages, cpu: &self.project.machine.cpu };
+        let record_of = |stage: &StageRun| known_record(&self.project.store, stage);
+        let outcomes = Outcomes::new(&record_of);
         let gates = self.project.pipeline.gates.iter();
         gates
             .filter(|gate| gate.stages().iter().all(|stage| selected.contains(&**stage)))
-            .map(|gate| self.earlier.decide(gate, &lookup, now, self.project))
+            .map(|gate| self.earlier.decide(gate, &lookup, now, &outcomes))
             .collect()
     }
 
@@ -324,6 +329,12 @@ impl Run<'_> {
         });
         if idle && same && is_newer(&file, &self.project.pipeline.file) {
             return Ok(Some(file));
+        }
+        // An answer that was kept is that of the run before.
+        if let Err(error) = store.forget_standing() {
+            sink.event(&Event::Warning {
+                message: format!("{error}; the next run may repeat what an earlier one said"),
+            });
         }
         if let Err(error) = store.save_run(record) {
             sink.event(&Event::Warning { message: format!("this run is not recorded: {error}") });

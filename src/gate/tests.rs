@@ -245,7 +245,8 @@ fn equality_is_never_shown_and_difference_can_be() {
 fn earlier(value: f64, is_own: bool) -> Baseline {
     let metric = Metric::new(value, "%").interval(value - 0.7, value + 0.7).basis("2,000 test images");
     Baseline {
-        run: BaselineRun { run: "7f3a".into(), id: "123-4".into() },
+        run: BaselineRun { run: "7f3a".into(), id: "123-4".into(), named: false },
+        other_cpu: None,
         metrics: [(("evaluate".into(), "int8".into()), Earlier { metric, is_own })].into(),
     }
 }
@@ -269,6 +270,14 @@ fn a_gate_compares_with_an_earlier_run() {
     assert_eq!(result.verdict, Verdict::Pass, "{}", result.message);
     let result = gate.evaluate(&measured, Some(&earlier(84.9, false)));
     assert_eq!((result.verdict, result.satisfied), (Verdict::Inconclusive, Some(true)), "{}", result.message);
+}
+
+#[test]
+fn an_earlier_run_on_another_cpu_is_called_so() {
+    let gate = Gate::parse("evaluate.int8 >= baseline.evaluate.int8 - 0.5").unwrap();
+    let elsewhere = Baseline { other_cpu: Some("EPYC 7B13".into()), ..earlier(90.0, false) };
+    let message = gate.evaluate(&measured, Some(&elsewhere)).message;
+    assert!(message.ends_with(" (compared with run 7f3a, measured on another CPU, EPYC 7B13)"), "{message}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
 use crate::store::{Store, StoreError};
 
-pub use baseline::Now;
+pub use baseline::{Now, Outcomes};
 pub use compare::{
     Comparison, GatePair, MetricPair, ParamPair, Side, StageEnd, StagePair, compare, within_intervals,
 };

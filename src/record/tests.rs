@@ -126,7 +126,8 @@ fn stage_runs() -> impl Strategy<Value = StageRun> {
 fn gates() -> impl Strategy<Value = GateResult> {
     let verdict =
         proptest::sample::select(vec![Verdict::Pass, Verdict::Fail, Verdict::Inconclusive, Verdict::Unknown]);
-    let baseline = (texts(), texts()).prop_map(|(run, id)| BaselineRun { run, id });
+    let baseline =
+        (texts(), texts(), any::<bool>()).prop_map(|(run, id, named)| BaselineRun { run, id, named });
     (
         (texts(), verdict, texts()),
         (proptest::option::of(numbers()), proptest::option::of(numbers())),

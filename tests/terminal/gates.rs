@@ -111,7 +111,17 @@ fn a_first_run_passes_and_a_loss_fails_until_it_is_accepted() {
     assert_eq!(project.pipe(&["run"]).code, Some(3), "nor because another stage ran");
     assert_eq!(project.pipe(&["run", "--force"]).code, Some(3), "nor because it is measured again");
 
+    write(&project, "value: 80.1", "two", &[NO_WORSE]);
+    assert_eq!(project.pipe(&["run"]).code, Some(3), "nor because it is as bad as what failed");
+
+    write(&project, "value: 80", "two", &[NO_WORSE]);
+    assert_eq!(project.pipe(&["run"]).code, Some(3));
+    project.write("cache/v1/standing", "what the run before came to");
     project.pipe_ok(&["run", "--baseline", "latest"]);
+    assert!(!project.path("cache/v1/standing").exists(), "it is not what the next run comes to");
+    project.pipe_ok(&["run"]);
+    write(&project, "value: 79.8", "two", &[NO_WORSE]);
+    project.pipe_ok(&["run"]);
     assert_eq!(project.pipe(&["run", "--baseline", first]).code, Some(3));
     write(&project, "value: 90.2", "two", &[NO_WORSE]);
     project.pipe_ok(&["run", "--baseline", first]);
