@@ -263,6 +263,7 @@ fn run_of(stages: Vec<StageRun>) -> RunRecord {
         threads: 1,
         stages,
         gates: vec![],
+        certain: false,
     }
 }
 

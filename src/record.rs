@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::gate::GateResult;
+use crate::gate::{GateResult, Judgement};
 use crate::spec::StageName;
 
 /// One named ingredient of a key, such as `with.lr` = `0.05` or `inputs.dataset` = a digest.
@@ -126,6 +126,17 @@ pub struct RunRecord {
     pub stages: Vec<StageRun>,
     /// Gates in the order of the file.
     pub gates: Vec<GateResult>,
+    /// Whether certainty was asked for, so that an inconclusive gate fails.
+    #[serde(default)]
+    pub certain: bool,
+}
+
+impl RunRecord {
+    /// What the gates came to, in the order of the file.
+    #[must_use]
+    pub fn judgements(&self) -> Vec<Judgement> {
+        self.gates.iter().map(|gate| gate.judgement(self.certain)).collect()
+    }
 }
 
 /// One stage in a run.

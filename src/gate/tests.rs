@@ -169,19 +169,39 @@ fn the_words_name_value_interval_and_what_to_do() {
 fn the_measured_value_lets_a_run_pass_unless_certainty_is_asked_for() {
     let passes = |text: &str| {
         let result = judged(text);
-        (result.satisfied, result.lets_pass(false), result.lets_pass(true))
+        (result.satisfied, result.judgement(false).lets_pass(), result.judgement(true).lets_pass())
     };
     assert_eq!(passes("evaluate.int8 >= 85"), (Some(false), false, false), "inconclusive, and not satisfied");
     assert_eq!(passes("evaluate.good >= 85"), (Some(true), true, false), "inconclusive, and satisfied");
     assert_eq!(passes("evaluate.good >= 80"), (Some(true), true, true));
     assert_eq!(passes("evaluate.good >= 90"), (Some(false), false, false));
     assert_eq!(passes("evaluate.nothing >= 90"), (None, false, false));
-    let ranks: Vec<u8> =
-        ["evaluate.int8 >= 90", "evaluate.int8 >= 85", "evaluate.good >= 85", "a.b > 1", "1 < 2"]
-            .iter()
-            .map(|text| judged(text).rank())
-            .collect();
-    assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
+}
+
+#[test]
+fn what_ends_a_run_badly_stands_first_and_is_marked_so() {
+    let gates = ["1 < 2", "evaluate.good >= 85", "a.b > 1", "evaluate.int8 >= 85", "evaluate.int8 >= 90"];
+    let gates = gates.map(judged);
+    let shown = |certain| -> Vec<(Judgement, &str, &str)> {
+        let shown = |gate: &GateResult| {
+            let judgement = gate.judgement(certain);
+            (judgement, judgement.mark(), judgement.word())
+        };
+        sorted(&gates, certain).into_iter().map(shown).collect()
+    };
+    let mut expected = vec![
+        (Judgement::Fails, "✖", "fails"),
+        (Judgement::Missed, "✖", "inconclusive"),
+        (Judgement::Unknown, "?", "not known"),
+        (Judgement::Inconclusive, "~", "inconclusive"),
+        (Judgement::Holds, "✔", "holds"),
+    ];
+    assert_eq!(shown(false), expected);
+    assert!(expected.is_sorted_by_key(|(judgement, ..)| judgement.lets_pass()));
+    let missed = (Judgement::Missed, "✖", "inconclusive");
+    expected.remove(3);
+    expected.insert(1, missed);
+    assert_eq!(shown(true), expected);
 }
 
 fn assert_interval(text: &str, expected: [f64; 2]) {
@@ -334,7 +354,7 @@ fn results_recorded_before_there_were_intervals_are_read() {
         r#"{"expression":"a.x > 1","verdict":"fail","value":0.5,"limit":1.0,"message":"0.5 is not > 1"}"#;
     let result: GateResult = serde_json::from_str(old).unwrap();
     assert_eq!((result.verdict, result.interval, result.satisfied), (Verdict::Fail, None, None));
-    assert!(!result.lets_pass(false));
+    assert!(!result.judgement(false).lets_pass());
 }
 
 proptest! {

@@ -144,7 +144,7 @@ fn judged(gate: &Gate, run: &RunRecord) -> Option<Judged> {
     let is_named = |result: &&GateResult| result.baseline.as_ref().is_some_and(|baseline| baseline.named);
     if results.is_empty() {
         None
-    } else if !results.iter().all(|result| result.lets_pass(false)) {
+    } else if !results.iter().all(|result| result.judgement(run.certain).lets_pass()) {
         Some(Judged::Refused)
     } else if results.iter().any(is_named) {
         Some(Judged::Accepted)
