@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::event::Event;
 use crate::graph::Graph;
-use crate::history::{History, Now, Past};
+use crate::history::{History, Now, Outcomes, Past};
 use crate::key;
 use crate::plugin;
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
@@ -263,6 +263,7 @@ fn run_of(stages: Vec<StageRun>) -> RunRecord {
         threads: 1,
         stages,
         gates: vec![],
+        certain: false,
     }
 }
 
@@ -312,7 +313,7 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
         let lookup = |_: &str, metric: &str| record.metrics.get(metric).cloned();
         let _ = gate.evaluate(&lookup, None);
         let now = Now { stages: &run.stages, cpu: &record.machine.cpu };
-        let earlier = history.baseline(gate, now, &|_| Some(record.clone()));
+        let earlier = history.baseline(gate, now, &Outcomes::new(&|_| Some(record.clone())));
         let _ = gate.evaluate(&lookup, earlier.as_ref());
     }
 }

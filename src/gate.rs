@@ -2,6 +2,7 @@
 //! with an interval decides a gate only where the whole interval does; see `uncertain` for how intervals combine.
 
 mod expression;
+mod judgement;
 mod uncertain;
 mod words;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use expression::BASELINE;
 pub use expression::GateError;
 use expression::{Comparison, Expr, Name, Whose};
+pub use judgement::{Judgement, sorted};
 use uncertain::{Known, Uncertain};
 
 /// A gate: `expr CMP expr`, with CMP one of `<`, `<=`, `>`, `>=`, `==`, `!=`.
@@ -53,33 +55,10 @@ pub struct GateResult {
 }
 
 impl GateResult {
-    /// Whether a run may end well: what was measured satisfies the gate, and where `certain` is asked for, shows it.
-    #[must_use]
-    pub fn lets_pass(&self, certain: bool) -> bool {
-        match self.verdict {
-            Verdict::Pass => true,
-            Verdict::Inconclusive => self.satisfied == Some(true) && !certain,
-            Verdict::Fail | Verdict::Unknown => false,
-        }
-    }
-
     /// Whether it passes only because there is no earlier run to compare with.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.verdict == Verdict::Pass && (self.value.is_none() || self.limit.is_none())
-    }
-
-    /// What to look at first: what fails, what is inconclusive (and not even satisfied as measured before what is), what is
-    /// not known, what passes.
-    #[must_use]
-    pub fn rank(&self) -> u8 {
-        match (self.verdict, self.satisfied) {
-            (Verdict::Fail, _) => 0,
-            (Verdict::Inconclusive, Some(false) | None) => 1,
-            (Verdict::Inconclusive, Some(true)) => 2,
-            (Verdict::Unknown, _) => 3,
-            (Verdict::Pass, _) => 4,
-        }
     }
 }
 
@@ -104,6 +83,9 @@ pub struct BaselineRun {
     pub run: String,
     /// Its id, for good.
     pub id: String,
+    /// Whether it was named with `--baseline`: where the gate let the run pass then, the run was accepted.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// An earlier run, and what it knows of the metrics that a gate names behind `baseline.`.
@@ -113,6 +95,8 @@ pub struct Baseline {
     pub run: BaselineRun,
     /// Its metrics, by stage and name.
     pub metrics: BTreeMap<(String, String), Earlier>,
+    /// The CPU that any of them belongs to, where it is not the one of the run at hand.
+    pub other_cpu: Option<String>,
 }
 
 /// A metric of an earlier run.
@@ -207,7 +191,7 @@ impl Gate {
             }
         }
         if let Some(baseline) = baseline.filter(|_| !self.baseline_metrics().is_empty()) {
-            result.message.push_str(&format!(" (compared with run {})", baseline.run.run));
+            result.message.push_str(&words::compared(baseline));
             result.baseline = Some(baseline.run.clone());
         }
         result

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::gate::GateResult;
+use crate::gate::{GateResult, Judgement};
 use crate::spec::StageName;
 
 /// One named ingredient of a key, such as `with.lr` = `0.05` or `inputs.dataset` = a digest.
@@ -59,10 +59,16 @@ pub struct ActionRecord {
 }
 
 impl ActionRecord {
+    /// Where it is a measurement that belongs to a CPU: the name of that.
+    #[must_use]
+    pub fn cpu(&self) -> Option<&str> {
+        self.ingredients.iter().find(|it| it.name == "machine.cpu").map(|it| it.value.as_str())
+    }
+
     /// Whether it is a measurement, and was taken on another CPU than the one of that name.
     #[must_use]
     pub fn is_of_other_cpu(&self, cpu: &str) -> bool {
-        self.ingredients.iter().any(|it| it.name == "machine.cpu" && it.value != cpu)
+        self.cpu().is_some_and(|own| own != cpu)
     }
 }
 
@@ -120,6 +126,17 @@ pub struct RunRecord {
     pub stages: Vec<StageRun>,
     /// Gates in the order of the file.
     pub gates: Vec<GateResult>,
+    /// Whether certainty was asked for, so that an inconclusive gate fails.
+    #[serde(default)]
+    pub certain: bool,
+}
+
+impl RunRecord {
+    /// What the gates came to, in the order of the file.
+    #[must_use]
+    pub fn judgements(&self) -> Vec<Judgement> {
+        self.gates.iter().map(|gate| gate.judgement(self.certain)).collect()
+    }
 }
 
 /// One stage in a run.

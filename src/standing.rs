@@ -34,6 +34,8 @@ pub struct Question {
     pub stages: Vec<String>,
     /// Thread budget, where given.
     pub threads: Option<u16>,
+    /// Whether certainty is asked for.
+    pub certain: bool,
 }
 
 /// What it came to.
@@ -250,6 +252,7 @@ mod tests {
                     profile: set.first().cloned(),
                     stages: set,
                     threads,
+                    certain: shared,
                 },
                 machine: Here { version: "0".into(), boot, cores: 2 },
                 plugins: Plugins {

@@ -251,13 +251,14 @@ impl View<'_> {
             let message = pair.new_result.as_ref().filter(says).map(|gate| clean_line(&gate.message));
             grid.row([
                 clean_line(&pair.expression),
-                self.verdict(pair.old_result.as_ref()),
-                format!("→  {}", self.verdict(pair.new_result.as_ref())),
+                self.verdict(pair.old_result.as_ref(), self.answer.old.certain),
+                format!("→  {}", self.verdict(pair.new_result.as_ref(), self.answer.new.certain)),
                 self.paint.faint(&message.unwrap_or_default()),
             ]);
         }
+        let hold = if same.len() == 1 { "holds" } else { "hold" };
         let rest =
-            (!same.is_empty()).then(|| format!("{} satisfied in both", format::count(same.len(), "gate")));
+            (!same.is_empty()).then(|| format!("{} {hold} in both", format::count(same.len(), "gate")));
         self.section("gates", &grid, rest)
     }
 
@@ -280,15 +281,10 @@ impl View<'_> {
         })
     }
 
-    fn verdict(&self, gate: Option<&GateResult>) -> String {
+    fn verdict(&self, gate: Option<&GateResult>, certain: bool) -> String {
         let Some(gate) = gate else { return self.paint.faint("–") };
-        match gate.verdict {
-            Verdict::Pass => self.paint.good("✔ satisfied"),
-            Verdict::Fail => self.paint.bad("✖ not satisfied"),
-            Verdict::Inconclusive if gate.lets_pass(false) => self.paint.warn("~ inconclusive"),
-            Verdict::Inconclusive => self.paint.bad("✖ inconclusive"),
-            Verdict::Unknown => self.paint.warn("? not known"),
-        }
+        let judgement = gate.judgement(certain);
+        self.paint.judgement(judgement, &format!("{} {}", judgement.mark(), judgement.word()))
     }
 
     /// What cannot be compared, because the cache no longer has it.

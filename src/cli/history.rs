@@ -7,7 +7,8 @@ use super::Context;
 use super::output::{Version, print, print_json};
 use crate::error::{Error, ExitStatus};
 use crate::format;
-use crate::history::{Counts, Gates, History, RunDigest, known_record};
+use crate::gate::Judgement;
+use crate::history::{Counts, History, RunDigest, known_record};
 use crate::progress::{Grid, Paint, change, stdout_width};
 
 /// Changes of a run that are listed; `pipe compare` lists all.
@@ -107,15 +108,26 @@ pub(super) fn stages(run: &RunDigest, paint: Paint) -> String {
     if parts.is_empty() { "none".into() } else { parts.join(", ") }
 }
 
+/// `✔ 3`, or how many have which mark, `✖ 2 ? 1 ~ 1 of 5`.
 fn gates(run: &RunDigest, paint: Paint) -> String {
-    let Gates { pass, fail, inconclusive, unknown } = run.gates;
-    let all = pass + fail + inconclusive + unknown;
-    match (fail, inconclusive, unknown) {
-        (0, 0, 0) if all == 0 => String::new(),
-        (0, 0, 0) => paint.good(&format!("✔ {pass}")),
-        (0, 0, unknown) => paint.warn(&format!("? {unknown} of {all}")),
-        (0, inconclusive, _) => paint.warn(&format!("~ {inconclusive} of {all}")),
-        (fail, ..) => paint.bad(&format!("✖ {fail} of {all}")),
+    let all = run.gates.all();
+    let mut marked: Vec<(Judgement, usize)> = vec![];
+    for (judgement, count) in run.gates.judged().into_iter().filter(|(it, _)| *it != Judgement::Holds) {
+        match marked.last_mut() {
+            Some((last, sum)) if last.mark() == judgement.mark() => *sum += count,
+            _ => marked.push((judgement, count)),
+        }
+    }
+    let parts: Vec<String> = marked
+        .into_iter()
+        .map(|(judgement, count)| paint.judgement(judgement, &format!("{} {count}", judgement.mark())))
+        .collect();
+    match all {
+        0 => String::new(),
+        all if parts.is_empty() => {
+            paint.judgement(Judgement::Holds, &format!("{} {all}", Judgement::Holds.mark()))
+        }
+        all => format!("{} of {all}", parts.join(" ")),
     }
 }
 
@@ -126,4 +138,30 @@ fn details(run: &RunDigest) -> Vec<String> {
         details.push(format!("and {more} more: pipe compare {run}~ {run}", run = run.run));
     }
     details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::Verdict;
+    use crate::report::sample;
+
+    fn shown(change: fn(&mut crate::record::RunRecord)) -> String {
+        let mut sample = sample::gate_inconclusive();
+        change(&mut sample.run);
+        let history = History::new(vec![sample.run]);
+        let digest = history.digest(&history.runs()[0], &|_| None);
+        gates(&digest, Paint::new(false))
+    }
+
+    #[test]
+    fn what_makes_a_run_fail_is_marked_first() {
+        assert_eq!(shown(|_| ()), "✖ 1 ~ 1 of 3", "one is not satisfied as measured");
+        assert_eq!(shown(|run| run.certain = true), "✖ 2 of 3");
+        assert_eq!(shown(|run| run.gates.truncate(2)), "~ 1 of 2");
+        assert_eq!(shown(|run| run.gates[0].verdict = Verdict::Unknown), "✖ 1 ? 1 ~ 1 of 3");
+        assert_eq!(shown(|run| run.gates[0].verdict = Verdict::Fail), "✖ 2 ~ 1 of 3");
+        assert_eq!(shown(|run| run.gates.truncate(1)), "✔ 1");
+        assert_eq!(shown(|run| run.gates.clear()), "");
+    }
 }

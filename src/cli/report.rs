@@ -92,6 +92,7 @@ fn first_run(project: &Project) -> RunRecord {
         threads: project.threads,
         stages: Vec::new(),
         gates: Vec::new(),
+        certain: false,
     }
 }
 

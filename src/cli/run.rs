@@ -11,8 +11,8 @@ use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
 use crate::exec::{self, Options, Order, lacking_gpus};
-use crate::gate::{Gate, GateResult};
-use crate::history::{History, Now, Past, RunName, known_record};
+use crate::gate::{Gate, GateResult, Judgement};
+use crate::history::{History, Now, Outcomes, Past, RunName, known_record};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
@@ -115,6 +115,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         started_ms: now_ms(),
         start: Instant::now(),
         earlier,
+        certain: args.certain,
     };
     sink.event(&Event::RunStarted {
         run: run.id.clone(),
@@ -155,7 +156,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         };
         output::print(&progress::summary(&closing, context.color_stdout()))?;
     }
-    Ok(exit_status(&record, args.certain))
+    Ok(exit_status(&record))
 }
 
 /// The stages that are asked for: those in `named` and what they depend on, or all.
@@ -180,6 +181,7 @@ fn question(args: &Args, context: &Context) -> Option<Question> {
         profile: args.selection.profile.clone(),
         stages: args.stages.clone(),
         threads: args.selection.threads,
+        certain: args.certain,
     })
 }
 
@@ -201,7 +203,7 @@ fn nothing_to_do(
         report: Some(&answer.report),
     };
     output::print(&progress::summary(&closing, context.color_stdout()))?;
-    let holds = answer.gates.iter().all(|gate| gate.lets_pass(certain));
+    let holds = answer.gates.iter().all(|gate| gate.judgement(certain).lets_pass());
     Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
 }
 
@@ -227,6 +229,7 @@ struct Run<'a> {
     started_ms: u64,
     start: Instant,
     earlier: Earlier,
+    certain: bool,
 }
 
 /// The earlier runs that gates may be compared with.
@@ -255,16 +258,19 @@ impl Earlier {
         gate: &Gate,
         lookup: &dyn Fn(&str, &str) -> Option<Metric>,
         now: Now<'_>,
-        project: &Project,
+        outcomes: &Outcomes<'_>,
     ) -> GateResult {
-        let record_of = |stage: &StageRun| known_record(&project.store, stage);
         let is_named = |run: &&Past| Some(&run.name) == self.named.as_ref();
         let baseline = if gate.baseline_metrics().is_empty() {
             None
         } else {
             match self.history.runs().iter().find(is_named) {
-                Some(run) => Some(run.baseline(gate, now, &record_of)),
-                None => self.history.baseline(gate, now, &record_of),
+                Some(run) => {
+                    let mut baseline = run.baseline(gate, now, outcomes);
+                    baseline.run.named = true;
+                    Some(baseline)
+                }
+                None => self.history.baseline(gate, now, outcomes),
             }
         };
         gate.evaluate(lookup, baseline.as_ref())
@@ -286,6 +292,7 @@ impl Run<'_> {
             threads: self.project.threads,
             gates: self.gates(&stages, records),
             stages,
+            certain: self.certain,
         }
     }
 
@@ -297,10 +304,12 @@ impl Run<'_> {
             record.metrics.get(metric).cloned()
         };
         let now = Now { stages, cpu: &self.project.machine.cpu };
+        let record_of = |stage: &StageRun| known_record(&self.project.store, stage);
+        let outcomes = Outcomes::new(&record_of);
         let gates = self.project.pipeline.gates.iter();
         gates
             .filter(|gate| gate.stages().iter().all(|stage| selected.contains(&**stage)))
-            .map(|gate| self.earlier.decide(gate, &lookup, now, self.project))
+            .map(|gate| self.earlier.decide(gate, &lookup, now, &outcomes))
             .collect()
     }
 
@@ -320,10 +329,19 @@ impl Run<'_> {
             let keys = |run: &RunRecord| -> Vec<_> {
                 run.stages.iter().map(|stage| (stage.stage.clone(), stage.key)).collect()
             };
-            keys(previous) == keys(record) && previous.gates == record.gates && previous.vars == record.vars
+            keys(previous) == keys(record)
+                && previous.gates == record.gates
+                && previous.judgements() == record.judgements()
+                && previous.vars == record.vars
         });
         if idle && same && is_newer(&file, &self.project.pipeline.file) {
             return Ok(Some(file));
+        }
+        // An answer that was kept is that of the run before.
+        if let Err(error) = store.forget_standing() {
+            sink.event(&Event::Warning {
+                message: format!("{error}; the next run may repeat what an earlier one said"),
+            });
         }
         if let Err(error) = store.save_run(record) {
             sink.event(&Event::Warning { message: format!("this run is not recorded: {error}") });
@@ -343,13 +361,13 @@ fn is_newer(file: &Path, than: &Path) -> bool {
     matches!((modified(file), modified(than)), (Ok(file), Ok(than)) if file > than)
 }
 
-fn exit_status(record: &RunRecord, certain: bool) -> ExitStatus {
+fn exit_status(record: &RunRecord) -> ExitStatus {
     let outcomes = || record.stages.iter().map(|run| &run.outcome);
     if outcomes().any(|outcome| *outcome == Outcome::Interrupted) {
         ExitStatus::Interrupted
     } else if outcomes().any(|outcome| !outcome.is_done()) {
         ExitStatus::Failed
-    } else if !record.gates.iter().all(|gate| gate.lets_pass(certain)) {
+    } else if !record.judgements().into_iter().all(Judgement::lets_pass) {
         ExitStatus::GateFailed
     } else {
         ExitStatus::Done

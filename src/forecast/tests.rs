@@ -79,6 +79,7 @@ impl Bench {
             threads: 1,
             stages: vec![stage],
             gates: vec![],
+            certain: false,
         };
         project.store.save_run(&run).unwrap();
     }

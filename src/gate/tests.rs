@@ -169,19 +169,39 @@ fn the_words_name_value_interval_and_what_to_do() {
 fn the_measured_value_lets_a_run_pass_unless_certainty_is_asked_for() {
     let passes = |text: &str| {
         let result = judged(text);
-        (result.satisfied, result.lets_pass(false), result.lets_pass(true))
+        (result.satisfied, result.judgement(false).lets_pass(), result.judgement(true).lets_pass())
     };
     assert_eq!(passes("evaluate.int8 >= 85"), (Some(false), false, false), "inconclusive, and not satisfied");
     assert_eq!(passes("evaluate.good >= 85"), (Some(true), true, false), "inconclusive, and satisfied");
     assert_eq!(passes("evaluate.good >= 80"), (Some(true), true, true));
     assert_eq!(passes("evaluate.good >= 90"), (Some(false), false, false));
     assert_eq!(passes("evaluate.nothing >= 90"), (None, false, false));
-    let ranks: Vec<u8> =
-        ["evaluate.int8 >= 90", "evaluate.int8 >= 85", "evaluate.good >= 85", "a.b > 1", "1 < 2"]
-            .iter()
-            .map(|text| judged(text).rank())
-            .collect();
-    assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
+}
+
+#[test]
+fn what_ends_a_run_badly_stands_first_and_is_marked_so() {
+    let gates = ["1 < 2", "evaluate.good >= 85", "a.b > 1", "evaluate.int8 >= 85", "evaluate.int8 >= 90"];
+    let gates = gates.map(judged);
+    let shown = |certain| -> Vec<(Judgement, &str, &str)> {
+        let shown = |gate: &GateResult| {
+            let judgement = gate.judgement(certain);
+            (judgement, judgement.mark(), judgement.word())
+        };
+        sorted(&gates, certain).into_iter().map(shown).collect()
+    };
+    let mut expected = vec![
+        (Judgement::Fails, "✖", "fails"),
+        (Judgement::Missed, "✖", "inconclusive"),
+        (Judgement::Unknown, "?", "not known"),
+        (Judgement::Inconclusive, "~", "inconclusive"),
+        (Judgement::Holds, "✔", "holds"),
+    ];
+    assert_eq!(shown(false), expected);
+    assert!(expected.is_sorted_by_key(|(judgement, ..)| judgement.lets_pass()));
+    let missed = (Judgement::Missed, "✖", "inconclusive");
+    expected.remove(3);
+    expected.insert(1, missed);
+    assert_eq!(shown(true), expected);
 }
 
 fn assert_interval(text: &str, expected: [f64; 2]) {
@@ -245,7 +265,8 @@ fn equality_is_never_shown_and_difference_can_be() {
 fn earlier(value: f64, is_own: bool) -> Baseline {
     let metric = Metric::new(value, "%").interval(value - 0.7, value + 0.7).basis("2,000 test images");
     Baseline {
-        run: BaselineRun { run: "7f3a".into(), id: "123-4".into() },
+        run: BaselineRun { run: "7f3a".into(), id: "123-4".into(), named: false },
+        other_cpu: None,
         metrics: [(("evaluate".into(), "int8".into()), Earlier { metric, is_own })].into(),
     }
 }
@@ -269,6 +290,14 @@ fn a_gate_compares_with_an_earlier_run() {
     assert_eq!(result.verdict, Verdict::Pass, "{}", result.message);
     let result = gate.evaluate(&measured, Some(&earlier(84.9, false)));
     assert_eq!((result.verdict, result.satisfied), (Verdict::Inconclusive, Some(true)), "{}", result.message);
+}
+
+#[test]
+fn an_earlier_run_on_another_cpu_is_called_so() {
+    let gate = Gate::parse("evaluate.int8 >= baseline.evaluate.int8 - 0.5").unwrap();
+    let elsewhere = Baseline { other_cpu: Some("EPYC 7B13".into()), ..earlier(90.0, false) };
+    let message = gate.evaluate(&measured, Some(&elsewhere)).message;
+    assert!(message.ends_with(" (compared with run 7f3a, measured on another CPU, EPYC 7B13)"), "{message}");
 }
 
 #[test]
@@ -325,7 +354,7 @@ fn results_recorded_before_there_were_intervals_are_read() {
         r#"{"expression":"a.x > 1","verdict":"fail","value":0.5,"limit":1.0,"message":"0.5 is not > 1"}"#;
     let result: GateResult = serde_json::from_str(old).unwrap();
     assert_eq!((result.verdict, result.interval, result.satisfied), (Verdict::Fail, None, None));
-    assert!(!result.lets_pass(false));
+    assert!(!result.judgement(false).lets_pass());
 }
 
 proptest! {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Verdict;
 use super::expression::Comparison;
+use super::{Baseline, Verdict};
 
 /// A gate of which something is uncertain.
 pub(super) struct Decided {
@@ -48,6 +48,12 @@ fn next(decided: &Decided) -> &'static str {
     } else {
         "measure more"
     }
+}
+
+/// Which earlier run it was.
+pub(super) fn compared(baseline: &Baseline) -> String {
+    let elsewhere = baseline.other_cpu.as_ref().map(|cpu| format!(", measured on another CPU, {cpu}"));
+    format!(" (compared with run {}{})", baseline.run.run, elsewhere.unwrap_or_default())
 }
 
 /// Which metrics are not there.

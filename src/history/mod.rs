@@ -11,12 +11,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::gate::Verdict;
+use crate::gate::{Judgement, Verdict};
 use crate::record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
 use crate::store::{Store, StoreError};
 
-pub use baseline::Now;
+pub use baseline::{Now, Outcomes};
 pub use compare::{
     Comparison, GatePair, MetricPair, ParamPair, Side, StageEnd, StagePair, compare, within_intervals,
 };
@@ -97,8 +97,10 @@ impl History {
                 pass: verdicts(Verdict::Pass),
                 fail: verdicts(Verdict::Fail),
                 inconclusive: verdicts(Verdict::Inconclusive),
+                missed: record.judgements().iter().filter(|it| **it == Judgement::Missed).count(),
                 unknown: verdicts(Verdict::Unknown),
             },
+            certain: record.certain,
             changes: self
                 .before(run)
                 .map(|before| changes(&before.record, record, record_of))
@@ -128,6 +130,8 @@ pub struct RunDigest {
     pub failed: Vec<StageName>,
     /// How its gates came out.
     pub gates: Gates,
+    /// Whether it was run with `--certain`, so that an inconclusive gate fails.
+    pub certain: bool,
     /// What was changed by hand since the run before: profile, vars, params, commands, files. What only follows from such a
     /// change, like an input from another stage, is left out.
     pub changes: Vec<Change>,
@@ -178,8 +182,31 @@ pub struct Gates {
     pub fail: usize,
     /// Satisfied or not, as far as the intervals of what was measured tell.
     pub inconclusive: usize,
+    /// Of these, how many fail all the same: not satisfied as measured, or certainty was asked for.
+    pub missed: usize,
     /// A metric they name is not there.
     pub unknown: usize,
+}
+
+impl Gates {
+    /// How many there are.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.pass + self.fail + self.inconclusive + self.unknown
+    }
+
+    /// How many came to what, those to look at first first; only what there is.
+    #[must_use]
+    pub fn judged(&self) -> Vec<(Judgement, usize)> {
+        let counts = [
+            (Judgement::Fails, self.fail),
+            (Judgement::Missed, self.missed),
+            (Judgement::Unknown, self.unknown),
+            (Judgement::Inconclusive, self.inconclusive.saturating_sub(self.missed)),
+            (Judgement::Holds, self.pass),
+        ];
+        counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
 }
 
 /// The record of a stage's outcome in a run, if the store still has it.

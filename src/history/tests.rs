@@ -26,6 +26,7 @@ pub(super) fn run(id: &str, vars: Value, stages: Vec<StageRun>) -> RunRecord {
         threads: 2,
         stages,
         gates: vec![],
+        certain: false,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use console::Style;
 
+use crate::gate::Judgement;
+
 /// Puts text in colour, or leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
@@ -39,6 +41,16 @@ impl Paint {
     #[must_use]
     pub fn warn(self, text: &str) -> String {
         self.apply(Style::new().yellow(), text)
+    }
+
+    /// Of a gate: good or bad news, or worth a look.
+    #[must_use]
+    pub fn judgement(self, judgement: Judgement, text: &str) -> String {
+        match judgement {
+            Judgement::Holds => self.good(text),
+            Judgement::Fails | Judgement::Missed => self.bad(text),
+            Judgement::Unknown | Judgement::Inconclusive => self.warn(text),
+        }
     }
 
     /// Alive or changed.

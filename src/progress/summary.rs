@@ -7,7 +7,7 @@ use console::{Alignment, measure_text_width, pad_str};
 
 use super::{Paint, words};
 use crate::format;
-use crate::gate::{GateResult, Verdict};
+use crate::gate::{GateResult, Judgement, sorted};
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::report::results::{Results, interval};
 use crate::spec::{ReportSpec, StageName};
@@ -194,22 +194,22 @@ fn clean(text: &str) -> String {
 fn gates(gates: &[GateResult], certain: bool, width: usize, paint: Paint) -> String {
     let mut failing = vec![];
     let mut holding = vec![];
-    let mut sorted: Vec<&GateResult> = gates.iter().collect();
-    sorted.sort_by_key(|gate| gate.rank());
-    for gate in sorted {
+    for gate in sorted(gates, certain) {
         let (expression, message) = (clean(&gate.expression), clean(&gate.message));
-        let bad = || format!("{} {}", paint.bad("✖"), paint.strong(&expression));
-        match gate.verdict {
-            Verdict::Pass if gate.is_first() => {
-                failing.push(format!("{} {expression}   {}", paint.good("✔"), paint.faint(&message)));
+        let judgement = gate.judgement(certain);
+        let mark = paint.judgement(judgement, judgement.mark());
+        let strong = paint.strong(&expression);
+        match judgement {
+            Judgement::Holds if gate.is_first() => {
+                failing.push(format!("{mark} {expression}   {}", paint.faint(&message)));
             }
-            Verdict::Pass => holding.push(format!("{} {expression}", paint.good("✔"))),
-            Verdict::Fail => failing.push(format!("{}   {message}", bad())),
-            Verdict::Inconclusive if gate.lets_pass(certain) => {
-                failing.push(format!("{} {expression}   inconclusive: {message}", paint.warn("~")));
+            Judgement::Holds => holding.push(format!("{mark} {expression}")),
+            Judgement::Fails => failing.push(format!("{mark} {strong}   {message}")),
+            Judgement::Missed => failing.push(format!("{mark} {strong}   {}: {message}", judgement.word())),
+            Judgement::Inconclusive => {
+                failing.push(format!("{mark} {expression}   {}: {message}", judgement.word()));
             }
-            Verdict::Inconclusive => failing.push(format!("{}   inconclusive: {message}", bad())),
-            Verdict::Unknown => failing.push(format!("{} {expression}   {message}", paint.warn("?"))),
+            Judgement::Unknown => failing.push(format!("{mark} {expression}   {message}")),
         }
     }
     let mut lines = failing;
@@ -321,13 +321,15 @@ mod tests {
     fn an_inconclusive_gate_says_so_and_fails_where_certainty_is_asked_for() {
         let sample = sample::gate_inconclusive();
         let shown = |certain| text(&Closing { certain, ..closing(&sample, None) }, 140, Paint::new(false));
-        let missed = " gates  ✖ evaluate.int8_static.accuracy >= 92   inconclusive: 91.8, 95 % interval 91.25 to 92.32, \
+        let missed = "evaluate.int8_static.accuracy >= 92   inconclusive: 91.8, 95 % interval 91.25 to 92.32, \
                       is not shown to be >= 92: evaluate more images\n";
         let met = "evaluate.int8_static.drop < 0.05   inconclusive: -0.02, 95 % interval -0.21 to 0.10, is not shown to \
                    be < 0.05: evaluate more images\n";
         let end = "        ✔ export.size_kb < 500\n 7 stages ran, 1 restored, 1 fresh, 41 min 12 s\n";
-        assert!(shown(false).ends_with(&format!("{missed}        ~ {met}{end}")), "{}", shown(false));
-        assert!(shown(true).ends_with(&format!("{missed}        ✖ {met}{end}")), "{}", shown(true));
+        let lines = format!(" gates  ✖ {missed}        ~ {met}{end}");
+        assert!(shown(false).ends_with(&lines), "{}", shown(false));
+        let lines = format!(" gates  ✖ {met}        ✖ {missed}{end}");
+        assert!(shown(true).ends_with(&lines), "{}", shown(true));
     }
 
     #[test]

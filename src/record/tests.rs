@@ -126,7 +126,8 @@ fn stage_runs() -> impl Strategy<Value = StageRun> {
 fn gates() -> impl Strategy<Value = GateResult> {
     let verdict =
         proptest::sample::select(vec![Verdict::Pass, Verdict::Fail, Verdict::Inconclusive, Verdict::Unknown]);
-    let baseline = (texts(), texts()).prop_map(|(run, id)| BaselineRun { run, id });
+    let baseline =
+        (texts(), texts(), any::<bool>()).prop_map(|(run, id, named)| BaselineRun { run, id, named });
     (
         (texts(), verdict, texts()),
         (proptest::option::of(numbers()), proptest::option::of(numbers())),
@@ -146,13 +147,13 @@ fn run_records() -> impl Strategy<Value = RunRecord> {
     ];
     (
         ("[a-z0-9]{1,8}", texts(), texts(), proptest::option::of(texts()), btree_map(texts(), var, 0..3)),
-        (any::<u64>(), any::<u64>(), machines(), any::<usize>()),
+        (any::<u64>(), any::<u64>(), machines(), any::<usize>(), any::<bool>()),
         (vec(stage_runs(), 0..4), vec(gates(), 0..2)),
     )
         .prop_map(
             |(
                 (id, pipeline, version, profile, vars),
-                (started_ms, duration_ms, machine, threads),
+                (started_ms, duration_ms, machine, threads, certain),
                 (stages, gates),
             )| {
                 RunRecord {
@@ -167,6 +168,7 @@ fn run_records() -> impl Strategy<Value = RunRecord> {
                     threads,
                     stages,
                     gates,
+                    certain,
                 }
             },
         )

@@ -9,7 +9,7 @@ use super::gates::{self, State};
 use super::results::{Results, interval};
 use super::{Input, changes, page};
 use crate::format;
-use crate::gate::GateResult;
+use crate::gate::{GateResult, sorted};
 use crate::history::{RunDigest, RunName, Side, compare, within_intervals};
 use crate::record::{Change, Outcome};
 use crate::spec::{Better, ReportColumn, StageName};
@@ -23,7 +23,7 @@ pub struct Brief {
     pub run: RunDigest,
     /// What it came to.
     pub verdict: Said,
-    /// The gates: those that fail first, then those that are inconclusive, not known, satisfied.
+    /// The gates: those that fail first, then those that are inconclusive and fail for it, not known, inconclusive, satisfied.
     pub gates: Vec<GateResult>,
     /// The result table; `null` where the pipeline says nothing of one.
     pub results: Option<Table>,
@@ -190,7 +190,7 @@ impl Brief {
             since: since(input, &run, previous, results.is_some()),
             run,
             verdict: Said { state, sentence },
-            gates: gates::sorted(&input.run.gates).into_iter().cloned().collect(),
+            gates: sorted(&input.run.gates, input.run.certain).into_iter().cloned().collect(),
             results,
             metrics,
             failures: failed.collect(),

@@ -9,7 +9,7 @@ use super::document::document;
 use super::front::PastRun;
 use super::{prose, tradeoff};
 use crate::format;
-use crate::gate::{GateResult, Verdict};
+use crate::gate::{GateResult, Judgement};
 use crate::history::{
     Comparison, Counts, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair,
 };
@@ -61,7 +61,7 @@ pub(super) fn comparison(versus: &Versus, above: &Markup) -> String {
                 div.pair { (run("Old", versus.old.0)) (run("New", versus.new.0)) }
                 (evicted(versus))
             }
-            (gates(&versus.comparison.gates))
+            (gates(versus))
             @if let Some(results) = &results { (results) }
             (params(&versus.comparison.params))
             (metrics(versus))
@@ -135,19 +135,23 @@ fn scroll(label: &str, table: &Markup) -> Markup {
     html! { div.scroll tabindex="0" role="region" aria-label=(label) { (table) } }
 }
 
-fn gates(pairs: &[GatePair]) -> Markup {
-    let mut sorted: Vec<&GatePair> = pairs.iter().collect();
-    sorted.sort_by_key(|pair| pair.new_result.as_ref().map_or(u8::MAX, GateResult::rank));
+fn gates(versus: &Versus) -> Markup {
+    let (old, new) = (versus.old.0.certain, versus.new.0.certain);
+    let mut sorted: Vec<&GatePair> = versus.comparison.gates.iter().collect();
+    sorted.sort_by_key(|pair| match &pair.new_result {
+        Some(gate) => (false, Some(gate.judgement(new))),
+        None => (true, None),
+    });
     html! {
-        @if !pairs.is_empty() {
+        @if !sorted.is_empty() {
             section #gates {
                 h2 { "Gates" }
                 (scroll("Gates", &html! { table.versus.stack {
                     thead { tr { th scope="col" { "gate" } th scope="col" { "old" } th scope="col" { "new" } } }
                     tbody { @for pair in sorted { tr {
                         th scope="row" { code { (pair.expression) } }
-                        td.wide data-label="old" { (verdict(pair.old_result.as_ref())) }
-                        td.wide data-label="new" { (verdict(pair.new_result.as_ref())) }
+                        td.wide data-label="old" { (verdict(pair.old_result.as_ref(), old)) }
+                        td.wide data-label="new" { (verdict(pair.new_result.as_ref(), new)) }
                     } } }
                 } }))
             }
@@ -155,16 +159,15 @@ fn gates(pairs: &[GatePair]) -> Markup {
     }
 }
 
-fn verdict(gate: Option<&GateResult>) -> Markup {
+fn verdict(gate: Option<&GateResult>, certain: bool) -> Markup {
     let Some(gate) = gate else { return html! { span.missing { "–" } } };
-    let (class, word) = match gate.verdict {
-        Verdict::Pass => ("better", "✓ holds"),
-        Verdict::Fail => ("worse", "✕ fails"),
-        Verdict::Inconclusive if !gate.lets_pass(false) => ("worse", "✕ inconclusive"),
-        Verdict::Inconclusive => ("unsure", "~ inconclusive"),
-        Verdict::Unknown => ("unsure", "? not known"),
+    let judgement = gate.judgement(certain);
+    let class = match judgement {
+        Judgement::Holds => "better",
+        Judgement::Fails | Judgement::Missed => "worse",
+        Judgement::Unknown | Judgement::Inconclusive => "unsure",
     };
-    html! { strong.(class) { (word) } @if !gate.message.is_empty() { span.message { (prose(&gate.message)) } } }
+    html! { strong.(class) { (judgement.light_mark()) " " (judgement.word()) } @if !gate.message.is_empty() { span.message { (prose(&gate.message)) } } }
 }
 
 /// The numbers of the result table that read otherwise; nothing where there are none.

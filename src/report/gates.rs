@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Input, prose, results};
 use crate::format;
-use crate::gate::{Gate, GateResult, Verdict};
+use crate::gate::{Gate, GateResult, Judgement, sorted};
 use crate::record::Outcome;
 
 /// A sentence, then the gates.
@@ -18,18 +18,11 @@ pub(super) fn verdict(input: &Input) -> Markup {
             p.headline { (sentence) }
             @if !input.run.gates.is_empty() {
                 ul.gates {
-                    @for gate in sorted(&input.run.gates) { (item(input, gate)) }
+                    @for gate in sorted(&input.run.gates, input.run.certain) { (item(input, gate)) }
                 }
             }
         }
     }
-}
-
-/// The gates, those to look at first.
-pub(crate) fn sorted(gates: &[GateResult]) -> Vec<&GateResult> {
-    let mut gates: Vec<&GateResult> = gates.iter().collect();
-    gates.sort_by_key(|gate| gate.rank());
-    gates
 }
 
 /// What a run came to, in a word.
@@ -41,9 +34,9 @@ pub enum State {
     Done,
     /// All stages are done, and all gates hold.
     Pass,
-    /// A gate fails, or is inconclusive and not satisfied as measured.
+    /// A gate fails, or is inconclusive and not satisfied as measured, or only that where certainty was asked for.
     GateFailed,
-    /// A gate is inconclusive, though satisfied as measured; none fails.
+    /// A gate is inconclusive, though satisfied as measured; the others hold.
     Inconclusive,
     /// A gate names what is not known; none fails.
     Unknown,
@@ -86,83 +79,73 @@ pub(super) fn sentence(input: &Input) -> (State, String) {
     }
     match run.gates.as_slice() {
         [] => (State::Done, format!("All {} are done.", format::count(run.stages.len(), "stage"))),
-        gates => judged(gates),
+        _ => judged(&run.judgements(), run.certain),
     }
 }
 
-/// The sentence on gates.
-fn judged(gates: &[GateResult]) -> (State, String) {
+/// The sentence on gates: how many came to what that is not good, what ends the run badly first.
+fn judged(gates: &[Judgement], certain: bool) -> (State, String) {
     let all = gates.len();
-    let count = |wanted: &dyn Fn(&GateResult) -> bool| gates.iter().filter(|gate| wanted(gate)).count();
-    let of = |verdict| count(&|gate| gate.verdict == verdict);
-    let (fail, inconclusive, unknown) = (of(Verdict::Fail), of(Verdict::Inconclusive), of(Verdict::Unknown));
-    let missed = count(&|gate| gate.verdict == Verdict::Inconclusive && !gate.lets_pass(false));
-    let some = |n: usize, one: &str, more: &str| match (all, n) {
-        (1, _) => format!("The gate {one}"),
-        (_, 1) => format!("One of {all} gates {one}"),
-        _ => format!("{n} of {all} gates {more}"),
+    let kinds = [Judgement::Fails, Judgement::Missed, Judgement::Unknown, Judgement::Inconclusive];
+    let counts = kinds.map(|kind| (kind, gates.iter().filter(|gate| **gate == kind).count()));
+    let counts: Vec<(Judgement, usize)> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+    let Some(((worst, count), rest)) = counts.split_first() else {
+        let sentence = if all == 1 { "The gate holds.".into() } else { format!("All {all} gates hold.") };
+        return (State::Pass, sentence);
     };
-    let also = |n: usize, what: &str| match n {
-        0 => String::new(),
-        1 => format!("; one {what}"),
-        n => format!("; {n} {what}"),
+    let first = match (all, *count) {
+        (1, _) => "The gate".into(),
+        (_, 1) => format!("One of {all} gates"),
+        (_, count) => format!("{count} of {all} gates"),
     };
-    if fail > 0 {
-        let rest = also(inconclusive, if inconclusive == 1 { "is inconclusive" } else { "are inconclusive" });
-        return (State::GateFailed, format!("{}{rest}.", some(fail, "fails", "fail")));
-    }
-    if inconclusive > 0 {
-        let which = some(inconclusive, "is inconclusive", "are inconclusive");
-        return match (missed, inconclusive) {
-            (0, 1) => (
-                State::Inconclusive,
-                format!("{which}: what was measured satisfies it, but not for certain."),
-            ),
-            (0, _) => (
-                State::Inconclusive,
-                format!("{which}: what was measured satisfies them, but not for certain."),
-            ),
-            (1, 1) => (
-                State::GateFailed,
-                format!("{which}: what was measured does not satisfy it, but not for certain."),
-            ),
-            (missed, _) => {
-                let verb = if missed == 1 { "is" } else { "are" };
-                (State::GateFailed, format!("{which}; {missed} {verb} not satisfied by what was measured."))
+    let clause = |kind: Judgement, count: usize| {
+        let be = if count == 1 { "is" } else { "are" };
+        let it = if count == 1 { "it" } else { "them" };
+        match kind {
+            Judgement::Fails => if count == 1 { "fails" } else { "fail" }.to_owned(),
+            Judgement::Missed if certain => format!("{be} inconclusive, and certainty was asked for"),
+            Judgement::Missed if counts.len() == 1 => {
+                format!("{be} inconclusive: what was measured does not satisfy {it}, but not for certain")
             }
-        };
+            Judgement::Missed => format!("{be} inconclusive and not satisfied by what was measured"),
+            Judgement::Unknown => "could not be judged".to_owned(),
+            Judgement::Inconclusive if counts.len() == 1 => {
+                format!("{be} inconclusive: what was measured satisfies {it}, but not for certain")
+            }
+            Judgement::Inconclusive => format!("{be} inconclusive but satisfied"),
+            Judgement::Holds => if count == 1 { "holds" } else { "hold" }.to_owned(),
+        }
+    };
+    let mut sentence = format!("{first} {}", clause(*worst, *count));
+    for (kind, count) in rest {
+        let number = if *count == 1 { "one".to_owned() } else { count.to_string() };
+        sentence.push_str(&format!("; {number} {}", clause(*kind, *count)));
     }
-    match (all, unknown) {
-        (1, 0) => (State::Pass, "The gate holds.".into()),
-        (all, 0) => (State::Pass, format!("All {all} gates hold.")),
-        (1, _) => (State::Unknown, "The gate could not be judged.".into()),
-        (all, unknown) => (State::Unknown, format!("{unknown} of {all} gates could not be judged.")),
-    }
+    sentence.push('.');
+    let state = match worst {
+        Judgement::Fails | Judgement::Missed => State::GateFailed,
+        Judgement::Unknown => State::Unknown,
+        Judgement::Inconclusive => State::Inconclusive,
+        Judgement::Holds => State::Pass,
+    };
+    (state, sentence)
 }
 
 fn item(input: &Input, gate: &GateResult) -> Markup {
-    let (class, mark, word) = match gate.verdict {
-        Verdict::Pass => ("holds", "✓", "holds"),
-        Verdict::Fail => ("fails", "✕", "fails"),
-        Verdict::Inconclusive if !gate.lets_pass(false) => ("fails", "✕", "inconclusive"),
-        Verdict::Inconclusive => ("unknown", "~", "inconclusive"),
-        Verdict::Unknown => ("unknown", "?", "not known"),
+    let judgement = gate.judgement(input.run.certain);
+    let class = match judgement {
+        Judgement::Holds => "holds",
+        Judgement::Fails | Judgement::Missed => "fails",
+        Judgement::Unknown | Judgement::Inconclusive => "unknown",
     };
     html! {
         li.(class) {
-            span.mark aria-hidden="true" { (mark) }
+            span.mark aria-hidden="true" { (judgement.light_mark()) }
             div {
                 code { (gate.expression) }
                 p.small {
-                    strong { (word) }
-                    @match (gate.verdict, gate.value) {
-                        (Verdict::Pass, Some(value)) if !gate.is_first() => {
-                            ": " (format::number_auto(value))
-                            @if let Some(interval) = gate.interval { ", " (range(interval)) }
-                            @if let Some(baseline) = &gate.baseline { " (compared with run " (baseline.run) ")" }
-                        }
-                        _ => { @if !gate.message.is_empty() { ": " (prose(&gate.message)) } }
-                    }
+                    strong { (judgement.word()) }
+                    @if !gate.message.is_empty() { ": " (prose(&gate.message)) }
                     @for text in certainties(input, gate) { " · " (text) }
                 }
             }
@@ -208,42 +191,60 @@ fn certainties(input: &Input, gate: &GateResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::Verdict;
+    use crate::record::RunRecord;
     use crate::report::sample;
-
-    fn said(change: impl Fn(&mut Vec<GateResult>)) -> (State, String) {
-        let mut sample = sample::gate_inconclusive();
-        change(&mut sample.run.gates);
-        sentence(&sample.input())
-    }
 
     #[test]
     fn the_sentence_agrees_with_the_exit_code() {
-        assert_eq!(
-            said(|_| ()),
-            (
-                State::GateFailed,
-                "2 of 3 gates are inconclusive; 1 is not satisfied by what was measured.".into()
-            )
-        );
-        let (state, sentence) = said(|gates| gates.truncate(2));
-        assert_eq!(state, State::Inconclusive);
-        assert_eq!(
-            sentence,
-            "One of 2 gates is inconclusive: what was measured satisfies it, but not for certain."
-        );
-        let (state, sentence) = said(|gates| drop(gates.drain(..2)));
-        assert_eq!(state, State::GateFailed);
-        assert_eq!(
-            sentence,
-            "The gate is inconclusive: what was measured does not satisfy it, but not for certain."
-        );
-        let (state, sentence) = said(|gates| gates[0].verdict = Verdict::Fail);
-        assert_eq!(
-            (state, sentence.as_str()),
-            (State::GateFailed, "One of 3 gates fails; 2 are inconclusive.")
-        );
-        assert_eq!(said(|gates| gates.truncate(1)), (State::Pass, "The gate holds.".into()));
-        assert_eq!(said(Vec::clear), (State::Done, "All 9 stages are done.".into()));
+        let said = |change: fn(&mut RunRecord), state: State, sentence: &str| {
+            let mut sample = sample::gate_inconclusive();
+            change(&mut sample.run);
+            assert_eq!(super::sentence(&sample.input()), (state, sentence.into()));
+            let passes = sample.run.judgements().into_iter().all(Judgement::lets_pass);
+            assert_eq!(
+                passes,
+                matches!(state, State::Pass | State::Inconclusive | State::Done),
+                "{sentence}"
+            );
+        };
+        let failed = State::GateFailed;
+        let both = "One of 3 gates is inconclusive and not satisfied by what was measured; one is inconclusive but \
+                    satisfied.";
+        said(|_| (), failed, both);
+        let met = "One of 2 gates is inconclusive: what was measured satisfies it, but not for certain.";
+        said(|run| run.gates.truncate(2), State::Inconclusive, met);
+        let missed = "The gate is inconclusive: what was measured does not satisfy it, but not for certain.";
+        said(|run| drop(run.gates.drain(..2)), failed, missed);
+        let fails = "One of 3 gates fails; one is inconclusive and not satisfied by what was measured; one is \
+                     inconclusive but satisfied.";
+        said(|run| run.gates[0].verdict = Verdict::Fail, failed, fails);
+        let unknown = "One of 2 gates could not be judged; one is inconclusive but satisfied.";
+        let change = |run: &mut RunRecord| {
+            run.gates.truncate(2);
+            run.gates[0].verdict = Verdict::Unknown;
+        };
+        said(change, State::Unknown, unknown);
+        let fails = "One of 2 gates fails; one could not be judged.";
+        let change = |run: &mut RunRecord| {
+            run.gates.truncate(2);
+            run.gates[0].verdict = Verdict::Unknown;
+            run.gates[1].verdict = Verdict::Fail;
+        };
+        said(change, failed, fails);
+        let certain = "2 of 3 gates are inconclusive, and certainty was asked for.";
+        said(|run| run.certain = true, failed, certain);
+        said(|run| run.gates.truncate(1), State::Pass, "The gate holds.");
+        said(|run| run.gates.clear(), State::Done, "All 9 stages are done.");
+    }
+
+    #[test]
+    fn rounding_never_hides_a_difference_from_the_limit() {
+        let mut sample = sample::tinynet();
+        let lookup = |_: &str, _: &str| Some(Metric::new(84.9999, "%"));
+        sample.run.gates = vec![Gate::parse("a.x < 85").unwrap().evaluate(&lookup, None)];
+        let html = verdict(&sample.input()).into_string();
+        assert!(html.contains("<strong>holds</strong>: 84.9999 &lt; 85"), "{html}");
     }
 
     #[test]

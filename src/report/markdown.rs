@@ -4,7 +4,7 @@
 use super::brief::{Brief, Failed, Since, Table};
 use super::gates::State;
 use crate::format;
-use crate::gate::{GateResult, Verdict};
+use crate::gate::{GateResult, Judgement};
 use crate::history::Counts;
 use crate::progress::{clean, clean_line, values};
 
@@ -24,7 +24,7 @@ const JOINER: char = '\u{2060}';
 pub fn markdown(brief: &Brief) -> String {
     let mut parts = vec![opening(brief)];
     parts.extend(brief.failures.iter().take(MOST_CHANGES).map(failure));
-    parts.extend(gates(&brief.gates));
+    parts.extend(gates(&brief.gates, brief.run.certain));
     match &brief.results {
         Some(table) => parts.push(results(table)),
         None => parts.extend(metrics(brief)),
@@ -84,19 +84,17 @@ fn failure(failed: &Failed) -> String {
     )
 }
 
-fn gates(gates: &[GateResult]) -> Option<String> {
+fn gates(gates: &[GateResult], certain: bool) -> Option<String> {
     if gates.is_empty() {
         return None;
     }
     let rows = gates.iter().map(|gate| {
-        let (mark, word) = match gate.verdict {
-            Verdict::Pass => ("✔", ""),
-            Verdict::Fail => ("✖", "**fails**: "),
-            Verdict::Inconclusive if gate.lets_pass(false) => ("~", "**inconclusive**: "),
-            Verdict::Inconclusive => ("✖", "**inconclusive**: "),
-            Verdict::Unknown => ("?", "**not known**: "),
+        let judgement = gate.judgement(certain);
+        let word = match judgement {
+            Judgement::Holds => String::new(),
+            judgement => format!("**{}**: ", judgement.word()),
         };
-        vec![mark.to_owned(), code(&gate.expression), format!("{word}{}", text(&gate.message))]
+        vec![judgement.mark().to_owned(), code(&gate.expression), word + &text(&gate.message)]
     });
     let (rows, more) = cut(rows, MOST_ROWS, "gate");
     Some(table(&["", "gate", ""].map(str::to_owned), "lll", &rows) + &more)

@@ -114,7 +114,7 @@ pub(crate) fn tinynet() -> Sample {
         interval: None,
         satisfied: Some(verdict == Verdict::Pass),
         baseline: None,
-        message: format!("{value} and {limit}"),
+        message: format!("{value} {}", expression.split_once(' ').unwrap().1),
     };
     let run = RunRecord {
         id: "1795183380000-4711".into(),
@@ -132,6 +132,7 @@ pub(crate) fn tinynet() -> Sample {
             gate("evaluate.int8_static.accuracy >= 85", 91.8, 85.0, Verdict::Pass),
             gate("evaluate.int8_static.drop < 5", -0.02, 5.0, Verdict::Pass),
         ],
+        certain: false,
     };
     let previous = RunRecord {
         id: "1794901380000-812".into(),

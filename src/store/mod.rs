@@ -225,6 +225,18 @@ impl Store {
         self.write(&self.standing_file(), &sight::seal(text, sights), Durability::Eventual)
     }
 
+    /// Forgets the text that was kept last.
+    ///
+    /// # Errors
+    /// When there is one that cannot be removed.
+    pub fn forget_standing(&self) -> Result<(), StoreError> {
+        let file = self.standing_file();
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &file)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives the text that was kept last, and its sights, to `judge`. `None` where there is none, it is damaged, or a run
     /// is under way.
     pub fn with_standing<T>(&self, judge: impl FnOnce(&[u8], &[u8]) -> Option<T>) -> Option<T> {

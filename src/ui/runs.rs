@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::request::encode;
 use crate::format;
+use crate::gate::Judgement;
 use crate::history::{Counts, Gates, History, RunDigest, known_record};
 use crate::progress::change;
 use crate::store::Store;
@@ -92,14 +93,25 @@ pub(super) fn stages(run: &RunDigest) -> Markup {
     }
 }
 
+/// `✓ 3 hold`, or how many of all came to what.
 fn gates(gates: &Gates) -> Markup {
-    let Gates { pass, fail, inconclusive, unknown } = *gates;
-    let all = pass + fail + inconclusive + unknown;
+    let class = |judgement| match judgement {
+        Judgement::Holds => "good",
+        Judgement::Fails | Judgement::Missed => "bad",
+        Judgement::Unknown | Judgement::Inconclusive => "warn",
+    };
+    let all = gates.all();
+    let judged = gates.judged();
+    let bad = judged.iter().filter(|(judgement, _)| *judgement != Judgement::Holds);
     html! {
-        @if all == 0 {}
-        @else if fail > 0 { span.bad { "✕ " (fail) " of " (all) " fail" } }
-        @else if unknown > 0 { span.warn { "? " (unknown) " of " (all) " not known" } }
-        @else if inconclusive > 0 { span.warn { "~ " (inconclusive) " of " (all) " inconclusive" } }
-        @else { span.good { "✓ " (pass) " hold" } }
+        @if let [(Judgement::Holds, all)] = judged.as_slice() {
+            span.good { (Judgement::Holds.light_mark()) " " (all) " " (Judgement::Holds.counted()) }
+        }
+        @for (index, (judgement, count)) in bad.enumerate() {
+            @if index > 0 { ", " }
+            span.(class(*judgement)) {
+                (judgement.light_mark()) " " (count) @if index == 0 { " of " (all) } " " (judgement.counted())
+            }
+        }
     }
 }

@@ -72,12 +72,42 @@ fn an_inconclusive_gate_is_shown_everywhere() {
     write(&project, "value: 91, interval: [90, 92]", "one", &["note.bytes < 10", "eval.accuracy >= 85"]);
     project.pipe_ok(&["run"]);
     let text = project.pipe_ok(&["compare"]).stdout;
-    let line = "eval.accuracy >= 85  ~ inconclusive  →  ✔ satisfied  91, 95 % interval 90 to 92, is >= 85\n";
+    let line = "eval.accuracy >= 85  ~ inconclusive  →  ✔ holds  91, 95 % interval 90 to 92, is >= 85\n";
     assert!(text.contains(line), "{text}");
     let gate = &json(&project.pipe_ok(&["compare", "--json"]))["comparison"]["gates"][1];
     assert_eq!(gate["old"], "inconclusive");
     assert_eq!(gate["old_result"]["interval"], serde_json::json!([84.5, 85.9]));
     assert_eq!(gate["old_result"]["satisfied"], true);
+}
+
+#[test]
+fn certainty_that_was_asked_for_is_recorded_and_told_everywhere() {
+    let project = project(MET, &["note.bytes < 10", "eval.accuracy >= 85"]);
+    let says = |history: &str, word: &str, state: &str| {
+        assert!(project.pipe_ok(&["history", "-n", "1"]).stdout.contains(history), "{history}");
+        let text = project.pipe_ok(&["report", "--markdown"]).stdout;
+        assert!(text.contains(&format!("| {word} | `eval.accuracy >= 85` | **inconclusive**")), "{text}");
+        assert_eq!(json(&project.pipe_ok(&["report", "--json"]))["verdict"]["state"], state);
+    };
+    project.pipe_ok(&["run"]);
+    says("~ 1 of 2", "~", "inconclusive");
+    for _ in 0..2 {
+        assert_eq!(project.pipe(&["run", "--certain"]).code, Some(3));
+        says("✖ 1 of 2", "✖", "gate_failed");
+    }
+    let html = project.read("artifacts/report.html");
+    assert!(
+        html.contains("One of 2 gates is inconclusive, and certainty was asked for."),
+        "the report's verdict"
+    );
+    let text = project.pipe_ok(&["compare"]).stdout;
+    assert!(text.contains("eval.accuracy >= 85  ~ inconclusive  →  ✖ inconclusive"), "{text}");
+    let runs = &json(&project.pipe_ok(&["history", "--json"]))["runs"];
+    assert_eq!(runs.as_array().unwrap().len(), 2, "the same once more is not recorded");
+    let last = &runs[0];
+    assert_eq!((&last["certain"], &last["gates"]["missed"]), (&Value::from(true), &Value::from(1)));
+    project.pipe_ok(&["run"]);
+    says("~ 1 of 2", "~", "inconclusive");
 }
 
 const NO_WORSE: &str = "eval.accuracy >= baseline.eval.accuracy - 0.5";
@@ -111,7 +141,17 @@ fn a_first_run_passes_and_a_loss_fails_until_it_is_accepted() {
     assert_eq!(project.pipe(&["run"]).code, Some(3), "nor because another stage ran");
     assert_eq!(project.pipe(&["run", "--force"]).code, Some(3), "nor because it is measured again");
 
+    write(&project, "value: 80.1", "two", &[NO_WORSE]);
+    assert_eq!(project.pipe(&["run"]).code, Some(3), "nor because it is as bad as what failed");
+
+    write(&project, "value: 80", "two", &[NO_WORSE]);
+    assert_eq!(project.pipe(&["run"]).code, Some(3));
+    project.write("cache/v1/standing", "what the run before came to");
     project.pipe_ok(&["run", "--baseline", "latest"]);
+    assert!(!project.path("cache/v1/standing").exists(), "it is not what the next run comes to");
+    project.pipe_ok(&["run"]);
+    write(&project, "value: 79.8", "two", &[NO_WORSE]);
+    project.pipe_ok(&["run"]);
     assert_eq!(project.pipe(&["run", "--baseline", first]).code, Some(3));
     write(&project, "value: 90.2", "two", &[NO_WORSE]);
     project.pipe_ok(&["run", "--baseline", first]);

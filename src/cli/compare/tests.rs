@@ -57,7 +57,7 @@ fn an_inconclusive_gate_says_what_it_needs() {
         paint: Paint::new(false),
     }
     .text();
-    let line = "   evaluate.int8_static.drop < 0.05     –            →  ~ inconclusive  -0.02, 95 % interval -0.21 to 0.10, \
+    let line = "   evaluate.int8_static.drop < 0.05     –        →  ~ inconclusive  -0.02, 95 % interval -0.21 to 0.10, \
                 is not shown to be < 0.05: evaluate more images\n";
     assert!(text.contains(line), "{text}");
 }
@@ -106,8 +106,8 @@ const EXPECTED: &str = " old  5bbb  2026-11-17 07:43 UTC  41 min 12 s  7 ran, 1 
    1 stage fresh in both
 
  gates
-   export.size_kb < 500  ✖ not satisfied  →  ✔ satisfied
-   2 gates satisfied in both
+   export.size_kb < 500  ✖ fails  →  ✔ holds
+   2 gates hold in both
 
  ! the cache no longer has what export gave in 5bbb: params and metrics are not compared
 ";

@@ -21,7 +21,7 @@ fn a_run_with_its_gates_results_and_changes() {
 const EXPECTED: &str = "\
 ### ✖ TinyNet on CIFAR-10
 
-**2 of 3 gates are inconclusive; 1 is not satisfied by what was measured.** Run `14fd` of 2026-11-20 14:03 UTC: 7 stages ran, 1 restored, 1 fresh, 41 min 12 s.
+**One of 3 gates is inconclusive and not satisfied by what was measured; one is inconclusive but satisfied.** Run `14fd` of 2026-11-20 14:03 UTC: 7 stages ran, 1 restored, 1 fresh, 41 min 12 s.
 
 |  | gate |  |
 | --- | --- | --- |
