@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     Method,
     /// It was sent to another host: some page lets a browser take this address for its own.
     Host,
+    /// Another page, of another address or port, made the browser send it.
+    Elsewhere,
 }
 
 impl Refusal {
@@ -53,7 +55,7 @@ impl Refusal {
             Self::Malformed => Status::BadRequest,
             Self::TooLong => Status::HeadTooLong,
             Self::Method => Status::MethodNotAllowed,
-            Self::Host => Status::Forbidden,
+            Self::Host | Self::Elsewhere => Status::Forbidden,
         }
     }
 
@@ -65,6 +67,10 @@ impl Refusal {
             Self::Method => "These pages can only be read: GET and HEAD.",
             Self::Host => {
                 "These pages are shown under `127.0.0.1` and `localhost` only, with the port that was printed."
+            }
+            Self::Elsewhere => {
+                "A page of another address or port led here, which is not followed. Type or paste the address that `pipe ui` \
+                 printed into the browser's own address line."
             }
         }
     }
@@ -90,6 +96,7 @@ pub(super) fn parse(bytes: &[u8], port: u16) -> Result<Request, Refusal> {
         Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
     }
     check_host(parsed.headers, port)?;
+    check_site(parsed.headers)?;
     let head_only = match parsed.method {
         Some("GET") => false,
         Some("HEAD") => true,
@@ -124,6 +131,12 @@ fn check_host(headers: &[httparse::Header<'_>], port: u16) -> Result<(), Refusal
         }
     });
     if ours { Ok(()) } else { Err(Refusal::Host) }
+}
+
+/// Whether the browser says that one of these pages asks, or the user. What says nothing of it is no browser, or an old one.
+fn check_site(headers: &[httparse::Header<'_>]) -> Result<(), Refusal> {
+    let is_ours = values(headers, "sec-fetch-site").all(|site| matches!(site, "same-origin" | "none"));
+    if is_ours { Ok(()) } else { Err(Refusal::Elsewhere) }
 }
 
 fn values<'a>(headers: &'a [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'a str> {
@@ -215,6 +228,21 @@ mod tests {
         assert_eq!(with("", 8080), Err(Refusal::Malformed));
         let twice = "Host: 127.0.0.1:8080\r\nHost: 127.0.0.1:8080\r\n";
         assert_eq!(with(twice, 8080), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn what_another_page_makes_a_browser_send_is_refused() {
+        let with = |headers: &str| {
+            parse(format!("GET / HTTP/1.1\r\nHost: localhost:8080\r\n{headers}\r\n").as_bytes(), 8080)
+        };
+        for site in ["same-origin", "none"] {
+            assert!(with(&format!("Sec-Fetch-Site: {site}\r\n")).is_ok(), "{site}");
+        }
+        for site in ["cross-site", "same-site", "", "none, cross-site"] {
+            assert_eq!(with(&format!("sec-fetch-site: {site}\r\n")), Err(Refusal::Elsewhere), "{site}");
+        }
+        let twice = "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n";
+        assert_eq!(with(twice), Err(Refusal::Elsewhere));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) struct Ui {
     child: Child,
     port: u16,
     token: String,
+    cookie: String,
 }
 
 /// What a server answered.
@@ -35,7 +36,11 @@ impl Ui {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let rest = address.trim_end().strip_prefix("http://127.0.0.1:").unwrap();
         let (port, token) = rest.split_once("/?token=").unwrap();
-        Self { child, port: port.parse().unwrap(), token: token.into() }
+        let mut ui = Self { child, port: port.parse().unwrap(), token: token.into(), cookie: String::new() };
+        let first = ui.send(ui.request("GET", &format!("/?token={token}")).as_bytes());
+        let (_, cookie) = first.head.split_once("\r\nSet-Cookie: ").unwrap();
+        cookie.split(';').next().unwrap().clone_into(&mut ui.cookie);
+        ui
     }
 
     /// The address that it printed.
@@ -60,10 +65,8 @@ impl Ui {
     }
 
     fn request(&self, method: &str, target: &str) -> String {
-        let Self { port, token, .. } = self;
-        format!(
-            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: pipe-ui-{port}={token}\r\n\r\n"
-        )
+        let Self { port, cookie, .. } = self;
+        format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\n\r\n")
     }
 
     fn get(&self, target: &str) -> Answer {
@@ -200,6 +203,10 @@ fn a_stranger_is_told_nothing_and_nobody_can_do_more_than_read() {
         ui.send(format!("GET /?token={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", ui.token).as_bytes());
     assert_eq!(first.status, 303);
     assert!(first.head.contains("HttpOnly; SameSite=Strict"), "{}", first.head);
+    assert!(!first.head.contains(&ui.token), "servers on other ports get the cookie: {}", first.head);
+    let led = ui.request("GET", "/").replace("\r\n\r\n", "\r\nSec-Fetch-Site: same-site\r\n\r\n");
+    let led = ui.send(led.as_bytes());
+    assert!(led.status == 403 && led.body.contains("another address or port"), "{}", led.body);
 
     assert_eq!(ui.send(ui.request("POST", "/").as_bytes()).status, 405);
     let head = ui.send(ui.request("HEAD", "/").as_bytes());

@@ -237,3 +237,18 @@ fn pages_of_the_server_follow_a_run_and_lead_to_each_other() {
     assert_eq!(page.eval("document.querySelectorAll('#result').length"), 1);
     assert_eq!(page.errors(), [""; 0]);
 }
+
+#[test]
+fn a_page_elsewhere_does_not_lead_to_pages_of_the_server() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new("one:\n  uses: fake/write\n");
+    let ui = Ui::start(&project);
+    let mut page = Page::open(&executable);
+    page.shape(1200, false);
+    page.load(&ui.address());
+    assert_eq!(page.eval("document.querySelector('h2').textContent"), "Runs");
+    project.write("elsewhere.html", &format!("<a href=\"{}\">there</a>", ui.address()));
+    page.load(&format!("file://{}", project.path("elsewhere.html").display()));
+    page.point("a", true);
+    page.wait_for("document.body.textContent.includes('another address or port led here')");
+}
