@@ -76,10 +76,12 @@ impl Refusal {
     }
 }
 
-/// Whether a head is complete: what follows it is not read.
-pub(super) fn is_complete(bytes: &[u8]) -> bool {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
-    !matches!(httparse::Request::new(&mut headers).parse(bytes), Ok(httparse::Status::Partial))
+/// Whether bytes hold the blank line that ends a head, of which the first `known` are known not to. What follows it is not
+/// read.
+pub(super) fn holds_end(bytes: &[u8], known: usize) -> bool {
+    // It may have begun in what is known.
+    let new = bytes.get(known.saturating_sub(2)..).unwrap_or_default();
+    new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|line| line == b"\n\r\n")
 }
 
 /// Reads the head of a request to a server on `port`.
@@ -275,8 +277,24 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_request_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = is_complete(&bytes);
             prop_assert!(parse(&bytes, 1).is_err());
+        }
+
+        #[test]
+        fn the_end_of_a_head_is_found_where_it_is_in_whatever_pieces_it_comes(
+            value in "[ -~]{0,20}",
+            line in "\r?\n",
+            pieces in proptest::collection::vec(1_usize..9, 1..20),
+        ) {
+            let head = format!("GET / HTTP/1.1{line}Host: 127.0.0.1:8080{line}X: {value}{line}{line}").into_bytes();
+            let (mut known, mut sizes) = (0, pieces.iter().cycle());
+            while known < head.len() {
+                let here = head.len().min(known + sizes.next().unwrap());
+                let found = holds_end(&head[..here], known);
+                prop_assert_eq!(found, here == head.len());
+                prop_assert_eq!(found, parse(&head[..here], 8080).is_ok());
+                known = here;
+            }
         }
     }
 }

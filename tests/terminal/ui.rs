@@ -219,13 +219,37 @@ fn a_stranger_is_told_nothing_and_nobody_can_do_more_than_read() {
 }
 
 #[test]
-fn too_many_connections_are_turned_away_until_some_end() {
+fn who_says_nothing_makes_room_for_who_asks() {
     let project = two_runs();
     let ui = Ui::start(&project);
-    let silent: Vec<TcpStream> = (0..32).map(|_| ui.connect()).collect();
-    assert_eq!(ui.get("/").status, 503);
-    drop(silent);
-    project.wait_until("room", || ui.get("/").status == 200);
+    let mut silent: Vec<TcpStream> = (0..31).map(|_| ui.connect()).collect();
+    let mut half = ui.connect();
+    half.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+    silent.extend((0..31).map(|_| ui.connect()));
+    assert_eq!(ui.get("/").status, 200);
+    for ended in &mut silent[..31] {
+        assert_eq!(ended.read(&mut [0]).unwrap(), 0, "the oldest are ended without a word");
+    }
+}
+
+#[test]
+fn there_are_only_so_many_streams_and_pages_get_through() {
+    let project = two_runs();
+    let ui = Ui::start(&project);
+    let mut streams: Vec<Events> = (0..24).map(|_| ui.events("/events?page=home")).collect();
+    for events in &mut streams {
+        events.wait(&["part-runs"]);
+    }
+    let more = ui.get("/events?page=home");
+    assert!(more.status == 503 && more.body.contains("close some"), "{}", more.body);
+    let silent: Vec<TcpStream> = (0..8).map(|_| ui.connect()).collect();
+    assert_eq!(ui.get("/").status, 200);
+    drop((streams, silent));
+    project.wait_until("room", || {
+        let mut status = String::new();
+        ui.events("/events?page=home").stream.read_line(&mut status).unwrap();
+        status.starts_with("HTTP/1.1 200 ")
+    });
 }
 
 #[test]
