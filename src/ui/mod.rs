@@ -27,7 +27,7 @@ use maud::html;
 
 use self::events::Subject;
 use self::home::Home;
-use self::log::{LogFollower, Place};
+use self::log::{LogFollower, Shown};
 use self::request::{Request, encode};
 use self::response::{Response, Status};
 use self::token::Token;
@@ -251,7 +251,9 @@ fn events(request: &Request) -> Result<Answer, Problem> {
     let subject = match request.query("log") {
         Some(stage) => {
             let stage = StageName::try_from(stage.to_owned()).map_err(|error| Problem::nothing(&error))?;
-            let shown = request.query("from").and_then(|from| from.parse::<Place>().ok());
+            // The page's own address stays what it was when it was made.
+            let shown = request.last_event.as_deref().or(request.query("from"));
+            let shown = shown.and_then(|shown| shown.parse::<Shown>().ok());
             Subject::Log(Box::new(LogFollower::new(stage, shown.unwrap_or_default())))
         }
         None => Subject::Home(Box::new(Home::new(request.query("all").is_some()))),

@@ -19,6 +19,8 @@ pub(super) struct Request {
     pub(super) query: Vec<(String, String)>,
     /// Names and values of cookies as sent.
     pub(super) cookies: Vec<(String, String)>,
+    /// The id of the last event that was heard, where a stream of them broke.
+    pub(super) last_event: Option<String>,
 }
 
 impl Request {
@@ -116,6 +118,7 @@ pub(super) fn parse(bytes: &[u8], port: u16) -> Result<Request, Refusal> {
         path: segments.map(|part| decode(part, false)).collect::<Option<_>>().ok_or(Refusal::Malformed)?,
         query: pairs.collect::<Option<_>>().ok_or(Refusal::Malformed)?,
         cookies: cookies(parsed.headers),
+        last_event: values(parsed.headers, "last-event-id").next().map(str::to_owned),
     })
 }
 
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn a_request_has_a_path_a_query_and_cookies() {
         let text = b"HEAD /stages/train%5Blr=0.1%5D/log?a=b+c&d=%2B&e HTTP/1.1\r\nhost: LocalHost:8080\r\n\
-                    Cookie: a=1; b=2\r\ncookie: c=3=4\r\nX: \xff\r\n\r\nbody";
+                    Cookie: a=1; b=2\r\nLast-Event-ID: 7-8\r\ncookie: c=3=4\r\nX: \xff\r\n\r\nbody";
         let request = parse(text, 8080).unwrap();
         assert!(request.head_only);
         assert_eq!(request.path, ["stages", "train[lr=0.1]", "log"]);
@@ -201,6 +204,7 @@ mod tests {
         assert_eq!((request.query("d"), request.query("e"), request.query("f")), (Some("+"), Some(""), None));
         let cookies: Vec<_> = request.cookies.iter().map(|(name, value)| format!("{name}:{value}")).collect();
         assert_eq!(cookies, ["a:1", "b:2", "c:3=4"]);
+        assert_eq!(request.last_event.as_deref(), Some("7-8"));
         assert_eq!(get("/").unwrap().path, Vec::<String>::new());
         for elsewhere in ["//evil.example", "/%2Fevil.example", "/\\evil.example/"] {
             let path = get(elsewhere).unwrap().clean_path();

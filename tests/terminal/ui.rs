@@ -82,7 +82,15 @@ impl Ui {
     fn events(&self, target: &str) -> Events {
         let mut stream = self.connect();
         stream.write_all(self.request("GET", target).as_bytes()).unwrap();
-        Events { stream: BufReader::new(stream), seen: vec![] }
+        Events { stream: BufReader::new(stream), seen: vec![], last_id: String::new() }
+    }
+
+    /// Asks for the same events again, as a browser does whose connection broke.
+    fn events_again(&self, target: &str, before: &Events) -> Events {
+        let mut stream = self.connect();
+        let id = format!("\r\nLast-Event-ID: {}\r\n\r\n", before.last_id);
+        stream.write_all(self.request("GET", target).replace("\r\n\r\n", &id).as_bytes()).unwrap();
+        Events { stream: BufReader::new(stream), seen: vec![], last_id: before.last_id.clone() }
     }
 
     fn interrupt(mut self) -> ExitStatus {
@@ -102,6 +110,7 @@ impl Drop for Ui {
 struct Events {
     stream: BufReader<TcpStream>,
     seen: Vec<String>,
+    last_id: String,
 }
 
 impl Events {
@@ -111,6 +120,9 @@ impl Events {
             let mut line = String::new();
             let read = self.stream.read_line(&mut line);
             assert!(read.as_ref().is_ok_and(|read| *read > 0), "{wanted:?}, {read:?} after {:#?}", self.seen);
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.trim_end().clone_into(&mut self.last_id);
+            }
             let Some(data) = line.strip_prefix("data: ") else { continue };
             self.seen.push(line.clone());
             if wanted.iter().all(|wanted| data.contains(wanted)) {
@@ -286,9 +298,10 @@ counting:
 }
 
 #[test]
-fn a_log_is_followed_to_its_end() {
-    let project =
-        Project::new("one:\n  run: 'echo first; while [ ! -e go ]; do sleep 0.01; done; echo second'\n");
+fn a_log_is_followed_to_its_end_through_a_broken_connection() {
+    let until = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.01; done");
+    let steps = format!("echo first; {}; echo second; {}; echo third", until("go"), until("on"));
+    let project = Project::new(&format!("one:\n  run: '{steps}'\n"));
     let ui = Ui::start(&project);
     assert_eq!(ui.get("/stages/one/log").status, 404);
     let mut run = project.start(&["run"]);
@@ -304,6 +317,20 @@ fn a_log_is_followed_to_its_end() {
     project.write("go", "");
     let lines = events.wait(&["second"]);
     assert!(!lines["text"].as_str().unwrap().contains("first"), "the page has that");
+
+    let mut events = ui.events_again(&target, &events);
+    events.wait(&["under way"]);
+    project.write("on", "");
+    let lines = events.wait(&["third"]);
+    assert!(!lines["text"].as_str().unwrap().contains("second"), "the page has that, too");
     events.wait(&["Executed "]);
     assert!(run.wait().unwrap().success());
+
+    let mut late = ui.events(&target);
+    let lines = late.wait(&["third"]);
+    assert!(lines["text"].as_str().unwrap().contains("first"), "who comes late gets what was kept");
+    assert!(late.seen[0].starts_with("data: {}"), "in the place of what the page has: {:?}", late.seen);
+    let mut again = ui.events_again(&target, &late);
+    again.wait(&["Executed "]);
+    assert_eq!(again.seen.len(), 1, "nothing is told twice: {:?}", again.seen);
 }
