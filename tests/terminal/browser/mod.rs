@@ -252,3 +252,37 @@ fn a_page_elsewhere_does_not_lead_to_pages_of_the_server() {
     page.point("a", true);
     page.wait_for("document.body.textContent.includes('another address or port led here')");
 }
+
+/// A browser has six connections to a server at once.
+#[test]
+fn many_tabs_are_open_at_once_and_each_knows_the_latest_when_it_is_looked_at() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new(
+        "one:\n  run: 'echo first; while [ ! -e go ]; do sleep 0.01; done; echo second; echo third; true'\n",
+    );
+    let ui = Ui::start(&project);
+    let mut run = project.start(&["run"]);
+    let mut page = Page::open(&executable);
+    page.load(&ui.address());
+    page.wait_for("!!document.querySelector('a.live-name')");
+    let live = "document.getElementById('connection')?.textContent === 'live'";
+    let origin = page.eval("location.origin");
+    let at = |path: &str| format!("{}{path}", origin.as_str().unwrap());
+    let log = page.open_tab(&at("/stages/one/log"));
+    page.wait_for(live);
+    page.wait_for("document.getElementById('log').textContent.includes('first')");
+    for _ in 0..7 {
+        page.open_tab(&at("/"));
+        page.wait_for(live);
+    }
+    project.write("go", "");
+    assert!(run.wait().unwrap().success());
+    page.wait_for("document.querySelectorAll('#runs tbody tr').length === 1");
+    page.show_tab(&log);
+    page.wait_for("document.getElementById('log-heading').textContent.startsWith('Executed')");
+    let words = page.eval(
+        "document.getElementById('log').textContent.match(/ (first|second|third)$/gm).map(it => it.trim())",
+    );
+    assert_eq!(words, json!(["first", "second", "third"]), "all of it, nothing twice");
+    assert_eq!(page.errors(), [""; 0]);
+}
