@@ -9,6 +9,9 @@
   // The stream of events, where there is one, and what of a log it has shown.
   let source = null;
   let shown = "";
+  // Parts that are put in place once nobody is in them, by their ids.
+  const waiting = new Map();
+  let state = "";
 
   const duration = (seconds) => {
     const [minutes, hours, days] = [60, 3600, 86400].map((unit) => Math.floor(seconds / unit));
@@ -27,16 +30,39 @@
     if (button) button.disabled = document.querySelectorAll("#runs input:checked").length !== 2;
   };
 
-  const put = ({ id, html }) => {
-    const part = document.getElementById(id);
+  const say = () => {
+    connection.textContent = state === "live" && waiting.size ? "live, but for where you are" : state;
+  };
+  // Whether the keyboard's focus or a selection is in an element: both would be lost with what it holds.
+  const isInUse = (element) => {
+    const selection = document.getSelection();
+    return element.contains(document.activeElement) || (!selection.isCollapsed && selection.containsNode(element, true));
+  };
+  const put = (part, html) => {
     const chosen = new Set(Array.from(part.querySelectorAll("input:checked"), (input) => input.value));
     part.innerHTML = html;
     for (const input of part.querySelectorAll("input")) input.checked = chosen.has(input.value);
     tick();
     choose();
   };
+  const settle = () => {
+    for (const [id, html] of waiting) {
+      const part = document.getElementById(id);
+      if (isInUse(part)) continue;
+      waiting.delete(id);
+      put(part, html);
+    }
+    say();
+  };
+  const become = (now) => {
+    state = now;
+    say();
+  };
   const heard = {
-    part: put,
+    part: ({ id, html }) => {
+      waiting.set(id, html);
+      settle();
+    },
     anew: () => { log.textContent = ""; },
     heading: ({ text }) => { document.getElementById("log-heading").textContent = text; },
     lines: ({ text }, id) => {
@@ -61,10 +87,10 @@
     if (shown) url.searchParams.set("from", shown);
     const opened = new EventSource(url);
     source = opened;
-    opened.onopen = () => { connection.textContent = "live"; };
+    opened.onopen = () => become("live");
     opened.onerror = () => {
       const isClosed = opened.readyState === EventSource.CLOSED;
-      connection.textContent = isClosed ? "no longer live: reload" : "connecting …";
+      become(isClosed ? "no longer live: reload" : "connecting …");
     };
     for (const [name, act] of Object.entries(heard)) {
       opened.addEventListener(name, (event) => act(JSON.parse(event.data), event.lastEventId));
@@ -72,6 +98,8 @@
   };
   document.addEventListener("visibilitychange", follow);
   document.addEventListener("change", choose);
+  document.addEventListener("focusout", () => setTimeout(settle));
+  document.addEventListener("selectionchange", settle);
   setInterval(tick, 1000);
   choose();
   follow();

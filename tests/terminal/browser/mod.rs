@@ -286,3 +286,38 @@ fn many_tabs_are_open_at_once_and_each_knows_the_latest_when_it_is_looked_at() {
     assert_eq!(words, json!(["first", "second", "third"]), "all of it, nothing twice");
     assert_eq!(page.errors(), [""; 0]);
 }
+
+#[test]
+fn what_somebody_is_in_stays_until_they_leave_it() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new("");
+    let run = |text: &str| {
+        project.set_stages(&format!("one:\n  uses: fake/write\n  with: {{ text: \"{text}\" }}\n"));
+        project.pipe_ok(&["run"]);
+    };
+    run("1");
+    let ui = Ui::start(&project);
+    let mut page = Page::open(&executable);
+    page.load(&ui.address());
+    page.wait_for("document.getElementById('connection').textContent === 'live'");
+    let rows = "document.querySelectorAll('#runs tbody tr').length";
+    let selects = "document.getSelection().selectAllChildren(document.querySelector('#runs h2'))";
+    for (seen, enter, is_in, leave) in [
+        (
+            1,
+            "document.querySelector('#runs input').focus()",
+            "document.activeElement.matches('#runs input')",
+            "document.activeElement.blur()",
+        ),
+        (2, selects, "document.getSelection().toString() === 'Runs'", "document.getSelection().empty()"),
+    ] {
+        page.eval(enter);
+        run(&format!("after {seen}"));
+        page.wait_for("document.getElementById('connection').textContent === 'live, but for where you are'");
+        assert_eq!((page.eval(is_in), page.eval(rows)), (json!(true), json!(seen)), "{enter}");
+        page.eval(leave);
+        page.wait_for(&format!("{rows} === {}", seen + 1));
+        assert_eq!(page.eval("document.getElementById('connection').textContent"), "live");
+    }
+    assert_eq!(page.errors(), [""; 0]);
+}
