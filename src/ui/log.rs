@@ -184,8 +184,24 @@ fn line_start(file: &mut File, length: u64) -> u64 {
     }
     let mut bytes = Vec::new();
     let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(MOST).read_to_end(&mut bytes));
-    let skipped = read.ok().and_then(|_| bytes.iter().position(|byte| *byte == b'\n'));
-    skipped.and_then(|skipped| u64::try_from(skipped).ok()).map_or(from, |skipped| from + skipped + 1)
+    from + read.map(|_| size(first_line(&bytes))).unwrap_or_default()
+}
+
+/// Where in the end of a log the first whole line begins: at once where there is none.
+fn first_line(end: &[u8]) -> usize {
+    let begin = end.iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    if begin < end.len() { begin } else { 0 }
+}
+
+/// As much of the end of a log as a page holds, and whether it began before.
+fn end_of(text: &str) -> (&str, bool) {
+    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+    let (before, end) = text.split_at(text.ceil_char_boundary(text.len().saturating_sub(most)));
+    if before.is_empty() {
+        (text, false)
+    } else {
+        (end.get(first_line(end.as_bytes())..).unwrap_or(end), true)
+    }
 }
 
 /// The end of a log.
@@ -196,14 +212,15 @@ struct Tail {
     shown: Shown,
 }
 
-/// Of a log that may grow, its whole lines.
+/// Of a log that may grow, its whole lines; of a line that fills the page, what is there.
 fn growing(mut log: File) -> io::Result<Tail> {
     let metadata = log.metadata()?;
     let start = line_start(&mut log, metadata.len());
     let mut bytes = Vec::new();
     log.seek(SeekFrom::Start(start))?;
     log.take(MOST).read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let unended = if start > 0 { bytes.len() } else { 0 };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(unended, |end| end + 1);
     bytes.truncate(whole);
     let shown = Shown::Growing { file: metadata.ino(), offset: start + size(whole) };
     Ok(Tail { text: String::from_utf8_lossy(&bytes).into_owned(), is_cut: start > 0, shown })
@@ -213,15 +230,9 @@ fn growing(mut log: File) -> io::Result<Tail> {
 fn kept(store: &Store, stage: &StageName) -> io::Result<Option<Tail>> {
     let Some(record) = store.last(stage) else { return Ok(None) };
     let text = store.log(&record).map_err(io::Error::other)?;
-    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-    let from = text.len().saturating_sub(most);
-    let from = if from == 0 {
-        0
-    } else {
-        text.bytes().skip(from).position(|byte| byte == b'\n').map_or(from, |skipped| from + skipped + 1)
-    };
+    let (end, is_cut) = end_of(&text);
     let shown = Shown::Kept { started_ms: record.started_ms };
-    Ok(Some(Tail { text: text.get(from..).unwrap_or_default().to_owned(), is_cut: from > 0, shown }))
+    Ok(Some(Tail { text: end.to_owned(), is_cut, shown }))
 }
 
 /// A log's page. `None` where the stage has no log.
@@ -316,6 +327,22 @@ mod tests {
         let mut follower = LogFollower::new(stage(), Shown::Nothing);
         let heard = lines(&follower.look(&store));
         assert!(heard.starts_with("anew:line ") && heard.ends_with("line 99999\n"), "{}", heard.len());
+    }
+
+    #[test]
+    fn the_end_of_a_long_line_is_shown_wherever_it_is_cut() {
+        let most = usize::try_from(MOST).unwrap();
+        for line in ["é".repeat(most), format!("{}x", "é".repeat(most)), format!("{}\n", "€".repeat(most))]
+        {
+            let (end, is_cut) = end_of(&line);
+            assert!(is_cut && end.len() > most - 4 && end.len() <= most, "{}", end.len());
+            let root = tempfile::tempdir().unwrap();
+            let store = Store::open(root.path()).unwrap();
+            fs::write(store.log_path(&stage()).unwrap(), &line).unwrap();
+            assert!(page(&store, &stage()).unwrap().unwrap().len() > most, "while it grows, too");
+        }
+        assert_eq!(end_of("a\nb"), ("a\nb", false));
+        assert_eq!(end_of(&format!("{}\nb\n", "a".repeat(most))), ("b\n", true));
     }
 
     #[test]
