@@ -6,15 +6,17 @@ use protocol::Metric;
 use super::Input;
 use super::results::{Results, Row};
 use crate::format;
-use crate::gate::{Gate, GateResult};
+use crate::gate::{Gate, GateResult, Judgement};
 use crate::spec::{Better, ReportColumn, ReportSpec};
 
 /// The advice in words; `None` where there are not two rows to choose from.
 pub(super) fn advice(input: &Input) -> Option<String> {
     let spec = &input.pipeline.report;
     let results = Results::new(spec, input.records);
-    let failed: Vec<&GateResult> =
-        input.run.gates.iter().filter(|gate| !gate.lets_pass(false) && gate.value.is_some()).collect();
+    let fails = |gate: &&GateResult| {
+        matches!(gate.judgement(input.run.certain), Judgement::Fails | Judgement::Missed)
+    };
+    let failed: Vec<&GateResult> = input.run.gates.iter().filter(fails).collect();
     let known: Vec<&Row> = results.rows.iter().filter(|row| is_known(spec, row)).collect();
     let places: Vec<usize> = compared(spec)
         .map(|(index, ..)| index)

@@ -15,22 +15,31 @@ pub(crate) fn style() -> String {
     [chart::STYLE, include_str!("page.css"), include_str!("comparison.css")].concat()
 }
 
+/// The head of every page, with what it has besides.
+pub(crate) fn head(title: &str, style: &str, besides: &Markup) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            (besides)
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            title { (title) }
+            style { (PreEscaped(style)) }
+        }
+    }
+}
+
 /// A whole page around what its body holds.
 pub(crate) fn document(title: &str, body: &Markup) -> Markup {
-    let style = style();
+    let besides = html! {
+        meta http-equiv="Content-Security-Policy" content=(policy());
+        meta name="referrer" content="no-referrer";
+        meta name="generator" content={ "pipe " (env!("CARGO_PKG_VERSION")) };
+    };
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy(&style));
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                meta name="generator" content={ "pipe " (env!("CARGO_PKG_VERSION")) };
-                title { (title) }
-                style { (PreEscaped(&style)) }
-            }
+            (head(title, &style(), &besides))
             body {
                 (body)
                 script { (PreEscaped(SCRIPT)) }
@@ -39,12 +48,17 @@ pub(crate) fn document(title: &str, body: &Markup) -> Markup {
     }
 }
 
-/// Nothing may be loaded; the one style sheet and the one script are named by their digests, pictures come inside the file.
-pub(crate) fn policy(style: &str) -> String {
+/// The policy of a page of the report.
+pub(crate) fn policy() -> String {
+    format!("{}; form-action 'none'", policy_of(&style(), SCRIPT))
+}
+
+/// Nothing may be loaded; one style sheet and one script are named by their digests, pictures come inside the file.
+pub(crate) fn policy_of(style: &str, script: &str) -> String {
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'",
         digest(style),
-        digest(SCRIPT)
+        digest(script)
     )
 }

@@ -44,7 +44,7 @@ use crate::record::{ActionRecord, RunRecord};
 use crate::spec::{Pipeline, StageName};
 
 pub use brief::Brief;
-pub(crate) use document::{policy, style};
+pub(crate) use document::{head, policy, policy_of, style};
 pub use file::{brief, write};
 pub(crate) use file::{of_past, of_two, write_whole};
 pub use front::PastRun;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Ui;
 use super::home::{Home, Part};
-use super::log::{Heard, LogFollower};
+use super::log::{Heard, LogFollower, Shown};
 use super::server::Client;
 
 /// How often files are looked at.
@@ -32,14 +32,14 @@ impl Subject {
                 let parts = home.look(&store, None);
                 parts
                     .iter()
-                    .map(|Part { id, html }| event("part", &json!({ "id": id, "html": html })))
+                    .map(|Part { id, html }| event("part", None, &json!({ "id": id, "html": html })))
                     .collect()
             }
             Self::Log(log) => {
                 let heard = log.look(&store).into_iter().map(|heard| match heard {
-                    Heard::Anew => event("anew", &json!({})),
-                    Heard::Lines(text) => event("lines", &json!({ "text": text })),
-                    Heard::Heading(text) => event("heading", &json!({ "text": text })),
+                    Heard::Anew => event("anew", None, &json!({})),
+                    Heard::Lines { text, shown } => event("lines", Some(shown), &json!({ "text": text })),
+                    Heard::Heading(text) => event("heading", None, &json!({ "text": text })),
                 });
                 heard.collect()
             }
@@ -47,9 +47,10 @@ impl Subject {
     }
 }
 
-/// One event. JSON has no line breaks.
-fn event(name: &str, data: &Value) -> String {
-    format!("event: {name}\ndata: {data}\n\n")
+/// One event. JSON has no line breaks. A page whose connection broke asks again with what it has been shown, its last id.
+fn event(name: &str, shown: Option<Shown>, data: &Value) -> String {
+    let id = shown.map(|shown| format!("id: {shown}\n")).unwrap_or_default();
+    format!("event: {name}\n{id}data: {data}\n\n")
 }
 
 /// Tells a client of a subject until it goes away.
@@ -80,9 +81,10 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_of_data() {
-        assert_eq!(
-            event("lines", &json!({ "text": "a\nb\r\n" })),
-            "event: lines\ndata: {\"text\":\"a\\nb\\r\\n\"}\n\n"
-        );
+        let data = json!({ "text": "a\nb\r\n" });
+        let line = "data: {\"text\":\"a\\nb\\r\\n\"}\n\n";
+        assert_eq!(event("heading", None, &data), format!("event: heading\n{line}"));
+        let shown = Shown::Growing { file: 1, offset: 2 };
+        assert_eq!(event("lines", Some(shown), &data), format!("event: lines\nid: 1-2\n{line}"));
     }
 }

@@ -99,12 +99,13 @@ impl Home {
         parts
     }
 
-    /// The run to be shown above all others: one that is under way, or left no record.
+    /// The run to be shown above all others: one that is under way, or that was the last one and left no record. Ids are in
+    /// the order of the runs.
     fn shown(&self) -> Option<&LiveRun> {
         let is_shown = |run: &&LiveRun| match self.follower.pulse() {
             Pulse::Alive => true,
             Pulse::Over => false,
-            Pulse::Gone => !self.ids.contains(&run.id),
+            Pulse::Gone => self.ids.last().is_none_or(|last| *last < run.id),
         };
         self.follower.run().filter(is_shown)
     }
@@ -247,6 +248,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::record::RunRecord;
 
     fn begin(store: &Store) -> File {
         let mut file = store.begin_live().unwrap();
@@ -315,9 +317,17 @@ mod tests {
         let mut home = Home::new(false);
         let parts = home.look(&store, None);
         assert!(parts.iter().any(|part| part.html.contains("Did not end")), "{parts:?}");
+        let record = |id: &str| RunRecord { id: id.into(), ..crate::report::sample::tinynet().run };
+        store.save_run(&record("0-9")).unwrap();
+        let parts = home.look(&store, None);
+        assert!(parts.iter().all(|part| part.id == "part-runs"), "an earlier run changes nothing: {parts:?}");
+        // In one where nothing is executed nothing more is said.
+        store.save_run(&record("2-1")).unwrap();
+        let parts = home.look(&store, None);
+        assert!(parts.contains(&Part { id: "part-live", html: String::new() }), "{parts:?}");
         let mut file = begin(&store);
         assert!(home.look(&store, None)[0].html.contains("Under way"));
-        let record = crate::report::sample::tinynet().run;
+        let record = record("1-1");
         let event = crate::event::Event::RunFinished { record: Box::new(record), report: None };
         writeln!(file, "{}", serde_json::to_string(&event).unwrap()).unwrap();
         assert_eq!(home.look(&store, None)[0], Part { id: "part-live", html: String::new() });

@@ -1,6 +1,7 @@
 //! The log of a stage: as much of it as a page holds, and what is added to it while the stage is executed. Knows no
 //! requests.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -21,20 +22,37 @@ const MOST: u64 = 256 * 1024;
 /// How often it is looked for more lines before it is looked what log it is.
 const LOOKS_A_HEADING: u32 = 8;
 
-/// A place in a file: up to where it was shown.
+/// How much of which log a page shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    file: u64,
-    offset: u64,
+pub(super) enum Shown {
+    /// None of any.
+    #[default]
+    Nothing,
+    /// One that may grow, up to a place.
+    Growing { file: u64, offset: u64 },
+    /// That of an execution that came to a good end, which is known by when it began.
+    Kept { started_ms: u64 },
 }
 
-impl FromStr for Place {
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Growing { file, offset } => write!(f, "{file}-{offset}"),
+            Self::Kept { started_ms } => write!(f, "kept-{started_ms}"),
+        }
+    }
+}
+
+impl FromStr for Shown {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (file, offset) = text.split_once('-').ok_or(())?;
         let number = |text: &str| text.parse().map_err(|_| ());
-        Ok(Self { file: number(file)?, offset: number(offset)? })
+        match text.split_once('-').ok_or(())? {
+            ("kept", started_ms) => Ok(Self::Kept { started_ms: number(started_ms)? }),
+            (file, offset) => Ok(Self::Growing { file: number(file)?, offset: number(offset)? }),
+        }
     }
 }
 
@@ -43,18 +61,25 @@ impl FromStr for Place {
 pub(super) enum Heard {
     /// Another execution began: what was shown is of the one before.
     Anew,
-    /// More lines.
-    Lines(String),
+    /// More lines, and what is shown with them.
+    Lines { text: String, shown: Shown },
     /// What this log is.
     Heading(String),
+}
+
+/// A log that may grow, and up to where it was read.
+struct Following {
+    log: File,
+    file: u64,
+    offset: u64,
 }
 
 /// Follows the log of a stage, one execution after the other.
 pub(super) struct LogFollower {
     stage: StageName,
-    /// Where the page that it is for ends.
-    shown: Place,
-    following: Option<(File, Place)>,
+    /// What the page shows that it is for.
+    shown: Shown,
+    following: Option<Following>,
     /// The beginning of a line that is not whole yet.
     begun: Vec<u8>,
     heading: Option<String>,
@@ -63,8 +88,8 @@ pub(super) struct LogFollower {
 }
 
 impl LogFollower {
-    /// Follows from where a page ends.
-    pub(super) fn new(stage: StageName, shown: Place) -> Self {
+    /// Follows from what a page shows.
+    pub(super) fn new(stage: StageName, shown: Shown) -> Self {
         Self { stage, shown, following: None, begun: vec![], heading: None, looks: 0 }
     }
 
@@ -73,7 +98,7 @@ impl LogFollower {
         let mut heard = vec![];
         let current = store.unfinished_log(&self.stage).and_then(|path| File::open(path).ok());
         let number = current.as_ref().and_then(|file| Some(file.metadata().ok()?.ino()));
-        let is_followed = self.following.as_ref().is_some_and(|(_, place)| Some(place.file) == number);
+        let is_followed = self.following.as_ref().is_some_and(|following| Some(following.file) == number);
         if !is_followed && self.following.is_some() {
             // What was added since, before the file went where logs are kept.
             self.read(true, &mut heard);
@@ -81,6 +106,8 @@ impl LogFollower {
         }
         if let (false, Some(file), Some(number)) = (is_followed, current, number) {
             self.follow(file, number, &mut heard);
+        } else if self.looks == 0 && self.following.is_none() {
+            self.catch_up(store, &mut heard);
         }
         self.read(false, &mut heard);
         // Records are read for it: not each time.
@@ -95,43 +122,58 @@ impl LogFollower {
         heard
     }
 
-    fn follow(&mut self, mut file: File, number: u64, heard: &mut Vec<Heard>) {
-        let length = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-        let goes_on = self.shown.file == number && self.shown.offset <= length;
-        let offset = if goes_on { self.shown.offset } else { line_start(&mut file, length) };
-        if !goes_on {
-            heard.push(Heard::Anew);
-        }
+    fn follow(&mut self, mut log: File, file: u64, heard: &mut Vec<Heard>) {
+        let length = log.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+        let offset = match self.shown {
+            Shown::Growing { file: shown, offset } if shown == file && offset <= length => offset,
+            Shown::Nothing | Shown::Growing { .. } | Shown::Kept { .. } => {
+                heard.push(Heard::Anew);
+                line_start(&mut log, length)
+            }
+        };
         self.begun.clear();
-        self.following = Some((file, Place { file: number, offset }));
-        self.shown = Place::default();
+        self.following = Some(Following { log, file, offset });
+        self.shown = Shown::Nothing;
+    }
+
+    /// The log that was kept since the page was made.
+    fn catch_up(&self, store: &Store, heard: &mut Vec<Heard>) {
+        let Ok(Some(Tail { text, shown, .. })) = kept(store, &self.stage) else { return };
+        if shown != self.shown {
+            heard.extend([Heard::Anew, Heard::Lines { text: clean(&text), shown }]);
+        }
     }
 
     /// Reads on, at its end the last line, too, that is not whole.
     fn read(&mut self, is_end: bool, heard: &mut Vec<Heard>) {
-        let Some((file, place)) = &mut self.following else { return };
+        let Some(Following { log, file, offset }) = &mut self.following else { return };
         loop {
             let before = self.begun.len();
             // What cannot be read now is read the next time.
-            let _ = file.seek(SeekFrom::Start(place.offset));
-            let _ = file.by_ref().take(MOST).read_to_end(&mut self.begun);
+            let _ = log.seek(SeekFrom::Start(*offset));
+            let _ = log.by_ref().take(MOST).read_to_end(&mut self.begun);
             let read = self.begun.len() - before;
-            place.offset += u64::try_from(read).unwrap_or_default();
-            let is_long = u64::try_from(self.begun.len()).is_ok_and(|length| length >= MOST);
-            let whole = if is_end || is_long {
+            *offset += size(read);
+            let whole = if is_end || size(self.begun.len()) >= MOST {
                 self.begun.len()
             } else {
                 self.begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
             };
             let lines: Vec<u8> = self.begun.drain(..whole).collect();
             if !lines.is_empty() {
-                heard.push(Heard::Lines(clean(&String::from_utf8_lossy(&lines))));
+                let text = clean(&String::from_utf8_lossy(&lines));
+                let told = offset.saturating_sub(size(self.begun.len()));
+                heard.push(Heard::Lines { text, shown: Shown::Growing { file: *file, offset: told } });
             }
             if read == 0 || !is_end {
                 return;
             }
         }
     }
+}
+
+fn size(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// The beginning of the first line of which a page holds the whole.
@@ -142,50 +184,73 @@ fn line_start(file: &mut File, length: u64) -> u64 {
     }
     let mut bytes = Vec::new();
     let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(MOST).read_to_end(&mut bytes));
-    let skipped = read.ok().and_then(|_| bytes.iter().position(|byte| *byte == b'\n'));
-    skipped.and_then(|skipped| u64::try_from(skipped).ok()).map_or(from, |skipped| from + skipped + 1)
+    from + read.map(|_| size(first_line(&bytes))).unwrap_or_default()
+}
+
+/// Where in the end of a log the first whole line begins: at once where there is none.
+fn first_line(end: &[u8]) -> usize {
+    let begin = end.iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    if begin < end.len() { begin } else { 0 }
+}
+
+/// As much of the end of a log as a page holds, and whether it began before.
+fn end_of(text: &str) -> (&str, bool) {
+    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+    let (before, end) = text.split_at(text.ceil_char_boundary(text.len().saturating_sub(most)));
+    if before.is_empty() {
+        (text, false)
+    } else {
+        (end.get(first_line(end.as_bytes())..).unwrap_or(end), true)
+    }
+}
+
+/// The end of a log.
+struct Tail {
+    text: String,
+    /// Whether it began before.
+    is_cut: bool,
+    shown: Shown,
+}
+
+/// Of a log that may grow, its whole lines; of a line that fills the page, what is there.
+fn growing(mut log: File) -> io::Result<Tail> {
+    let metadata = log.metadata()?;
+    let start = line_start(&mut log, metadata.len());
+    let mut bytes = Vec::new();
+    log.seek(SeekFrom::Start(start))?;
+    log.take(MOST).read_to_end(&mut bytes)?;
+    let unended = if start > 0 { bytes.len() } else { 0 };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(unended, |end| end + 1);
+    bytes.truncate(whole);
+    let shown = Shown::Growing { file: metadata.ino(), offset: start + size(whole) };
+    Ok(Tail { text: String::from_utf8_lossy(&bytes).into_owned(), is_cut: start > 0, shown })
+}
+
+/// Of the log of the last execution that came to a good end. `None` where there was none.
+fn kept(store: &Store, stage: &StageName) -> io::Result<Option<Tail>> {
+    let Some(record) = store.last(stage) else { return Ok(None) };
+    let text = store.log(&record).map_err(io::Error::other)?;
+    let (end, is_cut) = end_of(&text);
+    let shown = Shown::Kept { started_ms: record.started_ms };
+    Ok(Some(Tail { text: end.to_owned(), is_cut, shown }))
 }
 
 /// A log's page. `None` where the stage has no log.
 pub(super) fn page(store: &Store, stage: &StageName) -> io::Result<Option<String>> {
-    let (text, left_out, place) = match store.unfinished_log(stage).and_then(|path| File::open(path).ok()) {
-        Some(mut file) => {
-            let metadata = file.metadata()?;
-            let start = line_start(&mut file, metadata.len());
-            let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(start))?;
-            file.take(MOST).read_to_end(&mut bytes)?;
-            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            bytes.truncate(whole);
-            let offset = start + u64::try_from(whole).unwrap_or_default();
-            (String::from_utf8_lossy(&bytes).into_owned(), start > 0, Place { file: metadata.ino(), offset })
-        }
-        None => {
-            let Some(record) = store.last(stage) else { return Ok(None) };
-            let text = store.log(&record).map_err(io::Error::other)?;
-            let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-            let from = text.len().saturating_sub(most);
-            let from = if from == 0 {
-                0
-            } else {
-                text.bytes()
-                    .skip(from)
-                    .position(|byte| byte == b'\n')
-                    .map_or(from, |skipped| from + skipped + 1)
-            };
-            (text.get(from..).unwrap_or_default().to_owned(), from > 0, Place::default())
-        }
+    let tail = match store.unfinished_log(stage).and_then(|path| File::open(path).ok()) {
+        Some(log) => Some(growing(log)?),
+        None => kept(store, stage)?,
     };
-    let Place { file, offset } = place;
-    let events = format!("/events?log={}&from={file}-{offset}", encode(stage.as_str()));
+    let Some(Tail { text, is_cut, shown }) = tail else { return Ok(None) };
+    let events = format!("/events?log={}&from={shown}", encode(stage.as_str()));
     let page = Page { title: stage.as_str(), eyebrow: "log", is_home: false, events: Some(events) };
-    Ok(Some(page.html(&body(stage, &heading(store, stage).unwrap_or_default(), &clean(&text), left_out))))
+    Ok(Some(page.html(&body(stage, &heading(store, stage).unwrap_or_default(), &clean(&text), is_cut))))
 }
 
-fn body(stage: &StageName, heading: &str, text: &str, left_out: bool) -> Markup {
+fn body(stage: &StageName, heading: &str, text: &str, is_cut: bool) -> Markup {
     html! {
         p #log-heading { (heading) }
-        @if left_out {
+        @if is_cut {
             p.small { "Its end; " code { "pipe log " (stage) } " prints the whole log." }
         }
         // A line break that follows the tag is not part of the text.
@@ -216,7 +281,7 @@ mod tests {
 
     fn lines(heard: &[Heard]) -> String {
         let lines = heard.iter().filter_map(|heard| match heard {
-            Heard::Lines(lines) => Some(lines.as_str()),
+            Heard::Lines { text, .. } => Some(text.as_str()),
             Heard::Anew => Some("anew:"),
             Heard::Heading(_) => None,
         });
@@ -237,7 +302,11 @@ mod tests {
         let mut follower = LogFollower::new(stage(), from.parse().unwrap());
         assert_eq!(lines(&follower.look(&store)), "");
         write!(log, "f\nthree").unwrap();
-        assert_eq!(lines(&follower.look(&store)), "half\n");
+        let heard = follower.look(&store);
+        assert_eq!(lines(&heard), "half\n");
+        let [Heard::Lines { shown, .. }, ..] = heard.as_slice() else { panic!("{heard:?}") };
+        let mut again = LogFollower::new(stage(), shown.to_string().parse().unwrap());
+        assert_eq!(lines(&again.look(&store)), "", "who comes back has heard that");
         assert!(follower.look(&store).is_empty());
         log.write_all(b" and the end").unwrap();
         fs::rename(&path, root.path().join("kept")).unwrap();
@@ -255,16 +324,34 @@ mod tests {
         let page = page(&store, &stage()).unwrap().unwrap();
         assert!(page.contains("line 99999\n") && !page.contains("line 500\n") && page.contains("Its end"));
         assert!(page.len() < 400_000);
-        let mut follower = LogFollower::new(stage(), Place::default());
+        let mut follower = LogFollower::new(stage(), Shown::Nothing);
         let heard = lines(&follower.look(&store));
         assert!(heard.starts_with("anew:line ") && heard.ends_with("line 99999\n"), "{}", heard.len());
     }
 
     #[test]
-    fn a_place_is_two_numbers() {
-        assert_eq!("3-4".parse(), Ok(Place { file: 3, offset: 4 }));
-        for text in ["", "-", "3", "3-x", "-1-2", "99999999999999999999-1"] {
-            assert_eq!(text.parse::<Place>(), Err(()), "{text}");
+    fn the_end_of_a_long_line_is_shown_wherever_it_is_cut() {
+        let most = usize::try_from(MOST).unwrap();
+        for line in ["é".repeat(most), format!("{}x", "é".repeat(most)), format!("{}\n", "€".repeat(most))]
+        {
+            let (end, is_cut) = end_of(&line);
+            assert!(is_cut && end.len() > most - 4 && end.len() <= most, "{}", end.len());
+            let root = tempfile::tempdir().unwrap();
+            let store = Store::open(root.path()).unwrap();
+            fs::write(store.log_path(&stage()).unwrap(), &line).unwrap();
+            assert!(page(&store, &stage()).unwrap().unwrap().len() > most, "while it grows, too");
+        }
+        assert_eq!(end_of("a\nb"), ("a\nb", false));
+        assert_eq!(end_of(&format!("{}\nb\n", "a".repeat(most))), ("b\n", true));
+    }
+
+    #[test]
+    fn what_is_shown_is_said_in_an_address() {
+        for shown in [Shown::Growing { file: 3, offset: 4 }, Shown::Kept { started_ms: 5 }] {
+            assert_eq!(shown.to_string().parse(), Ok(shown));
+        }
+        for text in ["", "-", "3", "3-x", "-1-2", "99999999999999999999-1", "kept", "kept-", "kept-x"] {
+            assert_eq!(text.parse::<Shown>(), Err(()), "{text}");
         }
     }
 }

@@ -2,9 +2,10 @@
 //! what runs leave in the store, as any other process could; runs nothing and writes nothing.
 //!
 //! **Who is answered.** The server listens on the loopback address only, and other users and other pages in the browser reach
-//! that too. So a request needs a random token, once in its address, later in a cookie that no other page can send along; it
-//! must name this host, or a page elsewhere could give its own name this address; and pages may load and run nothing
-//! but what the server's headers name by digest.
+//! that too. So a request needs a random token, once in its address, later another random value in a cookie; it must not be
+//! one that a page of another address or port made the browser send; it must name this host, or a page elsewhere could give
+//! its own name this address; and pages may load and run nothing but what the server's headers name by digest. Browsers
+//! keep cookies by host, not by port: whatever else is opened on this host gets the cookie, so it is not the token.
 
 mod events;
 mod home;
@@ -26,7 +27,7 @@ use maud::html;
 
 use self::events::Subject;
 use self::home::Home;
-use self::log::{LogFollower, Place};
+use self::log::{LogFollower, Shown};
 use self::request::{Request, encode};
 use self::response::{Response, Status};
 use self::token::Token;
@@ -52,7 +53,8 @@ impl Server {
     pub fn bind(file: PathBuf, cache: Option<PathBuf>, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let port = listener.local_addr()?.port();
-        Ok(Self { listener, ui: Arc::new(Ui { file, cache, port, token: Token::new()? }) })
+        let (token, session) = (Token::new()?, Token::new()?);
+        Ok(Self { listener, ui: Arc::new(Ui { file, cache, port, token, session }) })
     }
 
     /// The address to open first, with the token.
@@ -72,7 +74,10 @@ struct Ui {
     file: PathBuf,
     cache: Option<PathBuf>,
     port: u16,
+    /// In the address that is printed.
     token: Token,
+    /// In the cookie.
+    session: Token,
 }
 
 /// What a client gets.
@@ -116,12 +121,12 @@ impl Ui {
                 return self.forbidden().into();
             }
             let mut response = Response::redirect(request.clean_path());
-            let cookie = format!("{cookie}={}; Path=/; HttpOnly; SameSite=Strict", self.token.text());
+            let cookie = format!("{cookie}={}; Path=/; HttpOnly; SameSite=Strict", self.session.text());
             response.headers.push(("Set-Cookie", cookie));
             return response.into();
         }
         let mut given = request.cookies.iter().filter(|(name, _)| *name == cookie);
-        if given.any(|(_, value)| self.token.is(value)) {
+        if given.any(|(_, value)| self.session.is(value)) {
             self.route(request)
         } else {
             self.forbidden().into()
@@ -138,8 +143,7 @@ impl Ui {
             "This needs the token that `pipe ui` printed. Open the whole address: http://127.0.0.1:{}/?token=…",
             self.port
         );
-        let hint =
-            "Each start of `pipe ui` has a token of its own. If you followed a link with the token, reload.";
+        let hint = "Each start of `pipe ui` has a token of its own.";
         Response::page(Status::Forbidden, page::notice("Not without the token", &message, Some(hint)))
     }
 
@@ -247,7 +251,9 @@ fn events(request: &Request) -> Result<Answer, Problem> {
     let subject = match request.query("log") {
         Some(stage) => {
             let stage = StageName::try_from(stage.to_owned()).map_err(|error| Problem::nothing(&error))?;
-            let shown = request.query("from").and_then(|from| from.parse::<Place>().ok());
+            // The page's own address stays what it was when it was made.
+            let shown = request.last_event.as_deref().or(request.query("from"));
+            let shown = shown.and_then(|shown| shown.parse::<Shown>().ok());
             Subject::Log(Box::new(LogFollower::new(stage, shown.unwrap_or_default())))
         }
         None => Subject::Home(Box::new(Home::new(request.query("all").is_some()))),

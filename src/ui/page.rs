@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::response::{SCRIPT, own_style};
-use crate::report::prose;
+use crate::report::{head, prose};
 
 /// A page.
 pub(super) struct Page<'a> {
@@ -20,17 +20,11 @@ pub(super) struct Page<'a> {
 impl Page<'_> {
     /// As HTML.
     pub(super) fn html(&self, main: &Markup) -> String {
+        let title = format!("{} · pipe", self.title);
         let document = html! {
             (DOCTYPE)
             html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    link rel="icon" href="data:,";
-                    title { (self.title) " · pipe" }
-                    style { (PreEscaped(own_style())) }
-                }
+                (head(&title, &own_style(), &html! { link rel="icon" href="data:,"; }))
                 body data-events=[self.events.as_deref()] {
                     header.top {
                         p.eyebrow {

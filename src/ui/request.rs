@@ -19,6 +19,8 @@ pub(super) struct Request {
     pub(super) query: Vec<(String, String)>,
     /// Names and values of cookies as sent.
     pub(super) cookies: Vec<(String, String)>,
+    /// The id of the last event that was heard, where a stream of them broke.
+    pub(super) last_event: Option<String>,
 }
 
 impl Request {
@@ -44,6 +46,8 @@ pub(super) enum Refusal {
     Method,
     /// It was sent to another host: some page lets a browser take this address for its own.
     Host,
+    /// Another page, of another address or port, made the browser send it.
+    Elsewhere,
 }
 
 impl Refusal {
@@ -53,7 +57,7 @@ impl Refusal {
             Self::Malformed => Status::BadRequest,
             Self::TooLong => Status::HeadTooLong,
             Self::Method => Status::MethodNotAllowed,
-            Self::Host => Status::Forbidden,
+            Self::Host | Self::Elsewhere => Status::Forbidden,
         }
     }
 
@@ -66,14 +70,20 @@ impl Refusal {
             Self::Host => {
                 "These pages are shown under `127.0.0.1` and `localhost` only, with the port that was printed."
             }
+            Self::Elsewhere => {
+                "A page of another address or port led here, which is not followed. Type or paste the address that `pipe ui` \
+                 printed into the browser's own address line."
+            }
         }
     }
 }
 
-/// Whether a head is complete: what follows it is not read.
-pub(super) fn is_complete(bytes: &[u8]) -> bool {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
-    !matches!(httparse::Request::new(&mut headers).parse(bytes), Ok(httparse::Status::Partial))
+/// Whether bytes hold the blank line that ends a head, of which the first `known` are known not to. What follows it is not
+/// read.
+pub(super) fn holds_end(bytes: &[u8], known: usize) -> bool {
+    // It may have begun in what is known.
+    let new = bytes.get(known.saturating_sub(2)..).unwrap_or_default();
+    new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|line| line == b"\n\r\n")
 }
 
 /// Reads the head of a request to a server on `port`.
@@ -90,6 +100,7 @@ pub(super) fn parse(bytes: &[u8], port: u16) -> Result<Request, Refusal> {
         Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
     }
     check_host(parsed.headers, port)?;
+    check_site(parsed.headers)?;
     let head_only = match parsed.method {
         Some("GET") => false,
         Some("HEAD") => true,
@@ -107,6 +118,7 @@ pub(super) fn parse(bytes: &[u8], port: u16) -> Result<Request, Refusal> {
         path: segments.map(|part| decode(part, false)).collect::<Option<_>>().ok_or(Refusal::Malformed)?,
         query: pairs.collect::<Option<_>>().ok_or(Refusal::Malformed)?,
         cookies: cookies(parsed.headers),
+        last_event: values(parsed.headers, "last-event-id").next().map(str::to_owned),
     })
 }
 
@@ -124,6 +136,12 @@ fn check_host(headers: &[httparse::Header<'_>], port: u16) -> Result<(), Refusal
         }
     });
     if ours { Ok(()) } else { Err(Refusal::Host) }
+}
+
+/// Whether the browser says that one of these pages asks, or the user. What says nothing of it is no browser, or an old one.
+fn check_site(headers: &[httparse::Header<'_>]) -> Result<(), Refusal> {
+    let is_ours = values(headers, "sec-fetch-site").all(|site| matches!(site, "same-origin" | "none"));
+    if is_ours { Ok(()) } else { Err(Refusal::Elsewhere) }
 }
 
 fn values<'a>(headers: &'a [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'a str> {
@@ -177,7 +195,7 @@ mod tests {
     #[test]
     fn a_request_has_a_path_a_query_and_cookies() {
         let text = b"HEAD /stages/train%5Blr=0.1%5D/log?a=b+c&d=%2B&e HTTP/1.1\r\nhost: LocalHost:8080\r\n\
-                    Cookie: a=1; b=2\r\ncookie: c=3=4\r\nX: \xff\r\n\r\nbody";
+                    Cookie: a=1; b=2\r\nLast-Event-ID: 7-8\r\ncookie: c=3=4\r\nX: \xff\r\n\r\nbody";
         let request = parse(text, 8080).unwrap();
         assert!(request.head_only);
         assert_eq!(request.path, ["stages", "train[lr=0.1]", "log"]);
@@ -186,6 +204,7 @@ mod tests {
         assert_eq!((request.query("d"), request.query("e"), request.query("f")), (Some("+"), Some(""), None));
         let cookies: Vec<_> = request.cookies.iter().map(|(name, value)| format!("{name}:{value}")).collect();
         assert_eq!(cookies, ["a:1", "b:2", "c:3=4"]);
+        assert_eq!(request.last_event.as_deref(), Some("7-8"));
         assert_eq!(get("/").unwrap().path, Vec::<String>::new());
         for elsewhere in ["//evil.example", "/%2Fevil.example", "/\\evil.example/"] {
             let path = get(elsewhere).unwrap().clean_path();
@@ -218,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn what_another_page_makes_a_browser_send_is_refused() {
+        let with = |headers: &str| {
+            parse(format!("GET / HTTP/1.1\r\nHost: localhost:8080\r\n{headers}\r\n").as_bytes(), 8080)
+        };
+        for site in ["same-origin", "none"] {
+            assert!(with(&format!("Sec-Fetch-Site: {site}\r\n")).is_ok(), "{site}");
+        }
+        for site in ["cross-site", "same-site", "", "none, cross-site"] {
+            assert_eq!(with(&format!("sec-fetch-site: {site}\r\n")), Err(Refusal::Elsewhere), "{site}");
+        }
+        let twice = "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n";
+        assert_eq!(with(twice), Err(Refusal::Elsewhere));
+    }
+
+    #[test]
     fn what_is_no_request_to_read_is_refused() {
         let to = |start: &str| parse(format!("{start}\r\nHost: 127.0.0.1:8080\r\n\r\n").as_bytes(), 8080);
         for start in
@@ -247,8 +281,24 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_request_or_not(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = is_complete(&bytes);
             prop_assert!(parse(&bytes, 1).is_err());
+        }
+
+        #[test]
+        fn the_end_of_a_head_is_found_where_it_is_in_whatever_pieces_it_comes(
+            value in "[ -~]{0,20}",
+            line in "\r?\n",
+            pieces in proptest::collection::vec(1_usize..9, 1..20),
+        ) {
+            let head = format!("GET / HTTP/1.1{line}Host: 127.0.0.1:8080{line}X: {value}{line}{line}").into_bytes();
+            let (mut known, mut sizes) = (0, pieces.iter().cycle());
+            while known < head.len() {
+                let here = head.len().min(known + sizes.next().unwrap());
+                let found = holds_end(&head[..here], known);
+                prop_assert_eq!(found, here == head.len());
+                prop_assert_eq!(found, parse(&head[..here], 8080).is_ok());
+                known = here;
+            }
         }
     }
 }

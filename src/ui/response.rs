@@ -2,10 +2,6 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use sha2::{Digest, Sha256};
-
 use crate::report;
 
 /// The status of an answer.
@@ -67,7 +63,7 @@ impl Response {
 
     /// A page of the report, which brings a style and a script of its own.
     pub(super) fn report(body: String) -> Self {
-        let policy = format!("{}; frame-ancestors 'none'", report::policy(&report::style()));
+        let policy = format!("{}; frame-ancestors 'none'", report::policy());
         Self { status: Status::Ok, body, policy, headers: vec![] }
     }
 
@@ -122,15 +118,10 @@ pub(super) fn own_style() -> String {
 /// Their script.
 pub(super) const SCRIPT: &str = include_str!("live.js");
 
-/// One style sheet and one script, each by its digest, and events from here.
+/// As for the report's pages, and events from here.
 fn own_policy() -> String {
-    let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; connect-src 'self'; \
-         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        digest(&own_style()),
-        digest(SCRIPT)
-    )
+    let policy = report::policy_of(&own_style(), SCRIPT);
+    format!("{policy}; connect-src 'self'; form-action 'self'; frame-ancestors 'none'")
 }
 
 #[cfg(test)]

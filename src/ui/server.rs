@@ -1,23 +1,24 @@
 //! Connections: how many, how long, how large. One thread each, one request each. Knows no page.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::request::{LONGEST_HEAD, is_complete};
+use super::request::{LONGEST_HEAD, holds_end};
 use super::response::{Response, Status, stream_head};
 use super::{Answer, Ui, events, page};
 
-/// Connections at once.
+/// Connections at once. When there are more, the one that has kept its request to itself for longest is ended.
 const MOST_CONNECTIONS: usize = 32;
 /// Of these, streams of events: pages get through whatever is followed.
 const MOST_STREAMS: usize = 24;
 /// Connections beyond these that are told so at once; any more are closed.
 const MOST_REFUSALS: usize = 16;
 /// A request must be here after this.
-const LONGEST_REQUEST: Duration = Duration::from_secs(10);
+const LONGEST_REQUEST: Duration = Duration::from_secs(2);
 /// An answer must be taken after this, and each piece of a stream.
 const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 /// How long a client may take to close its end once it has its answer.
@@ -30,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Takes connections for as long as the process lasts.
 pub(super) fn serve(listener: &TcpListener, ui: &Arc<Ui>) {
     let (connections, streams) = (Slots::new(MOST_CONNECTIONS), Slots::new(MOST_STREAMS));
-    let refusals = Slots::new(MOST_REFUSALS);
+    let (silent, refusals) = (Silent::default(), Slots::new(MOST_REFUSALS));
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
             std::thread::sleep(PAUSE);
@@ -38,12 +39,20 @@ pub(super) fn serve(listener: &TcpListener, ui: &Arc<Ui>) {
         };
         // A client that goes away is none of our business, and where there is no thread the connection is closed.
         let thread = std::thread::Builder::new().name("pipe ui".into());
-        if let Some(slot) = connections.take() {
-            let (ui, streams) = (Arc::clone(ui), streams.clone());
-            let _ = thread.spawn(move || {
-                let _slot = slot;
-                let _ = converse(&stream, &ui, &streams);
+        if let Some(slot) = connections.take().or_else(|| silent.end_oldest()) {
+            let stream = Arc::new(stream);
+            let number = silent.add(Arc::clone(&stream), slot);
+            let (ui, streams, others) = (Arc::clone(ui), streams.clone(), silent.clone());
+            let started = thread.spawn(move || {
+                let mut client = Client { stream: &stream };
+                let head = client.head(LONGEST_REQUEST);
+                if let (Some(_slot), Ok(Some(head))) = (others.speaks(number), head) {
+                    let _ = answer(&mut client, &head, &ui, &streams);
+                }
             });
+            if started.is_err() {
+                silent.speaks(number);
+            }
         } else if let Some(slot) = refusals.take() {
             let _ = thread.spawn(move || {
                 let _slot = slot;
@@ -66,16 +75,14 @@ fn busy() -> Response {
     Response::page(Status::Busy, page::notice("Too many pages", message, None))
 }
 
-fn converse(stream: &TcpStream, ui: &Ui, streams: &Slots) -> io::Result<()> {
-    let mut client = Client { stream };
-    let Some(head) = client.head(LONGEST_REQUEST)? else { return Ok(()) };
-    match ui.answer(&head) {
+fn answer(client: &mut Client<'_>, head: &[u8], ui: &Ui, streams: &Slots) -> io::Result<()> {
+    match ui.answer(head) {
         Answer::Page { response, head_only } => client.send(&response.bytes(head_only))?,
         Answer::Stream { head_only: true, .. } => client.send(&stream_head())?,
         Answer::Stream { subject, head_only: false } => match streams.take() {
             Some(_slot) => {
                 client.send(&stream_head())?;
-                return events::tell(subject, ui, &mut client);
+                return events::tell(subject, ui, client);
             }
             None => client.send(&busy().bytes(false))?,
         },
@@ -94,7 +101,9 @@ impl Client<'_> {
         let deadline = Instant::now() + longest;
         let mut head = Vec::new();
         let mut buffer = [0; 2048];
-        while head.len() < LONGEST_HEAD && (head.is_empty() || !is_complete(&head)) {
+        let mut known = 0;
+        while head.len() < LONGEST_HEAD && !holds_end(&head, known) {
+            known = head.len();
             self.stream.set_read_timeout(Some(left(deadline)?))?;
             let room = buffer.len().min(LONGEST_HEAD - head.len());
             match self.stream.read(buffer.get_mut(..room).unwrap_or_default())? {
@@ -185,6 +194,46 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Connections whose requests are not here yet, each with the place that it takes.
+#[derive(Clone, Default)]
+struct Silent {
+    state: Arc<Mutex<SilentState>>,
+}
+
+#[derive(Default)]
+struct SilentState {
+    next: u64,
+    connections: BTreeMap<u64, (Arc<TcpStream>, Slot)>,
+}
+
+impl Silent {
+    fn state(&self) -> MutexGuard<'_, SilentState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more, and its number.
+    fn add(&self, stream: Arc<TcpStream>, slot: Slot) -> u64 {
+        let mut state = self.state();
+        let number = state.next;
+        state.next = number.wrapping_add(1);
+        state.connections.insert(number, (stream, slot));
+        number
+    }
+
+    /// One has said what it wants, or will never say: gives it its place, unless that was given to another.
+    fn speaks(&self, number: u64) -> Option<Slot> {
+        self.state().connections.remove(&number).map(|(_, slot)| slot)
+    }
+
+    /// Ends the one that is silent for longest and gives its place.
+    fn end_oldest(&self) -> Option<Slot> {
+        let (_, (stream, slot)) = self.state().connections.pop_first()?;
+        // One that has gone already has ended, too.
+        let _ = stream.shutdown(Shutdown::Both);
+        Some(slot)
     }
 }
 

@@ -7,7 +7,8 @@ use super::*;
 const PORT: u16 = 8080;
 
 fn ui(root: &std::path::Path) -> Ui {
-    Ui { file: root.join("pipeline.yaml"), cache: None, port: PORT, token: Token::new().unwrap() }
+    let (token, session) = (Token::new().unwrap(), Token::new().unwrap());
+    Ui { file: root.join("pipeline.yaml"), cache: None, port: PORT, token, session }
 }
 
 fn head(target: &str, headers: &str) -> String {
@@ -24,7 +25,7 @@ fn text(ui: &Ui, head: &[u8]) -> String {
 }
 
 fn with_cookie(ui: &Ui, target: &str) -> String {
-    text(ui, head(target, &format!("Cookie: {}={}\r\n", ui.cookie(), ui.token.text())).as_bytes())
+    text(ui, head(target, &format!("Cookie: {}={}\r\n", ui.cookie(), ui.session.text())).as_bytes())
 }
 
 #[test]
@@ -42,12 +43,14 @@ fn without_the_token_nothing_is_told() {
     ] {
         let answer = text(&ui, head(target, "").as_bytes());
         assert!(answer.starts_with("HTTP/1.1 403 "), "{target}: {answer}");
-        assert!(answer.contains("needs the token") && !answer.contains(ui.token.text()));
+        assert!(answer.contains("needs the token"));
+        assert!(!answer.contains(ui.token.text()) && !answer.contains(ui.session.text()));
     }
     for cookies in [
         format!("{}={}", ui.cookie(), other.text()),
-        format!("pipe-ui-1={}", ui.token.text()),
-        ui.token.text().to_owned(),
+        format!("{}={}", ui.cookie(), ui.token.text()),
+        format!("pipe-ui-1={}", ui.session.text()),
+        ui.session.text().to_owned(),
     ] {
         let answer = text(&ui, head("/", &format!("Cookie: {cookies}\r\n")).as_bytes());
         assert!(answer.starts_with("HTTP/1.1 403 "), "{cookies}");
@@ -62,7 +65,8 @@ fn the_first_visit_sets_a_cookie_and_leads_to_the_clean_address() {
     assert!(answer.starts_with("HTTP/1.1 303 "), "{answer}");
     assert!(answer.contains("\r\nLocation: /runs/a%20b\r\n"), "{answer}");
     let cookie =
-        format!("\r\nSet-Cookie: pipe-ui-8080={}; Path=/; HttpOnly; SameSite=Strict\r\n", ui.token.text());
+        format!("\r\nSet-Cookie: pipe-ui-8080={}; Path=/; HttpOnly; SameSite=Strict\r\n", ui.session.text());
+    assert_ne!(ui.session.text(), ui.token.text(), "every port of the host is sent it");
     assert!(answer.contains(&cookie), "{answer}");
     assert!(with_cookie(&ui, "/").starts_with("HTTP/1.1 200 "));
 }
@@ -105,7 +109,7 @@ proptest! {
     ) {
         let root = tempfile::tempdir().unwrap();
         let ui = ui(root.path());
-        let cookie = format!("Cookie: {}={}\r\n{header}\r\n", ui.cookie(), ui.token.text());
+        let cookie = format!("Cookie: {}={}\r\n{header}\r\n", ui.cookie(), ui.session.text());
         let answer = text(&ui, head(&target, &cookie).as_bytes());
         prop_assert!(answer.starts_with("HTTP/1.1 "), "{}", answer);
         prop_assert!(answer.contains("\r\nContent-Security-Policy: default-src 'none'"));

@@ -1,4 +1,4 @@
-//! The secret that an address must hold to be answered. Knows nothing of requests.
+//! Secrets that requests must hold to be answered. Knows nothing of requests.
 
 use std::fs::File;
 use std::io::{self, Read};

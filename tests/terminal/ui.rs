@@ -17,6 +17,7 @@ pub(crate) struct Ui {
     child: Child,
     port: u16,
     token: String,
+    cookie: String,
 }
 
 /// What a server answered.
@@ -35,7 +36,11 @@ impl Ui {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let rest = address.trim_end().strip_prefix("http://127.0.0.1:").unwrap();
         let (port, token) = rest.split_once("/?token=").unwrap();
-        Self { child, port: port.parse().unwrap(), token: token.into() }
+        let mut ui = Self { child, port: port.parse().unwrap(), token: token.into(), cookie: String::new() };
+        let first = ui.send(ui.request("GET", &format!("/?token={token}")).as_bytes());
+        let (_, cookie) = first.head.split_once("\r\nSet-Cookie: ").unwrap();
+        cookie.split(';').next().unwrap().clone_into(&mut ui.cookie);
+        ui
     }
 
     /// The address that it printed.
@@ -60,10 +65,8 @@ impl Ui {
     }
 
     fn request(&self, method: &str, target: &str) -> String {
-        let Self { port, token, .. } = self;
-        format!(
-            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: pipe-ui-{port}={token}\r\n\r\n"
-        )
+        let Self { port, cookie, .. } = self;
+        format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\n\r\n")
     }
 
     fn get(&self, target: &str) -> Answer {
@@ -79,7 +82,15 @@ impl Ui {
     fn events(&self, target: &str) -> Events {
         let mut stream = self.connect();
         stream.write_all(self.request("GET", target).as_bytes()).unwrap();
-        Events { stream: BufReader::new(stream), seen: vec![] }
+        Events { stream: BufReader::new(stream), seen: vec![], last_id: String::new() }
+    }
+
+    /// Asks for the same events again, as a browser does whose connection broke.
+    fn events_again(&self, target: &str, before: &Events) -> Events {
+        let mut stream = self.connect();
+        let id = format!("\r\nLast-Event-ID: {}\r\n\r\n", before.last_id);
+        stream.write_all(self.request("GET", target).replace("\r\n\r\n", &id).as_bytes()).unwrap();
+        Events { stream: BufReader::new(stream), seen: vec![], last_id: before.last_id.clone() }
     }
 
     fn interrupt(mut self) -> ExitStatus {
@@ -99,6 +110,7 @@ impl Drop for Ui {
 struct Events {
     stream: BufReader<TcpStream>,
     seen: Vec<String>,
+    last_id: String,
 }
 
 impl Events {
@@ -108,6 +120,9 @@ impl Events {
             let mut line = String::new();
             let read = self.stream.read_line(&mut line);
             assert!(read.as_ref().is_ok_and(|read| *read > 0), "{wanted:?}, {read:?} after {:#?}", self.seen);
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.trim_end().clone_into(&mut self.last_id);
+            }
             let Some(data) = line.strip_prefix("data: ") else { continue };
             self.seen.push(line.clone());
             if wanted.iter().all(|wanted| data.contains(wanted)) {
@@ -200,6 +215,10 @@ fn a_stranger_is_told_nothing_and_nobody_can_do_more_than_read() {
         ui.send(format!("GET /?token={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", ui.token).as_bytes());
     assert_eq!(first.status, 303);
     assert!(first.head.contains("HttpOnly; SameSite=Strict"), "{}", first.head);
+    assert!(!first.head.contains(&ui.token), "servers on other ports get the cookie: {}", first.head);
+    let led = ui.request("GET", "/").replace("\r\n\r\n", "\r\nSec-Fetch-Site: same-site\r\n\r\n");
+    let led = ui.send(led.as_bytes());
+    assert!(led.status == 403 && led.body.contains("another address or port"), "{}", led.body);
 
     assert_eq!(ui.send(ui.request("POST", "/").as_bytes()).status, 405);
     let head = ui.send(ui.request("HEAD", "/").as_bytes());
@@ -212,13 +231,37 @@ fn a_stranger_is_told_nothing_and_nobody_can_do_more_than_read() {
 }
 
 #[test]
-fn too_many_connections_are_turned_away_until_some_end() {
+fn who_says_nothing_makes_room_for_who_asks() {
     let project = two_runs();
     let ui = Ui::start(&project);
-    let silent: Vec<TcpStream> = (0..32).map(|_| ui.connect()).collect();
-    assert_eq!(ui.get("/").status, 503);
-    drop(silent);
-    project.wait_until("room", || ui.get("/").status == 200);
+    let mut silent: Vec<TcpStream> = (0..31).map(|_| ui.connect()).collect();
+    let mut half = ui.connect();
+    half.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+    silent.extend((0..31).map(|_| ui.connect()));
+    assert_eq!(ui.get("/").status, 200);
+    for ended in &mut silent[..31] {
+        assert_eq!(ended.read(&mut [0]).unwrap(), 0, "the oldest are ended without a word");
+    }
+}
+
+#[test]
+fn there_are_only_so_many_streams_and_pages_get_through() {
+    let project = two_runs();
+    let ui = Ui::start(&project);
+    let mut streams: Vec<Events> = (0..24).map(|_| ui.events("/events?page=home")).collect();
+    for events in &mut streams {
+        events.wait(&["part-runs"]);
+    }
+    let more = ui.get("/events?page=home");
+    assert!(more.status == 503 && more.body.contains("close some"), "{}", more.body);
+    let silent: Vec<TcpStream> = (0..8).map(|_| ui.connect()).collect();
+    assert_eq!(ui.get("/").status, 200);
+    drop((streams, silent));
+    project.wait_until("room", || {
+        let mut status = String::new();
+        ui.events("/events?page=home").stream.read_line(&mut status).unwrap();
+        status.starts_with("HTTP/1.1 200 ")
+    });
 }
 
 #[test]
@@ -255,9 +298,10 @@ counting:
 }
 
 #[test]
-fn a_log_is_followed_to_its_end() {
-    let project =
-        Project::new("one:\n  run: 'echo first; while [ ! -e go ]; do sleep 0.01; done; echo second'\n");
+fn a_log_is_followed_to_its_end_through_a_broken_connection() {
+    let until = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.01; done");
+    let steps = format!("echo first; {}; echo second; {}; echo third", until("go"), until("on"));
+    let project = Project::new(&format!("one:\n  run: '{steps}'\n"));
     let ui = Ui::start(&project);
     assert_eq!(ui.get("/stages/one/log").status, 404);
     let mut run = project.start(&["run"]);
@@ -273,6 +317,20 @@ fn a_log_is_followed_to_its_end() {
     project.write("go", "");
     let lines = events.wait(&["second"]);
     assert!(!lines["text"].as_str().unwrap().contains("first"), "the page has that");
+
+    let mut events = ui.events_again(&target, &events);
+    events.wait(&["under way"]);
+    project.write("on", "");
+    let lines = events.wait(&["third"]);
+    assert!(!lines["text"].as_str().unwrap().contains("second"), "the page has that, too");
     events.wait(&["Executed "]);
     assert!(run.wait().unwrap().success());
+
+    let mut late = ui.events(&target);
+    let lines = late.wait(&["third"]);
+    assert!(lines["text"].as_str().unwrap().contains("first"), "who comes late gets what was kept");
+    assert!(late.seen[0].starts_with("data: {}"), "in the place of what the page has: {:?}", late.seen);
+    let mut again = ui.events_again(&target, &late);
+    again.wait(&["Executed "]);
+    assert_eq!(again.seen.len(), 1, "nothing is told twice: {:?}", again.seen);
 }

@@ -17,17 +17,24 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "goog
 /// Longer than anything that is waited for here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A browser with one page.
+/// A browser, of which one tab is the page that is looked at.
 pub(super) struct Page {
     browser: Child,
     to: ChildStdin,
     /// Its messages, read by a thread of their own: a browser that hangs is noticed.
     from: Receiver<Value>,
-    session: Option<String>,
+    tab: Option<Tab>,
     last_id: u64,
     /// Everything that the page's browser told unasked, in order.
     events: Vec<Value>,
     _profile: tempfile::TempDir,
+}
+
+/// A tab of the browser.
+#[derive(Clone)]
+pub(super) struct Tab {
+    target: Value,
+    session: Value,
 }
 
 /// The browser's executable; a test that needs one cannot be passed over in CI.
@@ -75,16 +82,31 @@ impl Page {
                 bytes.clear();
             }
         });
-        let mut page =
-            Self { browser, to, from, session: None, last_id: 0, events: vec![], _profile: profile };
-        let target = page.ask("Target.createTarget", json!({ "url": "about:blank" }));
-        let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = page.ask("Target.attachToTarget", attach);
-        page.session = session["sessionId"].as_str().map(str::to_owned);
-        for domain in ["Page", "Runtime", "Network", "Log"] {
-            page.ask(&format!("{domain}.enable"), json!({}));
-        }
+        let mut page = Self { browser, to, from, tab: None, last_id: 0, events: vec![], _profile: profile };
+        page.open_tab("about:blank");
         page
+    }
+
+    /// Opens an address in a tab before all others. It is the page from now on.
+    pub(super) fn open_tab(&mut self, url: &str) -> Tab {
+        // Asked of the browser, not of a tab.
+        self.tab = None;
+        let target = self.ask("Target.createTarget", json!({ "url": url }))["targetId"].take();
+        let attach = json!({ "targetId": target, "flatten": true });
+        let session = self.ask("Target.attachToTarget", attach)["sessionId"].take();
+        let tab = Tab { target, session };
+        self.tab = Some(tab.clone());
+        for domain in ["Page", "Runtime", "Network", "Log"] {
+            self.ask(&format!("{domain}.enable"), json!({}));
+        }
+        tab
+    }
+
+    /// Brings a tab before all others. It is the page from now on.
+    pub(super) fn show_tab(&mut self, tab: &Tab) {
+        self.tab = None;
+        self.ask("Target.activateTarget", json!({ "targetId": tab.target }));
+        self.tab = Some(tab.clone());
     }
 
     /// Width of the page in CSS pixels, and whether it is dark.
@@ -103,7 +125,11 @@ impl Page {
         self.events.clear();
         let outcome = self.ask("Page.navigate", json!({ "url": url }));
         assert!(outcome["errorText"].is_null(), "{url}: {outcome}");
-        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
+        let session = self.tab.as_ref().map(|tab| tab.session.clone());
+        let is_loaded = |event: &Value| {
+            event["method"] == "Page.loadEventFired" && event.get("sessionId") == session.as_ref()
+        };
+        while !self.events.iter().any(is_loaded) {
             let event = self.read();
             self.events.push(event);
         }
@@ -186,8 +212,8 @@ impl Page {
     fn ask(&mut self, method: &str, params: Value) -> Value {
         self.last_id += 1;
         let mut message = json!({ "id": self.last_id, "method": method, "params": params });
-        if let Some(session) = &self.session {
-            message["sessionId"] = session.clone().into();
+        if let Some(tab) = &self.tab {
+            message["sessionId"] = tab.session.clone();
         }
         self.to.write_all(format!("{message}\0").as_bytes()).unwrap();
         self.to.flush().unwrap();

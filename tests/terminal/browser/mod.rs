@@ -237,3 +237,87 @@ fn pages_of_the_server_follow_a_run_and_lead_to_each_other() {
     assert_eq!(page.eval("document.querySelectorAll('#result').length"), 1);
     assert_eq!(page.errors(), [""; 0]);
 }
+
+#[test]
+fn a_page_elsewhere_does_not_lead_to_pages_of_the_server() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new("one:\n  uses: fake/write\n");
+    let ui = Ui::start(&project);
+    let mut page = Page::open(&executable);
+    page.shape(1200, false);
+    page.load(&ui.address());
+    assert_eq!(page.eval("document.querySelector('h2').textContent"), "Runs");
+    project.write("elsewhere.html", &format!("<a href=\"{}\">there</a>", ui.address()));
+    page.load(&format!("file://{}", project.path("elsewhere.html").display()));
+    page.point("a", true);
+    page.wait_for("document.body.textContent.includes('another address or port led here')");
+}
+
+/// A browser has six connections to a server at once.
+#[test]
+fn many_tabs_are_open_at_once_and_each_knows_the_latest_when_it_is_looked_at() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new(
+        "one:\n  run: 'echo first; while [ ! -e go ]; do sleep 0.01; done; echo second; echo third; true'\n",
+    );
+    let ui = Ui::start(&project);
+    let mut run = project.start(&["run"]);
+    let mut page = Page::open(&executable);
+    page.load(&ui.address());
+    page.wait_for("!!document.querySelector('a.live-name')");
+    let live = "document.getElementById('connection')?.textContent === 'live'";
+    let origin = page.eval("location.origin");
+    let at = |path: &str| format!("{}{path}", origin.as_str().unwrap());
+    let log = page.open_tab(&at("/stages/one/log"));
+    page.wait_for(live);
+    page.wait_for("document.getElementById('log').textContent.includes('first')");
+    for _ in 0..7 {
+        page.open_tab(&at("/"));
+        page.wait_for(live);
+    }
+    project.write("go", "");
+    assert!(run.wait().unwrap().success());
+    page.wait_for("document.querySelectorAll('#runs tbody tr').length === 1");
+    page.show_tab(&log);
+    page.wait_for("document.getElementById('log-heading').textContent.startsWith('Executed')");
+    let words = page.eval(
+        "document.getElementById('log').textContent.match(/ (first|second|third)$/gm).map(it => it.trim())",
+    );
+    assert_eq!(words, json!(["first", "second", "third"]), "all of it, nothing twice");
+    assert_eq!(page.errors(), [""; 0]);
+}
+
+#[test]
+fn what_somebody_is_in_stays_until_they_leave_it() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = Project::new("");
+    let run = |text: &str| {
+        project.set_stages(&format!("one:\n  uses: fake/write\n  with: {{ text: \"{text}\" }}\n"));
+        project.pipe_ok(&["run"]);
+    };
+    run("1");
+    let ui = Ui::start(&project);
+    let mut page = Page::open(&executable);
+    page.load(&ui.address());
+    page.wait_for("document.getElementById('connection').textContent === 'live'");
+    let rows = "document.querySelectorAll('#runs tbody tr').length";
+    let selects = "document.getSelection().selectAllChildren(document.querySelector('#runs h2'))";
+    for (seen, enter, is_in, leave) in [
+        (
+            1,
+            "document.querySelector('#runs input').focus()",
+            "document.activeElement.matches('#runs input')",
+            "document.activeElement.blur()",
+        ),
+        (2, selects, "document.getSelection().toString() === 'Runs'", "document.getSelection().empty()"),
+    ] {
+        page.eval(enter);
+        run(&format!("after {seen}"));
+        page.wait_for("document.getElementById('connection').textContent === 'live, but for where you are'");
+        assert_eq!((page.eval(is_in), page.eval(rows)), (json!(true), json!(seen)), "{enter}");
+        page.eval(leave);
+        page.wait_for(&format!("{rows} === {}", seen + 1));
+        assert_eq!(page.eval("document.getElementById('connection').textContent"), "live");
+    }
+    assert_eq!(page.errors(), [""; 0]);
+}
