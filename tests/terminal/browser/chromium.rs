@@ -137,21 +137,31 @@ impl Page {
 
     /// Value of a JavaScript expression; a promise is waited for.
     pub(super) fn eval(&mut self, expression: &str) -> Value {
-        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let answer = self.ask("Runtime.evaluate", params);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {}", answer["exceptionDetails"]);
-        answer["result"]["value"].clone()
+        self.try_eval(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
-    /// Value of a JavaScript expression as soon as it is true.
+    fn try_eval(&mut self, expression: &str) -> Result<Value, Value> {
+        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let mut answer = self.call("Runtime.evaluate", &params);
+        for error in [answer["error"].take(), answer["result"]["exceptionDetails"].take()] {
+            if !error.is_null() {
+                return Err(error);
+            }
+        }
+        Ok(answer["result"]["result"]["value"].take())
+    }
+
+    /// Value of a JavaScript expression as soon as it is true. While a page is on its way there may be nothing yet to
+    /// ask.
     pub(super) fn wait_for(&mut self, expression: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let value = self.eval(expression);
-            if !matches!(value, Value::Null | Value::Bool(false)) && value != "" {
-                return value;
+            match self.try_eval(expression) {
+                Ok(value) if !matches!(value, Value::Null | Value::Bool(false)) && value != "" => {
+                    return value;
+                }
+                value => assert!(Instant::now() < deadline, "waited in vain for {expression}: {value:?}"),
             }
-            assert!(Instant::now() < deadline, "waited in vain for {expression}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -208,8 +218,14 @@ impl Page {
         urls.filter(|url| !url.starts_with("data:")).map(str::to_owned).collect()
     }
 
-    /// Asks for a method and waits for its answer; what comes before it is kept as events.
+    /// Asks for a method and waits for its result; what comes before it is kept as events.
     fn ask(&mut self, method: &str, params: Value) -> Value {
+        let mut answer = self.call(method, &params);
+        assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
+        answer["result"].take()
+    }
+
+    fn call(&mut self, method: &str, params: &Value) -> Value {
         self.last_id += 1;
         let mut message = json!({ "id": self.last_id, "method": method, "params": params });
         if let Some(tab) = &self.tab {
@@ -218,10 +234,9 @@ impl Page {
         self.to.write_all(format!("{message}\0").as_bytes()).unwrap();
         self.to.flush().unwrap();
         loop {
-            let mut answer = self.read();
+            let answer = self.read();
             if answer["id"] == self.last_id {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].take();
+                return answer;
             }
             self.events.push(answer);
         }

@@ -250,7 +250,7 @@ fn a_page_elsewhere_does_not_lead_to_pages_of_the_server() {
     project.write("elsewhere.html", &format!("<a href=\"{}\">there</a>", ui.address()));
     page.load(&format!("file://{}", project.path("elsewhere.html").display()));
     page.point("a", true);
-    page.wait_for("document.body.textContent.includes('another address or port led here')");
+    page.wait_for("document.body?.textContent.includes('another address or port led here')");
 }
 
 /// A browser has six connections to a server at once.
