@@ -58,6 +58,12 @@ pub fn number_auto(value: f64) -> String {
     if magnitude < 1.0 { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// Both ends of an interval, each as [`number_auto`] writes it.
+#[must_use]
+pub fn interval_auto([low, high]: [f64; 2]) -> String {
+    format!("[{}, {}]", number_auto(low), number_auto(high))
+}
+
 fn scientific(value: f64) -> String {
     format!("{value:.2e}").replace('-', "−")
 }

@@ -23,7 +23,7 @@ use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
 use crate::record::Outcome;
 use crate::report;
 use crate::report::front::directions;
-use crate::spec::{Better, StageName};
+use crate::spec::Better;
 
 /// Compare two runs: params, metrics, durations and outcomes
 #[derive(Debug, clap::Args)]
@@ -69,15 +69,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
     let history = History::load(&store)?;
     let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
-    let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));
-    let old_side = Side { run: &old.record, records: &old_records };
-    let new_side = Side { run: &new.record, records: &new_records };
-    let digest = |run| history.digest(run, &|stage| known_record(&store, stage));
     // Only to say what is better: without a valid pipeline there is still the rest.
     let project = context.load(&Selection::default()).ok();
     let pipeline = project.as_ref().map(|project| &project.pipeline);
-    let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
-    let comparison = compare(old_side, new_side);
     if let Some(file) = &args.html {
         let spec = pipeline.map(|pipeline| pipeline.report.clone()).unwrap_or_default();
         let page = report::of_two(&store, &history, old, new, &spec, &maud::Markup::default());
@@ -86,17 +80,22 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         print(&format!("{}\n", file.display()))?;
         return Ok(ExitStatus::Done);
     }
+    let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));
+    let old_side = Side { run: &old.record, records: &old_records };
+    let new_side = Side { run: &new.record, records: &new_records };
+    let digest = |run| history.digest(run, &|stage| known_record(&store, stage));
     let answer = Answer {
         version: Version,
         old: digest(old),
         new: digest(new),
-        comparison,
+        comparison: compare(old_side, new_side),
         front: pipeline.and_then(|pipeline| front::Answer::new(pipeline, &store, &history, new)),
     };
     if args.json {
         print_json(&answer)?;
     } else {
         let paint = Paint::new(context.color_stdout());
+        let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
         print(&View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text())?;
     }
     Ok(ExitStatus::Done)
@@ -164,7 +163,7 @@ impl View<'_> {
         let (shown, follow): (Vec<&ParamPair>, Vec<&ParamPair>) =
             all.iter().partition(|pair| self.all || pair.from.is_none());
         let mut grid = Grid::new("lrlll", 2);
-        let widest = shown.iter().map(|pair| path(pair.stage.as_ref(), &pair.name).chars().count()).max();
+        let widest = shown.iter().map(|pair| pair.path().chars().count()).max();
         let room = (self.width.saturating_sub(widest.unwrap_or(0) + 10) / 2).max(12);
         let value = |value: &Option<String>| {
             let value = value.as_deref().map_or_else(|| "(none)".into(), short_value);
@@ -173,7 +172,7 @@ impl View<'_> {
         for pair in &shown {
             let from = pair.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
             grid.row([
-                clean_line(&path(pair.stage.as_ref(), &pair.name)),
+                clean_line(&pair.path()),
                 self.paint.faint(&value(&pair.old)),
                 "→".into(),
                 self.paint.live(&value(&pair.new)),
@@ -198,7 +197,7 @@ impl View<'_> {
         for pair in shown {
             let value = |value: Option<f64>| value.map_or_else(|| "–".into(), format::number_auto);
             grid.row([
-                clean_line(&path(Some(&pair.stage), &pair.name)),
+                clean_line(&pair.path()),
                 self.paint.faint(&value(pair.old)),
                 "→".into(),
                 value(pair.new),
@@ -273,7 +272,7 @@ impl View<'_> {
         let difference = pair.difference?;
         let sign = if difference > 0.0 { "+" } else { "" };
         let text = format!("{sign}{}", format::number_auto(difference));
-        let better = self.directions.get(&path(Some(&pair.stage), &pair.name));
+        let better = self.directions.get(&pair.path());
         Some(match better.filter(|_| difference != 0.0) {
             Some(better) if (*better == Better::Higher) == (difference > 0.0) => self.paint.good(&text),
             Some(_) => self.paint.bad(&text),
@@ -306,10 +305,6 @@ impl View<'_> {
         });
         lines.collect()
     }
-}
-
-fn path(stage: Option<&StageName>, name: &str) -> String {
-    stage.map_or_else(|| name.to_owned(), |stage| format!("{stage}.{name}"))
 }
 
 /// By how much longer the execution took, where the two runs have their outputs from different ones.

@@ -50,6 +50,14 @@ pub struct ParamPair {
     pub from: Option<StageName>,
 }
 
+impl ParamPair {
+    /// What it is called among those of all stages: `vars.lr`, `train.with.lr`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.stage.as_ref().map_or_else(|| self.name.clone(), |stage| format!("{stage}.{}", self.name))
+    }
+}
+
 /// A metric in both runs. `null` where it is absent.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct MetricPair {
@@ -74,6 +82,12 @@ pub struct MetricPair {
 }
 
 impl MetricPair {
+    /// What it is called among those of all stages: `STAGE.NAME`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.stage, self.name)
+    }
+
     /// Whether both runs have the same value.
     #[must_use]
     pub fn is_same(&self) -> bool {

@@ -171,6 +171,21 @@ impl Counts {
         }
         counts
     }
+
+    /// How many ended how, such as `1 restored`; only what there is.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let Self { ran, restored, fresh, failed, blocked, interrupted } = *self;
+        let all = [
+            (ran, "ran"),
+            (restored, "restored"),
+            (fresh, "fresh"),
+            (failed, "failed"),
+            (blocked, "not reached"),
+            (interrupted, "interrupted"),
+        ];
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect()
+    }
 }
 
 /// How many gates of a run came out how.

@@ -247,12 +247,9 @@ fn metrics(input: &Input) -> Vec<Named> {
     let named = of_run.flat_map(|(stage, record)| {
         record.metrics.iter().map(move |(name, metric)| {
             let text = match metric.interval {
-                Some([low, high]) => format!(
-                    "{} [{}, {}]",
-                    format::number_auto(metric.value),
-                    format::number_auto(low),
-                    format::number_auto(high)
-                ),
+                Some(ends) => {
+                    format!("{} {}", format::number_auto(metric.value), format::interval_auto(ends))
+                }
                 None => format::number_auto(metric.value),
             };
             Named { name: name.clone(), number: number(input, stage, metric, text) }
@@ -282,7 +279,7 @@ fn since(input: &Input, run: &RunDigest, name: Option<&RunName>, has_table: bool
             let (old, new, difference) = (pair.old?, pair.new?, pair.difference?);
             let sign = if difference > 0.0 { "+" } else { "" };
             Some(Moved {
-                name: format!("{}.{}", pair.stage, pair.name),
+                name: pair.path(),
                 stage: pair.stage,
                 old,
                 new,

@@ -10,9 +10,7 @@ use super::front::PastRun;
 use super::{prose, tradeoff};
 use crate::format;
 use crate::gate::{GateResult, Judgement};
-use crate::history::{
-    Comparison, Counts, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair,
-};
+use crate::history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
 use crate::record::Outcome;
 use crate::spec::{Better, ReportSpec, StageName};
 
@@ -77,6 +75,7 @@ pub(super) fn comparison(versus: &Versus, above: &Markup) -> String {
 }
 
 fn run(label: &str, run: &RunDigest) -> Markup {
+    let words = run.stages.words();
     html! {
         div.card {
             h3 { (label) " run " code { (run.run) } }
@@ -84,26 +83,11 @@ fn run(label: &str, run: &RunDigest) -> Markup {
                 dt { "started" } dd { time datetime=(format::rfc3339(run.started_ms)) { (format::date_time(run.started_ms)) " UTC" } }
                 dt { "took" } dd { (format::millis(run.duration_ms)) }
                 @if let Some(profile) = &run.profile { dt { "profile" } dd { (profile) } }
-                dt { "stages" } dd { (counts(run.stages)) }
+                dt { "stages" } dd { @if words.is_empty() { "none" } @else { (words.join(", ")) } }
                 @if !run.failed.is_empty() { dt { "failed" } dd.worse { (names(run.failed.iter())) } }
             }
         }
     }
-}
-
-fn counts(counts: Counts) -> String {
-    let Counts { ran, restored, fresh, failed, blocked, interrupted } = counts;
-    let all = [
-        (ran, "ran"),
-        (restored, "restored"),
-        (fresh, "fresh"),
-        (failed, "failed"),
-        (blocked, "not reached"),
-        (interrupted, "interrupted"),
-    ];
-    let parts: Vec<String> =
-        all.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    if parts.is_empty() { "none".into() } else { parts.join(", ") }
 }
 
 fn names<'a>(stages: impl Iterator<Item = &'a StageName>) -> String {
@@ -206,7 +190,7 @@ fn params(pairs: &[ParamPair]) -> Markup {
         html! { table.versus {
             thead { tr { th scope="col" { "param" } th scope="col" { "old" } th scope="col" { "new" } td {} } }
             tbody { @for pair in pairs { tr {
-                th scope="row" { code { (path(pair.stage.as_ref(), &pair.name)) } }
+                th scope="row" { code { (pair.path()) } }
                 td.old { (value(pair.old.as_deref())) }
                 td { (value(pair.new.as_deref())) }
                 td.from { @if let Some(from) = &pair.from { "from " (from) } }
@@ -245,13 +229,12 @@ fn metrics(versus: &Versus) -> Markup {
 
 fn metric_table(versus: &Versus, pairs: &[&MetricPair]) -> Markup {
     let number = |value: Option<f64>| value.map_or_else(|| "–".into(), format::number_auto);
-    let interval = |interval: Option<[f64; 2]>| {
-        interval.map(|[low, high]| format!(" [{}, {}]", format::number_auto(low), format::number_auto(high)))
-    };
+    let interval =
+        |interval: Option<[f64; 2]>| interval.map(|ends| format!(" {}", format::interval_auto(ends)));
     html! { table.versus {
         thead { tr { th scope="col" { "metric" } th.num scope="col" { "old" } th.num scope="col" { "new" } td {} th.num scope="col" { "difference" } td {} } }
         tbody { @for pair in pairs {
-            @let path = path(Some(&pair.stage), &pair.name);
+            @let path = pair.path();
             tr {
                 th scope="row" { code { (path) } }
                 td.num.old { (number(pair.old)) (interval(pair.old_interval).unwrap_or_default()) }
@@ -300,10 +283,6 @@ fn end(end: Option<&StageEnd>) -> Markup {
     html! {
         @if end.outcome.is_done() { (end.words()) } @else { span.worse { (end.words()) } }
     }
-}
-
-fn path(stage: Option<&StageName>, name: &str) -> String {
-    stage.map_or_else(|| name.to_owned(), |stage| format!("{stage}.{name}"))
 }
 
 #[cfg(test)]

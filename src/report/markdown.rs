@@ -8,7 +8,11 @@ use crate::gate::{GateResult, Judgement};
 use crate::history::Counts;
 use crate::progress::{clean, clean_line, values};
 
-/// Rows of a table; a comment has at most 65,536 characters.
+/// Bytes of it all: a comment has at most 65,536 characters.
+const MOST: usize = 65_000;
+/// Bytes of a line that says how much was left out.
+const MOST_LEFT_OUT: usize = 80;
+/// Rows of a table.
 const MOST_ROWS: usize = 60;
 /// Changes and numbers since the run before.
 const MOST_CHANGES: usize = 30;
@@ -22,15 +26,31 @@ const JOINER: char = '\u{2060}';
 /// The run as Markdown.
 #[must_use]
 pub fn markdown(brief: &Brief) -> String {
-    let mut parts = vec![opening(brief)];
-    parts.extend(brief.failures.iter().take(MOST_CHANGES).map(failure));
-    parts.extend(gates(&brief.gates, brief.run.certain));
-    match &brief.results {
-        Some(table) => parts.push(results(table)),
-        None => parts.extend(metrics(brief)),
+    let mut page = Page { text: opening(brief) };
+    page.add(|room| failures(&brief.failures, room));
+    page.add(|room| gates(&brief.gates, brief.run.certain, room));
+    page.add(|room| match &brief.results {
+        Some(table) => Some(results(table, room)),
+        None => metrics(brief, room),
+    });
+    page.add(|room| since(brief.since.as_ref()?, room));
+    page.text + "\n"
+}
+
+/// What is written so far.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Adds a part that keeps to the room it is given: half of what is left, so that those after it find some, too.
+    fn add(&mut self, part: impl FnOnce(usize) -> Option<String>) {
+        let room = MOST.saturating_sub(self.text.len()) / 2;
+        if let Some(part) = part(room) {
+            self.text.push_str("\n\n");
+            self.text.push_str(&part);
+        }
     }
-    parts.extend(brief.since.as_ref().and_then(since));
-    parts.join("\n\n") + "\n"
 }
 
 fn opening(brief: &Brief) -> String {
@@ -55,18 +75,28 @@ fn opening(brief: &Brief) -> String {
 }
 
 fn counts(counts: Counts) -> String {
-    let Counts { ran, restored, fresh, failed, blocked, interrupted } = counts;
-    let others = [
-        (restored, "restored"),
-        (fresh, "fresh"),
-        (failed, "failed"),
-        (blocked, "not reached"),
-        (interrupted, "interrupted"),
-    ];
-    let mut parts =
-        vec![if ran == 0 { "no stage ran".into() } else { format!("{} ran", format::count(ran, "stage")) }];
-    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
-    parts.join(", ")
+    let ran = match counts.ran {
+        0 => "no stage ran".into(),
+        ran => format!("{} ran", format::count(ran, "stage")),
+    };
+    let others = Counts { ran: 0, ..counts }.words();
+    std::iter::once(ran).chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn failures(failed: &[Failed], room: usize) -> Option<String> {
+    let mut left = room.saturating_sub(MOST_LEFT_OUT);
+    let mut parts = vec![];
+    for failed in failed.iter().take(MOST_CHANGES) {
+        let part = failure(failed);
+        let Some(rest) = left.checked_sub(part.len() + 2) else { break };
+        left = rest;
+        parts.push(part);
+    }
+    let more = failed.len() - parts.len();
+    if more > 0 {
+        parts.push(format!("and {} that failed", format::count(more, "more stage")));
+    }
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
 fn failure(failed: &Failed) -> String {
@@ -84,7 +114,7 @@ fn failure(failed: &Failed) -> String {
     )
 }
 
-fn gates(gates: &[GateResult], certain: bool) -> Option<String> {
+fn gates(gates: &[GateResult], certain: bool, room: usize) -> Option<String> {
     if gates.is_empty() {
         return None;
     }
@@ -96,11 +126,11 @@ fn gates(gates: &[GateResult], certain: bool) -> Option<String> {
         };
         vec![judgement.mark().to_owned(), code(&gate.expression), word + &text(&gate.message)]
     });
-    let (rows, more) = cut(rows, MOST_ROWS, "gate");
-    Some(table(&["", "gate", ""].map(str::to_owned), "lll", &rows) + &more)
+    let headings = ["", "gate", ""].map(str::to_owned);
+    Some(table(&headings, "lll", rows, &Limit { rows: MOST_ROWS, bytes: room, noun: "gate" }))
 }
 
-fn results(results: &Table) -> String {
+fn results(results: &Table, room: usize) -> String {
     let mut headings = vec![String::new()];
     headings.extend(results.columns.iter().map(|column| text(&column.label)));
     let rows = results.rows.iter().map(|row| {
@@ -114,7 +144,6 @@ fn results(results: &Table) -> String {
         });
         std::iter::once(text(&row.label)).chain(cells).collect()
     });
-    let (rows, more) = cut(rows, MOST_ROWS, "row");
     let align: String =
         headings.iter().enumerate().map(|(index, _)| if index == 0 { 'l' } else { 'r' }).collect();
     let cells = || results.rows.iter().flat_map(|row| &row.cells);
@@ -132,10 +161,11 @@ fn results(results: &Table) -> String {
         notes.push("\\*: from an earlier run.".into());
     }
     let notes = if notes.is_empty() { String::new() } else { format!("\n\n{}", notes.join(" ")) };
-    table(&headings, &align, &rows) + &more + &notes
+    let bytes = room.saturating_sub(notes.len());
+    table(&headings, &align, rows, &Limit { rows: MOST_ROWS, bytes, noun: "row" }) + &notes
 }
 
-fn metrics(brief: &Brief) -> Option<String> {
+fn metrics(brief: &Brief, room: usize) -> Option<String> {
     if brief.metrics.is_empty() {
         return None;
     }
@@ -148,24 +178,25 @@ fn metrics(brief: &Brief) -> Option<String> {
             text(&number.basis),
         ]
     });
-    let (rows, more) = cut(rows, MOST_ROWS, "metric");
-    Some(table(&["metric", "", "unit", "based on"].map(str::to_owned), "lrll", &rows) + &more)
+    let headings = ["metric", "", "unit", "based on"].map(str::to_owned);
+    Some(table(&headings, "lrll", rows, &Limit { rows: MOST_ROWS, bytes: room, noun: "metric" }))
 }
 
-fn since(since: &Since) -> Option<String> {
+fn since(since: &Since, room: usize) -> Option<String> {
     if since.changes.is_empty() && since.numbers.is_empty() {
         return None;
     }
     let name = since.run.as_ref().map_or(since.id.as_str(), |run| run.as_str());
-    let mut parts =
-        vec![format!("#### Since run {} of {} UTC", code(name), format::date_time(since.started_ms))];
+    let heading = format!("#### Since run {} of {} UTC", code(name), format::date_time(since.started_ms));
+    let bytes = room.saturating_sub(heading.len() + 4) / 2;
+    let mut parts = vec![heading];
     if !since.changes.is_empty() {
         let rows = since.changes.iter().map(|change| {
             let (old, new) = values(change);
             vec![code(&change.name), code(&old), code(&new)]
         });
-        let (rows, more) = cut(rows, MOST_CHANGES, "change");
-        parts.push(table(&["changed", "before", "now"].map(str::to_owned), "lll", &rows) + &more);
+        let headings = ["changed", "before", "now"].map(str::to_owned);
+        parts.push(table(&headings, "lll", rows, &Limit { rows: MOST_CHANGES, bytes, noun: "change" }));
     }
     if !since.numbers.is_empty() {
         let rows = since.numbers.iter().map(|moved| {
@@ -174,34 +205,47 @@ fn since(since: &Since) -> Option<String> {
             cells.push(if moved.within_intervals == Some(true) { "in both intervals" } else { "" }.into());
             cells
         });
-        let (rows, more) = cut(rows, MOST_CHANGES, "number");
         let headings = ["result", "before", "now", "difference", ""].map(str::to_owned);
-        parts.push(table(&headings, "lrrrl", &rows) + &more);
+        parts.push(table(&headings, "lrrrl", rows, &Limit { rows: MOST_CHANGES, bytes, noun: "number" }));
     }
     Some(parts.join("\n\n"))
 }
 
-/// The first rows, and a line on how many more there are.
-fn cut(
-    rows: impl ExactSizeIterator<Item = Vec<String>>,
-    most: usize,
-    noun: &str,
-) -> (Vec<Vec<String>>, String) {
-    let more = rows.len().saturating_sub(most);
-    let rest = if more == 0 {
-        String::new()
-    } else {
-        format!("\n\nand {}", format::count(more, &format!("more {noun}")))
-    };
-    (rows.take(most).collect(), rest)
+/// How long a table may be.
+struct Limit<'a> {
+    rows: usize,
+    bytes: usize,
+    /// What a row is.
+    noun: &'a str,
 }
 
-fn table(headings: &[String], align: &str, rows: &[Vec<String>]) -> String {
+/// A table of the first rows, and a line on how many more there are.
+fn table(
+    headings: &[String],
+    align: &str,
+    rows: impl ExactSizeIterator<Item = Vec<String>>,
+    limit: &Limit<'_>,
+) -> String {
     let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
     let rule: Vec<String> = align.chars().map(|c| if c == 'r' { "--:" } else { "---" }.to_owned()).collect();
-    let mut lines = vec![line(headings), line(&rule)];
-    lines.extend(rows.iter().map(|row| line(row)));
-    lines.join("\n")
+    let all = rows.len();
+    let mut text = format!("{}\n{}", line(headings), line(&rule));
+    let most = limit.bytes.saturating_sub(MOST_LEFT_OUT);
+    let mut shown = 0;
+    for row in rows.take(limit.rows) {
+        let row = line(&row);
+        if text.len() + row.len() + 1 > most {
+            break;
+        }
+        text.push('\n');
+        text.push_str(&row);
+        shown += 1;
+    }
+    match all - shown {
+        0 => text,
+        more if shown == 0 => format!("{} too long to be shown here", format::count(more, limit.noun)),
+        more => format!("{text}\n\nand {}", format::count(more, &format!("more {}", limit.noun))),
+    }
 }
 
 /// On one line, and not endless.
@@ -218,18 +262,20 @@ fn text(raw: &str) -> String {
     let line = short(raw);
     let mut escaped = String::with_capacity(line.len() + 8);
     let mut rest = line.chars().peekable();
+    let mut ws = 0;
     while let Some(c) = rest.next() {
         if "\\`*_[]<>#|~&!$".contains(c) {
             escaped.push('\\');
         }
         escaped.push(c);
+        ws = if matches!(c, 'w' | 'W') { ws + 1 } else { 0 };
         // `@name`, `#12`, `https://…` and `www.…` would become mentions and links.
         let next = rest.peek().copied().unwrap_or(' ');
         let links = match c {
             '@' => true,
             '#' => next.is_ascii_digit(),
             ':' => next == '/',
-            'w' | 'W' => next == '.',
+            'w' | 'W' => ws >= 3 && next == '.',
             _ => false,
         };
         if links {

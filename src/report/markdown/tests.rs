@@ -3,6 +3,7 @@
 use super::*;
 use crate::gate::Gate;
 use crate::history::History;
+use crate::record::Outcome;
 use crate::report::sample::{self, Sample};
 use crate::spec::ReportSpec;
 
@@ -102,6 +103,41 @@ fn what_is_long_is_cut() {
     assert!(text.len() < 65_536, "{}", text.len());
 }
 
+#[test]
+fn however_much_there_is_it_fits_into_a_comment() {
+    let mut sample = sample::train_fails();
+    sample.records = sample::tinynet().records;
+    let stage = sample.run.stages.iter().find(|stage| matches!(stage.outcome, Outcome::Failed { .. }));
+    let mut stage = stage.unwrap().clone();
+    let hint = Some("@".repeat(MOST_TEXT));
+    stage.outcome =
+        Outcome::Failed { message: format!("{}\n", "é".repeat(MOST_TEXT)).repeat(MOST_LINES), hint };
+    sample.run.stages = vec![stage; MOST_CHANGES];
+    sample.run.gates = vec![sample::gate_fails().run.gates[1].clone(); MOST_ROWS];
+    for gate in &mut sample.run.gates {
+        (gate.expression, gate.message) = ("`".repeat(MOST_TEXT), "<".repeat(MOST_TEXT));
+    }
+    let wide = sample.pipeline.report.columns[0].clone();
+    for count in [2, 5_000] {
+        sample.pipeline.report.columns = vec![wide.clone(); count];
+        let text = markdown(&brief(&sample));
+        assert!(text.len() < 65_536, "{}", text.len());
+        for part in ["more stages that failed", "more gates", "vars.label_smoothing"] {
+            assert!(text.contains(part), "no {part}: {text}");
+        }
+        let left_out = text.contains("4 rows too long to be shown here");
+        assert_eq!(left_out, count == 5_000, "{text}");
+    }
+}
+
+#[test]
+fn names_that_are_no_links_stay_as_they_are() {
+    assert_eq!(text("raw.accuracy w.x"), "raw.accuracy w.x");
+    for link in ["www.example.org", "WwW.example.org"] {
+        assert_eq!(text(link), link.replacen('.', &format!("{JOINER}."), 1));
+    }
+}
+
 /// Cells of a row as GitHub splits them: at every `|` that no backslash escapes.
 fn cells(line: &str) -> usize {
     let mut escaped = false;
@@ -139,7 +175,7 @@ fn hostile_text_stays_text() {
             (gate.expression, gate.message) = (evil.into(), evil.into());
         }
         for stage in &mut sample.run.stages {
-            if let crate::record::Outcome::Failed { message, hint } = &mut stage.outcome {
+            if let Outcome::Failed { message, hint } = &mut stage.outcome {
                 (*message, *hint) = (format!("{evil}\n```\nout of it"), Some(evil.into()));
             }
         }
