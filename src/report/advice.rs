@@ -42,10 +42,10 @@ pub(super) fn advice(input: &Input) -> Option<String> {
         return Some(format!("{}, the only one left.{excluded}", choice.row.label));
     }
     let row = choice.row.label;
-    let mut text = format!("{row}: the best in {}.", labels(spec, &choice.best));
-    if choice.best.is_empty() {
-        text = format!("{row}.");
-    }
+    let mut text = match choice.best.as_slice() {
+        [] => format!("{row}."),
+        best => format!("{row}: the best in {}.", labels(spec, best)),
+    };
     for (column, best) in &choice.level {
         if let Some(sentence) = against(spec, "In", choice.row, *column, best) {
             text.push_str(&format!(" {sentence}, with 95 % intervals that meet."));
