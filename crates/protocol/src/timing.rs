@@ -19,9 +19,9 @@ const WINDOW_CALLS: usize = 5;
 /// Shortest time that a window of the warm-up takes, in milliseconds.
 const WINDOW_MS: f64 = 25.0;
 
-/// Calls and milliseconds that are a window, too.
+/// Calls that are a window, too, where each takes at least so many milliseconds.
 const SLOW_CALLS: usize = 2;
-const SLOW_MS: f64 = 500.0;
+const SLOW_MS: f64 = 250.0;
 
 /// Share by which a window's median must be below that of the one before to count as lower.
 const LOWER: f64 = 0.01;
@@ -103,7 +103,8 @@ pub struct CallTimes {
 
 /// Calls until it is warm, at least `warmup_calls` times, then times `calls` calls.
 ///
-/// Calls of the warm-up are gathered in windows of at least 5 calls and 25 ms, or of two calls where they take half a second.
+/// Calls of the warm-up are gathered in windows of at least 5 calls and 25 ms, or of two where each takes a quarter of a
+/// second.
 /// It is warm when the median of a window
 /// is no more than 1 % below that of the window before, and taken for warm after ten windows, for calls that never
 /// settle.
@@ -171,7 +172,7 @@ impl Warmup {
         self.window.push(ms);
         self.window_ms += ms;
         let full = self.window.len() >= WINDOW_CALLS && self.window_ms >= WINDOW_MS;
-        let slow = self.window.len() >= SLOW_CALLS && self.window_ms >= SLOW_MS;
+        let slow = self.window.len() >= SLOW_CALLS && self.window.iter().all(|ms| *ms >= SLOW_MS);
         if !full && !slow {
             return;
         }
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn it_ends_after_ten_windows_but_not_before_the_least() {
-        let falling = || (1..1000).map(|place| 1e6 * 0.9_f64.powi(place));
+        let falling = || (1..1000).map(|place| 240.0 * 0.99_f64.powi(place));
         assert_eq!(calls(0, falling()), 50);
         assert_eq!(calls(73, falling()), 73);
     }
