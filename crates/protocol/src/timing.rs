@@ -104,10 +104,8 @@ pub struct CallTimes {
 /// Calls until it is warm, at least `warmup_calls` times, then times `calls` calls.
 ///
 /// Calls of the warm-up are gathered in windows of at least 5 calls and 25 ms, or of two where each takes a quarter of a
-/// second.
-/// It is warm when the median of a window
-/// is no more than 1 % below that of the window before, and taken for warm after ten windows, for calls that never
-/// settle.
+/// second. It is warm when the median of a window is no more than 1 % below that of the window before, and taken for
+/// warm after ten windows, for calls that never settle.
 ///
 /// # Errors
 /// The first error of a call.
