@@ -59,7 +59,7 @@ impl<'a> Outcomes<'a> {
     }
 }
 
-/// The keys of the stages that a gate names behind `baseline.`. `None` where one of them is not done.
+/// The keys of the stages that a gate names behind `baseline.`.
 type Keys = Vec<Digest>;
 
 impl History {
@@ -153,6 +153,7 @@ fn judged(gate: &Gate, run: &RunRecord) -> Option<Judged> {
     }
 }
 
+/// `None` where one of the stages is not done.
 fn keys(gate: &Gate, stages: &[StageRun]) -> Option<Keys> {
     gate.baseline_metrics().into_iter().map(|(stage, _)| done(stages, stage)?.key).collect()
 }

@@ -7,6 +7,7 @@ use super::Input;
 use super::results::{Results, Row};
 use crate::format;
 use crate::gate::{Gate, GateResult, Judgement};
+use crate::history::within_intervals;
 use crate::spec::{Better, ReportColumn, ReportSpec};
 
 /// The advice in words; `None` where there are not two rows to choose from.
@@ -48,7 +49,7 @@ pub(super) fn advice(input: &Input) -> Option<String> {
     };
     for (column, best) in &choice.level {
         if let Some(sentence) = against(spec, "In", choice.row, *column, best) {
-            text.push_str(&format!(" {sentence}, with 95 % intervals that meet."));
+            text.push_str(&format!(" {sentence}, each within the other's 95 % interval."));
         }
     }
     for (column, best) in &choice.behind {
@@ -64,8 +65,8 @@ pub(super) fn advice(input: &Input) -> Option<String> {
     Some(text + &excluded)
 }
 
-/// A row with the columns in which it is the best, in which its interval meets that of the best, and in which it is worse,
-/// with the row that is the best there.
+/// A row with the columns in which it is the best, in which it and the best lie in each other's intervals, and in which it
+/// is worse, with the row that is the best there.
 struct Choice<'a> {
     row: &'a Row<'a>,
     best: Vec<usize>,
@@ -84,7 +85,7 @@ fn choose<'a>(spec: &ReportSpec, places: &[usize], contenders: &[&'a Row<'a>]) -
             };
             if shown(column, own) == shown(column, best) {
                 choice.best.push(index);
-            } else if meet(own, best) {
+            } else if within_intervals(own, best) == Some(true) {
                 choice.level.push((index, best_row));
             } else {
                 choice.behind.push((index, best_row));
@@ -119,13 +120,6 @@ fn best<'a>(rows: &[&'a Row<'a>], column: usize, better: Better) -> Option<(&'a 
         };
         if ahead { next } else { best }
     })
-}
-
-/// Whether the 95 % intervals of both have a number in common.
-fn meet(one: &Metric, other: &Metric) -> bool {
-    one.interval
-        .zip(other.interval)
-        .is_some_and(|([low, high], [other_low, other_high])| low <= other_high && other_low <= high)
 }
 
 fn shown(column: &ReportColumn, metric: &Metric) -> String {
@@ -183,8 +177,7 @@ mod tests {
         let text = advice(&sample.input()).unwrap();
         assert_eq!(
             text,
-            "INT8 static: the best in size KB and batch 128 ms. In accuracy %: 91.80 against 91.82 of torch FP32, with 95 % intervals \
-             that meet."
+            "INT8 static: the best in size KB and batch 128 ms. In accuracy %: 91.80 against 91.82 of torch FP32, each within the other's 95 % interval."
         );
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn write(
 fn as_executed(model: &onnx::Model, graph: &onnx::Graph) -> Figure {
     let shapes = Shapes::infer(&model.graph).unwrap_or_default();
     let arithmetic = Arithmetic::of(graph);
-    let Counts { integers, floats, conversions } = Counts::of(graph);
+    let Counts { integers, floats, conversions } = Counts::of(&arithmetic);
     let group = |index: usize, _: &onnx::Node| arithmetic.get(index).map_or("", |it| it.word()).to_owned();
     Figure {
         id: "network".into(),

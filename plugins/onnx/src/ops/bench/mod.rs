@@ -20,7 +20,7 @@ use protocol::{Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, Ru
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::executed::Counts;
+use crate::executed::{Arithmetic, Counts};
 use crate::ops::manifest_of;
 use crate::{executed, library, request};
 
@@ -202,7 +202,7 @@ fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -
     for Variant { name, model, .. } in own {
         let read = fs::read(model).with_context(|| format!("cannot read `{}`", model.display()));
         match read.and_then(|bytes| executed::graph(&bytes, scratch)) {
-            Ok(graph) => drop(all.insert(name.clone(), Counts::of(&graph))),
+            Ok(graph) => drop(all.insert(name.clone(), Counts::of(&Arithmetic::of(&graph)))),
             Err(error) => reporter.info(format!("what is executed for `{name}` cannot be told: {error:#}")),
         }
     }
