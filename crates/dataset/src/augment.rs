@@ -22,15 +22,20 @@ pub struct Augment {
     pub flip: Flip,
 }
 
+/// What is seen of an image: a crop of the padded image, as large as the image itself, mirrored or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Rows of the padded image above the crop.
+    pub down: usize,
+    /// Columns of the padded image left of the crop.
+    pub right: usize,
+    /// Whether the crop is mirrored left to right.
+    pub mirrored: bool,
+}
+
 impl Augment {
-    /// Appends one augmented copy of `image` (`[C, H, W]` of `shape`) to `out`. Draws the vertical and the
-    /// horizontal offset where there is padding, then the flip where it is wanted.
-    ///
-    /// # Panics
-    /// Unless `image` is as long as the product of `shape`.
-    pub fn apply(&self, image: &[u8], shape: [usize; 3], rng: &mut impl Rng, out: &mut Vec<u8>) {
-        let [_, height, width] = shape;
-        assert_eq!(image.len(), shape.iter().product::<usize>(), "pixels of an image of {shape:?}");
+    /// Draws the vertical and the horizontal offset where there is padding, then the flip where it is wanted.
+    pub fn draw(&self, rng: &mut impl Rng) -> View {
         let (mut down, mut right) = (0, 0);
         if self.pad > 0 {
             // Drawn as u32, whose values are the same on every platform.
@@ -38,24 +43,36 @@ impl Augment {
             down = rng.random_range(0..=most) as usize;
             right = rng.random_range(0..=most) as usize;
         }
-        let flip = match self.flip {
+        let mirrored = match self.flip {
             Flip::Never => false,
             Flip::Random => rng.random_bool(0.5),
             Flip::Always => true,
         };
+        View { down, right, mirrored }
+    }
+}
+
+impl View {
+    /// Appends what is seen of `image` (`[C, H, W]` of `shape`), padded by `pad`, to `out`.
+    ///
+    /// # Panics
+    /// Unless `image` is as long as the product of `shape`.
+    pub fn render(self, image: &[u8], shape: [usize; 3], pad: usize, out: &mut Vec<u8>) {
+        let [_, height, width] = shape;
+        assert_eq!(image.len(), shape.iter().product::<usize>(), "pixels of an image of {shape:?}");
         for plane in image.chunks_exact((height * width).max(1)) {
             for row in 0..height {
                 let start = out.len();
                 out.resize(start + width, 0);
                 let target = &mut out[start..];
-                let Some(y) = (row + down).checked_sub(self.pad).filter(|&y| y < height) else { continue };
+                let Some(y) = (row + self.down).checked_sub(pad).filter(|&y| y < height) else { continue };
                 let source = &plane[y * width..(y + 1) * width];
                 // Column x of the crop shows column x + right − pad of the image.
-                let skipped = self.pad.saturating_sub(right).min(width);
-                let first = right.saturating_sub(self.pad).min(width);
+                let skipped = pad.saturating_sub(self.right).min(width);
+                let first = self.right.saturating_sub(pad).min(width);
                 let shown = (width - skipped).min(width - first);
                 target[skipped..skipped + shown].copy_from_slice(&source[first..first + shown]);
-                if flip {
+                if self.mirrored {
                     target.reverse();
                 }
             }
@@ -78,7 +95,7 @@ mod tests {
         (0..5000)
             .map(|_| {
                 let mut out = Vec::new();
-                augment.apply(&IMAGE, SHAPE, &mut rng, &mut out);
+                augment.draw(&mut rng).render(&IMAGE, SHAPE, augment.pad, &mut out);
                 out
             })
             .collect()

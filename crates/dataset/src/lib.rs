@@ -18,7 +18,7 @@ mod synthetic;
 mod testing;
 mod validation;
 
-pub use augment::{Augment, Flip};
+pub use augment::{Augment, Flip, View};
 pub use error::DatasetError;
 pub use file::{Dataset, Provenance};
 pub use formats::{cifar10_binary, idx, image_folder};

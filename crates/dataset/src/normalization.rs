@@ -69,7 +69,11 @@ impl Normalization {
         }
     }
 
-    fn tables(&self, shape: [usize; 3]) -> Vec<[f32; 256]> {
+    /// What each byte of each channel becomes: `[C, 256]`.
+    ///
+    /// # Panics
+    /// Where [`Normalization::check`] of the channels fails.
+    pub fn tables(&self, shape: [usize; 3]) -> Vec<[f32; 256]> {
         let [channels, ..] = shape;
         assert_eq!((self.mean.len(), self.std.len()), (channels, channels), "channels of the normalisation");
         let table =

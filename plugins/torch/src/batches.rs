@@ -4,16 +4,25 @@
 use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
-use dataset::{Augment, Flip, Normalization, Split};
+use dataset::{Augment, Flip, Normalization, Split, View};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
 use crate::params::{Alternating, AugmentParams, Mirror};
 use crate::random::{Purpose, generator};
 
+/// An image of the split, and what is seen of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) index: usize,
+    pub(crate) view: View,
+}
+
 /// Input and labels of one step.
 pub(crate) struct Batch {
-    /// Normalised images `[N, C, H, W]`, row-major.
+    /// Which images, and what is seen of them.
+    pub(crate) seen: Vec<Seen>,
+    /// The same, normalised, `[N, C, H, W]`, row-major; nothing where a device makes them itself.
     pub(crate) images: Vec<f32>,
     /// Labels `[N]`.
     pub(crate) labels: Vec<i64>,
@@ -34,6 +43,8 @@ pub(crate) struct Feed<'a> {
     pub(crate) batch_size: usize,
     /// Seed of order and augmentation.
     pub(crate) seed: u64,
+    /// Whether images are made here.
+    pub(crate) renders: bool,
 }
 
 impl Feed<'_> {
@@ -72,21 +83,31 @@ impl Feed<'_> {
             order.shuffle(&mut generator(self.seed, Purpose::Order, epoch));
             let mut rng = generator(self.seed, Purpose::Augmentation, epoch);
             let flips = self.flips(epoch);
-            let shape = self.split.shape();
             for chunk in order.chunks(self.batch_size.max(1)).take(self.batches()) {
-                let mut pixels = Vec::new();
-                for &index in chunk {
+                let see = |&index: &usize| {
                     let augment = Augment { pad: self.augment.crop_padding, flip: flips(index) };
-                    augment.apply(self.split.image(index), shape, &mut rng, &mut pixels);
-                }
-                let mut images = Vec::with_capacity(pixels.len());
-                self.normalization.apply_pixels(shape, &pixels, &mut images);
+                    Seen { index, view: augment.draw(&mut rng) }
+                };
+                let seen: Vec<_> = chunk.iter().map(see).collect();
+                let images = if self.renders { self.render(&seen) } else { Vec::new() };
                 let labels = chunk.iter().map(|&index| self.split.label(index)).collect();
-                if sender.send(Batch { images, labels }).is_err() {
+                if sender.send(Batch { seen, images, labels }).is_err() {
                     return;
                 }
             }
         }
+    }
+
+    /// Normalised images `[N, C, H, W]`.
+    pub(crate) fn render(&self, seen: &[Seen]) -> Vec<f32> {
+        let shape = self.split.shape();
+        let mut pixels = Vec::new();
+        for Seen { index, view } in seen {
+            view.render(self.split.image(*index), shape, self.augment.crop_padding, &mut pixels);
+        }
+        let mut images = Vec::with_capacity(pixels.len());
+        self.normalization.apply_pixels(shape, &pixels, &mut images);
+        images
     }
 }
 
@@ -104,6 +125,7 @@ mod tests {
             normalization: &Normalization { mean: vec![0.0], std: vec![1.0] },
             batch_size,
             seed: 3,
+            renders: true,
         };
         let (sender, receiver) = std::sync::mpsc::sync_channel(1000);
         feed.send(epochs.clone(), &sender);
@@ -134,6 +156,7 @@ mod tests {
             normalization: &Normalization { mean: vec![0.0], std: vec![1.0 / 255.0] },
             batch_size: 40,
             seed: 3,
+            renders: true,
         };
         let (sender, receiver) = std::sync::mpsc::sync_channel(4);
         feed.send(0..3, &sender);

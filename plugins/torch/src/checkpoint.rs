@@ -9,8 +9,8 @@ use tensors::{Data, Tensor, TensorFile};
 
 use crate::engine::Learned;
 use crate::params::TrainParams;
+use crate::snapshot::{Best, EpochRecord, Snapshot};
 use crate::state::State;
-use crate::training::{Best, EpochRecord, Snapshot};
 
 /// Bumped when the file's layout or the meaning of its numbers changes.
 const FORMAT: u32 = 2;

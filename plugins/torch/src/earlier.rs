@@ -8,7 +8,8 @@ use protocol::Reporter;
 
 use crate::checkpoint::Checkpoint;
 use crate::params::{Schedule, TrainParams};
-use crate::training::{Snapshot, Training};
+use crate::snapshot::Snapshot;
+use crate::training::Training;
 
 /// The folder that all lengths of a training share.
 pub(crate) struct Earlier {

@@ -7,7 +7,7 @@ use model::{Graph, ParamKind};
 use crate::batches::Batch;
 use crate::loss::Outcome;
 use crate::net::TorchError;
-use crate::params::TrainParams;
+use crate::params::{Distill, TrainParams};
 use crate::state::{State, placed};
 
 /// What of a recipe concerns a single step.
@@ -22,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) clip: Option<f64>,
     /// Share of the target spread evenly over all classes.
     pub(crate) smoothing: f64,
+    /// What a teacher counts, if there is one.
+    pub(crate) distill: Option<Distill>,
     /// A weight of each class.
     pub(crate) class_weights: Option<Vec<f32>>,
     /// Decay of the running average of the weights.
@@ -32,7 +34,12 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Those of `params` for a network; `class_weights` by class.
-    pub(crate) fn new(params: &TrainParams, graph: &Graph, class_weights: Option<Vec<f32>>) -> Self {
+    pub(crate) fn new(
+        params: &TrainParams,
+        graph: &Graph,
+        class_weights: Option<Vec<f32>>,
+        distill: Option<Distill>,
+    ) -> Self {
         let mut weight_decay = Vec::with_capacity(graph.parameter_count());
         for (param, _) in placed(graph).iter().filter(|(param, _)| param.kind.trainable()) {
             let pulled = params.decay_norms || param.kind == ParamKind::Weight;
@@ -45,6 +52,7 @@ impl Rules {
             weight_decay,
             clip: params.clip_grad,
             smoothing: params.label_smoothing,
+            distill,
             class_weights,
             average: params.ema,
             seed: params.seed,
@@ -90,8 +98,16 @@ impl Learned {
 
 /// Who computes.
 pub(crate) trait Engine {
-    /// Learns from a batch.
-    fn step(&mut self, batch: &Batch, at: At) -> Result<Outcome, TorchError>;
+    /// Whether it makes images itself, from what of them is seen.
+    fn renders(&self) -> bool {
+        false
+    }
+
+    /// Learns from a batch. A device may still be at it afterwards.
+    fn step(&mut self, batch: &Batch, at: At) -> Result<(), TorchError>;
+
+    /// What each step came to since this was last asked; waits for the device.
+    fn outcomes(&mut self) -> Result<Vec<Outcome>, TorchError>;
 
     /// A copy of everything that later steps depend on.
     fn learned(&self) -> Result<Learned, TorchError>;

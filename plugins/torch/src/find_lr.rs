@@ -2,16 +2,14 @@
 //! until learning falls apart (Smith, *Cyclical Learning Rates for Training Neural Networks* (2017), §3.3).
 
 use anyhow::ensure;
-use dataset::{Dataset, validation_split};
 use protocol::{Axis, Content, Failure, Figure, Metric, Progress, Reporter, RunRequest, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::params::{TrainParams, parse};
-use crate::plugin::{input, output};
-use crate::train::fitting_graph;
-use crate::training::Training;
+use crate::plugin::output;
+use crate::setup::Setup;
 
 /// Share of a new loss in the smoothed one.
 const NEW: f64 = 0.05;
@@ -50,7 +48,6 @@ impl Sweep {
             fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
         let (sweep, recipe): (Self, TrainParams) =
             (parse(&Value::Object(sweep))?, parse(&Value::Object(recipe))?);
-        recipe.check()?;
         let Self { lr_from, lr_to, steps } = sweep;
         ensure!(
             lr_from.is_finite() && lr_from > 0.0 && lr_to.is_finite() && lr_to > lr_from,
@@ -81,27 +78,11 @@ impl Sweep {
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let (sweep, params) = Sweep::parse(&request.params)?;
-    let dataset = Dataset::read(input(request, "dataset")?)?;
-    let graph = fitting_graph(&params, &dataset)?;
-    let normalization = params.normalization();
-    let [channels, ..] = dataset.shape();
-    normalization.check(channels)?;
-    let held_out = params.validation_count(dataset.train.len())?;
-    let (train, _) = validation_split(dataset.train.labels(), held_out, params.seed);
-    let training = Training {
-        params: &params,
-        dataset: &dataset,
-        graph: &graph,
-        normalization: &normalization,
-        train: &train,
-        validation: &[],
-        device: params.device.resolve()?,
-        threads: request.threads,
-        tuning: None,
-    };
+    let setup = Setup::new(params, request)?;
     let mut losses = Losses::default();
     let mut milestone = 0;
-    training
+    setup
+        .training()
         .steps_at(
             sweep.steps,
             |step| sweep.rate(step),

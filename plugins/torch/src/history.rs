@@ -4,7 +4,7 @@ use protocol::{Axis, Content, Figure, Series};
 
 use crate::params::TrainParams;
 use crate::score::Score;
-use crate::training::EpochRecord;
+use crate::snapshot::EpochRecord;
 
 const LOSS: usize = 0;
 const ACCURACY: usize = 1;

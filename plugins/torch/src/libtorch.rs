@@ -2,12 +2,14 @@
 
 use dataset::{Normalization, Split};
 use model::Graph;
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
+use crate::album::{Album, to_device};
 use crate::batches::Batch;
 use crate::engine::{At, Engine, Learned, Rules, kept};
 use crate::loss::Outcome;
 use crate::net::{MemoryFormat, Net, TorchError, inference, to_host, to_images};
+use crate::params::{Distill, Precision};
 use crate::random::seed_libtorch;
 use crate::rounding::NodeRounding;
 use crate::score::Inference;
@@ -28,6 +30,10 @@ pub(crate) struct Setting<'a> {
     pub(crate) normalization: &'a Normalization,
     /// How each node is rounded, if its INT8 model is what learns.
     pub(crate) roundings: Option<&'a [NodeRounding]>,
+    /// In what numbers a step is computed.
+    pub(crate) precision: Precision,
+    /// A network to learn from, and its numbers.
+    pub(crate) teacher: Option<(&'a Graph, &'a State)>,
     /// Where.
     pub(crate) device: Device,
 }
@@ -40,16 +46,25 @@ pub(crate) struct Libtorch<'a> {
     class_weights: Option<Tensor>,
     /// Averages of trained values and of statistics.
     average: Option<[Tensor; 2]>,
+    teacher: Option<Net>,
+    /// Where images are made, unless on the host.
+    album: Option<Album>,
     epoch: Option<u32>,
+    /// Loss, and number of right answers, of each step that nobody asked for yet.
+    outcomes: Vec<[Tensor; 2]>,
 }
 
 impl<'a> Libtorch<'a> {
-    /// Goes on from `learned`.
-    pub(crate) fn new(setting: Setting<'a>, learned: &Learned) -> Result<Self, TorchError> {
-        let Setting { graph, rules, roundings, device, .. } = setting;
+    /// Goes on from `learned`. Images come from the host, unless from an `album`.
+    pub(crate) fn new(
+        setting: Setting<'a>,
+        learned: &Learned,
+        album: Option<Album>,
+    ) -> Result<Self, TorchError> {
+        let Setting { graph, rules, roundings, device, precision, teacher, .. } = setting;
         let put = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
         Ok(Self {
-            net: Net::new(graph, &learned.state, device, true, roundings)?,
+            net: Net::new(graph, &learned.state, device, true, roundings)?.learning_in(precision),
             sgd: Sgd {
                 velocity: put(&learned.velocity)?,
                 momentum: rules.momentum,
@@ -62,24 +77,46 @@ impl<'a> Libtorch<'a> {
                 Some(state) => Some([put(&state.values)?, put(&state.stats)?]),
                 None => None,
             },
+            teacher: match teacher {
+                Some((graph, state)) => Some(Net::new(graph, state, device, false, None)?),
+                None => None,
+            },
+            album,
             epoch: None,
+            outcomes: Vec::new(),
             setting,
         })
     }
 }
 
 impl Engine for Libtorch<'_> {
-    fn step(&mut self, batch: &Batch, at: At) -> Result<Outcome, TorchError> {
+    fn renders(&self) -> bool {
+        self.album.is_some()
+    }
+
+    fn step(&mut self, batch: &Batch, at: At) -> Result<(), TorchError> {
         let Setting { graph, rules, device, .. } = self.setting;
         if self.epoch != Some(at.epoch) {
             self.epoch = Some(at.epoch);
             seed_libtorch(rules.seed, at.epoch);
         }
-        let images = to_images(&batch.images, graph.input_shape(), device, MemoryFormat::ChannelsLast)?;
-        let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(device)?;
+        let images = match &self.album {
+            Some(album) => album.images(&batch.seen)?,
+            None => to_images(&batch.images, graph.input_shape(), device, MemoryFormat::ChannelsLast)?,
+        };
+        let labels = to_device(&batch.labels, device)?;
         let logits = self.net.forward(&images, true)?;
         let weights = self.class_weights.as_ref();
-        let loss = logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, rules.smoothing)?;
+        let mut loss =
+            logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, rules.smoothing)?;
+        if let (Some(teacher), Some(Distill { weight, temperature })) = (&self.teacher, rules.distill) {
+            let soft = |logits: &Tensor| logits.f_div_scalar(temperature)?.f_log_softmax(1, Kind::Float);
+            let told =
+                inference(|| -> Result<_, TorchError> { Ok(soft(&teacher.forward(&images, false)?)?) })?;
+            let share = weight * temperature.powi(2) / batch.labels.len() as f64;
+            let divergence = soft(&logits)?.f_kl_div(&told, Reduction::Sum, true)?.f_mul_scalar(share)?;
+            loss = loss.f_mul_scalar(1.0 - weight)?.f_add(&divergence)?;
+        }
         let gradient = self.net.gradient(&loss)?;
         self.sgd.step(self.net.values_mut(), gradient, at.lr)?;
         if let (Some(decay), Some([values, stats])) = (rules.average, &mut self.average) {
@@ -90,8 +127,27 @@ impl Engine for Libtorch<'_> {
                 Ok(())
             })?;
         }
-        let right = logits.f_argmax(-1, false)?.f_eq_tensor(&labels)?.f_sum(tch::Kind::Int64)?;
-        Ok(Outcome { loss: loss.f_double_value(&[])?, correct: right.f_int64_value(&[])?.unsigned_abs() })
+        let right = logits.f_argmax(-1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
+        self.outcomes.push([loss.f_detach()?, right]);
+        Ok(())
+    }
+
+    fn outcomes(&mut self) -> Result<Vec<Outcome>, TorchError> {
+        let told = std::mem::take(&mut self.outcomes);
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = |part: usize, kind| -> Result<Tensor, TorchError> {
+            let values: Vec<_> = told.iter().map(|outcome| &outcome[part]).collect();
+            Ok(Tensor::f_stack(&values, 0)?.f_to_kind(kind)?)
+        };
+        let losses = Vec::<f64>::try_from(all(0, Kind::Double)?)?;
+        let right = Vec::<i64>::try_from(all(1, Kind::Int64)?)?;
+        Ok(losses
+            .into_iter()
+            .zip(right)
+            .map(|(loss, right)| Outcome { loss, correct: right.unsigned_abs() })
+            .collect())
     }
 
     fn learned(&self) -> Result<Learned, TorchError> {
@@ -112,5 +168,64 @@ impl Engine for Libtorch<'_> {
                 inference.logits(&net, split, indices, |_| {})
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::batches::Feed;
+    use crate::fixtures::{alone, network, synthetic};
+    use crate::params::{TrainParams, parse};
+    use crate::random::{Purpose, generator};
+
+    /// What an epoch comes to with images of the host, and with those that the device makes.
+    #[test]
+    fn it_learns_the_same_from_images_made_on_the_device() {
+        let _turn = alone();
+        let params: TrainParams =
+            parse(&serde_json::json!({"network": network(), "label_smoothing": 0.1})).unwrap();
+        let graph = params.network.lower(2).unwrap();
+        let split = synthetic(64, 2).train;
+        let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
+        let rules = Rules::new(&params, &graph, None, None);
+        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let velocity = vec![0.0; state.values.len()];
+        let learned = Learned { state, velocity, average: None };
+        let setting = Setting {
+            graph: &graph,
+            rules: &rules,
+            normalization: &normalization,
+            roundings: None,
+            precision: Precision::Float32,
+            teacher: None,
+            device: Device::Cpu,
+        };
+        let run = |album: Option<Album>| {
+            let mut engine = Libtorch::new(setting, &learned, album).unwrap();
+            let feed = Feed {
+                split: &split,
+                indices: &(0..64).collect::<Vec<_>>(),
+                augment: params.augment,
+                normalization: &normalization,
+                batch_size: 16,
+                seed: 1,
+                renders: !engine.renders(),
+            };
+            let (sender, receiver) = sync_channel(8);
+            feed.send(0..2, &sender);
+            drop(sender);
+            for (step, batch) in receiver.into_iter().enumerate() {
+                let step = step as u64;
+                engine.step(&batch, At { epoch: (step / 4) as u32, step, lr: 0.1 }).unwrap();
+            }
+            let outcomes = engine.outcomes().unwrap();
+            assert_eq!((outcomes.len(), engine.outcomes().unwrap().len()), (8, 0), "each is told once");
+            (outcomes, engine.learned().unwrap())
+        };
+        let album = Album::new(&split, &normalization, params.augment.crop_padding, Device::Cpu).unwrap();
+        assert!(run(None) == run(Some(album)));
     }
 }

@@ -1,5 +1,6 @@
 //! Plugin torch: trains, evaluates and times networks with libtorch. The only executable that links it.
 
+mod album;
 mod batches;
 mod checkpoint;
 mod device;
@@ -19,8 +20,11 @@ mod qat;
 mod random;
 mod rounding;
 mod score;
+mod setup;
 mod sgd;
+mod snapshot;
 mod state;
+mod teacher;
 mod time;
 mod train;
 mod training;

@@ -6,10 +6,11 @@ use rand::RngCore;
 
 use crate::batches::Batch;
 use crate::engine::{At, Engine, Learned, Rules, kept};
-use crate::loss::{CrossEntropy, Outcome};
+use crate::loss::{CrossEntropy, Outcome, distil};
 use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
 use crate::random::{Purpose, generator};
 use crate::sgd::clipped;
+use crate::state::State;
 
 /// Images at a time when validating: as many values are in memory as in a usual step.
 const EVALUATION_BATCH: usize = 128;
@@ -21,20 +22,33 @@ pub(crate) struct Native<'a> {
     normalization: &'a Normalization,
     classes: usize,
     learned: Learned,
+    teacher: Option<(Network, &'a State)>,
     by_logits: Vec<f32>,
     gradient: Vec<f32>,
+    outcomes: Vec<Outcome>,
 }
 
 impl<'a> Native<'a> {
-    /// Goes on from `learned`.
+    /// Goes on from `learned`; a teacher comes with its numbers.
     pub(crate) fn new(
         network: Network,
         rules: &'a Rules,
         normalization: &'a Normalization,
         classes: usize,
         learned: Learned,
+        teacher: Option<(Network, &'a State)>,
     ) -> Self {
-        Self { network, rules, normalization, classes, learned, by_logits: Vec::new(), gradient: Vec::new() }
+        Self {
+            network,
+            rules,
+            normalization,
+            classes,
+            learned,
+            teacher,
+            by_logits: Vec::new(),
+            gradient: Vec::new(),
+            outcomes: Vec::new(),
+        }
     }
 
     /// As [`crate::sgd::Sgd`] does it.
@@ -63,7 +77,7 @@ impl<'a> Native<'a> {
 }
 
 impl Engine for Native<'_> {
-    fn step(&mut self, batch: &Batch, at: At) -> Result<Outcome, TorchError> {
+    fn step(&mut self, batch: &Batch, at: At) -> Result<(), TorchError> {
         let mut dropout = generator(self.rules.seed, Purpose::Dropout, at.epoch);
         let dropout = dropout.next_u64().wrapping_add(at.step);
         let state = &mut self.learned.state;
@@ -71,13 +85,22 @@ impl Engine for Native<'_> {
         let logits = self.network.forward(&state.values, mode, &batch.images);
         let loss =
             CrossEntropy { smoothing: self.rules.smoothing, weights: self.rules.class_weights.as_deref() };
-        let outcome = loss.of(logits, &batch.labels, self.classes, &mut self.by_logits);
+        let mut outcome = loss.of(logits, &batch.labels, self.classes, &mut self.by_logits);
+        if let (Some((network, state)), Some(distill)) = (&mut self.teacher, self.rules.distill) {
+            let told = network.forward(&state.values, Mode::Inference { stats: &state.stats }, &batch.images);
+            distil(distill, [told, logits], self.classes, &mut outcome, &mut self.by_logits);
+        }
         if outcome.loss.is_finite() {
             self.network.backward(&state.values, &self.by_logits, &mut self.gradient);
             self.update(at.lr);
             self.average(at.step);
         }
-        Ok(outcome)
+        self.outcomes.push(outcome);
+        Ok(())
+    }
+
+    fn outcomes(&mut self) -> Result<Vec<Outcome>, TorchError> {
+        Ok(std::mem::take(&mut self.outcomes))
     }
 
     fn learned(&self) -> Result<Learned, TorchError> {

@@ -5,8 +5,9 @@
 
 use model::{Activation, Graph, Node, Op, Pool};
 use quant::ActivationGrid;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::params::Precision;
 use crate::rounding::{self, NodeRounding, WeightRounding};
 use crate::state::{State, placed};
 
@@ -44,6 +45,7 @@ pub(crate) struct Net {
     stats: Tensor,
     leaves: Vec<Tensor>,
     steps: Vec<Step>,
+    precision: Precision,
 }
 
 /// One node: what to compute, how to round it, from which nodes, and which results nobody needs afterwards.
@@ -170,17 +172,26 @@ impl Net {
                 })
             })
             .collect::<Result<_, TorchError>>()?;
-        Ok(Self { values, stats, leaves, steps })
+        Ok(Self { values, stats, leaves, steps, precision: Precision::Float32 })
+    }
+
+    /// Itself, with passes in training computed in numbers of `precision`.
+    pub(crate) fn learning_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Logits `[N, classes]` of images `[N, C, H, W]`. Where `training`, batch statistics are used and the running
     /// ones updated, and dropout draws from libtorch's generator.
     pub(crate) fn forward(&self, images: &Tensor, training: bool) -> Result<Tensor, TorchError> {
+        let images = match self.precision {
+            Precision::Bfloat16 if training => images.f_to_kind(Kind::BFloat16)?,
+            _ => images.shallow_clone(),
+        };
         let mut results: Vec<Option<Tensor>> = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             let operands: Vec<&Tensor> =
                 step.inputs.iter().filter_map(|&input| results.get(input)?.as_ref()).collect();
-            let result = step.kernel.apply(images, &operands, training)?;
+            let result = step.kernel.apply(&images, &operands, training)?;
             results.push(Some(match step.outcome {
                 None => result,
                 Some(grid) => rounding::activations(&result, grid)?,
@@ -191,7 +202,7 @@ impl Net {
                 }
             }
         }
-        results.pop().flatten().ok_or_else(inconsistent)
+        Ok(results.pop().flatten().ok_or_else(inconsistent)?.f_to_kind(Kind::Float)?)
     }
 
     /// The gradient of `loss` by all trained numbers, flat in the order of [`Net::values_mut`].
@@ -250,6 +261,11 @@ pub(crate) fn lay_out(images: Tensor, format: MemoryFormat) -> Result<Tensor, To
 /// Runs `compute` without recording for gradients.
 pub(crate) fn inference<T>(compute: impl FnOnce() -> T) -> T {
     no_grad(compute)
+}
+
+/// A weight in the numbers of what it meets.
+fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor, TorchError> {
+    Ok(weight.f_to_kind(x.kind())?)
 }
 
 fn inconsistent() -> TorchError {
@@ -346,7 +362,8 @@ impl Kernel {
         Ok(match (self, operands) {
             (Self::Input, []) => images.shallow_clone(),
             (Self::Conv { weight, bias, stride, padding, groups }, [x]) => {
-                x.f_conv2d(weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
+                let (weight, bias) = (like(weight, x)?, bias.as_ref().map(|bias| like(bias, x)).transpose()?);
+                x.f_conv2d(&weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
             }
             (Self::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }, [x]) => {
                 let (weight, bias) = match norm {
@@ -394,7 +411,9 @@ impl Kernel {
             }
             (Self::Flatten, [x]) => x.f_flatten(1, -1)?,
             (Self::Dropout { p }, [x]) => x.f_dropout(*p, training)?,
-            (Self::Linear { weight, bias, rounding: None }, [x]) => x.f_linear(weight, Some(bias))?,
+            (Self::Linear { weight, bias, rounding: None }, [x]) => {
+                x.f_linear(&like(weight, x)?, Some(&like(bias, x)?))?
+            }
             (Self::Linear { weight, bias, rounding: Some(rounding) }, [x]) => {
                 x.f_linear(&rounding::weights(weight, *rounding)?, Some(bias))?
             }

@@ -11,6 +11,13 @@ use serde_json::{Number, Value};
 
 use crate::device::Device;
 
+mod parts;
+
+pub(crate) use parts::{
+    Alternating, AugmentParams, Budget, ClassWeights, Distill, EngineName, Mirror, NormalizationParams,
+    Precision, Schedule, SelectOn,
+};
+
 /// How to train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -54,6 +61,9 @@ pub(crate) struct TrainParams {
     pub(crate) label_smoothing: f64,
     /// How much each class counts in the loss: all the same by default.
     pub(crate) class_weights: ClassWeights,
+    /// How much the input `teacher` counts. With one, a weight of 0.9 and a temperature of 4 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) distill: Option<Distill>,
     /// Random changes to training images.
     pub(crate) augment: AugmentParams,
     /// How pixels become the network's input; stored with the weights.
@@ -72,6 +82,8 @@ pub(crate) struct TrainParams {
     pub(crate) device: Device,
     /// Who computes.
     pub(crate) engine: EngineName,
+    /// In what numbers a step is computed. Weights, sums of a normalisation and all that is validated or kept have 32 bits.
+    pub(crate) precision: Precision,
     /// Limits that are checked before training starts.
     pub(crate) budget: Budget,
     /// Epochs between checkpoints that an interrupted training continues from.
@@ -96,6 +108,7 @@ impl Default for TrainParams {
             clip_grad: None,
             label_smoothing: 0.1,
             class_weights: ClassWeights::Equal,
+            distill: None,
             augment: AugmentParams::default(),
             normalization: NormalizationParams::default(),
             validation: Number::from(5000),
@@ -104,170 +117,11 @@ impl Default for TrainParams {
             seed: 42,
             device: Device::Auto,
             engine: EngineName::Auto,
+            precision: Precision::Float32,
             budget: Budget::default(),
             checkpoint_every: 1,
         }
     }
-}
-
-/// What becomes of the learning rate from step to step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Schedule {
-    /// Half a cosine down to zero after the last epoch.
-    #[default]
-    Cosine,
-    /// A straight line down to zero after the last epoch.
-    Linear,
-    /// It stays.
-    Constant,
-}
-
-impl Schedule {
-    /// Share of the highest learning rate after `share` of the way from the warm-up to the end.
-    fn factor(self, share: f64) -> f64 {
-        match self {
-            Self::Constant => 1.0,
-            Self::Linear => 1.0 - share,
-            Self::Cosine => (1.0 + (std::f64::consts::PI * share).cos()) / 2.0,
-        }
-    }
-}
-
-/// Who computes a training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum EngineName {
-    /// On a CPU kernels of our own, which are made for small networks, if they know all of it; otherwise libtorch.
-    #[default]
-    Auto,
-    /// Kernels of our own, on the CPU; an error where they do not know the network.
-    Native,
-    /// libtorch.
-    Libtorch,
-}
-
-/// How much each class counts in the loss.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ClassWeights {
-    /// All the same.
-    #[default]
-    Equal,
-    /// The rarer a class is among the training images, the more: images / (classes · images of the class), where classes
-    /// without any image do not count.
-    Balanced,
-    /// As much as is said here, in the order of the classes.
-    #[serde(untagged)]
-    Given(Vec<f32>),
-}
-
-impl ClassWeights {
-    /// By class, unless all are the same; `labels` are those of the training images.
-    pub(crate) fn of(&self, labels: &[i64], classes: usize) -> anyhow::Result<Option<Vec<f32>>> {
-        match self {
-            Self::Equal => Ok(None),
-            Self::Balanced => {
-                let count = |class: usize| labels.iter().filter(|&&label| label == class as i64).count();
-                let counts: Vec<_> = (0..classes).map(count).collect();
-                let present = counts.iter().filter(|&&count| count > 0).count();
-                let weight = |&count: &usize| match count {
-                    0 => 0.0,
-                    count => labels.len() as f32 / (present * count) as f32,
-                };
-                Ok(Some(counts.iter().map(weight).collect()))
-            }
-            Self::Given(weights) => {
-                ensure!(
-                    weights.len() == classes,
-                    "`class_weights` has {} weights, but there are {classes} classes",
-                    weights.len()
-                );
-                ensure!(
-                    weights.iter().all(|weight| weight.is_finite() && *weight > 0.0),
-                    "`class_weights` must be above 0"
-                );
-                Ok(Some(weights.clone()))
-            }
-        }
-    }
-}
-
-/// Random changes to training images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AugmentParams {
-    /// Black pixels added on each side before a random crop of the original size; 0 for no crop.
-    #[schemars(range(max = 1024))]
-    pub(crate) crop_padding: usize,
-    /// Whether images are mirrored left to right.
-    pub(crate) flip: Mirror,
-}
-
-impl Default for AugmentParams {
-    fn default() -> Self {
-        Self { crop_padding: 4, flip: Mirror::Random(true) }
-    }
-}
-
-/// Which images are mirrored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum Mirror {
-    /// `true`: every other one, at random; `false`: none.
-    Random(bool),
-    /// Each in every other epoch.
-    Named(Alternating),
-}
-
-/// Each image is mirrored in every other epoch, and at random in the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Alternating {
-    /// Each image is mirrored in every other epoch, and at random in the first.
-    Alternating,
-}
-
-/// Mean and standard deviation per channel, of pixels scaled to 0..1. The default is customary for CIFAR-10.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct NormalizationParams {
-    /// Mean of each channel.
-    pub(crate) mean: Vec<f64>,
-    /// Standard deviation of each channel; above zero.
-    #[schemars(extend("items" = { "type": "number", "format": "double", "exclusiveMinimum": 0 }))]
-    pub(crate) std: Vec<f64>,
-}
-
-impl Default for NormalizationParams {
-    fn default() -> Self {
-        Self { mean: vec![0.4914, 0.4822, 0.4465], std: vec![0.2023, 0.1994, 0.2010] }
-    }
-}
-
-/// Which images choose the epoch whose weights are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum SelectOn {
-    /// Those held out of the training set.
-    #[default]
-    Validation,
-    /// The test images, whose accuracy is then too good to be believed.
-    Test,
-    /// None: the last epoch's weights are kept.
-    Last,
-}
-
-/// Limits that are checked before training starts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Budget {
-    /// Most trainable parameters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_parameters: Option<u64>,
-    /// Largest state dict in KB (1,024 bytes).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_size_kb: Option<f64>,
 }
 
 /// How to evaluate.
@@ -322,6 +176,10 @@ impl TrainParams {
             "`warmup` is {}, but must be at least 0",
             self.warmup
         );
+        if let Some(Distill { weight, temperature }) = self.distill {
+            ensure!((0.0..=1.0).contains(&weight), "`distill.weight` is {weight}, but must be 0 to 1");
+            ensure!(positive(temperature), "`distill.temperature` is {temperature}, but must be above 0");
+        }
         if let Some(decay) = self.ema {
             ensure!(share(decay), "`ema` is {decay}, but must be at least 0 and below 1");
         }

@@ -35,7 +35,10 @@ impl Plugin for Torch {
             description: "Trains a network on a dataset's training images".into(),
             version: TRAIN_VERSION,
             params: params::<TrainParams>(),
-            inputs: inputs([("dataset", "Images and labels, from data/download")]),
+            inputs: inputs_or(
+                [("dataset", "Images and labels, from data/download")],
+                ("teacher", "Weights of another network, from torch/train, to learn from beside the labels"),
+            ),
             extra_inputs: None,
             outputs: outputs([
                 (
@@ -74,14 +77,17 @@ impl Plugin for Torch {
                     .into(),
             version: QAT_VERSION,
             params: params::<QatParams>(),
-            inputs: qat_inputs([
-                ("dataset", "Images and labels, from data/download"),
-                ("weights", "Weights, from torch/train"),
-                (
-                    "ranges",
-                    "Ranges, from onnx/calibrate of the model that onnx/export makes of these weights",
-                ),
-            ]),
+            inputs: inputs_or(
+                [
+                    ("dataset", "Images and labels, from data/download"),
+                    ("weights", "Weights, from torch/train"),
+                    (
+                        "ranges",
+                        "Ranges, from onnx/calibrate of the model that onnx/export makes of these weights",
+                    ),
+                ],
+                ("sensitivity", "Which layers stay in floating point, from onnx/sensitivity"),
+            ),
             outputs: outputs([
                 (
                     "weights",
@@ -146,11 +152,13 @@ fn inputs<const N: usize>(inputs: [(&str, &str); N]) -> BTreeMap<String, InputSp
         .into()
 }
 
-/// Those, and which layers to leave in floats.
-fn qat_inputs<const N: usize>(required: [(&str, &str); N]) -> BTreeMap<String, InputSpec> {
-    let description = "Which layers stay in floating point, from onnx/sensitivity".into();
+/// Those, and one that may be left out.
+fn inputs_or<const N: usize>(
+    required: [(&str, &str); N],
+    (name, description): (&str, &str),
+) -> BTreeMap<String, InputSpec> {
     let mut all = inputs(required);
-    all.insert("sensitivity".into(), InputSpec { description, optional: true });
+    all.insert(name.into(), InputSpec { description: description.into(), optional: true });
     all
 }
 
@@ -227,6 +235,7 @@ mod tests {
             normalization: &dataset::Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] },
             batch_size: 16,
             seed: 42,
+            renders: true,
         };
         feed.send(0..2, &sender);
         drop(sender);

@@ -145,6 +145,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         device,
         threads: request.threads,
         tuning: Some(Tuning { state: &state, roundings: &roundings }),
+        teacher: None,
     };
     to_the_end(&training, request, reporter)
 }

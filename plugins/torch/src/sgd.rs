@@ -29,9 +29,10 @@ impl Sgd {
     pub(crate) fn step(&mut self, values: &mut Tensor, gradient: Tensor, lr: f64) -> Result<(), TorchError> {
         inference(|| {
             let mut gradient = gradient;
-            if self.clip.is_some() {
-                let norm = gradient.f_norm()?.f_double_value(&[])?;
-                gradient = gradient.f_mul_scalar(clipped(self.clip, || norm))?;
+            if let Some(limit) = self.clip {
+                // As `clipped`, without waiting for the norm.
+                let factor = gradient.f_norm()?.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(limit)?;
+                gradient = gradient.f_mul(&factor.f_clamp_max(1.0)?)?;
             }
             let gradient = gradient.f_add(&values.f_mul(&self.weight_decay)?)?;
             self.velocity = self.velocity.f_mul_scalar(self.momentum)?.f_add(&gradient)?;

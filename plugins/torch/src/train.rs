@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use dataset::{Dataset, Normalization, validation_split, wilson_interval};
+use anyhow::Context;
+use dataset::{Normalization, wilson_interval};
 use model::{Graph, Weights, WeightsMetadata};
 use protocol::{Failure, Metric, Progress, Reporter, RunRequest};
 use tensors::{Data, Tensor};
@@ -14,52 +13,40 @@ use tensors::{Data, Tensor};
 use crate::checkpoint::Checkpoint;
 use crate::earlier::Earlier;
 use crate::net::Net;
-use crate::params::{Budget, SelectOn, TrainParams, parse};
-use crate::plugin::{grouped, input, output};
+use crate::params::{SelectOn, TrainParams, parse};
+use crate::plugin::{grouped, output};
 use crate::score::{Inference, Score};
+use crate::setup::Setup;
+use crate::snapshot::Snapshot;
 use crate::state::State;
-use crate::training::{Observer, Snapshot, StepReport, TrainError, Training};
+use crate::training::{Observer, StepReport, TrainError, Training};
 use crate::{device, history};
 
 /// Images in the reference set.
 const REFERENCE_IMAGES: usize = 8;
-/// Time between two words on progress within an epoch.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: TrainParams = parse(&request.params)?;
-    params.check()?;
-    let dataset = Dataset::read(input(request, "dataset")?)?;
-    let graph = fitting_graph(&params, &dataset)?;
-    let normalization = params.normalization();
-    let [channels, ..] = dataset.shape();
-    normalization.check(channels)?;
-    let held_out = params.validation_count(dataset.train.len())?;
-    let (train, validation) = validation_split(dataset.train.labels(), held_out, params.seed);
-    let device = params.device.resolve()?;
-
-    report_network(&graph, reporter);
+    let setup = Setup::new(parse(&request.params)?, request)?;
+    report_network(&setup.graph, reporter);
     reporter.info(format!(
         "training on {} images, {} held out",
-        grouped(train.len() as u64),
-        grouped(validation.len() as u64),
+        grouped(setup.train.len() as u64),
+        grouped(setup.validation.len() as u64),
     ));
-    if params.select_on == SelectOn::Test {
+    if let Some(teacher) = &setup.teacher {
+        reporter.info(format!(
+            "taught by a network of {} parameters (weight {}, temperature {})",
+            grouped(teacher.graph.parameter_count() as u64),
+            teacher.distill.weight,
+            teacher.distill.temperature
+        ));
+    }
+    if setup.params.select_on == SelectOn::Test {
         reporter
             .warn("the epoch is chosen on the test images: their accuracy will be too good to be believed");
     }
-    let training = Training {
-        params: &params,
-        dataset: &dataset,
-        graph: &graph,
-        normalization: &normalization,
-        train: &train,
-        validation: &validation,
-        device,
-        threads: request.threads,
-        tuning: None,
-    };
+    let training = setup.training();
     to_the_end(&training, request, reporter)
 }
 
@@ -111,42 +98,6 @@ pub(crate) fn to_the_end(
     Ok(())
 }
 
-/// The graph of the network, if it fits the dataset and the budget.
-pub(crate) fn fitting_graph(params: &TrainParams, dataset: &Dataset) -> anyhow::Result<Graph> {
-    let ([c, h, w], [ic, ih, iw]) = (params.network.input, dataset.shape());
-    ensure!(
-        params.network.input == dataset.shape(),
-        "the network takes images of {c}×{h}×{w}, but those of the dataset are {ic}×{ih}×{iw} (channels × height × \
-         width); set `network.input` to [{ic}, {ih}, {iw}]"
-    );
-    let graph = params.network.lower(dataset.classes.len()).context("params: `network`")?;
-    check_budget(&params.budget, &graph)?;
-    Ok(graph)
-}
-
-fn check_budget(budget: &Budget, graph: &Graph) -> anyhow::Result<()> {
-    let count = graph.parameter_count() as u64;
-    let size = graph.state_dict_bytes() as f64 / 1024.0;
-    if let Some(limit) = budget.max_parameters {
-        ensure!(
-            count <= limit,
-            "the network has {} parameters, more than the {} of `budget.max_parameters`; make it smaller or raise \
-             the budget",
-            grouped(count),
-            grouped(limit)
-        );
-    }
-    if let Some(limit) = budget.max_size_kb {
-        ensure!(
-            size <= limit,
-            "the network of {} parameters takes {size:.1} KB, more than the {limit} KB of `budget.max_size_kb`; \
-             make it smaller or raise the budget",
-            grouped(count)
-        );
-    }
-    Ok(())
-}
-
 /// The snapshot of the checkpoint, where there is a good one.
 fn resume(training: &Training<'_>, checkpoint: &Checkpoint, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
     match checkpoint.read() {
@@ -183,7 +134,6 @@ struct Report<'a, 'b> {
     place: String,
     reporter: &'a mut Reporter<'b>,
     last_validation: Option<Score>,
-    last_progress: Instant,
     speeds: Vec<f64>,
     failed_checkpoint: anyhow::Result<()>,
 }
@@ -201,7 +151,6 @@ impl<'a, 'b> Report<'a, 'b> {
             place,
             reporter,
             last_validation: None,
-            last_progress: Instant::now(),
             speeds: Vec::new(),
             failed_checkpoint: Ok(()),
         }
@@ -236,10 +185,6 @@ impl Observer for Report<'_, '_> {
 
     fn step(&mut self, report: &StepReport) {
         let (step, steps) = report.steps;
-        if self.last_progress.elapsed() < PROGRESS_INTERVAL && step > 1 {
-            return;
-        }
-        self.last_progress = Instant::now();
         let done = f64::from(report.epochs_done) + step as f64 / steps.max(1) as f64;
         self.progress(done, report.loss, report.speed, false);
     }

@@ -1,28 +1,33 @@
 //! The training loop: from one snapshot to the next, epoch by epoch. Knows no files and no runner; what happens is
 //! told to an [`Observer`], who may stop it.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dataset::{Dataset, Normalization};
 use model::Graph;
-use serde::{Deserialize, Serialize};
 use tch::Device;
 
+use crate::album::Album;
 use crate::batches::{Batch, Feed};
 use crate::engine::{At, Engine, Learned, Rules};
 use crate::libtorch::{Libtorch, Setting};
 use crate::native::Native;
 use crate::net::TorchError;
-use crate::params::{EngineName, SelectOn, TrainParams};
+use crate::params::{EngineName, Precision, SelectOn, TrainParams};
 use crate::random::{Purpose, generator};
 use crate::rounding::NodeRounding;
 use crate::score::{Score, rounded};
+use crate::snapshot::{Best, EpochRecord, Snapshot};
 use crate::state::State;
+use crate::teacher::Teacher;
 
 /// Batches that wait ready for the next step.
 const PREPARED: usize = 4;
+/// Time between two words on steps within an epoch.
+const TELLING: Duration = Duration::from_millis(250);
 
 /// What to train, on what, how and where.
 pub(crate) struct Training<'a> {
@@ -44,6 +49,8 @@ pub(crate) struct Training<'a> {
     pub(crate) threads: usize,
     /// What to go on from instead of random numbers, and by node how its INT8 model rounds.
     pub(crate) tuning: Option<Tuning<'a>>,
+    /// A network to learn from, beside the labels.
+    pub(crate) teacher: Option<&'a Teacher>,
 }
 
 /// A training that goes on from another one, on the grid of the network's INT8 model.
@@ -53,30 +60,6 @@ pub(crate) struct Tuning<'a> {
     pub(crate) state: &'a State,
     /// How each node is rounded.
     pub(crate) roundings: &'a [NodeRounding],
-}
-
-/// Everything that the rest of a training depends on, between two epochs.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Snapshot {
-    /// Epochs behind it.
-    pub(crate) epochs_done: u32,
-    /// Numbers and velocity.
-    pub(crate) learned: Learned,
-    /// The best epoch so far, where one is selected.
-    pub(crate) best: Option<Best>,
-    /// What each epoch came to.
-    pub(crate) history: Vec<EpochRecord>,
-}
-
-/// The best epoch so far.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Best {
-    /// Which, counted from 1.
-    pub(crate) epoch: u32,
-    /// Right answers on the selecting images.
-    pub(crate) correct: u64,
-    /// Its numbers.
-    pub(crate) state: State,
 }
 
 /// Who computes a training.
@@ -93,21 +76,6 @@ impl Computes {
             Self::Libtorch => "libtorch",
         }
     }
-}
-
-/// What an epoch came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct EpochRecord {
-    /// Which, counted from 1.
-    pub(crate) epoch: u32,
-    /// Learning rate of its first step.
-    pub(crate) lr: f64,
-    /// On augmented training images, while learning.
-    pub(crate) train: Score,
-    /// On the images held out.
-    pub(crate) validation: Option<Score>,
-    /// On the test images, where they select.
-    pub(crate) test: Option<Score>,
 }
 
 /// How far an epoch is.
@@ -127,7 +95,7 @@ pub(crate) struct StepReport {
 pub(crate) trait Observer {
     /// Before the first step: who computes.
     fn starts(&mut self, engine: &str);
-    /// After a step.
+    /// Now and then after a step.
     fn step(&mut self, report: &StepReport);
     /// After an epoch and its validation; `speed` in training images a second. A break stops the training.
     fn epoch(&mut self, snapshot: &Snapshot, speed: f64) -> ControlFlow<()>;
@@ -162,19 +130,6 @@ impl From<tch::TchError> for TrainError {
     }
 }
 
-impl Snapshot {
-    /// The chosen epoch, from 1, and its numbers.
-    pub(crate) fn chosen(&self) -> (u32, &State) {
-        self.best.as_ref().map_or((self.epochs_done, self.learned.kept()), |best| (best.epoch, &best.state))
-    }
-
-    /// Whether no epoch was better for `patience` epochs.
-    fn exhausted(&self, patience: Option<u32>) -> bool {
-        let best = self.best.as_ref().map(|best| best.epoch);
-        patience.zip(best).is_some_and(|(patience, best)| self.epochs_done >= best.saturating_add(patience))
-    }
-}
-
 impl<'a> Training<'a> {
     /// The snapshot before the first epoch.
     pub(crate) fn start(&self) -> Snapshot {
@@ -199,9 +154,12 @@ impl<'a> Training<'a> {
 
     /// Who computes: kernels of our own where they may and can. An error where they must, but cannot.
     pub(crate) fn computes(&self) -> Result<Computes, TrainError> {
-        let possible = match (&self.tuning, self.device) {
-            (None, Device::Cpu) => backprop::supports(self.graph).map_err(|error| error.to_string()),
-            _ => Err("it computes on a CPU, and without rounding".to_owned()),
+        let mut graphs = std::iter::once(self.graph).chain(self.teacher.map(|teacher| &teacher.graph));
+        let possible = match (&self.tuning, self.device, self.params.precision) {
+            (None, Device::Cpu, Precision::Float32) => {
+                graphs.try_for_each(|graph| backprop::supports(graph).map_err(|error| error.to_string()))
+            }
+            _ => Err("it computes on a CPU, in 32 bits and without rounding".to_owned()),
         };
         match (self.params.engine, possible) {
             (EngineName::Auto | EngineName::Native, Ok(())) => Ok(Computes::Native),
@@ -222,10 +180,17 @@ impl<'a> Training<'a> {
     fn engine<'b>(&'b self, rules: &'b Rules, learned: &Learned) -> Result<Box<dyn Engine + 'b>, TrainError> {
         match self.computes()? {
             Computes::Native => {
-                let network = backprop::Network::new(self.graph, self.threads);
-                let network = network.map_err(|error| TrainError::Native(error.to_string()))?;
-                let classes = self.graph.classes();
-                Ok(Box::new(Native::new(network, rules, self.normalization, classes, learned.clone())))
+                let network = |graph| {
+                    backprop::Network::new(graph, self.threads)
+                        .map_err(|error| TrainError::Native(error.to_string()))
+                };
+                let teacher = match self.teacher {
+                    Some(teacher) => Some((network(&teacher.graph)?, &teacher.state)),
+                    None => None,
+                };
+                let (network, classes) = (network(self.graph)?, self.graph.classes());
+                let learned = learned.clone();
+                Ok(Box::new(Native::new(network, rules, self.normalization, classes, learned, teacher)))
             }
             Computes::Libtorch => {
                 let setting = Setting {
@@ -233,11 +198,20 @@ impl<'a> Training<'a> {
                     rules,
                     normalization: self.normalization,
                     roundings: self.tuning.map(|tuning| tuning.roundings),
+                    precision: self.params.precision,
+                    teacher: self.teacher.map(|teacher| (&teacher.graph, &teacher.state)),
                     device: self.device,
                 };
-                Ok(Box::new(Libtorch::new(setting, learned)?))
+                Ok(Box::new(Libtorch::new(setting, learned, self.album())?))
             }
         }
+    }
+
+    /// The training images on the device, unless that is the host itself, or has no room for them.
+    fn album(&self) -> Option<Album> {
+        let padding = self.params.augment.crop_padding;
+        let on = |device| Album::new(&self.dataset.train, self.normalization, padding, device).ok();
+        (self.device != Device::Cpu).then_some(self.device).and_then(on)
     }
 
     /// Trains from `snapshot` to the last epoch, or until it is no longer getting better, or the observer stops it. Going on
@@ -249,8 +223,11 @@ impl<'a> Training<'a> {
     ) -> Result<Snapshot, TrainError> {
         let rules = self.rules()?;
         let mut engine = self.engine(&rules, &snapshot.learned)?;
-        observer.starts(self.computes()?.name());
-        let feed = self.feed();
+        observer.starts(&match self.params.precision {
+            Precision::Float32 => self.computes()?.name().to_owned(),
+            Precision::Bfloat16 => format!("{}, in bfloat16", self.computes()?.name()),
+        });
+        let feed = self.feed(!engine.renders());
         let epochs = snapshot.epochs_done..self.params.epochs;
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREPARED);
@@ -282,7 +259,7 @@ impl<'a> Training<'a> {
     ) -> Result<(), TrainError> {
         let rules = self.rules()?;
         let mut engine = self.engine(&rules, &self.start().learned)?;
-        let feed = self.feed();
+        let feed = self.feed(!engine.renders());
         let steps = u32::try_from(self.steps()).unwrap_or(u32::MAX);
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREPARED);
@@ -292,7 +269,8 @@ impl<'a> Training<'a> {
             for step in 0..count {
                 let batch = receiver.recv().map_err(|_| TrainError::Starved)?;
                 let at = At { epoch: step / steps, step: u64::from(step), lr: rate(step) };
-                if !each(step, engine.step(&batch, at)?.loss) {
+                engine.step(&batch, at)?;
+                if !engine.outcomes()?.iter().all(|outcome| each(step, outcome.loss)) {
                     break;
                 }
             }
@@ -305,15 +283,15 @@ impl<'a> Training<'a> {
         let labels: Vec<_> = self.train.iter().map(|&index| self.dataset.train.label(index)).collect();
         let weights = self.params.class_weights.of(&labels, self.graph.classes());
         let weights = weights.map_err(|error| TrainError::Params(error.to_string()))?;
-        Ok(Rules::new(self.params, self.graph, weights))
+        Ok(Rules::new(self.params, self.graph, weights, self.teacher.map(|teacher| teacher.distill)))
     }
 
     /// Steps of an epoch.
     pub(crate) fn steps(&self) -> usize {
-        self.feed().batches()
+        self.feed(false).batches()
     }
 
-    fn feed(&self) -> Feed<'a> {
+    fn feed(&self, renders: bool) -> Feed<'a> {
         Feed {
             split: &self.dataset.train,
             indices: self.train,
@@ -321,6 +299,7 @@ impl<'a> Training<'a> {
             normalization: self.normalization,
             batch_size: self.params.batch_size,
             seed: self.params.seed,
+            renders,
         }
     }
 
@@ -334,19 +313,29 @@ impl<'a> Training<'a> {
         let steps = self.steps();
         let started = Instant::now();
         let (mut total_loss, mut correct, mut total) = (0.0, 0, 0_usize);
+        // Steps whose outcome is not known yet: asking makes the host wait for the device.
+        let mut untold = VecDeque::new();
+        let mut asked = Instant::now();
         for step in 1..=steps {
             let batch = batches.recv().map_err(|_| TrainError::Starved)?;
-            let count = batch.labels.len();
             let lr = self.learning_rate(epoch, step);
             let done = u64::from(epoch) * steps as u64 + step as u64;
-            let outcome = engine.step(&batch, At { epoch, step: done - 1, lr })?;
-            if !outcome.loss.is_finite() {
-                let (what, value) = ("loss", outcome.loss);
-                return Err(TrainError::Diverged { what, value, epoch: epoch + 1, step, steps, lr });
+            engine.step(&batch, At { epoch, step: done - 1, lr })?;
+            untold.push_back((step, lr, batch.labels.len()));
+            if step > 1 && step < steps && asked.elapsed() < TELLING {
+                continue;
             }
-            correct += outcome.correct;
-            total += count;
-            total_loss += outcome.loss * count as f64;
+            asked = Instant::now();
+            for outcome in engine.outcomes()? {
+                let Some((step, lr, count)) = untold.pop_front() else { break };
+                if !outcome.loss.is_finite() {
+                    let (what, value) = ("loss", outcome.loss);
+                    return Err(TrainError::Diverged { what, value, epoch: epoch + 1, step, steps, lr });
+                }
+                correct += outcome.correct;
+                total += count;
+                total_loss += outcome.loss * count as f64;
+            }
             observer.step(&StepReport {
                 epochs_done: epoch,
                 steps: (step, steps),

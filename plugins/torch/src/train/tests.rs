@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use protocol::{Content, FromPlugin};
 use serde_json::{Value, json};
@@ -12,10 +12,20 @@ use crate::fixtures::{Reported, alone, request, serve_op, synthetic, train_param
 
 /// Runs the op in `folder`; outputs are `weights` and `reference` there.
 fn train(folder: &Path, params: Value) -> Result<Reported, String> {
+    train_with(folder, params, &synthetic(120, 30), &[])
+}
+
+fn train_with(
+    folder: &Path,
+    params: Value,
+    dataset: &dataset::Dataset,
+    more: &[(&str, PathBuf)],
+) -> Result<Reported, String> {
     let data = folder.join("dataset");
-    synthetic(120, 30).write(&data).unwrap();
+    dataset.write(&data).unwrap();
+    let inputs: Vec<_> = [("dataset", data)].into_iter().chain(more.iter().cloned()).collect();
     let outputs = [("weights", folder.join("weights")), ("reference", folder.join("reference"))];
-    let request = request("train", params, &[("dataset", data)], &outputs, folder);
+    let request = request("train", params, &inputs, &outputs, folder);
     tch::set_num_threads(1);
     serve_op(run, &request)
 }
@@ -92,24 +102,14 @@ impl Observer for StopAfter<'_> {
 }
 
 fn stop_after(folder: &Path, epochs: u32) {
-    let params: TrainParams = parse(&train_params()).unwrap();
-    let dataset = synthetic(120, 30);
-    let graph = fitting_graph(&params, &dataset).unwrap();
-    let (train, validation) = validation_split(dataset.train.labels(), 20, params.seed);
-    let training = Training {
-        params: &params,
-        dataset: &dataset,
-        graph: &graph,
-        normalization: &params.normalization(),
-        train: &train,
-        validation: &validation,
-        device: tch::Device::Cpu,
-        threads: 1,
-        tuning: None,
-    };
+    let data = folder.join("dataset");
+    synthetic(120, 30).write(&data).unwrap();
+    let request = request("train", train_params(), &[("dataset", data)], &[], folder);
+    let setup = Setup::new(parse(&request.params).unwrap(), &request).unwrap();
+    let training = setup.training();
     let resume = folder.join("resume");
     fs::create_dir_all(&resume).unwrap();
-    let checkpoint = Checkpoint::new(&resume, &params, training.setting()).unwrap();
+    let checkpoint = Checkpoint::new(&resume, &setup.params, training.setting()).unwrap();
     tch::set_num_threads(1);
     let last = training.run(training.start(), &mut StopAfter(epochs, &checkpoint)).unwrap();
     assert_eq!(last.epochs_done, epochs);
@@ -266,11 +266,23 @@ fn both_engines_learn_and_say_who_computes() {
     assert!(message.contains("`engine` is native, but `layers.1.0`: a convolution with groups"), "{message}");
 }
 
+/// A teacher that learned [`synthetic`]'s images: its weights.
+fn teacher(folder: &Path) -> PathBuf {
+    let wide = json!({"input": [2, 8, 8], "layers": [
+        {"conv": {"out": 16, "kernel": 3}}, {"global_average_pool": {}}, {"linear": {}},
+    ]});
+    fs::create_dir_all(folder).unwrap();
+    train(folder, with(&json!({"network": wide, "epochs": 8, "lr": 0.2}))).unwrap();
+    folder.join("weights")
+}
+
 /// The first epochs of both engines on the same images: without dropout they do the same, but for rounding.
 #[test]
 fn both_engines_come_to_nearly_the_same() {
     let _turn = alone();
-    let losses = |engine: &str| {
+    let school = tempfile::tempdir().unwrap();
+    let teacher = [("teacher", teacher(school.path()))];
+    let losses = |engine: &str, teacher: &[(&str, PathBuf)]| {
         let folder = tempfile::tempdir().unwrap();
         let mut params = with(&json!({
             "engine": engine, "epochs": 2, "lr": 0.01, "clip_grad": 1.0, "nesterov": true, "ema": 0.9,
@@ -278,13 +290,102 @@ fn both_engines_come_to_nearly_the_same() {
         }));
         let layers = params["network"]["layers"].as_array_mut().unwrap();
         layers.retain(|layer| layer.get("dropout").is_none());
-        let reported = train(folder.path(), params).unwrap();
+        let reported = train_with(folder.path(), params, &synthetic(120, 30), teacher).unwrap();
         let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
         series[..2].iter().flat_map(|line| line.points.iter().map(|point| point[1])).collect::<Vec<_>>()
     };
-    let (native, libtorch) = (losses("native"), losses("libtorch"));
-    assert_eq!(native.len(), 4);
-    for (native, libtorch) in native.iter().zip(&libtorch) {
-        assert!((native - libtorch).abs() < 1e-3, "{native} and {libtorch}");
+    for teacher in [&[][..], &teacher] {
+        let (native, libtorch) = (losses("native", teacher), losses("libtorch", teacher));
+        assert_eq!(native.len(), 4);
+        for (native, libtorch) in native.iter().zip(&libtorch) {
+            assert!((native - libtorch).abs() < 1e-3, "{native} and {libtorch}");
+        }
     }
+}
+
+#[test]
+fn a_student_of_a_teacher_alone_learns_what_the_teacher_knows_and_not_the_labels() {
+    let _turn = alone();
+    let (school, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let teacher = [("teacher", teacher(school.path()))];
+    let swapped = |split: dataset::Split| {
+        let labels = split.labels().iter().map(|label| 1 - label).collect();
+        dataset::Split::new(split.shape(), split.pixels().to_vec(), labels).unwrap()
+    };
+    let right = synthetic(120, 30);
+    let (train, test) = (swapped(right.train.clone()), swapped(right.test.clone()));
+    let wrong = dataset::Dataset::new(right.classes, train, test, "test", vec![]).unwrap();
+    for engine in ["native", "libtorch"] {
+        let learned = |weight: f64| {
+            let distill = json!({"weight": weight, "temperature": 2.0});
+            let params = with(&json!({"engine": engine, "distill": distill, "select_on": "last"}));
+            train_with(folder.path(), params, &wrong, &teacher).unwrap()
+        };
+        let reported = learned(1.0);
+        assert!(
+            reported.logs().contains("taught by a network of 354 parameters (weight 1"),
+            "{}",
+            reported.logs()
+        );
+        assert!(reported.metric("val_accuracy").value < 20.0, "{engine}");
+        assert!(learned(0.0).metric("val_accuracy").value > 80.0, "{engine}");
+    }
+}
+
+#[test]
+fn a_teacher_that_does_not_count_changes_nothing() {
+    let _turn = alone();
+    let (school, alone, taught) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let teacher = [("teacher", teacher(school.path()))];
+    train(alone.path(), train_params()).unwrap();
+    let params = with(&json!({"distill": {"weight": 0.0}}));
+    train_with(taught.path(), params, &synthetic(120, 30), &teacher).unwrap();
+    let [one, two] = [&alone, &taught].map(|folder| fs::read(folder.path().join("weights")).unwrap());
+    assert!(one == two);
+}
+
+#[test]
+fn a_teacher_of_something_else_is_refused() {
+    let _turn = alone();
+    let (school, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let teacher = [("teacher", teacher(school.path()))];
+    let right = synthetic(120, 30);
+    let renamed = vec!["light".into(), "dark".into()];
+    let renamed = dataset::Dataset::new(renamed, right.train, right.test, "test", vec![]).unwrap();
+    let normalization = json!({"mean": [0.4, 0.4], "std": [0.2, 0.2]});
+    for (changes, dataset, inputs, expected) in [
+        (json!({}), &renamed, &teacher[..], "teacher"),
+        (json!({"normalization": normalization}), &synthetic(120, 30), &teacher, "give both the same"),
+        (json!({"distill": {}}), &synthetic(120, 30), &[], "give weights of torch/train as input `teacher`"),
+        (
+            json!({"distill": {"temperature": 0.0}}),
+            &synthetic(120, 30),
+            &teacher,
+            "`distill.temperature` is 0, but must be above 0",
+        ),
+        (
+            json!({"distill": {"weight": 1.5}}),
+            &synthetic(120, 30),
+            &teacher,
+            "`distill.weight` is 1.5, but must be 0 to 1",
+        ),
+    ] {
+        let message = train_with(folder.path(), with(&changes), dataset, inputs).unwrap_err();
+        assert!(message.contains(expected), "{message}\nlacks {expected}");
+    }
+}
+
+#[test]
+fn sixteen_bits_learn_and_are_libtorchs() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let half = |engine: &str| {
+        train(folder.path(), with(&json!({"precision": "bfloat16", "engine": engine, "clip_grad": 1.0})))
+    };
+    let reported = half("auto").unwrap();
+    assert!(reported.logs().contains("computed by libtorch, in bfloat16, on CPU"), "{}", reported.logs());
+    assert!(reported.metric("val_accuracy").value > 80.0);
+    let message = half("native").unwrap_err();
+    assert!(message.contains("in 32 bits"), "{message}");
 }

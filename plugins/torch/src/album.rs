@@ -1,0 +1,120 @@
+//! A split's images on a device, which crops, mirrors and normalises them itself: bit for bit what [`Feed`] makes on the
+//! host, without a batch of floats on its way from there.
+//!
+//! [`Feed`]: crate::batches::Feed
+
+use dataset::{Normalization, Split};
+use tch::{Device, Kind, Tensor};
+
+use crate::batches::Seen;
+use crate::net::TorchError;
+
+/// Images on a device.
+pub(crate) struct Album {
+    device: Device,
+    /// Bytes `[N, C, H, W]`.
+    pixels: Tensor,
+    /// What the bytes of each channel become, `[C · 256]`.
+    table: Tensor,
+    /// Where each channel's part of the table begins, `[C]`.
+    starts: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    /// From each column of a row to that of the mirrored row.
+    turned: Tensor,
+    padding: i64,
+}
+
+impl Album {
+    /// All images of `split`, which will be padded by `padding` before they are cropped.
+    ///
+    /// # Errors
+    /// When the device has no room for them.
+    pub(crate) fn new(
+        split: &Split,
+        normalization: &Normalization,
+        padding: usize,
+        device: Device,
+    ) -> Result<Self, TorchError> {
+        let [channels, height, width] = split.shape().map(|dim| dim as i64);
+        let pixels = Tensor::f_from_slice(split.pixels())?.f_view((-1, channels, height, width))?;
+        let table = Tensor::f_from_slice(normalization.tables(split.shape()).as_flattened())?;
+        let count = |count: i64| Tensor::f_arange(count, (Kind::Int64, device));
+        Ok(Self {
+            pixels: pixels.f_to_device(device)?,
+            table: table.f_to_device(device)?,
+            starts: count(channels)?.f_mul_scalar(256)?,
+            rows: count(height)?,
+            columns: count(width)?,
+            turned: count(width)?.f_mul_scalar(-2)?.f_add_scalar(width - 1)?,
+            padding: padding as i64,
+            device,
+        })
+    }
+
+    /// Normalised images `[N, C, H, W]`, channels last. The host does not wait for them.
+    pub(crate) fn images(&self, seen: &[Seen]) -> Result<Tensor, TorchError> {
+        let part = |part: fn(&Seen) -> usize| seen.iter().map(move |seen| part(seen) as i64);
+        let numbers: Vec<i64> = part(|seen| seen.index)
+            .chain(part(|seen| seen.view.down))
+            .chain(part(|seen| seen.view.right))
+            .chain(part(|seen| seen.view.mirrored.into()))
+            .collect();
+        let numbers = to_device(&numbers, self.device)?.f_view((4, -1, 1))?;
+        let [index, down, right, mirrored] = [0, 1, 2, 3].map(|part| numbers.f_select(0, part));
+        let count = seen.len() as i64;
+        let rows = down?.f_add(&self.rows)?.f_view((count, -1, 1))?;
+        let columns =
+            right?.f_add(&self.columns)?.f_add(&mirrored?.f_mul(&self.turned)?)?.f_view((count, 1, -1))?;
+        let chosen = self.pixels.f_index_select(0, &index?.f_view(-1)?)?;
+        let padded = chosen.f_constant_pad_nd([self.padding; 4])?;
+        let images = Tensor::f_arange(count, (Kind::Int64, self.device))?.f_view((count, 1, 1))?;
+        // Indices with a whole axis between them put that axis last: `[N, H, W, C]`.
+        let crops = padded.f_index(&[Some(images), None, Some(rows), Some(columns)])?;
+        let places = crops.f_to_kind(Kind::Int64)?.f_add(&self.starts)?;
+        Ok(self.table.f_take(&places)?.f_permute([0, 3, 1, 2])?)
+    }
+}
+
+/// Numbers on a device; the host does not wait until they are there.
+pub(crate) fn to_device(numbers: &[i64], device: Device) -> Result<Tensor, TorchError> {
+    Ok(Tensor::f_from_slice(numbers)?.f_internal_to_copy((Kind::Int64, device), true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::batches::Feed;
+    use crate::fixtures::{alone, synthetic};
+    use crate::net::to_host;
+    use crate::params::{AugmentParams, Mirror};
+
+    #[test]
+    fn a_device_makes_the_same_images_to_the_bit() {
+        let _turn = alone();
+        let split = synthetic(50, 2).train;
+        let normalization = Normalization { mean: vec![0.4, 0.6], std: vec![0.2, 0.3] };
+        for crop_padding in [0, 1, 5] {
+            let feed = Feed {
+                split: &split,
+                indices: &(0..50).collect::<Vec<_>>(),
+                augment: AugmentParams { crop_padding, flip: Mirror::Random(true) },
+                normalization: &normalization,
+                batch_size: 16,
+                seed: 1,
+                renders: true,
+            };
+            let album = Album::new(&split, &normalization, crop_padding, Device::Cpu).unwrap();
+            let (sender, receiver) = sync_channel(100);
+            feed.send(0..2, &sender);
+            drop(sender);
+            for batch in receiver {
+                let images = album.images(&batch.seen).unwrap();
+                assert_eq!(images.size(), [batch.seen.len() as i64, 2, 8, 8]);
+                assert!(to_host(&images.contiguous()).unwrap() == batch.images, "padding {crop_padding}");
+            }
+        }
+    }
+}
