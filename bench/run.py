@@ -37,6 +37,7 @@ def main() -> int:
                 int8=arguments.int8,
                 dataset=arguments.dataset,
                 images=arguments.images,
+                report=arguments.report,
             )
             result = importlib.import_module(f"claims.{name.replace('-', '_')}").measure(bench)
             text = page.section(
@@ -83,8 +84,9 @@ def parse() -> argparse.Namespace:
         "--dataset", type=Path, metavar="FILE", help="int8, training: a dataset that `data/download` made (.safetensors)"
     )
     parser.add_argument(
-        "--images", type=Path, metavar="FILE", help="int8-network, recipe, recipe-long: labelled images, an archive of folders"
+        "--images", type=Path, metavar="FILE", help="int8-network, recipe…: labelled images, an archive of folders"
     )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="report-opens: the report")
     parser.add_argument(
         "--pipe", type=Path, metavar="FILE", help="measure this executable instead of building one"
     )

@@ -21,9 +21,6 @@ NOTEBOOK = {
 
 
 def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
-    if bench.images is None:
-        raise Failed("recipes want `--images ARCHIVE`, labelled images in the layout of `image-folder`")
-    peers.plugins(bench.pipe, "pipe-torch")
     epochs = bench.pick(2, epochs)
     trainings = {
         "notebook": ("the notebook's", epochs, NOTEBOOK, 0.1),
@@ -31,20 +28,11 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
         "half": ("the pipeline's", epochs // 2, {}, 0),
     }
     stages = [
-        f"  {name}:\n    uses: torch/train\n    inputs: {{ dataset: download.dataset }}\n    with: {json.dumps(_recipe(length, changes, dropout))}\n"
-        f"  test_{name}:\n    uses: torch/evaluate\n    inputs: {{ dataset: download.dataset, weights: {name}.weights }}\n    with: {{ device: cpu }}\n"
+        train(name, recipe(length, changes, dropout))
+        + f"  test_{name}:\n    uses: torch/evaluate\n    inputs: {{ dataset: download.dataset, weights: {name}.weights }}\n    with: {{ device: cpu }}\n"
         for name, (_, length, changes, dropout) in trainings.items()
     ]
-    (bench.scratch / "pipeline.yaml").write_text(
-        "version: 1\nname: recipes\nstages:\n  download:\n    uses: data/download\n"
-        f"    with: {{ source: {bench.images.resolve()}, format: image-folder }}\n" + "".join(stages)
-    )
-    # Beside the scratch folder, so that a second run trains nothing anew.
-    cache = bench.scratch.parent / "recipe-cache"
-    argv = [bench.pipe.path, "run", "--cache", cache]
-    print("  training, unless it is in the cache", file=sys.stderr, flush=True)
-    run(Command("pipe run", argv, bench.scratch))
-    metrics = latest(bench.pipe, bench.scratch, "--cache", cache)
+    metrics = trained(bench, stages)
     accuracy = {name: metrics[f"test_{name}.accuracy"] for name in trainings}
     lines = ["| recipe | epochs | accuracy | best epoch |", "|---|--:|--:|--:|"]
     for name, (title, length, _, _) in trainings.items():
@@ -70,13 +58,36 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
     return Result(f"Recipes, {epochs} epochs", parts, [], 1, metrics)
 
 
-def _recipe(epochs: int, changes: dict, dropout: float) -> dict:
-    """The params of `train` in the project's own pipeline, with its vars put in, and `changes`."""
+def train(name: str, params: dict, teacher: str | None = None) -> str:
+    """A stage."""
+    taught = f", teacher: {teacher}.weights" if teacher else ""
+    return f"  {name}:\n    uses: torch/train\n    inputs: {{ dataset: download.dataset{taught} }}\n    with: {json.dumps(params)}\n"
+
+
+def trained(bench: Bench, stages: list[str]) -> dict[str, float]:
+    """Metrics of the stages, which are run unless they are in the cache."""
+    if bench.images is None:
+        raise Failed("recipes want `--images ARCHIVE`, labelled images in the layout of `image-folder`")
+    peers.plugins(bench.pipe, "pipe-torch")
+    (bench.scratch / "pipeline.yaml").write_text(
+        "version: 1\nname: recipes\nstages:\n  download:\n    uses: data/download\n"
+        f"    with: {{ source: {bench.images.resolve()}, format: image-folder }}\n" + "".join(stages)
+    )
+    # Beside the scratch folder, so that a second run trains nothing anew.
+    cache = bench.scratch.parent / "recipe-cache"
+    print("  training, unless it is in the cache", file=sys.stderr, flush=True)
+    run(Command("pipe run", [bench.pipe.path, "run", "--cache", cache], bench.scratch))
+    return latest(bench.pipe, bench.scratch, "--cache", cache)
+
+
+def recipe(epochs: int, changes: dict, dropout: float = 0, widening: int = 1) -> dict:
+    """The params of `train` in the project's own pipeline, with its vars put in, and `changes`; the network's channels
+    `widening` times as many."""
     text = (peers.ROOT / "pipeline.yaml").read_text()
     layers = [
-        {"conv": {"out": 16, "kernel": 3, "norm": "batch", "activation": "relu6", "name": "stem"}},
+        {"conv": {"out": 16 * widening, "kernel": 3, "norm": "batch", "activation": "relu6", "name": "stem"}},
         *[
-            {"inverted_residual": {"out": out, "expand": expand, "stride": stride, "se": 4}}
+            {"inverted_residual": {"out": out * widening, "expand": expand * widening, "stride": stride, "se": 4}}
             for out, expand, stride in [(24, 48, 1), (24, 48, 1), (32, 72, 2), (32, 72, 1), (48, 96, 2), (48, 96, 1), (64, 128, 2)]
         ],
         {"global_average_pool": {}},

@@ -29,6 +29,8 @@ class Bench:
     """The dataset to calibrate and test on, or to train on, as asked for on the command line."""
     images: Path | None
     """The archive of labelled images to train on, as asked for on the command line."""
+    report: Path | None
+    """The report to open, as asked for on the command line."""
 
     def pick(self, small: int, full: int) -> int:
         """A size or count."""

@@ -235,23 +235,66 @@ fn other_networks_go_through_the_same_stages() {
     if !plugins_are_built() {
         return;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let project = Project::new("unused:\n  run: 'true'\n");
-    let example = std::fs::read_to_string(root.join("examples/networks/pipeline.yaml")).unwrap();
-    let example = example.replace("rounds: 7", "rounds: 2").replace("calls: [200, 10]", "calls: [4, 2]");
-    project.write("pipeline.yaml", &example);
-    let run = project.pipe_ok(&[
-        "run",
-        "--json",
-        "--threads=2",
-        "--profile=quick",
-        "--set=epochs=1",
-        "--set=validation=100",
-        "--set=synthetic={train: 700, test: 100, seed: 1}",
-    ]);
+    let project = example("networks", &["rounds: 7=rounds: 2", "calls: [200, 10]=calls: [4, 2]"]);
+    let run = project.pipe_ok(&QUICK);
     assert_eq!(ended(&run, "ran").len(), 11, "{:?}", outcomes(&run));
     let report = project.read("artifacts/report.html");
     assert!(report.contains("ResNet-8 INT8") && report.contains("separable INT8"));
+}
+
+/// An example's quick profile, made quicker.
+const QUICK: [&str; 7] = [
+    "run",
+    "--json",
+    "--threads=2",
+    "--profile=quick",
+    "--set=epochs=1",
+    "--set=validation=100",
+    "--set=synthetic={train: 700, test: 100, seed: 1}",
+];
+
+/// A project with the pipeline of `examples/NAME`, changed by `FROM=TO`.
+fn example(name: &str, changes: &[&str]) -> Project {
+    let project = Project::new("unused:\n  run: 'true'\n");
+    let path = format!("examples/{name}/pipeline.yaml");
+    let mut text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    for (from, to) in changes.iter().filter_map(|change| change.split_once('=')) {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    project.write("pipeline.yaml", &text);
+    project
+}
+
+#[test]
+fn a_large_network_teaches_a_small_one() {
+    if !plugins_are_built() {
+        return;
+    }
+    let project = example("teacher", &["  teacher_epochs: 2=  teacher_epochs: 1"]);
+    let run = project.pipe_ok(&QUICK);
+    assert_eq!(ended(&run, "ran").len(), 10, "{:?}", outcomes(&run));
+    let log = project.pipe_ok(&["log", "taught"]).stdout;
+    assert!(log.contains("taught by a network of 2") && log.contains("(weight 0.9, temperature 4)"), "{log}");
+    // Another teacher is another student, and the one from labels alone stays as it is.
+    let text = project.read("pipeline.yaml").replace("expand: 256", "expand: 192");
+    project.write("pipeline.yaml", &text);
+    let again = project.pipe_ok(&QUICK);
+    let ran = ended(&again, "ran");
+    assert!(ran.contains(&"taught".to_owned()) && !ran.contains(&"alone".to_owned()), "{ran:?}");
+}
+
+#[test]
+fn a_network_made_for_int8_stands_beside_the_notebooks() {
+    if !plugins_are_built() {
+        return;
+    }
+    let project = example("int8", &["rounds: 7=rounds: 2", "calls: [200, 10]=calls: [4, 2]"]);
+    // Sensitivity looks at 1,000 training images that were not calibrated on.
+    let run = project.pipe_ok(&[&QUICK[..], &["--set=synthetic={train: 1700, test: 100, seed: 1}"]].concat());
+    assert_eq!(ended(&run, "ran").len(), 13, "{:?}", outcomes(&run));
+    let report = project.read("artifacts/report.html");
+    assert!(report.contains("made_int8") && report.contains("notebook_int8"));
 }
 
 /// As docs/tutorial.md has it: the pipeline and the script that uses the model stand there as they are in the example.

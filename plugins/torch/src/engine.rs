@@ -10,6 +10,11 @@ use crate::net::TorchError;
 use crate::params::{Distill, TrainParams};
 use crate::state::{State, placed};
 
+/// What a batch counts in a mean over all so far, itself the last; `before` of them came before it.
+pub(crate) fn share_of_mean(before: usize) -> f64 {
+    1.0 / (before as f64 + 1.0)
+}
+
 /// What of a recipe concerns a single step.
 pub(crate) struct Rules {
     /// Share of the velocity that is kept.
@@ -85,7 +90,7 @@ pub(crate) struct Learned {
     pub(crate) state: State,
     /// The optimiser's velocity.
     pub(crate) velocity: Vec<f32>,
-    /// The running average of the numbers.
+    /// The running average of the trained numbers, with statistics of its own.
     pub(crate) average: Option<State>,
 }
 
@@ -108,6 +113,11 @@ pub(crate) trait Engine {
 
     /// What each step came to since this was last asked; waits for the device.
     fn outcomes(&mut self) -> Result<Vec<Outcome>, TorchError>;
+
+    /// Brings the statistics of averaged weights up to date: their mean over batches of images `[N, C, H, W]`. Those that
+    /// were seen on the way are of other weights (Izmailov et al., *Averaging Weights Leads to Wider Optima and Better
+    /// Generalization* (2018), §3.2). Does nothing without an average.
+    fn estimate(&mut self, batches: &[Vec<f32>]) -> Result<(), TorchError>;
 
     /// A copy of everything that later steps depend on.
     fn learned(&self) -> Result<Learned, TorchError>;

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::album::{Album, to_device};
 use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules, kept};
+use crate::engine::{At, Engine, Learned, Rules, kept, share_of_mean};
 use crate::loss::Outcome;
 use crate::net::{MemoryFormat, Net, TorchError, inference, to_host, to_images};
 use crate::params::{Distill, Precision};
@@ -119,13 +119,9 @@ impl Engine for Libtorch<'_> {
         }
         let gradient = self.net.gradient(&loss)?;
         self.sgd.step(self.net.values_mut(), gradient, at.lr)?;
-        if let (Some(decay), Some([values, stats])) = (rules.average, &mut self.average) {
+        if let (Some(decay), Some([values, _])) = (rules.average, &mut self.average) {
             let share = 1.0 - kept(decay, at.step);
-            inference(|| -> Result<(), TorchError> {
-                let _ = values.f_lerp_(self.net.values_mut(), share)?;
-                let _ = stats.f_lerp_(self.net.stats(), share)?;
-                Ok(())
-            })?;
+            inference(|| values.f_lerp_(self.net.values_mut(), share).map(drop))?;
         }
         let right = logits.f_argmax(-1, false)?.f_eq_tensor(&labels)?.f_sum(Kind::Int64)?;
         self.outcomes.push([loss.f_detach()?, right]);
@@ -148,6 +144,17 @@ impl Engine for Libtorch<'_> {
             .zip(right)
             .map(|(loss, right)| Outcome { loss, correct: right.unsigned_abs() })
             .collect())
+    }
+
+    fn estimate(&mut self, batches: &[Vec<f32>]) -> Result<(), TorchError> {
+        let Setting { graph, roundings, device, .. } = self.setting;
+        let Some([values, stats]) = &self.average else { return Ok(()) };
+        let net = Net::of(graph, values.shallow_clone(), stats.shallow_clone(), false, roundings)?;
+        for (before, images) in batches.iter().enumerate() {
+            let images = to_images(images, graph.input_shape(), device, MemoryFormat::ChannelsLast)?;
+            inference(|| net.observe(&images, share_of_mean(before)))?;
+        }
+        Ok(())
     }
 
     fn learned(&self) -> Result<Learned, TorchError> {

@@ -5,7 +5,7 @@ use dataset::{Normalization, Split};
 use rand::RngCore;
 
 use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules, kept};
+use crate::engine::{At, Engine, Learned, Rules, kept, share_of_mean};
 use crate::loss::{CrossEntropy, Outcome, distil};
 use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
 use crate::random::{Purpose, generator};
@@ -69,10 +69,8 @@ impl<'a> Native<'a> {
     fn average(&mut self, step: u64) {
         let (Some(decay), Some(average)) = (self.rules.average, &mut self.learned.average) else { return };
         let share = (1.0 - kept(decay, step)) as f32;
-        let state = &self.learned.state;
-        for (average, new) in [(&mut average.values, &state.values), (&mut average.stats, &state.stats)] {
-            average.iter_mut().zip(new).for_each(|(average, new)| *average += share * (new - *average));
-        }
+        let values = average.values.iter_mut().zip(&self.learned.state.values);
+        values.for_each(|(average, new)| *average += share * (new - *average));
     }
 }
 
@@ -103,6 +101,15 @@ impl Engine for Native<'_> {
         Ok(std::mem::take(&mut self.outcomes))
     }
 
+    fn estimate(&mut self, batches: &[Vec<f32>]) -> Result<(), TorchError> {
+        let Some(State { values, stats }) = &mut self.learned.average else { return Ok(()) };
+        for (before, images) in batches.iter().enumerate() {
+            let mode = Mode::Training { stats, momentum: share_of_mean(before), dropout: 0 };
+            self.network.forward(values, mode, images);
+        }
+        Ok(())
+    }
+
     fn learned(&self) -> Result<Learned, TorchError> {
         Ok(self.learned.clone())
     }
@@ -117,5 +124,47 @@ impl Engine for Native<'_> {
             logits.extend_from_slice(self.network.forward(&state.values, mode, &images));
         }
         Ok(logits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::network;
+    use crate::params::{TrainParams, parse};
+
+    #[test]
+    fn statistics_of_an_average_are_the_mean_of_those_of_its_batches() {
+        let params: TrainParams = parse(&serde_json::json!({"network": network(), "ema": 0.9})).unwrap();
+        let graph = params.network.lower(2).unwrap();
+        let rules = Rules::new(&params, &graph, None, None);
+        let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
+        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let learned = Learned {
+            velocity: vec![0.0; state.values.len()],
+            average: Some(State { values: state.values.clone(), stats: vec![7.0; state.stats.len()] }),
+            state,
+        };
+        let values = learned.state.values.clone();
+        let images = |from: usize| (from..from + 4 * 128).map(|index| (index as f32 * 0.7).sin()).collect();
+        let batches: [Vec<f32>; 3] = [0, 1000, 5000].map(images);
+        let mut one = Network::new(&graph, 1).unwrap();
+        let mut mean = vec![0.0; learned.state.stats.len()];
+        for batch in &batches {
+            let mut stats = vec![0.0; mean.len()];
+            one.forward(&values, Mode::Training { stats: &mut stats, momentum: 1.0, dropout: 0 }, batch);
+            mean.iter_mut().zip(&stats).for_each(|(mean, value)| *mean += value / 3.0);
+        }
+        let network = Network::new(&graph, 1).unwrap();
+        let mut engine = Native::new(network, &rules, &normalization, 2, learned, None);
+        engine.estimate(&batches).unwrap();
+        let found = engine.learned().unwrap();
+        assert_eq!(
+            found.state.stats,
+            State::initial(&graph, &mut generator(1, Purpose::Initialization, 0)).stats
+        );
+        for (found, mean) in found.average.unwrap().stats.iter().zip(&mean) {
+            assert!((found - mean).abs() < 1e-5 * mean.abs().max(1.0), "{found} {mean}");
+        }
     }
 }

@@ -3,13 +3,16 @@
 //! All trained numbers lie in one flat tensor, of which each parameter is a view: the optimiser is then a handful of
 //! operations however many parameters there are.
 
-use model::{Activation, Graph, Node, Op, Pool};
+use model::{Graph, Node};
 use quant::ActivationGrid;
 use tch::{Device, Kind, Tensor, no_grad};
 
+use self::kernel::Kernel;
 use crate::params::Precision;
-use crate::rounding::{self, NodeRounding, WeightRounding};
+use crate::rounding::{self, NodeRounding};
 use crate::state::{State, placed};
+
+mod kernel;
 
 /// PyTorch's default weight of a new batch in the running statistics.
 pub(crate) const BATCH_NORM_MOMENTUM: f64 = 0.1;
@@ -56,73 +59,6 @@ struct Step {
     frees: Vec<usize>,
 }
 
-enum Kernel {
-    Input,
-    Conv {
-        weight: Tensor,
-        bias: Option<Tensor>,
-        stride: i64,
-        padding: i64,
-        groups: i64,
-    },
-    /// As its INT8 model computes it: the normalisation behind it is in its weights, which are rounded then.
-    RoundedConv {
-        weight: Tensor,
-        bias: Option<Tensor>,
-        norm: Option<Norm>,
-        rounding: WeightRounding,
-        stride: i64,
-        padding: i64,
-        groups: i64,
-    },
-    BatchNorm {
-        norm: Norm,
-        frozen: bool,
-    },
-    /// What was done before it.
-    Nothing,
-    Activation {
-        activation: Activation,
-        in_place: bool,
-    },
-    Add,
-    Multiply,
-    GlobalAveragePool,
-    MaxPool(Pool),
-    AveragePool(Pool),
-    Flatten,
-    Dropout {
-        p: f64,
-    },
-    Linear {
-        weight: Tensor,
-        bias: Tensor,
-        rounding: Option<WeightRounding>,
-    },
-}
-
-/// A batch normalisation's numbers.
-struct Norm {
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    eps: f64,
-}
-
-impl Norm {
-    /// Weights and bias of a convolution with what the running statistics make of its outcome in them.
-    fn fold(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<(Tensor, Tensor), TorchError> {
-        let factor = self.scale.f_div(&self.var.f_add_scalar(self.eps)?.f_sqrt()?)?;
-        let centred = match bias {
-            Some(bias) => bias.f_sub(&self.mean)?,
-            None => self.mean.f_neg()?,
-        };
-        let bias = centred.f_mul(&factor)?.f_add(&self.shift)?;
-        Ok((weight.f_mul(&factor.f_view([-1, 1, 1, 1])?)?, bias))
-    }
-}
-
 impl Net {
     /// Puts `state` on `device`. Gradients can be taken where `trainable`. With `roundings`, by node, it computes as its INT8
     /// model will; then normalisations keep their running statistics.
@@ -165,7 +101,7 @@ impl Net {
         let steps = (graph.nodes().iter())
             .map(|node| {
                 Ok(Step {
-                    kernel: kernel(graph, node, &views, roundings)?,
+                    kernel: Kernel::of(graph, node, &views, roundings)?,
                     outcome: roundings.and_then(|all| all.get(node.id.index())?.outcome),
                     inputs: node.inputs.iter().map(|input| input.index()).collect(),
                     frees: freed_after(graph, node),
@@ -183,8 +119,17 @@ impl Net {
     /// Logits `[N, classes]` of images `[N, C, H, W]`. Where `training`, batch statistics are used and the running
     /// ones updated, and dropout draws from libtorch's generator.
     pub(crate) fn forward(&self, images: &Tensor, training: bool) -> Result<Tensor, TorchError> {
+        self.pass(images, training.then_some(BATCH_NORM_MOMENTUM))
+    }
+
+    /// Moves the running statistics towards those of a batch of images `[N, C, H, W]`, by a share of the way.
+    pub(crate) fn observe(&self, images: &Tensor, share: f64) -> Result<(), TorchError> {
+        self.pass(images, Some(share)).map(drop)
+    }
+
+    fn pass(&self, images: &Tensor, training: Option<f64>) -> Result<Tensor, TorchError> {
         let images = match self.precision {
-            Precision::Bfloat16 if training => images.f_to_kind(Kind::BFloat16)?,
+            Precision::Bfloat16 if training.is_some() => images.f_to_kind(Kind::BFloat16)?,
             _ => images.shallow_clone(),
         };
         let mut results: Vec<Option<Tensor>> = Vec::with_capacity(self.steps.len());
@@ -218,6 +163,7 @@ impl Net {
     }
 
     /// Running means and variances, flat.
+    #[cfg(test)]
     pub(crate) fn stats(&self) -> &Tensor {
         &self.stats
     }
@@ -263,90 +209,8 @@ pub(crate) fn inference<T>(compute: impl FnOnce() -> T) -> T {
     no_grad(compute)
 }
 
-/// A weight in the numbers of what it meets.
-fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor, TorchError> {
-    Ok(weight.f_to_kind(x.kind())?)
-}
-
 fn inconsistent() -> TorchError {
     TorchError("the graph is inconsistent".into())
-}
-
-fn kernel(
-    graph: &Graph,
-    node: &Node,
-    views: &[Vec<Tensor>],
-    roundings: Option<&[NodeRounding]>,
-) -> Result<Kernel, TorchError> {
-    let view = |node: &Node, place: usize| {
-        let found = views.get(node.id.index()).and_then(|views| views.get(place));
-        found.map(Tensor::shallow_clone).ok_or_else(inconsistent)
-    };
-    let norm = |node: &Node, eps: f64| -> Result<Norm, TorchError> {
-        let [scale, shift, mean, var] = [0, 1, 2, 3].map(|place| view(node, place));
-        Ok(Norm { scale: scale?, shift: shift?, mean: mean?, var: var?, eps })
-    };
-    let rounding = |node: &Node| roundings.and_then(|all| all.get(node.id.index())?.weights);
-    Ok(match &node.op {
-        Op::Input => Kernel::Input,
-        Op::Conv(conv) => {
-            let (weight, bias) = (view(node, 0)?, if conv.bias { Some(view(node, 1)?) } else { None });
-            let [stride, padding, groups] = [conv.stride, conv.padding, conv.groups].map(|size| size as i64);
-            match rounding(node) {
-                None => Kernel::Conv { weight, bias, stride, padding, groups },
-                Some(rounding) => {
-                    let norm = match sole_norm(graph, node) {
-                        Some((after, eps)) => Some(norm(after, eps)?),
-                        None => None,
-                    };
-                    Kernel::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }
-                }
-            }
-        }
-        Op::BatchNorm(batch_norm) => {
-            let before = node.inputs.first().map(|input| graph.node(*input));
-            let folded = before.is_some_and(|conv| {
-                rounding(conv).is_some() && sole_norm(graph, conv).is_some_and(|(after, _)| after == node)
-            });
-            match folded {
-                true => Kernel::Nothing,
-                false => Kernel::BatchNorm { norm: norm(node, batch_norm.eps)?, frozen: roundings.is_some() },
-            }
-        }
-        Op::Activation(activation) => {
-            Kernel::Activation { activation: *activation, in_place: may_overwrite(graph, node) }
-        }
-        Op::Add => Kernel::Add,
-        Op::Multiply => Kernel::Multiply,
-        Op::GlobalAveragePool => Kernel::GlobalAveragePool,
-        Op::MaxPool(pool) => Kernel::MaxPool(*pool),
-        Op::AveragePool(pool) => Kernel::AveragePool(*pool),
-        Op::Flatten => Kernel::Flatten,
-        Op::Dropout { p } => Kernel::Dropout { p: *p },
-        Op::Linear(_) => {
-            Kernel::Linear { weight: view(node, 0)?, bias: view(node, 1)?, rounding: rounding(node) }
-        }
-    })
-}
-
-/// The batch normalisation that alone reads `conv`, and what it adds to the variance.
-fn sole_norm<'a>(graph: &'a Graph, conv: &Node) -> Option<(&'a Node, f64)> {
-    let mut readers = graph.nodes().iter().filter(|node| node.inputs.contains(&conv.id));
-    match (readers.next(), readers.next()) {
-        (Some(node), None) => match &node.op {
-            Op::BatchNorm(norm) => Some((node, norm.eps)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Whether `node` may write over its operand: nobody else reads it, and its own gradient needs only its input, as
-/// that of a batch normalisation.
-fn may_overwrite(graph: &Graph, node: &Node) -> bool {
-    let [input] = *node.inputs else { return false };
-    let readers = graph.nodes().iter().filter(|other| other.inputs.contains(&input)).count();
-    readers == 1 && matches!(graph.node(input).op, Op::BatchNorm(_))
 }
 
 /// Nodes that `node` is the last to read.
@@ -354,70 +218,4 @@ fn freed_after(graph: &Graph, node: &Node) -> Vec<usize> {
     let mut last = node.inputs.clone();
     last.retain(|input| graph.nodes().iter().rev().find(|other| other.inputs.contains(input)) == Some(node));
     last.into_iter().map(|input| input.index()).collect()
-}
-
-impl Kernel {
-    fn apply(&self, images: &Tensor, operands: &[&Tensor], training: bool) -> Result<Tensor, TorchError> {
-        let square = |side: usize| [side as i64; 2];
-        Ok(match (self, operands) {
-            (Self::Input, []) => images.shallow_clone(),
-            (Self::Conv { weight, bias, stride, padding, groups }, [x]) => {
-                let (weight, bias) = (like(weight, x)?, bias.as_ref().map(|bias| like(bias, x)).transpose()?);
-                x.f_conv2d(&weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
-            }
-            (Self::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }, [x]) => {
-                let (weight, bias) = match norm {
-                    None => (weight.shallow_clone(), bias.as_ref().map(Tensor::shallow_clone)),
-                    Some(norm) => {
-                        let (weight, bias) = norm.fold(weight, bias.as_ref())?;
-                        (weight, Some(bias))
-                    }
-                };
-                let weight = rounding::weights(&weight, *rounding)?;
-                x.f_conv2d(&weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
-            }
-            (Self::BatchNorm { norm: Norm { scale, shift, mean, var, eps }, frozen }, [x]) => x
-                .f_batch_norm(
-                    Some(scale),
-                    Some(shift),
-                    Some(mean),
-                    Some(var),
-                    training && !frozen,
-                    BATCH_NORM_MOMENTUM,
-                    *eps,
-                    true,
-                )?,
-            (Self::Nothing, [x]) => x.shallow_clone(),
-            (Self::Activation { activation: Activation::Relu6, in_place: true }, [x]) => {
-                x.shallow_clone().f_relu6_()?
-            }
-            (Self::Activation { activation: Activation::Relu, in_place: true }, [x]) => {
-                x.shallow_clone().f_relu_()?
-            }
-            (Self::Activation { activation, .. }, [x]) => match activation {
-                Activation::Relu6 => x.f_relu6()?,
-                Activation::Relu => x.f_relu()?,
-                Activation::Sigmoid => x.f_sigmoid()?,
-                Activation::HardSigmoid => x.f_hardsigmoid()?,
-            },
-            (Self::Add, [left, right]) => left.f_add(right)?,
-            (Self::Multiply, [left, right]) => left.f_mul(right)?,
-            (Self::GlobalAveragePool, [x]) => x.f_adaptive_avg_pool2d([1, 1])?,
-            (Self::MaxPool(pool), [x]) => {
-                x.f_max_pool2d(square(pool.kernel), square(pool.stride), [0, 0], [1, 1], false)?
-            }
-            (Self::AveragePool(pool), [x]) => {
-                x.f_avg_pool2d(square(pool.kernel), square(pool.stride), [0, 0], false, true, None)?
-            }
-            (Self::Flatten, [x]) => x.f_flatten(1, -1)?,
-            (Self::Dropout { p }, [x]) => x.f_dropout(*p, training)?,
-            (Self::Linear { weight, bias, rounding: None }, [x]) => {
-                x.f_linear(&like(weight, x)?, Some(&like(bias, x)?))?
-            }
-            (Self::Linear { weight, bias, rounding: Some(rounding) }, [x]) => {
-                x.f_linear(&rounding::weights(weight, *rounding)?, Some(bias))?
-            }
-            _ => return Err(inconsistent()),
-        })
-    }
 }

@@ -49,8 +49,8 @@ pub(crate) struct TrainParams {
     pub(crate) weight_decay: f64,
     /// Whether it pulls at normalisations and biases, too, as PyTorch's does.
     pub(crate) decay_norms: bool,
-    /// Decay, step by step, of a running average of all weights, which is what is validated and kept: below 1, such as
-    /// 0.999. None by default.
+    /// Decay, step by step, of a running average of all weights, which is what is validated and kept, with statistics
+    /// of normalisations estimated anew: below 1, such as 0.999. None by default.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) ema: Option<f64>,
     /// Largest global norm of a gradient; larger ones are scaled down. None by default.

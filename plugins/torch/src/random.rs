@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Dropout = 4,
     /// Which images are mirrored first, where that alternates.
     Mirroring = 5,
+    /// Images on which statistics of averaged weights are estimated.
+    Statistics = 6,
 }
 
 /// The generator for a purpose in an epoch, counted from 0.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dataset::{Dataset, Normalization};
 use model::Graph;
+use rand::seq::SliceRandom;
 use tch::Device;
 
 use crate::album::Album;
@@ -26,6 +27,8 @@ use crate::teacher::Teacher;
 
 /// Batches that wait ready for the next step.
 const PREPARED: usize = 4;
+/// Images on which statistics of averaged weights are estimated after each epoch: twenty usual batches.
+const SAMPLE: usize = 2560;
 /// Time between two words on steps within an epoch.
 const TELLING: Duration = Duration::from_millis(250);
 
@@ -356,6 +359,9 @@ impl<'a> Training<'a> {
         engine: &mut dyn Engine,
         snapshot: &mut Snapshot,
     ) -> Result<(), TrainError> {
+        if self.params.ema.is_some() {
+            engine.estimate(&self.sample())?;
+        }
         snapshot.learned = engine.learned()?;
         snapshot.epochs_done = epoch + 1;
         if !snapshot.learned.state.is_finite() {
@@ -396,6 +402,22 @@ impl<'a> Training<'a> {
         let lr = self.learning_rate(epoch, 1);
         snapshot.history.push(EpochRecord { epoch: epoch + 1, lr, train, validation, test });
         Ok(())
+    }
+
+    /// Batches of training images as they are, always the same ones.
+    fn sample(&self) -> Vec<Vec<f32>> {
+        let mut order = self.train.to_vec();
+        order.shuffle(&mut generator(self.params.seed, Purpose::Statistics, 0));
+        order.truncate(SAMPLE);
+        // Statistics want more than one image.
+        let batches = order.chunks(self.params.batch_size.max(2)).filter(|batch| batch.len() > 1);
+        batches
+            .map(|batch| {
+                let mut images = Vec::new();
+                self.normalization.apply(&self.dataset.train, batch, &mut images);
+                images
+            })
+            .collect()
     }
 
     /// Of a step, counted from 1, of an epoch, counted from 0.
