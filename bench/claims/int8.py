@@ -88,7 +88,7 @@ def measure(bench: Bench) -> Result:
         f"`{model.name}` ({page.size(model.stat().st_size)}, sha256 {_digest(model)}), calibrated on {IMAGES} training images of "
         f"`{dataset.name}` (sha256 {_digest(dataset)}; the same images for both), tested on all {base['images']:,} test images: FP32 "
         f"has {base['accuracy']:.2f} %. Images were drawn {len(accuracies)} times, with seeds from {SEED} on: accuracy is the mean over "
-        "draws, with its range; the difference to FP32 is that of the first draw, whose models are timed, too. Latency is that of ONNX Runtime with 2 threads, one "
+        "draws, with its range, and so is how often a model takes an image for what FP32 takes it for, right or wrong; the difference to FP32 is that of the first draw, whose models are timed, too. Latency is that of ONNX Runtime with 2 threads, one "
         "process and one session alive at a time, in random order in each round; ×: FP32's time divided by the variant's in the "
         "same round, median.",
         _table(model, variants, accuracies, latencies),
@@ -179,18 +179,18 @@ def _speed(each: dict[Path, list[float]], model: Path) -> list[float]:
     return [base / own for base, own in zip(float_times, each[model], strict=True)]
 
 
-def _drawn(accuracies: list[dict], variant: Variant) -> list[float]:
-    """Accuracy by draw of calibration images."""
-    return [draw[variant.name]["accuracy"] for draw in accuracies if variant.name in draw]
+def _drawn(accuracies: list[dict], variant: Variant, what: str = "accuracy") -> list[float]:
+    """A figure by draw of calibration images."""
+    return [draw[variant.name][what] for draw in accuracies if variant.name in draw]
 
 
 def _table(model: Path, variants: list[Variant], accuracies: list[dict], latencies) -> str:
     lines = [
-        "| | size | accuracy | difference to FP32 (95 %) | batch 1 | batch 128 |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| | size | accuracy | as FP32 says | difference to FP32 (95 %) | batch 1 | batch 128 |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     columns = [f"{statistics.median(each[model]):.3g} ms" for each in latencies.values()]
-    lines.append(f"| FP32 | {page.size(model.stat().st_size)} | | | {' | '.join(columns)} |")
+    lines.append(f"| FP32 | {page.size(model.stat().st_size)} | | | | {' | '.join(columns)} |")
     for variant in variants:
         found, drawn = accuracies[0][variant.name], _drawn(accuracies, variant)
         over = f" ({min(drawn):.2f} to {max(drawn):.2f})" if len(drawn) > 1 else ""
@@ -200,6 +200,7 @@ def _table(model: Path, variants: list[Variant], accuracies: list[dict], latenci
         ]
         lines.append(
             f"| {variant.name} | {page.size(variant.file.stat().st_size)} | {statistics.fmean(drawn):.2f} %{over} "
+            f"| {statistics.fmean(_drawn(accuracies, variant, 'agreement')):.2f} % "
             f"| {found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f}) | {' | '.join(columns)} |"
         )
     return "\n".join(lines)
@@ -210,6 +211,8 @@ def _verdicts(variants, accuracies, latencies, made, grown: int) -> list[str]:
     default = next(at for at, variant in enumerate(variants) if variant.name == f"ours, {DEFAULT}")
     best = max(statistics.fmean(_drawn(accuracies, variants[at])) for at in python)
     own = statistics.fmean(_drawn(accuracies, variants[default]))
+    agrees = statistics.fmean(_drawn(accuracies, variants[default], "agreement"))
+    rivals = max(statistics.fmean(_drawn(accuracies, variants[at], "agreement")) for at in python)
     lowest = accuracies[0][variants[default].name]["low"]
     small = variants[default].file.stat().st_size
     speeds = {batch: statistics.median(_speed(each, variants[default].file)) for batch, each in latencies.items()}
@@ -222,6 +225,10 @@ def _verdicts(variants, accuracies, latencies, made, grown: int) -> list[str]:
         page.verdict(
             f"our default is at least as accurate as the Python tool's best, in the mean over draws: {own:.2f} % against {best:.2f} %",
             own >= best,
+        ),
+        page.verdict(
+            f"it says what FP32 says at least as often as the Python tool's best: {agrees:.2f} % of the images against {rivals:.2f} %",
+            agrees >= rivals,
         ),
         page.verdict("the 95 % interval of its drop reaches no further than 0.3 points", lowest >= -0.3),
         page.verdict("at most 110 KB", small <= 110_000),

@@ -3,7 +3,8 @@
 usage:
   int8_peer.py quantize MODEL DATASET INDICES OUT SETTING   the Python tool's INT8 model; SETTING as in SETTINGS
   int8_peer.py accuracy MODEL DATASET OTHER…                JSON: accuracy of MODEL on all test images, and of each OTHER
-                                                            with its difference to MODEL on the same images
+                                                            with its difference to MODEL on the same images, and how many
+                                                            images both take for the same class
   int8_peer.py latency MODEL BATCH CALLS THREADS            JSON: milliseconds of each call, after a warm-up
 DATASET is a file of `data/download`; INDICES a JSON list of training images to calibrate on.
 """
@@ -74,22 +75,24 @@ def quantize(model, dataset, indices, out, setting):
     )
 
 
-def right(model, images, labels):
-    """Whether each image is classified rightly."""
+def classes(model, images):
+    """The class that each image is taken for."""
     run = session(model)
     name = run.get_inputs()[0].name
     found = [
         run.run(None, {name: normalised(images[at : at + 500])})[0].argmax(1) for at in range(0, len(images), 500)
     ]
-    return np.concatenate(found) == labels
+    return np.concatenate(found)
 
 
 def accuracy(model, dataset, *others):
     images, labels = tensor(dataset, "test.images"), tensor(dataset, "test.labels")
-    base = right(model, images, labels)
+    taken = classes(model, images)
+    base = taken == labels
     found = [{"accuracy": 100 * float(base.mean()), "images": len(images)}]
     for other in others:
-        own = right(other, images, labels)
+        seen = classes(other, images)
+        own = seen == labels
         gained, lost = int((own & ~base).sum()), int((base & ~own).sum())
         n = len(images)
         difference = (gained - lost) / n
@@ -98,6 +101,7 @@ def accuracy(model, dataset, *others):
         found.append(
             {
                 "accuracy": 100 * float(own.mean()),
+                "agreement": 100 * float((seen == taken).mean()),
                 "difference": 100 * difference,
                 "low": 100 * (difference - 1.96 * error),
                 "high": 100 * (difference + 1.96 * error),

@@ -1,6 +1,6 @@
 //! README.md and docs/: links lead somewhere, commands are commands, figures are those that were measured.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
@@ -206,22 +206,47 @@ fn figures(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The figures below each heading of the second level, by its anchor.
+fn figures_by_section(page: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let sections = page.split("\n## ").skip(1);
+    sections
+        .flat_map(|section| {
+            let anchors = anchors(&format!("## {section}"));
+            anchors.into_iter().map(|anchor| (anchor, figures(section)))
+        })
+        .collect()
+}
+
+/// A figure must stand in the section that its line links to or, where it links to none, the words above its table do.
 #[test]
 fn decisions_rest_on_the_figures_of_the_benchmarks() {
     let read = |name: &str| std::fs::read_to_string(root().join("docs").join(name)).unwrap();
-    let decisions = read("decisions.md");
-    // What a comment in the code says is linked to the code, and not measured by a script.
-    let measured: Vec<&str> = decisions
-        .lines()
-        .filter(|line| {
-            !line.contains("(../crates/") && !line.contains("(../src/") && !line.contains("(../Cargo")
-        })
-        .collect();
-    let known = figures(&read("benchmarks.md"));
-    let named = figures(&prose(&measured.join("\n")));
-    assert!(named.len() > 30, "{named:?}");
-    let unknown: Vec<&String> = named.difference(&known).collect();
-    assert!(unknown.is_empty(), "docs/decisions.md has figures that docs/benchmarks.md has not: {unknown:?}");
+    let known = figures_by_section(&read("benchmarks.md"));
+    let (mut above, mut checked) = (BTreeSet::new(), 0);
+    for line in read("decisions.md").lines() {
+        let linked: BTreeSet<String> =
+            between(line, "(benchmarks.md#", ')').into_iter().map(str::to_owned).collect();
+        match line {
+            line if line.starts_with("## ") => above.clear(),
+            line if !line.starts_with('|') && !linked.is_empty() => above.clone_from(&linked),
+            _ => {}
+        }
+        // What a comment in the code says is linked to the code, and not measured by a script.
+        if ["(../crates/", "(../src/", "(../Cargo"].iter().any(|code| line.contains(code)) {
+            continue;
+        }
+        let sections = if linked.is_empty() { &above } else { &linked };
+        for figure in figures(&prose(line)) {
+            checked += 1;
+            assert!(
+                sections
+                    .iter()
+                    .any(|section| known.get(section).is_some_and(|known| known.contains(&figure))),
+                "docs/decisions.md has {figure}, which is not in {sections:?} of docs/benchmarks.md:\n{line}"
+            );
+        }
+    }
+    assert!(checked > 30, "{checked}");
 }
 
 #[test]

@@ -230,6 +230,37 @@ train:
     assert!(one == two, "other weights after a kill");
 }
 
+/// The longer training has another key; what the runner hands on is where the shorter one stood.
+#[test]
+fn more_epochs_at_a_constant_rate_continue_the_shorter_training() {
+    if !plugins_are_built() {
+        return;
+    }
+    let project = |epochs: u32| {
+        Project::new(&format!(
+            "download:
+  uses: data/download
+  with: {{ format: synthetic, synthetic: {{ train: 400, test: 20, seed: 1 }} }}
+train:
+  uses: torch/train
+  inputs: {{ dataset: download.dataset }}
+  with: {{ epochs: {epochs}, schedule: constant, validation: 100, device: cpu }}
+"
+        ))
+    };
+    let (whole, grown) = (project(3), project(1));
+    whole.pipe_ok(&["run", "--threads=2"]);
+    grown.pipe_ok(&["run", "--threads=2"]);
+    grown.write("pipeline.yaml", &whole.read("pipeline.yaml"));
+    let run = grown.pipe_ok(&["run", "--json", "--threads=2"]);
+    assert_eq!(ended(&run, "ran"), ["train"], "{:?}", outcomes(&run));
+    let log = grown.pipe_ok(&["log", "train"]).stdout;
+    assert!(log.contains("continuing after epoch 1 of an earlier training"), "{log}");
+    let [one, two] = [&whole, &grown]
+        .map(|project| std::fs::read(project.path("artifacts/train/weights.safetensors")).unwrap());
+    assert!(one == two, "other weights than in one go");
+}
+
 #[test]
 fn other_networks_go_through_the_same_stages() {
     if !plugins_are_built() {

@@ -215,9 +215,13 @@ impl Simd for Portable {
     }
 }
 
-/// Which implementation to take.
+/// Instructions that this processor has: nobody but [`Instructions::all`], which asks it, makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Instructions {
+pub(crate) struct Instructions(Set);
+
+/// An implementation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -226,7 +230,7 @@ pub(crate) enum Instructions {
 }
 
 static BEST: LazyLock<Instructions> =
-    LazyLock::new(|| Instructions::all().next().unwrap_or(Instructions::Portable));
+    LazyLock::new(|| Instructions::all().next().unwrap_or(Instructions(Set::Portable)));
 
 impl Instructions {
     /// The fastest of this processor.
@@ -239,13 +243,19 @@ impl Instructions {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let native = [
-            std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512),
+            std::arch::is_x86_feature_detected!("avx512f").then_some(Set::Avx512),
             (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
-                .then_some(Self::Avx2),
+                .then_some(Set::Avx2),
         ];
         #[cfg(not(target_arch = "x86_64"))]
-        let native: [Option<Self>; 0] = [];
-        native.into_iter().flatten().chain([Self::Portable])
+        let native: [Option<Set>; 0] = [];
+        native.into_iter().flatten().chain([Set::Portable]).map(Self)
+    }
+
+    /// Which they are.
+    #[inline]
+    pub(crate) fn set(self) -> Set {
+        self.0
     }
 }
 
@@ -264,14 +274,14 @@ macro_rules! on_every_processor {
                 fn avx2($($arg: $type),*) {
                     $generic::<$crate::simd::Avx2>($($arg),*);
                 }
-                // SAFETY: such instructions are only named where the processor has them.
-                match instructions {
-                    $crate::simd::Instructions::Avx512 => return unsafe { avx512($($arg),*) },
-                    $crate::simd::Instructions::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::simd::Instructions::Portable => {}
+                // SAFETY: whoever has `Instructions` has a processor with them.
+                match instructions.set() {
+                    $crate::simd::Set::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::simd::Set::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::simd::Set::Portable => {}
                 }
             }
-            let $crate::simd::Instructions::Portable = instructions else { return };
+            let $crate::simd::Set::Portable = instructions.set() else { return };
             $generic::<$crate::simd::Portable>($($arg),*);
         }
     };

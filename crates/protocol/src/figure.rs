@@ -133,6 +133,14 @@ pub struct Column {
     pub digits: usize,
 }
 
+impl Column {
+    /// A column; `unit` may be empty.
+    #[must_use]
+    pub fn new(label: &str, unit: &str, digits: usize) -> Self {
+        Self { label: label.into(), unit: unit.into(), digits }
+    }
+}
+
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 100_000;
 pub(crate) fn class_counts(dataset: &Dataset) -> Figure {
     let classes = dataset.classes.len();
     let (train, test) = (dataset.train.class_counts(classes), dataset.test.class_counts(classes));
-    let column = |label: &str| Column { label: label.into(), unit: String::new(), digits: 0 };
+    let column = |label: &str| Column::new(label, "", 0);
     let row = |(name, (train, test)): (&String, (u64, u64))| {
         vec![Cell::Text(name.clone()), Cell::Number(train as f64), Cell::Number(test as f64)]
     };

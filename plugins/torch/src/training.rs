@@ -180,8 +180,24 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn engine<'b>(&'b self, rules: &'b Rules, learned: &Learned) -> Result<Box<dyn Engine + 'b>, TrainError> {
-        match self.computes()? {
+    /// Who computes, and how, in words.
+    fn described(&self, computes: Computes, renders: bool) -> String {
+        let precision = match self.params.precision {
+            Precision::Float32 => "",
+            Precision::Bfloat16 => ", in bfloat16",
+        };
+        let crowded = self.device != Device::Cpu && !renders;
+        let images = if crowded { ", with images from the host for lack of memory" } else { "" };
+        format!("{}{precision}{images}", computes.name())
+    }
+
+    fn engine<'b>(
+        &'b self,
+        computes: Computes,
+        rules: &'b Rules,
+        learned: &Learned,
+    ) -> Result<Box<dyn Engine + 'b>, TrainError> {
+        match computes {
             Computes::Native => {
                 let network = |graph| {
                     backprop::Network::new(graph, self.threads)
@@ -225,11 +241,9 @@ impl<'a> Training<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Snapshot, TrainError> {
         let rules = self.rules()?;
-        let mut engine = self.engine(&rules, &snapshot.learned)?;
-        observer.starts(&match self.params.precision {
-            Precision::Float32 => self.computes()?.name().to_owned(),
-            Precision::Bfloat16 => format!("{}, in bfloat16", self.computes()?.name()),
-        });
+        let computes = self.computes()?;
+        let mut engine = self.engine(computes, &rules, &snapshot.learned)?;
+        observer.starts(&self.described(computes, engine.renders()));
         let feed = self.feed(!engine.renders());
         let epochs = snapshot.epochs_done..self.params.epochs;
         std::thread::scope(|scope| {
@@ -261,7 +275,7 @@ impl<'a> Training<'a> {
         mut each: impl FnMut(u32, f64) -> bool,
     ) -> Result<(), TrainError> {
         let rules = self.rules()?;
-        let mut engine = self.engine(&rules, &self.start().learned)?;
+        let mut engine = self.engine(self.computes()?, &rules, &self.start().learned)?;
         let feed = self.feed(!engine.renders());
         let steps = u32::try_from(self.steps()).unwrap_or(u32::MAX);
         std::thread::scope(|scope| {

@@ -192,7 +192,7 @@ fn histograms(observer: &Observer, ranges: &Ranges, basis: &str) -> Figure {
 }
 
 fn table(ranges: &Ranges, method: Method, basis: &str) -> Figure {
-    let column = |label: &str, digits| Column { label: label.into(), unit: String::new(), digits };
+    let column = |label: &str, digits| Column::new(label, "", digits);
     let row = |(name, range): (&String, &quant::Range)| {
         vec![Cell::Text(name.clone()), Cell::Number(range.min.into()), Cell::Number(range.max.into())]
     };

@@ -69,7 +69,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
 }
 
 fn table(pairs: &[Equalized]) -> Figure {
-    let column = |label: &str, digits| Column { label: label.into(), unit: String::new(), digits };
+    let column = |label: &str, digits| Column::new(label, "", digits);
     let row = |pair: &Equalized| {
         vec![
             Cell::Text(pair.first.clone()),

@@ -73,7 +73,6 @@ fn report_raised_scales(summary: &Summary, reporter: &mut Reporter<'_>) {
 }
 
 fn layers(summary: &Summary) -> Figure {
-    let column = |label: &str, unit: &str, digits| Column { label: label.into(), unit: unit.into(), digits };
     let row = |layer: &Layer| {
         let weight = layer.weight.as_ref();
         let output = layer.output.as_ref();
@@ -98,14 +97,14 @@ fn layers(summary: &Summary) -> Figure {
                 .into(),
         content: Content::Table {
             columns: vec![
-                column("layer", "", 0),
-                column("operator", "", 0),
-                column("computes in", "", 0),
-                column("weights", "", 0),
-                column("scales", "", 0),
-                column("weight SQNR", "dB", 1),
-                column("output min", "", 3),
-                column("output max", "", 3),
+                Column::new("layer", "", 0),
+                Column::new("operator", "", 0),
+                Column::new("computes in", "", 0),
+                Column::new("weights", "", 0),
+                Column::new("scales", "", 0),
+                Column::new("weight SQNR", "dB", 1),
+                Column::new("output min", "", 3),
+                Column::new("output max", "", 3),
             ],
             rows: summary.layers.iter().map(row).collect(),
         },

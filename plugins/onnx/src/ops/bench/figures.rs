@@ -13,10 +13,6 @@ use crate::statistics::{FEWEST_ROUNDS, median, quantile};
 /// Most times of one variant that a figure carries.
 const SHOWN: usize = 200;
 
-fn column(label: &str, unit: &str, digits: usize) -> Column {
-    Column { label: label.into(), unit: unit.into(), digits }
-}
-
 fn number(value: Option<f64>) -> Cell {
     value.map_or(Cell::Empty, Cell::Number)
 }
@@ -28,9 +24,9 @@ fn shows_threads(outcomes: &[Outcome<'_>], own_threads: usize) -> bool {
 
 /// The columns that say what is timed.
 fn case_columns(with_threads: bool) -> Vec<Column> {
-    let mut columns = vec![column("variant", "", 0), column("batch", "", 0)];
+    let mut columns = vec![Column::new("variant", "", 0), Column::new("batch", "", 0)];
     if with_threads {
-        columns.push(column("threads", "", 0));
+        columns.push(Column::new("threads", "", 0));
     }
     columns
 }
@@ -96,12 +92,12 @@ pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize,
     };
     let mut columns = case_columns(with_threads);
     columns.extend([
-        column("median", "ms", 3),
-        column("low", "ms", 3),
-        column("high", "ms", 3),
-        column("p95", "ms", 3),
-        column("throughput", "images/s", 0),
-        column(&format!("faster than {}", params.baseline.as_deref().unwrap_or("a baseline")), "×", 2),
+        Column::new("median", "ms", 3),
+        Column::new("low", "ms", 3),
+        Column::new("high", "ms", 3),
+        Column::new("p95", "ms", 3),
+        Column::new("throughput", "images/s", 0),
+        Column::new(&format!("faster than {}", params.baseline.as_deref().unwrap_or("a baseline")), "×", 2),
     ]);
     Figure {
         id: "latency".into(),
@@ -153,9 +149,9 @@ pub(super) fn cold_start(outcomes: &[Outcome<'_>], threads: usize) -> Figure {
         cells.push(number(peak.map(|kb| kb as f64)));
         cells
     };
-    let mut columns = vec![column("variant", "", 0), column("load", "ms", 1)];
-    columns.extend(batches.iter().map(|batch| column(&format!("first result, batch {batch}"), "ms", 1)));
-    columns.push(column("peak memory", "KB", 0));
+    let mut columns = vec![Column::new("variant", "", 0), Column::new("load", "ms", 1)];
+    columns.extend(batches.iter().map(|batch| Column::new(&format!("first result, batch {batch}"), "ms", 1)));
+    columns.push(Column::new("peak memory", "KB", 0));
     Figure {
         id: "cold_start".into(),
         title: "Cold start".into(),
@@ -204,15 +200,15 @@ pub(super) fn machine(outcomes: &[Outcome<'_>], threads: usize, governor: Option
     };
     let mut columns = case_columns(with_threads);
     columns.extend([
-        column("warm-up calls", "", 0),
-        column("measured again", "", 0),
-        column("rounds disturbed", "", 0),
-        column("CPUs of others", "", 2),
-        column("at most", "", 2),
-        column("CPUs stolen, at most", "", 2),
-        column("forced waits", "", 0),
-        column("clock before", "MHz", 0),
-        column("clock after", "MHz", 0),
+        Column::new("warm-up calls", "", 0),
+        Column::new("measured again", "", 0),
+        Column::new("rounds disturbed", "", 0),
+        Column::new("CPUs of others", "", 2),
+        Column::new("at most", "", 2),
+        Column::new("CPUs stolen, at most", "", 2),
+        Column::new("forced waits", "", 0),
+        Column::new("clock before", "MHz", 0),
+        Column::new("clock after", "MHz", 0),
     ]);
     Figure {
         id: "machine".into(),

@@ -6,10 +6,6 @@ use protocol::{Axis, Cell, Column, Content, Figure, Series};
 use super::calibration::{BINS, Calibration, Point};
 use super::{Comparison, Outcome, TestSet};
 
-fn column(label: &str, unit: &str, digits: usize) -> Column {
-    Column { label: label.into(), unit: unit.into(), digits }
-}
-
 /// All variants in one table.
 pub(crate) fn summary(
     test_set: &TestSet,
@@ -48,18 +44,18 @@ pub(crate) fn summary(
         ),
         content: Content::Table {
             columns: vec![
-                column("variant", "", 0),
-                column("size", "KB", 1),
-                column("accuracy", "%", 2),
-                column("low", "%", 2),
-                column("high", "%", 2),
-                column("drop", "points", 2),
-                column("drop, low", "points", 2),
-                column("drop, high", "points", 2),
-                column("lost", "images", 0),
-                column("won", "images", 0),
-                column("p", "", 4),
-                column("agreement", "%", 2),
+                Column::new("variant", "", 0),
+                Column::new("size", "KB", 1),
+                Column::new("accuracy", "%", 2),
+                Column::new("low", "%", 2),
+                Column::new("high", "%", 2),
+                Column::new("drop", "points", 2),
+                Column::new("drop, low", "points", 2),
+                Column::new("drop, high", "points", 2),
+                Column::new("lost", "images", 0),
+                Column::new("won", "images", 0),
+                Column::new("p", "", 4),
+                Column::new("agreement", "%", 2),
             ],
             rows: outcomes.iter().zip(comparisons).map(row).collect(),
         },
@@ -68,8 +64,8 @@ pub(crate) fn summary(
 
 /// Accuracy of every variant on the images of each class.
 pub(crate) fn by_class(test_set: &TestSet, outcomes: &[Outcome]) -> Figure {
-    let mut columns = vec![column("class", "", 0), column("images", "", 0)];
-    columns.extend(outcomes.iter().map(|outcome| column(&outcome.name, "%", 2)));
+    let mut columns = vec![Column::new("class", "", 0), Column::new("images", "", 0)];
+    columns.extend(outcomes.iter().map(|outcome| Column::new(&outcome.name, "%", 2)));
     let confusions: Vec<_> = outcomes.iter().map(|outcome| outcome.predictions.confusion()).collect();
     let labels = test_set.labels();
     let rows = test_set.dataset.classes.iter().enumerate().map(|(class, name)| {

@@ -40,17 +40,16 @@ pub(crate) fn sizes(model: &onnx::Model, total: usize) -> Figure {
         .map(|(name, shape, bytes)| row(name, Cell::Text(format!("{shape:?}")), bytes))
         .collect();
     rows.push(row("operators, names and metadata", Cell::Empty, rest));
-    let column = |label: &str, unit: &str, digits| Column { label: label.into(), unit: unit.into(), digits };
     Figure {
         id: "sizes".into(),
         title: "Where the bytes are".into(),
         caption: format!("The file's {:.1} KB by weight tensor.", total as f64 / 1024.0),
         content: Content::Table {
             columns: vec![
-                column("tensor", "", 0),
-                column("shape", "", 0),
-                column("size", "KB", 2),
-                column("share", "%", 1),
+                Column::new("tensor", "", 0),
+                Column::new("shape", "", 0),
+                Column::new("size", "KB", 2),
+                Column::new("share", "%", 1),
             ],
             rows,
         },

@@ -30,7 +30,6 @@ pub(crate) fn errors(sensitivity: &Sensitivity, basis: &str) -> Figure {
 
 /// The same in numbers, with names.
 pub(crate) fn table(sensitivity: &Sensitivity, basis: &str) -> Figure {
-    let column = |label: &str, unit: &str, digits| Column { label: label.into(), unit: unit.into(), digits };
     let number = |value: Option<f64>| value.map_or(Cell::Empty, Cell::Number);
     let row = |(place, layer): (usize, &LayerError)| {
         let kept = sensitivity.keep_float.contains(&layer.name);
@@ -52,13 +51,13 @@ pub(crate) fn table(sensitivity: &Sensitivity, basis: &str) -> Figure {
         ),
         content: Content::Table {
             columns: vec![
-                column("", "", 0),
-                column("layer", "", 0),
-                column("operator", "", 0),
-                column("SQNR, outcome", "dB", 1),
-                column("SQNR, alone", "dB", 1),
-                column("drop, alone", "points", 2),
-                column("compute in", "", 0),
+                Column::new("", "", 0),
+                Column::new("layer", "", 0),
+                Column::new("operator", "", 0),
+                Column::new("SQNR, outcome", "dB", 1),
+                Column::new("SQNR, alone", "dB", 1),
+                Column::new("drop, alone", "points", 2),
+                Column::new("compute in", "", 0),
             ],
             rows: sensitivity.layers.iter().enumerate().map(row).collect(),
         },
