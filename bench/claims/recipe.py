@@ -46,9 +46,8 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
         best = ", ".join(f"{metrics[f'{name}_{seed}.best_epoch']:.0f}" for seed in seeds)
         apart = f" ({', '.join(f'{found:.2f}' for found in each[name])})" if len(seeds) > 1 else ""
         lines.append(f"| {title} | {length} | {accuracy[name]:.2f} %{apart} | {best} |")
-    archive = f"`{bench.images.name}`" if bench.images else "the archive"
     parts = [
-        f"TinyNet on the 45,000 training images of {archive} that are not held out; the best of the epochs by the 5,000 "
+        f"TinyNet on the 45,000 training images of `{bench.images.name}` that are not held out; the best of the epochs by the 5,000 "
         f"held out is tested, once, on all 10,000 test images. {seeds_named(seeds)}. On a CPU, where the outcome does not depend on "
         "threads.",
         "\n".join(lines),
@@ -122,6 +121,9 @@ def recipe(epochs: int, changes: dict, dropout: float = 0, widening: int = 1) ->
         "label_smoothing": float(_var(text, "label_smoothing")),
         "augment": {"crop_padding": 4, "flip": "alternating"},
     }
+    for name, wanted in {"ema": "null", "clip_grad": "null", "dropout": "0", "validation": "5000", "select_on": "validation"}.items():
+        if _var(text, name) != wanted:
+            raise Failed(f"`{name}` of pipeline.yaml is {_var(text, name)}, which this script does not have")
     if "augment: { crop_padding: 4, flip: alternating }" not in text:
         raise Failed("the augmentation of pipeline.yaml is another than this script has")
     network = {"input": [3, 32, 32], "layers": layers}

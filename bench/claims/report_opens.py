@@ -20,11 +20,15 @@ WHEN = """(() => {
 def measure(bench: Bench) -> Result:
     if bench.report is None:
         raise Failed("report-opens wants `--report FILE.html`, such as the one that `pipe run --profile demo` writes")
+    if not bench.report.is_file():
+        raise Failed(f"{bench.report} is not there")
     report, browser, rounds = bench.report.resolve(), chromium(), bench.rounds_or(2, 15)
     seen, loaded = [], []
     for _ in range(rounds):
         with new_page(browser) as tab:
-            tab.call("Page.navigate", url=report.as_uri())
+            opened = tab.call("Page.navigate", url=report.as_uri())
+            if "errorText" in opened:
+                raise Failed(f"{report}: {opened['errorText']}")
             first, last = tab.until(WHEN)
         seen.append(first)
         loaded.append(last)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -30,7 +31,7 @@ class Page:
     """A tab without a page yet."""
 
     def __init__(self, to: int, back: int) -> None:
-        self._to, self._back, self._last = os.fdopen(to, "wb"), os.fdopen(back, "rb"), 0
+        self._to, self._back, self._heard, self._last = to, back, b"", 0
         self._session = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -41,8 +42,9 @@ class Page:
         message = {"id": self._last, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
-        self._to.write(json.dumps(message).encode() + b"\0")
-        self._to.flush()
+        text = json.dumps(message).encode() + b"\0"
+        while text:
+            text = text[os.write(self._to, text) :]
         while (answer := self._read()).get("id") != self._last:
             pass
         if "error" in answer:
@@ -50,16 +52,21 @@ class Page:
         return answer["result"]
 
     def _read(self) -> dict:
-        text = bytearray()
-        while (byte := self._back.read(1)) != b"\0":
-            if not byte:
+        while b"\0" not in self._heard:
+            if not select.select([self._back], [], [], SECONDS)[0]:
+                raise Failed(f"the browser has said nothing for {SECONDS} seconds")
+            piece = os.read(self._back, 1 << 16)
+            if not piece:
                 raise Failed("the browser is gone")
-            text += byte
+            self._heard += piece
+        text, _, self._heard = self._heard.partition(b"\0")
         return json.loads(text)
 
     def value(self, script: str) -> object:
         """What a script comes to; a promise is awaited."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise Failed(f"the page: {answer['exceptionDetails']['text']}")
         return answer["result"].get("value")
 
     def until(self, script: str) -> object:
@@ -77,7 +84,8 @@ def page(browser: Program) -> Iterator[Page]:
     """A tab in a browser with a new profile, which has no network."""
     read_commands, commands = os.pipe()
     answers, write_answers = os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    # What the browser's own children still write when it is gone must not stop anybody.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         argv = [browser.path, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
         argv += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"]
 
@@ -95,3 +103,5 @@ def page(browser: Program) -> Iterator[Page]:
         finally:
             process.kill()
             process.wait()
+            os.close(commands)
+            os.close(answers)

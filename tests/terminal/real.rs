@@ -256,6 +256,7 @@ train:
     assert_eq!(ended(&run, "ran"), ["train"], "{:?}", outcomes(&run));
     let log = grown.pipe_ok(&["log", "train"]).stdout;
     assert!(log.contains("continuing after epoch 1 of an earlier training"), "{log}");
+    assert!(grown.read("artifacts/report.html").contains("Up to epoch 1 it is an earlier training"));
     let [one, two] = [&whole, &grown]
         .map(|project| std::fs::read(project.path("artifacts/train/weights.safetensors")).unwrap());
     assert!(one == two, "other weights than in one go");
@@ -306,7 +307,7 @@ fn a_large_network_teaches_a_small_one() {
     let run = project.pipe_ok(&QUICK);
     assert_eq!(ended(&run, "ran").len(), 10, "{:?}", outcomes(&run));
     let log = project.pipe_ok(&["log", "taught"]).stdout;
-    assert!(log.contains("taught by a network of 2") && log.contains("(weight 0.9, temperature 4)"), "{log}");
+    assert!(log.contains("taught by a network of 295,234 parameters (weight 0.9, temperature 4)"), "{log}");
     // Another teacher is another student, and the one from labels alone stays as it is.
     let text = project.read("pipeline.yaml").replace("expand: 256", "expand: 192");
     project.write("pipeline.yaml", &text);

@@ -21,7 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut times = Vec::new();
     for _ in 0..steps {
         let start = Instant::now();
-        network.forward(&values, Mode::Training { stats: &mut stats, momentum: 0.1, dropout: 1 }, &images);
+        network.forward(
+            &values,
+            Mode::Training { stats: &mut stats, momentum: 0.1, dropout: Some(1) },
+            &images,
+        );
         let forward = start.elapsed();
         network.backward(&values, &by_logits, &mut gradient);
         times.push((start.elapsed().as_secs_f64() * 1e3, forward.as_secs_f64() * 1e3));

@@ -26,8 +26,8 @@ pub enum Mode<'a> {
         stats: &'a mut [f32],
         /// How far: PyTorch's default is 0.1.
         momentum: f64,
-        /// What is dropped out depends on it, the image's place in the batch and nothing else.
-        dropout: u64,
+        /// What is dropped out depends on it, the image's place in the batch and nothing else; nothing is without it.
+        dropout: Option<u64>,
     },
 }
 
@@ -132,7 +132,7 @@ impl Network {
                 }
                 (None, None)
             }
-            Mode::Training { stats, momentum, dropout } => (Some(dropout), Some((stats, momentum))),
+            Mode::Training { stats, momentum, dropout } => (dropout, Some((stats, momentum))),
         };
         self.dropout = stats;
         self.trains = running.is_some();

@@ -26,9 +26,9 @@ pub struct Augment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     /// Rows of the padded image above the crop.
-    pub down: usize,
+    pub top: usize,
     /// Columns of the padded image left of the crop.
-    pub right: usize,
+    pub left: usize,
     /// Whether the crop is mirrored left to right.
     pub mirrored: bool,
 }
@@ -36,19 +36,19 @@ pub struct View {
 impl Augment {
     /// Draws the vertical and the horizontal offset where there is padding, then the flip where it is wanted.
     pub fn draw(&self, rng: &mut impl Rng) -> View {
-        let (mut down, mut right) = (0, 0);
+        let (mut top, mut left) = (0, 0);
         if self.pad > 0 {
             // Drawn as u32, whose values are the same on every platform.
             let most = u32::try_from(self.pad.saturating_mul(2)).unwrap_or(u32::MAX);
-            down = rng.random_range(0..=most) as usize;
-            right = rng.random_range(0..=most) as usize;
+            top = rng.random_range(0..=most) as usize;
+            left = rng.random_range(0..=most) as usize;
         }
         let mirrored = match self.flip {
             Flip::Never => false,
             Flip::Random => rng.random_bool(0.5),
             Flip::Always => true,
         };
-        View { down, right, mirrored }
+        View { top, left, mirrored }
     }
 }
 
@@ -65,11 +65,11 @@ impl View {
                 let start = out.len();
                 out.resize(start + width, 0);
                 let target = &mut out[start..];
-                let Some(y) = (row + self.down).checked_sub(pad).filter(|&y| y < height) else { continue };
+                let Some(y) = (row + self.top).checked_sub(pad).filter(|&y| y < height) else { continue };
                 let source = &plane[y * width..(y + 1) * width];
-                // Column x of the crop shows column x + right − pad of the image.
-                let skipped = pad.saturating_sub(self.right).min(width);
-                let first = self.right.saturating_sub(pad).min(width);
+                // Column x of the crop shows column x + left − pad of the image.
+                let skipped = pad.saturating_sub(self.left).min(width);
+                let first = self.left.saturating_sub(pad).min(width);
                 let shown = (width - skipped).min(width - first);
                 target[skipped..skipped + shown].copy_from_slice(&source[first..first + shown]);
                 if self.mirrored {

@@ -58,7 +58,7 @@ fn libtorch(kind: Kind, graph: &Graph, state: &State, images: &[f32], labels: &[
 fn ours(graph: &Graph, state: &State, images: &[f32], labels: &[i64], threads: usize) -> Computed {
     let mut network = backprop::Network::new(graph, threads).unwrap();
     let (mut stats, mut gradient) = (state.stats.clone(), Vec::new());
-    let mode = Mode::Training { stats: &mut stats, momentum: 0.1, dropout: 1 };
+    let mode = Mode::Training { stats: &mut stats, momentum: 0.1, dropout: Some(1) };
     let logits = network.forward(&state.values, mode, images).to_vec();
     network.backward(&state.values, &loss_gradient(&logits, labels), &mut gradient);
     let evaluated = network.forward(&state.values, Mode::Inference { stats: &stats }, images).to_vec();

@@ -1,13 +1,13 @@
 //! A split's images on a device, which crops, mirrors and normalises them itself: bit for bit what [`Feed`] makes on the
 //! host, without a batch of floats on its way from there.
-//!
-//! [`Feed`]: crate::batches::Feed
 
-use dataset::{Normalization, Split};
 use tch::{Device, Kind, Tensor};
 
-use crate::batches::Seen;
+use crate::batches::{Feed, Seen};
 use crate::net::TorchError;
+
+/// Bytes of images that are copied to a device at a time.
+const PIECE: usize = 1 << 24;
 
 /// Images on a device.
 pub(crate) struct Album {
@@ -26,28 +26,38 @@ pub(crate) struct Album {
 }
 
 impl Album {
-    /// All images of `split`, which will be padded by `padding` before they are cropped.
+    /// All images that a feed takes batches from, unless the device is the host itself.
     ///
     /// # Errors
     /// When the device has no room for them.
+    pub(crate) fn on(device: Device, feed: &Feed<'_>) -> Result<Option<Self>, TorchError> {
+        if device == Device::Cpu { Ok(None) } else { Self::new(device, feed).map(Some) }
+    }
+
+    /// As [`Album::on`], on any device.
     pub(crate) fn new(
-        split: &Split,
-        normalization: &Normalization,
-        padding: usize,
         device: Device,
+        Feed { split, normalization, augment, .. }: &Feed<'_>,
     ) -> Result<Self, TorchError> {
         let [channels, height, width] = split.shape().map(|dim| dim as i64);
-        let pixels = Tensor::f_from_slice(split.pixels())?.f_view((-1, channels, height, width))?;
+        // In pieces, so that the host needs no second copy of them all.
+        let pixels = Tensor::f_empty([split.len() as i64, channels, height, width], (Kind::Uint8, device))?;
+        let (flat, mut place) = (pixels.f_view(-1)?, 0);
+        for piece in split.pixels().chunks(PIECE) {
+            let length = piece.len() as i64;
+            flat.f_narrow(0, place, length)?.f_copy_(&Tensor::f_from_slice(piece)?)?;
+            place += length;
+        }
         let table = Tensor::f_from_slice(normalization.tables(split.shape()).as_flattened())?;
         let count = |count: i64| Tensor::f_arange(count, (Kind::Int64, device));
         Ok(Self {
-            pixels: pixels.f_to_device(device)?,
+            pixels,
             table: table.f_to_device(device)?,
             starts: count(channels)?.f_mul_scalar(256)?,
             rows: count(height)?,
             columns: count(width)?,
             turned: count(width)?.f_mul_scalar(-2)?.f_add_scalar(width - 1)?,
-            padding: padding as i64,
+            padding: augment.crop_padding as i64,
             device,
         })
     }
@@ -56,16 +66,16 @@ impl Album {
     pub(crate) fn images(&self, seen: &[Seen]) -> Result<Tensor, TorchError> {
         let part = |part: fn(&Seen) -> usize| seen.iter().map(move |seen| part(seen) as i64);
         let numbers: Vec<i64> = part(|seen| seen.index)
-            .chain(part(|seen| seen.view.down))
-            .chain(part(|seen| seen.view.right))
+            .chain(part(|seen| seen.view.top))
+            .chain(part(|seen| seen.view.left))
             .chain(part(|seen| seen.view.mirrored.into()))
             .collect();
         let numbers = to_device(&numbers, self.device)?.f_view((4, -1, 1))?;
-        let [index, down, right, mirrored] = [0, 1, 2, 3].map(|part| numbers.f_select(0, part));
+        let [index, top, left, mirrored] = [0, 1, 2, 3].map(|part| numbers.f_select(0, part));
         let count = seen.len() as i64;
-        let rows = down?.f_add(&self.rows)?.f_view((count, -1, 1))?;
+        let rows = top?.f_add(&self.rows)?.f_view((count, -1, 1))?;
         let columns =
-            right?.f_add(&self.columns)?.f_add(&mirrored?.f_mul(&self.turned)?)?.f_view((count, 1, -1))?;
+            left?.f_add(&self.columns)?.f_add(&mirrored?.f_mul(&self.turned)?)?.f_view((count, 1, -1))?;
         let chosen = self.pixels.f_index_select(0, &index?.f_view(-1)?)?;
         let padded = chosen.f_constant_pad_nd([self.padding; 4])?;
         let images = Tensor::f_arange(count, (Kind::Int64, self.device))?.f_view((count, 1, 1))?;
@@ -85,8 +95,9 @@ pub(crate) fn to_device(numbers: &[i64], device: Device) -> Result<Tensor, Torch
 mod tests {
     use std::sync::mpsc::sync_channel;
 
+    use dataset::Normalization;
+
     use super::*;
-    use crate::batches::Feed;
     use crate::fixtures::{alone, synthetic};
     use crate::net::to_host;
     use crate::params::{AugmentParams, Mirror};
@@ -106,7 +117,7 @@ mod tests {
                 seed: 1,
                 renders: true,
             };
-            let album = Album::new(&split, &normalization, crop_padding, Device::Cpu).unwrap();
+            let album = Album::new(Device::Cpu, &feed).unwrap();
             let (sender, receiver) = sync_channel(100);
             feed.send(0..2, &sender);
             drop(sender);

@@ -13,7 +13,7 @@ use crate::snapshot::{Best, EpochRecord, Snapshot};
 use crate::state::State;
 
 /// Bumped when the file's layout or the meaning of its numbers changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Where a training keeps its snapshot, and which training it is.
 pub(crate) struct Checkpoint {
@@ -37,6 +37,7 @@ struct Metadata {
     epochs_done: u32,
     best: Option<BestRecord>,
     history: Vec<EpochRecord>,
+    continued: Option<u32>,
     checksum: String,
 }
 
@@ -81,6 +82,7 @@ impl Checkpoint {
             best: (snapshot.best.as_ref())
                 .map(|best| BestRecord { epoch: best.epoch, correct: best.correct }),
             history: snapshot.history.clone(),
+            continued: snapshot.continued,
             checksum: String::new(),
         };
         metadata.checksum = checksum(&tensors, &metadata)?;
@@ -121,8 +123,8 @@ impl Checkpoint {
                 Some(Best { epoch, correct, state })
             }
         };
-        let Metadata { epochs_done, history, .. } = file.metadata;
-        Ok(Some(Snapshot { epochs_done, learned, best, history }))
+        let Metadata { epochs_done, history, continued, .. } = file.metadata;
+        Ok(Some(Snapshot { epochs_done, learned, best, history, continued }))
     }
 }
 
@@ -161,6 +163,7 @@ mod tests {
                 validation: Some(score),
                 test: None,
             }],
+            continued: Some(1),
         }
     }
 

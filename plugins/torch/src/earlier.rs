@@ -56,7 +56,7 @@ impl Earlier {
             "continuing after epoch {done} of an earlier training, as nothing but `epochs` is another: the outcome is the same \
              as from the first epoch"
         ));
-        Some(snapshot)
+        Some(Snapshot { continued: Some(done), ..snapshot })
     }
 
     /// Leaves `last`, the end of a training, unless there is a longer one.

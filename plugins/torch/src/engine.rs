@@ -7,12 +7,15 @@ use model::{Graph, ParamKind};
 use crate::batches::Batch;
 use crate::loss::Outcome;
 use crate::net::TorchError;
-use crate::params::{Distill, TrainParams};
+use crate::params::TrainParams;
 use crate::state::{State, placed};
 
-/// What a batch counts in a mean over all so far, itself the last; `before` of them came before it.
-pub(crate) fn share_of_mean(before: usize) -> f64 {
-    1.0 / (before as f64 + 1.0)
+/// Batches, each with what it counts in the mean over all images so far, its own the last.
+pub(crate) fn with_shares<'a>(batches: &'a [&'a [usize]]) -> impl Iterator<Item = (&'a [usize], f64)> {
+    batches.iter().scan(0, |seen, &batch| {
+        *seen += batch.len();
+        Some((batch, batch.len() as f64 / *seen as f64))
+    })
 }
 
 /// What of a recipe concerns a single step.
@@ -27,8 +30,6 @@ pub(crate) struct Rules {
     pub(crate) clip: Option<f64>,
     /// Share of the target spread evenly over all classes.
     pub(crate) smoothing: f64,
-    /// What a teacher counts, if there is one.
-    pub(crate) distill: Option<Distill>,
     /// A weight of each class.
     pub(crate) class_weights: Option<Vec<f32>>,
     /// Decay of the running average of the weights.
@@ -39,12 +40,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Those of `params` for a network; `class_weights` by class.
-    pub(crate) fn new(
-        params: &TrainParams,
-        graph: &Graph,
-        class_weights: Option<Vec<f32>>,
-        distill: Option<Distill>,
-    ) -> Self {
+    pub(crate) fn new(params: &TrainParams, graph: &Graph, class_weights: Option<Vec<f32>>) -> Self {
         let mut weight_decay = Vec::with_capacity(graph.parameter_count());
         for (param, _) in placed(graph).iter().filter(|(param, _)| param.kind.trainable()) {
             let pulled = params.decay_norms || param.kind == ParamKind::Weight;
@@ -57,7 +53,6 @@ impl Rules {
             weight_decay,
             clip: params.clip_grad,
             smoothing: params.label_smoothing,
-            distill,
             class_weights,
             average: params.ema,
             seed: params.seed,
@@ -104,7 +99,7 @@ impl Learned {
 /// Who computes.
 pub(crate) trait Engine {
     /// Whether it makes images itself, from what of them is seen.
-    fn renders(&self) -> bool {
+    fn makes_images(&self) -> bool {
         false
     }
 
@@ -114,10 +109,10 @@ pub(crate) trait Engine {
     /// What each step came to since this was last asked; waits for the device.
     fn outcomes(&mut self) -> Result<Vec<Outcome>, TorchError>;
 
-    /// Brings the statistics of averaged weights up to date: their mean over batches of images `[N, C, H, W]`. Those that
-    /// were seen on the way are of other weights (Izmailov et al., *Averaging Weights Leads to Wider Optima and Better
-    /// Generalization* (2018), §3.2). Does nothing without an average.
-    fn estimate(&mut self, batches: &[Vec<f32>]) -> Result<(), TorchError>;
+    /// Brings the statistics of averaged weights up to date: their mean over batches of images of `split`, each batch by its
+    /// size. Those that were seen on the way are of other weights (Izmailov et al., *Averaging Weights Leads to Wider Optima
+    /// and Better Generalization* (2018), §3.2). Does nothing without an average.
+    fn estimate_statistics(&mut self, split: &Split, batches: &[&[usize]]) -> Result<(), TorchError>;
 
     /// A copy of everything that later steps depend on.
     fn learned(&self) -> Result<Learned, TorchError>;

@@ -51,7 +51,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
 pub(crate) fn check_fit(weights: &Weights, dataset: &Dataset) -> anyhow::Result<()> {
     anyhow::ensure!(
         weights.metadata.classes == dataset.classes,
-        "the weights know the classes {}, but the dataset has {}; evaluate on the dataset they were trained on",
+        "the weights know the classes {}, but the dataset has {}; take the dataset that they were trained on",
         weights.metadata.classes.join(", "),
         dataset.classes.join(", ")
     );

@@ -6,15 +6,16 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::album::{Album, to_device};
 use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules, kept, share_of_mean};
+use crate::engine::{At, Engine, Learned, Rules, kept, with_shares};
 use crate::loss::Outcome;
-use crate::net::{MemoryFormat, Net, TorchError, inference, to_host, to_images};
+use crate::net::{MemoryFormat, Net, Pass, TorchError, inference, to_host, to_images};
 use crate::params::{Distill, Precision};
 use crate::random::seed_libtorch;
 use crate::rounding::NodeRounding;
 use crate::score::Inference;
 use crate::sgd::Sgd;
 use crate::state::State;
+use crate::teacher::Teacher;
 
 /// Images at a time when validating.
 const EVALUATION_BATCH: usize = 256;
@@ -32,8 +33,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) roundings: Option<&'a [NodeRounding]>,
     /// In what numbers a step is computed.
     pub(crate) precision: Precision,
-    /// A network to learn from, and its numbers.
-    pub(crate) teacher: Option<(&'a Graph, &'a State)>,
+    /// A network to learn from.
+    pub(crate) teacher: Option<&'a Teacher>,
     /// Where.
     pub(crate) device: Device,
 }
@@ -46,7 +47,7 @@ pub(crate) struct Libtorch<'a> {
     class_weights: Option<Tensor>,
     /// Averages of trained values and of statistics.
     average: Option<[Tensor; 2]>,
-    teacher: Option<Net>,
+    teacher: Option<(Net, Distill)>,
     /// Where images are made, unless on the host.
     album: Option<Album>,
     epoch: Option<u32>,
@@ -78,7 +79,9 @@ impl<'a> Libtorch<'a> {
                 None => None,
             },
             teacher: match teacher {
-                Some((graph, state)) => Some(Net::new(graph, state, device, false, None)?),
+                Some(Teacher { graph, state, distill }) => {
+                    Some((Net::new(graph, state, device, false, None)?, *distill))
+                }
                 None => None,
             },
             album,
@@ -90,7 +93,7 @@ impl<'a> Libtorch<'a> {
 }
 
 impl Engine for Libtorch<'_> {
-    fn renders(&self) -> bool {
+    fn makes_images(&self) -> bool {
         self.album.is_some()
     }
 
@@ -106,11 +109,9 @@ impl Engine for Libtorch<'_> {
         };
         let labels = to_device(&batch.labels, device)?;
         let logits = self.net.forward(&images, true)?;
-        let weights = self.class_weights.as_ref();
-        let mut loss =
-            logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, rules.smoothing)?;
-        if let (Some(teacher), Some(Distill { weight, temperature })) = (&self.teacher, rules.distill) {
-            let soft = |logits: &Tensor| logits.f_div_scalar(temperature)?.f_log_softmax(1, Kind::Float);
+        let mut loss = cross_entropy(&logits, &labels, rules.smoothing, self.class_weights.as_ref())?;
+        if let Some((teacher, Distill { weight, temperature })) = &self.teacher {
+            let soft = |logits: &Tensor| logits.f_div_scalar(*temperature)?.f_log_softmax(1, Kind::Float);
             let told =
                 inference(|| -> Result<_, TorchError> { Ok(soft(&teacher.forward(&images, false)?)?) })?;
             let share = weight * temperature.powi(2) / batch.labels.len() as f64;
@@ -146,13 +147,16 @@ impl Engine for Libtorch<'_> {
             .collect())
     }
 
-    fn estimate(&mut self, batches: &[Vec<f32>]) -> Result<(), TorchError> {
-        let Setting { graph, roundings, device, .. } = self.setting;
+    fn estimate_statistics(&mut self, split: &Split, batches: &[&[usize]]) -> Result<(), TorchError> {
+        let Setting { graph, normalization, roundings, device, .. } = self.setting;
         let Some([values, stats]) = &self.average else { return Ok(()) };
         let net = Net::of(graph, values.shallow_clone(), stats.shallow_clone(), false, roundings)?;
-        for (before, images) in batches.iter().enumerate() {
-            let images = to_images(images, graph.input_shape(), device, MemoryFormat::ChannelsLast)?;
-            inference(|| net.observe(&images, share_of_mean(before)))?;
+        let mut images = Vec::new();
+        for (batch, share) in with_shares(batches) {
+            images.clear();
+            normalization.apply(split, batch, &mut images);
+            let images = to_images(&images, graph.input_shape(), device, MemoryFormat::ChannelsLast)?;
+            let _logits = inference(|| net.pass(&images, Pass::Observing { share }))?;
         }
         Ok(())
     }
@@ -178,6 +182,32 @@ impl Engine for Libtorch<'_> {
     }
 }
 
+/// The loss of logits `[N, classes]`, by the formula of [`crate::loss::CrossEntropy::of`]. libtorch's own, with weights and
+/// smoothing, makes the host wait: it looks for labels to ignore.
+fn cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    smoothing: f64,
+    weights: Option<&Tensor>,
+) -> Result<Tensor, TorchError> {
+    let likely = logits.f_log_softmax(1, Kind::Float)?;
+    let own = likely.f_gather(1, &labels.f_unsqueeze(1)?, false)?.f_squeeze_dim(1)?;
+    let (own, all, total) = match weights {
+        None => (own, likely, None),
+        Some(weights) => {
+            let counts = weights.f_index_select(0, labels)?;
+            (own.f_mul(&counts)?, likely.f_mul(weights)?, Some(counts.f_sum(Kind::Float)?))
+        }
+    };
+    let [images, classes] = [0, 1].map(|axis| logits.size().get(axis).copied().unwrap_or(1) as f64);
+    let (own, all) = (own.f_sum(Kind::Float)?, all.f_sum(Kind::Float)?);
+    let sum = own.f_mul_scalar(smoothing - 1.0)?.f_add(&all.f_mul_scalar(-smoothing / classes)?)?;
+    Ok(match total {
+        None => sum.f_div_scalar(images)?,
+        Some(total) => sum.f_div(&total)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
@@ -188,6 +218,23 @@ mod tests {
     use crate::params::{TrainParams, parse};
     use crate::random::{Purpose, generator};
 
+    #[test]
+    fn the_loss_is_libtorchs_own() {
+        let logits = Tensor::from_slice(&[1.0_f32, 2.0, 0.5, -1.0, 0.0, 3.0, 0.2, 0.1, -0.3]).view((3, 3));
+        let labels = Tensor::from_slice(&[1_i64, 2, 0]);
+        for weights in [None, Some(Tensor::from_slice(&[0.5_f32, 2.0, 1.5]))] {
+            for smoothing in [0.0, 0.1] {
+                let own = cross_entropy(&logits, &labels, smoothing, weights.as_ref()).unwrap();
+                let wanted =
+                    logits.cross_entropy_loss(&labels, weights.as_ref(), Reduction::Mean, -100, smoothing);
+                assert!(
+                    (own.double_value(&[]) - wanted.double_value(&[])).abs() < 1e-6,
+                    "{own:?} {wanted:?}"
+                );
+            }
+        }
+    }
+
     /// What an epoch comes to with images of the host, and with those that the device makes.
     #[test]
     fn it_learns_the_same_from_images_made_on_the_device() {
@@ -197,7 +244,7 @@ mod tests {
         let graph = params.network.lower(2).unwrap();
         let split = synthetic(64, 2).train;
         let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
-        let rules = Rules::new(&params, &graph, None, None);
+        let rules = Rules::new(&params, &graph, None);
         let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
         let velocity = vec![0.0; state.values.len()];
         let learned = Learned { state, velocity, average: None };
@@ -210,17 +257,20 @@ mod tests {
             teacher: None,
             device: Device::Cpu,
         };
-        let run = |album: Option<Album>| {
-            let mut engine = Libtorch::new(setting, &learned, album).unwrap();
+        let indices: Vec<_> = (0..64).collect();
+        let run = |on_device: bool| {
             let feed = Feed {
                 split: &split,
-                indices: &(0..64).collect::<Vec<_>>(),
+                indices: &indices,
                 augment: params.augment,
                 normalization: &normalization,
                 batch_size: 16,
                 seed: 1,
-                renders: !engine.renders(),
+                renders: !on_device,
             };
+            let album = on_device.then(|| Album::new(Device::Cpu, &feed).unwrap());
+            let mut engine = Libtorch::new(setting, &learned, album).unwrap();
+            assert_eq!(engine.makes_images(), on_device);
             let (sender, receiver) = sync_channel(8);
             feed.send(0..2, &sender);
             drop(sender);
@@ -232,7 +282,6 @@ mod tests {
             assert_eq!((outcomes.len(), engine.outcomes().unwrap().len()), (8, 0), "each is told once");
             (outcomes, engine.learned().unwrap())
         };
-        let album = Album::new(&split, &normalization, params.augment.crop_padding, Device::Cpu).unwrap();
-        assert!(run(None) == run(Some(album)));
+        assert!(run(false) == run(true));
     }
 }

@@ -3,6 +3,7 @@
 mod album;
 mod batches;
 mod checkpoint;
+mod computes;
 mod device;
 mod earlier;
 mod engine;

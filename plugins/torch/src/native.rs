@@ -5,15 +5,20 @@ use dataset::{Normalization, Split};
 use rand::RngCore;
 
 use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules, kept, share_of_mean};
+use crate::engine::{At, Engine, Learned, Rules, kept, with_shares};
 use crate::loss::{CrossEntropy, Outcome, distil};
 use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
 use crate::random::{Purpose, generator};
-use crate::sgd::clipped;
 use crate::state::State;
+use crate::teacher::Teacher;
 
 /// Images at a time when validating: as many values are in memory as in a usual step.
 const EVALUATION_BATCH: usize = 128;
+
+/// What a gradient is multiplied with so that its `norm` is at most `limit`: as `torch.nn.utils.clip_grad_norm_`.
+fn clipped(limit: Option<f64>, norm: impl FnOnce() -> f64) -> f64 {
+    limit.map_or(1.0, |limit| (limit / (norm() + 1e-6)).min(1.0))
+}
 
 /// A network that learns.
 pub(crate) struct Native<'a> {
@@ -22,21 +27,21 @@ pub(crate) struct Native<'a> {
     normalization: &'a Normalization,
     classes: usize,
     learned: Learned,
-    teacher: Option<(Network, &'a State)>,
+    teacher: Option<(Network, &'a Teacher)>,
     by_logits: Vec<f32>,
     gradient: Vec<f32>,
     outcomes: Vec<Outcome>,
 }
 
 impl<'a> Native<'a> {
-    /// Goes on from `learned`; a teacher comes with its numbers.
+    /// Goes on from `learned`; a teacher comes with its network.
     pub(crate) fn new(
         network: Network,
         rules: &'a Rules,
         normalization: &'a Normalization,
         classes: usize,
         learned: Learned,
-        teacher: Option<(Network, &'a State)>,
+        teacher: Option<(Network, &'a Teacher)>,
     ) -> Self {
         Self {
             network,
@@ -79,14 +84,15 @@ impl Engine for Native<'_> {
         let mut dropout = generator(self.rules.seed, Purpose::Dropout, at.epoch);
         let dropout = dropout.next_u64().wrapping_add(at.step);
         let state = &mut self.learned.state;
-        let mode = Mode::Training { stats: &mut state.stats, momentum: BATCH_NORM_MOMENTUM, dropout };
+        let mode =
+            Mode::Training { stats: &mut state.stats, momentum: BATCH_NORM_MOMENTUM, dropout: Some(dropout) };
         let logits = self.network.forward(&state.values, mode, &batch.images);
         let loss =
             CrossEntropy { smoothing: self.rules.smoothing, weights: self.rules.class_weights.as_deref() };
         let mut outcome = loss.of(logits, &batch.labels, self.classes, &mut self.by_logits);
-        if let (Some((network, state)), Some(distill)) = (&mut self.teacher, self.rules.distill) {
+        if let Some((network, Teacher { state, distill, .. })) = &mut self.teacher {
             let told = network.forward(&state.values, Mode::Inference { stats: &state.stats }, &batch.images);
-            distil(distill, [told, logits], self.classes, &mut outcome, &mut self.by_logits);
+            distil(*distill, [told, logits], self.classes, &mut outcome, &mut self.by_logits);
         }
         if outcome.loss.is_finite() {
             self.network.backward(&state.values, &self.by_logits, &mut self.gradient);
@@ -101,11 +107,13 @@ impl Engine for Native<'_> {
         Ok(std::mem::take(&mut self.outcomes))
     }
 
-    fn estimate(&mut self, batches: &[Vec<f32>]) -> Result<(), TorchError> {
+    fn estimate_statistics(&mut self, split: &Split, batches: &[&[usize]]) -> Result<(), TorchError> {
         let Some(State { values, stats }) = &mut self.learned.average else { return Ok(()) };
-        for (before, images) in batches.iter().enumerate() {
-            let mode = Mode::Training { stats, momentum: share_of_mean(before), dropout: 0 };
-            self.network.forward(values, mode, images);
+        let mut images = Vec::new();
+        for (batch, share) in with_shares(batches) {
+            images.clear();
+            self.normalization.apply(split, batch, &mut images);
+            self.network.forward(values, Mode::Training { stats, momentum: share, dropout: None }, &images);
         }
         Ok(())
     }
@@ -130,14 +138,14 @@ impl Engine for Native<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::network;
+    use crate::fixtures::{network, synthetic};
     use crate::params::{TrainParams, parse};
 
     #[test]
     fn statistics_of_an_average_are_the_mean_of_those_of_its_batches() {
         let params: TrainParams = parse(&serde_json::json!({"network": network(), "ema": 0.9})).unwrap();
         let graph = params.network.lower(2).unwrap();
-        let rules = Rules::new(&params, &graph, None, None);
+        let rules = Rules::new(&params, &graph, None);
         let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
         let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
         let learned = Learned {
@@ -145,25 +153,23 @@ mod tests {
             average: Some(State { values: state.values.clone(), stats: vec![7.0; state.stats.len()] }),
             state,
         };
-        let values = learned.state.values.clone();
-        let images = |from: usize| (from..from + 4 * 128).map(|index| (index as f32 * 0.7).sin()).collect();
-        let batches: [Vec<f32>; 3] = [0, 1000, 5000].map(images);
+        let split = synthetic(24, 2).train;
+        let order: Vec<_> = (0..24).collect();
+        let batches = [&order[..10], &order[10..22], &order[22..]];
         let mut one = Network::new(&graph, 1).unwrap();
         let mut mean = vec![0.0; learned.state.stats.len()];
-        for batch in &batches {
-            let mut stats = vec![0.0; mean.len()];
-            one.forward(&values, Mode::Training { stats: &mut stats, momentum: 1.0, dropout: 0 }, batch);
-            mean.iter_mut().zip(&stats).for_each(|(mean, value)| *mean += value / 3.0);
+        for batch in batches {
+            let (mut stats, mut images) = (vec![0.0; mean.len()], Vec::new());
+            normalization.apply(&split, batch, &mut images);
+            let mode = Mode::Training { stats: &mut stats, momentum: 1.0, dropout: None };
+            one.forward(&learned.state.values, mode, &images);
+            let share = batch.len() as f32 / 24.0;
+            mean.iter_mut().zip(&stats).for_each(|(mean, value)| *mean += value * share);
         }
         let network = Network::new(&graph, 1).unwrap();
         let mut engine = Native::new(network, &rules, &normalization, 2, learned, None);
-        engine.estimate(&batches).unwrap();
-        let found = engine.learned().unwrap();
-        assert_eq!(
-            found.state.stats,
-            State::initial(&graph, &mut generator(1, Purpose::Initialization, 0)).stats
-        );
-        for (found, mean) in found.average.unwrap().stats.iter().zip(&mean) {
+        engine.estimate_statistics(&split, &batches).unwrap();
+        for (found, mean) in engine.learned().unwrap().average.unwrap().stats.iter().zip(&mean) {
             assert!((found - mean).abs() < 1e-5 * mean.abs().max(1.0), "{found} {mean}");
         }
     }

@@ -42,6 +42,28 @@ pub(crate) enum MemoryFormat {
     ChannelsLast,
 }
 
+/// What a pass forward is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pass {
+    /// Running statistics; nothing is dropped out.
+    Inference,
+    /// Statistics of the batch, which move the running ones by [`BATCH_NORM_MOMENTUM`]; dropout.
+    Training,
+    /// Statistics of the batch, which move the running ones by `share`; nothing is dropped out.
+    Observing { share: f64 },
+}
+
+impl Pass {
+    /// How far running statistics move towards those of the batch, if these are used.
+    fn momentum(self) -> Option<f64> {
+        match self {
+            Self::Inference => None,
+            Self::Training => Some(BATCH_NORM_MOMENTUM),
+            Self::Observing { share } => Some(share),
+        }
+    }
+}
+
 /// A network on a device.
 pub(crate) struct Net {
     values: Tensor,
@@ -119,24 +141,23 @@ impl Net {
     /// Logits `[N, classes]` of images `[N, C, H, W]`. Where `training`, batch statistics are used and the running
     /// ones updated, and dropout draws from libtorch's generator.
     pub(crate) fn forward(&self, images: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        self.pass(images, training.then_some(BATCH_NORM_MOMENTUM))
+        self.pass(images, if training { Pass::Training } else { Pass::Inference })
     }
 
-    /// Moves the running statistics towards those of a batch of images `[N, C, H, W]`, by a share of the way.
-    pub(crate) fn observe(&self, images: &Tensor, share: f64) -> Result<(), TorchError> {
-        self.pass(images, Some(share)).map(drop)
+    /// As [`Net::forward`], in one of three ways.
+    pub(crate) fn pass(&self, images: &Tensor, pass: Pass) -> Result<Tensor, TorchError> {
+        if pass == Pass::Training && self.precision == Precision::Bfloat16 {
+            return Ok(self.compute(&images.f_to_kind(Kind::BFloat16)?, pass)?.f_to_kind(Kind::Float)?);
+        }
+        self.compute(images, pass)
     }
 
-    fn pass(&self, images: &Tensor, training: Option<f64>) -> Result<Tensor, TorchError> {
-        let images = match self.precision {
-            Precision::Bfloat16 if training.is_some() => images.f_to_kind(Kind::BFloat16)?,
-            _ => images.shallow_clone(),
-        };
+    fn compute(&self, images: &Tensor, pass: Pass) -> Result<Tensor, TorchError> {
         let mut results: Vec<Option<Tensor>> = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             let operands: Vec<&Tensor> =
                 step.inputs.iter().filter_map(|&input| results.get(input)?.as_ref()).collect();
-            let result = step.kernel.apply(&images, &operands, training)?;
+            let result = step.kernel.apply(images, &operands, pass)?;
             results.push(Some(match step.outcome {
                 None => result,
                 Some(grid) => rounding::activations(&result, grid)?,
@@ -147,7 +168,7 @@ impl Net {
                 }
             }
         }
-        Ok(results.pop().flatten().ok_or_else(inconsistent)?.f_to_kind(Kind::Float)?)
+        results.pop().flatten().ok_or_else(inconsistent)
     }
 
     /// The gradient of `loss` by all trained numbers, flat in the order of [`Net::values_mut`].
@@ -218,4 +239,45 @@ fn freed_after(graph: &Graph, node: &Node) -> Vec<usize> {
     let mut last = node.inputs.clone();
     last.retain(|input| graph.nodes().iter().rev().find(|other| other.inputs.contains(input)) == Some(node));
     last.into_iter().map(|input| input.index()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{alone, network};
+    use crate::random::{Purpose, generator};
+
+    /// Sixteen bits have eight of a fraction: logits are off by that much, not less and not much more.
+    #[test]
+    fn a_step_in_bfloat16_is_as_coarse_as_bfloat16() {
+        let _turn = alone();
+        let mut network = network();
+        let layers = network["layers"].as_array_mut().unwrap();
+        layers.retain(|layer| layer.get("dropout").is_none());
+        let network: model::Network = serde_json::from_value(network).unwrap();
+        let graph = network.lower(2).unwrap();
+        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let images = Tensor::arange(16 * 128, (Kind::Float, Device::Cpu)).sin().view([16, 2, 8, 8]);
+        let pass = |precision: Precision, training: bool| {
+            let net = Net::new(&graph, &state, Device::Cpu, true, None).unwrap().learning_in(precision);
+            let logits = net.forward(&images, training).unwrap();
+            let gradient = net.gradient(&logits.square().sum(Kind::Float)).unwrap();
+            (to_host(&logits.detach()).unwrap(), to_host(&gradient).unwrap())
+        };
+        let off = |one: &[f32], other: &[f32]| {
+            let largest = one.iter().map(|value| value.abs()).fold(0.0, f32::max);
+            one.iter().zip(other).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max) / largest
+        };
+        let (exact, coarse) = (pass(Precision::Float32, true), pass(Precision::Bfloat16, true));
+        // A gradient goes through kinks, which coarse numbers pass on the other side.
+        for (exact, coarse, most) in [(&exact.0, &coarse.0, 0.1), (&exact.1, &coarse.1, 0.5)] {
+            let off = off(exact, coarse);
+            assert!(off > 1e-4 && off < most, "{off}");
+        }
+        assert_eq!(
+            pass(Precision::Float32, false).0,
+            pass(Precision::Bfloat16, false).0,
+            "validation has 32 bits"
+        );
+    }
 }

@@ -82,7 +82,8 @@ pub(crate) struct TrainParams {
     pub(crate) device: Device,
     /// Who computes.
     pub(crate) engine: EngineName,
-    /// In what numbers a step is computed. Weights, sums of a normalisation and all that is validated or kept have 32 bits.
+    /// In what numbers a step is computed. Weights, sums of a normalisation, a
+    /// teacher and all that is validated or kept have 32 bits.
     pub(crate) precision: Precision,
     /// Limits that are checked before training starts.
     pub(crate) budget: Budget,
@@ -178,7 +179,10 @@ impl TrainParams {
         );
         if let Some(Distill { weight, temperature }) = self.distill {
             ensure!((0.0..=1.0).contains(&weight), "`distill.weight` is {weight}, but must be 0 to 1");
-            ensure!(positive(temperature), "`distill.temperature` is {temperature}, but must be above 0");
+            ensure!(
+                temperature > 0.0 && temperature <= 100.0,
+                "`distill.temperature` is {temperature}, but must be above 0 and at most 100"
+            );
         }
         if let Some(decay) = self.ema {
             ensure!(share(decay), "`ema` is {decay}, but must be at least 0 and below 1");

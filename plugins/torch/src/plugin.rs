@@ -21,10 +21,10 @@ const TRAIN_VERSION: u32 = 3;
 const EVALUATE_VERSION: u32 = 1;
 
 /// Bump when weights could differ for the same inputs and params.
-const QAT_VERSION: u32 = 2;
+const QAT_VERSION: u32 = 3;
 
 /// Bump when the sweep could differ for the same inputs and params.
-const FIND_LR_VERSION: u32 = 1;
+const FIND_LR_VERSION: u32 = 2;
 
 /// The plugin.
 pub(crate) struct Torch;

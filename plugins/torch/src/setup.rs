@@ -27,7 +27,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// What `params` ask for with the request's inputs.
-    pub(crate) fn new(params: TrainParams, request: &RunRequest) -> anyhow::Result<Self> {
+    pub(crate) fn new(mut params: TrainParams, request: &RunRequest) -> anyhow::Result<Self> {
         params.check()?;
         let dataset = Dataset::read(input(request, "dataset")?)?;
         let graph = fitting_graph(&params, &dataset)?;
@@ -36,7 +36,9 @@ impl Setup {
         normalization.check(channels)?;
         let teacher = match request.inputs.get("teacher") {
             Some(path) => {
-                Some(Teacher::read(path, params.distill.unwrap_or_default(), &dataset, &normalization)?)
+                let distill = *params.distill.get_or_insert_default();
+                let teacher = Teacher::read(path, distill, &dataset, &normalization);
+                Some(teacher.context("input `teacher`")?)
             }
             None => {
                 ensure!(

@@ -19,18 +19,13 @@ pub(crate) struct Sgd {
     pub(crate) clip: Option<f64>,
 }
 
-/// What a gradient is multiplied with so that its `norm` is at most `limit`: as `torch.nn.utils.clip_grad_norm_`.
-pub(crate) fn clipped(limit: Option<f64>, norm: impl FnOnce() -> f64) -> f64 {
-    limit.map_or(1.0, |limit| (limit / (norm() + 1e-6)).min(1.0))
-}
-
 impl Sgd {
     /// Changes `values` by one step against `gradient`.
     pub(crate) fn step(&mut self, values: &mut Tensor, gradient: Tensor, lr: f64) -> Result<(), TorchError> {
         inference(|| {
             let mut gradient = gradient;
             if let Some(limit) = self.clip {
-                // As `clipped`, without waiting for the norm.
+                // As `torch.nn.utils.clip_grad_norm_`; the host does not wait for the norm.
                 let factor = gradient.f_norm()?.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(limit)?;
                 gradient = gradient.f_mul(&factor.f_clamp_max(1.0)?)?;
             }

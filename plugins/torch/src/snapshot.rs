@@ -17,6 +17,8 @@ pub(crate) struct Snapshot {
     pub(crate) best: Option<Best>,
     /// What each epoch came to.
     pub(crate) history: Vec<EpochRecord>,
+    /// The epoch up to which it is an earlier training with fewer epochs, if it continues one.
+    pub(crate) continued: Option<u32>,
 }
 
 /// The best epoch so far.

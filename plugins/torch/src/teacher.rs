@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use dataset::{Dataset, Normalization};
 use model::{Graph, Weights};
 
@@ -28,7 +28,7 @@ impl Teacher {
         normalization: &Normalization,
     ) -> anyhow::Result<Self> {
         let weights = Weights::read(path)?;
-        check_fit(&weights, dataset).context("input `teacher`")?;
+        check_fit(&weights, dataset)?;
         let its = &weights.metadata.normalization;
         ensure!(
             its == normalization,

@@ -87,7 +87,7 @@ pub(crate) fn to_the_end(
     Weights::new(state.to_tensors(graph, steps), metadata)?.write(output(request, "weights")?)?;
     let shown = if validation.is_empty() { train } else { validation };
     write_reference(training, state, shown, normalization, output(request, "reference")?)?;
-    reporter.figure(history::figure(&last.history, params));
+    reporter.figure(history::figure(&last, params));
     if last.epochs_done < params.epochs {
         reporter.info(format!(
             "stopped after epoch {} of {}: none was better than epoch {epoch} for `patience` epochs",
@@ -200,7 +200,7 @@ impl Observer for Report<'_, '_> {
         }
         self.note_scores(snapshot);
         self.progress(f64::from(snapshot.epochs_done), record.train.loss, speed, true);
-        self.reporter.figure(history::figure(&snapshot.history, self.params));
+        self.reporter.figure(history::figure(snapshot, self.params));
         ControlFlow::Continue(())
     }
 }

@@ -13,11 +13,12 @@ use tch::Device;
 
 use crate::album::Album;
 use crate::batches::{Batch, Feed};
+use crate::computes::Computes;
 use crate::engine::{At, Engine, Learned, Rules};
 use crate::libtorch::{Libtorch, Setting};
 use crate::native::Native;
 use crate::net::TorchError;
-use crate::params::{EngineName, Precision, SelectOn, TrainParams};
+use crate::params::{SelectOn, TrainParams};
 use crate::random::{Purpose, generator};
 use crate::rounding::NodeRounding;
 use crate::score::{Score, rounded};
@@ -63,22 +64,6 @@ pub(crate) struct Tuning<'a> {
     pub(crate) state: &'a State,
     /// How each node is rounded.
     pub(crate) roundings: &'a [NodeRounding],
-}
-
-/// Who computes a training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Computes {
-    Native,
-    Libtorch,
-}
-
-impl Computes {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Native => "kernels of our own",
-            Self::Libtorch => "libtorch",
-        }
-    }
 }
 
 /// How far an epoch is.
@@ -143,7 +128,7 @@ impl<'a> Training<'a> {
         let velocity = vec![0.0; state.values.len()];
         let average = self.params.ema.map(|_| state.clone());
         let learned = Learned { state, velocity, average };
-        Snapshot { epochs_done: 0, learned, best: None, history: Vec::new() }
+        Snapshot { epochs_done: 0, learned, best: None, history: Vec::new(), continued: None }
     }
 
     /// Whether a snapshot is of this network and recipe.
@@ -155,22 +140,6 @@ impl<'a> Training<'a> {
         lengths(&snapshot.learned) == lengths(&self.start().learned)
     }
 
-    /// Who computes: kernels of our own where they may and can. An error where they must, but cannot.
-    pub(crate) fn computes(&self) -> Result<Computes, TrainError> {
-        let mut graphs = std::iter::once(self.graph).chain(self.teacher.map(|teacher| &teacher.graph));
-        let possible = match (&self.tuning, self.device, self.params.precision) {
-            (None, Device::Cpu, Precision::Float32) => {
-                graphs.try_for_each(|graph| backprop::supports(graph).map_err(|error| error.to_string()))
-            }
-            _ => Err("it computes on a CPU, in 32 bits and without rounding".to_owned()),
-        };
-        match (self.params.engine, possible) {
-            (EngineName::Auto | EngineName::Native, Ok(())) => Ok(Computes::Native),
-            (EngineName::Native, Err(reason)) => Err(TrainError::Native(reason)),
-            (EngineName::Auto | EngineName::Libtorch, _) => Ok(Computes::Libtorch),
-        }
-    }
-
     /// What a snapshot of it depends on, beside its params.
     pub(crate) fn setting(&self) -> crate::checkpoint::Setting {
         let engine = self.computes().map_or("", Computes::name);
@@ -180,22 +149,12 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// Who computes, and how, in words.
-    fn described(&self, computes: Computes, renders: bool) -> String {
-        let precision = match self.params.precision {
-            Precision::Float32 => "",
-            Precision::Bfloat16 => ", in bfloat16",
-        };
-        let crowded = self.device != Device::Cpu && !renders;
-        let images = if crowded { ", with images from the host for lack of memory" } else { "" };
-        format!("{}{precision}{images}", computes.name())
-    }
-
     fn engine<'b>(
         &'b self,
         computes: Computes,
         rules: &'b Rules,
         learned: &Learned,
+        album: Option<Album>,
     ) -> Result<Box<dyn Engine + 'b>, TrainError> {
         match computes {
             Computes::Native => {
@@ -204,7 +163,7 @@ impl<'a> Training<'a> {
                         .map_err(|error| TrainError::Native(error.to_string()))
                 };
                 let teacher = match self.teacher {
-                    Some(teacher) => Some((network(&teacher.graph)?, &teacher.state)),
+                    Some(teacher) => Some((network(&teacher.graph)?, teacher)),
                     None => None,
                 };
                 let (network, classes) = (network(self.graph)?, self.graph.classes());
@@ -218,19 +177,12 @@ impl<'a> Training<'a> {
                     normalization: self.normalization,
                     roundings: self.tuning.map(|tuning| tuning.roundings),
                     precision: self.params.precision,
-                    teacher: self.teacher.map(|teacher| (&teacher.graph, &teacher.state)),
+                    teacher: self.teacher,
                     device: self.device,
                 };
-                Ok(Box::new(Libtorch::new(setting, learned, self.album())?))
+                Ok(Box::new(Libtorch::new(setting, learned, album)?))
             }
         }
-    }
-
-    /// The training images on the device, unless that is the host itself, or has no room for them.
-    fn album(&self) -> Option<Album> {
-        let padding = self.params.augment.crop_padding;
-        let on = |device| Album::new(&self.dataset.train, self.normalization, padding, device).ok();
-        (self.device != Device::Cpu).then_some(self.device).and_then(on)
     }
 
     /// Trains from `snapshot` to the last epoch, or until it is no longer getting better, or the observer stops it. Going on
@@ -242,9 +194,13 @@ impl<'a> Training<'a> {
     ) -> Result<Snapshot, TrainError> {
         let rules = self.rules()?;
         let computes = self.computes()?;
-        let mut engine = self.engine(computes, &rules, &snapshot.learned)?;
-        observer.starts(&self.described(computes, engine.renders()));
-        let feed = self.feed(!engine.renders());
+        let (album, crowded) = match Album::on(self.device, &self.feed(false)) {
+            Ok(album) => (album, None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut engine = self.engine(computes, &rules, &snapshot.learned, album)?;
+        observer.starts(&self.described(computes, crowded.as_ref()));
+        let feed = self.feed(!engine.makes_images());
         let epochs = snapshot.epochs_done..self.params.epochs;
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREPARED);
@@ -275,8 +231,8 @@ impl<'a> Training<'a> {
         mut each: impl FnMut(u32, f64) -> bool,
     ) -> Result<(), TrainError> {
         let rules = self.rules()?;
-        let mut engine = self.engine(self.computes()?, &rules, &self.start().learned)?;
-        let feed = self.feed(!engine.renders());
+        let mut engine = self.engine(self.computes()?, &rules, &self.start().learned, None)?;
+        let feed = self.feed(!engine.makes_images());
         let steps = u32::try_from(self.steps()).unwrap_or(u32::MAX);
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREPARED);
@@ -300,7 +256,7 @@ impl<'a> Training<'a> {
         let labels: Vec<_> = self.train.iter().map(|&index| self.dataset.train.label(index)).collect();
         let weights = self.params.class_weights.of(&labels, self.graph.classes());
         let weights = weights.map_err(|error| TrainError::Params(error.to_string()))?;
-        Ok(Rules::new(self.params, self.graph, weights, self.teacher.map(|teacher| teacher.distill)))
+        Ok(Rules::new(self.params, self.graph, weights))
     }
 
     /// Steps of an epoch.
@@ -374,7 +330,10 @@ impl<'a> Training<'a> {
         snapshot: &mut Snapshot,
     ) -> Result<(), TrainError> {
         if self.params.ema.is_some() {
-            engine.estimate(&self.sample())?;
+            let sample = self.sample();
+            // Statistics want more than one image.
+            let batches = sample.chunks(self.params.batch_size.max(2)).filter(|batch| batch.len() > 1);
+            engine.estimate_statistics(&self.dataset.train, &batches.collect::<Vec<_>>())?;
         }
         snapshot.learned = engine.learned()?;
         snapshot.epochs_done = epoch + 1;
@@ -418,20 +377,12 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Batches of training images as they are, always the same ones.
-    fn sample(&self) -> Vec<Vec<f32>> {
+    /// Training images to estimate statistics on, always the same ones.
+    fn sample(&self) -> Vec<usize> {
         let mut order = self.train.to_vec();
         order.shuffle(&mut generator(self.params.seed, Purpose::Statistics, 0));
         order.truncate(SAMPLE);
-        // Statistics want more than one image.
-        let batches = order.chunks(self.params.batch_size.max(2)).filter(|batch| batch.len() > 1);
-        batches
-            .map(|batch| {
-                let mut images = Vec::new();
-                self.normalization.apply(&self.dataset.train, batch, &mut images);
-                images
-            })
-            .collect()
+        order
     }
 
     /// Of a step, counted from 1, of an epoch, counted from 0.

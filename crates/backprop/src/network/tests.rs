@@ -88,7 +88,7 @@ impl Setting {
     /// A loss that is linear in the logits, and its gradient.
     fn run(&self, network: &mut Network, values: &[f32]) -> (f64, Vec<f32>) {
         let mut stats = self.stats.clone();
-        let mode = Mode::Training { stats: &mut stats, momentum: 0.1, dropout: 5 };
+        let mode = Mode::Training { stats: &mut stats, momentum: 0.1, dropout: Some(5) };
         let logits = network.forward(values, mode, &self.images);
         let loss = logits
             .iter()

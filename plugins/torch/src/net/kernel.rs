@@ -3,7 +3,7 @@
 use model::{Activation, Graph, Node, Op, Pool};
 use tch::Tensor;
 
-use super::{TorchError, inconsistent};
+use super::{Pass, TorchError, inconsistent};
 use crate::rounding::{self, NodeRounding, WeightRounding};
 
 pub(super) enum Kernel {
@@ -160,13 +160,12 @@ impl Kernel {
         })
     }
 
-    /// The outcome of operands; of the network's input, `images`. In `training`, which says how far a batch moves running
-    /// statistics, those of the batch are used.
+    /// The outcome of operands; of the network's input, `images`.
     pub(super) fn apply(
         &self,
         images: &Tensor,
         operands: &[&Tensor],
-        training: Option<f64>,
+        pass: Pass,
     ) -> Result<Tensor, TorchError> {
         let square = |side: usize| [side as i64; 2];
         Ok(match (self, operands) {
@@ -192,8 +191,8 @@ impl Kernel {
                     Some(shift),
                     Some(mean),
                     Some(var),
-                    training.is_some() && !frozen,
-                    training.unwrap_or_default(),
+                    pass.momentum().is_some() && !frozen,
+                    pass.momentum().unwrap_or_default(),
                     *eps,
                     true,
                 )?,
@@ -220,7 +219,7 @@ impl Kernel {
                 x.f_avg_pool2d(square(pool.kernel), square(pool.stride), [0, 0], false, true, None)?
             }
             (Self::Flatten, [x]) => x.f_flatten(1, -1)?,
-            (Self::Dropout { p }, [x]) => x.f_dropout(*p, training.is_some())?,
+            (Self::Dropout { p }, [x]) => x.f_dropout(*p, pass == Pass::Training)?,
             (Self::Linear { weight, bias, rounding: None }, [x]) => {
                 x.f_linear(&like(weight, x)?, Some(&like(bias, x)?))?
             }

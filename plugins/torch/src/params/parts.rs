@@ -102,11 +102,11 @@ pub(crate) enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Distill {
-    /// Share of the loss that the teacher's logits make; labels make the rest.
+    /// Share of the loss that the teacher's logits make; labels, with their `class_weights`, make the rest.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(crate) weight: f64,
     /// What logits of both are divided by: the higher, the more the teacher's lesser answers count.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(max = 100.0), extend("exclusiveMinimum" = 0))]
     pub(crate) temperature: f64,
 }
 

@@ -101,10 +101,11 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-fn stop_after(folder: &Path, epochs: u32) {
+fn stop_after(folder: &Path, epochs: u32, params: Value, more: &[(&str, PathBuf)]) {
     let data = folder.join("dataset");
     synthetic(120, 30).write(&data).unwrap();
-    let request = request("train", train_params(), &[("dataset", data)], &[], folder);
+    let inputs: Vec<_> = [("dataset", data)].into_iter().chain(more.iter().cloned()).collect();
+    let request = request("train", params, &inputs, &[], folder);
     let setup = Setup::new(parse(&request.params).unwrap(), &request).unwrap();
     let training = setup.training();
     let resume = folder.join("resume");
@@ -118,23 +119,30 @@ fn stop_after(folder: &Path, epochs: u32) {
 #[test]
 fn a_training_that_was_cut_off_comes_to_the_same_bytes() {
     let _turn = alone();
-    let whole = tempfile::tempdir().unwrap();
-    train(whole.path(), train_params()).unwrap();
-    for epochs in 1..=4 {
-        let cut = tempfile::tempdir().unwrap();
-        stop_after(cut.path(), epochs);
-        let reported = train(cut.path(), train_params()).unwrap();
-        assert!(
-            reported.logs().contains(&format!("continuing after epoch {epochs} of 4")),
-            "{}",
-            reported.logs()
-        );
-        for file in ["weights", "reference"] {
-            let [one, two] = [&whole, &cut].map(|folder| fs::read(folder.path().join(file)).unwrap());
-            assert!(one == two, "{file} differs after a stop at epoch {epochs}");
+    let school = tempfile::tempdir().unwrap();
+    let teacher = [("teacher", teacher(school.path()))];
+    for (changes, more, cuts) in [
+        (json!({}), &[][..], 1..=4),
+        (json!({"ema": 0.9}), &teacher, 2..=3),
+        (json!({"engine": "libtorch", "ema": 0.9}), &teacher, 2..=2),
+        (json!({"precision": "bfloat16"}), &[], 2..=2),
+    ] {
+        let whole = tempfile::tempdir().unwrap();
+        let dataset = synthetic(120, 30);
+        train_with(whole.path(), with(&changes), &dataset, more).unwrap();
+        for epochs in cuts {
+            let cut = tempfile::tempdir().unwrap();
+            stop_after(cut.path(), epochs, with(&changes), more);
+            let reported = train_with(cut.path(), with(&changes), &dataset, more).unwrap();
+            let logs = reported.logs();
+            assert!(logs.contains(&format!("continuing after epoch {epochs} of 4")), "{logs}");
+            for file in ["weights", "reference"] {
+                let [one, two] = [&whole, &cut].map(|folder| fs::read(folder.path().join(file)).unwrap());
+                assert!(one == two, "{changes}: {file} differs after a stop at epoch {epochs}");
+            }
+            let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+            assert_eq!(series[0].points.len(), 4, "the curves are whole");
         }
-        let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
-        assert_eq!(series[0].points.len(), 4, "the curves are whole");
     }
 }
 
@@ -142,7 +150,7 @@ fn a_training_that_was_cut_off_comes_to_the_same_bytes() {
 fn a_damaged_checkpoint_is_ignored_with_a_warning() {
     let _turn = alone();
     let folder = tempfile::tempdir().unwrap();
-    stop_after(folder.path(), 2);
+    stop_after(folder.path(), 2, train_params(), &[]);
     let path = folder.path().join("resume/checkpoint.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
@@ -261,7 +269,8 @@ fn both_engines_learn_and_say_who_computes() {
         {"conv": {"out": 4, "kernel": 3}}, {"conv": {"out": 4, "kernel": 3, "groups": 2}},
         {"global_average_pool": {}}, {"linear": {}},
     ]}});
-    assert!(learn("auto", grouped.clone()).unwrap().logs().contains("computed by libtorch"));
+    let logs = learn("auto", grouped.clone()).unwrap().logs();
+    assert!(logs.contains("computed by libtorch (`layers.1.0`: a convolution with groups"), "{logs}");
     let message = learn("native", grouped).unwrap_err();
     assert!(message.contains("`engine` is native, but `layers.1.0`: a convolution with groups"), "{message}");
 }
@@ -355,14 +364,14 @@ fn a_teacher_of_something_else_is_refused() {
     let renamed = dataset::Dataset::new(renamed, right.train, right.test, "test", vec![]).unwrap();
     let normalization = json!({"mean": [0.4, 0.4], "std": [0.2, 0.2]});
     for (changes, dataset, inputs, expected) in [
-        (json!({}), &renamed, &teacher[..], "teacher"),
+        (json!({}), &renamed, &teacher[..], "the dataset has light, dark"),
         (json!({"normalization": normalization}), &synthetic(120, 30), &teacher, "give both the same"),
         (json!({"distill": {}}), &synthetic(120, 30), &[], "give weights of torch/train as input `teacher`"),
         (
             json!({"distill": {"temperature": 0.0}}),
             &synthetic(120, 30),
             &teacher,
-            "`distill.temperature` is 0, but must be above 0",
+            "`distill.temperature` is 0, but must be above 0 and at most 100",
         ),
         (
             json!({"distill": {"weight": 1.5}}),
@@ -387,5 +396,5 @@ fn sixteen_bits_learn_and_are_libtorchs() {
     assert!(reported.logs().contains("computed by libtorch, in bfloat16, on CPU"), "{}", reported.logs());
     assert!(reported.metric("val_accuracy").value > 80.0);
     let message = half("native").unwrap_err();
-    assert!(message.contains("in 32 bits"), "{message}");
+    assert!(message.contains("`precision: bfloat16` is computed by libtorch alone"), "{message}");
 }
