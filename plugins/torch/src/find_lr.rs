@@ -78,7 +78,7 @@ impl Sweep {
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let (sweep, params) = Sweep::parse(&request.params)?;
-    let setup = Setup::new(params, request)?;
+    let setup = Setup::read(params, request)?;
     let mut losses = Losses::default();
     let mut milestone = 0;
     setup

@@ -1,7 +1,7 @@
 //! The op `qat`: trained weights go on learning on the grid of their INT8 model (quantization-aware training).
 
 use anyhow::Context;
-use dataset::{Dataset, validation_split};
+use dataset::Dataset;
 use model::Weights;
 use protocol::{Failure, Reporter, RunRequest};
 use quant::{Ranges, Sensitivity, StaticOptions};
@@ -14,6 +14,7 @@ use crate::evaluate::check_fit;
 use crate::params::{AugmentParams, NormalizationParams, Schedule, SelectOn, TrainParams, parse};
 use crate::plugin::{grouped, input, output};
 use crate::rounding;
+use crate::setup::Setup;
 use crate::state::State;
 use crate::train::to_the_end;
 use crate::training::{Training, Tuning};
@@ -112,41 +113,26 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let dataset = Dataset::read(input(request, "dataset")?)?;
     let weights = Weights::read(input(request, "weights")?)?;
     check_fit(&weights, &dataset)?;
-    let recipe = params.recipe(&weights);
-    recipe.check()?;
-    let graph = weights.graph()?;
+    let setup = Setup::new(params.recipe(&weights), dataset, request)?;
     let mut ranges = Ranges::read(input(request, "ranges")?)?;
     if request.inputs.contains_key("sensitivity") {
         params.quantize.exclude.extend(Sensitivity::read(input(request, "sensitivity")?)?.keep_float);
     }
-    let roundings = rounding::of_network(&graph, &weights, &ranges, &params.quantize)
+    let roundings = rounding::of_network(&setup.graph, &weights, &ranges, &params.quantize)
         .context("`ranges` must be those of the model that `onnx/export` makes of `weights`")?;
     let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
-    let held_out = recipe.validation_count(dataset.train.len())?;
-    let (train, validation) = validation_split(dataset.train.labels(), held_out, params.seed);
-    let device = params.device.resolve()?;
     reporter.info(format!(
         "going on with {} images, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",
-        grouped(train.len() as u64),
-        grouped(validation.len() as u64),
+        grouped(setup.train.len() as u64),
+        grouped(setup.validation.len() as u64),
         roundings.iter().filter(|rounding| rounding.outcome.is_some()).count(),
     ));
     // The model that will be made of the new weights is another one, and its ranges are these all the same.
     ranges.lineage.model.clear();
     ranges.write(output(request, "ranges")?)?;
-    let state = State::from_weights(&graph, &weights)?;
-    let training = Training {
-        params: &recipe,
-        dataset: &dataset,
-        graph: &graph,
-        normalization: &weights.metadata.normalization,
-        train: &train,
-        validation: &validation,
-        device,
-        threads: request.threads,
-        tuning: Some(Tuning { state: &state, roundings: &roundings }),
-        teacher: None,
-    };
+    let state = State::from_weights(&setup.graph, &weights)?;
+    let tuning = Some(Tuning { state: &state, roundings: &roundings });
+    let training = Training { tuning, ..setup.training() };
     to_the_end(&training, request, reporter)
 }
 

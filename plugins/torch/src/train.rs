@@ -27,7 +27,7 @@ const REFERENCE_IMAGES: usize = 8;
 
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let setup = Setup::new(parse(&request.params)?, request)?;
+    let setup = Setup::read(parse(&request.params)?, request)?;
     report_network(&setup.graph, reporter);
     reporter.info(format!(
         "training on {} images, {} held out",

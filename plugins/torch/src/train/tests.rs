@@ -106,7 +106,7 @@ fn stop_after(folder: &Path, epochs: u32, params: Value, more: &[(&str, PathBuf)
     synthetic(120, 30).write(&data).unwrap();
     let inputs: Vec<_> = [("dataset", data)].into_iter().chain(more.iter().cloned()).collect();
     let request = request("train", params, &inputs, &[], folder);
-    let setup = Setup::new(parse(&request.params).unwrap(), &request).unwrap();
+    let setup = Setup::read(parse(&request.params).unwrap(), &request).unwrap();
     let training = setup.training();
     let resume = folder.join("resume");
     fs::create_dir_all(&resume).unwrap();

@@ -55,9 +55,10 @@ fn sentence(name: &str, comparison: &Comparison, total: usize) -> String {
         true if high < 0.0 => "chance alone does not explain the gain",
         _ => "no difference is shown",
     };
+    let p = if p < 0.001 { "below 0.001".to_owned() } else { format!("{p:.3}") };
     format!(
         "`{name}` predicts another class for {} of {}; its accuracy is {accuracy} (95 % interval of the drop {low:.2} to {high:.2}, \
-         McNemar's p {p:.2}): {verdict}.",
+         McNemar's p {p}): {verdict}.",
         counted(others, "image", "images"),
         grouped(total)
     )
@@ -78,10 +79,13 @@ mod tests {
         assert_eq!(
             told(0.02, [-0.1, 0.2], 0.8, 9_900),
             "`int8` predicts another class for 100 images of 10,000; its accuracy is 0.02 points lower (95 % interval of the drop -0.10 to \
-             0.20, McNemar's p 0.80): no difference is shown."
+             0.20, McNemar's p 0.800): no difference is shown."
         );
-        let lost = told(0.5, [0.2, 0.8], 0.001, 9_000);
-        assert!(lost.ends_with("McNemar's p 0.00): chance alone does not explain the loss."), "{lost}");
+        let lost = told(0.5, [0.2, 0.8], 0.0001, 9_000);
+        assert!(
+            lost.ends_with("McNemar's p below 0.001): chance alone does not explain the loss."),
+            "{lost}"
+        );
         let won = told(-0.5, [-0.8, -0.2], 0.001, 9_999);
         assert!(
             won.contains("another class for 1 image of 10,000; its accuracy is 0.50 points higher"),
