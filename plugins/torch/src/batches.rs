@@ -99,7 +99,7 @@ impl Feed<'_> {
     }
 
     /// Normalised images `[N, C, H, W]`.
-    pub(crate) fn render(&self, seen: &[Seen]) -> Vec<f32> {
+    fn render(&self, seen: &[Seen]) -> Vec<f32> {
         let shape = self.split.shape();
         let mut pixels = Vec::new();
         for Seen { index, view } in seen {

@@ -28,7 +28,6 @@ pub(crate) struct Setup {
 impl Setup {
     /// What `params` ask for with the request's inputs.
     pub(crate) fn read(params: TrainParams, request: &RunRequest) -> anyhow::Result<Self> {
-        params.check()?;
         Self::new(params, Dataset::read(input(request, "dataset")?)?, request)
     }
 
