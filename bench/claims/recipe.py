@@ -1,6 +1,7 @@
 """What the pipeline's recipe comes to beside the notebook's: TinyNet trained by both for ten epochs, and by ours for five."""
 
 import json
+import re
 import sys
 from statistics import fmean
 
@@ -18,6 +19,7 @@ NOTEBOOK = {
     "warmup": 0,
     "nesterov": False,
     "decay_norms": True,
+    "muon": None,
     "augment": {"crop_padding": 4, "flip": True},
 }
 """The notebook's recipe, where it differs from the pipeline's; and a dropout of 0.1."""
@@ -119,6 +121,7 @@ def recipe(epochs: int, changes: dict, dropout: float = 0, widening: int = 1) ->
         "weight_decay": float(_var(text, "weight_decay")),
         "decay_norms": _var(text, "decay_norms") == "true",
         "label_smoothing": float(_var(text, "label_smoothing")),
+        "muon": json.loads(re.sub(r"(\w+):", r'"\1":', _var(text, "muon"))),
         "augment": {"crop_padding": 4, "flip": "alternating"},
     }
     for name, wanted in {"ema": "null", "clip_grad": "null", "dropout": "0", "validation": "5000", "select_on": "validation"}.items():

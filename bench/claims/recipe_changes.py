@@ -13,6 +13,7 @@ CHANGES: dict[str, tuple[str, dict]] = {
     "plain_momentum": ("momentum without Nesterov's", {"nesterov": False}),
     "cosine": ("a cosine to zero instead of a line", {"schedule": "cosine"}),
     "no_warmup": ("no warm-up", {"warmup": 0}),
+    "descent": ("convolutions learn by gradient descent, too, not by Muon", {"muon": None}),
     "low_lr": ("the notebook's learning rate, 0.05", {"lr": 0.05}),
     "ema": ("a running average of the weights, 0.99", {"ema": 0.99}),
     "hard_labels": ("no label smoothing", {"label_smoothing": 0}),

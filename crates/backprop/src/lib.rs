@@ -1,6 +1,6 @@
 //! Forward and backward passes of a network on the CPU: the logits of a batch, and the gradient of a loss by all trained
 //! values. Exactly the mathematics of PyTorch's modules, in another order: see [`Network`] and `plan.rs`. Knows no data, no
-//! loss, no optimiser and no files.
+//! loss and no files, and of an optimiser only [`Orthogonal`].
 
 mod batch;
 mod depthwise;
@@ -8,6 +8,7 @@ mod image;
 mod memory;
 mod network;
 mod norm;
+mod orthogonal;
 mod packed;
 mod patches;
 mod plan;
@@ -21,4 +22,5 @@ mod statistics;
 mod testing;
 
 pub use network::{Mode, Network, StartError, supports};
+pub use orthogonal::Orthogonal;
 pub use plan::Unsupported;

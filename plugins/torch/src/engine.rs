@@ -1,11 +1,14 @@
 //! What a training asks of those who compute: a step, a snapshot, logits. Two do: [`crate::native`] on a CPU, and
 //! [`crate::libtorch`] anywhere and with anything.
 
+use std::ops::Range;
+
 use dataset::Split;
 use model::{Graph, ParamKind};
 
 use crate::batches::Batch;
 use crate::loss::Outcome;
+use crate::muon::{Matrix, Muon};
 use crate::net::TorchError;
 use crate::params::TrainParams;
 use crate::state::{State, placed};
@@ -26,6 +29,10 @@ pub(crate) struct Rules {
     pub(crate) nesterov: bool,
     /// Pull towards zero, by value.
     pub(crate) weight_decay: Vec<f32>,
+    /// What learns by gradient descent: places of values.
+    pub(crate) descended: Vec<Range<usize>>,
+    /// What learns by Muon.
+    pub(crate) muon: Option<Muon>,
     /// Largest global norm of a gradient.
     pub(crate) clip: Option<f64>,
     /// Share of the target spread evenly over all classes.
@@ -41,6 +48,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Those of `params` for a network; `class_weights` by class.
     pub(crate) fn new(params: &TrainParams, graph: &Graph, class_weights: Option<Vec<f32>>) -> Self {
+        let muon = Muon::new(params, graph);
         let mut weight_decay = Vec::with_capacity(graph.parameter_count());
         for (param, _) in placed(graph).iter().filter(|(param, _)| param.kind.trainable()) {
             let pulled = params.decay_norms || param.kind == ParamKind::Weight;
@@ -50,7 +58,9 @@ impl Rules {
         Self {
             momentum: params.momentum,
             nesterov: params.nesterov,
+            descended: descended(weight_decay.len(), muon.as_ref().map_or(&[], Muon::matrices)),
             weight_decay,
+            muon,
             clip: params.clip_grad,
             smoothing: params.label_smoothing,
             class_weights,
@@ -58,6 +68,14 @@ impl Rules {
             seed: params.seed,
         }
     }
+}
+
+/// Of `count` values the places that no matrix has.
+fn descended(count: usize, matrices: &[Matrix]) -> Vec<Range<usize>> {
+    let ends = matrices.iter().map(|matrix| matrix.range()).chain(std::iter::once(count..count));
+    let mut from = 0;
+    let gap = |range: Range<usize>| std::mem::replace(&mut from, range.end)..range.start;
+    ends.map(gap).filter(|gap| !gap.is_empty()).collect()
 }
 
 /// How much of an average with a `decay` is kept in a step, counted from 0: less at first, when there is little to average

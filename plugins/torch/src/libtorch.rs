@@ -43,7 +43,7 @@ pub(crate) struct Setting<'a> {
 pub(crate) struct Libtorch<'a> {
     setting: Setting<'a>,
     net: Net,
-    sgd: Sgd,
+    sgd: Sgd<'a>,
     class_weights: Option<Tensor>,
     /// Averages of trained values and of statistics.
     average: Option<[Tensor; 2]>,
@@ -71,6 +71,7 @@ impl<'a> Libtorch<'a> {
                 momentum: rules.momentum,
                 nesterov: rules.nesterov,
                 weight_decay: put(&rules.weight_decay)?,
+                muon: rules.muon.as_ref(),
                 clip: rules.clip,
             },
             class_weights: rules.class_weights.as_deref().map(put).transpose()?,

@@ -12,6 +12,7 @@ mod find_lr;
 mod history;
 mod libtorch;
 mod loss;
+mod muon;
 mod native;
 mod net;
 mod params;

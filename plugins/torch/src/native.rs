@@ -7,6 +7,7 @@ use rand::RngCore;
 use crate::batches::Batch;
 use crate::engine::{At, Engine, Learned, Rules, kept, with_shares};
 use crate::loss::{CrossEntropy, Outcome, distil};
+use crate::muon::{Hand, Muon};
 use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
 use crate::random::{Purpose, generator};
 use crate::state::State;
@@ -28,6 +29,8 @@ pub(crate) struct Native<'a> {
     classes: usize,
     learned: Learned,
     teacher: Option<(Network, &'a Teacher)>,
+    /// One for each weight that learns by Muon.
+    hands: Vec<Hand>,
     by_logits: Vec<f32>,
     gradient: Vec<f32>,
     outcomes: Vec<Outcome>,
@@ -50,24 +53,36 @@ impl<'a> Native<'a> {
             classes,
             learned,
             teacher,
+            hands: (rules.muon.iter().flat_map(Muon::matrices)).map(|&matrix| Hand::new(matrix)).collect(),
             by_logits: Vec::new(),
             gradient: Vec::new(),
             outcomes: Vec::new(),
         }
     }
 
-    /// As [`crate::sgd::Sgd`] does it.
-    fn update(&mut self, lr: f64) {
-        let (momentum, lr) = (self.rules.momentum as f32, lr as f32);
+    /// As [`crate::sgd::Sgd`] does it, and [`Muon`].
+    fn update(&mut self, rate: f64) {
+        let (momentum, lr) = (self.rules.momentum as f32, rate as f32);
         let factor = clipped(self.rules.clip, || {
             self.gradient.iter().map(|&slope| f64::from(slope).powi(2)).sum::<f64>().sqrt()
         });
-        let pulls = self.gradient.iter().zip(&self.rules.weight_decay);
-        let values = self.learned.state.values.iter_mut().zip(&mut self.learned.velocity);
-        for ((value, velocity), (gradient, decay)) in values.zip(pulls) {
-            let gradient = gradient * factor as f32 + *value * decay;
-            *velocity = *velocity * momentum + gradient;
-            *value -= lr * if self.rules.nesterov { gradient + *velocity * momentum } else { *velocity };
+        self.gradient.iter_mut().for_each(|slope| *slope *= factor as f32);
+        let Learned { state: State { values, .. }, velocity, .. } = &mut self.learned;
+        for range in self.rules.descended.iter().cloned() {
+            let pulls = self.gradient[range.clone()].iter().zip(&self.rules.weight_decay[range.clone()]);
+            let values = values[range.clone()].iter_mut().zip(&mut velocity[range]);
+            for ((value, velocity), (gradient, decay)) in values.zip(pulls) {
+                let gradient = gradient + *value * decay;
+                *velocity = *velocity * momentum + gradient;
+                *value -= lr * if self.rules.nesterov { gradient + *velocity * momentum } else { *velocity };
+            }
+        }
+        if let Some(muon) = &self.rules.muon {
+            for (matrix, hand) in muon.matrices().iter().zip(&mut self.hands) {
+                let range = matrix.range();
+                let learned = [&mut values[range.clone()], &mut velocity[range.clone()]];
+                muon.step(rate, hand, learned, &self.gradient[range]);
+            }
         }
     }
 

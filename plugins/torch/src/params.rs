@@ -14,8 +14,8 @@ use crate::device::Device;
 mod parts;
 
 pub(crate) use parts::{
-    Alternating, AugmentParams, Budget, ClassWeights, Distill, EngineName, Mirror, NormalizationParams,
-    Precision, Schedule, SelectOn,
+    Alternating, AugmentParams, Budget, ClassWeights, Distill, EngineName, Mirror, MuonParams,
+    NormalizationParams, Precision, Schedule, SelectOn,
 };
 
 /// How to train.
@@ -49,6 +49,10 @@ pub(crate) struct TrainParams {
     pub(crate) weight_decay: f64,
     /// Whether it pulls at normalisations and biases, too, as PyTorch's does.
     pub(crate) decay_norms: bool,
+    /// Convolutions that a normalisation follows, but for those in groups, learn by Muon, and all else as it does without: each
+    /// step turns their weights, in all directions by the same amount. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) muon: Option<MuonParams>,
     /// Decay, step by step, of a running average of all weights, which is what is validated and kept, with statistics
     /// of normalisations estimated anew: below 1, such as 0.999. None by default.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
@@ -105,6 +109,7 @@ impl Default for TrainParams {
             nesterov: false,
             weight_decay: 5e-4,
             decay_norms: true,
+            muon: None,
             ema: None,
             clip_grad: None,
             label_smoothing: 0.1,
@@ -183,6 +188,10 @@ impl TrainParams {
                 temperature > 0.0 && temperature <= 100.0,
                 "`distill.temperature` is {temperature}, but must be above 0 and at most 100"
             );
+        }
+        if let Some(MuonParams { lr, momentum }) = self.muon {
+            ensure!(lr > 0.0 && lr <= 1.0, "`muon.lr` is {lr}, but must be above 0 and at most 1");
+            ensure!(share(momentum), "`muon.momentum` is {momentum}, but must be at least 0 and below 1");
         }
         if let Some(decay) = self.ema {
             ensure!(share(decay), "`ema` is {decay}, but must be at least 0 and below 1");

@@ -1,12 +1,13 @@
 //! Stochastic gradient descent as `torch.optim.SGD` does it: weight decay, momentum without dampening, optionally
-//! Nesterov's; and clipping by the global norm before it.
+//! Nesterov's; and clipping by the global norm before it. Weights that learn by Muon are left to [`crate::muon`].
 
 use tch::Tensor;
 
+use crate::muon::{Matrix, Muon};
 use crate::net::{TorchError, inference};
 
 /// Settings and velocity.
-pub(crate) struct Sgd {
+pub(crate) struct Sgd<'a> {
     /// Momentum's running sum of gradients, flat.
     pub(crate) velocity: Tensor,
     /// Share of the velocity that is kept.
@@ -15,11 +16,13 @@ pub(crate) struct Sgd {
     pub(crate) nesterov: bool,
     /// Pull towards zero, by value.
     pub(crate) weight_decay: Tensor,
+    /// What learns by Muon instead.
+    pub(crate) muon: Option<&'a Muon>,
     /// Largest global norm of a gradient.
     pub(crate) clip: Option<f64>,
 }
 
-impl Sgd {
+impl Sgd<'_> {
     /// Changes `values` by one step against `gradient`.
     pub(crate) fn step(&mut self, values: &mut Tensor, gradient: Tensor, lr: f64) -> Result<(), TorchError> {
         inference(|| {
@@ -29,6 +32,7 @@ impl Sgd {
                 let factor = gradient.f_norm()?.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(limit)?;
                 gradient = gradient.f_mul(&factor.f_clamp_max(1.0)?)?;
             }
+            let turned = self.turned(values, &gradient, lr)?;
             let gradient = gradient.f_add(&values.f_mul(&self.weight_decay)?)?;
             self.velocity = self.velocity.f_mul_scalar(self.momentum)?.f_add(&gradient)?;
             let direction = if self.nesterov {
@@ -37,9 +41,35 @@ impl Sgd {
                 self.velocity.shallow_clone()
             };
             values.f_sub_(&direction.f_mul_scalar(lr)?).map(drop)?;
+            for (matrix, [new, velocity]) in turned {
+                part(values, matrix)?.f_copy_(&new).map(drop)?;
+                part(&self.velocity, matrix)?.f_copy_(&velocity).map(drop)?;
+            }
             Ok(())
         })
     }
+
+    /// What becomes of the values and the velocity of each weight that learns by Muon.
+    fn turned(
+        &self,
+        values: &Tensor,
+        gradient: &Tensor,
+        lr: f64,
+    ) -> Result<Vec<(Matrix, [Tensor; 2])>, TorchError> {
+        let Some(muon) = self.muon else { return Ok(Vec::new()) };
+        let turn = |&matrix: &Matrix| {
+            let [values, velocity, gradient] =
+                [part(values, matrix)?, part(&self.velocity, matrix)?, part(gradient, matrix)?];
+            Ok((matrix, muon.step_of(lr, matrix, [&values, &velocity, &gradient])?))
+        };
+        muon.matrices().iter().map(turn).collect()
+    }
+}
+
+/// A weight's numbers among all.
+fn part(all: &Tensor, matrix: Matrix) -> Result<Tensor, TorchError> {
+    let range = matrix.range();
+    Ok(all.f_narrow(0, range.start as i64, range.len() as i64)?)
 }
 
 #[cfg(test)]
@@ -52,7 +82,7 @@ mod tests {
         let mut values = Tensor::from_slice(&[1.0_f32]);
         let velocity = Tensor::from_slice(&[0.0_f32]);
         let weight_decay = Tensor::from_slice(&[weight_decay as f32]);
-        let mut sgd = Sgd { velocity, momentum, nesterov, weight_decay, clip };
+        let mut sgd = Sgd { velocity, momentum, nesterov, weight_decay, muon: None, clip };
         for gradient in [1.0_f32, 2.0] {
             sgd.step(&mut values, Tensor::from_slice(&[gradient]), 0.1).unwrap();
         }

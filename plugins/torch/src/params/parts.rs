@@ -28,6 +28,24 @@ impl Schedule {
     }
 }
 
+/// Convolutions that a normalisation follows learn by Muon.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MuonParams {
+    /// By which share of its norm a step turns a weight, where the learning rate is highest.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
+    pub(crate) lr: f64,
+    /// Momentum of these weights; below 1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
+    pub(crate) momentum: f64,
+}
+
+impl Default for MuonParams {
+    fn default() -> Self {
+        Self { lr: 0.02, momentum: 0.9 }
+    }
+}
+
 /// Who computes a training.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

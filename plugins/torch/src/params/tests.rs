@@ -39,6 +39,8 @@ fn the_schema_says_which_numbers_make_sense() {
         ("/properties/label_smoothing/minimum", 0.0),
         ("/properties/label_smoothing/exclusiveMaximum", 1.0),
         ("/properties/validation/minimum", 0.0),
+        ("/$defs/MuonParams/properties/lr/exclusiveMinimum", 0.0),
+        ("/$defs/MuonParams/properties/momentum/exclusiveMaximum", 1.0),
         ("/$defs/NormalizationParams/properties/std/items/exclusiveMinimum", 0.0),
     ] {
         assert_eq!(schema.pointer(place).and_then(Value::as_f64), Some(limit), "{place}");
@@ -68,6 +70,8 @@ fn what_is_wrong_is_named() {
         (json!({"label_smoothing": 1.0}), "`label_smoothing` is 1"),
         (json!({"warmup": -1.0}), "`warmup` is -1"),
         (json!({"ema": 1.0}), "`ema` is 1"),
+        (json!({"muon": {"lr": 0}}), "`muon.lr` is 0"),
+        (json!({"muon": {"momentum": 1}}), "`muon.momentum` is 1"),
         (json!({"patience": 0}), "`patience` is 0"),
         (json!({"patience": 3, "select_on": "last"}), "wants images to tell"),
         (json!({"augment": {"flip": "sometimes"}}), "`augment.flip`"),

@@ -123,8 +123,8 @@ fn a_training_that_was_cut_off_comes_to_the_same_bytes() {
     let teacher = [("teacher", teacher(school.path()))];
     for (changes, more, cuts) in [
         (json!({}), &[][..], 1..=4),
-        (json!({"ema": 0.9}), &teacher, 2..=3),
-        (json!({"engine": "libtorch", "ema": 0.9}), &teacher, 2..=2),
+        (json!({"ema": 0.9, "muon": {}}), &teacher, 2..=3),
+        (json!({"engine": "libtorch", "ema": 0.9, "muon": {}}), &teacher, 2..=2),
         (json!({"precision": "bfloat16"}), &[], 2..=2),
     ] {
         let whole = tempfile::tempdir().unwrap();
@@ -291,11 +291,11 @@ fn both_engines_come_to_nearly_the_same() {
     let _turn = alone();
     let school = tempfile::tempdir().unwrap();
     let teacher = [("teacher", teacher(school.path()))];
-    let losses = |engine: &str, teacher: &[(&str, PathBuf)]| {
+    let losses = |engine: &str, muon: Value, teacher: &[(&str, PathBuf)]| {
         let folder = tempfile::tempdir().unwrap();
         let mut params = with(&json!({
             "engine": engine, "epochs": 2, "lr": 0.01, "clip_grad": 1.0, "nesterov": true, "ema": 0.9,
-            "class_weights": [1.0, 2.0],
+            "class_weights": [1.0, 2.0], "muon": muon,
         }));
         let layers = params["network"]["layers"].as_array_mut().unwrap();
         layers.retain(|layer| layer.get("dropout").is_none());
@@ -303,8 +303,8 @@ fn both_engines_come_to_nearly_the_same() {
         let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
         series[..2].iter().flat_map(|line| line.points.iter().map(|point| point[1])).collect::<Vec<_>>()
     };
-    for teacher in [&[][..], &teacher] {
-        let (native, libtorch) = (losses("native", teacher), losses("libtorch", teacher));
+    for (muon, teacher) in [(Value::Null, &[][..]), (json!({"lr": 0.003}), &teacher)] {
+        let [native, libtorch] = ["native", "libtorch"].map(|engine| losses(engine, muon.clone(), teacher));
         assert_eq!(native.len(), 4);
         for (native, libtorch) in native.iter().zip(&libtorch) {
             assert!((native - libtorch).abs() < 1e-3, "{native} and {libtorch}");
