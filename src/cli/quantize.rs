@@ -186,6 +186,10 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let context = Context { global: Global { file, ..context.global.clone() }, cache: None };
     let selection = Selection { threads: args.threads, ..Selection::default() };
     let project = context.load(&selection)?;
+    // Nothing is looked for in a cache that was made for this run: what is read need not be hashed.
+    for file in inputs.iter().filter_map(|(input, _)| input.filter(|input| input.is_file())) {
+        project.store.presume(file)?;
+    }
     let mut sink = progress::choose(false, context.color_stderr());
     let (stages, records) = execute(&project, &mut *sink)?;
     drop(sink);
@@ -252,8 +256,8 @@ fn pipeline(args: &Args) -> Result<Value, Error> {
         "inputs": with(&[("dataset", dataset.as_str())]),
         "resources": { "cpus": "all" },
         "with": {
-            // As much memory as four images take on each thread; ranges do not depend on it.
-            "batch_size": 4,
+            // As much memory as two images take on each thread, and as much as stays in its cache; ranges do not depend on it.
+            "batch_size": 2,
             "method": word(&args.method).replace('-', "_"),
             "percentile": args.percentile,
             "images": args.images,

@@ -1,6 +1,6 @@
 //! Writing a new graph node by node: unique names, shared small constants.
 
-use onnx::{Graph, Model, Names, Node, Tensor};
+use onnx::{Graph, Model, Names, Node, Tensor, Value};
 
 /// A graph in the making, on the inputs, outputs and names of another.
 pub(crate) struct Emitter {
@@ -44,6 +44,13 @@ impl Emitter {
     /// Adds a node.
     pub(crate) fn node(&mut self, node: Node) {
         self.graph.nodes.push(node);
+    }
+
+    /// Adds an output, unless it is one.
+    pub(crate) fn output(&mut self, value: Value) {
+        if !self.graph.is_output(&value.name) {
+            self.graph.outputs.push(value);
+        }
     }
 
     /// Adds a node of one output under a name like `wanted` and returns the output's name.

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vectors::for_widest_vectors;
+
 /// Most bins: at least half of them are used once values differ enough.
 const BINS: usize = 2048;
 
@@ -53,25 +55,10 @@ impl Histogram {
         self.cover(min, max);
         let (scale, first) = (self.scale(), self.first);
         let length = self.counts.len();
-        // Equal values follow each other, and each count would wait for the one before to reach memory: so they go to
-        // several tables in turn.
-        let mut tables = vec![0_u32; TABLES * length];
-        let mut places = [0_u32; BLOCK];
-        let mut lanes = [0_u32; BLOCK];
-        for (lane, start) in lanes.iter_mut().enumerate() {
-            *start = u32::try_from(lane % TABLES * length).unwrap_or(0);
-        }
-        for block in values.chunks(BLOCK) {
-            // Apart, so that it is done on many values at once.
-            for ((place, &value), start) in places.iter_mut().zip(block).zip(&lanes) {
-                *place = self::place(value, scale).wrapping_sub(first).cast_unsigned().wrapping_add(*start);
-            }
-            for &place in places.iter().take(block.len()) {
-                if let Some(count) = tables.get_mut(place as usize) {
-                    *count += 1;
-                }
-            }
-        }
+        // Of few values the counting takes less time than several tables would.
+        let number = if values.len() < TABLES * length { 1 } else { TABLES };
+        let mut tables = vec![0; number * length];
+        count(values, scale, first, number, &mut tables);
         for table in tables.chunks(length) {
             self.counts.iter_mut().zip(table).for_each(|(sum, count)| *sum += u64::from(*count));
         }
@@ -192,12 +179,41 @@ impl Histogram {
     }
 }
 
+for_widest_vectors! {
+    /// Counts `values` in `number` tables of bins whose width is the inverse of `scale`, of which the first begins at `first`
+    /// times the width. Equal values follow each other, and each count would wait for the one before to reach memory: so they
+    /// go to the tables in turn.
+    fn count = count_in_turn(values: &[f32], scale: f32, first: i32, number: usize, tables: &mut [u32])
+}
+
+#[inline(always)]
+fn count_in_turn(values: &[f32], scale: f32, first: i32, number: usize, tables: &mut [u32]) {
+    let length = tables.len() / number.max(1);
+    let mut places = [0_u32; BLOCK];
+    let mut lanes = [0_u32; BLOCK];
+    for (lane, start) in lanes.iter_mut().enumerate() {
+        *start = u32::try_from(lane % number.max(1) * length).unwrap_or(0);
+    }
+    for block in values.chunks(BLOCK) {
+        // Apart, so that it is done on many values at once.
+        for ((place, &value), start) in places.iter_mut().zip(block).zip(&lanes) {
+            *place = self::place(value, scale).wrapping_sub(first).cast_unsigned().wrapping_add(*start);
+        }
+        for &place in places.iter().take(block.len()) {
+            if let Some(count) = tables.get_mut(place as usize) {
+                *count += 1;
+            }
+        }
+    }
+}
+
 /// The largest integer not above `value · scale`. Exact where that has no more than 24 binary digits.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     reason = "see above; it is corrected"
 )]
+#[inline(always)]
 fn place(value: f32, scale: f32) -> i32 {
     let scaled = value * scale;
     let towards_zero = scaled as i32;

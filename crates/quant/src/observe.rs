@@ -10,6 +10,7 @@ use crate::histogram::Histogram;
 use crate::plan::Plan;
 use crate::prepare::prepare;
 use crate::ranges::{Lineage, Range, Ranges};
+use crate::vectors::for_widest_vectors;
 
 /// Most bins of a histogram that is kept with the ranges.
 const KEPT_BINS: usize = 128;
@@ -110,11 +111,16 @@ impl Observed {
     }
 }
 
-/// The smallest and the largest of some values.
-///
-/// # Errors
-/// One that is not finite.
-fn ends(values: &[f32]) -> Result<Range, f32> {
+for_widest_vectors! {
+    /// The smallest and the largest of some values.
+    ///
+    /// # Errors
+    /// One that is not finite.
+    fn ends = ends_of(values: &[f32]) -> Result<Range, f32>
+}
+
+#[inline(always)]
+fn ends_of(values: &[f32]) -> Result<Range, f32> {
     const LANES: usize = 16;
     let mut lowest = [f32::INFINITY; LANES];
     let mut highest = [f32::NEG_INFINITY; LANES];

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Tensor, Value};
+use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Shapes, Tensor, Value};
 
 use crate::emit::Emitter;
 use crate::error::QuantError;
@@ -13,6 +13,7 @@ use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
 use crate::plan::{Layers, Plan, Role};
 use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
+use crate::repeat::repeats;
 use crate::rounding;
 use crate::summary::{Form, Layer, Output, Summary, Weight};
 use crate::weights::Weighty;
@@ -66,19 +67,15 @@ pub fn observed_quantized_model(
     moments: Option<&Moments>,
     options: &StaticOptions,
 ) -> Result<(Model, BTreeMap<String, String>), QuantError> {
-    let Rewritten { source, emitter, layers, tensors } =
+    let Rewritten { source, mut emitter, layers, tensors } =
         rewrite(model, ranges, moments, options, Layers::AllBut(&options.exclude))?;
-    let mut quantized = emitter.finish(&source, false)?;
     let mut outputs = BTreeMap::new();
     for tensor in layers.into_iter().filter_map(|layer| layer.output).map(|output| output.tensor) {
         let Some(ends) = tensors.get(&tensor) else { continue };
-        if !quantized.graph.is_output(&ends.rounded) {
-            let value = Value { name: ends.rounded.clone(), element: ElementType::F32, shape: None };
-            quantized.graph.outputs.push(value);
-        }
+        emitter.output(Value { name: ends.rounded.clone(), element: ElementType::F32, shape: None });
         outputs.insert(tensor, ends.rounded.clone());
     }
-    Ok((quantized, outputs))
+    Ok((emitter.finish(&source, false)?, outputs))
 }
 
 /// How the elements of a tensor are rounded: `real = scale · (integer − zero_point)`.
@@ -133,6 +130,7 @@ fn rewrite(
     let plan = Plan::new(&source, options.quantize_output, which)?;
     let mut rewriter = Rewriter {
         source: &source.graph,
+        shapes: Shapes::infer(&source.graph)?,
         grids: plan.grids(ranges, options.activation_type())?,
         plan: &plan,
         moments,
@@ -163,6 +161,7 @@ struct Ends {
 
 struct Rewriter<'a> {
     source: &'a Graph,
+    shapes: Shapes,
     plan: &'a Plan,
     grids: BTreeMap<String, Grid>,
     moments: Option<&'a Moments>,
@@ -231,8 +230,12 @@ impl<'a> Rewriter<'a> {
                 std::iter::once(self.widened(input, missing)).chain(constants).collect()
             }
             None => {
-                let operands = node.inputs.iter();
-                operands.map(|name| self.operand(name)).collect::<Result<Vec<_>, _>>()?
+                let operands = node.inputs.iter().enumerate();
+                let operand = |(index, name): (usize, &String)| match repeats(node, &self.shapes, index) {
+                    Some(times) => self.repeated(name, times),
+                    None => self.operand(name),
+                };
+                operands.map(operand).collect::<Result<Vec<_>, _>>()?
             }
         };
         let outputs = vec![self.raw(outcome)];
@@ -243,16 +246,35 @@ impl<'a> Rewriter<'a> {
 
     /// The rounded form of `tensor`, an activation, with `missing` channels of zeros behind its own.
     fn widened(&mut self, tensor: &str, missing: usize) -> String {
-        let grid_and_ends = self.grids.get(tensor).copied().zip(self.tensors.get(tensor));
-        let (Some((grid, ends)), 1..) = (grid_and_ends, missing) else { return self.rounded(tensor) };
-        let integers = ends.integers.clone();
+        let (Some(&grid), 1..) = (self.grids.get(tensor), missing) else { return self.rounded(tensor) };
         let mut pads = vec![0; 8];
         pads[5] = i64::try_from(missing).unwrap_or(0);
         let pads = self.emitter.constant("pads", Tensor::vector(Data::I64(pads)));
+        let zero = self.params(grid).zero_point;
+        self.moved(tensor, "Pad", &[&pads, &zero], "wide")
+    }
+
+    /// The rounded form of an operand, `times` of it side by side.
+    fn repeated(&mut self, name: &str, times: usize) -> Result<String, QuantError> {
+        let signed = self.options.activation_type() == ActivationType::S8;
+        // Signed images may be computed with the pixels of a channel side by side, where repeating costs.
+        if signed || !self.grids.contains_key(name) {
+            return self.operand(name);
+        }
+        let times = Tensor::vector(Data::I64(vec![1, 1, 1, i64::try_from(times).unwrap_or(1)]));
+        let times = self.emitter.constant("repeats", times);
+        Ok(self.moved(name, "Tile", &[&times], "repeated"))
+    }
+
+    /// The rounded form of `tensor`, an activation, after operator `op`, with `more` operands, moved its integers.
+    fn moved(&mut self, tensor: &str, op: &str, more: &[&str], what: &str) -> String {
+        let grid_and_ends = self.grids.get(tensor).copied().zip(self.tensors.get(tensor));
+        let Some((grid, ends)) = grid_and_ends else { return self.rounded(tensor) };
+        let integers = ends.integers.clone();
         let params = self.params(grid);
-        let inputs = [&integers, &pads, &params.zero_point].map(String::as_str);
-        let wide = self.emitter.value("Pad", &inputs, &format!("{tensor}_wide"));
-        self.emitter.value("DequantizeLinear", &operands(&wide, &params), &format!("{tensor}_wide_rounded"))
+        let inputs: Vec<&str> = std::iter::once(integers.as_str()).chain(more.iter().copied()).collect();
+        let moved = self.emitter.value(op, &inputs, &format!("{tensor}_{what}"));
+        self.emitter.value("DequantizeLinear", &operands(&moved, &params), &format!("{moved}_rounded"))
     }
 
     /// Emits rounded weights and bias, and returns the names of their float forms.

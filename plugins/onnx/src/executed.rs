@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use onnx::Graph;
 
-use crate::runtime;
+use crate::runtime::{self, Model};
 
-/// Operators that give back what they are given, only elsewhere or fewer of it: they compute in what they read.
-const MOVING: [&str; 14] = [
+/// Operators that give back what they are given, only elsewhere, less or more of it: they compute in what they read.
+const MOVING: [&str; 15] = [
     "Concat",
     "DepthToSpace",
     "Expand",
@@ -23,6 +23,7 @@ const MOVING: [&str; 14] = [
     "Slice",
     "Split",
     "Squeeze",
+    "Tile",
     "Transpose",
     "Unsqueeze",
 ];
@@ -95,15 +96,16 @@ impl Counts {
     }
 }
 
-/// The graph that ONNX Runtime makes of the model in `bytes` on this machine. `scratch` is a folder for its dump, which
-/// does not stay there.
-pub(crate) fn graph(bytes: &[u8], scratch: &Path) -> Result<Graph> {
+/// The model in `bytes`, called `source` in errors, with a call on `threads` threads, and the graph that ONNX Runtime makes
+/// of it on this machine. `scratch` is a folder for its dump, which does not stay there.
+pub(crate) fn load(bytes: &[u8], source: String, threads: usize, scratch: &Path) -> Result<(Model, Graph)> {
     std::fs::create_dir_all(scratch).with_context(|| format!("cannot create `{}`", scratch.display()))?;
     let file = scratch.join("executed.onnx");
-    let dumped = runtime::optimized(bytes, &file);
+    let loaded = runtime::optimized(bytes, source, threads, &file);
     // Only a dump is lost where this fails, and the folder goes with the stage.
     let _ = std::fs::remove_file(&file);
-    Ok(dumped?.graph)
+    let (model, dumped) = loaded?;
+    Ok((model, dumped.graph))
 }
 
 #[cfg(test)]

@@ -139,12 +139,11 @@ pub(crate) fn start() -> Result<()> {
     environment().map(drop)
 }
 
-/// Checks that the model at `path` loads, and gives finite logits for a batch of random images.
+/// Checks that `model` gives finite logits for a batch of random images.
 ///
 /// # Errors
 /// Where it does not.
-pub(crate) fn check(path: &Path, threads: usize) -> Result<()> {
-    let mut model = Model::load(path, threads)?;
+pub(crate) fn check(mut model: Model) -> Result<()> {
     let images = noise::normal(CHECKED_IMAGES * model.image.iter().product::<usize>(), 0);
     let logits = model.run(&images)?;
     if logits.iter().any(|logit| !logit.is_finite()) {
@@ -203,21 +202,23 @@ pub(crate) fn unoptimized(bytes: &[u8]) -> Result<Model> {
     Model::of(Ok(builder.commit_from_memory(bytes)?), "the literal model".into())
 }
 
-/// The model as ONNX Runtime computes it, after its own rewriting; `path` is where it is dumped.
+/// As [`Model::from_bytes`], and the model as ONNX Runtime computes it, after its own rewriting, which it dumps at `path`.
 ///
 /// # Errors
-/// Where ONNX Runtime cannot load it, or the dump cannot be written or read.
-pub(crate) fn optimized(bytes: &[u8], path: &Path) -> Result<onnx::Model> {
-    Session::builder(&environment()?)?
-        .with_optimization_level(GraphOptimizationLevel::All)
-        .map_err(plain)?
+/// As [`Model::from_bytes`], and where the dump cannot be written or read.
+pub(crate) fn optimized(
+    bytes: &[u8],
+    source: String,
+    threads: usize,
+    path: &Path,
+) -> Result<(Model, onnx::Model)> {
+    let session = builder(threads).and_then(|builder| {
         // It warns that the dump is of use on this machine alone.
-        .with_log_level(LogLevel::Error)
-        .map_err(plain)?
-        .with_optimized_model_path(path)
-        .map_err(plain)?
-        .commit_from_memory(bytes)?;
-    Ok(onnx::Model::read(path)?)
+        let builder = builder.with_log_level(LogLevel::Error).map_err(plain)?;
+        let mut builder = builder.with_optimized_model_path(path).map_err(plain)?;
+        Ok(builder.commit_from_memory(bytes)?)
+    });
+    Ok((Model::of(session, source)?, onnx::Model::read(path)?))
 }
 
 fn image_shape(input: &Outlet) -> Result<[usize; 3]> {

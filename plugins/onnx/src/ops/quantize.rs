@@ -6,7 +6,7 @@ use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 use crate::ops::{input, manifest_of, optional_input, output, quantized, weights_input};
 use crate::request;
 
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {

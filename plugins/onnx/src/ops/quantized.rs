@@ -8,7 +8,8 @@ use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequ
 use quant::{Form, Layer, Summary};
 
 use crate::executed::{Arithmetic, Counts};
-use crate::{executed, network, request, runtime};
+use crate::runtime::{self, Model};
+use crate::{executed, network, request};
 
 /// Writes the model to output `model`, runs it, and reports.
 pub(crate) fn write(
@@ -20,7 +21,13 @@ pub(crate) fn write(
     let path = request::output(request, "model")?;
     let bytes = model.to_bytes();
     request::write(path, &bytes)?;
-    runtime::check(path, request.threads).context("the quantized model does not work")?;
+    let source = format!("`{}`", path.display());
+    let (loaded, executed) = match executed::load(&bytes, source, request.threads, &request.resume_dir) {
+        Ok((model, graph)) => (Ok(model), Ok(graph)),
+        // Perhaps nothing is amiss but the dump of the graph.
+        Err(error) => (Model::load(path, request.threads), Err(error)),
+    };
+    loaded.and_then(runtime::check).context("the quantized model does not work")?;
     let size = request::size_kb(path)?;
     let mut float_size = request::size_kb(request::input(request, "model")?)?;
     if let Some(weights) = request.inputs.get(request::WEIGHTS) {
@@ -35,7 +42,7 @@ pub(crate) fn write(
     report_raised_scales(summary, reporter);
     reporter.figure(bytes::answer(model, bytes.len(), float_size));
     reporter.figure(layers(summary));
-    match executed::graph(&bytes, &request.resume_dir) {
+    match executed {
         Ok(graph) => reporter.figure(as_executed(model, &graph)),
         Err(error) => reporter.info(format!("the network cannot be drawn as it is executed: {error:#}")),
     }

@@ -200,9 +200,10 @@ fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -
     let own = variants.iter().filter(|variant| variant.model.extension().is_some_and(|it| it == "onnx"));
     let mut all = BTreeMap::new();
     for Variant { name, model, .. } in own {
-        let read = fs::read(model).with_context(|| format!("cannot read `{}`", model.display()));
-        match read.and_then(|bytes| executed::graph(&bytes, scratch)) {
-            Ok(graph) => drop(all.insert(name.clone(), Counts::of(&Arithmetic::of(&graph)))),
+        let source = format!("`{}`", model.display());
+        let read = fs::read(model).with_context(|| format!("cannot read {source}"));
+        match read.and_then(|bytes| executed::load(&bytes, source, 1, scratch)) {
+            Ok((_, graph)) => drop(all.insert(name.clone(), Counts::of(&Arithmetic::of(&graph)))),
             Err(error) => reporter.info(format!("what is executed for `{name}` cannot be told: {error:#}")),
         }
     }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use onnx::{Attribute, Data, Dim, ElementType, Node, Tensor, Value};
 use quant::{
-    ActivationType, BiasType, Lineage, Method, Observer, Ranges, StaticOptions, integer_layers,
-    observed_model, quantize_one_layer, quantize_static, tensors_to_observe,
+    ActivationType, BiasType, Lineage, Method, Observer, Ranges, StaticOptions, observed_model,
+    quantize_static, tensors_to_observe,
 };
 
-use crate::{library, noise, runtime};
+use crate::{executed, library, noise, runtime};
 
 /// Ranges of `float` on `images`, `count` of them.
 fn calibrated(float: &onnx::Model, images: &[f32], count: usize) -> Ranges {
@@ -37,9 +37,9 @@ fn static_int8_is_integer_throughout_in_the_runtime() {
     let (int8, _) = quantize_static(&float, &ranges, None, &StaticOptions::default()).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    let optimized = runtime::optimized(&int8.to_bytes(), &folder.path().join("optimized.onnx")).unwrap();
+    let (_, executed) = executed::load(&int8.to_bytes(), "it".into(), 1, folder.path()).unwrap();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for node in &optimized.graph.nodes {
+    for node in &executed.nodes {
         *counts.entry(&node.op).or_default() += 1;
     }
     let count = |op: &str| counts.get(op).copied().unwrap_or(0);
@@ -47,15 +47,18 @@ fn static_int8_is_integer_throughout_in_the_runtime() {
     for op in ["Conv", "FusedConv", "Clip", "Relu", "Sigmoid", "Mul", "Add", "GlobalAveragePool", "Gemm"] {
         assert_eq!(count(op), 0, "{op}: {counts:?}");
     }
+    // Gates of images at least eight pixels wide.
+    assert_eq!(count("Tile"), 6, "{counts:?}");
     assert_eq!(count("QuantizeLinear"), 1, "{counts:?}");
     assert!(count("DequantizeLinear") <= 1 && count("Transpose") <= 2, "{counts:?}");
 }
 
 /// No multiple of four, so that some convolutions get channels of zeros.
 const CHANNELS: usize = 6;
-const SIZE: usize = 6;
+/// Rows long enough for gates to be repeated along them.
+const SIZE: usize = 8;
 
-/// A model of these nodes from `x` [n, 6, 6, 6] to `y` [n, …].
+/// A model of these nodes from `x` [n, 6, 8, 8] to `y` [n, …].
 fn model(nodes: Vec<Node>, constants: &[(&str, &[usize])], output: &[usize]) -> onnx::Model {
     let value = |name: &str, shape: &[usize]| {
         let dims = std::iter::once(Dim::Named("n".into())).chain(shape.iter().map(|size| Dim::Known(*size)));
@@ -82,15 +85,19 @@ fn operators() -> Vec<(&'static str, onnx::Model)> {
             .with("group", Attribute::Int(group))
             .with("pads", Attribute::Ints(vec![pad; 4]))
     };
-    // Beside a convolution, without which nothing is worth quantizing.
-    let beside = |node: Node, output: &[usize]| {
-        let conv = Node::new("Conv", ["x", "w", "b"], ["z"]);
-        let constants: [(&str, &[usize]); 3] = [("w", &[6, 6, 1, 1]), ("b", &[6]), ("k", &[6, 1, 1])];
-        let mut model = model(vec![node.named("op"), conv], &constants, output);
-        let z = Value { name: "z".into(), ..model.graph.inputs[0].clone() };
-        model.graph.outputs.push(z);
+    // Before a convolution, without which they would stay floats.
+    let before = |nodes: Vec<Node>, output: [usize; 3]| {
+        let conv = Node::new("Conv", ["y", "w", "b"], ["z"]);
+        let nodes = nodes.into_iter().chain([conv]).collect();
+        let weight = [CHANNELS, output[0], 1, 1];
+        let mut model = model(nodes, &[("w", &weight), ("b", &[CHANNELS]), ("k", &[6, 1, 1])], &output);
+        let dims = [CHANNELS, output[1], output[2]].map(Dim::Known);
+        let shape = std::iter::once(Dim::Named("n".into())).chain(dims).collect();
+        model.graph.outputs.push(Value { name: "z".into(), element: ElementType::F32, shape: Some(shape) });
         model
     };
+    let alone = |node: Node, output: [usize; 3]| before(vec![node], output);
+    let gate = vec![Node::new("GlobalAveragePool", ["x"], ["g"]), Node::new("Mul", ["g", "x"], ["y"])];
     let joined = Node::new("Concat", ["x", "x"], ["y"]).with("axis", Attribute::Int(1));
     let pool = Node::new("AveragePool", ["x"], ["y"])
         .with("kernel_shape", Attribute::Ints(vec![2, 2]))
@@ -125,17 +132,18 @@ fn operators() -> Vec<(&'static str, onnx::Model)> {
                 &[5],
             ),
         ),
-        ("add", beside(Node::new("Add", ["x", "k"], ["y"]), &image)),
-        ("mul", beside(Node::new("Mul", ["x", "k"], ["y"]), &image)),
-        ("square", beside(Node::new("Mul", ["x", "x"], ["y"]), &image)),
-        ("sigmoid", beside(Node::new("Sigmoid", ["x"], ["y"]), &image)),
+        ("add", alone(Node::new("Add", ["x", "k"], ["y"]), image)),
+        ("mul", alone(Node::new("Mul", ["x", "k"], ["y"]), image)),
+        ("gate", before(gate, image)),
+        ("square", alone(Node::new("Mul", ["x", "x"], ["y"]), image)),
+        ("sigmoid", alone(Node::new("Sigmoid", ["x"], ["y"]), image)),
         (
             "leaky relu",
-            beside(Node::new("LeakyRelu", ["x"], ["y"]).with("alpha", Attribute::Float(0.1)), &image),
+            alone(Node::new("LeakyRelu", ["x"], ["y"]).with("alpha", Attribute::Float(0.1)), image),
         ),
-        ("global pool", beside(Node::new("GlobalAveragePool", ["x"], ["y"]), &[CHANNELS, 1, 1])),
-        ("pool", beside(pool, &[CHANNELS, 3, 3])),
-        ("concat", beside(joined, &[2 * CHANNELS, SIZE, SIZE])),
+        ("global pool", alone(Node::new("GlobalAveragePool", ["x"], ["y"]), [CHANNELS, 1, 1])),
+        ("pool", alone(pool, [CHANNELS, SIZE / 2, SIZE / 2])),
+        ("concat", alone(joined, [2 * CHANNELS, SIZE, SIZE])),
     ]
 }
 
@@ -164,11 +172,13 @@ fn integer_operators_are_within_a_step_of_rounded_floats() {
                 quantize_output,
                 ..StaticOptions::default()
             };
-            let layer = integer_layers(&float, &options).unwrap().swap_remove(0);
-            let int8 = quantize_one_layer(&float, &ranges, None, &options, &layer.name).unwrap();
-            let (_, summary) = quantize_static(&float, &ranges, None, &options).unwrap();
-            let output = summary.layers.iter().find(|found| found.name == layer.name).unwrap().output.clone();
-            let step = f64::from(output.unwrap().scale);
+            let (int8, summary) = quantize_static(&float, &ranges, None, &options).unwrap();
+            let repeats = int8.graph.nodes.iter().filter(|node| node.is("Tile")).count();
+            let repeated = name == "gate" && activations == ActivationType::U8;
+            assert_eq!(repeats, usize::from(repeated), "{name}, {options:?}");
+            let mut outputs = summary.layers.iter().filter_map(|layer| layer.output.clone());
+            let output = outputs.find(|output| output.tensor == "y");
+            let step = f64::from(output.unwrap_or_else(|| panic!("{name}: {:?}", summary.layers)).scale);
             let fused =
                 runtime::Model::from_bytes(&int8.to_bytes(), name.into(), 1).unwrap().run(&images).unwrap();
             let literal = runtime::unoptimized(&int8.to_bytes()).unwrap().run(&images).unwrap();
