@@ -71,7 +71,8 @@ def measure(bench: Bench) -> Result:
         argv = [python.path, PEER, "accuracy", model, dataset, *[variant.file for variant in drawn]]
         base, *found = json.loads(run(Command("accuracy", argv, work)))
         accuracies.append({variant.name: each for variant, each in zip(drawn, found, strict=True)})
-    latencies = _latencies(bench, python.path, [model, *[variant.file for variant in variants]], rounds)
+    # A latency may be disturbed for a whole process, which of many rounds the median survives.
+    latencies = _latencies(bench, python.path, [model, *[variant.file for variant in variants]], 2 * rounds)
     made = {
         method: alternate([mine.command, peer.command], rounds)
         for method, mine, peer in (
@@ -89,7 +90,7 @@ def measure(bench: Bench) -> Result:
         f"`{dataset.name}` (sha256 {_digest(dataset)}; the same images for both), tested on all {base['images']:,} test images: FP32 "
         f"has {base['accuracy']:.2f} %. Images were drawn {len(accuracies)} times, with seeds from {SEED} on: accuracy is the mean over "
         "draws, with its range, and so is how often a model takes an image for what FP32 takes it for, right or wrong; the difference to FP32 is that of the first draw, whose models are timed, too. Latency is that of ONNX Runtime with 2 threads, one "
-        "process and one session alive at a time, in random order in each round; ×: FP32's time divided by the variant's in the "
+        "process and one session alive at a time, in random order in each round, twice as many as below; ×: FP32's time divided by the variant's in the "
         "same round, median.",
         _table(model, variants, accuracies, latencies),
         "**Calibrating and quantizing**: whole processes.",

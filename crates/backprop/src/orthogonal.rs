@@ -4,13 +4,6 @@ use crate::memory::Memory;
 use crate::product::{Left, Size, multiply};
 use crate::simd::{Instructions, LANES};
 
-/// Times that singular values are brought nearer to 1.
-const ITERATIONS: usize = 5;
-
-/// What a singular value σ becomes in an iteration: aσ + bσ³ + cσ⁵. Five of these take all from 0.002 to 1 to between 0.68 and
-/// 1.14 (Jordan et al., *Muon: An optimizer for hidden layers in neural networks* (2024)).
-const POLYNOMIAL: [f32; 3] = [3.4445, -4.7750, 2.0315];
-
 /// Replaces the singular values of matrices of one shape by about 1: with X = U·S·Vᵀ it gives roughly U·Vᵀ.
 #[derive(Debug, Clone)]
 pub struct Orthogonal {
@@ -42,6 +35,13 @@ fn product(
 }
 
 impl Orthogonal {
+    /// Times that singular values are brought nearer to 1.
+    pub const ITERATIONS: usize = 5;
+
+    /// What a singular value σ becomes in an iteration: aσ + bσ³ + cσ⁵. Five of these take all from 0.002 to 1 to between 0.68
+    /// and 1.14 (Jordan et al., *Muon: An optimizer for hidden layers in neural networks* (2024)).
+    pub const POLYNOMIAL: [f32; 3] = [3.4445, -4.7750, 2.0315];
+
     /// For matrices of `rows` times `columns`.
     #[must_use]
     pub fn new(rows: usize, columns: usize) -> Self {
@@ -83,7 +83,7 @@ impl Orthogonal {
                 self.matrix[row * padded(long) + column] = matrix[place(row, column)] * factor;
             }
         }
-        for _ in 0..ITERATIONS {
+        for _ in 0..Self::ITERATIONS {
             self.iterate(short, long);
         }
         for row in 0..short {
@@ -95,7 +95,7 @@ impl Orthogonal {
 
     /// X ← aX + (bA + cA²)X, where A = XXᵀ.
     fn iterate(&mut self, short: usize, long: usize) {
-        let [a, b, c] = POLYNOMIAL;
+        let [a, b, c] = Self::POLYNOMIAL;
         for row in 0..short {
             for column in 0..long {
                 self.transposed[column * padded(short) + row] = self.matrix[row * padded(long) + column];

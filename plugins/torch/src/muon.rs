@@ -13,10 +13,6 @@ use crate::net::TorchError;
 use crate::params::{MuonParams, TrainParams};
 use crate::state::placed;
 
-/// Times that singular values are brought nearer to 1, and by which polynomial: those of [`Orthogonal`].
-const ITERATIONS: usize = 5;
-const POLYNOMIAL: [f64; 3] = [3.4445, -4.7750, 2.0315];
-
 /// A weight as a matrix: a row for each output channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Matrix {
@@ -54,33 +50,34 @@ impl Muon {
         &self.matrices
     }
 
-    /// One step on the host for the weight at `index`, where everything else learns at rate `lr`; all slices have its length.
+    /// One step on the host for a weight, where everything else learns at rate `lr`: `scratch` is that weight's, and all slices
+    /// have its length.
     pub(crate) fn step(
         &self,
         lr: f64,
-        hand: &mut Hand,
+        scratch: &mut Scratch,
         [values, velocity]: [&mut [f32]; 2],
         gradient: &[f32],
     ) {
         let momentum = self.momentum as f32;
-        hand.direction.clear();
-        hand.direction.extend(velocity.iter_mut().zip(gradient).map(|(velocity, gradient)| {
+        scratch.direction.clear();
+        scratch.direction.extend(velocity.iter_mut().zip(gradient).map(|(velocity, gradient)| {
             *velocity = *velocity * momentum + gradient;
             gradient + *velocity * momentum
         }));
-        hand.orthogonal.replace(&mut hand.direction);
-        let (length, turn) = (norm(values), norm(&hand.direction));
+        scratch.orthogonal.replace(&mut scratch.direction);
+        let (length, turn) = (norm(values), norm(&scratch.direction));
         if length == 0.0 || turn == 0.0 {
             return;
         }
         let share = (lr * self.ratio * length / turn) as f32;
-        values.iter_mut().zip(&hand.direction).for_each(|(value, direction)| *value -= share * direction);
+        values.iter_mut().zip(&scratch.direction).for_each(|(value, direction)| *value -= share * direction);
         let factor = (length / norm(values)) as f32;
         values.iter_mut().for_each(|value| *value *= factor);
     }
 
     /// The same by libtorch, for a weight on any device: what becomes of its values and of its velocity. All are flat.
-    pub(crate) fn step_of(
+    pub(crate) fn step_by_libtorch(
         &self,
         lr: f64,
         Matrix { rows, columns, .. }: Matrix,
@@ -101,12 +98,12 @@ impl Muon {
 const TINY: f64 = 1e-30;
 
 /// What a step of a weight on the host works with.
-pub(crate) struct Hand {
+pub(crate) struct Scratch {
     orthogonal: Orthogonal,
     direction: Vec<f32>,
 }
 
-impl Hand {
+impl Scratch {
     /// For a weight.
     pub(crate) fn new(matrix: Matrix) -> Self {
         Self { orthogonal: Orthogonal::new(matrix.rows, matrix.columns), direction: Vec::new() }
@@ -138,11 +135,11 @@ fn matrices(graph: &Graph) -> Vec<Matrix> {
 
 /// As [`Orthogonal::replace`], by libtorch.
 fn orthogonal(matrix: &Tensor) -> Result<Tensor, TorchError> {
-    let [a, b, c] = POLYNOMIAL;
+    let [a, b, c] = Orthogonal::POLYNOMIAL.map(f64::from);
     let wide = matches!(matrix.size()[..], [rows, columns] if rows <= columns);
     let turned = |matrix: Tensor| if wide { Ok(matrix) } else { matrix.f_transpose(0, 1) };
     let mut x = turned(matrix.f_div(&matrix.f_norm()?.f_clamp_min(TINY)?)?)?;
-    for _ in 0..ITERATIONS {
+    for _ in 0..Orthogonal::ITERATIONS {
         let gram = x.f_matmul(&x.f_transpose(0, 1)?)?;
         let polynomial = gram.f_mul_scalar(b)?.f_add(&gram.f_matmul(&gram)?.f_mul_scalar(c)?)?;
         x = x.f_mul_scalar(a)?.f_add(&polynomial.f_matmul(&x)?)?;
@@ -185,8 +182,8 @@ mod tests {
             let (mut values, mut velocity, gradient) = (draw(), draw(), draw());
             let (before, given) =
                 (values.clone(), [&values, &velocity, &gradient].map(|it| Tensor::from_slice(it)));
-            let told = muon.step_of(0.1, matrix, [&given[0], &given[1], &given[2]]).unwrap();
-            muon.step(0.1, &mut Hand::new(matrix), [&mut values, &mut velocity], &gradient);
+            let told = muon.step_by_libtorch(0.1, matrix, [&given[0], &given[1], &given[2]]).unwrap();
+            muon.step(0.1, &mut Scratch::new(matrix), [&mut values, &mut velocity], &gradient);
             for (own, told) in [&values, &velocity].into_iter().zip(&told) {
                 let told = to_host(told).unwrap();
                 assert!(own.iter().zip(&told).all(|(own, told)| (own - told).abs() < 1e-4), "{matrix:?}");
@@ -206,8 +203,8 @@ mod tests {
         let mut values: Vec<f32> = matrix.range().map(|index| index as f32).collect();
         let (before, zeros) = (values.clone(), vec![0.0_f32; values.len()]);
         let tensors = [Tensor::from_slice(&values), Tensor::from_slice(&zeros)];
-        let [told, _] = muon.step_of(0.1, matrix, [&tensors[0], &tensors[1], &tensors[1]]).unwrap();
-        muon.step(0.1, &mut Hand::new(matrix), [&mut values, &mut zeros.clone()], &zeros);
+        let [told, _] = muon.step_by_libtorch(0.1, matrix, [&tensors[0], &tensors[1], &tensors[1]]).unwrap();
+        muon.step(0.1, &mut Scratch::new(matrix), [&mut values, &mut zeros.clone()], &zeros);
         assert_eq!(values, before);
         assert!(
             to_host(&told).unwrap().iter().zip(&before).all(|(told, before)| (told - before).abs() < 1e-3)

@@ -7,7 +7,7 @@ use rand::RngCore;
 use crate::batches::Batch;
 use crate::engine::{At, Engine, Learned, Rules, kept, with_shares};
 use crate::loss::{CrossEntropy, Outcome, distil};
-use crate::muon::{Hand, Muon};
+use crate::muon::{Muon, Scratch};
 use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
 use crate::random::{Purpose, generator};
 use crate::state::State;
@@ -30,7 +30,7 @@ pub(crate) struct Native<'a> {
     learned: Learned,
     teacher: Option<(Network, &'a Teacher)>,
     /// One for each weight that learns by Muon.
-    hands: Vec<Hand>,
+    scratches: Vec<Scratch>,
     by_logits: Vec<f32>,
     gradient: Vec<f32>,
     outcomes: Vec<Outcome>,
@@ -53,7 +53,7 @@ impl<'a> Native<'a> {
             classes,
             learned,
             teacher,
-            hands: (rules.muon.iter().flat_map(Muon::matrices)).map(|&matrix| Hand::new(matrix)).collect(),
+            scratches: (rules.muon.iter().flat_map(Muon::matrices)).map(|&matrix| Scratch::new(matrix)).collect(),
             by_logits: Vec::new(),
             gradient: Vec::new(),
             outcomes: Vec::new(),
@@ -78,10 +78,10 @@ impl<'a> Native<'a> {
             }
         }
         if let Some(muon) = &self.rules.muon {
-            for (matrix, hand) in muon.matrices().iter().zip(&mut self.hands) {
+            for (matrix, scratch) in muon.matrices().iter().zip(&mut self.scratches) {
                 let range = matrix.range();
                 let learned = [&mut values[range.clone()], &mut velocity[range.clone()]];
-                muon.step(rate, hand, learned, &self.gradient[range]);
+                muon.step(rate, scratch, learned, &self.gradient[range]);
             }
         }
     }

@@ -60,7 +60,7 @@ impl Sgd<'_> {
         let turn = |&matrix: &Matrix| {
             let [values, velocity, gradient] =
                 [part(values, matrix)?, part(&self.velocity, matrix)?, part(gradient, matrix)?];
-            Ok((matrix, muon.step_of(lr, matrix, [&values, &velocity, &gradient])?))
+            Ok((matrix, muon.step_by_libtorch(lr, matrix, [&values, &velocity, &gradient])?))
         };
         muon.matrices().iter().map(turn).collect()
     }
