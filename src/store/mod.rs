@@ -218,7 +218,7 @@ impl Store {
     }
 
     /// Takes a file, until it changes, for what the file system says of it, instead of reading it: its digest is that of its
-    /// [`StatKey`]. For a store that does not outlive one run, which has nothing to find again. Changes nothing where the file
+    /// [`StatKey`], and is never saved. For a store that does not outlive one run, which has nothing to find again. Changes nothing where the file
     /// was written to just now.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl Store {
     pub fn presume(&self, path: &Path) -> Result<(), StoreError> {
         let key = StatKey::of(&std::fs::metadata(path).map_err(at("read", path))?);
         let bytes: Vec<_> = key.to_words().iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.stats().put(path, key, Digest::of_bytes(&bytes), SystemTime::now());
+        self.stats().presume(key, Digest::of_bytes(&bytes), SystemTime::now());
         Ok(())
     }
 

@@ -32,7 +32,7 @@ const ENTRY: usize = 7 * 8 + 32;
 pub(super) const CHECKSUM: usize = 32;
 
 /// What the file system says of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct StatKey {
     dev: u64,
     inode: u64,
@@ -107,15 +107,20 @@ pub(super) struct StatCache {
     entries: Option<HashMap<(u64, u64), Entry>>,
     dirty: bool,
     young: BTreeSet<PathBuf>,
+    /// What is not a digest of contents, and goes with this process.
+    presumed: HashMap<StatKey, Digest>,
 }
 
 impl StatCache {
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { file, entries: None, dirty: false, young: BTreeSet::new() }
+        Self { file, entries: None, dirty: false, young: BTreeSet::new(), presumed: HashMap::new() }
     }
 
     /// The digest of a file that has not changed since.
     pub(super) fn get(&mut self, key: &StatKey) -> Option<Digest> {
+        if let Some(presumed) = self.presumed.get(key) {
+            return Some(*presumed);
+        }
         let entry = self.entries().get_mut(&(key.dev, key.inode)).filter(|entry| entry.key == *key)?;
         entry.used = true;
         Some(entry.digest)
@@ -128,6 +133,14 @@ impl StatCache {
             self.dirty = true;
         } else {
             self.young.insert(path.to_owned());
+        }
+    }
+
+    /// Takes `digest` for a file's until it changes or this process ends, if it had not been written to for long enough by
+    /// `then`.
+    pub(super) fn presume(&mut self, key: StatKey, digest: Digest, then: SystemTime) {
+        if key.is_settled(then) {
+            self.presumed.insert(key, digest);
         }
     }
 

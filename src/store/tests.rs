@@ -5,6 +5,7 @@ use super::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use crate::key::{Key, Parts, key};
 use crate::record::{ActionRecord, Machine};
@@ -215,6 +216,27 @@ fn unchanged_files_are_only_looked_at() {
     fs::write(&file, "two").unwrap();
     fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
     assert_eq!(later.digest_path(&file).unwrap(), Digest::of_bytes(b"two"));
+}
+
+#[test]
+fn what_is_presumed_of_a_file_ends_with_a_change_and_is_never_saved() {
+    let bench = bench();
+    let file = bench.root.path().join("f");
+    fs::write(&file, "one").unwrap();
+    let key = |file: &Path| StatKey::of(&fs::metadata(file).unwrap());
+    let digest = Digest::of_bytes(b"not its content");
+    let mut cache = StatCache::new(bench.store.folder().join("stat"));
+    cache.presume(key(&file), digest, SystemTime::now() - Duration::from_secs(9));
+    assert_eq!(cache.get(&key(&file)), None, "it was written to just now");
+    cache.presume(key(&file), digest, SystemTime::now() + Duration::from_secs(9));
+    assert_eq!(cache.get(&key(&file)), Some(digest));
+    assert_eq!(cache.unsaved(), None);
+    fs::write(&file, "other").unwrap();
+    assert_eq!(cache.get(&key(&file)), None);
+    bench.store.presume(&file).unwrap();
+    assert!(
+        bench.store.presume(&bench.root.path().join("nothing")).unwrap_err().to_string().contains("nothing")
+    );
 }
 
 #[test]

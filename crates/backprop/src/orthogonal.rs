@@ -39,7 +39,7 @@ impl Orthogonal {
     pub const ITERATIONS: usize = 5;
 
     /// What a singular value σ becomes in an iteration: aσ + bσ³ + cσ⁵. Five of these take all from 0.002 to 1 to between 0.68
-    /// and 1.14 (Jordan et al., *Muon: An optimizer for hidden layers in neural networks* (2024)).
+    /// and 1.21 (Jordan et al., *Muon: An optimizer for hidden layers in neural networks* (2024)).
     pub const POLYNOMIAL: [f32; 3] = [3.4445, -4.7750, 2.0315];
 
     /// For matrices of `rows` times `columns`.
@@ -59,20 +59,26 @@ impl Orthogonal {
         }
     }
 
-    /// Puts the orthogonal matrix in the place of `matrix`, which is row-major. One of zeros stays.
+    /// A matrix whose norm, the root of the sum of all squares, is less points nowhere: floats hardly hold its squares.
+    pub const LEAST_NORM: f64 = 1e-15;
+
+    /// Puts the orthogonal matrix in the place of `matrix`, which is row-major, and says whether there is one: where the norm
+    /// is below [`Self::LEAST_NORM`], the matrix stays.
     ///
     /// # Panics
     /// When `matrix` is not of the shape.
-    pub fn replace(&mut self, matrix: &mut [f32]) {
+    #[must_use]
+    pub fn replace(&mut self, matrix: &mut [f32]) -> bool {
         let Self { rows, columns, .. } = *self;
         assert_eq!(matrix.len(), rows * columns);
         let (short, long) = (rows.min(columns), rows.max(columns));
         // The largest singular value is at most the root of the sum of all squares.
         let square: f64 = matrix.iter().map(|&value| f64::from(value).powi(2)).sum();
-        if square == 0.0 {
-            return;
+        let norm = square.sqrt();
+        if norm < Self::LEAST_NORM {
+            return false;
         }
-        let factor = (1.0 / square.sqrt()) as f32;
+        let factor = (1.0 / norm) as f32;
         // Where a value of the matrix with the shorter rows' number as rows is in the one given.
         let place = |row: usize, column: usize| match rows <= columns {
             true => row * columns + column,
@@ -91,6 +97,7 @@ impl Orthogonal {
                 matrix[place(row, column)] = self.matrix[row * padded(long) + column];
             }
         }
+        true
     }
 
     /// X ← aX + (bA + cA²)X, where A = XXᵀ.
@@ -138,17 +145,17 @@ mod tests {
             let mut matrix: Vec<f32> =
                 (0..rows * columns).map(|_| (rng.random::<f32>() - 0.3) * 1e-4).collect();
             let before = matrix.clone();
-            Orthogonal::new(rows, columns).replace(&mut matrix);
+            assert!(Orthogonal::new(rows, columns).replace(&mut matrix));
             let (short, inner) = match rows <= columns {
                 true => (rows, gram(&matrix, columns)),
                 false => (columns, gram(&transposed(&matrix, columns), rows)),
             };
             let trace: f32 = (0..short).map(|index| inner[index * short + index]).sum();
             let mean = trace / short as f32;
-            assert!((0.45..1.31).contains(&mean), "{rows}×{columns}: mean square {mean}");
-            // Eigenvalues of the Gram matrix are the squares of singular values: those of a square of it are 1 likewise.
+            assert!((0.46..1.47).contains(&mean), "{rows}×{columns}: mean square {mean}");
+            // The squares of all values of the Gram matrix sum up to the fourth powers of the singular values.
             let squares: f32 = inner.iter().map(|value| value * value).sum();
-            assert!(squares / (short as f32) < 1.69, "{rows}×{columns}: {squares}");
+            assert!(squares / (short as f32) < 1.21_f32.powi(4), "{rows}×{columns}: {squares}");
             // It points where the matrix did: the sum of products is a sum of singular values.
             let same: f32 = matrix.iter().zip(&before).map(|(a, b)| a * b).sum();
             assert!(same > 0.0, "{rows}×{columns}");
@@ -160,11 +167,12 @@ mod tests {
         let mut one = Orthogonal::new(2, 3);
         let matrix = [0.5_f32, -1.0, 2.0, 0.25, 4.0, -0.5];
         let (mut small, mut large) = (matrix.map(|value| value / 1024.0), matrix.map(|value| value * 1024.0));
-        one.replace(&mut small);
-        one.replace(&mut large);
+        assert!(one.replace(&mut small) && one.replace(&mut large));
         assert_eq!(small, large);
-        let mut nothing = [0.0; 6];
-        one.replace(&mut nothing);
-        assert_eq!(nothing, [0.0; 6]);
+        for value in [0.0, 1e-42, 1e-20] {
+            let mut nothing = [value; 6];
+            assert!(!one.replace(&mut nothing));
+            assert_eq!(nothing, [value; 6]);
+        }
     }
 }

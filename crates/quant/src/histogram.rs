@@ -237,6 +237,23 @@ mod tests {
         histogram.add(values, min, max);
     }
 
+    /// So many values that they go to several tables, over several blocks and a part of one.
+    #[test]
+    fn many_values_are_counted_as_one_by_one() {
+        let values: Vec<f32> =
+            (0..10_007_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 23) as f32 - 100.0).collect();
+        let mut histogram = Histogram::default();
+        add(&mut histogram, &values);
+        assert!(values.len() >= TABLES * histogram.counts.len());
+        let mut total = 0;
+        for (low, high, count) in histogram.bins() {
+            let within = values.iter().filter(|&&value| (low..high).contains(&f64::from(value))).count();
+            assert_eq!(count, within as u64, "{low} to {high}");
+            total += within;
+        }
+        assert_eq!(total, values.len());
+    }
+
     fn of(batches: &[Vec<f32>]) -> Histogram {
         let mut histogram = Histogram::default();
         batches.iter().for_each(|batch| add(&mut histogram, batch));

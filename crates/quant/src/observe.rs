@@ -144,8 +144,9 @@ fn ends_of(values: &[f32]) -> Result<Range, f32> {
     if zeros.iter().any(|zero| zero.is_nan()) {
         return Err(values.iter().copied().find(|value| !value.is_finite()).unwrap_or(f32::NAN));
     }
-    let min = lowest.into_iter().fold(f32::INFINITY, f32::min);
-    Ok(Range { min, max: highest.into_iter().fold(f32::NEG_INFINITY, f32::max) })
+    // Of two zeros either may be the smaller: the sum makes them one.
+    let min = lowest.into_iter().fold(f32::INFINITY, f32::min) + 0.0;
+    Ok(Range { min, max: highest.into_iter().fold(f32::NEG_INFINITY, f32::max) + 0.0 })
 }
 
 impl Observer {

@@ -19,6 +19,9 @@ const CHECKED_IMAGES: usize = 4;
 /// Most values of an image that are believed: 1 GiB of floats.
 const MAX_IMAGE: usize = 1 << 28;
 
+/// What ONNX Runtime says of every model that it dumps: the dump is of use on this machine alone.
+const OF_A_DUMP: &str = "Serializing optimized model";
+
 /// A process has one environment, which outlives every session.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
@@ -173,7 +176,7 @@ fn environment() -> Result<Environment> {
         .with_name("pipe")
         .with_telemetry(false)
         .with_logger(Arc::new(|level, _category, _id, _location, message| {
-            if level >= LogLevel::Warning {
+            if level >= LogLevel::Warning && !message.contains(OF_A_DUMP) {
                 eprintln!("onnxruntime: {message}");
             }
         }))
@@ -213,8 +216,6 @@ pub(crate) fn optimized(
     path: &Path,
 ) -> Result<(Model, onnx::Model)> {
     let session = builder(threads).and_then(|builder| {
-        // It warns that the dump is of use on this machine alone.
-        let builder = builder.with_log_level(LogLevel::Error).map_err(plain)?;
         let mut builder = builder.with_optimized_model_path(path).map_err(plain)?;
         Ok(builder.commit_from_memory(bytes)?)
     });

@@ -138,3 +138,28 @@ pub(crate) trait Engine {
     /// Logits `[N, classes]` of images, by what is kept.
     fn logits(&mut self, split: &Split, indices: &[usize]) -> Result<Vec<f32>, TorchError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_matrix_has_is_descended() {
+        let params: TrainParams =
+            crate::params::parse(&serde_json::json!({"network": crate::fixtures::network(), "muon": {}}))
+                .unwrap();
+        let graph = params.network.lower(2).unwrap();
+        let rules = Rules::new(&params, &graph, None);
+        let mut times = vec![0; rules.weight_decay.len()];
+        let turned = rules.muon.iter().flat_map(Muon::matrices).map(|matrix| matrix.range());
+        for place in turned.chain(rules.descended.iter().cloned()).flatten() {
+            times[place] += 1;
+        }
+        assert!(times.iter().all(|&times| times == 1) && !rules.descended.is_empty());
+        let matrices = rules.muon.as_ref().unwrap().matrices();
+        assert_eq!(matrices[0].range().start, 0, "the first number is a matrix's");
+        // Between two that touch, and behind one at the end, there is nothing.
+        assert_eq!(descended(matrices[0].range().end, &matrices[..1]), []);
+        assert_eq!(descended(9, &[]), [0..9]);
+    }
+}

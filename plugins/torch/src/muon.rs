@@ -65,14 +65,13 @@ impl Muon {
             *velocity = *velocity * momentum + gradient;
             gradient + *velocity * momentum
         }));
-        scratch.orthogonal.replace(&mut scratch.direction);
-        let (length, turn) = (norm(values), norm(&scratch.direction));
-        if length == 0.0 || turn == 0.0 {
+        let (length, turns) = (norm(values), scratch.orthogonal.replace(&mut scratch.direction));
+        if length < Orthogonal::LEAST_NORM || !turns {
             return;
         }
-        let share = (lr * self.ratio * length / turn) as f32;
+        let share = (lr * self.ratio * length / norm(&scratch.direction)) as f32;
         values.iter_mut().zip(&scratch.direction).for_each(|(value, direction)| *value -= share * direction);
-        let factor = (length / norm(values)) as f32;
+        let factor = (length / norm(values).max(Orthogonal::LEAST_NORM)) as f32;
         values.iter_mut().for_each(|value| *value *= factor);
     }
 
@@ -85,17 +84,20 @@ impl Muon {
     ) -> Result<[Tensor; 2], TorchError> {
         let velocity = velocity.f_mul_scalar(self.momentum)?.f_add(gradient)?;
         let direction = gradient.f_add(&velocity.f_mul_scalar(self.momentum)?)?;
+        let turns = direction.f_norm()?.f_ge(Orthogonal::LEAST_NORM)?;
         let direction = orthogonal(&direction.f_view([rows as i64, columns as i64])?)?.f_reshape([-1])?;
         let length = values.f_norm()?;
-        let share = length.f_mul_scalar(lr * self.ratio)?.f_div(&direction.f_norm()?.f_clamp_min(TINY)?)?;
+        let share = length.f_mul_scalar(lr * self.ratio)?.f_div(&safe_norm(&direction)?)?.f_mul(&turns)?;
         let turned = values.f_sub(&direction.f_mul(&share)?)?;
-        let factor = length.f_div(&turned.f_norm()?.f_clamp_min(TINY)?)?;
+        let factor = length.f_div(&safe_norm(&turned)?)?;
         Ok([turned.f_mul(&factor)?, velocity])
     }
 }
 
-/// What a norm of zero is taken for.
-const TINY: f64 = 1e-30;
+/// A norm that can be divided by.
+fn safe_norm(values: &Tensor) -> Result<Tensor, TorchError> {
+    Ok(values.f_norm()?.f_clamp_min(Orthogonal::LEAST_NORM)?)
+}
 
 /// What a step of a weight on the host works with.
 pub(crate) struct Scratch {
@@ -138,7 +140,7 @@ fn orthogonal(matrix: &Tensor) -> Result<Tensor, TorchError> {
     let [a, b, c] = Orthogonal::POLYNOMIAL.map(f64::from);
     let wide = matches!(matrix.size()[..], [rows, columns] if rows <= columns);
     let turned = |matrix: Tensor| if wide { Ok(matrix) } else { matrix.f_transpose(0, 1) };
-    let mut x = turned(matrix.f_div(&matrix.f_norm()?.f_clamp_min(TINY)?)?)?;
+    let mut x = turned(matrix.f_div(&safe_norm(matrix)?)?)?;
     for _ in 0..Orthogonal::ITERATIONS {
         let gram = x.f_matmul(&x.f_transpose(0, 1)?)?;
         let polynomial = gram.f_mul_scalar(b)?.f_add(&gram.f_matmul(&gram)?.f_mul_scalar(c)?)?;
@@ -196,18 +198,21 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_of_zeros_changes_nothing() {
+    fn a_gradient_of_zeros_changes_nothing_once_the_momentum_is_used_up() {
         let params = TrainParams { muon: Some(MuonParams::default()), ..TrainParams::default() };
         let muon = Muon::new(&params, &params.network.lower(10).unwrap()).unwrap();
         let matrix = muon.matrices()[1];
         let mut values: Vec<f32> = matrix.range().map(|index| index as f32).collect();
         let (before, zeros) = (values.clone(), vec![0.0_f32; values.len()]);
-        let tensors = [Tensor::from_slice(&values), Tensor::from_slice(&zeros)];
-        let [told, _] = muon.step_by_libtorch(0.1, matrix, [&tensors[0], &tensors[1], &tensors[1]]).unwrap();
-        muon.step(0.1, &mut Scratch::new(matrix), [&mut values, &mut zeros.clone()], &zeros);
-        assert_eq!(values, before);
-        assert!(
-            to_host(&told).unwrap().iter().zip(&before).all(|(told, before)| (told - before).abs() < 1e-3)
-        );
+        for left in [0.0, 1e-43, 1e-40, 1e-30, 1e-20] {
+            let mut velocity = vec![left; values.len()];
+            let tensors = [&values, &velocity, &zeros].map(|values| Tensor::from_slice(values));
+            let [told, _] =
+                muon.step_by_libtorch(0.1, matrix, [&tensors[0], &tensors[1], &tensors[2]]).unwrap();
+            muon.step(0.1, &mut Scratch::new(matrix), [&mut values, &mut velocity], &zeros);
+            assert_eq!(values, before, "{left}");
+            let told = to_host(&told).unwrap();
+            assert!(told.iter().zip(&before).all(|(told, before)| (told - before).abs() < 1e-3), "{left}");
+        }
     }
 }

@@ -53,7 +53,9 @@ impl<'a> Native<'a> {
             classes,
             learned,
             teacher,
-            scratches: (rules.muon.iter().flat_map(Muon::matrices)).map(|&matrix| Scratch::new(matrix)).collect(),
+            scratches: (rules.muon.iter().flat_map(Muon::matrices))
+                .map(|&matrix| Scratch::new(matrix))
+                .collect(),
             by_logits: Vec::new(),
             gradient: Vec::new(),
             outcomes: Vec::new(),

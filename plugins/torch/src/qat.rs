@@ -110,10 +110,12 @@ impl QatParams {
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let mut params: QatParams = parse(&request.params)?;
-    let dataset = Dataset::read(input(request, "dataset")?)?;
     let weights = Weights::read(input(request, "weights")?)?;
+    let recipe = params.recipe(&weights);
+    recipe.check()?;
+    let dataset = Dataset::read(input(request, "dataset")?)?;
     check_fit(&weights, &dataset)?;
-    let setup = Setup::new(params.recipe(&weights), dataset, request)?;
+    let setup = Setup::new(recipe, dataset, request)?;
     let mut ranges = Ranges::read(input(request, "ranges")?)?;
     if request.inputs.contains_key("sensitivity") {
         params.quantize.exclude.extend(Sensitivity::read(input(request, "sensitivity")?)?.keep_float);

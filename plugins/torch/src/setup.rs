@@ -28,16 +28,16 @@ pub(crate) struct Setup {
 impl Setup {
     /// What `params` ask for with the request's inputs.
     pub(crate) fn read(params: TrainParams, request: &RunRequest) -> anyhow::Result<Self> {
+        params.check()?;
         Self::new(params, Dataset::read(input(request, "dataset")?)?, request)
     }
 
-    /// As [`Setup::read`], with the images read already.
+    /// As [`Setup::read`], with the params checked and the images read already.
     pub(crate) fn new(
         mut params: TrainParams,
         dataset: Dataset,
         request: &RunRequest,
     ) -> anyhow::Result<Self> {
-        params.check()?;
         let graph = fitting_graph(&params, &dataset)?;
         let normalization = params.normalization();
         let [channels, ..] = dataset.shape();

@@ -75,7 +75,10 @@ fn part(all: &Tensor, matrix: Matrix) -> Result<Tensor, TorchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Rules;
+    use crate::fixtures::network;
     use crate::net::to_host;
+    use crate::params::{TrainParams, parse};
 
     /// Two steps with gradients of 1 and 2 from a value of 1, worked out by hand after PyTorch's documentation.
     fn two_steps(momentum: f64, nesterov: bool, weight_decay: f64, clip: Option<f64>) -> f32 {
@@ -87,6 +90,39 @@ mod tests {
             sgd.step(&mut values, Tensor::from_slice(&[gradient]), 0.1).unwrap();
         }
         to_host(&values).unwrap()[0]
+    }
+
+    #[test]
+    fn what_learns_by_muon_does_not_descend() {
+        let muon = serde_json::json!({"lr": 0.05});
+        let params: TrainParams = parse(&serde_json::json!({"network": network(), "muon": muon})).unwrap();
+        let graph = params.network.lower(2).unwrap();
+        let rules = Rules::new(&params, &graph, None);
+        let count = rules.weight_decay.len();
+        let tensor =
+            |value: f32| Tensor::from_slice(&(0..count).map(|at| value + at as f32).collect::<Vec<_>>());
+        let step = |muon: Option<&Muon>| {
+            let (mut values, gradient) = (tensor(1.0), tensor(-7.0));
+            let weight_decay = Tensor::from_slice(&vec![0.5_f32; count]);
+            let mut sgd =
+                Sgd { velocity: tensor(3.0), momentum: 0.9, nesterov: true, weight_decay, muon, clip: None };
+            sgd.step(&mut values, gradient, 0.1).unwrap();
+            [to_host(&values).unwrap(), to_host(&sgd.velocity).unwrap()]
+        };
+        let muon = rules.muon.as_ref().unwrap();
+        let (with, without) = (step(Some(muon)), step(None));
+        for range in &rules.descended {
+            assert_eq!(with[0][range.clone()], without[0][range.clone()]);
+            assert_eq!(with[1][range.clone()], without[1][range.clone()]);
+        }
+        for &matrix in muon.matrices() {
+            let part = |tensor: Tensor| part(&tensor, matrix).unwrap();
+            let own = [&part(tensor(1.0)), &part(tensor(3.0)), &part(tensor(-7.0))];
+            let turned = muon.step_by_libtorch(0.1, matrix, own).unwrap();
+            for (found, turned) in with.iter().zip(&turned) {
+                assert_eq!(found[matrix.range()], to_host(turned).unwrap());
+            }
+        }
     }
 
     #[test]

@@ -69,15 +69,18 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         | "InstanceNormalization"
         | "LayerNormalization"
         | "GroupNormalization" => (first.element, first.shape.clone()),
-        "Slice" | "Pad" | "Resize" | "Upsample" => (first.element, same_rank(dims)),
+        "Pad" => (first.element, padded_by(dims, node.input(1).and_then(|name| shapes.items(name)))),
+        "Tile" => (first.element, tiled(dims, node.input(1).and_then(|name| shapes.items(name)))),
+        "Slice" | "Resize" | "Upsample" => (first.element, same_rank(dims)),
         "Split" | "TopK" => return Ok(several(node, first)),
         "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceSum" | "ReduceProd" | "ReduceL1" | "ReduceL2"
         | "ReduceSumSquare" | "ReduceLogSumExp" => {
             (first.element, if node.int("keepdims", 1) == 1 { same_rank(dims) } else { None })
         }
         "ConvTranspose" | "DepthToSpace" | "SpaceToDepth" => (first.element, same_rank(dims)),
-        "Expand" | "Tile" | "Einsum" | "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements"
-        | "Mod" => (first.element, None),
+        "Expand" | "Einsum" | "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements" | "Mod" => {
+            (first.element, None)
+        }
         "ArgMax" | "ArgMin" | "NonZero" | "Size" => (ElementType::I64, None),
         "Equal" | "Less" | "Greater" | "LessOrEqual" | "GreaterOrEqual" | "Not" | "And" | "Or" => {
             (ElementType::Bool, None)
@@ -89,6 +92,36 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         _ => return Ok(Vec::new()),
     };
     Ok(vec![TensorType { element, shape }])
+}
+
+/// Dimensions with what is put before and behind each, where that is known: all the beginnings, then all the ends.
+fn padded_by(dims: Option<&[Dim]>, pads: Option<&[Item]>) -> Dims {
+    let (Some(known), Some(pads)) = (dims, pads) else { return same_rank(dims) };
+    let (before, behind) = pads.split_at_checked(known.len())?;
+    let size = |((dim, before), behind): ((&Dim, &Item), &Item)| match (dim, before, behind) {
+        (dim, Item::Int(0), Item::Int(0)) => dim.clone(),
+        (Dim::Known(size), Item::Int(before), Item::Int(behind)) => i64::try_from(*size)
+            .ok()
+            .and_then(|size| size.checked_add(*before)?.checked_add(*behind))
+            .and_then(|size| usize::try_from(size).ok())
+            .map_or(Dim::Unknown, Dim::Known),
+        _ => Dim::Unknown,
+    };
+    (behind.len() == known.len()).then(|| known.iter().zip(before).zip(behind).map(size).collect())
+}
+
+/// Dimensions, each as many times as is told.
+fn tiled(dims: Option<&[Dim]>, repeats: Option<&[Item]>) -> Dims {
+    let (Some(known), Some(repeats)) = (dims, repeats) else { return same_rank(dims) };
+    let size = |(dim, times): (&Dim, &Item)| match (dim, times) {
+        (dim, Item::Int(1)) => dim.clone(),
+        (Dim::Known(size), Item::Int(times)) => usize::try_from(*times)
+            .ok()
+            .and_then(|times| size.checked_mul(times))
+            .map_or(Dim::Unknown, Dim::Known),
+        _ => Dim::Unknown,
+    };
+    (repeats.len() == known.len()).then(|| known.iter().zip(repeats).map(size).collect())
 }
 
 /// As many dimensions as there were, each unknown.

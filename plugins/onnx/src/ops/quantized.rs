@@ -11,7 +11,7 @@ use crate::executed::{Arithmetic, Counts};
 use crate::runtime::{self, Model};
 use crate::{executed, network, request};
 
-/// Writes the model to output `model`, runs it, and reports.
+/// Writes the model to output `model`, runs what was written, and reports.
 pub(crate) fn write(
     request: &RunRequest,
     model: &onnx::Model,

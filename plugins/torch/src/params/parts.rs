@@ -35,7 +35,7 @@ pub(crate) struct MuonParams {
     /// By which share of its norm a step turns a weight, where the learning rate is highest.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0))]
     pub(crate) lr: f64,
-    /// Momentum of these weights; below 1.
+    /// Momentum of these weights, which is Nesterov's; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) momentum: f64,
 }
