@@ -218,8 +218,8 @@ impl Store {
     }
 
     /// Takes a file, until it changes, for what the file system says of it, instead of reading it: its digest is that of its
-    /// [`StatKey`], and is never saved. For a store that does not outlive one run, which has nothing to find again. Changes nothing where the file
-    /// was written to just now.
+    /// [`StatKey`], and is never saved. For a store that does not outlive one run, which has nothing to find again. Changes
+    /// nothing where the file was written to just now.
     ///
     /// # Errors
     /// When the file is missing; names it.
