@@ -135,6 +135,7 @@ fn assert_integer_throughout(ops: &BTreeMap<String, usize>, dequantize: usize) {
         ("QuantizeLinear", 1),
         ("DequantizeLinear", dequantize),
         ("Transpose", 2),
+        ("Tile", 6), // of the gates, along rows of at least eight
         ("Flatten", 1),
     ];
     let expected: BTreeMap<_, _> = expected
@@ -238,7 +239,8 @@ fn other_networks_are_integer_throughout_and_faithful() {
     peers.run(&[Path::new("check"), &path]);
     let ops = peers.ops(&path);
     println!("{ops:?}");
-    let allowed = ["QuantizeLinear", "Pad", "Flatten", "Transpose", "MaxPool", "NhwcMaxPool", "QGemm"];
+    let allowed =
+        ["QuantizeLinear", "Pad", "Flatten", "Transpose", "Tile", "MaxPool", "NhwcMaxPool", "QGemm"];
     assert!(ops.keys().all(|op| op.starts_with("QLinear") || allowed.contains(&op.as_str())), "{ops:?}");
     assert_eq!((ops["QLinearConv"], ops["QGemm"], ops["QuantizeLinear"]), (9, 2, 1));
     let Agreement { ours, theirs } = peers.agree(&path, "static");

@@ -1,0 +1,380 @@
+//! The nodes of a graph emitted anew, on rounded operands and with rounded outcomes.
+//!
+//! Knows how each is rounded ([`Grid`]) and which are ([`Plan`]); decides neither.
+
+use std::collections::BTreeMap;
+
+use onnx::{Attribute, Data, Graph, Model, Node, Shapes, Tensor};
+
+use crate::emit::Emitter;
+use crate::error::QuantError;
+use crate::integers::{Grid, bias_floor, quantize_bias};
+use crate::moments::{Moment, Moments};
+use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
+use crate::plan::{Layers, Plan, Role};
+use crate::prepare::prepare;
+use crate::ranges::{Range, Ranges};
+use crate::repeat::repeats;
+use crate::rounding;
+use crate::summary::{Form, Layer, Output, Weight};
+use crate::weights::Weighty;
+use crate::widen::{missing_channels, widened};
+
+/// What the rewriting ends with.
+pub(super) struct Rewritten {
+    pub(super) source: Model,
+    pub(super) emitter: Emitter,
+    pub(super) layers: Vec<Layer>,
+    /// By name in `source`, of the tensors that are rounded.
+    pub(super) tensors: BTreeMap<String, Ends>,
+}
+
+/// Rewrites `model`, its graph brought into the form that rounding wants; only the layers of `which` compute in integers.
+///
+/// # Errors
+/// As [`super::quantize_static`].
+pub(super) fn rewrite(
+    model: &Model,
+    ranges: &Ranges,
+    moments: Option<&Moments>,
+    options: &StaticOptions,
+    which: Layers<'_>,
+) -> Result<Rewritten, QuantError> {
+    let source = prepare(model, options.opset)?;
+    let plan = Plan::new(&source, options.quantize_output, which)?;
+    let mut rewriter = Rewriter {
+        source: &source.graph,
+        shapes: Shapes::infer(&source.graph)?,
+        grids: plan.grids(ranges, options.activation_type())?,
+        plan: &plan,
+        moments,
+        options,
+        emitter: Emitter::new(&source.graph),
+        params: BTreeMap::new(),
+        tensors: BTreeMap::new(),
+    };
+    let layers = rewriter.rewrite()?;
+    let Rewriter { emitter, tensors, .. } = rewriter;
+    Ok(Rewritten { source, emitter, layers, tensors })
+}
+
+/// Names of a grid's constants.
+#[derive(Clone)]
+struct Params {
+    scale: String,
+    /// Always there: ONNX Runtime takes a missing one for zero, but then fuses no `Gemm`, `MaxPool` or `Flatten`.
+    zero_point: String,
+}
+
+/// Names of a quantized tensor's forms: float before rounding, integers, float after rounding.
+pub(super) struct Ends {
+    raw: String,
+    integers: String,
+    pub(super) rounded: String,
+}
+
+struct Rewriter<'a> {
+    source: &'a Graph,
+    shapes: Shapes,
+    plan: &'a Plan,
+    grids: BTreeMap<String, Grid>,
+    moments: Option<&'a Moments>,
+    options: &'a StaticOptions,
+    emitter: Emitter,
+    /// Scale's bits and zero point → constants.
+    params: BTreeMap<(u32, i32), Params>,
+    tensors: BTreeMap<String, Ends>,
+}
+
+impl<'a> Rewriter<'a> {
+    fn rewrite(&mut self) -> Result<Vec<Layer>, QuantError> {
+        for name in self.grids.keys().cloned().collect::<Vec<_>>() {
+            let integers = self.emitter.fresh(&format!("{name}_integers"));
+            let (raw, rounded) = if self.source.is_output(&name) {
+                (self.emitter.fresh(&format!("{name}_raw")), name.clone())
+            } else {
+                (name.clone(), self.emitter.fresh(&format!("{name}_rounded")))
+            };
+            self.tensors.insert(name, Ends { raw, integers, rounded });
+        }
+        for value in &self.source.inputs {
+            self.round(&value.name);
+        }
+        let mut layers = Vec::with_capacity(self.source.nodes.len());
+        for (index, node) in self.source.nodes.iter().enumerate() {
+            let role = self.plan.roles.get(index).cloned().unwrap_or(Role::Float(String::new()));
+            let mut weight = None;
+            match &role {
+                Role::Merged { .. } => {}
+                Role::Integer => weight = self.integer(index, node)?,
+                Role::Passes | Role::Float(_) => self.copy(node),
+            }
+            layers.push(self.layer(index, node, role, weight));
+        }
+        Ok(layers)
+    }
+
+    /// Emits `node` on rounded operands, and the rounding of its outcomes.
+    fn copy(&mut self, node: &Node) {
+        self.emitter.keep_constants(self.source, node);
+        let inputs = node.inputs.iter().map(|name| self.rounded(name)).collect();
+        let outputs = node.outputs.iter().map(|name| self.raw(name)).collect();
+        self.emitter.node(Node { inputs, outputs, ..node.clone() });
+        for name in &node.outputs {
+            self.round(name);
+        }
+    }
+
+    /// Emits an operator that the runtime computes in integers.
+    fn integer(&mut self, index: usize, node: &Node) -> Result<Option<Weight>, QuantError> {
+        let outcome = self.plan.outcomes.get(&index).map_or("", String::as_str);
+        let mut summary = None;
+        let inputs = match Weighty::of(self.source, node)? {
+            Some(weighty) => {
+                let input = node.input(0).unwrap_or_default();
+                let input_scale = self.grids.get(input).map_or(1.0, |grid| grid.scale);
+                // ONNX Runtime quantizes a float bias only where the outcome is rounded.
+                let bias = if self.grids.contains_key(outcome) { self.options.bias } else { BiasType::Int32 };
+                let missing = match self.options.activation_type() {
+                    ActivationType::U8 => missing_channels(node, weighty.tensor),
+                    ActivationType::S8 => 0,
+                };
+                let (weight, constants) = self.weights(node, &weighty, input_scale, bias, missing)?;
+                summary = Some(weight);
+                std::iter::once(self.widened(input, missing)).chain(constants).collect()
+            }
+            None => {
+                let operands = node.inputs.iter().enumerate();
+                let operand = |(index, name): (usize, &String)| match repeats(node, &self.shapes, index) {
+                    Some(times) => self.repeated(name, times),
+                    None => self.operand(name),
+                };
+                operands.map(operand).collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        let outputs = vec![self.raw(outcome)];
+        self.emitter.node(Node { inputs, outputs, ..node.clone() });
+        self.round(outcome);
+        Ok(summary)
+    }
+
+    /// The rounded form of `tensor`, an activation, with `missing` channels of zeros behind its own.
+    fn widened(&mut self, tensor: &str, missing: usize) -> String {
+        let (Some(&grid), 1..) = (self.grids.get(tensor), missing) else { return self.rounded(tensor) };
+        let mut pads = vec![0; 8];
+        pads[5] = i64::try_from(missing).unwrap_or(0);
+        let pads = self.emitter.constant("pads", Tensor::vector(Data::I64(pads)));
+        let zero = self.params(grid).zero_point;
+        self.moved(tensor, "Pad", &[&pads, &zero], "wide")
+    }
+
+    /// The rounded form of an operand, `times` of it side by side.
+    fn repeated(&mut self, name: &str, times: usize) -> Result<String, QuantError> {
+        let signed = self.options.activation_type() == ActivationType::S8;
+        // Signed images may be computed with the pixels of a channel side by side, where repeating costs.
+        if signed || !self.grids.contains_key(name) {
+            return self.operand(name);
+        }
+        let times = Tensor::vector(Data::I64(vec![1, 1, 1, i64::try_from(times).unwrap_or(1)]));
+        let times = self.emitter.constant("repeats", times);
+        Ok(self.moved(name, "Tile", &[&times], "repeated"))
+    }
+
+    /// The rounded form of `tensor`, an activation, after operator `op`, with `more` operands, moved its integers.
+    fn moved(&mut self, tensor: &str, op: &str, more: &[&str], what: &str) -> String {
+        let grid_and_ends = self.grids.get(tensor).copied().zip(self.tensors.get(tensor));
+        let Some((grid, ends)) = grid_and_ends else { return self.rounded(tensor) };
+        let integers = ends.integers.clone();
+        let params = self.params(grid);
+        let inputs: Vec<&str> = std::iter::once(integers.as_str()).chain(more.iter().copied()).collect();
+        let moved = self.emitter.value(op, &inputs, &format!("{tensor}_{what}"));
+        self.emitter.value("DequantizeLinear", &operands(&moved, &params), &format!("{moved}_rounded"))
+    }
+
+    /// Emits rounded weights and bias, and returns the names of their float forms.
+    fn weights(
+        &mut self,
+        node: &Node,
+        weighty: &Weighty<'_>,
+        input_scale: f32,
+        bias_type: BiasType,
+        missing: usize,
+    ) -> Result<(Weight, Vec<String>), QuantError> {
+        let floors: Vec<f32> = weighty
+            .bias
+            .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
+            .unwrap_or_default();
+        let mut rounded = weighty.quantize(self.options.per_channel, &floors);
+        let moment = self.moment(node, weighty)?;
+        // A `MatMul` has no place for a bias.
+        let corrects_bias = self.options.bias_correction && !node.is("MatMul");
+        if let (Some(moment), Rounding::Search) = (moment, self.options.rounding) {
+            rounding::search(weighty.values, weighty.channels, &mut rounded, moment, !corrects_bias);
+        }
+        let integers = match missing {
+            0 => weighty.integers(&rounded),
+            _ => widened(weighty.tensor.shape(), &rounded.integers, missing),
+        };
+        let integers = integers.ok_or_else(|| unfilled(weighty.name))?;
+        let axis = self.options.per_channel.then(|| weighty.channels.axis());
+        // The same holds for a `Gemm`'s weights: without zero points it is not fused. Others do without.
+        let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
+        let mut names = vec![self.dequantized(weighty.name, integers, &rounded.scales, axis, zero_points)];
+        let lost = moment
+            .filter(|_| corrects_bias)
+            .and_then(|moment| rounding::lost_mean(weighty.values, weighty.channels, &rounded, moment));
+        if let Some((name, bias)) = weighty.bias_with(lost.as_deref()) {
+            names.push(match bias_type {
+                BiasType::Float => {
+                    self.emitter.constant(&format!("{name}_vector"), Tensor::vector(Data::F32(bias)))
+                }
+                BiasType::Int32 => {
+                    let scales: Vec<f32> = rounded.scales.iter().map(|scale| scale * input_scale).collect();
+                    let steps = bias.iter().zip(scales.iter().cycle());
+                    let steps = steps.map(|(&bias, &scale)| quantize_bias(bias, scale)).collect();
+                    self.dequantized(&name, Tensor::vector(Data::I32(steps)), &scales, axis.map(|_| 0), None)
+                }
+            });
+        }
+        Ok((weighty.summary(&rounded), names))
+    }
+
+    /// What is known of a layer's inputs.
+    ///
+    /// # Errors
+    /// Moments of a layer with other weights.
+    fn moment(&self, node: &Node, weighty: &Weighty<'_>) -> Result<Option<&'a Moment>, QuantError> {
+        let Some(moment) = self.moments.and_then(|moments| moments.layers.get(node.label())) else {
+            return Ok(None);
+        };
+        let filters = weighty.channels.count().max(1);
+        let groups = if node.is("Conv") { node.int("group", 1) } else { 1 };
+        let terms = weighty.values.len() / filters;
+        let wanted = usize::try_from(groups).ok().and_then(|groups| groups.checked_mul(terms));
+        if moment.terms == terms && Some(moment.mean.len()) == wanted {
+            return Ok(Some(moment));
+        }
+        Err(QuantError::File(format!(
+            "the moments of `{}` are those of a layer with other weights; calibrate this very model again",
+            node.label()
+        )))
+    }
+
+    /// Emits constant integers and what makes them floats. `axis` says that scales are by channel; no zero points
+    /// stand for zeros.
+    fn dequantized(
+        &mut self,
+        name: &str,
+        integers: Tensor,
+        scales: &[f32],
+        axis: Option<i64>,
+        zero_points: Option<Data>,
+    ) -> String {
+        let shaped = |data: Data| match axis {
+            None => Tensor::new(Vec::new(), data),
+            Some(_) => Some(Tensor::vector(data)),
+        };
+        let mut inputs = vec![self.emitter.constant(&format!("{name}_integers"), integers)];
+        let params = [("scale", Some(Data::F32(scales.to_vec()))), ("zero_point", zero_points)];
+        for (what, data) in params {
+            if let Some(tensor) = data.and_then(shaped) {
+                inputs.push(self.emitter.constant(&format!("{name}_{what}"), tensor));
+            }
+        }
+        let output = self.emitter.fresh(&format!("{name}_rounded"));
+        let mut node = Node::new("DequantizeLinear", inputs, [output.clone()]);
+        if let Some(axis) = axis {
+            node = node.with("axis", Attribute::Int(axis));
+        }
+        self.emitter.node(node);
+        output
+    }
+
+    /// The rounded form of an operand, which may be a constant.
+    fn operand(&mut self, name: &str) -> Result<String, QuantError> {
+        let Some(tensor) = self.source.initializers.get(name) else { return Ok(self.rounded(name)) };
+        let values = tensor.as_f32().unwrap_or(&[]);
+        let range = values.iter().fold(Range { min: 0.0, max: 0.0 }, |range, &value| Range {
+            min: range.min.min(value),
+            max: range.max.max(value),
+        });
+        let grid = Grid::spanning(range, None, self.options.activation_type());
+        let integers = values.iter().map(|&value| grid.quantize(value));
+        let data = match self.options.activation_type() {
+            ActivationType::U8 => {
+                Data::U8(integers.map(|integer| u8::try_from(integer).unwrap_or(u8::MAX)).collect())
+            }
+            ActivationType::S8 => {
+                Data::I8(integers.map(|integer| i8::try_from(integer).unwrap_or(i8::MAX)).collect())
+            }
+        };
+        let integers = Tensor::new(tensor.shape().to_vec(), data).ok_or_else(|| unfilled(name))?;
+        let integers = self.emitter.constant(&format!("{name}_integers"), integers);
+        let params = self.params(grid);
+        Ok(self.emitter.value("DequantizeLinear", &operands(&integers, &params), &format!("{name}_rounded")))
+    }
+
+    /// Emits the rounding of `tensor`, if it is to be rounded.
+    fn round(&mut self, tensor: &str) {
+        let (Some(&grid), Some(ends)) = (self.grids.get(tensor), self.tensors.get(tensor)) else { return };
+        let [raw, integers, rounded] = [&ends.raw, &ends.integers, &ends.rounded].map(String::clone);
+        let params = self.params(grid);
+        self.emitter.node(Node::new("QuantizeLinear", operands(&raw, &params), [integers.as_str()]));
+        self.emitter.node(Node::new("DequantizeLinear", operands(&integers, &params), [rounded.as_str()]));
+    }
+
+    fn params(&mut self, grid: Grid) -> Params {
+        let key = (grid.scale.to_bits(), grid.zero_point);
+        if let Some(params) = self.params.get(&key) {
+            return params.clone();
+        }
+        let scale = self.emitter.constant("scale", Tensor::scalar_f32(grid.scale));
+        let zero_point = match grid.kind {
+            ActivationType::U8 => Tensor::scalar_u8(u8::try_from(grid.zero_point).unwrap_or(u8::MAX)),
+            ActivationType::S8 => Tensor::scalar_i8(i8::try_from(grid.zero_point).unwrap_or(i8::MAX)),
+        };
+        let zero_point = self.emitter.constant("zero_point", zero_point);
+        let params = Params { scale, zero_point };
+        self.params.insert(key, params.clone());
+        params
+    }
+
+    fn rounded(&self, tensor: &str) -> String {
+        self.tensors.get(tensor).map_or_else(|| tensor.to_owned(), |ends| ends.rounded.clone())
+    }
+
+    fn raw(&self, tensor: &str) -> String {
+        self.tensors.get(tensor).map_or_else(|| tensor.to_owned(), |ends| ends.raw.clone())
+    }
+
+    fn layer(&self, index: usize, node: &Node, role: Role, weight: Option<Weight>) -> Layer {
+        let tensor = match role {
+            Role::Merged { .. } => None,
+            Role::Integer => self.plan.outcomes.get(&index).map(String::as_str),
+            Role::Passes | Role::Float(_) => node.output(0),
+        };
+        let output = tensor.and_then(|tensor| {
+            let grid = self.grids.get(tensor)?;
+            let (min, max) = grid.span();
+            let (scale, zero_point) = (grid.scale, grid.zero_point);
+            Some(Output { tensor: tensor.to_owned(), scale, zero_point, min, max })
+        });
+        let form = match role {
+            Role::Integer | Role::Passes => Form::Integer,
+            Role::Float(reason) => Form::Float { reason },
+            Role::Merged { into } => {
+                Form::Merged { into: self.source.nodes.get(into).map(Node::label).unwrap_or_default().into() }
+            }
+        };
+        Layer { name: node.label().into(), op: node.op.clone(), form, weight, output }
+    }
+}
+
+/// The inputs of `QuantizeLinear` or `DequantizeLinear`.
+fn operands<'a>(values: &'a str, params: &'a Params) -> [&'a str; 3] {
+    [values, &params.scale, &params.zero_point]
+}
+
+fn unfilled(name: &str) -> onnx::Error {
+    onnx::Error::Invalid(format!("`{name}` does not fill its shape"))
+}
