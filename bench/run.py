@@ -33,9 +33,9 @@ def main() -> int:
                 quick=arguments.quick,
                 rounds=arguments.rounds,
                 most=arguments.most,
-                model=arguments.model,
+                models=arguments.model,
                 int8=arguments.int8,
-                dataset=arguments.dataset,
+                datasets=arguments.dataset,
                 images=arguments.images,
                 report=arguments.report,
             )
@@ -78,10 +78,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--most", type=int, metavar="N", help="growth: leave out graphs with more stages than this"
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="int8, latency: the FP32 model")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="int8, latency: the FP32 model; int8-accuracy: several",
+    )
     parser.add_argument("--int8", type=Path, metavar="FILE", help="latency: an INT8 form of the model")
     parser.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="int8, training: a dataset that `data/download` made (.safetensors)"
+        "--dataset",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="int8, training: a dataset that `data/download` made (.safetensors); int8-accuracy: one for each model",
     )
     parser.add_argument(
         "--images", type=Path, metavar="FILE", help="int8-network, recipe…: labelled images, an archive of folders"

@@ -38,6 +38,15 @@ stages:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """An FP32 model, what it is calibrated and tested on, and where its INT8 forms go."""
+
+    model: Path
+    dataset: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Variant:
     """An INT8 model."""
 
@@ -53,24 +62,12 @@ class Variant:
 
 
 def measure(bench: Bench) -> Result:
-    if bench.model is None or bench.dataset is None:
-        raise Failed("int8 wants `--model FILE.onnx --dataset FILE.safetensors`")
-    model, dataset = bench.model.resolve(), bench.dataset.resolve()
+    subject = subjects(bench)[0]
+    model, dataset = subject.model, subject.dataset
     python = peers.onnxruntime(bench.tools)
     peers.plugins(bench.pipe)
-    work = bench.scratch
     rounds = bench.rounds_or(2, 9)
-    variants = _variants(bench, python.path, SEED)
-    accuracies = []
-    for seed in range(SEED, SEED + bench.pick(2, DRAWS)):
-        # Dynamic quantization calibrates on nothing.
-        drawn = variants if seed == SEED else [variant for variant in _variants(bench, python.path, seed) if variant.calibrated]
-        for variant in drawn:
-            print(f"  {variant.name}, images of seed {seed}", file=sys.stderr, flush=True)
-            run(variant.command)
-        argv = [python.path, PEER, "accuracy", model, dataset, *[variant.file for variant in drawn]]
-        base, *found = json.loads(run(Command("accuracy", argv, work)))
-        accuracies.append({variant.name: each for variant, each in zip(drawn, found, strict=True)})
+    variants, base, accuracies = by_draw(bench, subject, python.path)
     # A latency may be disturbed for a whole process, which of many rounds the median survives.
     latencies = _latencies(bench, python.path, [model, *[variant.file for variant in variants]], 2 * rounds)
     made = {
@@ -82,12 +79,12 @@ def measure(bench: Bench) -> Result:
             ("default", variants[8], variants[2]),
         )
     }
-    many = _ours(bench, "entropy", "entropy", "--rounding", "nearest", images=bench.pick(600, 10_000)).command
+    many = _ours(bench, subject, "entropy", "entropy", "--rounding", "nearest", images=bench.pick(600, 10_000)).command
     grown = alternate([many], 1)[0].peak_bytes
 
     parts = [
-        f"`{model.name}` ({page.size(model.stat().st_size)}, sha256 {_digest(model)}), calibrated on {IMAGES} training images of "
-        f"`{dataset.name}` (sha256 {_digest(dataset)}; the same images for both), tested on all {base['images']:,} test images: FP32 "
+        f"`{model.name}` ({page.size(model.stat().st_size)}, sha256 {digest(model)}), calibrated on {IMAGES} training images of "
+        f"`{dataset.name}` (sha256 {digest(dataset)}; the same images for both), tested on all {base['images']:,} test images: FP32 "
         f"has {base['accuracy']:.2f} %. Images were drawn {len(accuracies)} times, with seeds from {SEED} on: accuracy is the mean over "
         "draws, with its range, and so is how often a model takes an image for what FP32 takes it for, right or wrong; the difference to FP32 is that of the first draw, whose models are timed, too. Latency is that of ONNX Runtime with 2 threads, one "
         "process and one session alive at a time, in random order in each round, twice as many as below; ×: FP32's time divided by the variant's in the "
@@ -106,56 +103,92 @@ def measure(bench: Bench) -> Result:
     return Result("INT8", parts, [python], rounds, raw)
 
 
-def _variants(bench: Bench, python: Path, seed: int) -> list[Variant]:
+def subjects(bench: Bench) -> list[Subject]:
+    """The models of the command line, each with its dataset."""
+    if not bench.models or len(bench.models) != len(bench.datasets):
+        raise Failed("INT8 wants `--model FILE.onnx --dataset FILE.safetensors`, a dataset for each model")
+    pairs = zip(bench.models, bench.datasets, strict=True)
+    found = [
+        Subject(model.resolve(), dataset.resolve(), bench.scratch / f"{at}") for at, (model, dataset) in enumerate(pairs, 1)
+    ]
+    for subject in found:
+        subject.folder.mkdir()
+    return found
+
+
+def by_draw(bench: Bench, subject: Subject, python: Path) -> tuple[list[Variant], dict, list[dict]]:
+    """The variants of the first draw of calibration images, what FP32 reaches, and for each draw what each variant does, by its
+    name."""
+    variants = _variants(bench, subject, python, SEED)
+    accuracies = []
+    for seed in range(SEED, SEED + bench.pick(2, DRAWS)):
+        # Dynamic quantization calibrates on nothing.
+        drawn = (
+            variants
+            if seed == SEED
+            else [variant for variant in _variants(bench, subject, python, seed) if variant.calibrated]
+        )
+        for variant in drawn:
+            print(f"  {subject.model.name}: {variant.name}, images of seed {seed}", file=sys.stderr, flush=True)
+            run(variant.command)
+        argv = [python, PEER, "accuracy", subject.model, subject.dataset, *[variant.file for variant in drawn]]
+        base, *found = json.loads(run(Command("accuracy", argv, subject.folder)))
+        accuracies.append({variant.name: each for variant, each in zip(drawn, found, strict=True)})
+    return variants, base, accuracies
+
+
+def _variants(bench: Bench, subject: Subject, python: Path, seed: int) -> list[Variant]:
     """All that is compared, calibrated on the images of a seed."""
-    model, dataset = bench.model.resolve(), bench.dataset.resolve()
-    indices = _indices(bench, model, dataset, seed)
+    model, dataset = subject.model, subject.dataset
+    indices = _indices(bench, subject, seed)
 
     def nearest(method: str) -> Variant:
-        return _ours(bench, method, method, "--rounding", "nearest", seed=seed)
+        return _ours(bench, subject, method, method, "--rounding", "nearest", seed=seed)
 
     def theirs(name: str, setting: str) -> Variant:
-        out = bench.scratch / f"python-{setting}-{seed}.onnx"
+        out = subject.folder / f"python-{setting}-{seed}.onnx"
         argv = [python, PEER, "quantize", model, dataset, indices, out, setting]
-        return Variant(f"Python, {name}", out, Command(f"Python, {name}", argv, bench.scratch), False)
+        return Variant(f"Python, {name}", out, Command(f"Python, {name}", argv, subject.folder), False)
 
-    out = bench.scratch / "ours-dynamic.onnx"
-    dynamic = Command("pipe quantize, dynamic", [bench.pipe.path, "quantize", model, "-o", out, "--dynamic"], bench.scratch)
+    out = subject.folder / "ours-dynamic.onnx"
+    dynamic = Command("pipe quantize, dynamic", [bench.pipe.path, "quantize", model, "-o", out, "--dynamic"], subject.folder)
     return [
         theirs("defaults (S8S8 per tensor, MinMax)", "defaults"),
         theirs("U8S8 per channel, MinMax", "minmax"),
         theirs("U8S8 per channel, Entropy", "entropy"),
         theirs("U8S8 per channel, Percentile", "percentile"),
         *[nearest(method) for method in ("minmax", "entropy", "percentile", "mse")],
-        _ours(bench, DEFAULT, "mse", seed=seed),
-        _ours(bench, "the same, per tensor", "mse", "--per-tensor", seed=seed),
+        _ours(bench, subject, DEFAULT, "mse", seed=seed),
+        _ours(bench, subject, "the same, per tensor", "mse", "--per-tensor", seed=seed),
         theirs("dynamic", "dynamic"),
         Variant("ours, dynamic", out, dynamic, True),
     ]
 
 
-def _ours(bench: Bench, name: str, method: str, *options: str, seed: int = SEED, images: int = IMAGES) -> Variant:
+def _ours(
+    bench: Bench, subject: Subject, name: str, method: str, *options: str, seed: int = SEED, images: int = IMAGES
+) -> Variant:
     """`pipe quantize` with a calibration method."""
-    out = bench.scratch / f"ours-{name.replace(',', '').replace(' ', '-')}-{seed}-{images}.onnx"
-    common = ["--data", bench.dataset.resolve(), "--images", str(images), "--seed", str(seed), "--method", method, *NORMALISATION]
-    argv = [bench.pipe.path, "quantize", bench.model.resolve(), "-o", out, *common, *options]
-    return Variant(f"ours, {name}", out, Command(f"pipe quantize, {name}", argv, bench.scratch), True)
+    out = subject.folder / f"ours-{name.replace(',', '').replace(' ', '-')}-{seed}-{images}.onnx"
+    common = ["--data", subject.dataset, "--images", str(images), "--seed", str(seed), "--method", method, *NORMALISATION]
+    argv = [bench.pipe.path, "quantize", subject.model, "-o", out, *common, *options]
+    return Variant(f"ours, {name}", out, Command(f"pipe quantize, {name}", argv, subject.folder), True)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def _indices(bench: Bench, model: Path, dataset: Path, seed: int) -> Path:
+def _indices(bench: Bench, subject: Subject, seed: int) -> Path:
     """Which training images ours draws, as a JSON list."""
-    project = bench.scratch / f"calibration-{seed}"
+    project = subject.folder / f"calibration-{seed}"
     project.mkdir()
-    text = PIPELINE.format(model=model, dataset=dataset, images=IMAGES, seed=seed)
+    text = PIPELINE.format(model=subject.model, dataset=subject.dataset, images=IMAGES, seed=seed)
     (project / "pipeline.yaml").write_text(text)
     run(Command("pipe run", [bench.pipe.path, "run"], project))
     ranges = json.loads((project / "artifacts" / "calibrate" / "ranges.json").read_text())
-    indices = bench.scratch / f"indices-{seed}.json"
+    indices = subject.folder / f"indices-{seed}.json"
     indices.write_text(json.dumps(ranges["lineage"]["images"]))
     return indices
 
@@ -180,7 +213,7 @@ def _speed(each: dict[Path, list[float]], model: Path) -> list[float]:
     return [base / own for base, own in zip(float_times, each[model], strict=True)]
 
 
-def _drawn(accuracies: list[dict], variant: Variant, what: str = "accuracy") -> list[float]:
+def drawn_figures(accuracies: list[dict], variant: Variant, what: str = "accuracy") -> list[float]:
     """A figure by draw of calibration images."""
     return [draw[variant.name][what] for draw in accuracies if variant.name in draw]
 
@@ -193,7 +226,7 @@ def _table(model: Path, variants: list[Variant], accuracies: list[dict], latenci
     columns = [f"{statistics.median(each[model]):.3g} ms" for each in latencies.values()]
     lines.append(f"| FP32 | {page.size(model.stat().st_size)} | | | | {' | '.join(columns)} |")
     for variant in variants:
-        found, drawn = accuracies[0][variant.name], _drawn(accuracies, variant)
+        found, drawn = accuracies[0][variant.name], drawn_figures(accuracies, variant)
         over = f" ({min(drawn):.2f} to {max(drawn):.2f})" if len(drawn) > 1 else ""
         columns = [
             f"{statistics.median(each[variant.file]):.3g} ms (×{statistics.median(_speed(each, variant.file)):.3g})"
@@ -201,7 +234,7 @@ def _table(model: Path, variants: list[Variant], accuracies: list[dict], latenci
         ]
         lines.append(
             f"| {variant.name} | {page.size(variant.file.stat().st_size)} | {statistics.fmean(drawn):.2f} %{over} "
-            f"| {statistics.fmean(_drawn(accuracies, variant, 'agreement')):.2f} % "
+            f"| {statistics.fmean(drawn_figures(accuracies, variant, 'agreement')):.2f} % "
             f"| {found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f}) | {' | '.join(columns)} |"
         )
     return "\n".join(lines)
@@ -210,10 +243,10 @@ def _table(model: Path, variants: list[Variant], accuracies: list[dict], latenci
 def _verdicts(variants, accuracies, latencies, made, grown: int) -> list[str]:
     python = [at for at, variant in enumerate(variants) if not variant.ours and variant.calibrated]
     default = next(at for at, variant in enumerate(variants) if variant.name == f"ours, {DEFAULT}")
-    best = max(statistics.fmean(_drawn(accuracies, variants[at])) for at in python)
-    own = statistics.fmean(_drawn(accuracies, variants[default]))
-    agrees = statistics.fmean(_drawn(accuracies, variants[default], "agreement"))
-    rivals = max(statistics.fmean(_drawn(accuracies, variants[at], "agreement")) for at in python)
+    best = max(statistics.fmean(drawn_figures(accuracies, variants[at])) for at in python)
+    own = statistics.fmean(drawn_figures(accuracies, variants[default]))
+    agrees = statistics.fmean(drawn_figures(accuracies, variants[default], "agreement"))
+    rivals = max(statistics.fmean(drawn_figures(accuracies, variants[at], "agreement")) for at in python)
     lowest = accuracies[0][variants[default].name]["low"]
     small = variants[default].file.stat().st_size
     speeds = {batch: statistics.median(_speed(each, variants[default].file)) for batch, each in latencies.items()}

@@ -53,9 +53,9 @@ class Case:
 
 
 def measure(bench: Bench) -> Result:
-    if bench.model is None:
+    if not bench.models:
         raise Failed("latency wants `--model FILE.onnx`, and `--int8 FILE.onnx` to time another form of it, too")
-    models = {"fp32": bench.model.resolve()}
+    models = {"fp32": bench.models[0].resolve()}
     if bench.int8 is not None:
         models["int8"] = bench.int8.resolve()
     python = peers.onnxruntime(bench.tools)

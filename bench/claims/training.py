@@ -29,9 +29,9 @@ class Contender:
 
 
 def measure(bench: Bench) -> Result:
-    if bench.dataset is None:
+    if not bench.datasets:
         raise Failed("training wants `--dataset FILE.safetensors`, which data/download made")
-    dataset = bench.dataset.resolve()
+    dataset = bench.datasets[0].resolve()
     python = peers.torch(bench.tools)
     peers.plugins(bench.pipe, "pipe-torch")
     rounds, steps, threads = bench.rounds_or(1, 5), bench.pick(3, STEPS), os.cpu_count()

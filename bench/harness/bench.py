@@ -21,12 +21,12 @@ class Bench:
     """As asked for on the command line."""
     most: int | None
     """Largest graph, as asked for on the command line."""
-    model: Path | None
-    """The FP32 model to quantize or to time, as asked for on the command line."""
+    models: list[Path]
+    """The FP32 models to quantize or to time, as asked for on the command line."""
     int8: Path | None
     """Another form of the model to time, as asked for on the command line."""
-    dataset: Path | None
-    """The dataset to calibrate and test on, or to train on, as asked for on the command line."""
+    datasets: list[Path]
+    """What each model is calibrated and tested on, or what to train on, as asked for on the command line."""
     images: Path | None
     """The archive of labelled images to train on, as asked for on the command line."""
     report: Path | None

@@ -21,7 +21,22 @@ within a round, so that a disturbance which outlasts a round hits both sides. Me
 the process, in a run of its own before the rounds.
 """
 
-ORDER = ("null-run", "null-run-real", "hashing", "execute", "growth", "int8", "latency", "int8-network", "report-opens", "training", "recipe", "recipe-long", "recipe-changes")
+ORDER = (
+    "null-run",
+    "null-run-real",
+    "hashing",
+    "execute",
+    "growth",
+    "int8",
+    "int8-accuracy",
+    "latency",
+    "int8-network",
+    "report-opens",
+    "training",
+    "recipe",
+    "recipe-long",
+    "recipe-changes",
+)
 """Sections from top to bottom, by the name of their script."""
 
 

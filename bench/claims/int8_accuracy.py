@@ -1,0 +1,64 @@
+"""Accuracy of INT8 over several FP32 models: ours beside Python's `onnxruntime.quantization`. One model's test images hardly tell
+apart settings that lose a hundredth of a point."""
+
+from statistics import fmean
+
+from harness import page, peers
+from harness.bench import Bench, Result
+
+from claims.int8 import DEFAULT, IMAGES, SEED, by_draw, digest, drawn_figures, subjects
+
+
+def measure(bench: Bench) -> Result:
+    python = peers.onnxruntime(bench.tools)
+    peers.plugins(bench.pipe)
+    measured = [(subject, *by_draw(bench, subject, python.path)) for subject in subjects(bench)]
+    variants = measured[0][1]
+    # By variant, then model: the mean over draws, as a difference to FP32; and how often it says what FP32 says.
+    lost, agrees = (
+        {
+            variant.name: [
+                fmean(drawn_figures(draws, variant, what)) - (base["accuracy"] if what == "accuracy" else 0)
+                for _, _, base, draws in measured
+            ]
+            for variant in variants
+        }
+        for what in ("accuracy", "agreement")
+    )
+    models = "\n".join(
+        f"- {at}: `{subject.model.name}` (sha256 {digest(subject.model)}), FP32 {base['accuracy']:.2f} % of {base['images']:,} test "
+        f"images of `{subject.dataset.name}` (sha256 {digest(subject.dataset)})"
+        for at, (subject, _, base, _) in enumerate(measured, 1)
+    )
+    columns = [f"{at}" for at in range(1, len(measured) + 1)]
+    lines = [
+        f"| points from FP32, model | {' | '.join(columns)} | all | as FP32 says, all |",
+        f"|---|{'--:|' * (len(columns) + 2)}",
+    ]
+    for variant in variants:
+        each = " | ".join(f"{points:+.2f}" for points in lost[variant.name])
+        lines.append(f"| {variant.name} | {each} | {fmean(lost[variant.name]):+.3f} | {fmean(agrees[variant.name]):.2f} % |")
+    rivals = [variant.name for variant in variants if not variant.ours and variant.calibrated]
+    own, best = fmean(lost[f"ours, {DEFAULT}"]), max(fmean(lost[name]) for name in rivals)
+    own_agrees, best_agrees = fmean(agrees[f"ours, {DEFAULT}"]), max(fmean(agrees[name]) for name in rivals)
+    parts = [
+        f"Calibrated on {IMAGES} training images, the same for both, drawn {len(measured[0][3])} times with seeds from {SEED} on; "
+        "tested on all test images of:",
+        models,
+        "\n".join(lines),
+        "\n\n".join(
+            [
+                page.verdict(
+                    "our default is at least as accurate as the Python tool's best, in the mean over models and draws: "
+                    f"{own:+.3f} points from FP32 against {best:+.3f}",
+                    own >= best,
+                ),
+                page.verdict(
+                    f"it says what FP32 says at least as often: {own_agrees:.2f} % of the images against {best_agrees:.2f} %",
+                    own_agrees >= best_agrees,
+                ),
+            ]
+        ),
+    ]
+    raw = {str(at): [base, draws] for at, (_, _, base, draws) in enumerate(measured, 1)}
+    return Result("INT8, accuracy over several models", parts, [python], len(measured[0][3]), raw)
