@@ -4,7 +4,8 @@ usage:
   int8_peer.py quantize MODEL DATASET INDICES OUT SETTING   the Python tool's INT8 model; SETTING as in SETTINGS
   int8_peer.py accuracy MODEL DATASET OTHER…                JSON: accuracy of MODEL on all test images, and of each OTHER
                                                             with its difference to MODEL on the same images, and how many
-                                                            images both take for the same class
+                                                            images both take for the same class; `wrong`: places of the
+                                                            images that a model takes for another class than theirs
   int8_peer.py latency MODEL BATCH CALLS THREADS            JSON: milliseconds of each call, after a warm-up
 DATASET is a file of `data/download`; INDICES a JSON list of training images to calibrate on.
 """
@@ -89,7 +90,7 @@ def accuracy(model, dataset, *others):
     images, labels = tensor(dataset, "test.images"), tensor(dataset, "test.labels")
     taken = classes(model, images)
     base = taken == labels
-    found = [{"accuracy": 100 * float(base.mean()), "images": len(images)}]
+    found = [{"accuracy": 100 * float(base.mean()), "images": len(images), "wrong": np.flatnonzero(~base).tolist()}]
     for other in others:
         seen = classes(other, images)
         own = seen == labels
@@ -105,6 +106,7 @@ def accuracy(model, dataset, *others):
                 "difference": 100 * difference,
                 "low": 100 * (difference - 1.96 * error),
                 "high": 100 * (difference + 1.96 * error),
+                "wrong": np.flatnonzero(~own).tolist(),
             }
         )
     return found

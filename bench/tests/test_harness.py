@@ -1,12 +1,13 @@
 """The parts that can be wrong without anything failing: statistics, memory, the page, the graph, the plot."""
 
+import statistics
 import sys
 import tempfile
 import unittest
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
-from claims import latency
+from claims import int8, latency
 from harness import page, plot
 from harness.graph import Graph, Work
 from harness.measure import (
@@ -134,6 +135,19 @@ class Latency(unittest.TestCase):
         rows = latency.table(self.times(3.0, 10.0), self.times(2.0, 10.0)).splitlines()
         self.assertEqual(rows[2], "| fp32 | 1 | 2 | 1 ms (1 to 15.5) | 1 ms (1 to 15.5) | ×1 (×1 to ×1) |")
         self.assertIn("| fp32 | 1 | 1 | 3 ms (3 to 3) | 2 ms (2 to 2) | ×1.5 (×1.5 to ×1.5) |", rows)
+
+
+class Accuracy(unittest.TestCase):
+    def test_differences_are_of_the_same_images_over_all_draws(self):
+        draws = [
+            {"one": {"wrong": [0]}, "other": {"wrong": [0, 1, 2, 3]}},
+            {"one": {"wrong": []}, "other": {"wrong": [1, 2]}},
+        ]
+        found = int8.difference(draws, 100, "one", "other")
+        self.assertAlmostEqual(found.points, 2.5)
+        self.assertAlmostEqual(found.margin, 1.96 * statistics.stdev([100, 100, 50, *[0] * 97]) / 10)
+        self.assertIn("+2.50 (95 % interval -0.41 to +5.41), too small to tell", str(found))
+        self.assertEqual(int8.difference(draws, 100, "other", "one").points, -found.points)
 
 
 class Generated(unittest.TestCase):
