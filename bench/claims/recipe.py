@@ -1,8 +1,10 @@
 """What the pipeline's recipe comes to beside the notebook's: TinyNet trained by both for ten epochs, and by ours for five."""
 
 import json
+import math
 import re
 import sys
+from collections.abc import Iterable
 from statistics import fmean
 
 from harness import page, peers
@@ -13,6 +15,10 @@ from harness.metrics import latest
 EPOCHS = 10
 SEED = 42
 """Of the first training; `--rounds` says with how many seeds."""
+HELD_OUT = 5000
+"""Training images that choose the epoch, as pipeline.yaml has it."""
+TESTED = 10_000
+"""Test images."""
 NOTEBOOK = {
     "lr": 0.05,
     "schedule": "cosine",
@@ -46,28 +52,39 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
     lines = ["| recipe | epochs | accuracy | best epoch |", "|---|--:|--:|--:|"]
     for name, (title, length, _, _) in trainings.items():
         best = ", ".join(f"{metrics[f'{name}_{seed}.best_epoch']:.0f}" for seed in seeds)
-        apart = f" ({', '.join(f'{found:.2f}' for found in each[name])})" if len(seeds) > 1 else ""
-        lines.append(f"| {title} | {length} | {accuracy[name]:.2f} %{apart} | {best} |")
+        by_seed = f" ({', '.join(f'{found:.2f}' for found in each[name])})" if len(seeds) > 1 else ""
+        lines.append(f"| {title} | {length} | {accuracy[name]:.2f} %{by_seed} | {best} |")
     parts = [
         f"TinyNet on the 45,000 training images of `{bench.images.name}` that are not held out; the best of the epochs by the 5,000 "
-        f"held out is tested, once, on all 10,000 test images. {seeds_named(seeds)}. On a CPU, where the outcome does not depend on "
+        f"held out is tested, once, on all {TESTED:,} test images. {seeds_named(seeds)}. On a CPU, where the outcome does not depend on "
         "threads.",
         "\n".join(lines),
         "\n\n".join(
             [
                 page.verdict(
                     f"after {epochs} epochs at least one point better than the notebook's "
-                    f"({accuracy['ours'] - accuracy['notebook']:+.2f})",
+                    f"({apart(accuracy['ours'], accuracy['notebook'], TESTED)})",
                     accuracy["ours"] >= accuracy["notebook"] + 1,
                 ),
                 page.verdict(
-                    f"after half the epochs as good as the notebook's ({accuracy['half'] - accuracy['notebook']:+.2f})",
+                    f"after half the epochs as good as the notebook's ({apart(accuracy['half'], accuracy['notebook'], TESTED)})",
                     accuracy["half"] >= accuracy["notebook"],
                 ),
             ]
         ),
     ]
     return Result(f"Recipes, {epochs} epochs", parts, [], len(seeds), metrics)
+
+
+def apart(one: float, other: float, images: int) -> str:
+    """The difference of two accuracies in percent, each of so many images, and how far from it the true one may be."""
+    return f"{one - other:+.2f} ± {margin((one, other), images):.2f}"
+
+
+def margin(accuracies: Iterable[float], images: int) -> float:
+    """Half of the 95 % interval of a difference of two such accuracies, in points, the widest for any two of them. Both as if of
+    images of their own: errors on the same images go together, so it is rather too wide; how seeds differ is not in it."""
+    return max(1.96 * math.sqrt(2 * accuracy * (100 - accuracy) / images) for accuracy in accuracies)
 
 
 def seeds_named(seeds: range) -> str:
@@ -124,7 +141,7 @@ def recipe(epochs: int, changes: dict, dropout: float = 0, widening: int = 1) ->
         "muon": json.loads(re.sub(r"(\w+):", r'"\1":', _var(text, "muon"))),
         "augment": {"crop_padding": 4, "flip": "alternating"},
     }
-    for name, wanted in {"ema": "null", "clip_grad": "null", "dropout": "0", "validation": "5000", "select_on": "validation"}.items():
+    for name, wanted in {"ema": "null", "clip_grad": "null", "dropout": "0", "validation": str(HELD_OUT), "select_on": "validation"}.items():
         if _var(text, name) != wanted:
             raise Failed(f"`{name}` of pipeline.yaml is {_var(text, name)}, which this script does not have")
     if "augment: { crop_padding: 4, flip: alternating }" not in text:

@@ -1,5 +1,6 @@
 """The parts that can be wrong without anything failing: statistics, memory, the page, the graph, the plot."""
 
+import math
 import statistics
 import sys
 import tempfile
@@ -7,7 +8,7 @@ import unittest
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
-from claims import int8, latency
+from claims import int8, latency, recipe
 from harness import page, plot
 from harness.graph import Graph, Work
 from harness.measure import (
@@ -148,6 +149,12 @@ class Accuracy(unittest.TestCase):
         self.assertAlmostEqual(found.margin, 1.96 * statistics.stdev([100, 100, 50, *[0] * 97]) / 10)
         self.assertIn("+2.50 (95 % interval -0.41 to +5.41), too small to tell", str(found))
         self.assertEqual(int8.difference(draws, 100, "other", "one").points, -found.points)
+
+
+class Recipes(unittest.TestCase):
+    def test_a_difference_has_the_interval_of_the_less_certain(self):
+        self.assertAlmostEqual(recipe.margin((50, 90), 10_000), 1.96 * math.sqrt(2 * 0.25 / 10_000) * 100)
+        self.assertEqual(recipe.apart(85.63, 82.9, 10_000), "+2.73 ± 1.04")
 
 
 class Generated(unittest.TestCase):
