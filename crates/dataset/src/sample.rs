@@ -67,18 +67,28 @@ impl<'a> Sample<'a> {
         self.labels.is_empty()
     }
 
+    /// Channels, height and width of an image.
+    ///
+    /// # Errors
+    /// As [`Sample::open`].
+    pub fn shape(&self) -> Result<[usize; 3], DatasetError> {
+        match *self.reader.shape(&self.images)? {
+            [_, channels, height, width] => Ok([channels, height, width]),
+            ref shape => Err(self.dimensions(shape)),
+        }
+    }
+
+    fn dimensions(&self, shape: &[usize]) -> DatasetError {
+        content(self.path, format!("`{}` has {} dimensions, not 4", self.images, shape.len()))
+    }
+
     /// The images at `indices`, in this order.
     ///
     /// # Errors
     /// As [`Sample::open`]; an index that is not below [`Sample::len`].
     pub fn take(&mut self, indices: &[usize]) -> Result<Split, DatasetError> {
         let (shape, pixels) = self.reader.rows(&self.images, indices)?;
-        let [_, channels, height, width] = *shape else {
-            return Err(content(
-                self.path,
-                format!("`{}` has {} dimensions, not 4", self.images, shape.len()),
-            ));
-        };
+        let [_, channels, height, width] = *shape else { return Err(self.dimensions(&shape)) };
         let labels = indices.iter().filter_map(|&index| self.labels.get(index).copied()).collect();
         Split::new([channels, height, width], pixels, labels)
             .map_err(|error| content(self.path, error.to_string()))

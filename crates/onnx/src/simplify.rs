@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use crate::error::Error;
 use crate::graph::{Attribute, Dim, Graph, Model, Node};
 use crate::shape::Shapes;
+use crate::tensor::{Data, Tensor};
 
 impl Model {
     /// The same function in fewer nodes.
@@ -61,7 +62,9 @@ fn drop_no_ops(graph: &mut Graph) {
     let consumed: BTreeSet<String> = graph.nodes.iter().flat_map(|node| node.inputs.clone()).collect();
     let mut index = 0;
     while let Some(node) = graph.nodes.get(index) {
-        let training = node.input(2).is_some();
+        // A third input says that it is training, since opset 12.
+        let is_false = |tensor: &Tensor| matches!(tensor.data(), Data::Bool(value) if *value == [0]);
+        let training = node.input(2).is_some() && !graph.constant(node, 2).is_some_and(is_false);
         let mask_wanted = node.output(1).is_some_and(|mask| consumed.contains(mask) || graph.is_output(mask));
         let no_op = node.is("Identity") || (node.is("Dropout") && !training && !mask_wanted);
         let ends = node.input(0).zip(node.output(0)).map(|(from, to)| (from.to_owned(), to.to_owned()));

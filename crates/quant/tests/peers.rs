@@ -163,7 +163,9 @@ fn static_models_are_integer_throughout_and_small() {
         peers.run(&[Path::new("check"), &path]);
         println!("{options:?}: {} bytes", summary.bytes_after);
         assert_integer_throughout(&peers.ops(&path), usize::from(quantize_output));
-        assert!(summary.bytes_after < 130 * 1024, "{}", summary.bytes_after);
+        // A bias of integers has scales of its own.
+        let most = if bias == BiasType::Float { 110_000 } else { 130_000 };
+        assert!(summary.bytes_after <= most, "{}", summary.bytes_after);
     }
 }
 

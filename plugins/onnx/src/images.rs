@@ -20,7 +20,7 @@ pub(crate) struct Images<'a> {
     /// Indices into the split.
     pub(crate) indices: Vec<usize>,
     pub(crate) normalization: Normalization,
-    /// How many are shown at a time.
+    /// How many are shown at a time, if the model takes as many.
     pub(crate) batch_size: usize,
 }
 
@@ -125,13 +125,13 @@ impl<'a> Images<'a> {
         turns: &Turns,
         tell: &mut dyn FnMut(usize),
     ) -> Result<W> {
-        let input = model.input().to_owned();
+        let (input, batch_size) = (model.input().to_owned(), model.batch_size(self.batch_size));
         let mut sample = Sample::open(self.dataset, self.split)?;
         let mut images = Vec::new();
         loop {
-            let from = turns.next.fetch_add(self.batch_size, Ordering::Relaxed);
+            let from = turns.next.fetch_add(batch_size, Ordering::Relaxed);
             let rest = self.indices.get(from..).unwrap_or_default();
-            let Some(batch) = rest.chunks(self.batch_size).next() else { return Ok(watcher) };
+            let Some(batch) = rest.chunks(batch_size).next() else { return Ok(watcher) };
             let split = sample.take(batch)?;
             images.clear();
             self.normalization.apply_pixels(split.shape(), split.pixels(), &mut images);

@@ -102,7 +102,7 @@ pub(crate) fn int8_support() -> &'static str {
     } else if std::is_x86_feature_detected!("avxvnni") {
         "CPU with AVX-VNNI: INT8 is fast here"
     } else {
-        "CPU without VNNI: INT8 gains little, and sums of u8 × i8 may saturate (`reduce_range` avoids it)"
+        "CPU without VNNI: INT8 gains little, and sums of u8 × i8 may saturate"
     }
 }
 

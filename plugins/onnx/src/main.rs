@@ -13,6 +13,7 @@ mod ops;
 mod plugin;
 mod request;
 mod runtime;
+mod sizes;
 mod statistics;
 mod time;
 

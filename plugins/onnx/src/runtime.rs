@@ -34,6 +34,8 @@ pub(crate) struct Model {
     source: String,
     input: String,
     image: [usize; 3],
+    /// Whether a call takes one image and no more.
+    one_at_a_time: bool,
     classes: Option<usize>,
 }
 
@@ -60,11 +62,11 @@ impl Model {
         let [input] = session.inputs() else {
             bail!("{source} has {} inputs: only models with one are run", session.inputs().len());
         };
-        let image = image_shape(input).with_context(|| source.clone())?;
+        let (image, one_at_a_time) = image_shape(input).with_context(|| source.clone())?;
         let name = input.name().to_owned();
         let output = session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
         let classes = class_count(output).with_context(|| source.clone())?;
-        Ok(Self { session, source, input: name, image, classes })
+        Ok(Self { session, source, input: name, image, one_at_a_time, classes })
     }
 
     /// Name of the input.
@@ -75,6 +77,11 @@ impl Model {
     /// Channels, height and width of an image.
     pub(crate) fn image(&self) -> [usize; 3] {
         self.image
+    }
+
+    /// How many images to give it in a call, where `wanted` would do.
+    pub(crate) fn batch_size(&self, wanted: usize) -> usize {
+        if self.one_at_a_time { 1 } else { wanted }
     }
 
     /// What the model is called in messages.
@@ -92,20 +99,28 @@ impl Model {
         self.classes
     }
 
-    /// The first output for `images` (`[n, C, H, W]`, row-major): `[n, classes]`, row-major.
+    /// The first output for `images` (`[n, C, H, W]`, row-major): `[n, classes]`, row-major. In one call, where the model takes
+    /// them all at once.
     ///
     /// # Errors
     /// Where the number of values is not a multiple of an image's, or ONNX Runtime fails.
     pub(crate) fn run(&mut self, images: &[f32]) -> Result<Vec<f32>> {
-        let mut logits = None;
-        self.run_all(images, &mut |outputs| {
-            logits = outputs.first().map(|(_, values)| values.to_vec());
-            Ok(())
-        })?;
-        logits.ok_or_else(|| anyhow!("{} gave no output", self.source))
+        let call = match self.one_at_a_time {
+            true => self.image.iter().product::<usize>(),
+            false => images.len(),
+        };
+        let mut logits = Vec::new();
+        for images in images.chunks(call.max(1)) {
+            self.run_all(images, &mut |outputs| {
+                logits.extend_from_slice(outputs.first().map_or(&[], |(_, values)| values));
+                Ok(())
+            })?;
+        }
+        Ok(logits)
     }
 
-    /// Runs a batch and gives name and values of every output, in the model's order, to `take`.
+    /// Runs a batch, of [`Model::batch_size`] at most, and gives name and values of every output of floats, in the model's order,
+    /// to `take`.
     ///
     /// # Errors
     /// As [`Model::run`], and what `take` returns.
@@ -128,6 +143,9 @@ impl Model {
         let values: Vec<_> = outputs.iter().collect();
         let mut named = Vec::with_capacity(values.len());
         for (name, value) in &values {
+            if value.dtype().tensor_type() != Some(TensorElementType::Float32) {
+                continue;
+            }
             let (_, values) = value
                 .try_extract_tensor::<f32>()
                 .with_context(|| format!("output `{name}` of {}", self.source))?;
@@ -222,7 +240,8 @@ pub(crate) fn optimized(
     Ok((Model::of(session, source)?, onnx::Model::read(path)?))
 }
 
-fn image_shape(input: &Outlet) -> Result<[usize; 3]> {
+/// Channels, height and width of an image, and whether a call takes one image and no more.
+fn image_shape(input: &Outlet) -> Result<([usize; 3], bool)> {
     let name = input.name();
     let (Some(TensorElementType::Float32), Some(shape)) =
         (input.dtype().tensor_type(), input.dtype().tensor_shape())
@@ -232,9 +251,9 @@ fn image_shape(input: &Outlet) -> Result<[usize; 3]> {
     let fixed = |dim: &i64| usize::try_from(*dim).ok().filter(|dim| *dim > 0);
     match &shape[..] {
         [batch, channels, height, width] => {
-            if *batch >= 0 {
+            if *batch >= 0 && *batch != 1 {
                 bail!(
-                    "input `{name}` takes batches of {batch} only: export the model with a dynamic batch axis"
+                    "input `{name}` takes batches of {batch} only: export the model with a dynamic batch axis, or for one image"
                 );
             }
             match (fixed(channels), fixed(height), fixed(width)) {
@@ -243,9 +262,11 @@ fn image_shape(input: &Outlet) -> Result<[usize; 3]> {
                     if size.is_none_or(|size| size > MAX_IMAGE) {
                         bail!("input `{name}` has shape {shape}: more than {MAX_IMAGE} values an image");
                     }
-                    Ok([channels, height, width])
+                    Ok(([channels, height, width], *batch == 1))
                 }
-                _ => bail!("input `{name}` has shape {shape}: channels, height and width must be fixed"),
+                _ => bail!(
+                    "input `{name}` has shape {shape}: channels, height and width must be fixed: export the model for one size"
+                ),
             }
         }
         _ => bail!("input `{name}` has shape {shape}, not [batch, channels, height, width]"),

@@ -49,6 +49,12 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
 }
 
 fn time(model: &mut Model, batch: usize, request: &TimeRequest) -> Result<CallTimes> {
+    if batch > model.batch_size(batch) {
+        bail!(
+            "{} takes one image at a time: set `batches: [1]`, or export it with a dynamic batch axis",
+            model.source()
+        );
+    }
     let images = noise::normal(batch * model.image().iter().product::<usize>(), request.seed);
     time_calls(request.warmup_calls, request.calls, || {
         std::hint::black_box(model.run(&images)?);

@@ -1,5 +1,6 @@
-//! What a training leaves for a later one whose recipe differs in nothing but the number of epochs. Under a constant learning
-//! rate that one goes on where this one ended; under a rate that falls to zero by the end it cannot, and is told so.
+//! What a training leaves for a later one whose recipe differs in nothing but the number of epochs. Where no learning
+//! rate depends on that number, it goes on where this one ended; under a rate that falls to zero by the end it cannot, and is told
+//! so.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use anyhow::Context;
 use protocol::Reporter;
 
 use crate::checkpoint::Checkpoint;
-use crate::params::{Schedule, TrainParams};
+use crate::params::TrainParams;
 use crate::snapshot::Snapshot;
 use crate::training::Training;
 
@@ -32,12 +33,12 @@ impl Earlier {
     /// is as good as none: nobody was promised that it would be there.
     pub(crate) fn go_on(&self, training: &Training<'_>, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
         let epochs = training.params.epochs;
-        if training.params.schedule != Schedule::Constant {
+        if !training.params.goes_on() {
             let done: u32 = std::fs::read_to_string(&self.length).ok()?.trim().parse().ok()?;
             if done != epochs {
                 reporter.info(format!(
                     "an earlier training of {done} epochs is of no use for one of {epochs}: its learning rate fell to zero by its \
-                     own end; `schedule: constant` could be continued"
+                     own end; with `schedule: constant` or `restart_every` it could be continued"
                 ));
             }
             return None;
@@ -61,7 +62,7 @@ impl Earlier {
 
     /// Leaves `last`, the end of a training, unless there is a longer one.
     pub(crate) fn keep(&self, last: &Snapshot, params: &TrainParams) -> anyhow::Result<()> {
-        if params.schedule != Schedule::Constant {
+        if !params.goes_on() {
             return Ok(std::fs::write(&self.length, params.epochs.to_string())?);
         }
         let longer = |kept: &Snapshot| kept.epochs_done > last.epochs_done;

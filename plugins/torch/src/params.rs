@@ -35,8 +35,14 @@ pub(crate) struct TrainParams {
     pub(crate) lr: f64,
     /// What becomes of the learning rate from step to step.
     pub(crate) schedule: Schedule,
-    /// Epochs, or a part of one, in which the learning rate first rises from zero; at most a fifth of all where it falls to
-    /// zero by the end.
+    /// Epochs after which the schedule starts anew from the highest rate (warm restarts; Loshchilov and Hutter 2017, arXiv
+    /// 1608.03983). No rate depends on `epochs` then, so a longer training continues a shorter one. None by default: the rate
+    /// falls to zero once, with the last epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub(crate) restart_every: Option<u32>,
+    /// Epochs, or a part of one, in which the learning rate first rises from zero; at most a fifth of those in which it then
+    /// falls to zero.
     #[schemars(range(min = 0.0))]
     pub(crate) warmup: f64,
     /// Momentum of gradient descent; below 1.
@@ -104,6 +110,7 @@ impl Default for TrainParams {
             batch_size: 128,
             lr: 0.05,
             schedule: Schedule::Cosine,
+            restart_every: None,
             warmup: 0.0,
             momentum: 0.9,
             nesterov: false,
@@ -182,6 +189,14 @@ impl TrainParams {
             "`warmup` is {}, but must be at least 0",
             self.warmup
         );
+        ensure!(
+            self.restart_every != Some(0),
+            "`restart_every` is 0, but must be at least 1; leave it out for a rate that falls once"
+        );
+        ensure!(
+            self.restart_every.is_none() || self.schedule != Schedule::Constant,
+            "`restart_every` wants a learning rate that falls: set `schedule: cosine` or `linear`, or leave it out"
+        );
         if let Some(Distill { weight, temperature }) = self.distill {
             ensure!((0.0..=1.0).contains(&weight), "`distill.weight` is {weight}, but must be 0 to 1");
             ensure!(
@@ -255,19 +270,27 @@ impl TrainParams {
         Normalization { mean: single(&self.normalization.mean), std: single(&self.normalization.std) }
     }
 
+    /// Whether no learning rate depends on the number of epochs, so that a longer training goes the way of a shorter one.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.schedule == Schedule::Constant || self.restart_every.is_some()
+    }
+
     /// Learning rate of the step after which `epochs` are behind the training, whole ones and the begun one's part, and
     /// before which it was `step` less.
     pub(crate) fn learning_rate(&self, epochs: f64, step: f64) -> f64 {
-        let all = f64::from(self.epochs);
+        let fall = f64::from(self.restart_every.unwrap_or(self.epochs));
         let warmup = match self.schedule {
             Schedule::Constant => self.warmup,
-            Schedule::Cosine | Schedule::Linear => self.warmup.min(all / 5.0),
+            Schedule::Cosine | Schedule::Linear => self.warmup.min(fall / 5.0),
         };
         if epochs <= warmup {
             return self.lr * epochs / warmup;
         }
-        let begun = (epochs - step - warmup).max(0.0);
-        self.lr * self.schedule.factor(begun / (all - warmup))
+        let begun = (epochs - step).max(0.0);
+        // Half a step is more than rounding makes of a sum of steps.
+        let start = ((begun + step / 2.0) / fall).floor() * fall;
+        let warm = if start == 0.0 { warmup } else { start };
+        self.lr * self.schedule.factor((begun - warm).max(0.0) / (start + fall - warm))
     }
 }
 

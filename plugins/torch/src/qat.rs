@@ -1,10 +1,9 @@
 //! The op `qat`: trained weights go on learning on the grid of their INT8 model (quantization-aware training).
 
-use anyhow::Context;
 use dataset::Dataset;
 use model::Weights;
 use protocol::{Failure, Reporter, RunRequest};
-use quant::{Ranges, Sensitivity, StaticOptions};
+use quant::{QuantError, Ranges, Sensitivity, StaticOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -120,8 +119,14 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     if request.inputs.contains_key("sensitivity") {
         params.quantize.exclude.extend(Sensitivity::read(input(request, "sensitivity")?)?.keep_float);
     }
-    let roundings = rounding::of_network(&setup.graph, &weights, &ranges, &params.quantize)
-        .context("`ranges` must be those of the model that `onnx/export` makes of `weights`")?;
+    let roundings = rounding::of_network(&setup.graph, &weights, &ranges, &params.quantize).map_err(
+        |error| match error.downcast_ref() {
+            Some(QuantError::MissingRange { .. } | QuantError::BadRange { .. }) => {
+                error.context("`ranges` must be those of the model that `onnx/export` makes of `weights`")
+            }
+            _ => error,
+        },
+    )?;
     let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
     reporter.info(format!(
         "going on with {} images, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",

@@ -88,6 +88,19 @@ fn constants_and_no_ops_go() {
 }
 
 #[test]
+fn a_dropout_that_may_be_training_stays() {
+    let dropout = |training: Data| {
+        let nodes =
+            vec![Node::new("Dropout", ["x", "ratio", "training"], ["d"]), Node::new("Relu", ["d"], ["y"])];
+        let training = Tensor::new(Vec::new(), training).unwrap();
+        let constants = vec![("ratio", Tensor::scalar_f32(0.5)), ("training", training)];
+        model(nodes, constants).simplified().unwrap()
+    };
+    assert_eq!(ops(&dropout(Data::Bool(vec![0]))), ["Relu"]);
+    assert_eq!(ops(&dropout(Data::Bool(vec![1]))), ["Dropout", "Relu"]);
+}
+
+#[test]
 fn an_output_keeps_its_name() {
     let identity = model(vec![Node::new("Identity", ["x"], ["y"])], vec![]);
     assert_eq!(ops(&identity.simplified().unwrap()), ["Identity"]);

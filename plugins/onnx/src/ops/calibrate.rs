@@ -2,7 +2,7 @@
 //!
 //! Each thread has one batch of activations in memory at a time, however many images there are.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
 use protocol::{
     Axis, Bin, Cell, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Reporter, RunRequest,
@@ -17,6 +17,7 @@ use crate::images::{Images, draw};
 use crate::ops::{input, manifest_of, output, weights_input};
 use crate::request::{self, grouped};
 use crate::runtime::Model;
+use crate::sizes;
 
 const VERSION: u32 = 4;
 
@@ -99,11 +100,17 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let path = request::input(request, "model")?;
     let float = request::model(request)?;
     let name = format!("`{}`", path.display());
-    let observed = observed_model(&float)?.to_bytes();
+    let dataset = request::input(request, "dataset")?;
+    let sample = Sample::open(dataset, params.split)?;
+    let [_, height, width] = sample.shape()?;
+    let sized = |mut model: onnx::Model| {
+        sizes::fix(&mut model, [height, width]);
+        model
+    };
+    let observed = sized(observed_model(&float)?).to_bytes();
     let open = || Model::from_bytes(&observed, name.clone(), 1);
     let model = open()?;
-    let dataset = request::input(request, "dataset")?;
-    let indices = draw(params.images, params.seed, Sample::open(dataset, params.split)?.len(), params.split)?;
+    let indices = draw(params.images, params.seed, sample.len(), params.split)?;
     let images = Images::new(
         dataset,
         params.split,
@@ -129,7 +136,8 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let moments = match params.moments {
         false => Moments::default(),
         true => {
-            let observer = MomentsObserver::new(&float, &ranges)?;
+            let observer = MomentsObserver::new(&sized(float), &ranges)
+                .with_context(|| format!("for images of {height}×{width} pixels"))?;
             let observed = observer.model().to_bytes();
             let open = || Model::from_bytes(&observed, name.clone(), 1);
             let observer = images.show(open()?, &open, &observer, request.threads, reporter)?;

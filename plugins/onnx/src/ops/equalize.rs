@@ -1,15 +1,16 @@
 //! `onnx/equalize`: the same function with weights that round better, checked by running both.
 
+use std::path::Path;
+
 use anyhow::Context;
 use protocol::{Cell, Column, Content, Failure, Figure, Metric, OpManifest, Reporter, RunRequest};
 use quant::{Equalized, equalize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::noise;
 use crate::ops::{input, manifest_of, output, weights_input};
-use crate::request;
 use crate::runtime::{self, Model};
+use crate::{noise, request, sizes};
 
 const VERSION: u32 = 1;
 
@@ -43,9 +44,11 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let (model, pairs) = equalize(&float)?;
     let target = request::output(request, "model")?;
     request::write(target, &model.to_bytes())?;
-    let name = format!("`{}`", path.display());
-    let mut before = Model::from_bytes(&float.to_bytes(), name, request.threads)?;
-    let mut after = Model::load(target, request.threads)?;
+    let load = |mut model: onnx::Model, path: &Path| {
+        sizes::fix(&mut model, sizes::ANY);
+        Model::from_bytes(&model.to_bytes(), format!("`{}`", path.display()), request.threads)
+    };
+    let (mut before, mut after) = (load(float, path)?, load(model, target)?);
     let images = noise::normal(IMAGES * before.image().iter().product::<usize>(), 0);
     let logits = before.run(&images).context("running the model")?;
     let difference = runtime::max_difference(&logits, &after.run(&images).context("running the new form")?);

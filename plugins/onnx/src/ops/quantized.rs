@@ -9,7 +9,7 @@ use quant::{Form, Layer, Summary};
 
 use crate::executed::{Arithmetic, Counts};
 use crate::runtime::{self, Model};
-use crate::{executed, network, request};
+use crate::{executed, network, request, sizes};
 
 /// Writes the model to output `model`, runs what was written, and reports.
 pub(crate) fn write(
@@ -22,10 +22,13 @@ pub(crate) fn write(
     let bytes = model.to_bytes();
     request::write(path, &bytes)?;
     let source = format!("`{}`", path.display());
-    let (loaded, executed) = match executed::load(&bytes, source, request.threads, &request.resume_dir) {
+    let mut sized = model.clone();
+    let tried = if sizes::fix(&mut sized, sizes::ANY) { &sized.to_bytes() } else { &bytes };
+    let (loaded, executed) = match executed::load(tried, source.clone(), request.threads, &request.resume_dir)
+    {
         Ok((model, graph)) => (Ok(model), Ok(graph)),
         // Perhaps nothing is amiss but the dump of the graph.
-        Err(error) => (Model::load(path, request.threads), Err(error)),
+        Err(error) => (Model::from_bytes(tried, source, request.threads), Err(error)),
     };
     loaded.and_then(runtime::check).context("the quantized model does not work")?;
     let size = request::size_kb(path)?;

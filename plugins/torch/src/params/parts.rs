@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Schedule {
-    /// Half a cosine down to zero after the last epoch.
+    /// Half a cosine down to zero after the last epoch, or before a restart.
     #[default]
     Cosine,
-    /// A straight line down to zero after the last epoch.
+    /// A straight line down to zero, there as well.
     Linear,
     /// It stays.
     Constant,
 }
 
 impl Schedule {
-    /// Share of the highest learning rate after `share` of the way from the warm-up to the end.
+    /// Share of the highest learning rate after `share` of the way from the warm-up, or a restart, to the end or the next one.
     pub(super) fn factor(self, share: f64) -> f64 {
         match self {
             Self::Constant => 1.0,

@@ -69,6 +69,8 @@ fn what_is_wrong_is_named() {
         (json!({"momentum": 0.0, "nesterov": true}), "`nesterov` wants a `momentum`"),
         (json!({"label_smoothing": 1.0}), "`label_smoothing` is 1"),
         (json!({"warmup": -1.0}), "`warmup` is -1"),
+        (json!({"restart_every": 0}), "`restart_every` is 0"),
+        (json!({"restart_every": 2, "schedule": "constant"}), "wants a learning rate that falls"),
         (json!({"ema": 1.0}), "`ema` is 1"),
         (json!({"muon": {"lr": 0}}), "`muon.lr` is 0"),
         (json!({"muon": {"momentum": 1}}), "`muon.momentum` is 1"),
@@ -116,6 +118,32 @@ fn the_learning_rate_rises_and_falls_as_asked() {
     close(rate(Schedule::Linear, 5.0, 1.0), 0.2);
     close(rate(Schedule::Constant, 20.0, 5.0), 0.1);
     assert!(rate(Schedule::Cosine, 0.0, 10.0) < 1e-5 && rate(Schedule::Linear, 0.0, 10.0) < 1e-3);
+}
+
+#[test]
+fn after_a_restart_the_learning_rate_falls_from_its_highest_again() {
+    let steps = 7;
+    let rates = |epochs: u32| {
+        let (schedule, restart_every) = (Schedule::Linear, Some(3));
+        let params =
+            TrainParams { schedule, restart_every, warmup: 0.5, epochs, lr: 0.4, ..TrainParams::default() };
+        assert!(params.goes_on());
+        let step = 1.0 / f64::from(steps);
+        let rate = |at: u32| params.learning_rate(f64::from(at / steps) + f64::from(at % steps) * step, step);
+        (1..=epochs * steps).map(rate).collect::<Vec<_>>()
+    };
+    let long = rates(9);
+    let period = 3 * steps as usize;
+    // The first rises by half an epoch; the others only fall, by the same line, and almost to zero.
+    assert!(long[0] < long[2] && long[4] > long[period - 1]);
+    for fall in long[period..].chunks(period) {
+        assert!((fall[0] - 0.4).abs() < 1e-9, "{}", fall[0]);
+        assert!(fall.windows(2).all(|pair| pair[0] > pair[1]));
+        assert!(*fall.last().unwrap() < 0.4 / 20.0 && *fall.last().unwrap() > 0.0);
+    }
+    assert!(long[period..2 * period].iter().zip(&long[2 * period..]).all(|(a, b)| (a - b).abs() < 1e-9));
+    assert_eq!(rates(4), long[..4 * steps as usize], "a shorter training has the same rates");
+    assert!(!TrainParams::default().goes_on());
 }
 
 #[test]

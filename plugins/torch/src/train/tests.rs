@@ -205,22 +205,31 @@ fn the_notebooks_way_selects_on_the_test_images() {
 }
 
 #[test]
-fn more_epochs_of_a_constant_rate_go_on_from_the_earlier_training() {
+fn more_epochs_go_on_from_the_earlier_training_where_no_rate_depends_on_them() {
     let _turn = alone();
-    let (whole, grown) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let constant =
-        |epochs: u32| with(&json!({"schedule": "constant", "epochs": epochs, "ema": 0.9, "warmup": 0.5}));
-    train(whole.path(), constant(4)).unwrap();
-    train(grown.path(), constant(2)).unwrap();
-    let reported = train(grown.path(), constant(4)).unwrap();
-    let logs = reported.logs();
-    assert!(logs.contains("continuing after epoch 2 of an earlier training"), "{logs}");
-    for file in ["weights", "reference"] {
-        let [one, two] = [&whole, &grown].map(|folder| fs::read(folder.path().join(file)).unwrap());
-        assert!(one == two, "{file} differs");
+    for schedule in [json!({"schedule": "constant"}), json!({"schedule": "cosine", "restart_every": 2})] {
+        let (whole, grown) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let lasting = |epochs: u32| {
+            let mut changes = json!({"epochs": epochs, "ema": 0.9, "warmup": 0.25});
+            changes.as_object_mut().unwrap().extend(schedule.as_object().unwrap().clone());
+            with(&changes)
+        };
+        train(whole.path(), lasting(4)).unwrap();
+        train(grown.path(), lasting(2)).unwrap();
+        let reported = train(grown.path(), lasting(4)).unwrap();
+        let logs = reported.logs();
+        assert!(logs.contains("continuing after epoch 2 of an earlier training"), "{logs}");
+        for file in ["weights", "reference"] {
+            let [one, two] = [&whole, &grown].map(|folder| fs::read(folder.path().join(file)).unwrap());
+            assert!(one == two, "{schedule}: {file} differs");
+        }
+        let reported = train(grown.path(), lasting(3)).unwrap();
+        assert!(
+            reported.logs().contains("went on for 4 epochs, too long for one of 3"),
+            "{}",
+            reported.logs()
+        );
     }
-    let reported = train(grown.path(), constant(3)).unwrap();
-    assert!(reported.logs().contains("went on for 4 epochs, too long for one of 3"), "{}", reported.logs());
 }
 
 #[test]
@@ -229,7 +238,11 @@ fn a_cosine_to_another_end_starts_anew_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), with(&json!({"epochs": 1}))).unwrap();
     let reported = train(folder.path(), with(&json!({"epochs": 2}))).unwrap();
-    assert!(reported.logs().contains("`schedule: constant` could be continued"), "{}", reported.logs());
+    assert!(
+        reported.logs().contains("`schedule: constant` or `restart_every` it could be continued"),
+        "{}",
+        reported.logs()
+    );
     let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
     assert_eq!(series[0].points.len(), 2);
 }

@@ -99,7 +99,7 @@ impl Variant {
         let mut logits = Vec::with_capacity(test_set.indices.len() * classes);
         let mut images = Vec::new();
         let mut done = 0;
-        for batch in test_set.indices.chunks(params.batch_size) {
+        for batch in test_set.indices.chunks(model.batch_size(params.batch_size)) {
             images.clear();
             normalization.apply(split, batch, &mut images);
             logits.extend(model.run(&images)?);

@@ -195,13 +195,19 @@ fn integer_operators_are_within_a_step_of_rounded_floats() {
             let mut outputs = summary.layers.iter().filter_map(|layer| layer.output.clone());
             let output = outputs.find(|output| output.tensor == "y");
             let step = f64::from(output.unwrap_or_else(|| panic!("{name}: {:?}", summary.layers)).scale);
-            let fused =
-                runtime::Model::from_bytes(&int8.to_bytes(), name.into(), 1).unwrap().run(&images).unwrap();
+            let outcome = |model: &onnx::Model| {
+                let model = runtime::Model::from_bytes(&model.to_bytes(), name.into(), 1);
+                model.unwrap().run(&images).unwrap()
+            };
+            let fused = outcome(&int8);
             if repeated {
-                let plain = without_tiles(&int8).to_bytes();
-                let plain = runtime::Model::from_bytes(&plain, name.into(), 1).unwrap().run(&images).unwrap();
-                assert_eq!(fused, plain, "{name}: repeating changes no bit");
+                assert_eq!(fused, outcome(&without_tiles(&int8)), "{name}: repeating changes no bit");
             }
+            let whole = StaticOptions { compact: false, ..options.clone() };
+            let (whole, _) = quantize_static(&float, &ranges, None, &whole).unwrap();
+            assert!(whole.to_bytes().len() > int8.to_bytes().len());
+            assert_eq!(fused, outcome(&whole), "{name}: compacting changes no bit");
+            assert_eq!(outcome(&float.compacted()), outcome(&float), "{name}: nor does it in floats");
             let literal = runtime::unoptimized(&int8.to_bytes()).unwrap().run(&images).unwrap();
             let steps = runtime::max_difference(&fused, &literal) / step;
             assert!(steps < 1.01, "{name}, {options:?}: {steps} steps");

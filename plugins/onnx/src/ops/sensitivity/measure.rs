@@ -11,8 +11,8 @@ use quant::{
 };
 
 use super::Params;
-use crate::metadata;
 use crate::runtime::Model;
+use crate::{metadata, sizes};
 
 /// Most images whose tensors are compared one by one.
 pub(crate) const COMPARED_IMAGES: usize = 128;
@@ -24,6 +24,8 @@ pub(crate) struct Laboratory<'a> {
     pub(crate) moments: Option<&'a Moments>,
     pub(crate) params: &'a Params,
     pub(crate) dataset: &'a Path,
+    /// Height and width of its images.
+    pub(crate) size: [usize; 2],
     /// Indices into the split, ascending.
     pub(crate) indices: &'a [usize],
     pub(crate) threads: usize,
@@ -141,6 +143,8 @@ impl Laboratory<'_> {
     }
 
     fn model(&self, model: &onnx::Model) -> Result<Model> {
+        let mut model = model.clone();
+        sizes::fix(&mut model, self.size);
         Model::from_bytes(&model.to_bytes(), "the model".into(), self.threads)
     }
 
@@ -164,7 +168,7 @@ impl Laboratory<'_> {
     fn batches(&self, model: &mut Model, indices: &[usize], take: Take<'_>) -> Result<()> {
         let mut sample = Sample::open(self.dataset, self.params.split)?;
         let mut images = Vec::new();
-        for batch in indices.chunks(self.params.batch_size) {
+        for batch in indices.chunks(model.batch_size(self.params.batch_size)) {
             let split = sample.take(batch)?;
             let normalization = metadata::normalization(model, &split, self.params.normalization.as_ref())?;
             images.clear();

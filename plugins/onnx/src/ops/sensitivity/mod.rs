@@ -95,7 +95,9 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     }
     let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
     let dataset = request::input(request, "dataset")?;
-    let indices = unseen(&params, &ranges, Sample::open(dataset, params.split)?.len())?;
+    let sample = Sample::open(dataset, params.split)?;
+    let indices = unseen(&params, &ranges, sample.len())?;
+    let [_, height, width] = sample.shape()?;
     let basis = format!(
         "{} images of the {} split that were not calibrated on, drawn with seed {}",
         grouped(indices.len()),
@@ -109,6 +111,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         params: &params,
         dataset,
         indices: &indices,
+        size: [height, width],
         threads: request.threads,
         reference: None,
     };
