@@ -17,8 +17,11 @@ SEED = 42
 """Of the first training; `--rounds` says with how many seeds."""
 HELD_OUT = 5000
 """Training images that choose the epoch, as pipeline.yaml has it."""
+TRAINED_ON = 45_000
 TESTED = 10_000
-"""Test images."""
+"""Training images that do not, and test images."""
+BLOCKS = [(24, 48, 1), (24, 48, 1), (32, 72, 2), (32, 72, 1), (48, 96, 2), (48, 96, 1), (64, 128, 2)]
+"""TinyNet's, as pipeline.yaml has them: channels, channels within, stride."""
 NOTEBOOK = {
     "lr": 0.05,
     "schedule": "cosine",
@@ -49,15 +52,19 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
     metrics = trained(bench, stages)
     each = {name: [metrics[f"test_{name}_{seed}.accuracy"] for seed in seeds] for name in trainings}
     accuracy = {name: fmean(found) for name, found in each.items()}
-    lines = ["| recipe | epochs | accuracy | best epoch |", "|---|--:|--:|--:|"]
+    minutes = {
+        name: fmean(TRAINED_ON * length / metrics[f"{name}_{seed}.images_per_second"] for seed in seeds) / 60
+        for name, (_, length, _, _) in trainings.items()
+    }
+    lines = ["| recipe | epochs | accuracy | best epoch | training took |", "|---|--:|--:|--:|--:|"]
     for name, (title, length, _, _) in trainings.items():
         best = ", ".join(f"{metrics[f'{name}_{seed}.best_epoch']:.0f}" for seed in seeds)
         by_seed = f" ({', '.join(f'{found:.2f}' for found in each[name])})" if len(seeds) > 1 else ""
-        lines.append(f"| {title} | {length} | {accuracy[name]:.2f} %{by_seed} | {best} |")
+        lines.append(f"| {title} | {length} | {accuracy[name]:.2f} %{by_seed} | {best} | {minutes[name]:.1f} min |")
     parts = [
-        f"TinyNet on the 45,000 training images of `{bench.images.name}` that are not held out; the best of the epochs by the 5,000 "
+        f"TinyNet on the {TRAINED_ON:,} training images of `{bench.images.name}` that are not held out; the best of the epochs by the 5,000 "
         f"held out is tested, once, on all {TESTED:,} test images. {seeds_named(seeds)}. On a CPU, where the outcome does not depend on "
-        "threads.",
+        "threads. The time is that of the steps, without validation, on a machine that may have done other things as well.",
         "\n".join(lines),
         "\n\n".join(
             [
@@ -122,7 +129,7 @@ def recipe(epochs: int, changes: dict, dropout: float = 0, widening: int = 1) ->
         {"conv": {"out": 16 * widening, "kernel": 3, "norm": "batch", "activation": "relu6", "name": "stem"}},
         *[
             {"inverted_residual": {"out": out * widening, "expand": expand * widening, "stride": stride, "se": 4}}
-            for out, expand, stride in [(24, 48, 1), (24, 48, 1), (32, 72, 2), (32, 72, 1), (48, 96, 2), (48, 96, 1), (64, 128, 2)]
+            for out, expand, stride in BLOCKS
         ],
         {"global_average_pool": {}},
         {"dropout": {"p": dropout}},
@@ -146,6 +153,9 @@ def recipe(epochs: int, changes: dict, dropout: float = 0, widening: int = 1) ->
             raise Failed(f"`{name}` of pipeline.yaml is {_var(text, name)}, which this script does not have")
     if "augment: { crop_padding: 4, flip: alternating }" not in text:
         raise Failed("the augmentation of pipeline.yaml is another than this script has")
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- inverted_residual")]
+    if lines != [f"inverted_residual: {{ out: {out}, expand: {expand}, stride: {stride}, se: 4 }}" for out, expand, stride in BLOCKS]:
+        raise Failed("the network of pipeline.yaml is another than this script has")
     network = {"input": [3, 32, 32], "layers": layers}
     return {"network": network, "epochs": epochs, "seed": SEED, "device": "cpu", **ours, **changes}
 

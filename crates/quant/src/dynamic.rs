@@ -13,7 +13,9 @@ use crate::prepare::prepare;
 use crate::summary::{Form, Layer, Summary};
 use crate::weights::Weighty;
 
-/// Quantizes weights to 8 bits, and activations while the model runs, as `options.scheme` says; no calibration.
+/// Quantizes weights to 8 bits, and activations while the model runs, as `options.scheme` says; no calibration. Weights are
+/// `scale · integer` with `scale = max|w| / 127`, by channel or for all of a layer; activations are what ONNX's
+/// `DynamicQuantizeLinear` makes of them.
 ///
 /// # Errors
 /// [`QuantError`]: a weight not finite, nothing to quantize, quantized already, or an opset too old.
@@ -98,7 +100,7 @@ impl Rewriter<'_> {
         weighty: &Weighty<'_>,
         rounded: &SymmetricWeight,
     ) -> Result<(), QuantError> {
-        let integers = weighty.integers(rounded).ok_or_else(|| unfilled(weighty.name))?;
+        let integers = weighty.integers(rounded).ok_or_else(|| QuantError::unfilled(weighty.name))?;
         let rank = integers.shape().len();
         let integers = self.emitter.constant(&format!("{}_integers", weighty.name), integers);
         let mut shape = vec![1; rank];
@@ -131,7 +133,7 @@ impl Rewriter<'_> {
         } else {
             ("MatMulInteger", matrix(weighty, rounded), 1, 0)
         };
-        let integers = integers.ok_or_else(|| unfilled(weighty.name))?;
+        let integers = integers.ok_or_else(|| QuantError::unfilled(weighty.name))?;
         let integers = self.emitter.constant(&format!("{}_integers", weighty.name), integers);
         let mut shape = vec![1; rank];
         let weight_scale = self.scales(weighty.name, rounded, &mut shape, axis)?;
@@ -153,7 +155,7 @@ impl Rewriter<'_> {
         if let Some(slot) = shape.get_mut(axis) {
             *slot = bias.len();
         }
-        let bias = Tensor::new(shape, Data::F32(bias.to_vec())).ok_or_else(|| unfilled(name))?;
+        let bias = Tensor::new(shape, Data::F32(bias.to_vec())).ok_or_else(|| QuantError::unfilled(name))?;
         let bias = self.emitter.constant(&format!("{name}_shaped"), bias);
         self.emitter.node(Node::new("Add", [scaled.as_str(), &bias], [output]));
         Ok(())
@@ -172,7 +174,8 @@ impl Rewriter<'_> {
             Some(slot) if self.per_channel => *slot = rounded.scales.len(),
             _ => shape.clear(),
         }
-        let scales = Tensor::new(shape, Data::F32(rounded.scales.clone())).ok_or_else(|| unfilled(name))?;
+        let scales = Tensor::new(shape, Data::F32(rounded.scales.clone()))
+            .ok_or_else(|| QuantError::unfilled(name))?;
         Ok(self.emitter.constant(&format!("{name}_scale"), scales))
     }
 
@@ -212,8 +215,4 @@ fn matrix(weighty: &Weighty<'_>, rounded: &SymmetricWeight) -> Option<Tensor> {
             Tensor::new(vec![columns, rows], Data::I8((0..columns).flat_map(column).collect()))
         }
     }
-}
-
-fn unfilled(name: &str) -> onnx::Error {
-    onnx::Error::Invalid(format!("`{name}` does not fill its shape"))
 }

@@ -27,7 +27,9 @@ pub struct Equalized {
     pub spread_after: f32,
 }
 
-/// `model`, simplified, with the channels of neighbouring layers balanced. It computes the same.
+/// `model`, simplified, with the channels of neighbouring layers balanced. It computes the same: a channel that the first layer's
+/// weights reach `r₁` in, and the second's `r₂`, is divided there and multiplied here by `√(r₁·r₂) / r₂` (Nagel et al. 2019, arXiv
+/// 1906.04721, equation 11).
 ///
 /// # Errors
 /// [`QuantError::AlreadyQuantized`], or an [`onnx::Error`] for a model that contradicts itself.

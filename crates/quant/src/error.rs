@@ -78,3 +78,10 @@ pub enum QuantError {
     #[error("{0}")]
     File(String),
 }
+
+impl QuantError {
+    /// A constant has fewer or more numbers than its shape says.
+    pub(crate) fn unfilled(name: &str) -> Self {
+        onnx::Error::Invalid(format!("`{name}` does not fill its shape")).into()
+    }
+}

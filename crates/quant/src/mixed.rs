@@ -76,7 +76,8 @@ pub fn integer_layers(model: &Model, options: &StaticOptions) -> Result<Vec<Inte
 }
 
 /// Which layer to leave in floating point next, beside those `kept` there already: the one that takes the most of the
-/// noise for what it costs. `noise` is the power of what rounding each layer alone does to the logits, in whatever unit.
+/// noise for what it costs: the largest `noise / (products + conversions)`, of an image. `noise` is the power of what rounding each
+/// layer alone does to the logits, in whatever unit.
 #[must_use]
 pub fn next_to_keep(layers: &[IntegerLayer], noise: &[f64], kept: &BTreeSet<usize>) -> Option<usize> {
     let left = (0..layers.len()).filter(|place| !kept.contains(place));

@@ -184,6 +184,10 @@ impl Observer {
     /// The ranges, as the method chooses them, on `threads` threads. `percentile` is what [`Method::Percentile`] keeps, in
     /// percent.
     ///
+    /// Of histograms: `percentile` cuts off as much at both ends, as ONNX Runtime's `PercentileCalibrater` does; `entropy` draws both
+    /// ends towards zero by the factor of the least Jensen–Shannon divergence between values and rounded values (Lin 1991); `mse`
+    /// takes the ends of the least `Σ (x − x̂)²`, where a value inside errs by `scale² / 12` in the mean (Widrow).
+    ///
     /// # Errors
     /// [`QuantError::MissingRange`] for a tensor that no batch had.
     pub fn ranges(&self, percentile: f64, lineage: Lineage, threads: usize) -> Result<Ranges, QuantError> {

@@ -21,6 +21,10 @@ use crate::summary::Summary;
 /// very model ([`crate::observed_model`]). Where there are `moments` of it, weights are rounded for them and biases make
 /// up for the means that rounding loses, as the options say.
 ///
+/// As ONNX's `QuantizeLinear` and `DequantizeLinear` have it, `real = scale · (integer − zero_point)`, rounded to the nearest, ties
+/// to even. A range of activations is widened to contain zero: `scale = (max − min) / 255`, `zero_point = lowest − min / scale`.
+/// Weights have `scale = max|w| / 127` and no zero point; biases the product of both scales.
+///
 /// # Errors
 /// [`QuantError`]: a range missing or broken, a weight not finite, nothing to quantize, quantized already, or an
 /// opset that cannot be had.
@@ -38,7 +42,7 @@ pub fn quantize_static(
     Ok((quantized, summary))
 }
 
-/// What [`quantize_static`] makes where only the layer with this label, one of [`crate::integer_layers`], computes in
+/// The model for a layer's sensitivity: what [`quantize_static`] makes where only the layer with this label, one of [`crate::integer_layers`], computes in
 /// integers.
 ///
 /// # Errors

@@ -9,17 +9,23 @@
 
 mod support;
 
+use std::path::Path;
+
 use onnx::{Data, Dim, Model, Value};
 use quant::{
-    ActivationType, DynamicOptions, MomentsObserver, StaticOptions, equalize, quantize_dynamic,
-    quantize_static,
+    ActivationType, DynamicOptions, Lineage, Method, Moments, MomentsObserver, Observer, QuantError, Ranges,
+    StaticOptions, equalize, quantize_dynamic, quantize_static,
 };
 use support::{floats, made_up_ranges, varied};
 
-fn assert_is(what: &str, op: &str, model: Model, digest: &str) {
+fn assert_model_is(what: &str, op: &str, model: Model, digest: &str) {
     // The version of the project is no business of the rewriting.
     let model = Model { producer_version: String::new(), ..model };
-    let found = blake3::hash(&model.to_bytes()).to_hex();
+    assert_is(what, op, &model.to_bytes(), digest);
+}
+
+fn assert_is(what: &str, op: &str, bytes: &[u8], digest: &str) {
+    let found = blake3::hash(bytes).to_hex();
     assert_eq!(
         &found[..16],
         digest,
@@ -33,41 +39,85 @@ fn noise(value: &Value, seed: usize) -> Vec<f32> {
         Dim::Known(size) => Some(*size),
         Dim::Named(_) | Dim::Unknown => None,
     });
-    match floats(&[3 * known.product::<usize>()], seed).data() {
+    numbers(3 * known.product::<usize>(), seed)
+}
+
+fn numbers(count: usize, seed: usize) -> Vec<f32> {
+    match floats(&[count], seed).data() {
         Data::F32(values) => values.clone(),
         _ => unreachable!("floats are floats"),
     }
 }
 
-/// A static model whose weights are rounded for made-up inputs.
-fn statically(options: &StaticOptions) -> Model {
-    let model = varied();
-    let ranges = made_up_ranges(&model);
-    let mut observer = MomentsObserver::new(&model, &ranges).unwrap();
+/// Moments of a model for made-up inputs of its layers.
+fn moments(model: &Model, ranges: &Ranges) -> Moments {
+    let mut observer = MomentsObserver::new(model, ranges).unwrap();
     let observed = observer.model().clone();
     let wanted = observed.graph.inputs.iter().chain(&observed.graph.outputs).enumerate();
     let values: Vec<(String, Vec<f32>)> =
         wanted.map(|(seed, value)| (value.name.clone(), noise(value, seed))).collect();
     let batch: Vec<_> = values.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
     observer.observe(&batch, 3);
-    let moments = observer.moments(String::new());
+    observer.moments(String::new())
+}
+
+/// A static model whose weights are rounded for these.
+fn statically(options: &StaticOptions) -> Model {
+    let model = varied();
+    let ranges = made_up_ranges(&model);
+    let moments = moments(&model, &ranges);
     quantize_static(&model, &ranges, Some(&moments), options).unwrap().0
+}
+
+/// The bytes of what `write` writes.
+fn written(write: impl FnOnce(&Path) -> Result<(), QuantError>) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    write(&path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn ranges_and_moments() {
+    for (method, digest) in [
+        (Method::Minmax, "c986bcd1baada931"),
+        (Method::MovingAverage, "d91f2604611d7f05"),
+        (Method::Percentile, "e10d199c6ea584c8"),
+        (Method::Entropy, "c41651ec98682773"),
+        (Method::Mse, "147536919ff29bb5"),
+    ] {
+        let mut observer = Observer::new(["t".to_owned()], method, true);
+        for seed in 0..4 {
+            // Most near zero, some far out, more of them above.
+            let far_out = |value: &f32| {
+                let cube = value * value * value;
+                cube * cube * cube * if cube > 0.0 { 4.0 } else { 1.0 }
+            };
+            let values: Vec<f32> = numbers(2000, seed).iter().map(far_out).collect();
+            observer.observe(&[("t", &values)], 2).unwrap();
+        }
+        let ranges = observer.ranges(99.0, Lineage::default(), 1).unwrap();
+        assert_is(method.as_str(), "onnx/calibrate", &written(|path| ranges.write(path)), digest);
+    }
+    let model = varied();
+    let moments = moments(&model, &made_up_ranges(&model));
+    assert_is("moments", "onnx/calibrate", &written(|path| moments.write(path)), "d2136a3f1b207c01");
 }
 
 #[test]
 fn static_models() {
-    assert_is("for x86", "onnx/quantize", statically(&StaticOptions::default()), "1523de88f6498cb0");
+    assert_model_is("for x86", "onnx/quantize", statically(&StaticOptions::default()), "1523de88f6498cb0");
     let signed = StaticOptions { activations: Some(ActivationType::S8), ..StaticOptions::default() };
-    assert_is("signed", "onnx/quantize", statically(&signed), "2e8761856a286e71");
+    assert_model_is("signed", "onnx/quantize", statically(&signed), "2e8761856a286e71");
 }
 
 #[test]
 fn dynamic_models() {
     let (model, _) = quantize_dynamic(&varied(), &DynamicOptions::default()).unwrap();
-    assert_is("dynamic", "onnx/quantize-dynamic", model, "669b7206f47d55a8");
+    assert_model_is("dynamic", "onnx/quantize-dynamic", model, "669b7206f47d55a8");
 }
 
 #[test]
 fn equalized_models() {
-    assert_is("equalized", "onnx/equalize", equalize(&varied()).unwrap().0, "0a4198a93bec71e2");
+    assert_model_is("equalized", "onnx/equalize", equalize(&varied()).unwrap().0, "0a4198a93bec71e2");
 }

@@ -18,8 +18,8 @@ use quant::{
     quantize_static, tensors_to_observe,
 };
 
-/// How much less faithful than the Python tool's a model may be, in decibels: samples are few. One classifier, whose
-/// probabilities of made-up pictures say little, is known to be less faithful than that.
+/// How much less faithful than the Python tool's a model may be, in decibels: samples are few. Two classifiers, whose
+/// probabilities of made-up pictures say little, are known to be less faithful than that; docs/quantization.md says so.
 const TOLERANCE: f64 = 0.5;
 
 #[derive(Debug, serde::Deserialize)]

@@ -16,7 +16,7 @@ use crate::qat::QatParams;
 use crate::{device, evaluate, find_lr, qat, train};
 
 /// Bump when weights could differ for the same inputs and params.
-const TRAIN_VERSION: u32 = 3;
+pub(crate) const TRAIN_VERSION: u32 = 3;
 /// Bump when predictions could differ for the same inputs and params.
 const EVALUATE_VERSION: u32 = 1;
 
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(manifest.ops["evaluate"].scope, KeyScope::Hardware);
     }
 
-    /// What training starts from and in what order it sees images. libtorch's own sums differ from one kind of CPU
-    /// to the next, so trained weights themselves cannot be compared here.
+    /// What training starts from and in what order it sees images, whoever computes. libtorch's own sums differ from one kind of
+    /// CPU to the next; what our kernels make of it is held by a test of `train`.
     #[test]
     fn a_change_of_what_a_seed_means_wants_a_new_version() {
         let graph = Network::tinynet().lower(10).unwrap();

@@ -215,7 +215,7 @@ impl<'a> Rewriter<'a> {
             0 => weighty.integers(&rounded),
             _ => widened(weighty.tensor.shape(), &rounded.integers, missing),
         };
-        let integers = integers.ok_or_else(|| unfilled(weighty.name))?;
+        let integers = integers.ok_or_else(|| QuantError::unfilled(weighty.name))?;
         let axis = self.options.per_channel.then(|| weighty.channels.axis());
         // The same holds for a `Gemm`'s weights: without zero points it is not fused. Others do without.
         let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
@@ -308,7 +308,8 @@ impl<'a> Rewriter<'a> {
                 Data::I8(integers.map(|integer| i8::try_from(integer).unwrap_or(i8::MAX)).collect())
             }
         };
-        let integers = Tensor::new(tensor.shape().to_vec(), data).ok_or_else(|| unfilled(name))?;
+        let integers =
+            Tensor::new(tensor.shape().to_vec(), data).ok_or_else(|| QuantError::unfilled(name))?;
         let integers = self.emitter.constant(&format!("{name}_integers"), integers);
         let params = self.params(grid);
         Ok(self.emitter.value("DequantizeLinear", &operands(&integers, &params), &format!("{name}_rounded")))
@@ -373,8 +374,4 @@ impl<'a> Rewriter<'a> {
 /// The inputs of `QuantizeLinear` or `DequantizeLinear`.
 fn operands<'a>(values: &'a str, params: &'a Params) -> [&'a str; 3] {
     [values, &params.scale, &params.zero_point]
-}
-
-fn unfilled(name: &str) -> onnx::Error {
-    onnx::Error::Invalid(format!("`{name}` does not fill its shape"))
 }

@@ -411,3 +411,19 @@ fn sixteen_bits_learn_and_are_libtorchs() {
     let message = half("native").unwrap_err();
     assert!(message.contains("`precision: bfloat16` is computed by libtorch alone"), "{message}");
 }
+
+/// Of our own kernels, which come to the same on every machine; but for an exponential of another C library.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_change_of_what_training_comes_to_wants_a_new_version() {
+    let _turn = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = json!({"engine": "native", "epochs": 2, "nesterov": true, "decay_norms": false, "muon": {}, "ema": 0.9});
+    train(folder.path(), with(&recipe)).unwrap();
+    let digest = blake3::hash(&fs::read(folder.path().join("weights")).unwrap()).to_hex();
+    assert_eq!(
+        (crate::plugin::TRAIN_VERSION, &digest[..16]),
+        (3, "e840458ce5628d7d"),
+        "bump TRAIN_VERSION, then change this"
+    );
+}
