@@ -81,19 +81,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--model",
         type=Path,
-        nargs="+",
+        action="append",
         default=[],
         metavar="FILE",
-        help="int8, latency: the FP32 model; int8-accuracy: several",
+        help="int8, latency: the FP32 model; int8-accuracy: may be repeated",
     )
     parser.add_argument("--int8", type=Path, metavar="FILE", help="latency: an INT8 form of the model")
     parser.add_argument(
         "--dataset",
         type=Path,
-        nargs="+",
+        action="append",
         default=[],
         metavar="FILE",
-        help="int8, training: a dataset that `data/download` made (.safetensors); int8-accuracy: one for each model",
+        help="int8, training: a dataset that `data/download` made (.safetensors); int8-accuracy: one for each model, in their order",
     )
     parser.add_argument(
         "--images", type=Path, metavar="FILE", help="int8-network, recipe…: labelled images, an archive of folders"

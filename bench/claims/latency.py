@@ -55,7 +55,7 @@ class Case:
 def measure(bench: Bench) -> Result:
     if not bench.models:
         raise Failed("latency wants `--model FILE.onnx`, and `--int8 FILE.onnx` to time another form of it, too")
-    models = {"fp32": bench.models[0].resolve()}
+    models = {"fp32": bench.only(bench.models, "--model")}
     if bench.int8 is not None:
         models["int8"] = bench.int8.resolve()
     python = peers.onnxruntime(bench.tools)

@@ -64,7 +64,8 @@ def measure(bench: Bench, epochs: int = EPOCHS) -> Result:
     parts = [
         f"TinyNet on the {TRAINED_ON:,} training images of `{bench.images.name}` that are not held out; the best of the epochs by the 5,000 "
         f"held out is tested, once, on all {TESTED:,} test images. {seeds_named(seeds)}. On a CPU, where the outcome does not depend on "
-        "threads. The time is that of the steps, without validation, on a machine that may have done other things as well.",
+        "threads. The time is that of the steps, without validation, on a machine that may have done other things as well. ±: half of the 95 % interval of a difference, as "
+        "if both had test images of their own; how seeds differ is not in it.",
         "\n".join(lines),
         "\n\n".join(
             [

@@ -33,7 +33,7 @@ class Contender:
 def measure(bench: Bench) -> Result:
     if not bench.datasets:
         raise Failed("training wants `--dataset FILE.safetensors`, which data/download made")
-    dataset = bench.datasets[0].resolve()
+    dataset = bench.only(bench.datasets, "--dataset")
     python = peers.torch(bench.tools)
     peers.plugins(bench.pipe, "pipe-torch")
     rounds, steps, threads = bench.rounds_or(1, 5), bench.pick(3, STEPS), os.cpu_count()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from .measure import Failed
 from .peers import Program
 
 
@@ -31,6 +32,12 @@ class Bench:
     """The archive of labelled images to train on, as asked for on the command line."""
     report: Path | None
     """The report to open, as asked for on the command line."""
+
+    def only(self, files: list[Path], option: str) -> Path:
+        """The one file of an option that may be repeated."""
+        if len(files) != 1:
+            raise Failed(f"this takes one `{option} FILE`, not {len(files)}")
+        return files[0].resolve()
 
     def pick(self, small: int, full: int) -> int:
         """A size or count."""

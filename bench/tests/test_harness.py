@@ -144,11 +144,11 @@ class Accuracy(unittest.TestCase):
             {"one": {"wrong": [0]}, "other": {"wrong": [0, 1, 2, 3]}},
             {"one": {"wrong": []}, "other": {"wrong": [1, 2]}},
         ]
-        found = int8.difference(draws, 100, "one", "other")
+        found = int8.Difference.of(int8.points_by_image(draws, 100, "one", "other"))
         self.assertAlmostEqual(found.points, 2.5)
         self.assertAlmostEqual(found.margin, 1.96 * statistics.stdev([100, 100, 50, *[0] * 97]) / 10)
         self.assertIn("+2.50 (95 % interval -0.41 to +5.41), too small to tell", str(found))
-        self.assertEqual(int8.difference(draws, 100, "other", "one").points, -found.points)
+        self.assertEqual(int8.points_by_image(draws, 100, "other", "one")[:5], [0, -100, -100, -50, 0])
 
 
 class Recipes(unittest.TestCase):
