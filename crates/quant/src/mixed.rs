@@ -32,7 +32,7 @@ pub struct IntegerLayer {
     pub op: String,
     /// The tensor that its outcome is, after the activation that rounding performs.
     pub output: String,
-    /// Products that it computes for an image; 0 where sizes are not known.
+    /// Products that it computes for an image, or for one element of its outcome where sizes are not known.
     products: u64,
     /// Elements of its outcome for an image; 1 where sizes are not known.
     elements: u64,
@@ -76,7 +76,7 @@ pub fn integer_layers(model: &Model, options: &StaticOptions) -> Result<Vec<Inte
 }
 
 /// Which layer to leave in floating point next, beside those `kept` there already: the one that takes the most of the
-/// noise for what it costs: the largest `noise / (products + conversions)`, of an image. `noise` is the power of what rounding each
+/// noise for what it costs: the largest `noise / (products + 100 · conversions)`, where conversions are those that it adds. `noise` is the power of what rounding each
 /// layer alone does to the logits, in whatever unit.
 #[must_use]
 pub fn next_to_keep(layers: &[IntegerLayer], noise: &[f64], kept: &BTreeSet<usize>) -> Option<usize> {

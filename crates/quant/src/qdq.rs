@@ -23,7 +23,8 @@ use crate::summary::Summary;
 ///
 /// As ONNX's `QuantizeLinear` and `DequantizeLinear` have it, `real = scale · (integer − zero_point)`, rounded to the nearest, ties
 /// to even. A range of activations is widened to contain zero: `scale = (max − min) / 255`, `zero_point = lowest − min / scale`.
-/// Weights have `scale = max|w| / 127` and no zero point; biases the product of both scales.
+/// Weights have `scale = max|w| / 127`, or more where the bias would not fit in 32 bits, and no zero point; to the nearest they are
+/// rounded unless searched for. Biases have the product of both scales.
 ///
 /// # Errors
 /// [`QuantError`]: a range missing or broken, a weight not finite, nothing to quantize, quantized already, or an

@@ -1,4 +1,4 @@
-//! What quantizing gives, to the bit, on any machine. The cache of a pipeline takes an op's outputs for those of its version:
+//! What quantizing gives, to the bit, on any machine (but for the logarithm of `entropy`, which is the C library's). The cache of a pipeline takes an op's outputs for those of its version:
 //! whoever changes them raises that.
 
 #![expect(

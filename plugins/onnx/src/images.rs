@@ -95,7 +95,8 @@ impl<'a> Images<'a> {
         reporter: &mut Reporter<'_>,
     ) -> Result<W> {
         let turns = Turns::default();
-        let threads = threads.min(self.indices.len().div_ceil(self.batch_size)).max(1);
+        let calls = self.indices.len().div_ceil(model.batch_size(self.batch_size));
+        let threads = threads.min(calls).max(1);
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads)
                 .map(|_| scope.spawn(|| self.look(open()?, watcher.clone(), &turns, &mut |_| {})))

@@ -51,7 +51,8 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
 fn time(model: &mut Model, batch: usize, request: &TimeRequest) -> Result<CallTimes> {
     if batch > model.batch_size(batch) {
         bail!(
-            "{} takes one image at a time: set `batches: [1]`, or export it with a dynamic batch axis",
+            "{} takes one image at a time: set `batches: [1]`, with one value in `calls` and `warmup_calls`, or export it with a dynamic \
+             batch axis",
             model.source()
         );
     }

@@ -36,9 +36,14 @@ impl Earlier {
         if !training.params.goes_on() {
             let done: u32 = std::fs::read_to_string(&self.length).ok()?.trim().parse().ok()?;
             if done != epochs {
+                // Tuning has no restarts.
+                let advice = match training.tuning {
+                    None => "with `schedule: constant` or `restart_every` it could be continued",
+                    Some(_) => "with `schedule: constant` it could be continued",
+                };
                 reporter.info(format!(
                     "an earlier training of {done} epochs is of no use for one of {epochs}: its learning rate fell to zero by its \
-                     own end; with `schedule: constant` or `restart_every` it could be continued"
+                     own end; {advice}"
                 ));
             }
             return None;

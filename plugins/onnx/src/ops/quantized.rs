@@ -23,14 +23,22 @@ pub(crate) fn write(
     request::write(path, &bytes)?;
     let source = format!("`{}`", path.display());
     let mut sized = model.clone();
-    let tried = if sizes::fix(&mut sized, sizes::ANY) { &sized.to_bytes() } else { &bytes };
+    let was_open = sizes::fix(&mut sized, sizes::ANY);
+    let tried = if was_open { &sized.to_bytes() } else { &bytes };
     let (loaded, executed) = match executed::load(tried, source.clone(), request.threads, &request.resume_dir)
     {
         Ok((model, graph)) => (Ok(model), Ok(graph)),
         // Perhaps nothing is amiss but the dump of the graph.
         Err(error) => (Model::from_bytes(tried, source, request.threads), Err(error)),
     };
-    loaded.and_then(runtime::check).context("the quantized model does not work")?;
+    let [height, width] = sizes::ANY;
+    loaded.and_then(runtime::check).with_context(|| match was_open {
+        false => "the quantized model does not work".to_owned(),
+        true => format!(
+            "the quantized model does not work on images of {height}×{width} pixels, on which it is tried because it leaves \
+             their size open; export it for the size that it is used with"
+        ),
+    })?;
     let size = request::size_kb(path)?;
     let mut float_size = request::size_kb(request::input(request, "model")?)?;
     if let Some(weights) = request.inputs.get(request::WEIGHTS) {

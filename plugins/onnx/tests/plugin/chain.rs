@@ -127,7 +127,7 @@ fn layers_are_left_in_floating_point_until_the_accuracy_is_kept() {
 
 /// As detectors and readers of text are exported: for images of any size, but one at a time.
 #[test]
-fn a_model_with_open_sizes_that_takes_single_images_is_calibrated_and_quantized() {
+fn a_model_with_open_sizes_that_takes_single_images_goes_the_whole_way() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let (Some(()), Some(closed), Some(dataset)) =
@@ -143,17 +143,27 @@ fn a_model_with_open_sizes_that_takes_single_images_is_calibrated_and_quantized(
 
     let cifar10 = dataset::Normalization::cifar10();
     let params = json!({ "images": 48, "normalization": { "mean": cifar10.mean, "std": cifar10.std } });
+    let int8 = at("int8.onnx");
     let found = [&closed, &open].map(|model| {
         let (ranges, moments) = (at("ranges.json"), at("moments"));
         let inputs = [("model", model.as_path()), ("dataset", &dataset)];
         run("calibrate", params.clone(), &inputs, &[("ranges", &ranges), ("moments", &moments)]).done();
         let inputs = [("model", model.as_path()), ("ranges", &ranges), ("moments", &moments)];
-        let said = run("quantize", json!({}), &inputs, &[("model", &at("int8.onnx"))]).done();
-        let sensitivity = at("sensitivity.json");
+        let said = run("quantize", json!({}), &inputs, &[("model", &int8)]).done();
+        let (sensitivity, predictions) = (at("sensitivity.json"), at("predictions"));
         let inputs = [&inputs[..], &[("dataset", dataset.as_path())]].concat();
-        let params = json!({ "images": 16, "normalization": params["normalization"] });
-        run("sensitivity", params, &inputs, &[("sensitivity", &sensitivity)]).done();
-        (quant::Ranges::read(&ranges).unwrap().tensors, said.value("integer_layers"))
+        let normalization = &params["normalization"];
+        let choosing = json!({ "images": 64, "max_drop": 0, "normalization": normalization });
+        run("sensitivity", choosing, &inputs, &[("sensitivity", &sensitivity)]).done();
+        let inputs = [("dataset", dataset.as_path()), ("float", model), ("int8", &int8)];
+        let predictions = [("predictions", predictions.as_path())];
+        let seen = run("evaluate", json!({ "normalization": normalization }), &inputs, &predictions).done();
+        (
+            quant::Ranges::read(&ranges).unwrap().tensors,
+            said.value("integer_layers"),
+            quant::Sensitivity::read(&sensitivity).unwrap().keep_float,
+            ["float.accuracy", "int8.accuracy"].map(|metric| seen.value(metric)),
+        )
     });
     assert_eq!(found[0], found[1]);
     let inputs = [("model", open.as_path())];

@@ -25,6 +25,21 @@ fn time(model: &Path, batches: Vec<usize>) -> Output {
 }
 
 #[test]
+fn a_model_that_takes_single_images_is_timed_with_them_alone() {
+    let (Some(()), Some(model)) = (runtime(), shared("reference/model/tinynet.onnx")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let single = folder.path().join("single.onnx");
+    let mut model = onnx::Model::read(&model).unwrap();
+    model.graph.inputs[0].shape.as_mut().unwrap()[0] = onnx::Dim::Known(1);
+    model.write(&single).unwrap();
+    assert!(time(&single, vec![1]).status.success());
+    let output = time(&single, vec![2]);
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("takes one image at a time: set `batches: [1]`"), "{error}");
+}
+
+#[test]
 fn every_batch_size_is_timed_in_the_order_asked() {
     let (Some(()), Some(model)) = (runtime(), shared("reference/model/tinynet.onnx")) else { return };
     let output = time(&model, vec![4, 1]);

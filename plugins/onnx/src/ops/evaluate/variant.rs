@@ -7,9 +7,8 @@ use dataset::Predictions;
 use protocol::{Failure, RunRequest};
 
 use super::{Params, TestSet};
-use crate::metadata;
-use crate::request;
 use crate::runtime::Model;
+use crate::{metadata, request, sizes};
 
 /// One of the things that are compared.
 pub(crate) struct Variant {
@@ -90,7 +89,7 @@ impl Variant {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Predictions> {
         let split = &test_set.dataset.test;
-        let mut model = Model::load(&self.path, threads)?;
+        let mut model = self.load(split.shape(), threads)?;
         let normalization = metadata::normalization(&model, split, params.normalization.as_ref())?;
         let classes = test_set.dataset.classes.len();
         if let Some(outputs) = model.classes().filter(|outputs| *outputs != classes) {
@@ -110,6 +109,17 @@ impl Variant {
             bail!("the logits of image {} are not finite", place / classes.max(1));
         }
         Ok(Predictions::new(logits, classes, test_set.labels())?)
+    }
+
+    /// The model, for images of this shape where it leaves their size open.
+    fn load(&self, [_, height, width]: [usize; 3], threads: usize) -> Result<Model> {
+        // What cannot be read here ONNX Runtime may read, or say what is amiss.
+        if let Ok(mut model) = onnx::Model::read(&self.path)
+            && sizes::fix(&mut model, [height, width])
+        {
+            return Model::from_bytes(&model.to_bytes(), format!("`{}`", self.path.display()), threads);
+        }
+        Model::load(&self.path, threads)
     }
 
     /// Predictions from the file, for the images of the test set.

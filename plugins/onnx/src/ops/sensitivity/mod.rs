@@ -19,6 +19,7 @@ use crate::images::draw;
 use crate::ops::quantize::{self, Calibrated};
 use crate::ops::{input, manifest_of, optional_input, output, weights_input};
 use crate::request::{self, counted, grouped};
+use crate::sizes;
 use crate::statistics::paired_drop;
 use measure::{Laboratory, Score};
 
@@ -116,7 +117,10 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         reference: None,
     };
     let reference = laboratory.float_score()?;
-    let layers = integer_layers(&float, &params.quantize)?;
+    // What a layer costs depends on how large its maps are.
+    let mut sized = float.clone();
+    sizes::fix(&mut sized, laboratory.size);
+    let layers = integer_layers(&sized, &params.quantize)?;
     let outputs = laboratory.output_errors()?;
     let (errors, noise) = alone(&laboratory, &layers, &outputs, reporter)?;
     let all = laboratory.score(&[], &layers)?.ok_or(QuantError::NothingToQuantize)?;
