@@ -103,11 +103,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let dataset = request::input(request, "dataset")?;
     let sample = Sample::open(dataset, params.split)?;
     let [_, height, width] = sample.shape()?;
-    let sized = |mut model: onnx::Model| {
-        sizes::fix(&mut model, [height, width]);
-        model
-    };
-    let observed = sized(observed_model(&float)?).to_bytes();
+    let observed = sizes::fixed(&observed_model(&float)?, [height, width]).to_bytes();
     let open = || Model::from_bytes(&observed, name.clone(), 1);
     let model = open()?;
     let indices = draw(params.images, params.seed, sample.len(), params.split)?;
@@ -136,7 +132,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let moments = match params.moments {
         false => Moments::default(),
         true => {
-            let observer = MomentsObserver::new(&sized(float), &ranges)
+            let observer = MomentsObserver::new(&sizes::fixed(&float, [height, width]), &ranges)
                 .with_context(|| format!("for images of {height}×{width} pixels"))?;
             let observed = observer.model().to_bytes();
             let open = || Model::from_bytes(&observed, name.clone(), 1);

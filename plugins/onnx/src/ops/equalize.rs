@@ -44,11 +44,11 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let (model, pairs) = equalize(&float)?;
     let target = request::output(request, "model")?;
     request::write(target, &model.to_bytes())?;
-    let load = |mut model: onnx::Model, path: &Path| {
-        sizes::fix(&mut model, sizes::ANY);
-        Model::from_bytes(&model.to_bytes(), format!("`{}`", path.display()), request.threads)
+    let load = |model: &onnx::Model, path: &Path| {
+        let bytes = sizes::fixed(model, sizes::ANY).to_bytes();
+        Model::from_bytes(&bytes, format!("`{}`", path.display()), request.threads)
     };
-    let (mut before, mut after) = (load(float, path)?, load(model, target)?);
+    let (mut before, mut after) = (load(&float, path)?, load(&model, target)?);
     let images = noise::normal(IMAGES * before.image().iter().product::<usize>(), 0);
     let logits = before.run(&images).context("running the model")?;
     let difference = runtime::max_difference(&logits, &after.run(&images).context("running the new form")?);

@@ -2,6 +2,8 @@
 
 mod bytes;
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use onnx::Shapes;
 use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequest};
@@ -22,9 +24,11 @@ pub(crate) fn write(
     let bytes = model.to_bytes();
     request::write(path, &bytes)?;
     let source = format!("`{}`", path.display());
-    let mut sized = model.clone();
-    let was_open = sizes::fix(&mut sized, sizes::ANY);
-    let tried = if was_open { &sized.to_bytes() } else { &bytes };
+    let sized = match sizes::fixed(model, sizes::ANY) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(sized) => Some(sized.to_bytes()),
+    };
+    let tried = sized.as_ref().unwrap_or(&bytes);
     let (loaded, executed) = match executed::load(tried, source.clone(), request.threads, &request.resume_dir)
     {
         Ok((model, graph)) => (Ok(model), Ok(graph)),
@@ -32,9 +36,9 @@ pub(crate) fn write(
         Err(error) => (Model::from_bytes(tried, source, request.threads), Err(error)),
     };
     let [height, width] = sizes::ANY;
-    loaded.and_then(runtime::check).with_context(|| match was_open {
-        false => "the quantized model does not work".to_owned(),
-        true => format!(
+    loaded.and_then(runtime::check).with_context(|| match sized {
+        None => "the quantized model does not work".to_owned(),
+        Some(_) => format!(
             "the quantized model does not work on images of {height}×{width} pixels, on which it is tried because it leaves \
              their size open; export it for the size that it is used with"
         ),

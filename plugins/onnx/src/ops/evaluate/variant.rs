@@ -1,5 +1,6 @@
 //! A variant: a model that predicts here, or predictions made elsewhere, which must be of the same test images.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -114,10 +115,10 @@ impl Variant {
     /// The model, for images of this shape where it leaves their size open.
     fn load(&self, [_, height, width]: [usize; 3], threads: usize) -> Result<Model> {
         // What cannot be read here ONNX Runtime may read, or say what is amiss.
-        if let Ok(mut model) = onnx::Model::read(&self.path)
-            && sizes::fix(&mut model, [height, width])
+        if let Ok(model) = onnx::Model::read(&self.path)
+            && let Cow::Owned(sized) = sizes::fixed(&model, [height, width])
         {
-            return Model::from_bytes(&model.to_bytes(), format!("`{}`", self.path.display()), threads);
+            return Model::from_bytes(&sized.to_bytes(), format!("`{}`", self.path.display()), threads);
         }
         Model::load(&self.path, threads)
     }

@@ -143,9 +143,7 @@ impl Laboratory<'_> {
     }
 
     fn model(&self, model: &onnx::Model) -> Result<Model> {
-        let mut model = model.clone();
-        sizes::fix(&mut model, self.size);
-        Model::from_bytes(&model.to_bytes(), "the model".into(), self.threads)
+        Model::from_bytes(&sizes::fixed(model, self.size).to_bytes(), "the model".into(), self.threads)
     }
 
     fn predict(&self, model: &onnx::Model) -> Result<Predictions> {

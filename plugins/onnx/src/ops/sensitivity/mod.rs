@@ -118,9 +118,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     };
     let reference = laboratory.float_score()?;
     // What a layer costs depends on how large its maps are.
-    let mut sized = float.clone();
-    sizes::fix(&mut sized, laboratory.size);
-    let layers = integer_layers(&sized, &params.quantize)?;
+    let layers = integer_layers(&sizes::fixed(&float, laboratory.size), &params.quantize)?;
     let outputs = laboratory.output_errors()?;
     let (errors, noise) = alone(&laboratory, &layers, &outputs, reporter)?;
     let all = laboratory.score(&[], &layers)?.ok_or(QuantError::NothingToQuantize)?;
