@@ -55,6 +55,16 @@ impl Plugin for Fake {
                 ),
             ),
             (
+                "grow".to_owned(),
+                OpManifest {
+                    continues: vec!["to".into()],
+                    ..op(
+                        "Writes the numbers up to `to`; goes on from what an execution with another `to` left.",
+                        json!({ "to": {"type": "integer", "minimum": 1} }),
+                    )
+                },
+            ),
+            (
                 "fail".to_owned(),
                 op("Fails as told.", json!({"how": {"enum": ["politely", "crash", "forget"]}})),
             ),
@@ -110,6 +120,10 @@ impl Plugin for Fake {
                 trace("count");
                 count(request, out, reporter)
             }
+            "grow" => {
+                trace("grow");
+                grow(request, out, reporter)
+            }
             "tell" => {
                 trace("tell");
                 tell(&request.params, reporter)?;
@@ -157,8 +171,11 @@ fn write(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
     for path in request.inputs.values() {
         text.push_str(&fs::read_to_string(path)?);
     }
-    if let Some(source) = request.params["source"].as_str() {
-        text.push_str(&fs::read_to_string(source)?);
+    match request.params["source"].as_str() {
+        // No test needs a network.
+        Some(source) if source.contains("://") => text.push_str("from elsewhere"),
+        Some(source) => text.push_str(&fs::read_to_string(source)?),
+        None => {}
     }
     reporter.metric("bytes", Metric::new(text.len() as f64, "B"));
     reporter.info(format!("wrote {} bytes", text.len()));
@@ -202,6 +219,17 @@ fn count(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
     }
     reporter.metric("resumed_at", Metric::new(start as f64, ""));
     Ok(fs::write(out, to.to_string())?)
+}
+
+fn grow(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+    let to = request.params["to"].as_u64().ok_or("no `to`")?;
+    let kept = request.continue_dir.as_ref().ok_or("no folder to continue from")?.join("numbers");
+    let numbers = fs::read_to_string(&kept).unwrap_or_default();
+    let start = to.min(numbers.lines().count() as u64);
+    let numbers: String = (1..=to).map(|number| format!("{number}\n")).collect();
+    reporter.metric("went_on_from", Metric::new(start as f64, ""));
+    keep(&kept, &numbers)?;
+    Ok(fs::write(out, numbers)?)
 }
 
 fn score(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ mod commands;
 mod company;
 mod crash;
 mod docs;
+mod earlier;
 mod gates;
 mod gc;
 mod interrupt;
