@@ -1,6 +1,7 @@
 //! Gates: what the result must satisfy, as comparisons of metrics of this run, and of an earlier one. A metric that comes
 //! with an interval decides a gate only where the whole interval does; see `uncertain` for how intervals combine.
 
+mod demand;
 mod expression;
 mod judgement;
 mod uncertain;
@@ -13,6 +14,7 @@ use protocol::Metric;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use demand::Demand;
 pub(crate) use expression::BASELINE;
 pub use expression::GateError;
 use expression::{Comparison, Expr, Name, Whose};
