@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::history::FindError;
 use crate::plan::PlanError;
 use crate::plugin::PluginError;
+use crate::printable::indented;
 use crate::store::StoreError;
 
 /// How the process ends. The numbers are part of the contract with scripts.
@@ -140,14 +141,19 @@ impl From<PlanError> for Error {
     }
 }
 
+/// Where messages begin, and hints.
+const MESSAGE: usize = "error: ".len();
+const HINT: usize = "  = help: ".len();
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.text {
-            Text::Message(message) => writeln!(f, "error: {message}")?,
+            // Names that others chose are in it.
+            Text::Message(message) => writeln!(f, "error: {}", indented(message, MESSAGE))?,
             Text::Rendered(text) => writeln!(f, "{}", text.trim_end())?,
         }
         for hint in &self.hints {
-            writeln!(f, "  = help: {hint}")?;
+            writeln!(f, "  = help: {}", indented(hint, HINT))?;
         }
         Ok(())
     }
@@ -165,5 +171,14 @@ mod tests {
             "error: cannot read `x`\n  = help: make it readable\n  = help: or remove it\n"
         );
         assert_eq!(error.status().code(), 1);
+    }
+
+    #[test]
+    fn what_is_named_by_others_neither_steers_the_terminal_nor_passes_for_a_message() {
+        let error = Error::usage("there is no stage `\u{1b}[2Jx\nerror: y\u{7}`").hint("a\nb");
+        assert_eq!(
+            error.to_string(),
+            "error: there is no stage `x\n       error: y `\n  = help: a\n          b\n"
+        );
     }
 }

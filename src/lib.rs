@@ -1,6 +1,8 @@
 //! A build system for models: `pipeline.yaml` declares stages, `pipe run` executes the stale ones and restores the
 //! others from a content-addressed cache. Knows stages, keys and processes; knows no machine learning.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod clock;
 pub mod digest;
@@ -19,6 +21,7 @@ pub mod history;
 pub mod key;
 pub mod plan;
 pub mod plugin;
+mod printable;
 pub mod progress;
 pub mod project;
 pub mod record;
@@ -26,4 +29,5 @@ pub mod report;
 pub mod spec;
 pub mod standing;
 pub mod store;
+mod streams;
 pub mod ui;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
-use super::output::print;
+use super::output::{print, tell};
 use super::{Context, completions};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
@@ -13,6 +13,7 @@ use crate::format;
 use crate::project::ARTIFACTS;
 use crate::spec::{StageName, did_you_mean_or_list};
 use crate::store::{Cleaned, Kept, Store};
+use crate::streams;
 
 /// Files that are listed because they stay.
 const MAX_KEPT: usize = 10;
@@ -61,7 +62,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         print(" nothing was removed\n")?;
         return Ok(ExitStatus::Done);
     }
-    let mut waiting = |message: &str| eprintln!(" {message}");
+    let mut waiting = |message: &str| tell(&format!(" {message}"));
     let mut lock = store.lock(&mut waiting)?;
     let others: Vec<_> = report.into_iter().collect();
     let cleaned = store.clean(&lock, &stages, &others, args.dry_run)?;
@@ -135,8 +136,8 @@ fn confirmed() -> Result<bool, Error> {
         return Err(Error::usage("removing the cache is asked about on a terminal, and this is none")
             .hint("`--yes` removes it without asking"));
     }
-    eprint!(
-        " Remove the cache with all outcomes and the history of runs? Everything has to run again. [y/N] "
+    streams::tell(
+        " Remove the cache with all outcomes and the history of runs? Everything has to run again. [y/N] ",
     );
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(Error::failed)?;

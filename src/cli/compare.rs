@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::history::stages;
-use super::output::{Version, print, print_json};
+use super::output::{Version, print, print_json, print_painted};
 use super::{Context, Selection, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
@@ -96,7 +96,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     } else {
         let paint = Paint::new(context.color_stdout());
         let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
-        print(&View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text())?;
+        print_painted(&View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text())?;
     }
     Ok(ExitStatus::Done)
 }

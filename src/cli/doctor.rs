@@ -8,7 +8,7 @@ use protocol::{Manifest, NativeLibrary};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::output::{Version, print, print_json};
+use super::output::{Version, print_json, print_painted};
 use super::{Context, gc};
 use crate::clock::now_ms;
 use crate::error::{Error, ExitStatus};
@@ -39,7 +39,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     if args.json {
         print_json(&Answer { version: Version, healthy: !ill, findings })?;
     } else {
-        print(&render(&findings, Paint::new(context.color_stdout())))?;
+        print_painted(&render(&findings, Paint::new(context.color_stdout())))?;
     }
     Ok(if ill { ExitStatus::Failed } else { ExitStatus::Done })
 }

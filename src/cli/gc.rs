@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::output::{Version, print, print_json};
+use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
@@ -16,6 +16,7 @@ use crate::progress::{Grid, Paint, Sink, stdout_width};
 use crate::project::Project;
 use crate::spec::parse_size;
 use crate::store::{Collection, Evicted, Lock, Store};
+use crate::streams;
 
 /// Environment variable: how large the cache may get.
 const VARIABLE: &str = "PIPE_CACHE_SIZE";
@@ -74,8 +75,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = match context.load(&args.selection) {
         Ok(project) => Some(project),
         Err(error) => {
-            eprint!("{error}");
-            eprintln!("note: what any stage made last is kept, because the pipeline cannot be read");
+            streams::tell(&error.to_string());
+            tell("note: what any stage made last is kept, because the pipeline cannot be read");
             None
         }
     };
@@ -83,7 +84,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         Some(project) => project.store.clone(),
         None => context.store_here()?,
     };
-    let mut waiting = |message: &str| eprintln!(" {message}");
+    let mut waiting = |message: &str| tell(&format!(" {message}"));
     let mut lock = store.lock(&mut waiting)?;
     let alone = store.alone(&mut lock, &mut waiting)?;
     let needed = needed(project.as_ref(), &store);
@@ -93,7 +94,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     if args.json {
         print_json(&Answer { version: Version, dry_run: args.dry_run, collection })?;
     } else {
-        print(&text(&collection, args.dry_run, stdout_width(), Paint::new(context.color_stdout())))?;
+        print_painted(&text(&collection, args.dry_run, stdout_width(), Paint::new(context.color_stdout())))?;
     }
     Ok(ExitStatus::Done)
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::output::{Version, print, print_json};
+use super::output::{Version, print, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
@@ -61,12 +61,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         print_json(&answer(&project.pipeline, &order, &states))?;
         return Ok(ExitStatus::Done);
     }
-    print(&match args.format {
-        Format::Text => text(&project.pipeline, &order, &states, Paint::new(context.color_stdout())),
-        Format::Mermaid => mermaid(&project.pipeline, &order, &states),
-        Format::Dot => dot(&project.pipeline, &order, &states),
-        Format::Svg => stages_svg(&project.pipeline, &drawn(&order, &states)),
-    })?;
+    match args.format {
+        Format::Text => {
+            let paint = Paint::new(context.color_stdout());
+            print_painted(&text(&project.pipeline, &order, &states, paint))?;
+        }
+        Format::Mermaid => print(&mermaid(&project.pipeline, &order, &states))?,
+        Format::Dot => print(&dot(&project.pipeline, &order, &states))?,
+        Format::Svg => print(&stages_svg(&project.pipeline, &drawn(&order, &states)))?,
+    }
     Ok(ExitStatus::Done)
 }
 

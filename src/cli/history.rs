@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::output::{Version, print, print_json};
+use super::output::{Version, print_json, print_painted};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::gate::Judgement;
@@ -53,7 +53,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     if args.json {
         print_json(&answer)?;
     } else {
-        print(&text(&answer, stdout_width(), Paint::new(context.color_stdout())))?;
+        print_painted(&text(&answer, stdout_width(), Paint::new(context.color_stdout())))?;
     }
     Ok(ExitStatus::Done)
 }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use super::Context;
+use super::output::print;
 use crate::error::{Error, ExitStatus};
 
 /// The pipeline that is written: this repository's own.
@@ -25,10 +26,10 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let file = &context.global.file;
     write(file, args.force)?;
-    println!(
-        "wrote {}: edit it, then `pipe run`, or `pipe run --profile demo` for a few minutes without a network",
+    print(&format!(
+        "wrote {}: edit it, then `pipe run`, or `pipe run --profile demo` for a few minutes without a network\n",
         file.display()
-    );
+    ))?;
     Ok(ExitStatus::Done)
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::output::print;
+use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
@@ -27,7 +27,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let stage = StageName::try_from(args.stage).map_err(Error::usage)?;
     let store = context.store_here()?;
     let (heading, text) = find(&store, &stage)?;
-    eprintln!(" {heading}");
+    tell(&format!(" {heading}"));
     print(&clean(&text))?;
     Ok(ExitStatus::Done)
 }

@@ -32,9 +32,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::error::{Error, ExitStatus};
+use crate::progress::clean;
 use crate::project::Project;
 use crate::spec::{Overrides, Selector, StageId, StageName, did_you_mean_or_list, list};
 use crate::store::{Store, StoreError};
+use crate::streams;
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
 /// and writes a report.
@@ -251,21 +253,43 @@ pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match completions::answer(&args) {
         Ok(true) => ExitStatus::Done.into(),
-        Ok(false) => run_args(args).into(),
+        Ok(false) => and_said(run_args(args)).into(),
         Err(error) => {
-            eprint!("{error}");
+            streams::tell(&clean(&error.to_string()));
             ExitStatus::Failed.into()
         }
     }
+}
+
+/// How the process ends: not well where something that it had to say is lost.
+fn and_said(status: ExitStatus) -> ExitStatus {
+    let Some(lost) = streams::lost() else { return status };
+    streams::tell(&Error::failed(lost.message()).to_string());
+    if status == ExitStatus::Done { ExitStatus::Failed } else { status }
 }
 
 fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed terminal is no reason to fail differently.
-            let _ = error.print();
-            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
+            let color = if error.use_stderr() {
+                std::io::stderr().is_terminal()
+            } else {
+                std::io::stdout().is_terminal()
+            };
+            let text = error.render();
+            let text = if color { text.ansi().to_string() } else { text.to_string() };
+            if error.use_stderr() {
+                streams::tell(&text);
+                return ExitStatus::Usage;
+            }
+            return match output::print_painted(&text) {
+                Ok(()) => ExitStatus::Done,
+                Err(error) => {
+                    streams::tell(&error.to_string());
+                    error.status()
+                }
+            };
         }
     };
     let context = Context::new(cli.global);
@@ -292,7 +316,7 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     match result {
         Ok(status) => status,
         Err(error) => {
-            eprint!("{error}");
+            streams::tell(&error.to_string());
             error.status()
         }
     }

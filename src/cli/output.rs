@@ -1,25 +1,27 @@
-//! Standard output, whose reader may go away at any time.
+//! What commands print, and how.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
+use crate::streams::{self, Shown};
 
-/// Writes text to standard output. A reader that has read enough, such as `head`, is no error.
+/// Writes text without colours to standard output. A reader that has read enough, such as `head`, is no error.
 ///
 /// # Errors
 /// When standard output cannot be written to, for example on a full disk.
 pub(super) fn print(text: &str) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::failed(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    streams::print(&Shown::Plain(text)).map_err(cannot_write)
+}
+
+/// [`print`] with colours, as a [`Paint`](crate::progress::Paint) makes them. What others wrote in it is clean already.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_painted(text: &str) -> Result<(), Error> {
+    streams::print(&Shown::Painted(text)).map_err(cannot_write)
 }
 
 /// Writes a value to standard output as indented JSON.
@@ -28,7 +30,24 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
 /// As [`print`].
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(value).map_err(Error::failed)?;
-    print(&format!("{text}\n"))
+    streams::print(&Shown::Json(&format!("{text}\n"))).map_err(cannot_write)
+}
+
+/// Writes a text that is JSON.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json_text(text: &str) -> Result<(), Error> {
+    streams::print(&Shown::Json(text)).map_err(cannot_write)
+}
+
+/// A line on standard error that is no error.
+pub(super) fn tell(line: &str) {
+    streams::tell(&format!("{line}\n"));
+}
+
+fn cannot_write(error: std::io::Error) -> Error {
+    Error::failed(format!("cannot write to standard output: {error}"))
 }
 
 /// Version of what commands print as JSON: `"version": 1`, first in each answer. A change that could break a reader

@@ -198,7 +198,10 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     }
     let Some((record, made)) = outcome(&project, &records) else {
         // What failed points to its log.
-        eprintln!(" logs are kept: add `--file {}` to `pipe log`", project.pipeline.file.display());
+        output::tell(&format!(
+            " logs are kept: add `--file {}` to `pipe log`",
+            project.pipeline.file.display()
+        ));
         let kept = folder.keep();
         for large in ["artifacts", "cache/v1/objects"] {
             // What stays costs space, nothing else.

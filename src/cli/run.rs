@@ -154,7 +154,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
             duration_ms: record.duration_ms,
             report: report.as_deref(),
         };
-        output::print(&progress::summary(&closing, context.color_stdout()))?;
+        output::print_painted(&progress::summary(&closing, context.color_stdout()))?;
     }
     Ok(exit_status(&record))
 }
@@ -202,7 +202,7 @@ fn nothing_to_do(
         duration_ms: millis(start.elapsed()),
         report: Some(&answer.report),
     };
-    output::print(&progress::summary(&closing, context.color_stdout()))?;
+    output::print_painted(&progress::summary(&closing, context.color_stdout()))?;
     let holds = answer.gates.iter().all(|gate| gate.judgement(certain).lets_pass());
     Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
 }

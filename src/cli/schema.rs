@@ -7,11 +7,11 @@ use std::sync::Arc;
 use protocol::Manifest;
 use schemars::generate::SchemaSettings;
 
-use super::output::print;
+use super::output::{print, print_json_text, tell};
 use super::{Context, compare, doctor, gc, graph, history, reference, report, status, verify, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
-use crate::progress::Line;
+use crate::progress::{Line, clean, clean_line};
 use crate::spec::{self, Manifests};
 use crate::store::Store;
 
@@ -39,7 +39,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     } else {
         let manifests = manifests(&context.global.file)?;
         let names: Vec<&str> = manifests.keys().map(String::as_str).collect();
-        let text = if args.reference { reference::page(&manifests) } else { text(&manifests)? };
+        let text = if args.reference { clean(&reference::page(&manifests)) } else { text(&manifests)? };
         (text, format!("the plugins: {}", names.join(", ")))
     };
     match args.output {
@@ -48,7 +48,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
                 .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
             print(&format!("wrote {}, with {content}\n", file.display()))?;
         }
-        None => print(&text)?,
+        None if args.reference => print(&text)?,
+        None => print_json_text(&text)?,
     }
     Ok(ExitStatus::Done)
 }
@@ -108,7 +109,11 @@ fn manifests(file: &Path) -> Result<BTreeMap<String, Arc<Manifest>>, Error> {
             Ok(manifest) => {
                 manifests.insert(name, manifest);
             }
-            Err(error) => eprintln!("warning: plugin `{name}` is left out: {}", error.message),
+            Err(error) => tell(&format!(
+                "warning: plugin `{}` is left out: {}",
+                clean_line(&name),
+                clean(&error.message)
+            )),
         }
     }
     Ok(manifests)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::output::{Version, print, print_json};
+use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
@@ -57,7 +57,7 @@ pub(super) fn show(
     if json {
         print_json(&Answer::new(&project.pipeline, planned))?;
     } else {
-        print(&progress::plan(&project.pipeline, &planned, context.color_stdout()))?;
+        print_painted(&progress::plan(&project.pipeline, &planned, context.color_stdout()))?;
     }
     Ok(ExitStatus::Done)
 }

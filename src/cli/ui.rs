@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::sync::mpsc;
 
-use super::output::print;
+use super::output::{print, tell};
 use super::{Context, browser};
 use crate::error::{Error, ExitStatus};
 use crate::exec::BetweenRuns;
@@ -46,12 +46,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         .spawn(move || server.serve())
         .map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
     print(&format!("{address}\n"))?;
-    eprintln!(" serving on this machine only; Ctrl-C ends");
+    tell(" serving on this machine only; Ctrl-C ends");
     if args.open {
         // What opens it may go on for as long as the browser does.
         std::thread::spawn(move || {
             if let Err(why) = browser::open(OsStr::new(&address)) {
-                eprintln!("warning: cannot open the browser: {why}; open the address yourself");
+                tell(&format!("warning: cannot open the browser: {why}; open the address yourself"));
             }
         });
     }

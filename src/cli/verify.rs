@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::output::{Version, print, print_json};
+use super::output::{Version, print_json, print_painted, tell};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::progress::Paint;
@@ -51,7 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
     let _lock = match args.dry_run || !store.folder().exists() {
         true => None,
-        false => Some(store.lock(&mut |message| eprintln!(" {message}"))?),
+        false => Some(store.lock(&mut |message| tell(&format!(" {message}")))?),
     };
     let bar = bar();
     let tell = |step| match step {
@@ -64,7 +64,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     if args.json {
         print_json(&Answer { version: Version, whole, verification })?;
     } else {
-        print(&text(&verification, args.dry_run, Paint::new(context.color_stdout())))?;
+        print_painted(&text(&verification, args.dry_run, Paint::new(context.color_stdout())))?;
     }
     Ok(if whole { ExitStatus::Done } else { ExitStatus::Failed })
 }

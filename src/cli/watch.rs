@@ -24,6 +24,7 @@ use crate::format;
 use crate::progress;
 use crate::project::{ARTIFACTS, Project};
 use crate::spec::{self, Action, Input};
+use crate::streams;
 
 /// How many names a line has.
 const SHOWN: usize = 5;
@@ -111,7 +112,7 @@ impl Watch<'_> {
         }
         let before = self.sources.look().and(pipeline);
         let status = ready.and_then(|()| run::run_once(self.args, self.context)).unwrap_or_else(|error| {
-            eprint!("{error}");
+            streams::tell(&error.to_string());
             error.status()
         });
         (before, status)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::output::{Version, print, print_json};
+use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stage};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
@@ -53,7 +53,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     if args.json {
         print_json(&view.json())?;
     } else {
-        print(&view.text(args.all, stdout_width(), Paint::new(context.color_stdout())))?;
+        print_painted(&view.text(args.all, stdout_width(), Paint::new(context.color_stdout())))?;
     }
     Ok(ExitStatus::Done)
 }

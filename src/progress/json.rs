@@ -62,8 +62,9 @@ impl<W: Write + Send> Sink for Json<W> {
         if let Ok(Value::Object(fields)) = serde_json::to_value(event) {
             line.extend(fields);
         }
-        // A reader that went away is no reason to stop the run.
-        let _ = writeln!(self.out, "{}", Value::Object(line)).and_then(|()| self.out.flush());
+        // What cannot be written is no reason to stop the run: standard output remembers that it lacks something.
+        let line = format!("{}\n", Value::Object(line));
+        let _ = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
     }
 }
 

@@ -9,6 +9,7 @@ use protocol::Progress;
 use super::remaining::Remaining;
 use super::{Paint, words};
 use crate::format;
+use crate::printable::clean_line;
 use crate::spec::StageName;
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -66,7 +67,7 @@ impl Live {
         let percent = format!("{:>3.0} %", (share * 100.0).floor());
         let step = words::step(progress);
         let left = self.remaining.at(now).map(|left| format!("{} left", format::duration_rough(left)));
-        let text = words::clean_line(&progress.text);
+        let text = clean_line(&progress.text);
 
         let mut free = room.saturating_sub(width_of(&percent));
         let mut take = |wanted: usize| {

@@ -14,12 +14,12 @@ mod summary;
 mod terminal;
 mod words;
 
-use std::io::{stderr, stdout};
-
 use console::Term;
 
 use crate::event::Event;
+use crate::streams::Steady;
 
+pub use crate::printable::{clean, clean_line};
 pub use grid::Grid;
 pub use json::{Json, Line};
 pub use kept::Kept;
@@ -30,7 +30,7 @@ pub use plan::{Total, plan, word};
 pub(crate) use remaining::Remaining;
 pub use summary::{Closing, Tally, summary};
 pub use terminal::Terminal;
-pub use words::{change, clean, clean_line, short_value, values};
+pub use words::{change, short_value, values};
 pub(crate) use words::{share, step};
 
 /// Where events go. Never fails: what cannot be shown is not shown.
@@ -45,11 +45,11 @@ pub trait Sink: Send {
 pub fn choose(json: bool, color: bool) -> Box<dyn Sink> {
     let paint = Paint::new(color);
     if json {
-        Box::new(Json::new(stdout()))
+        Box::new(Json::new(Steady::json()))
     } else if Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM")) {
         Box::new(Terminal::new(paint))
     } else {
-        Box::new(Plain::new(stderr(), paint))
+        Box::new(Plain::new(Steady::messages(), paint))
     }
 }
 

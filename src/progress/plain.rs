@@ -11,6 +11,7 @@ use super::remaining::Remaining;
 use super::{Paint, Sink, words};
 use crate::event::Event;
 use crate::format;
+use crate::printable::{clean, clean_line};
 use crate::record::Outcome;
 use crate::spec::StageName;
 
@@ -60,15 +61,11 @@ impl Lines {
             Event::RunStarted { pipeline, stages, .. } => {
                 let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
                 self.name_width = widest.clamp(4, 40);
-                vec![format!(
-                    "{stamp} {}: {}",
-                    words::clean_line(pipeline),
-                    words::opening(stages).join(", ")
-                )]
+                vec![format!("{stamp} {}: {}", clean_line(pipeline), words::opening(stages).join(", "))]
             }
-            Event::Notice { message } => self.block(&stamp, &words::clean(message)),
+            Event::Notice { message } => self.block(&stamp, &clean(message)),
             Event::Warning { message } => {
-                self.block(&stamp, &format!("{} {}", paint.warn("warning:"), words::clean(message)))
+                self.block(&stamp, &format!("{} {}", paint.warn("warning:"), clean(message)))
             }
             Event::StageStarted { stage, changes } => {
                 self.pace.remove(stage);
@@ -87,7 +84,7 @@ impl Lines {
                 vec![self.stage(&stamp, stage, &milestone(progress, left))]
             }
             Event::StageLog { stage, level: LogLevel::Warn, message } => {
-                let text = words::clean(message);
+                let text = clean(message);
                 let mut lines = text.lines();
                 let first = format!("{} {}", paint.warn("warning:"), lines.next().unwrap_or_default());
                 let mut all = vec![self.stage(&stamp, stage, &first)];
@@ -129,7 +126,7 @@ impl Lines {
 
 fn milestone(progress: &Progress, left: Option<String>) -> String {
     let percent = format!("{:.0} %", words::share(progress) * 100.0);
-    let text = words::clean_line(&progress.text);
+    let text = clean_line(&progress.text);
     let parts = [Some(words::step(progress)), Some(percent), Some(text), left];
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }

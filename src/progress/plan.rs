@@ -10,6 +10,7 @@ use super::live::pad;
 use super::{Origin, Paint, words};
 use crate::event::{Expectation, PlannedStage};
 use crate::format;
+use crate::printable::clean_line;
 use crate::record::Change;
 use crate::spec::Pipeline;
 
@@ -181,7 +182,7 @@ impl Text<'_> {
                 lines
             }
             Expectation::Run { changes, reason } => {
-                let mut lines: Vec<String> = reason.iter().map(|reason| words::clean_line(reason)).collect();
+                let mut lines: Vec<String> = reason.iter().map(|reason| clean_line(reason)).collect();
                 lines.extend(self.changes(stage, changes, widest));
                 if lines.is_empty() { vec!["asked to".into()] } else { lines }
             }

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use console::{Alignment, measure_text_width, pad_str};
 
-use super::{Paint, words};
+use super::Paint;
 use crate::format;
 use crate::gate::{GateResult, Judgement, sorted};
+use crate::printable::clean_line;
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::report::results::{Results, interval};
 use crate::spec::{ReportSpec, StageName};
@@ -116,7 +117,7 @@ fn table(results: &Results, width: usize, paint: Paint) -> String {
                     Some((_, metric)) => (
                         format!(
                             "{}{}",
-                            words::clean_line(&column.prefix),
+                            clean_line(&column.prefix),
                             format::number(metric.value, column.digits)
                         ),
                         interval(metric, column.digits).filter(|_| with_interval).unwrap_or_default(),
@@ -134,10 +135,11 @@ fn table(results: &Results, width: usize, paint: Paint) -> String {
 }
 
 fn grid(results: &Results, texts: &Texts, paint: Paint) -> String {
-    let label_width = results.rows.iter().map(|row| measure_text_width(&clean(row.label))).max().unwrap_or(0);
+    let label_width =
+        results.rows.iter().map(|row| measure_text_width(&clean_line(row.label))).max().unwrap_or(0);
     let mut lines = vec![format!(" {:label_width$}", "")];
     lines.extend(results.rows.iter().map(|row| {
-        let label = pad_str(&clean(row.label), label_width, Alignment::Left, None).into_owned();
+        let label = pad_str(&clean_line(row.label), label_width, Alignment::Left, None).into_owned();
         format!(" {}", paint.strong(&label))
     }));
     for (index, column) in results.columns.iter().enumerate() {
@@ -150,7 +152,7 @@ fn grid(results: &Results, texts: &Texts, paint: Paint) -> String {
         let widest = |side: fn(&(&str, &str)) -> usize| cells.iter().map(side).max().unwrap_or(0);
         let interval_width = widest(|cell| measure_text_width(cell.1));
         let interval_width = if interval_width == 0 { 0 } else { interval_width + 1 };
-        let heading = clean(&column.label);
+        let heading = clean_line(&column.label);
         let number_width = widest(|cell| measure_text_width(cell.0))
             .max(measure_text_width(&heading).saturating_sub(interval_width));
         let total = number_width + interval_width;
@@ -170,13 +172,17 @@ fn grid(results: &Results, texts: &Texts, paint: Paint) -> String {
 }
 
 fn listing(results: &Results, texts: &Texts, paint: Paint) -> String {
-    let widest =
-        results.columns.iter().map(|column| measure_text_width(&clean(&column.label))).max().unwrap_or(0);
+    let widest = results
+        .columns
+        .iter()
+        .map(|column| measure_text_width(&clean_line(&column.label)))
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for (row, cells) in results.rows.iter().zip(texts) {
-        text.push_str(&format!(" {}\n", paint.strong(&clean(row.label))));
+        text.push_str(&format!(" {}\n", paint.strong(&clean_line(row.label))));
         for (column, (number, interval)) in results.columns.iter().zip(cells) {
-            let label = pad_str(&clean(&column.label), widest, Alignment::Left, None).into_owned();
+            let label = pad_str(&clean_line(&column.label), widest, Alignment::Left, None).into_owned();
             text.push_str(
                 format!("   {}  {number} {}", paint.faint(&label), paint.faint(interval)).trim_end(),
             );
@@ -186,16 +192,12 @@ fn listing(results: &Results, texts: &Texts, paint: Paint) -> String {
     text
 }
 
-fn clean(text: &str) -> String {
-    words::clean_line(text)
-}
-
 /// The gates that hold share lines; those that do not come first, each on its own with the reason.
 fn gates(gates: &[GateResult], certain: bool, width: usize, paint: Paint) -> String {
     let mut failing = vec![];
     let mut holding = vec![];
     for gate in sorted(gates, certain) {
-        let (expression, message) = (clean(&gate.expression), clean(&gate.message));
+        let (expression, message) = (clean_line(&gate.expression), clean_line(&gate.message));
         let judgement = gate.judgement(certain);
         let mark = paint.judgement(judgement, judgement.mark());
         let strong = paint.strong(&expression);

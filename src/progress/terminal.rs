@@ -12,6 +12,7 @@ use protocol::LogLevel;
 use super::live::{Live, pad};
 use super::{Paint, Sink, words};
 use crate::event::{Event, PlannedStage};
+use crate::printable::{clean, clean_line};
 use crate::record::Outcome;
 use crate::spec::StageName;
 
@@ -60,7 +61,7 @@ impl Terminal {
     fn begin(&mut self, pipeline: &str, stages: &[PlannedStage]) {
         let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
         self.name_width = widest.clamp(8, 40);
-        let mut parts = vec![self.paint.strong(&words::clean_line(pipeline))];
+        let mut parts = vec![self.paint.strong(&clean_line(pipeline))];
         parts.extend(words::opening(stages));
         self.print(&format!(" {}", parts.join(" · ")));
         self.print("");
@@ -147,9 +148,9 @@ impl Sink for Terminal {
     fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { pipeline, stages, .. } => self.begin(pipeline, stages),
-            Event::Notice { message } => self.print(&format!(" {}", words::clean(message))),
+            Event::Notice { message } => self.print(&format!(" {}", clean(message))),
             Event::Warning { message } => {
-                self.print(&format!(" {} {}", self.paint.warn("!"), words::clean(message)));
+                self.print(&format!(" {} {}", self.paint.warn("!"), clean(message)));
             }
             Event::StageStarted { stage, changes } => self.start(stage, words::changes(changes)),
             Event::StageProgress { stage, progress } => {
@@ -158,7 +159,7 @@ impl Sink for Terminal {
                 }
             }
             Event::StageLog { stage, level: LogLevel::Warn, message } => {
-                self.print_stage(&self.paint.warn("!"), stage, &words::clean(message));
+                self.print_stage(&self.paint.warn("!"), stage, &clean(message));
             }
             Event::StageLog { .. } => {}
             Event::StageFinished { stage, outcome, duration } => self.finish(stage, outcome, *duration),

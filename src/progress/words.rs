@@ -6,22 +6,8 @@ use protocol::Progress;
 
 use crate::event::{Expectation, PlannedStage};
 use crate::format;
+use crate::printable::{clean, clean_line};
 use crate::record::{Change, Outcome};
-
-/// Text from a plugin made safe for a terminal: no escape sequences, no control characters but line breaks.
-#[must_use]
-pub fn clean(text: &str) -> String {
-    console::strip_ansi_codes(text)
-        .chars()
-        .map(|c| if c == '\t' || (c.is_control() && c != '\n') { ' ' } else { c })
-        .collect()
-}
-
-/// [`clean`] on one line.
-#[must_use]
-pub fn clean_line(text: &str) -> String {
-    clean(text).replace('\n', " ").trim().to_owned()
-}
 
 /// A changed ingredient: `with.lr 0.05 → 0.08`. Digests and long values are shortened.
 #[must_use]
@@ -138,12 +124,6 @@ mod tests {
 
     fn progress(done: f64, total: f64, unit: &str) -> Progress {
         Progress { done, total, unit: unit.into(), text: String::new(), milestone: false }
-    }
-
-    #[test]
-    fn hostile_text_cannot_steer_the_terminal() {
-        assert_eq!(clean("\u{1b}[2Jhello\u{7}\r\nworld\t!"), "hello  \nworld !");
-        assert_eq!(clean_line(" a\n b \u{9b}31m"), "a  b");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Location;
 use super::tree::MOST_PROBLEMS;
+use crate::printable::{excerpt, excerpt_char, indented};
 
 /// Widest excerpt of a line that is printed, in columns.
 const WIDEST: usize = 120;
@@ -98,15 +99,16 @@ impl Diagnostic {
         let Style { error, bold, frame, help, reset } = if color { COLORED } else { PLAIN };
         let number = self.location.map(|location| location.line.to_string()).unwrap_or_default();
         let width = number.len().max(2);
-        let mut text = format!("{error}error{reset}{bold}: {}{reset}\n", printable(&self.message));
+        let mut text =
+            format!("{error}error{reset}{bold}: {}{reset}\n", indented(&self.message, "error: ".len()));
         let place = self.place();
         if !place.is_empty() {
-            text += &format!("{:width$}{frame}┌─{reset} {}\n", "", printable(&place));
+            text += &format!("{:width$}{frame}┌─{reset} {}\n", "", excerpt(&place));
         }
         if let Some(snippet) = &self.snippet {
-            let (line, indent, underline) = snippet.excerpt();
+            let (line, indent, underline) = snippet.cut();
             text += &format!("{frame}{number:>width$}│{reset} {line}\n");
-            let label = snippet.label.as_deref().map(|label| format!(" {}", printable(label)));
+            let label = snippet.label.as_deref().map(|label| format!(" {}", excerpt(label)));
             let carets = "^".repeat(underline);
             text += &format!(
                 "{:width$}{frame}│{reset} {:indent$}{error}{carets}{}{reset}\n",
@@ -116,7 +118,8 @@ impl Diagnostic {
             );
         }
         for line in &self.help {
-            text += &format!("{:width$}{help}= help:{reset} {}\n", "", printable(line));
+            text +=
+                &format!("{:width$}{help}= help:{reset} {}\n", "", indented(line, width + "= help: ".len()));
         }
         text
     }
@@ -134,8 +137,8 @@ impl Diagnostic {
 impl Snippet {
     /// The line as printed, the column where the underline starts, and its width. Long lines are cut on both sides
     /// of it.
-    fn excerpt(&self) -> (String, usize, usize) {
-        let chars: Vec<char> = self.line.chars().map(printable_char).collect();
+    fn cut(&self) -> (String, usize, usize) {
+        let chars: Vec<char> = self.line.chars().map(excerpt_char).collect();
         let start = self.start.min(chars.len());
         let mut first = 0;
         if width(&chars) > WIDEST {
@@ -162,21 +165,6 @@ impl Snippet {
 
 fn width(chars: &[char]) -> usize {
     chars.iter().map(|c| c.width().unwrap_or(0)).sum()
-}
-
-/// `text` without anything a terminal could take for a command.
-fn printable(text: &str) -> String {
-    text.chars().map(printable_char).collect()
-}
-
-fn printable_char(c: char) -> char {
-    match c {
-        '\t' => ' ',
-        // Characters that reorder what follows them.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    }
 }
 
 #[cfg(test)]
@@ -241,6 +229,21 @@ mod tests {
         let mut problem = problem("a\x1b[2Jb\u{202e}", 0, 9, Some("\x07"));
         problem.message = "unknown `\x1b]0;x`".into();
         assert!(!problem.render(false).contains(['\x1b', '\x07', '\u{202e}']));
+    }
+
+    #[test]
+    fn what_takes_several_lines_stands_on_several() {
+        let mut problem = problem("a", 0, 1, None);
+        problem.message = "plugin `x` failed; the end of its standard error:\n    line\u{1b}[31m one".into();
+        problem.help = vec!["first\nsecond".into()];
+        let text = problem.render(false);
+        assert!(
+            text.starts_with(
+                "error: plugin `x` failed; the end of its standard error:\n           line one\n"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("  = help: first\n          second\n"), "{text}");
     }
 
     #[test]

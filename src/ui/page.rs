@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::response::{SCRIPT, own_style};
+use crate::printable::clean;
 use crate::report::{head, prose};
 
 /// A page.
@@ -45,10 +46,12 @@ impl Page<'_> {
 
 /// A page that says why there is no other.
 pub(super) fn notice(title: &str, message: &str, hint: Option<&str>) -> String {
+    // Names out of addresses are in it.
+    let (message, hint) = (clean(message), hint.map(clean));
     let main = html! {
         div.failure {
-            pre.plain { (prose(message)) }
-            @if let Some(hint) = hint { p { (prose(hint)) } }
+            pre.plain { (prose(&message)) }
+            @if let Some(hint) = &hint { p { (prose(hint)) } }
         }
     };
     Page { title, eyebrow: "pipe ui", is_home: false, events: None }.html(&main)
@@ -66,5 +69,6 @@ mod tests {
         assert!(page.contains("&lt;script&gt;") && !page.contains("<img"), "{page}");
         assert_eq!(page.matches("<script>").count(), 1, "the page's own");
         assert!(!notice(hostile, hostile, Some(hostile)).contains("<script>"));
+        assert!(!notice("", "a\u{1b}[2Jb\u{7}", Some("\u{9b}")).contains(['\u{1b}', '\u{7}', '\u{9b}']));
     }
 }

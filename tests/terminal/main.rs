@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod shell;
 mod stale;
+mod streams;
 mod trace;
 mod trouble;
 mod ui;

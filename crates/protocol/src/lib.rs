@@ -3,6 +3,8 @@
 //! Knows messages, manifests and figures, and how a plugin serves them over any reader and writer. Knows
 //! nothing of stages, keys or caches, and nothing of machine learning.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod figure;
 mod manifest;
 mod message;
@@ -16,7 +18,7 @@ pub use manifest::{
     InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources, SOURCE_KEYWORD, Threads,
 };
 pub use message::{FromPlugin, LogLevel, Metric, Progress, RunRequest, ToPlugin};
-pub use serve::{Failure, Plugin, Reporter, ServeError, main, serve};
+pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};
 pub use timing::{CallTimes, TimeRequest, TimeResult, time_calls};
 
 /// Version of the protocol. Runner and plugin must agree exactly; both say theirs before anything else.

@@ -168,17 +168,23 @@ pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
         }
         (None, None) => serve_process(plugin),
         _ => {
-            eprintln!("this is a plugin of `pipe`: it is started by `pipe run`, or by hand with `describe`");
+            say("this is a plugin of `pipe`: it is started by `pipe run`, or by hand with `describe`");
             return ExitCode::from(2);
         }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            say(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a line to standard error, which becomes the log. Unlike `eprintln!` it does not panic where nothing takes it, as on a
+/// full disk or when the runner is gone.
+pub fn say(line: &str) {
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 fn serve_process<P: Plugin>(plugin: &P) -> Result<(), ServeError> {

@@ -1,5 +1,7 @@
 //! Plugin data: fetches, checks, unpacks and converts image sets.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod checks;
 mod download;
 mod fetch;

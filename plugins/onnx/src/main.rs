@@ -3,6 +3,8 @@
 //! `runtime` is the only module that holds sessions of ONNX Runtime, `ops` has one module for each op. Nothing
 //! here knows stages, keys or caches.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod executed;
 mod images;
 mod library;

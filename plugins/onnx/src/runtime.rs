@@ -195,7 +195,7 @@ fn environment() -> Result<Environment> {
         .with_telemetry(false)
         .with_logger(Arc::new(|level, _category, _id, _location, message| {
             if level >= LogLevel::Warning && !message.contains(OF_A_DUMP) {
-                eprintln!("onnxruntime: {message}");
+                protocol::say(&format!("onnxruntime: {message}"));
             }
         }))
         .build()?;

@@ -16,7 +16,7 @@ pub(crate) fn main() -> ExitCode {
     match converse(&mut io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            protocol::say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

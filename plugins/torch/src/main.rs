@@ -1,5 +1,7 @@
 //! Plugin torch: trains, evaluates and times networks with libtorch. The only executable that links it.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod album;
 mod batches;
 mod checkpoint;

@@ -40,7 +40,7 @@ pub(crate) fn wait_politely() {
     let mut command = std::process::Command::new(executable);
     command.arg0(name.as_deref().unwrap_or(OsStr::new("pipe-torch"))).args(arguments).env(WAITING[0], ROUNDS);
     let failure = command.exec();
-    eprintln!("cannot set {}: {failure}", WAITING[0]);
+    protocol::say(&format!("cannot set {}: {failure}", WAITING[0]));
 }
 
 #[cfg(not(unix))]

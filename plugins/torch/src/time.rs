@@ -22,7 +22,7 @@ pub(crate) fn main() -> ExitCode {
     match serve(&arguments, &mut std::io::stdin().lock(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            protocol::say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
