@@ -1,7 +1,7 @@
 //! Executes an op: holds the runner's side of the conversation with a plugin. Trusts nothing it is told but
 //! metrics and figures; outputs are looked at by the caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,6 +14,7 @@ use super::log::Log;
 use super::setting::{Setting, Timeout, next_within};
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use crate::store::FigureFile;
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
@@ -52,9 +53,9 @@ pub(super) fn run(
         })?;
     let spoken = speak(&mut process, request);
     let heard = spoken.and_then(|()| {
-        let show = |figures: &[Figure]| show(figures, &setting.figures);
-        Listener { program, log, notify, show: &show, timeout: setting.timeout, result: Yield::default() }
-            .listen(&mut process)
+        let mut shown = FigureFile::new(setting.figures.clone());
+        let show = &mut |figure: &Figure, all: &[Figure]| shown.show(figure, all);
+        Listener::new(program, log, notify, show, setting.timeout).listen(&mut process)
     });
     let mut finish = |process: &mut Process| process.finish(|line| log.line(line));
     match heard {
@@ -110,28 +111,32 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     }
 }
 
-/// Puts figures where a report finds them while the op goes on. Nothing is lost where that fails: they are kept with the
-/// outcome, too.
-fn show(figures: &[Figure], path: &Path) {
-    let temporary = path.with_extension("new");
-    let written = serde_json::to_vec(figures).map_err(io::Error::other);
-    let _ = written
-        .and_then(|text| std::fs::write(&temporary, text))
-        .and_then(|()| std::fs::rename(&temporary, path));
-}
+/// Puts a figure where a report finds it while the op goes on; is given all that count as well.
+type Show<'a> = &'a mut dyn FnMut(&Figure, &[Figure]);
 
 struct Listener<'a> {
     program: &'a Program<'a>,
     log: &'a mut Log,
     notify: &'a dyn Fn(Notice),
-    /// Is given all figures after each.
-    show: &'a dyn Fn(&[Figure]),
+    show: Show<'a>,
+    /// Places of figures by their ids.
+    places: HashMap<String, usize>,
     /// How long it may take.
     timeout: Option<Timeout>,
     result: Yield,
 }
 
-impl Listener<'_> {
+impl<'a> Listener<'a> {
+    fn new(
+        program: &'a Program<'a>,
+        log: &'a mut Log,
+        notify: &'a dyn Fn(Notice),
+        show: Show<'a>,
+        timeout: Option<Timeout>,
+    ) -> Self {
+        Self { program, log, notify, show, timeout, places: HashMap::new(), result: Yield::default() }
+    }
+
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
         self.hello(process)?;
         loop {
@@ -160,11 +165,15 @@ impl Listener<'_> {
                 self.result.metrics.insert(name, metric);
             }
             FromPlugin::Figure(figure) => {
-                match self.result.figures.iter_mut().find(|known| known.id == figure.id) {
+                let figures = &mut self.result.figures;
+                let place = *self.places.entry(figure.id.clone()).or_insert(figures.len());
+                match figures.get_mut(place) {
                     Some(known) => *known = figure,
-                    None => self.result.figures.push(figure),
+                    None => figures.push(figure),
                 }
-                (self.show)(&self.result.figures);
+                if let Some(figure) = figures.get(place) {
+                    (self.show)(figure, figures);
+                }
             }
             FromPlugin::Log { level, message } => {
                 self.log.line(&match level {
@@ -302,8 +311,8 @@ pub(super) fn overhear(
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
-    let mut listener =
-        Listener { program, log, notify, show: &|_| (), timeout: None, result: Yield::default() };
+    let show = &mut |_: &Figure, _: &[Figure]| ();
+    let mut listener = Listener::new(program, log, notify, show, None);
     let mut greeted = false;
     for line in lines.lines() {
         let heard = listener.read(line).and_then(|message| match greeted {

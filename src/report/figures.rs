@@ -3,6 +3,7 @@
 use std::cell::Cell as Counter;
 use std::collections::BTreeMap;
 
+use indexmap::IndexSet;
 use maud::{Markup, html};
 use protocol::{Cell, Column, Content, Figure, Image};
 
@@ -126,13 +127,11 @@ fn is_base64(text: &str) -> bool {
 }
 
 fn graph(title: &str, nodes: &[protocol::Node], edges: &[protocol::Edge]) -> Markup {
-    let mut groups: Vec<&str> = vec![];
-    for node in nodes {
-        if !groups.contains(&node.group.as_str()) {
-            groups.push(&node.group);
-        }
+    if let Some(sentence) = chart::too_large(nodes.len(), edges.len()) {
+        return sentence;
     }
-    let group_of = |group: &str| groups.iter().position(|known| *known == group).unwrap_or(0);
+    let groups: IndexSet<&str> = nodes.iter().map(|node| node.group.as_str()).collect();
+    let group_of = |group: &str| groups.get_index_of(group).unwrap_or(0);
     let index: BTreeMap<&str, usize> =
         nodes.iter().enumerate().map(|(index, node)| (node.id.as_str(), index)).collect();
     let drawn: Vec<chart::GraphNode> = nodes
@@ -154,5 +153,34 @@ fn graph(title: &str, nodes: &[protocol::Node], edges: &[protocol::Edge]) -> Mar
         .collect();
     html! {
         div.scroll.tall.drawing tabindex="0" role="region" aria-label=(title) { (chart::graph(title, &drawn, &joined)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(count: usize, groups: usize) -> Vec<protocol::Node> {
+        let node = |index: usize| protocol::Node {
+            id: index.to_string(),
+            label: format!("n{index}"),
+            group: format!("g{}", index % groups),
+            detail: String::new(),
+        };
+        (0..count).map(node).collect()
+    }
+
+    #[test]
+    fn a_graph_of_a_hundred_thousand_nodes_in_groups_is_refused_at_once() {
+        let drawn = graph("t", &nodes(100_000, 100_000), &[]).0;
+        assert!(drawn.contains("A graph of 100,000 nodes and 0 edges: too large to be drawn."), "{drawn}");
+    }
+
+    #[test]
+    fn groups_have_colours_in_the_order_in_which_they_come() {
+        let drawn = graph("t", &nodes(4, 2), &[]).0;
+        let classes: Vec<&str> =
+            drawn.split("<g class=\"node ").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        assert_eq!(classes, ["c0", "c1", "c0", "c1"]);
     }
 }

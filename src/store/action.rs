@@ -187,19 +187,6 @@ impl Store {
         path.is_file().then_some(path)
     }
 
-    /// Where the figures of an execution that is under way are kept, beside its log.
-    #[must_use]
-    pub fn figures_path(&self, stage: &StageName) -> PathBuf {
-        self.log_file(stage).with_extension("figures")
-    }
-
-    /// The figures so far of an execution of a stage that is under way, failed or was killed, unless a later one succeeded.
-    /// None where they cannot be read.
-    #[must_use]
-    pub fn unfinished_figures(&self, stage: &StageName) -> Option<Vec<Figure>> {
-        serde_json::from_slice(&fs::read(self.figures_path(stage)).ok()?).ok()
-    }
-
     /// Keeps what an execution gave: outputs and log are copied into objects, then the record is written, then the
     /// outputs become the artifacts. The folder of the outputs, and partial work, are deleted.
     ///
@@ -341,7 +328,7 @@ impl Store {
         self.records_folder().join(fan_out(key)).with_extension("json")
     }
 
-    fn log_file(&self, stage: &StageName) -> PathBuf {
+    pub(super) fn log_file(&self, stage: &StageName) -> PathBuf {
         self.folder.join("logs").join(format!("{stage}.log"))
     }
 }

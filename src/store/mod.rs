@@ -51,6 +51,7 @@ mod artifacts;
 mod clean;
 mod collect;
 mod error;
+mod figures;
 mod file;
 mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -78,6 +79,7 @@ pub use action::{Finished, Hit, Lookup, Miss};
 pub use clean::{Cleaned, Kept};
 pub use collect::{Collection, Evicted};
 pub use error::StoreError;
+pub(crate) use figures::FigureFile;
 pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
 pub use live::LiveFile;

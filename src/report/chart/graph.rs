@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::layout::{Layout, Sizes, layout};
 use super::{picture, px, shorten, text_width};
+use crate::format;
 
 /// Larger graphs are not drawn.
 const MOST_NODES: usize = 600;
@@ -36,8 +37,21 @@ pub(crate) struct GraphEdge {
     pub(crate) label: String,
 }
 
+/// The sentence that stands for a graph that is too large, before anything is made of its nodes.
+pub(crate) fn too_large(nodes: usize, edges: usize) -> Option<Markup> {
+    (nodes > MOST_NODES).then(|| undrawn(nodes, edges))
+}
+
+fn undrawn(nodes: usize, edges: usize) -> Markup {
+    let (nodes, edges) = (format::count(nodes, "node"), format::count(edges, "edge"));
+    html! { p.empty { "A graph of " (nodes) " and " (edges) ": too large to be drawn." } }
+}
+
 /// A drawing of the graph, or a sentence where it is too large.
 pub(crate) fn graph(title: &str, nodes: &[GraphNode], edges: &[GraphEdge]) -> Markup {
+    if let Some(sentence) = too_large(nodes.len(), edges.len()) {
+        return sentence;
+    }
     let noted = nodes.iter().any(|node| !node.note.is_empty());
     let widest = nodes
         .iter()
@@ -50,15 +64,17 @@ pub(crate) fn graph(title: &str, nodes: &[GraphNode], edges: &[GraphEdge]) -> Ma
         gap_y: if nodes.len() > 40 { 18.0 } else { 28.0 },
     };
     let ends: Vec<(usize, usize)> = edges.iter().map(|edge| (edge.from, edge.to)).collect();
-    let placed = if nodes.len() <= MOST_NODES { layout(nodes.len(), &ends, sizes) } else { None };
-    let Some(placed) = placed else {
-        return html! { p.empty { "A graph of " (nodes.len()) " nodes and " (edges.len()) " edges: too large to be drawn." } };
+    let Some(placed) = layout(nodes.len(), &ends, sizes) else {
+        return undrawn(nodes.len(), edges.len());
     };
     if nodes.is_empty() {
         return html! { p.empty { "No nodes." } };
     }
     let labels = labels(edges);
-    let described = format!("{} nodes, {} edges, from top to bottom", nodes.len(), placed.edges.len());
+    let described = {
+        let (nodes, edges) = (format::count(nodes.len(), "node"), format::count(placed.edges.len(), "edge"));
+        format!("{nodes}, {edges}, from top to bottom")
+    };
     let body = html! {
         @for (from, to, points) in &placed.edges {
             g.edge {

@@ -106,8 +106,11 @@ pub(crate) fn matrix(title: &str, matrix: &Matrix) -> Markup {
         format!("Sums of blocks of {row_block} by {column_block} cells, {} by {}.", row_count, column_count)
     } else {
         format!(
-            "{row_count} rows ({}) by {column_count} columns ({}).",
-            matrix.row_label, matrix.column_label
+            "{} ({}) by {} ({}).",
+            format::count(row_count, "row"),
+            matrix.row_label,
+            format::count(column_count, "column"),
+            matrix.column_label
         )
     };
     super::picture(WIDTH, top + cell_height * row_count as f64 + 6.0, title, &described, &body)

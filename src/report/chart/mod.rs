@@ -16,7 +16,7 @@ use maud::{Markup, html};
 
 pub(crate) use bars::{Bar, bars};
 pub(crate) use distribution::distribution;
-pub(crate) use graph::{GraphEdge, GraphNode, graph};
+pub(crate) use graph::{GraphEdge, GraphNode, graph, too_large};
 pub(crate) use histogram::histograms;
 pub(crate) use matrix::{Matrix, matrix};
 pub(crate) use scatter::{Dot, Plane, scatter};

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::scale::Scale;
 use super::{WIDTH, color, picture, px, x_axis};
+use crate::format;
 
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;
@@ -65,7 +66,8 @@ pub(crate) fn scatter(title: &str, x: &Plane, y: &Plane, dots: &[Dot]) -> Markup
             g.(color(dot.color)) { circle.hit cx=(px(cx)) cy=(px(cy)) r="8" { title { (dot.detail) } } }
         }
     };
-    let description = format!("{} points, {} of them on the line of the best", dots.len(), line.len());
+    let description =
+        format!("{}, {} of them on the line of the best", format::count(dots.len(), "point"), line.len());
     picture(WIDTH, bottom + 38.0, title, &description, &body)
 }
 

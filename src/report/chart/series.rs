@@ -1,5 +1,6 @@
 //! Lines over a common x axis: one panel a y axis, each with its own legend.
 
+use indexmap::IndexSet;
 use maud::{Markup, html};
 use protocol::{Axis, Series};
 
@@ -20,25 +21,15 @@ pub(crate) fn series(title: &str, x: &Axis, y: &[Axis], series: &[Series]) -> Ma
     let all_x = series.iter().flat_map(|line| line.points.iter().map(|point| point[0]));
     let scale_x = Scale::over(all_x, x.log, LEFT, WIDTH - RIGHT);
     // The same name has the same colour in every panel.
-    let mut names: Vec<&str> = vec![];
+    let names: IndexSet<&str> = series.iter().map(|line| line.name.as_str()).collect();
+    let color_of = |line: &Series| names.get_index_of(line.name.as_str()).unwrap_or(0);
+    let mut panels: Vec<(&Axis, Vec<Line>)> = y.iter().map(|axis| (axis, vec![])).collect();
     for line in series {
-        if !names.contains(&line.name.as_str()) {
-            names.push(&line.name);
+        if let Some((_, lines)) = panels.get_mut(line.axis) {
+            lines.push(Line { color: color_of(line), dash: dash(lines.len()), line });
         }
     }
-    let color_of = |line: &Series| names.iter().position(|name| *name == line.name).unwrap_or(0);
-    let panels: Vec<(&Axis, Vec<Line>)> = y
-        .iter()
-        .enumerate()
-        .map(|(index, axis)| {
-            let lines = series.iter().filter(|line| line.axis == index).enumerate();
-            (
-                axis,
-                lines.map(|(place, line)| Line { color: color_of(line), dash: dash(place), line }).collect(),
-            )
-        })
-        .filter(|(_, lines): &(_, Vec<_>)| !lines.is_empty())
-        .collect();
+    panels.retain(|(_, lines)| !lines.is_empty());
     let last = panels.len().saturating_sub(1);
     html! {
         @if panels.is_empty() { p.empty { "No points." } }
@@ -171,6 +162,30 @@ fn thin(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_name_has_the_same_colour_in_every_panel_and_thousands_are_found_at_once() {
+        let line = |index: usize| Series {
+            name: format!("n{}", index % 30_000),
+            axis: index / 30_000,
+            points: vec![],
+        };
+        let lines: Vec<Series> = (0..60_000).map(line).collect();
+        let axes = [Axis::new("a", ""), Axis::new("b", ""), Axis::new("empty", "")];
+        let drawn = series("t", &Axis::new("x", ""), &axes, &lines).0;
+        assert_eq!(drawn.matches("<div class=\"panel\">").count(), 2);
+        let keys = |panel: usize| -> Vec<&str> {
+            let panel = drawn.split("<div class=\"panel\">").nth(panel).unwrap();
+            panel
+                .split("<svg class=\"key ")
+                .skip(1)
+                .take(20)
+                .map(|key| key.split('"').next().unwrap())
+                .collect()
+        };
+        assert_eq!(keys(1), keys(2));
+        assert!(keys(1)[0] != keys(1)[1]);
+    }
 
     #[test]
     fn thinning_keeps_spikes() {
