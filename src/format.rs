@@ -68,6 +68,12 @@ fn scientific(value: f64) -> String {
     format!("{value:.2e}").replace('-', "−")
 }
 
+/// A count with its noun and the verb that agrees with it: `1 stage is`, `3 stages are`.
+#[must_use]
+pub fn agreed(count: usize, noun: &str, one: &str, several: &str) -> String {
+    format!("{} {}", self::count(count, noun), if count == 1 { one } else { several })
+}
+
 /// A size with a binary unit of 1,024: `104.8 KB`, `1.2 GB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {
@@ -161,6 +167,14 @@ fn strftime(millis: u64, format: &str) -> String {
 pub fn count(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", number(count as f64, 0))
+}
+
+/// A fragment, as messages are, as a sentence.
+#[must_use]
+pub fn sentence(fragment: &str) -> String {
+    let mut chars = fragment.chars();
+    let first = chars.next().map(char::to_uppercase).into_iter().flatten();
+    first.chain(chars).chain(['.']).collect()
 }
 
 /// Names in a sentence: `a`, `a and b`, `a, b and c`.

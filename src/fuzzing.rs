@@ -15,7 +15,7 @@ use crate::history::{History, Now, Outcomes, Past};
 use crate::key;
 use crate::plugin;
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
-use crate::record::{ActionRecord, Machine, Outcome, RunRecord, StageRun};
+use crate::record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun};
 use crate::report;
 use crate::spec::{self, Diagnostics, Manifests, Overrides, Pipeline, StageName, Unusable};
 
@@ -264,6 +264,7 @@ fn run_of(stages: Vec<StageRun>) -> RunRecord {
         stages,
         gates: vec![],
         certain: false,
+        definition: None,
     }
 }
 
@@ -282,7 +283,8 @@ fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
     let history = History::new(runs);
     let past: Vec<report::PastRun> = history.runs().iter().map(past).collect();
     let input = report::Input {
-        pipeline: &pipeline,
+        definition: &Definition::of(&pipeline),
+        undefined: None,
         run,
         records: &records,
         previous,

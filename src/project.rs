@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::plugin::Registry;
-use crate::record::{Machine, RunRecord};
+use crate::record::Machine;
 use crate::spec::{self, Overrides, Pipeline};
 use crate::store::Store;
 
@@ -55,16 +55,6 @@ impl Project {
         let threads = threads.unwrap_or(machine.cores).max(1);
         let (gpus, memory) = (crate::hardware::gpus(), crate::hardware::memory());
         Ok(Self { pipeline, graph, registry, store, machine, threads, gpus, memory })
-    }
-
-    /// The project with the profile, vars and threads of a run, or as it is where the pipeline no longer knows them. `cache`
-    /// is as for [`Project::load`].
-    #[must_use]
-    pub fn as_of(self, run: &RunRecord, cache: Option<&Path>) -> Self {
-        // JSON is YAML, and YAML is what `--set` takes.
-        let set = run.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
-        let overrides = Overrides { set, profile: run.profile.clone() };
-        Self::load(&self.pipeline.file, cache, &overrides, Some(run.threads), false).unwrap_or(self)
     }
 
     /// Where the report lies.

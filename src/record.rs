@@ -1,5 +1,7 @@
 //! What is kept: one record per executed key, one per run. Plain data; knows no files.
 
+mod definition;
+
 use std::collections::BTreeMap;
 
 use protocol::{Figure, Metric};
@@ -10,6 +12,8 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::gate::{GateResult, Judgement};
 use crate::spec::StageName;
+
+pub use definition::{Definition, Param, Source, StageDefinition, action};
 
 /// One named ingredient of a key, such as `with.lr` = `0.05` or `inputs.dataset` = a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -129,6 +133,10 @@ pub struct RunRecord {
     /// Whether certainty was asked for, so that an inconclusive gate fails.
     #[serde(default)]
     pub certain: bool,
+    /// What the pipeline said, by the digest of that; absent where it could not be kept, and in records of versions that
+    /// did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Digest>,
 }
 
 impl RunRecord {

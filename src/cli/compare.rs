@@ -1,4 +1,4 @@
-//! `pipe compare`: two runs side by side. Reads the cache alone, so that it works while the pipeline is broken.
+//! `pipe compare`: two runs side by side. Reads the cache alone, whatever the pipeline says now.
 
 mod front;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::history::stages;
 use super::output::{Version, print, print_json, print_painted};
-use super::{Context, Selection, completions};
+use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::gate::{GateResult, Verdict};
@@ -57,7 +57,7 @@ pub(super) struct Answer {
     new: RunDigest,
     /// What differs, and what does not.
     comparison: Comparison,
-    /// All runs in what they trade; `null` where the pipeline names no trade-off or is not valid.
+    /// All runs in what they trade; `null` where the pipeline named no trade-off, or it is not known what it said.
     front: Option<front::Answer>,
 }
 
@@ -69,17 +69,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
     let history = History::load(&store)?;
     let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
-    // Only to say what is better: without a valid pipeline there is still the rest.
-    let project = context.load(&Selection::default()).ok();
-    let pipeline = project.as_ref().map(|project| &project.pipeline);
     if let Some(file) = &args.html {
-        let spec = pipeline.map(|pipeline| pipeline.report.clone()).unwrap_or_default();
-        let page = report::of_two(&store, &history, old, new, &spec, &maud::Markup::default());
+        let page = report::of_two(&store, &history, old, new, &maud::Markup::default());
         report::write_whole(file, page.as_bytes())
             .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
         print(&format!("{}\n", file.display()))?;
         return Ok(ExitStatus::Done);
     }
+    // Says what is better; what the pipeline says now is no answer for runs that it is not known of.
+    let spec = report::spec_of_two(&store, old, new);
     let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));
     let old_side = Side { run: &old.record, records: &old_records };
     let new_side = Side { run: &new.record, records: &new_records };
@@ -89,14 +87,16 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         old: digest(old),
         new: digest(new),
         comparison: compare(old_side, new_side),
-        front: pipeline.and_then(|pipeline| front::Answer::new(pipeline, &store, &history, new)),
+        front: front::Answer::new(&spec, &store, &history, new),
     };
     if args.json {
         print_json(&answer)?;
     } else {
         let paint = Paint::new(context.color_stdout());
-        let directions = pipeline.map(|pipeline| directions(&pipeline.report)).unwrap_or_default();
-        print_painted(&View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text())?;
+        let directions = directions(&spec);
+        print_painted(
+            &View { answer: &answer, directions, all: args.all, width: stdout_width(), paint }.text(),
+        )?;
     }
     Ok(ExitStatus::Done)
 }
@@ -104,7 +104,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// The comparison for people.
 struct View<'a> {
     answer: &'a Answer,
-    /// Which numbers are better, by `STAGE.METRIC`, as far as the pipeline says so.
+    /// Which numbers are better, by `STAGE.METRIC`, as far as the runs' pipeline said so.
     directions: BTreeMap<String, Better>,
     /// Whether what is the same is shown.
     all: bool,

@@ -12,7 +12,8 @@ use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::progress::{Paint, word};
 use crate::project::Project;
-use crate::report::{StageState, action, stages_svg};
+use crate::record::action;
+use crate::report::{StageState, stages_svg};
 use crate::spec::{Input, Pipeline, StageId, StageName};
 use crate::{format, plan};
 

@@ -1,29 +1,40 @@
-//! `pipe report`: writes the report of the latest run anew, from what the store still has of it, or prints it in short.
+//! `pipe report`: writes the report of a run anew, from what the store still has of it, or prints it in short. Reads the
+//! cache alone, whatever the pipeline says now.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::ValueHint;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print, print_json};
-use super::{Context, Selection, browser};
+use super::{Context, Selection, browser, completions};
 use crate::error::{Error, ExitStatus};
-use crate::history::known_records;
-use crate::project::Project;
-use crate::record::RunRecord;
+use crate::history::{FindError, History, Past};
+use crate::progress::clean_line;
+use crate::project::{ARTIFACTS, Project};
+use crate::record::{Definition, RunRecord};
 use crate::report::{self, Brief};
+use crate::store::Store;
 
-/// Write the report of the latest run anew, or print it in short
+/// Write the report of a run anew, or print it in short
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The run: `latest` or the beginning of its name in `pipe history`; `~` behind it means the run before, `~2` the one
+    /// before that
+    #[arg(value_name = "RUN", default_value = "latest", add = completions::runs())]
+    run: String,
+    /// Where to write it; `artifacts/report.html` for the last run
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
     /// Open it in the browser
     #[arg(long)]
     open: bool,
     /// Print it in short as Markdown, such as for a comment on a pull request, instead of writing the file
-    #[arg(long, conflicts_with_all = ["open", "json"])]
+    #[arg(long, conflicts_with_all = ["open", "json", "output"])]
     markdown: bool,
     /// Print the same as JSON instead of writing the file
-    #[arg(long, conflicts_with = "open")]
+    #[arg(long, conflicts_with_all = ["open", "output"])]
     json: bool,
 }
 
@@ -39,22 +50,19 @@ pub(super) struct Answer {
 /// Runs the command.
 ///
 /// # Errors
-/// When the pipeline is wrong, nothing ran yet, or the report cannot be written or opened.
+/// When the run is not found, its report cannot be written or opened, or it is not said where that is to go.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
-    let project = context.load(&Selection::default())?;
-    let mut runs = project.store.runs()?;
-    runs.sort_by(|a, b| a.id.cmp(&b.id));
-    let in_short = args.markdown || args.json;
-    let run = match runs.pop() {
-        Some(run) => run,
-        None if !in_short && is_under_way(&project) => first_run(&project),
-        None => return Err(Error::failed("there is no run to report on").hint("`pipe run` makes the first")),
+    let store = context.store_here()?;
+    let history = History::load(&store)?;
+    let past = match history.find(&args.run) {
+        Ok(past) => past,
+        Err(FindError::NoRuns) if !args.markdown && !args.json => {
+            return write_first(&args, context, &store);
+        }
+        Err(error) => return Err(error.into()),
     };
-    let project = project.as_of(&run, context.cache());
-    let records = known_records(&project.store, &run);
-    if in_short {
-        let gone = || Error::failed("the run was removed while it was read").hint("try again");
-        let brief = report::brief(&project, &run, &records, runs.last()).ok_or_else(gone)?;
+    if args.markdown || args.json {
+        let brief = report::brief(&store, &history, past);
         if args.json {
             print_json(&Answer { version: Version, brief })?;
         } else {
@@ -62,15 +70,64 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         }
         return Ok(ExitStatus::Done);
     }
-    let file = project.report_file();
-    report::write(&project, &run, &records, runs.last(), &file)
-        .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
-    let shown = file.strip_prefix(&project.pipeline.root).unwrap_or(&file);
-    print(&format!("{}\n", shown.display()))?;
+    let is_latest = history.runs().last() == Some(past);
+    let file = match &args.output {
+        Some(file) => file.clone(),
+        None if is_latest => default_file(context),
+        None => return Err(where_to(past)),
+    };
+    let page = report::of_past(&store, &history, past, &maud::Markup::default());
+    report::write_whole(&file, page.as_bytes()).map_err(|error| cannot_write(&file, &error))?;
+    written(&args, context, &file)
+}
+
+/// Writes the report of the first run while that is under way.
+fn write_first(args: &Args, context: &Context, store: &Store) -> Result<ExitStatus, Error> {
+    let project = context.load(&Selection::default())?;
+    if !is_under_way(&project) {
+        return Err(FindError::NoRuns.into());
+    }
+    let file = args.output.clone().unwrap_or_else(|| default_file(context));
+    let (run, said) = (first_run(&project), Definition::of(&project.pipeline));
+    let records = std::collections::BTreeMap::new();
+    report::write(store, &run, Some(&said), &records, None, &file)
+        .map_err(|error| cannot_write(&file, &error))?;
+    written(args, context, &file)
+}
+
+/// Says where the report is, and opens it if that is asked for.
+fn written(args: &Args, context: &Context, file: &Path) -> Result<ExitStatus, Error> {
+    let root = root(context);
+    let shown = if args.output.is_some() { file } else { file.strip_prefix(root).unwrap_or(file) };
+    // Into a pipe or a device nothing but the page itself is written.
+    if file.is_file() {
+        print(&format!("{}\n", clean_line(&shown.display().to_string())))?;
+    }
     if args.open {
-        open(&file)?;
+        open(file)?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// The folder of the pipeline.
+fn root(context: &Context) -> &Path {
+    context.global.file.parent().unwrap_or(Path::new(""))
+}
+
+/// Where a run writes its report.
+fn default_file(context: &Context) -> PathBuf {
+    root(context).join(ARTIFACTS).join("report.html")
+}
+
+/// `artifacts/report.html` is of the last run, and who looks at it relies on that.
+fn where_to(past: &Past) -> Error {
+    let name = &past.name;
+    Error::usage(format!("`{name}` is not the last run, whose report is `{ARTIFACTS}/report.html`"))
+        .hint(format!("say where to write this one, as in `pipe report {name} -o run-{name}.html`"))
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> Error {
+    Error::failed(format!("cannot write `{}`: {error}", file.display()))
 }
 
 /// Whether a first run has shown anything yet.
@@ -93,6 +150,7 @@ fn first_run(project: &Project) -> RunRecord {
         stages: Vec::new(),
         gates: Vec::new(),
         certain: false,
+        definition: None,
     }
 }
 

@@ -12,10 +12,10 @@ use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
 use crate::exec::{self, Options, Order, lacking_gpus};
 use crate::gate::{Gate, GateResult, Judgement};
-use crate::history::{History, Now, Outcomes, Past, RunName, known_record};
+use crate::history::{History, Now, Outcomes, Past, RunName, definition, known_record};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
-use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
+use crate::record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
 use crate::spec::{Action, StageId, StageName};
 use crate::standing::{self, Answer, Question};
 use crate::{plan, report};
@@ -130,8 +130,8 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
             "no command was executed, so none was traced; `--force` executes them whatever is cached";
         sink.event(&Event::Notice { message: message.into() });
     }
-    let record = run.record(finished.stages, &finished.records);
-    let report = run.keep(&record, &finished.records, &mut sink)?;
+    let mut record = run.record(finished.stages, &finished.records);
+    let report = run.keep(&mut record, &finished.records, &mut sink)?;
     gc::after_run(&project, &mut lock, limit, &mut sink);
     standing::prepare(&project);
     if let Err(error) = project.store.flush() {
@@ -293,6 +293,7 @@ impl Run<'_> {
             gates: self.gates(&stages, records),
             stages,
             certain: self.certain,
+            definition: None,
         }
     }
 
@@ -314,16 +315,17 @@ impl Run<'_> {
     }
 
     /// Writes the run's record and the report. A run in which nothing happened is not worth a record of its own: the
-    /// report of the run that made the outputs stays.
+    /// report of the run that made the outputs stays, unless the pipeline tells other things in it now.
     fn keep(
         &self,
-        record: &RunRecord,
+        record: &mut RunRecord,
         records: &BTreeMap<StageName, ActionRecord>,
         sink: &mut dyn Sink,
     ) -> Result<Option<PathBuf>, Error> {
         let store = &self.project.store;
         let file = self.project.report_file();
         let previous = store.latest_run().unwrap_or_default();
+        let said = Definition::of(&self.project.pipeline);
         let idle = record.stages.iter().all(|run| run.outcome == Outcome::Fresh);
         let same = previous.as_ref().is_some_and(|previous| {
             let keys = |run: &RunRecord| -> Vec<_> {
@@ -333,6 +335,7 @@ impl Run<'_> {
                 && previous.gates == record.gates
                 && previous.judgements() == record.judgements()
                 && previous.vars == record.vars
+                && definition(store, previous).is_ok_and(|before| before == said)
         });
         if idle && same && is_newer(&file, &self.project.pipeline.file) {
             return Ok(Some(file));
@@ -343,10 +346,17 @@ impl Run<'_> {
                 message: format!("{error}; the next run may repeat what an earlier one said"),
             });
         }
+        match store.keep_definition(&said) {
+            Ok(digest) => record.definition = Some(digest),
+            Err(error) => {
+                let message = format!("what the pipeline said is not recorded with this run: {error}");
+                sink.event(&Event::Warning { message });
+            }
+        }
         if let Err(error) = store.save_run(record) {
             sink.event(&Event::Warning { message: format!("this run is not recorded: {error}") });
         }
-        match report::write(self.project, record, records, previous.as_ref(), &file) {
+        match report::write(store, record, Some(&said), records, previous.as_ref(), &file) {
             Ok(()) => Ok(Some(file)),
             Err(error) => {
                 sink.event(&Event::Warning { message: format!("cannot write the report: {error}") });

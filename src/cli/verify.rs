@@ -115,6 +115,7 @@ fn what(damage: &Damage) -> String {
         Kind::Object => format!("object {short}"),
         Kind::Record => format!("the record of outcome {short}"),
         Kind::Run => format!("the record of run {}", damage.name),
+        Kind::Definition => format!("what a pipeline said, {short},"),
         Kind::Memory => format!("`{}`", damage.name),
     };
     format!("{name} {}", damage.problem)
@@ -141,6 +142,7 @@ fn remedy(damage: &Damage, dry_run: bool) -> Option<String> {
         Kind::Object if is_output => "; the next run that needs it makes it anew",
         Kind::Record => "; the next run that needs it executes its stage anew",
         Kind::Run => "; history goes on without it",
+        Kind::Definition => "; reports of the runs that it belongs to go on without it",
         Kind::Object | Kind::Memory => "",
     };
     Some(match &damage.remedy {
@@ -148,6 +150,9 @@ fn remedy(damage: &Damage, dry_run: bool) -> Option<String> {
         Remedy::Aside { to } => format!("moved to `{}`{next}", to.display()),
         Remedy::Replaced => "made anew by a run that shares the cache".into(),
         Remedy::Removed => "removed; it only saves time, and is made anew".into(),
+        Remedy::None if damage.problem.starts_with("cannot be read") => {
+            "left where it is; it may be whole once it can be read".into()
+        }
         Remedy::None if dry_run => "`pipe verify` without --dry-run moves it out of the way".into(),
         Remedy::None if next.is_empty() => return None,
         Remedy::None => next.trim_start_matches("; ").into(),

@@ -80,6 +80,7 @@ impl Bench {
             stages: vec![stage],
             gates: vec![],
             certain: false,
+            definition: None,
         };
         project.store.save_run(&run).unwrap();
     }

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod compare;
+mod defined;
 mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use baseline::{Now, Outcomes};
 pub use compare::{
     Comparison, GatePair, MetricPair, ParamPair, Side, StageEnd, StagePair, compare, within_intervals,
 };
+pub use defined::{Undefined, definition};
 pub use name::{FindError, RunName};
 
 /// All recorded runs, first to last.

@@ -27,6 +27,7 @@ pub(super) fn run(id: &str, vars: Value, stages: Vec<StageRun>) -> RunRecord {
         stages,
         gates: vec![],
         certain: false,
+        definition: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plugins: finding them, asking what they can do, and running their ops.
 
 mod lines;
+mod loader;
 pub mod process;
 mod registry;
 mod warden;

@@ -15,6 +15,7 @@ use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::loader;
 use super::process::{Output, Process, Stdout, Stopper};
 use crate::digest::Digest;
 use crate::spec::{Manifests, Unusable};
@@ -138,6 +139,9 @@ pub enum PluginError {
     Store(#[from] StoreError),
 }
 
+/// What to do about an executable that does not do as a plugin does.
+const BROKEN: &str = "the executable is not a plugin of this `pipe`, or is broken: install it anew; `pipe doctor` shows what is found";
+
 impl PluginError {
     /// What to do about it.
     #[must_use]
@@ -150,17 +154,16 @@ impl PluginError {
             Self::Start { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some(format!("make it executable: `chmod +x {}`", path.display()))
             }
-            Self::Hangs { .. } => {
-                Some(format!("if it is only slow, give it more time by setting {DESCRIBE_TIMEOUT_VARIABLE} (seconds)"))
-            }
+            Self::Hangs { .. } => Some(format!(
+                "if it is only slow, give it more time by setting {DESCRIBE_TIMEOUT_VARIABLE} (seconds)"
+            )),
             Self::Version { plugin, .. } => {
                 Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
             }
-            Self::Start { .. } | Self::Crashed { .. } | Self::Rubbish { .. } => Some(
-                "the executable is not a plugin of this `pipe`, or is broken: install it anew; `pipe doctor` shows \
-                 what is found"
-                    .into(),
-            ),
+            Self::Crashed { tail, .. } => {
+                Some(loader::missing_library(tail).unwrap_or_else(|| BROKEN.into()))
+            }
+            Self::Start { .. } | Self::Rubbish { .. } => Some(BROKEN.into()),
             Self::Store(error) => error.hint(),
         }
     }

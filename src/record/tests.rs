@@ -148,13 +148,13 @@ fn run_records() -> impl Strategy<Value = RunRecord> {
     (
         ("[a-z0-9]{1,8}", texts(), texts(), proptest::option::of(texts()), btree_map(texts(), var, 0..3)),
         (any::<u64>(), any::<u64>(), machines(), any::<usize>(), any::<bool>()),
-        (vec(stage_runs(), 0..4), vec(gates(), 0..2)),
+        (vec(stage_runs(), 0..4), vec(gates(), 0..2), proptest::option::of(digests())),
     )
         .prop_map(
             |(
                 (id, pipeline, version, profile, vars),
                 (started_ms, duration_ms, machine, threads, certain),
-                (stages, gates),
+                (stages, gates, definition),
             )| {
                 RunRecord {
                     id,
@@ -169,6 +169,7 @@ fn run_records() -> impl Strategy<Value = RunRecord> {
                     stages,
                     gates,
                     certain,
+                    definition,
                 }
             },
         )

@@ -1,223 +1,326 @@
-//! Which row of the result table to ship: the one that is best, or as good as the best, in most of the columns that
-//! say which numbers are better, of those rows that fail no gate. Pure; knows no stage by name.
+//! Which row of the result table to ship: of the rows that gates accept the one that is best, or as good as the best, in most
+//! of the columns that say which numbers are better; none where gates accept none. Variants of a sweep are chosen by what was
+//! measured on validation images, never on test images: the best of many on the test images looks better than it is. Pure;
+//! knows no stage by name.
+
+mod acceptance;
+mod criteria;
 
 use protocol::Metric;
 
+use self::acceptance::Acceptance;
+use self::criteria::Criterion;
 use super::Input;
-use super::results::{Results, Row};
+use super::split::Split;
 use crate::format;
-use crate::gate::{Gate, GateResult, Judgement};
+use crate::gate::GateResult;
 use crate::history::within_intervals;
-use crate::spec::{Better, ReportColumn, ReportSpec};
+
+/// Rows that are named one by one.
+const MOST_NAMED: usize = 8;
 
 /// The advice in words; `None` where there are not two rows to choose from.
 pub(super) fn advice(input: &Input) -> Option<String> {
-    let spec = &input.pipeline.report;
-    let results = Results::new(spec, input.records);
-    let fails = |gate: &&GateResult| {
-        matches!(gate.judgement(input.run.certain), Judgement::Fails | Judgement::Missed)
-    };
-    let failed: Vec<&GateResult> = input.run.gates.iter().filter(fails).collect();
-    let known: Vec<&Row> = results.rows.iter().filter(|row| is_known(spec, row)).collect();
-    let places: Vec<usize> = compared(spec)
-        .map(|(index, ..)| index)
-        .filter(|index| known.iter().all(|row| metric(row, *index).is_some()))
-        .collect();
-    let (out, contenders): (Vec<&Row>, Vec<&Row>) =
-        known.iter().partition(|row| failed.iter().any(|gate| is_about_alone(spec, row.label, gate)));
-    if known.len() < 2 || places.is_empty() {
+    let spec = &input.definition.report;
+    let labels: Vec<&str> = spec.rows.keys().map(String::as_str).collect();
+    let criteria = criteria::of_columns(spec, input.records);
+    let known: Vec<usize> =
+        (0..labels.len()).filter(|row| criteria.iter().any(|it| it.value(*row).is_some())).collect();
+    if known.len() < 2 {
         return None;
     }
-    let excluded = match out.as_slice() {
-        [] => String::new(),
-        [one] => format!(" {} fails a gate.", one.label),
-        several => {
-            let labels: Vec<String> = several.iter().map(|row| row.label.to_owned()).collect();
-            format!(" {} fail a gate.", format::list(&labels))
-        }
+    let acceptance = Acceptance::new(spec, input.records, input.run);
+    let is_any_seen = acceptance.is_any_seen();
+    let may_be_shipped = |row: &&usize| {
+        let looked = acceptance.rows.get(**row);
+        acceptance.general.is_empty()
+            && looked
+                .is_some_and(|looked| if is_any_seen { looked.is_accepted() } else { looked.is_unseen() })
     };
-    let Some(choice) = choose(spec, &places, &contenders) else {
-        return Some("None of them: each fails a gate.".into());
-    };
-    if contenders.len() == 1 {
-        return Some(format!("{}, the only one left.{excluded}", choice.row.label));
-    }
-    let row = choice.row.label;
-    let mut text = match choice.best.as_slice() {
-        [] => format!("{row}."),
-        best => format!("{row}: the best in {}.", labels(spec, best)),
-    };
-    for (column, best) in &choice.level {
-        if let Some(sentence) = against(spec, "In", choice.row, *column, best) {
-            text.push_str(&format!(" {sentence}, each within the other's 95 % interval."));
+    let contenders: Vec<usize> = known.iter().filter(may_be_shipped).copied().collect();
+    let rows = Rows { labels, known: &known, acceptance: &acceptance };
+    let mut said = match contenders.as_slice() {
+        [] if acceptance.general.is_empty()
+            && acceptance.rows.iter().any(acceptance::Looked::is_accepted) =>
+        {
+            vec!["Not chosen: nothing that the table compares is known of the rows that gates accept.".into()]
         }
+        [] => vec![rows.none()],
+        [one] => rows.chosen(*one, &Choice::only(&criteria), ", the only one that gates accept"),
+        several => match choose(input, &criteria, several) {
+            Ok(choice) => rows.chosen(choice.row, &choice, ""),
+            Err(tested) if tested.is_empty() => return None,
+            Err(tested) => vec![not_chosen(&tested)],
+        },
+    };
+    if !contenders.is_empty() {
+        said.extend(rows.failures());
     }
-    for (column, best) in &choice.behind {
-        if let Some(sentence) = against(spec, "Behind in", choice.row, *column, best) {
-            text.push_str(&format!(" {sentence}."));
-        }
-    }
-    let unknown: Vec<usize> =
-        compared(spec).map(|(index, ..)| index).filter(|index| !places.contains(index)).collect();
-    if !unknown.is_empty() {
-        text.push_str(&format!(" Not known of every row, and so left out: {}.", labels(spec, &unknown)));
-    }
-    Some(text + &excluded)
+    said.extend(rows.unseen(&contenders));
+    Some(said.join(" "))
 }
 
-/// A row with the columns in which it is the best, in which it and the best lie in each other's intervals, and in which it
-/// is worse, with the row that is the best there.
+/// What was chosen among contenders.
 struct Choice<'a> {
-    row: &'a Row<'a>,
-    best: Vec<usize>,
-    level: Vec<(usize, &'a Row<'a>)>,
-    behind: Vec<(usize, &'a Row<'a>)>,
+    row: usize,
+    /// What chose.
+    by: Vec<&'a Criterion<'a>>,
+    /// A criterion that is no column.
+    validated: Option<Criterion<'a>>,
+    /// Columns of test images that were looked at and did not choose.
+    reported: Vec<&'a Criterion<'a>>,
+    /// Columns that are not known of every contender.
+    left_out: Vec<&'a Criterion<'a>>,
+    /// Columns of test images without which another row would have been chosen.
+    biased: Vec<&'a Criterion<'a>>,
+    contenders: Vec<usize>,
 }
 
-/// The contender with the most good columns of those at `places`; of several the one that is strictly best in more.
-fn choose<'a>(spec: &ReportSpec, places: &[usize], contenders: &[&'a Row<'a>]) -> Option<Choice<'a>> {
-    let judged = contenders.iter().map(|row| {
-        let mut choice = Choice { row, best: vec![], level: vec![], behind: vec![] };
-        for (index, column, better) in compared(spec).filter(|(index, ..)| places.contains(index)) {
-            let Some((own, (best, best_row))) = metric(row, index).zip(best(contenders, index, better))
-            else {
-                continue;
+impl<'a> Choice<'a> {
+    /// Of one there is nothing to choose.
+    fn only(criteria: &'a [Criterion<'a>]) -> Self {
+        Self {
+            row: 0,
+            by: criteria.iter().collect(),
+            validated: None,
+            reported: vec![],
+            left_out: vec![],
+            biased: vec![],
+            contenders: vec![],
+        }
+    }
+}
+
+/// Chooses among several rows.
+///
+/// # Errors
+/// The columns of test images that variants of a sweep are not chosen by, where there is nothing else to choose by; none of
+/// them where there is nothing to choose by at all.
+fn choose<'a>(
+    input: &Input<'a>,
+    criteria: &'a [Criterion<'a>],
+    contenders: &[usize],
+) -> Result<Choice<'a>, Vec<&'a Criterion<'a>>> {
+    let spec = &input.definition.report;
+    let is_known = |it: &&Criterion<'_>| contenders.iter().all(|row| it.value(*row).is_some());
+    let (shared, left_out): (Vec<_>, Vec<_>) = criteria.iter().partition(is_known);
+    let of_test = |it: &&&Criterion<'_>| it.split == Some(Split::Test);
+    let without_test: Vec<_> = shared.iter().filter(|it| !of_test(it)).copied().collect();
+    let tested: Vec<_> = shared.iter().filter(of_test).copied().collect();
+    let is_variant = |row: &usize| {
+        let label = spec.rows.get_index(*row).map(|(label, _)| label);
+        label.and_then(|label| spec.variants.get(label)).is_some_and(|variants| !variants.is_empty())
+    };
+    let mut choice = Choice {
+        row: 0,
+        by: shared.clone(),
+        validated: None,
+        reported: vec![],
+        left_out,
+        biased: vec![],
+        contenders: contenders.to_vec(),
+    };
+    if contenders.iter().any(is_variant) && !tested.is_empty() {
+        if !without_test.iter().any(|it| it.split == Some(Split::Validation)) {
+            let stand_in = |it: &&Criterion<'a>| {
+                criteria::validated(spec, input.definition, input.records, it, contenders)
             };
-            if shown(column, own) == shown(column, best) {
-                choice.best.push(index);
-            } else if within_intervals(own, best) == Some(true) {
-                choice.level.push((index, best_row));
-            } else {
-                choice.behind.push((index, best_row));
+            choice.validated = tested.iter().find_map(stand_in);
+            if choice.validated.is_none() {
+                return Err(tested);
             }
         }
-        choice
+        (choice.by, choice.reported) = (without_test, tested);
+    } else if !tested.is_empty() {
+        let blind = best_of(&without_test, contenders);
+        if blind != best_of(&shared, contenders) {
+            choice.biased = tested;
+        }
+    }
+    let by: Vec<&Criterion<'_>> = choice.validated.iter().chain(choice.by.iter().copied()).collect();
+    choice.row = best_of(&by, contenders).ok_or_else(Vec::new)?;
+    Ok(choice)
+}
+
+/// The row with the most good numbers; of several the one that is strictly best in more, and of these the first.
+fn best_of(by: &[&Criterion<'_>], contenders: &[usize]) -> Option<usize> {
+    if by.is_empty() {
+        return None;
+    }
+    let judged = contenders.iter().map(|row| {
+        let places: Vec<Place> = by.iter().filter_map(|it| place(it, *row, contenders)).collect();
+        let best = places.iter().filter(|place| matches!(place, Place::Best)).count();
+        let level = places.iter().filter(|place| matches!(place, Place::Level(_))).count();
+        (*row, (best + level, best))
     });
-    // The first of equals.
-    judged.rev().max_by_key(|choice| (choice.best.len() + choice.level.len(), choice.best.len()))
+    judged.rev().max_by_key(|(_, good)| *good).map(|(row, _)| row)
 }
 
-/// Columns that say which numbers are better, with their places.
-fn compared(spec: &ReportSpec) -> impl Iterator<Item = (usize, &ReportColumn, Better)> {
-    spec.columns.iter().enumerate().filter_map(|(index, column)| Some((index, column, column.better?)))
+/// How a row stands among others.
+enum Place {
+    /// Reads as the best.
+    Best,
+    /// It and the best one, which is named, lie in each other's 95 % intervals.
+    Level(usize),
+    /// Worse than the one named.
+    Behind(usize),
 }
 
-fn metric<'a>(row: &Row<'a>, column: usize) -> Option<&'a Metric> {
-    row.cells.get(column)?.found.map(|(_, metric)| metric).filter(|metric| metric.value.is_finite())
-}
-
-/// Whether anything that is compared is known of a row.
-fn is_known(spec: &ReportSpec, row: &Row) -> bool {
-    compared(spec).any(|(index, ..)| metric(row, index).is_some())
-}
-
-fn best<'a>(rows: &[&'a Row<'a>], column: usize, better: Better) -> Option<(&'a Metric, &'a Row<'a>)> {
-    let known = rows.iter().filter_map(|row| Some((metric(row, column)?, *row)));
-    known.reduce(|best, next| {
-        let ahead = match better {
-            Better::Higher => next.0.value > best.0.value,
-            Better::Lower => next.0.value < best.0.value,
-        };
-        if ahead { next } else { best }
+fn place(criterion: &Criterion<'_>, row: usize, among: &[usize]) -> Option<Place> {
+    let (own, (best_row, best)) = (criterion.value(row)?, criterion.best(among)?);
+    Some(if criterion.text(own) == criterion.text(best) {
+        Place::Best
+    } else if within_intervals(own, best) == Some(true) {
+        Place::Level(best_row)
+    } else {
+        Place::Behind(best_row)
     })
 }
 
-fn shown(column: &ReportColumn, metric: &Metric) -> String {
-    format!("{}{}", column.prefix, format::number(metric.value, column.digits))
+/// Rows with what is known of them, for sentences.
+struct Rows<'a> {
+    labels: Vec<&'a str>,
+    /// Rows of which there are numbers.
+    known: &'a [usize],
+    acceptance: &'a Acceptance<'a>,
 }
 
-fn labels(spec: &ReportSpec, columns: &[usize]) -> String {
-    let labels: Vec<String> =
-        columns.iter().filter_map(|index| Some(spec.columns.get(*index)?.label.clone())).collect();
+impl Rows<'_> {
+    fn label(&self, row: usize) -> &str {
+        self.labels.get(row).copied().unwrap_or_default()
+    }
+
+    /// Why a row is to be shipped: compared with all rows of the table, whatever gates say of them.
+    fn chosen(&self, row: usize, choice: &Choice<'_>, apart: &str) -> Vec<String> {
+        let by = || choice.validated.iter().chain(choice.by.iter().copied());
+        let (mut best, mut best_accepted, mut others) = (vec![], vec![], vec![]);
+        for criterion in by() {
+            match place(criterion, row, self.known) {
+                Some(Place::Best) => best.push(criterion.label.clone()),
+                Some(Place::Level(other)) => {
+                    let compared = self.against("In", criterion, row, other);
+                    others.extend(
+                        compared.map(|text| format!("{text}, each within the other's 95 % interval.")),
+                    );
+                }
+                Some(Place::Behind(other)) => {
+                    if matches!(place(criterion, row, &choice.contenders), Some(Place::Best)) {
+                        best_accepted.push(criterion.label.clone());
+                    }
+                    others.extend(
+                        self.against("Behind in", criterion, row, other).map(|text| format!("{text}.")),
+                    );
+                }
+                None => {}
+            }
+        }
+        let mut why = vec![];
+        if !best.is_empty() {
+            why.push(format!("the best in {}", format::list(&best)));
+        }
+        if !best_accepted.is_empty() {
+            why.push(format!("of those that gates accept the best in {}", format::list(&best_accepted)));
+        }
+        let colon = if why.is_empty() { "" } else { ": " };
+        let mut said = vec![format!("{}{apart}{colon}{}.", self.label(row), why.join(", and "))];
+        said.append(&mut others);
+        for criterion in &choice.reported {
+            if let Some(own) = criterion.value(row) {
+                let (label, text) = (&criterion.label, criterion.text(own));
+                said.push(format!("Its {label}, {text}, was measured on test images, which chose nothing."));
+            }
+        }
+        if !choice.biased.is_empty() {
+            said.push(format!(
+                "The choice rests on {}, measured on test images, which so make it look a little better than it is.",
+                labels(&choice.biased)
+            ));
+        }
+        if !choice.left_out.is_empty() {
+            said.push(format!("Not known of every row, and so left out: {}.", labels(&choice.left_out)));
+        }
+        said
+    }
+
+    /// Why none is to be shipped.
+    fn none(&self) -> String {
+        let general = self.acceptance.general.as_slice();
+        let mut why = vec![];
+        if !general.is_empty() {
+            let gates: Vec<&GateResult> = general.to_vec();
+            why.push(format!("{}, which is about no row alone", fails(&gates)));
+        }
+        why.extend(self.failing());
+        format!("None of them: {}.", why.join("; "))
+    }
+
+    /// Rows that fail a gate, beside one that is to be shipped.
+    fn failures(&self) -> Option<String> {
+        let failing = self.failing();
+        (!failing.is_empty()).then(|| format!("{}.", failing.join("; ")))
+    }
+
+    /// `INT8 static fails \`a.x > 1\``
+    fn failing(&self) -> Vec<String> {
+        let rows = self.acceptance.rows.iter().enumerate().filter(|(_, looked)| !looked.fails.is_empty());
+        let mut said: Vec<String> =
+            rows.map(|(row, looked)| format!("{} {}", self.label(row), fails(&looked.fails))).collect();
+        let more = said.len().saturating_sub(MOST_NAMED);
+        if more > 0 {
+            said.truncate(MOST_NAMED);
+            said.push(format::agreed(more, "more row", "fails a gate", "fail a gate"));
+        }
+        said
+    }
+
+    /// Rows that were passed over because no gate looks at them.
+    fn unseen(&self, contenders: &[usize]) -> Option<String> {
+        let rows = self.known.iter().filter(|row| !contenders.contains(row));
+        let unseen =
+            rows.filter(|row| self.acceptance.rows.get(**row).is_some_and(acceptance::Looked::is_unseen));
+        let mut labels: Vec<String> = unseen.map(|row| self.label(*row).to_owned()).collect();
+        let more = labels.len().saturating_sub(MOST_NAMED);
+        if more > 0 {
+            labels.truncate(MOST_NAMED);
+            labels.push(format::count(more, "more row"));
+        }
+        (!labels.is_empty()).then(|| format!("No gate looks at {}.", format::list(&labels)))
+    }
+
+    /// `Behind in size KB: 104.8 against 100.2 of INT8 dynamic`
+    fn against(&self, word: &str, criterion: &Criterion<'_>, row: usize, best: usize) -> Option<String> {
+        let text = |metric: &Metric| criterion.text(metric);
+        let (own, other) = (criterion.value(row)?, criterion.value(best)?);
+        Some(format!(
+            "{word} {}: {} against {} of {}",
+            criterion.label,
+            text(own),
+            text(other),
+            self.label(best)
+        ))
+    }
+}
+
+/// Why variants of a sweep are not chosen from.
+fn not_chosen(tested: &[&Criterion<'_>]) -> String {
+    let were = if tested.len() == 1 { "was" } else { "were" };
+    format!(
+        "Not chosen: {} {were} measured on test images, and the best of many variants on the test images looks better than it \
+         is. A column with `better` that shows a metric of validation images chooses.",
+        labels(tested)
+    )
+}
+
+/// `fails \`a.x > 1\` and \`a.y > 1\``
+fn fails(gates: &[&GateResult]) -> String {
+    let gates: Vec<String> = gates.iter().map(|gate| format!("`{}`", gate.expression)).collect();
+    format!("fails {}", format::list(&gates))
+}
+
+fn labels(criteria: &[&Criterion<'_>]) -> String {
+    let labels: Vec<String> = criteria.iter().map(|it| it.label.clone()).collect();
     format::list(&labels)
 }
 
-/// `Behind in size KB: 104.8 against 100.2 of INT8 dynamic`
-fn against(spec: &ReportSpec, word: &str, row: &Row, column: usize, best: &Row) -> Option<String> {
-    let about = spec.columns.get(column)?;
-    let (own, other) = (metric(row, column)?, metric(best, column)?);
-    Some(format!(
-        "{word} {}: {} against {} of {}",
-        about.label,
-        shown(about, own),
-        shown(about, other),
-        best.label
-    ))
-}
-
-/// Whether a gate is about a row and about no other. Which of several fails it, it does not say.
-fn is_about_alone(spec: &ReportSpec, row: &str, gate: &GateResult) -> bool {
-    let mut rows = spec.rows.keys().filter(|row| is_about(spec, row, gate));
-    rows.next().is_some_and(|first| first == row) && rows.next().is_none()
-}
-
-/// Whether a gate names a metric of a row: one of the stages that the row's numbers come from, by the row's text.
-fn is_about(spec: &ReportSpec, row: &str, gate: &GateResult) -> bool {
-    let (Ok(gate), Some(text)) = (Gate::parse(&gate.expression), spec.rows.get(row)) else { return false };
-    let shown: Vec<(String, String)> = spec
-        .columns
-        .iter()
-        .flat_map(|column| &column.metrics)
-        .filter_map(|metric| spec.metric_of(row, metric))
-        .collect();
-    gate.metrics().into_iter().any(|(stage, metric)| {
-        let of_row = metric.split('.').any(|part| part == text);
-        shown.iter().any(|(of, name)| of == stage && (name == metric || of_row))
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::sample;
-
-    #[test]
-    fn what_nothing_beats_is_to_be_shipped_and_what_it_loses_is_said() {
-        let sample = sample::tinynet();
-        let text = advice(&sample.input()).unwrap();
-        assert_eq!(
-            text,
-            "INT8 static: the best in size KB and batch 128 ms. In accuracy %: 91.80 against 91.82 of torch FP32, each within the other's 95 % interval."
-        );
-    }
-
-    #[test]
-    fn a_row_that_fails_a_gate_is_out() {
-        let mut sample = sample::tinynet();
-        for gate in &mut sample.run.gates {
-            if gate.expression.contains("int8_static") {
-                gate.verdict = crate::gate::Verdict::Fail;
-            }
-        }
-        let text = advice(&sample.input()).unwrap();
-        assert!(!text.starts_with("INT8 static") && text.ends_with("INT8 static fails a gate."), "{text}");
-    }
-
-    #[test]
-    fn what_is_not_known_of_every_row_does_not_decide() {
-        let mut sample = sample::tinynet();
-        let bench = sample.records.get_mut(&sample::name("bench")).unwrap();
-        bench.metrics.retain(|name, _| !name.starts_with("fp32"));
-        let text = advice(&sample.input()).unwrap();
-        assert!(text.contains("Not known of every row, and so left out: batch 128 ms."), "{text}");
-    }
-
-    #[test]
-    fn a_gate_on_several_rows_puts_none_of_them_out() {
-        let mut sample = sample::tinynet();
-        let metrics = "evaluate.int8_static.accuracy >= evaluate.int8_dynamic.accuracy + 5";
-        let mut gate = sample.run.gates[0].clone();
-        (gate.expression, gate.verdict) = (metrics.into(), crate::gate::Verdict::Fail);
-        sample.run.gates.push(gate);
-        assert!(advice(&sample.input()).unwrap().starts_with("INT8 static: the best in "));
-    }
-
-    #[test]
-    fn one_row_is_no_choice() {
-        let mut sample = sample::tinynet();
-        sample.pipeline.report.rows.truncate(1);
-        assert_eq!(advice(&sample.input()), None);
-        sample.pipeline.report = ReportSpec::default();
-        assert_eq!(advice(&sample.input()), None);
-    }
-}
+mod tests;

@@ -42,7 +42,7 @@ pub(super) fn section(input: &Input) -> Option<Markup> {
 fn answers<'a>(input: &Input<'a>) -> Vec<Answer<'a>> {
     let advice = advice::advice(input);
     let own = advice.map(|text| Answer { question: "Which one to ship?", text, stage: None });
-    let shown = input.pipeline.stages.keys().filter_map(|stage| Some((stage, input.records.get(stage)?)));
+    let shown = input.definition.stages.keys().filter_map(|stage| Some((stage, input.records.get(stage)?)));
     let told = shown.flat_map(|(stage, record)| {
         record.figures.iter().filter_map(move |figure| match &figure.content {
             Content::Answer { text } => {

@@ -199,7 +199,7 @@ impl Brief {
 }
 
 fn table(input: &Input) -> Option<Table> {
-    let spec = &input.pipeline.report;
+    let spec = &input.definition.report;
     let results = Results::new(spec, input.records);
     if results.is_empty() {
         return None;
@@ -261,7 +261,7 @@ fn metrics(input: &Input) -> Vec<Named> {
 fn since(input: &Input, run: &RunDigest, name: Option<&RunName>, has_table: bool) -> Option<Since> {
     let (previous, records) = input.previous?;
     let numbers = if has_table {
-        let moved = changes::moved(&input.pipeline.report, records, input.records);
+        let moved = changes::moved(&input.definition.report, records, input.records);
         let moved = moved.into_iter().map(|moved| Moved {
             name: format!("{}, {}", moved.row, moved.column.label),
             stage: moved.stage.clone(),

@@ -18,7 +18,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
     let (previous, previous_records) = input.previous?;
     let vars = vars(input);
     let stages: Vec<_> = shown.runs.iter().filter(|stage| !stage.changes.is_empty()).collect();
-    let numbers = moved(&input.pipeline.report, previous_records, input.records);
+    let numbers = moved(&input.definition.report, previous_records, input.records);
     if vars.is_empty() && stages.is_empty() && numbers.is_empty() {
         return None;
     }

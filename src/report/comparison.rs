@@ -302,7 +302,7 @@ mod tests {
             [Side { run: before, records: old_records }, Side { run: &sample.run, records: &sample.records }];
         comparison(
             &Versus {
-                title: &sample.pipeline.name,
+                title: &sample.run.pipeline,
                 old: (&old, sides[0]),
                 new: (&new, sides[1]),
                 comparison: &compare(sides[0], sides[1]),
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn every_section_is_there() {
         let sample = sample::gate_inconclusive();
-        let html = page(&sample, &sample.pipeline.report);
+        let html = page(&sample, &sample.definition.report);
         check(&html);
         for text in [
             "<h2>Gates</h2>",
@@ -341,7 +341,7 @@ mod tests {
     fn a_sample_is_written_on_demand() {
         let Some(folder) = std::env::var_os("PIPE_REPORT_SAMPLES") else { return };
         let sample = sample::gate_inconclusive();
-        let html = page(&sample, &sample.pipeline.report);
+        let html = page(&sample, &sample.definition.report);
         std::fs::write(std::path::PathBuf::from(folder).join("comparison.html"), html).unwrap();
     }
 
@@ -360,7 +360,7 @@ mod tests {
     fn hostile_text_stays_text() {
         let evil = "<script>alert(1)</script>\"onload=\"x' onerror='y<!--";
         let mut sample = sample::gate_fails();
-        sample.pipeline.name = evil.into();
+        sample.run.pipeline = evil.into();
         sample.run.vars.insert(evil.into(), evil.into());
         sample.run.profile = Some(evil.into());
         for gate in &mut sample.run.gates {
@@ -369,10 +369,10 @@ mod tests {
         for record in sample.records.values_mut() {
             record.metrics.insert(evil.into(), protocol::Metric::new(1.0, evil));
         }
-        for column in &mut sample.pipeline.report.columns {
+        for column in &mut sample.definition.report.columns {
             (column.label, column.prefix) = (evil.into(), evil.into());
         }
-        let html = page(&sample, &sample.pipeline.report);
+        let html = page(&sample, &sample.definition.report);
         check(&html);
         assert_eq!(html.matches("<script").count(), 1, "the page's own");
     }

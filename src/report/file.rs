@@ -11,130 +11,124 @@ use super::comparison::{Versus, comparison};
 use super::front::{directions, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{History, Past, Side, compare, known_record, known_records};
-use crate::project::Project;
-use crate::record::{ActionRecord, Outcome, RunRecord};
+use crate::history::{History, Past, Side, compare, definition, known_record, known_records};
+use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
 use crate::spec::{ReportSpec, StageName};
 use crate::store::Store;
 
 /// The end of a failed stage's log that is read, in bytes.
 const MOST_LOG: usize = 256 * 1024;
 
-/// Writes the report of a run to `file`, whole or not at all, making its folder where there is none.
+/// Writes the report of the run that was the last one to `file`, whole or not at all, making its folder where there is none.
+/// `said` is what the pipeline said; what the cache knows of that where it is absent.
 ///
 /// # Errors
 /// When the folder or the file cannot be written. What is no longer in the store is left out.
 pub fn write(
-    project: &Project,
+    store: &Store,
     run: &RunRecord,
+    said: Option<&Definition>,
     records: &BTreeMap<StageName, ActionRecord>,
     previous: Option<&RunRecord>,
     file: &Path,
 ) -> io::Result<()> {
-    let history = History::load(&project.store).unwrap_or_default();
-    latest(project, &history, run, records, previous, |input| write_whole(file, html(input).as_bytes()))
+    let history = History::load(store).unwrap_or_default();
+    let told = Told { run, said, records, previous, is_latest: true };
+    told.with_input(store, &history, |input| write_whole(file, html(input).as_bytes()))
 }
 
-/// A run in short, from the same as its report. `None` where the run is not on record.
+/// A run on record in short, from the same as its report.
 #[must_use]
-pub fn brief(
-    project: &Project,
-    run: &RunRecord,
-    records: &BTreeMap<StageName, ActionRecord>,
-    previous: Option<&RunRecord>,
-) -> Option<Brief> {
-    let history = History::load(&project.store).unwrap_or_default();
-    let past = history.find(&run.id).ok()?;
-    let digest = history.digest(past, &|stage| known_record(&project.store, stage));
-    let before = previous.and_then(|run| history.find(&run.id).ok());
+pub fn brief(store: &Store, history: &History, past: &Past) -> Brief {
+    let digest = history.digest(past, &|stage| known_record(store, stage));
+    let before = history.before(past);
     let make = |input: &Input| Brief::new(input, digest, before.map(|past| &past.name));
-    Some(latest(project, &history, run, records, previous, make))
+    with_past(store, history, past, make)
 }
 
 /// The report of a run on record as a page, with `above` over its head. What only the store's latest state tells, such as
 /// logs of failed stages, is left out of the report of an earlier run.
-pub(crate) fn of_past(project: &Project, history: &History, past: &Past, above: &Markup) -> String {
-    let run = &past.record;
-    let records = known_records(&project.store, run);
-    let previous = history.before(past).map(|past| &past.record);
-    let make = |input: &Input| page(input, above).into_string();
-    if history.runs().last().is_some_and(|last| last.name == past.name) {
-        latest(project, history, run, &records, previous, make)
-    } else {
-        let found = Found { records: &records, logs: &BTreeMap::new(), unfinished: &BTreeMap::new() };
-        gather(project, history, run, previous, &found, make)
-    }
+pub(crate) fn of_past(store: &Store, history: &History, past: &Past, above: &Markup) -> String {
+    with_past(store, history, past, |input| page(input, above).into_string())
+}
+
+fn with_past<T>(store: &Store, history: &History, past: &Past, make: impl FnOnce(&Input) -> T) -> T {
+    let told = Told {
+        run: &past.record,
+        said: None,
+        records: &known_records(store, &past.record),
+        previous: history.before(past).map(|past| &past.record),
+        is_latest: history.runs().last().is_some_and(|last| last.name == past.name),
+    };
+    told.with_input(store, history, make)
 }
 
 /// Two runs on record side by side as a page, with `above` over its head.
-pub(crate) fn of_two(
-    store: &Store,
-    history: &History,
-    old: &Past,
-    new: &Past,
-    spec: &ReportSpec,
-    above: &Markup,
-) -> String {
+pub(crate) fn of_two(store: &Store, history: &History, old: &Past, new: &Past, above: &Markup) -> String {
     let [old_records, new_records] = [old, new].map(|past| known_records(store, &past.record));
     let old_side = Side { run: &old.record, records: &old_records };
     let new_side = Side { run: &new.record, records: &new_records };
     let digest = |past| history.digest(past, &|stage| known_record(store, stage));
+    let spec = spec_of_two(store, old, new);
     let versus = Versus {
         title: spec.title.as_deref().unwrap_or(&new.record.pipeline),
         old: (&digest(old), old_side),
         new: (&digest(new), new_side),
         comparison: &compare(old_side, new_side),
-        past: &past_runs(store, history, spec),
-        spec,
-        directions: &directions(spec),
+        past: &past_runs(store, history, &spec),
+        spec: &spec,
+        directions: &directions(&spec),
     };
     comparison(&versus, above)
 }
 
-/// What was found of a run.
-struct Found<'a> {
+/// What the result table of two runs shows: that of the later one, of the earlier one where that is not known, else nothing.
+pub(crate) fn spec_of_two(store: &Store, old: &Past, new: &Past) -> ReportSpec {
+    let of = |past: &Past| definition(store, &past.record);
+    of(new).or_else(|_| of(old)).map(|definition| definition.report).unwrap_or_default()
+}
+
+/// A run to be told of.
+struct Told<'a> {
+    run: &'a RunRecord,
+    /// What the pipeline said, where that is known already.
+    said: Option<&'a Definition>,
     records: &'a BTreeMap<StageName, ActionRecord>,
-    logs: &'a BTreeMap<StageName, String>,
-    unfinished: &'a BTreeMap<StageName, Vec<Figure>>,
+    previous: Option<&'a RunRecord>,
+    /// Whether the store's latest state, such as logs of failed stages, belongs to it.
+    is_latest: bool,
 }
 
-/// Makes something from all that the store knows of the latest run.
-fn latest<T>(
-    project: &Project,
-    history: &History,
-    run: &RunRecord,
-    records: &BTreeMap<StageName, ActionRecord>,
-    previous: Option<&RunRecord>,
-    make: impl FnOnce(&Input) -> T,
-) -> T {
-    let last = |stage: &StageName| project.store.last(stage);
-    let found = Found {
-        records: &with_others(records, run, project.pipeline.stages.keys(), last),
-        logs: &failed_logs(project, run),
-        unfinished: &unfinished_figures(project, run),
-    };
-    gather(project, history, run, previous, &found, make)
-}
-
-/// Makes something from what was found of a run, and from the runs before it.
-fn gather<T>(
-    project: &Project,
-    history: &History,
-    run: &RunRecord,
-    previous: Option<&RunRecord>,
-    found: &Found<'_>,
-    make: impl FnOnce(&Input) -> T,
-) -> T {
-    let previous_records = previous.map(|run| known_records(&project.store, run)).unwrap_or_default();
-    make(&Input {
-        pipeline: &project.pipeline,
-        run,
-        records: found.records,
-        previous: previous.map(|run| (run, &previous_records)),
-        past: &past_runs(&project.store, history, &project.pipeline.report),
-        logs: found.logs,
-        unfinished: found.unfinished,
-    })
+impl Told<'_> {
+    /// Makes something from all that the records tell of the run, and of the runs before it.
+    fn with_input<T>(&self, store: &Store, history: &History, make: impl FnOnce(&Input) -> T) -> T {
+        let run = self.run;
+        let recorded = match self.said {
+            Some(said) => Ok(said.clone()),
+            None => definition(store, run),
+        };
+        let undefined = recorded.as_ref().err().copied();
+        let definition = recorded.unwrap_or_else(|_| Definition::of_records(run, self.records));
+        let stages = || definition.stages.keys();
+        let last = |stage: &StageName| store.last(stage);
+        let (records, logs, unfinished) = if self.is_latest {
+            let records = with_others(self.records, run, stages(), last);
+            (records, failed_logs(store, run), unfinished_figures(store, run, stages()))
+        } else {
+            (self.records.clone(), BTreeMap::new(), BTreeMap::new())
+        };
+        let previous_records = self.previous.map(|run| known_records(store, run)).unwrap_or_default();
+        make(&Input {
+            definition: &definition,
+            undefined,
+            run,
+            records: &records,
+            previous: self.previous.map(|run| (run, &previous_records)),
+            past: &past_runs(store, history, &definition.report),
+            logs: &logs,
+            unfinished: &unfinished,
+        })
+    }
 }
 
 /// The records, and the last ones of those stages that were not part of the run: a report on two stages would be
@@ -152,11 +146,11 @@ fn with_others<'a>(
     records
 }
 
-fn failed_logs(project: &Project, run: &RunRecord) -> BTreeMap<StageName, String> {
+fn failed_logs(store: &Store, run: &RunRecord) -> BTreeMap<StageName, String> {
     let failed = run.stages.iter().filter(|stage| matches!(stage.outcome, Outcome::Failed { .. }));
     failed
         .filter_map(|stage| {
-            let bytes = std::fs::read(project.store.unfinished_log(&stage.stage)?).ok()?;
+            let bytes = std::fs::read(store.unfinished_log(&stage.stage)?).ok()?;
             let end = bytes.get(bytes.len().saturating_sub(MOST_LOG)..).unwrap_or(&bytes);
             Some((stage.stage.clone(), String::from_utf8_lossy(end).into_owned()))
         })
@@ -165,21 +159,36 @@ fn failed_logs(project: &Project, run: &RunRecord) -> BTreeMap<StageName, String
 
 /// Figures of executions that did not end, but for those that the run has settled since: a stage that failed once and is
 /// restored now is finished.
-fn unfinished_figures(project: &Project, run: &RunRecord) -> BTreeMap<StageName, Vec<Figure>> {
+fn unfinished_figures<'a>(
+    store: &Store,
+    run: &RunRecord,
+    stages: impl Iterator<Item = &'a StageName>,
+) -> BTreeMap<StageName, Vec<Figure>> {
     let begin = std::time::UNIX_EPOCH + std::time::Duration::from_millis(run.started_ms);
     let settled = |stage: &StageName| {
         let done = |part: &&crate::record::StageRun| {
             part.stage == *stage && matches!(part.outcome, Outcome::Fresh | Outcome::Restored | Outcome::Ran)
         };
-        let written = std::fs::metadata(project.store.figures_path(stage)).and_then(|file| file.modified());
+        let written = std::fs::metadata(store.figures_path(stage)).and_then(|file| file.modified());
         run.stages.iter().any(|part| done(&part)) && written.is_ok_and(|written| written < begin)
     };
-    let stages = project.pipeline.stages.keys().filter(|stage| !settled(stage));
-    stages.filter_map(|stage| Some((stage.clone(), project.store.unfinished_figures(stage)?))).collect()
+    let stages = stages.filter(|stage| !settled(stage));
+    stages.filter_map(|stage| Some((stage.clone(), store.unfinished_figures(stage)?))).collect()
 }
 
-/// Writes a file whole or not at all, making its folder where there is none.
+/// Writes a file whole or not at all, making its folder where there is none. A device or a pipe is written into, and what a
+/// link leads to is replaced, not the link.
 pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let file = target.as_path();
+    if let Ok(metadata) = std::fs::metadata(file) {
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !metadata.is_file() {
+            return std::fs::File::options().write(true).open(file)?.write_all(bytes);
+        }
+    }
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new().prefix(".report").suffix(".html").tempfile_in(folder)?;
@@ -204,8 +213,48 @@ mod tests {
         sample.run.stages.retain(|run| !matches!(run.stage.as_str(), "evaluate" | "bench"));
         let all = crate::report::sample::tinynet().records;
         let last = |stage: &StageName| all.get(stage).filter(|_| stage.as_str() != "bench").cloned();
-        let records = with_others(&sample.records, &sample.run, sample.pipeline.stages.keys(), last);
+        let records = with_others(&sample.records, &sample.run, sample.definition.stages.keys(), last);
         assert_eq!(records.keys().map(StageName::as_str).collect::<Vec<_>>(), ["download", "evaluate"]);
+    }
+
+    /// A store with a run that was recorded as by a version that kept nothing of the pipeline, and the run.
+    fn recorded_before() -> (tempfile::TempDir, Store, History) {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let sample = crate::report::sample::tinynet();
+        let mut json = serde_json::to_value(&sample.run).unwrap();
+        assert_eq!(json.as_object_mut().unwrap().remove("definition"), None);
+        store.save_run(&serde_json::from_value(json).unwrap()).unwrap();
+        let history = History::load(&store).unwrap();
+        (root, store, history)
+    }
+
+    #[test]
+    fn of_a_run_recorded_before_it_is_said_what_is_not_known() {
+        let (_root, store, history) = recorded_before();
+        let past = history.runs().last().unwrap();
+        let page = of_past(&store, &history, past, &Markup::default());
+        crate::report::tests::check(&page);
+        assert!(
+            page.contains("What the pipeline said was not recorded with this run. So this page has no"),
+            "{page}"
+        );
+        assert!(page.contains("Which stage read what of which other one is not known"));
+        assert!(page.contains("<h1>tinynet</h1>") && page.contains("All 3 gates hold."));
+        assert_eq!(spec_of_two(&store, past, past), ReportSpec::default());
+    }
+
+    #[test]
+    fn a_device_is_written_into_and_a_folder_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        write_whole(Path::new("/dev/null"), b"one").unwrap();
+        assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+        assert_eq!(write_whole(folder.path(), b"x").unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert_eq!((std::fs::read(&real).unwrap(), link.is_symlink()), (b"new".to_vec(), true));
     }
 
     #[test]

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_best_are_those_that_no_other_beats() {
         let sample = sample::tinynet();
-        let front = Front::new(&sample.pipeline.report, &sample.past, &sample.run.machine.cpu).unwrap();
+        let front = Front::new(&sample.definition.report, &sample.past, &sample.run.machine.cpu).unwrap();
         assert_eq!(front.points.len(), 28, "seven runs of four rows");
         let now = |row: &str| {
             let of_row = |point: &&Point| point.row == row && point.run.run.id == sample.run.id;
@@ -207,7 +207,7 @@ mod tests {
         let mut again = sample.past.last().unwrap().clone();
         again.run.id = "again".into();
         sample.past.push(again);
-        let front = Front::new(&sample.pipeline.report, &sample.past, &sample.run.machine.cpu).unwrap();
+        let front = Front::new(&sample.definition.report, &sample.past, &sample.run.machine.cpu).unwrap();
         assert_eq!(front.points.len(), 28);
         let last = front.points.iter().rev().take(4);
         assert!(last.into_iter().all(|point| point.run.run.id == "again" && point.earlier == 1));
@@ -219,16 +219,16 @@ mod tests {
         let bench = sample.past[0].records.get_mut(&sample::name("bench")).unwrap();
         let cpu = crate::record::Ingredient { name: "machine.cpu".into(), value: "another".into() };
         bench.ingredients.push(cpu);
-        let front = Front::new(&sample.pipeline.report, &sample.past, &sample.run.machine.cpu).unwrap();
+        let front = Front::new(&sample.definition.report, &sample.past, &sample.run.machine.cpu).unwrap();
         assert_eq!((front.points.len(), front.elsewhere), (24, 4));
     }
 
     #[test]
     fn without_two_directions_there_is_no_trade_off() {
         let mut sample = sample::tinynet();
-        let mut columns = sample.pipeline.report.columns.iter_mut();
+        let mut columns = sample.definition.report.columns.iter_mut();
         columns.by_ref().take(3).for_each(|column| column.better = None);
-        assert!(Front::new(&sample.pipeline.report, &sample.past, "x").is_none());
+        assert!(Front::new(&sample.definition.report, &sample.past, "x").is_none());
     }
 
     #[test]

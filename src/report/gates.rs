@@ -78,6 +78,8 @@ pub(super) fn sentence(input: &Input) -> (State, String) {
         return (State::Interrupted, "The run was interrupted before all stages were done.".into());
     }
     match run.gates.as_slice() {
+        [] if run.stages.is_empty() => (State::Unknown, "No stage has ended yet.".into()),
+        [] if run.stages.len() == 1 => (State::Done, "The one stage is done.".into()),
         [] => (State::Done, format!("All {} are done.", format::count(run.stages.len(), "stage"))),
         _ => judged(&run.judgements(), run.certain),
     }
@@ -236,6 +238,11 @@ mod tests {
         said(|run| run.certain = true, failed, certain);
         said(|run| run.gates.truncate(1), State::Pass, "The gate holds.");
         said(|run| run.gates.clear(), State::Done, "All 9 stages are done.");
+        let one_stage = |run: &mut RunRecord| {
+            run.gates.clear();
+            run.stages.truncate(1);
+        };
+        said(one_stage, State::Done, "The one stage is done.");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod sample_past;
 #[cfg(test)]
 mod sample_png;
 mod shown;
+mod split;
 mod stage;
 mod stages_graph;
 mod table;
@@ -40,24 +41,26 @@ use maud::{Markup, html as markup};
 
 use protocol::Figure;
 
-use crate::record::{ActionRecord, RunRecord};
-use crate::spec::{Pipeline, StageName};
+use crate::history::Undefined;
+use crate::record::{ActionRecord, Definition, RunRecord};
+use crate::spec::StageName;
 
 pub use brief::Brief;
 pub(crate) use document::{head, policy, policy_of, style};
 pub use file::{brief, write};
-pub(crate) use file::{of_past, of_two, write_whole};
+pub(crate) use file::{of_past, of_two, spec_of_two, write_whole};
 pub use front::PastRun;
 pub use markdown::markdown;
 pub(crate) use run::{class, note};
-pub use stage::action;
 pub use stages_graph::{StageState, stages_svg};
 
 /// What a report is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// The pipeline.
-    pub pipeline: &'a Pipeline,
+    /// What the pipeline said when it was run, or what else the records tell of that.
+    pub definition: &'a Definition,
+    /// Why no more is known of the pipeline, where that is so.
+    pub undefined: Option<Undefined>,
     /// The run.
     pub run: &'a RunRecord,
     /// Records of the stages that are done, and the last ones of stages that were not part of the run.
@@ -81,7 +84,7 @@ impl<'a> Input<'a> {
     /// Stages that were not part of the run and are known from an earlier one, in the pipeline's order.
     fn others(&self) -> Vec<(&'a StageName, &'a ActionRecord)> {
         let parts = self.parts();
-        let stages = self.pipeline.stages.keys().filter(|stage| !parts.contains(stage));
+        let stages = self.definition.stages.keys().filter(|stage| !parts.contains(stage));
         stages.filter_map(|stage| Some((stage, self.records.get(stage)?))).collect()
     }
 }

@@ -7,6 +7,7 @@ use super::figures::Budget;
 use super::shown::Shown;
 use super::{Input, answers, changes, environment, gates, prose, run, stage, table, tradeoff, unfinished};
 use crate::format;
+use crate::history::Undefined;
 
 /// The whole document, with `above` over its head.
 pub(super) fn page(input: &Input, above: &Markup) -> Markup {
@@ -14,7 +15,7 @@ pub(super) fn page(input: &Input, above: &Markup) -> Markup {
     let budget = Budget::default();
     let shown = Shown::new(input);
     let changes = changes::section(input, &shown);
-    let tradeoff = tradeoff::section(&input.pipeline.report, input.past, input.run, "this run");
+    let tradeoff = tradeoff::section(&input.definition.report, input.past, input.run, "this run");
     let answers = answers::section(input);
     let body = html! {
                 (above)
@@ -24,7 +25,8 @@ pub(super) fn page(input: &Input, above: &Markup) -> Markup {
                         @if let Some(profile) = &input.run.profile { span.sep { "·" } "profile " (profile) }
                     }
                     h1 { (title) }
-                    @if let Some(description) = &input.pipeline.report.description { p.lead { (prose(description)) } }
+                    @if let Some(description) = &input.definition.report.description { p.lead { (prose(description)) } }
+                    @if let Some(undefined) = input.undefined { (self::undefined(undefined)) }
                 }
                 nav aria-label="Sections" {
                     a href="#result" { "Result" }
@@ -44,7 +46,7 @@ pub(super) fn page(input: &Input, above: &Markup) -> Markup {
                         (table::results(input))
                     }
                     @if let Some(answers) = &answers { (answers) }
-                    (unfinished::section(input.unfinished, Some(input.pipeline), &budget))
+                    (unfinished::section(input.unfinished, Some(input.definition), &budget))
                     @if let Some(tradeoff) = &tradeoff { (tradeoff) }
                     @if let Some(changes) = &changes { (changes) }
                     section #stages {
@@ -68,6 +70,14 @@ pub(super) fn page(input: &Input, above: &Markup) -> Markup {
     document(&format!("{title} · report"), &body)
 }
 
+/// What a page lacks of a run of which it is not known what the pipeline said. What it says now would be no answer.
+fn undefined(why: Undefined) -> Markup {
+    html! {
+        p.small { (prose(&format::sentence(&why.to_string()))) " So this page has no result table and no descriptions of stages, and does not tell "
+            "which params were defaults. The parameters are those of each stage's key, the numbers those of its record." }
+    }
+}
+
 pub(super) fn title<'a>(input: &'a Input) -> &'a str {
-    input.pipeline.report.title.as_deref().unwrap_or(&input.pipeline.name)
+    input.definition.report.title.as_deref().unwrap_or(&input.run.pipeline)
 }

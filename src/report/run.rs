@@ -69,8 +69,12 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
             div.pair {
                 figure.card {
                     figcaption { strong { "Stages" } }
-                    div.scroll.flow tabindex="0" role="region" aria-label="Stages" {
-                        (stages_graph(input.pipeline, &states, true))
+                    @if input.undefined.is_some() {
+                        p.empty { "Which stage read what of which other one is not known of this run." }
+                    } @else {
+                        div.scroll.flow tabindex="0" role="region" aria-label="Stages" {
+                            (stages_graph(input.definition, &states, true))
+                        }
                     }
                 }
                 figure.card {

@@ -12,7 +12,9 @@ use super::sample_past::past;
 use super::{Input, PastRun};
 use crate::digest::Digest;
 use crate::gate::{Gate, GateResult, Verdict};
-use crate::record::{ActionRecord, Change, Ingredient, Machine, Outcome, OutputRecord, RunRecord, StageRun};
+use crate::record::{
+    ActionRecord, Change, Definition, Ingredient, Machine, Outcome, OutputRecord, RunRecord, StageRun,
+};
 use crate::spec::{
     self, Action, Better, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName,
 };
@@ -21,6 +23,7 @@ use crate::spec::{
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) pipeline: Pipeline,
+    pub(crate) definition: Definition,
     pub(crate) run: RunRecord,
     pub(crate) records: BTreeMap<StageName, ActionRecord>,
     pub(crate) previous: (RunRecord, BTreeMap<StageName, ActionRecord>),
@@ -32,7 +35,8 @@ pub(crate) struct Sample {
 impl Sample {
     pub(crate) fn input(&self) -> Input<'_> {
         Input {
-            pipeline: &self.pipeline,
+            definition: &self.definition,
+            undefined: None,
             run: &self.run,
             records: &self.records,
             previous: Some((&self.previous.0, &self.previous.1)),
@@ -133,6 +137,7 @@ pub(crate) fn tinynet() -> Sample {
             gate("evaluate.int8_static.drop < 5", -0.02, 5.0, Verdict::Pass),
         ],
         certain: false,
+        definition: None,
     };
     let previous = RunRecord {
         id: "1794901380000-812".into(),
@@ -142,6 +147,7 @@ pub(crate) fn tinynet() -> Sample {
     };
     let past = past(&previous, &previous_records, &run, &records);
     Sample {
+        definition: Definition::of(&pipeline),
         pipeline,
         run,
         records,

@@ -8,35 +8,23 @@ use super::figures::{Budget, figures};
 use super::shown::Shown;
 use super::{Input, changes, prose, provenance, run};
 use crate::format;
-use crate::record::{ActionRecord, Outcome, StageRun};
-use crate::spec::{self, Action, CommandLine, Stage, StageName};
+use crate::record::{ActionRecord, Outcome, Param, Source, StageDefinition, StageRun};
+use crate::spec::StageName;
 
 /// The id of a stage's section.
 pub(super) fn anchor(stage: &StageName) -> String {
     format!("stage-{stage}")
 }
 
-/// What a stage does: `plugin/op`, or its command.
-#[must_use]
-pub fn action(stage: &Stage) -> String {
-    match &stage.action {
-        Action::Op(op) => format!("{}/{}", op.plugin, op.op),
-        Action::Command(command) => match &command.command {
-            CommandLine::Shell(text) => text.clone(),
-            CommandLine::Args(args) => args.join(" "),
-        },
-    }
-}
-
 /// The section of a stage.
 pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Budget) -> Markup {
-    let stage = input.pipeline.stages.get(&run.stage);
+    let stage = input.definition.stages.get(&run.stage);
     let record = input.records.get(&run.stage);
     html! {
         article.stage id=(anchor(&run.stage)) {
             header {
                 h3 { (run.stage) }
-                @if let Some(stage) = stage { code.does { (action(stage)) } }
+                @if let Some(stage) = stage { (does(stage)) }
                 span.chip.(run::class(&run.outcome)) { (run::note(&run.outcome, run.duration_ms)) }
             }
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
@@ -51,15 +39,15 @@ pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Bud
     }
 }
 
-/// The section of a stage that was not part of the run. What its parameters and inputs are now says nothing of the
-/// run that the record is of, so they are not shown.
+/// The section of a stage that was not part of the run. What the pipeline said of its parameters and inputs says nothing of
+/// the run that the record is of, so they are not shown.
 pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budget: &Budget) -> Markup {
-    let stage = input.pipeline.stages.get(name);
+    let stage = input.definition.stages.get(name);
     html! {
         article.stage id=(anchor(name)) {
             header {
                 h3 { (name) }
-                @if let Some(stage) = stage { code.does { (action(stage)) } }
+                @if let Some(stage) = stage { (does(stage)) }
                 span.chip.st-none { (run::NOT_PART) }
             }
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
@@ -135,17 +123,21 @@ fn range(interval: Option<[f64; 2]>) -> String {
     interval.map(text).unwrap_or_default()
 }
 
-fn params(stage: &Stage) -> Markup {
-    let Action::Op(op) = &stage.action else {
+/// What a stage did, where that is known.
+fn does(stage: &StageDefinition) -> Markup {
+    html! { @if !stage.action.is_empty() { code.does { (stage.action) } } }
+}
+
+fn params(stage: &StageDefinition) -> Markup {
+    if stage.is_command {
         return command(stage);
-    };
-    let entries: Vec<(&String, &Value)> = op.params.as_object().into_iter().flatten().collect();
+    }
     html! {
-        @if !entries.is_empty() {
+        @if !stage.params.is_empty() {
             details {
-                summary { "Parameters " span.count { (entries.len()) } }
-                dl.values { @for (name, value) in entries {
-                    dt { code { (name) } @if !op.param_locations.contains_key(name) { " " span.default { "default" } } }
+                summary { "Parameters " span.count { (stage.params.len()) } }
+                dl.values { @for (name, Param { value, is_default }) in &stage.params {
+                    dt { code { (name) } @if *is_default { " " span.default { "default" } } }
                     dd { (self::value(value)) }
                 } }
             }
@@ -153,18 +145,16 @@ fn params(stage: &Stage) -> Markup {
     }
 }
 
-fn command(stage: &Stage) -> Markup {
-    let Action::Command(command) = &stage.action else { return html! {} };
+fn command(stage: &StageDefinition) -> Markup {
     html! {
         details {
             summary { "Command" }
-            pre { (action(stage)) }
-            @let params = command.params.as_object().filter(|params| !params.is_empty());
-            @if let Some(params) = params {
-                dl.values { @for (name, value) in params { dt { code { (name) } } dd { (self::value(value)) } } }
+            pre { (stage.action) }
+            @if !stage.params.is_empty() {
+                dl.values { @for (name, param) in &stage.params { dt { code { (name) } } dd { (self::value(&param.value)) } } }
             }
-            @if !command.env.is_empty() {
-                dl.values { @for (name, value) in &command.env { dt { code { (name) } } dd { code { (value) } } } }
+            @if !stage.env.is_empty() {
+                dl.values { @for (name, value) in &stage.env { dt { code { (name) } } dd { code { (value) } } } }
             }
         }
     }
@@ -192,7 +182,7 @@ pub(super) fn value(value: &Value) -> Markup {
     html! { details.inner { summary { (summary) } pre { (whole) } } }
 }
 
-fn inputs(shown: &Shown, of: &Stage) -> Markup {
+fn inputs(shown: &Shown, of: &StageDefinition) -> Markup {
     html! {
         @if !of.inputs.is_empty() {
             details {
@@ -200,13 +190,13 @@ fn inputs(shown: &Shown, of: &Stage) -> Markup {
                 dl.values { @for (name, source) in &of.inputs {
                     dt { code { (name) } }
                     dd { @match source {
-                        spec::Input::Output { stage, output } => {
+                        Source::Output { stage, output } => {
                             @if shown.has(stage) {
                                 a href={ "#" (anchor(stage)) } { (stage) "." (output) }
                             } @else { (stage) "." (output) }
                         }
-                        // The name alone: where the file lies on this machine is nobody's business.
-                        spec::Input::Path(path) => { code { (path.file_name().unwrap_or_default().to_string_lossy()) } }
+                        Source::Path { name } => { code { (name) } }
+                        Source::Content { digest } => { code.digest { (digest) } }
                     } }
                 } }
             }

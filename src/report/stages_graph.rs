@@ -6,7 +6,8 @@ use maud::{Markup, PreEscaped, html};
 
 use super::chart::{self, GraphEdge, GraphNode, graph};
 use super::stage;
-use crate::spec::{Input, Pipeline, StageName};
+use crate::record::{Definition, Source};
+use crate::spec::{Pipeline, StageName};
 
 /// What is written on a stage's node.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct StageState {
 }
 
 /// The graph of those stages that have a state; nodes link to their sections where `linked`.
-pub(super) fn stages_graph(pipeline: &Pipeline, states: &[StageState], linked: bool) -> Markup {
+pub(super) fn stages_graph(definition: &Definition, states: &[StageState], linked: bool) -> Markup {
     let index: BTreeMap<&StageName, usize> =
         states.iter().enumerate().map(|(index, state)| (&state.stage, index)).collect();
     let nodes: Vec<GraphNode> = states
@@ -29,16 +30,16 @@ pub(super) fn stages_graph(pipeline: &Pipeline, states: &[StageState], linked: b
         .map(|state| GraphNode {
             label: state.stage.to_string(),
             note: state.note.clone(),
-            detail: pipeline.stages.get(&state.stage).map(stage::action).unwrap_or_default(),
+            detail: definition.stages.get(&state.stage).map(|stage| stage.action.clone()).unwrap_or_default(),
             class: state.class.into(),
             link: linked.then(|| format!("#{}", stage::anchor(&state.stage))),
         })
         .collect();
     let mut edges = vec![];
     for (to, state) in states.iter().enumerate() {
-        let inputs = pipeline.stages.get(&state.stage).into_iter().flat_map(|stage| stage.inputs.values());
+        let inputs = definition.stages.get(&state.stage).into_iter().flat_map(|stage| stage.inputs.values());
         for input in inputs {
-            if let Input::Output { stage, output } = input
+            if let Source::Output { stage, output } = input
                 && let Some(from) = index.get(stage)
             {
                 edges.push(GraphEdge { from: *from, to, label: format!("{stage}.{output}") });
@@ -51,7 +52,7 @@ pub(super) fn stages_graph(pipeline: &Pipeline, states: &[StageState], linked: b
 /// The graph as an SVG file of its own.
 #[must_use]
 pub fn stages_svg(pipeline: &Pipeline, states: &[StageState]) -> String {
-    let drawing = stages_graph(pipeline, states, false).into_string();
+    let drawing = stages_graph(&Definition::of(pipeline), states, false).into_string();
     let style = html! { style { (PreEscaped(chart::STYLE)) } }.into_string();
     // The style goes inside, as first child, so that the file stands alone.
     match drawing.split_once('>') {

@@ -13,12 +13,12 @@ use crate::spec::{ReportColumn, StageName};
 
 /// The table with its charts, or all metrics where the pipeline says nothing of a table.
 pub(super) fn results(input: &Input) -> Markup {
-    let results = Results::new(&input.pipeline.report, input.records);
+    let results = Results::new(&input.definition.report, input.records);
     if results.is_empty() {
         return html! { (all_metrics(input)) (earlier(input, input.others().into_iter().map(|(stage, _)| stage))) };
     }
     let stages = results.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| Some(cell.found?.0));
-    let reference = input.pipeline.report.reference_name.as_deref().unwrap_or("reference");
+    let reference = input.definition.report.reference_name.as_deref().unwrap_or("reference");
     html! {
         div.scroll tabindex="0" role="region" aria-label="Result table" {
             table.results {
@@ -185,7 +185,7 @@ fn bar(label: &str, cell: &super::results::Cell, column: &ReportColumn, referenc
 /// Every metric of every stage.
 fn all_metrics(input: &Input) -> Markup {
     let metrics: Vec<_> = input
-        .pipeline
+        .definition
         .stages
         .keys()
         .filter_map(|stage| input.records.get(stage).map(|record| (stage, record)))

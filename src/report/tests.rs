@@ -185,7 +185,7 @@ fn stages_that_were_not_part_of_the_run_are_shown_and_marked() {
         assert!(html.contains(text), "no `{text}`");
     }
     assert!(!render(&sample::tinynet()).contains("not part of this run"));
-    sample.pipeline.report = crate::spec::ReportSpec::default();
+    sample.definition.report = crate::spec::ReportSpec::default();
     check(&render(&sample));
 }
 
@@ -207,14 +207,14 @@ fn a_run_without_anything_is_a_report_too() {
     sample.run.gates.clear();
     sample.run.vars.clear();
     check(&html(&Input { previous: None, ..sample.input() }));
-    sample.pipeline.report = crate::spec::ReportSpec::default();
+    sample.definition.report = crate::spec::ReportSpec::default();
     check(&html(&Input { previous: None, ..sample.input() }));
 }
 
 #[test]
 fn without_a_table_all_metrics_are_shown() {
     let mut sample = sample::tinynet();
-    sample.pipeline.report = crate::spec::ReportSpec::default();
+    sample.definition.report = crate::spec::ReportSpec::default();
     let html = render(&sample);
     check(&html);
     assert!(html.contains("evaluate.int8_static.accuracy"));
@@ -225,17 +225,17 @@ fn hostile_text_stays_text() {
     let evil = "<script>alert(1)</script>\"onload=\"x' onerror='y<!--";
     let text = || evil.to_owned();
     let mut sample = sample::train_fails();
-    sample.pipeline.name = text();
-    sample.pipeline.report.title = Some(text());
-    sample.pipeline.report.description = Some(text());
-    sample.pipeline.report.reference_name = Some(text());
-    sample.pipeline.report.rows.insert(text(), text());
-    for column in &mut sample.pipeline.report.columns {
+    sample.definition.report.title = Some(text());
+    sample.definition.report.description = Some(text());
+    sample.definition.report.reference_name = Some(text());
+    sample.definition.report.rows.insert(text(), text());
+    for column in &mut sample.definition.report.columns {
         column.label = text();
         column.prefix = text();
         column.reference.insert(text(), 1.0);
     }
     let run = &mut sample.run;
+    run.pipeline = text();
     run.id = text();
     run.profile = Some(text());
     run.version = text();
@@ -274,11 +274,11 @@ fn hostile_text_stays_text() {
             },
         ];
     }
-    for stage in sample.pipeline.stages.values_mut() {
-        if let crate::spec::Action::Op(op) = &mut stage.action {
-            op.op = text();
-            op.params = serde_json::json!({ evil: evil });
-        }
+    for stage in sample.definition.stages.values_mut() {
+        (stage.action, stage.description) = (text(), Some(text()));
+        stage.params.insert(text(), crate::record::Param { value: evil.into(), is_default: true });
+        stage.inputs.insert(text(), crate::record::Source::Path { name: text() });
+        stage.inputs.insert(format!("{evil}2"), crate::record::Source::Content { digest: text() });
     }
     let html = render(&sample);
     check(&html);

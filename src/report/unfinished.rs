@@ -6,13 +6,13 @@ use maud::{Markup, html};
 use protocol::Figure;
 
 use super::figures::{Budget, figures};
-use super::stage;
-use crate::spec::{Pipeline, StageName};
+use crate::record::Definition;
+use crate::spec::StageName;
 
-/// The section; nothing where nothing was shown. What stages do is said as far as the pipeline is known.
+/// The section; nothing where nothing was shown. What stages do is said as far as that is known.
 pub(super) fn section(
     unfinished: &BTreeMap<StageName, Vec<Figure>>,
-    pipeline: Option<&Pipeline>,
+    definition: Option<&Definition>,
     budget: &Budget,
 ) -> Markup {
     html! {
@@ -24,8 +24,8 @@ pub(super) fn section(
                     article.stage {
                         header {
                             h3 { (name) }
-                            @if let Some(stage) = pipeline.and_then(|pipeline| pipeline.stages.get(name)) {
-                                code.does { (stage::action(stage)) }
+                            @if let Some(stage) = definition.and_then(|it| it.stages.get(name)) {
+                                code.does { (stage.action) }
                             }
                         }
                         div.figures { (figures(shown, budget)) }

@@ -222,6 +222,7 @@ pub enum Input {
 
 /// What the result table shows, on the terminal and first in the report: `report:` in `pipeline.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReportSpec {
     /// Heading; the pipeline's name where absent.
     pub title: Option<String>,

@@ -115,6 +115,10 @@ impl Store {
                 let warning = format!("the cache record of this key of `{stage}` is damaged");
                 miss(key, Some(warning))
             }
+            // It may be whole: who may read it again has the outcome again.
+            Record::Unreadable(why) => {
+                miss(key, Some(format!("the cache record of this key of `{stage}` cannot be read: {why}")))
+            }
             Record::Whole(record) => match record
                 .outputs
                 .iter()

@@ -114,8 +114,10 @@ pub(crate) enum Record<T> {
     Whole(T),
     /// Not there.
     Absent,
-    /// There, but torn, edited, unreadable or of another version.
+    /// There, but torn, edited or of another version.
     Damaged,
+    /// There, but it cannot be read, which says nothing of what is in it: why.
+    Unreadable(String),
 }
 
 impl<T> Record<T> {
@@ -123,7 +125,7 @@ impl<T> Record<T> {
     pub(crate) fn whole(self) -> Option<T> {
         match self {
             Self::Whole(record) => Some(record),
-            Self::Absent | Self::Damaged => None,
+            Self::Absent | Self::Damaged | Self::Unreadable(_) => None,
         }
     }
 }
@@ -133,7 +135,7 @@ pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Record<T> {
     match fs::read(path) {
         Ok(bytes) => unseal(&bytes).map_or(Record::Damaged, Record::Whole),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Record::Absent,
-        Err(_) => Record::Damaged,
+        Err(error) => Record::Unreadable(error.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! What belongs to one pipeline lies in `cache/v1` beside it:
 //!
 //! ```text
+//! definitions/…    what pipelines said when they were run, by the digest of that
 //! last-keys        which key each stage's artifacts came from: one line per change, the last one counts
 //! live             what the run under way says of itself, or the last one in which something was executed
 //! logs/STAGE       log of an execution that is under way, failed or was killed
@@ -50,6 +51,7 @@ mod action;
 mod artifacts;
 mod clean;
 mod collect;
+mod definition;
 mod error;
 mod figures;
 mod file;

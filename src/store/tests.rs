@@ -299,6 +299,7 @@ fn runs_are_kept_in_order_and_damaged_ones_left_out() {
         stages: vec![],
         gates: vec![],
         certain: false,
+        definition: None,
     };
     for id in ["2", "1", "3"] {
         bench.store.save_run(&run(id)).unwrap();

@@ -80,6 +80,7 @@ impl Store {
         let mut missing = objects.damaged.clone();
         let record_bytes = self.check_records(&objects, &mut missing, mend, &artifacts, &mut found)?;
         self.check_runs(mend, &mut found)?;
+        self.check_definitions(mend, &mut found)?;
         self.check_memory(mend, artifacts.misremembered, &mut found)?;
         found.edited = artifacts.edited;
         found.damage.sort();
@@ -185,7 +186,9 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Remedy::None,
             // A run that shares the cache has made it anew meanwhile.
             Ok(there) if there == *digest => return Ok(Remedy::Replaced),
-            _ => self.set_aside(&path, &digest.to_string())?,
+            // It may be whole, and stays where it is.
+            Err(_) => return Ok(Remedy::None),
+            Ok(_) => self.set_aside(&path, &digest.to_string())?,
         };
         let Some(from) = artifacts.files.get(digest) else { return Ok(aside) };
         // What is put is digested again: an artifact that changes meanwhile becomes another object.
@@ -197,15 +200,38 @@ impl Store {
         for path in self.run_files()? {
             found.runs += 1;
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            match read_record::<RunRecord>(&path) {
+            let (problem, remedy) = match read_record::<RunRecord>(&path) {
                 Record::Whole(run) if run.id == name => continue,
                 Record::Absent => continue,
-                Record::Whole(_) | Record::Damaged => {}
+                // It may be whole, and stays where it is.
+                Record::Unreadable(why) => (format!("cannot be read: {why}"), Remedy::None),
+                Record::Whole(_) | Record::Damaged if mend => {
+                    ("is damaged".to_owned(), self.set_aside(&path, &format!("run-{name}.json"))?)
+                }
+                Record::Whole(_) | Record::Damaged => ("is damaged".to_owned(), Remedy::None),
+            };
+            found.damage.push(Damage { kind: Kind::Run, name, problem, of: BTreeSet::new(), remedy });
+        }
+        Ok(())
+    }
+
+    /// Checks what pipelines said when they were run.
+    fn check_definitions(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
+        for path in entries(&self.definitions_folder())? {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(digest) =
+                name.parse::<Digest>().ok().filter(|digest| self.definition_file(digest) == path)
+            else {
+                found.notes.push(not_ours(&path));
+                continue;
+            };
+            if self.definition(&digest).is_some() {
+                continue;
             }
             let remedy =
-                if mend { self.set_aside(&path, &format!("run-{name}.json"))? } else { Remedy::None };
+                if mend { self.set_aside(&path, &format!("definition-{name}.json"))? } else { Remedy::None };
             let problem = "is damaged".to_owned();
-            found.damage.push(Damage { kind: Kind::Run, name, problem, of: BTreeSet::new(), remedy });
+            found.damage.push(Damage { kind: Kind::Definition, name, problem, of: BTreeSet::new(), remedy });
         }
         Ok(())
     }

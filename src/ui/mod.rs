@@ -33,9 +33,8 @@ use self::response::{Response, Status};
 use self::token::Token;
 use crate::error::Error;
 use crate::history::{FindError, History, Past};
-use crate::project::Project;
 use crate::report;
-use crate::spec::{Overrides, StageName};
+use crate::spec::StageName;
 use crate::store::{Store, StoreError};
 
 /// A server that has its address and answers nobody yet.
@@ -167,10 +166,6 @@ impl Ui {
         Ok(Store::open(root)?.sharing(self.cache.as_deref()))
     }
 
-    fn project(&self) -> Result<Project, Error> {
-        Project::load(&self.file, self.cache.as_deref(), &Overrides::default(), None, false)
-    }
-
     fn home(&self, request: &Request) -> Result<Response, Problem> {
         let folder = self.file.parent().and_then(|folder| folder.file_name());
         let folder = folder.map_or_else(|| "pipe".into(), |name| name.to_string_lossy().into_owned());
@@ -179,12 +174,10 @@ impl Ui {
     }
 
     fn run(&self, name: &str) -> Result<Response, Problem> {
-        let project = self.project()?;
-        let history = History::load(&project.store)?;
+        let store = self.store()?;
+        let history = History::load(&store)?;
         let past = history.find(name)?;
-        let project = project.as_of(&past.record, self.cache.as_deref());
         let before = history.before(past);
-        let is_latest = history.runs().last() == Some(past);
         let above = html! {
             p.small {
                 a href="/" { "All runs" } " · run " code { (past.name) }
@@ -194,12 +187,8 @@ impl Ui {
                     }
                 }
             }
-            @if !is_latest {
-                p.small { "An earlier run: its numbers are its own, while descriptions and parameters are those that the pipeline "
-                    "has now. Each stage's key tells with what it was made." }
-            }
         };
-        Ok(Response::report(report::of_past(&project, &history, past, &above)))
+        Ok(Response::report(report::of_past(&store, &history, past, &above)))
     }
 
     /// To the comparison of two runs that were chosen in a list, the earlier one first.
@@ -222,8 +211,6 @@ impl Ui {
         let store = self.store()?;
         let history = History::load(&store)?;
         let (old, new) = (history.find(old)?, history.find(new)?);
-        // Only to say what is better: without a valid pipeline there is still the rest.
-        let spec = self.project().map(|project| project.pipeline.report).unwrap_or_default();
         let above = html! {
             p.small {
                 a href="/" { "All runs" }
@@ -232,7 +219,7 @@ impl Ui {
                 }
             }
         };
-        Ok(Response::report(report::of_two(&store, &history, old, new, &spec, &above)))
+        Ok(Response::report(report::of_two(&store, &history, old, new, &above)))
     }
 
     fn log(&self, stage: &str) -> Result<Response, Problem> {

@@ -84,7 +84,8 @@ fn what_is_not_there_is_said() {
         ("/events?log=..", 404, "is not a stage name"),
         ("/compare/a/b", 404, "there is no run"),
         ("/compare", 400, "Choose two runs"),
-        ("/runs/latest", 500, "pipeline.yaml"),
+        ("/runs/latest", 404, "there is no run yet"),
+        ("/stages/a%1b%5b2J%07/log", 404, "is not a stage name"),
     ] {
         let answer = with_cookie(&ui, target).replace("<code>", "").replace("</code>", "");
         assert!(

@@ -94,7 +94,88 @@ fn ways_to_show_a_report_exclude_each_other_and_need_a_run() {
     }
     let outcome = project.pipe(&["report", "--markdown"]);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.contains("there is no run to report on"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("there is no run yet"), "{}", outcome.stderr);
+}
+
+/// The name of each run, the last one first.
+fn names(project: &Project) -> Vec<String> {
+    let history: Value = serde_json::from_str(&project.pipe_ok(&["history", "--json"]).stdout).unwrap();
+    history["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_page_of_an_older_run_tells_what_that_run_was_made_with() {
+    let project = two_runs();
+    let older = names(&project)[1].clone();
+    let output = project.pipe_ok(&["report", &older, "-o", "sub/before.html"]).stdout;
+    assert_eq!(output, "sub/before.html\n");
+    let before = project.read("sub/before.html");
+    let of = |value: &str| format!("<dt><code>value</code></dt><dd><code>{value}</code></dd>");
+    assert!(before.contains(&of("90")) && !before.contains(&of("84.62")), "its own parameters");
+    assert!(before.contains("<h1>Of cats | dogs</h1>") && before.contains(">90.00<"), "{before}");
+    // Whatever the pipeline says now, or whether it says anything.
+    for now in [
+        project.read("pipeline.yaml").replace("cats", "birds").replace("eval:", "judge:"),
+        "stages: [".into(),
+    ] {
+        project.write("pipeline.yaml", &now);
+        project.pipe_ok(&["report", &older, "--output", "again.html"]);
+        assert_eq!(project.read("again.html"), before);
+    }
+    let markdown = project.pipe_ok(&["report", &older, "--markdown"]).stdout;
+    assert!(
+        markdown.starts_with("### ✔ Of cats") && markdown.contains("| all | 90.00 ±0.70 |"),
+        "{markdown}"
+    );
+}
+
+#[test]
+fn without_what_the_pipeline_said_a_page_tells_what_keys_and_records_do() {
+    let project = two_runs();
+    let older = names(&project)[1].clone();
+    std::fs::remove_dir_all(project.path("cache/v1/definitions")).unwrap();
+    project.pipe_ok(&["report", &older, "-o", "before.html"]);
+    let before = project.read("before.html");
+    assert!(before.contains("What the pipeline said at this run is lost"), "{before}");
+    assert!(before.contains("<dt><code>value</code></dt><dd><code>90</code></dd>"), "the key tells it");
+    assert!(
+        before.contains("eval</a>") || before.contains("eval.accuracy"),
+        "all metrics instead of the table"
+    );
+    assert!(!before.contains("Of cats"), "nothing of what the pipeline says now");
+    project.write("pipeline.yaml", &project.read("pipeline.yaml"));
+    assert!(project.pipe(&["run"]).stdout.contains("2 fresh"));
+    assert_eq!(names(&project).len(), 3, "the next run says it again");
+    assert!(project.read("artifacts/report.html").contains("Of cats"));
+}
+
+#[test]
+fn a_report_is_asked_for_by_the_name_of_one_run_and_goes_where_it_is_sent() {
+    let project = two_runs();
+    let [latest, older] = <[String; 2]>::try_from(names(&project)).unwrap();
+    let said = |args: &[&str]| {
+        let outcome = project.pipe(args);
+        (outcome.code, outcome.stderr)
+    };
+    assert_eq!(
+        said(&["report", &older]),
+        (
+            Some(2),
+            format!(
+                "error: `{older}` is not the last run, whose report is `artifacts/report.html`\n  = help: say where to \
+                 write this one, as in `pipe report {older} -o run-{older}.html`\n"
+            )
+        )
+    );
+    let (code, text) = said(&["report", "zzz", "-o", "x.html"]);
+    assert!(code == Some(2) && text.starts_with("error: there is no run `zzz`\n  = help: "), "{text}");
+    let (code, text) = said(&["report", "-o", "artifacts"]);
+    assert!(code == Some(1) && text.starts_with("error: cannot write `artifacts`: "), "{text}");
+    assert!(project.path("artifacts/eval").is_dir(), "a folder is not replaced");
+    assert_eq!(project.pipe_ok(&["report"]).stdout, "artifacts/report.html\n");
+    assert_eq!(project.pipe_ok(&["report", &latest]).stdout, "artifacts/report.html\n");
+    let page = project.pipe_ok(&["report", "latest~", "-o", "/dev/stdout"]).stdout;
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"), "{page:.200}");
 }
 
 #[test]
@@ -117,7 +198,7 @@ fn two_runs_are_compared_on_a_page() {
     assert_eq!(project.pipe(&["compare", "--html", "x.html", "--json"]).code, Some(2));
     project.write("pipeline.yaml", "stages: [");
     project.pipe_ok(&["compare", "--html", "compare.html"]);
-    assert!(project.read("compare.html").contains("<title>test · "), "a broken pipeline is no obstacle");
+    assert_eq!(project.read("compare.html"), html, "a broken pipeline is no obstacle");
     let outcome = project.pipe(&["compare", "--html", "."]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("cannot write `.`"), "{}", outcome.stderr);

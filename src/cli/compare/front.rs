@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::history::{History, Past, RunName};
 use crate::progress::{Grid, Paint, clean_line};
 use crate::report::front::{Front, past_runs};
-use crate::spec::{Better, Pipeline};
+use crate::spec::{Better, ReportSpec};
 use crate::store::Store;
 
 /// Points that are listed.
@@ -61,10 +61,10 @@ struct Point {
 }
 
 impl Answer {
-    /// The trade-off on the CPU of `run`; none where the pipeline names none.
-    pub(super) fn new(pipeline: &Pipeline, store: &Store, history: &History, run: &Past) -> Option<Self> {
-        let runs = past_runs(store, history, &pipeline.report);
-        Front::new(&pipeline.report, &runs, &run.record.machine.cpu).as_ref().map(Self::of)
+    /// The trade-off on the CPU of `run`; none where the table names none.
+    pub(super) fn new(spec: &ReportSpec, store: &Store, history: &History, run: &Past) -> Option<Self> {
+        let runs = past_runs(store, history, spec);
+        Front::new(spec, &runs, &run.record.machine.cpu).as_ref().map(Self::of)
     }
 
     fn of(front: &Front<'_>) -> Self {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_best_and_the_two_runs_are_listed() {
         let sample = sample::tinynet();
-        let front = Front::new(&sample.pipeline.report, &sample.past, &sample.run.machine.cpu).unwrap();
+        let front = Front::new(&sample.definition.report, &sample.past, &sample.run.machine.cpu).unwrap();
         let (old, new) = (&sample.past[0].name, &sample.past[6].name);
         let (grid, rest) = Answer::of(&front).grid(old, new, Paint::new(false));
         assert_eq!(grid.lines(80).join("\n"), EXPECTED);

@@ -249,3 +249,16 @@ fn rubbish_is_quoted_and_faults_of_a_manifest_are_named() {
     params["ops"]["op"]["params"] = json!(true);
     assert!(fault(params).ends_with("are not a JSON Schema object"));
 }
+
+#[test]
+fn what_cannot_be_loaded_is_said_instead_of_that_it_is_no_plugin() {
+    let bench = Bench::new();
+    bench.plugin(
+        "echo \"$0: error while loading shared libraries: libtorch.so: cannot open shared object file: No such file or directory\" >&2; exit 127",
+    );
+    let error = bench.registry().manifest("fake").unwrap_err();
+    assert!(error.to_string().contains("libtorch.so: cannot open shared object file"), "{error}");
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("`libtorch.so`, which is not found: `cargo xtask setup`"), "{hint}");
+    assert!(!hint.contains("not a plugin"), "{hint}");
+}

@@ -65,7 +65,7 @@ fn what_failed_is_told_with_what_to_do() {
 #[test]
 fn without_a_table_all_metrics_are_listed() {
     let mut sample = sample::tinynet();
-    sample.pipeline.report = ReportSpec::default();
+    sample.definition.report = ReportSpec::default();
     let text = markdown(&brief(&sample));
     let line = "| `evaluate.int8_static.accuracy` | 91.80 \\[91.25, 92.32\\] | % | 10,000 test images |\n";
     assert!(text.contains(line), "{text}");
@@ -97,7 +97,7 @@ fn what_is_long_is_cut() {
             record.metrics.insert(format!("m{index}"), protocol::Metric::new(0.5, "x"));
         }
     }
-    sample.pipeline.report = ReportSpec::default();
+    sample.definition.report = ReportSpec::default();
     let text = markdown(&brief(&sample));
     assert!(text.contains("and 9,940 more gates") && text.contains("more metrics"), "{:.300}", text);
     assert!(text.len() < 65_536, "{}", text.len());
@@ -117,9 +117,9 @@ fn however_much_there_is_it_fits_into_a_comment() {
     for gate in &mut sample.run.gates {
         (gate.expression, gate.message) = ("`".repeat(MOST_TEXT), "<".repeat(MOST_TEXT));
     }
-    let wide = sample.pipeline.report.columns[0].clone();
+    let wide = sample.definition.report.columns[0].clone();
     for count in [2, 5_000] {
-        sample.pipeline.report.columns = vec![wide.clone(); count];
+        sample.definition.report.columns = vec![wide.clone(); count];
         let text = markdown(&brief(&sample));
         assert!(text.len() < 65_536, "{}", text.len());
         for part in ["more stages that failed", "more gates", "vars.label_smoothing"] {
@@ -161,12 +161,12 @@ fn hostile_text_stays_text() {
     ];
     for evil in evils {
         let mut sample = sample::train_fails();
-        sample.pipeline.report.title = Some(evil.into());
-        sample.pipeline.report.reference_name = Some(evil.into());
-        for column in &mut sample.pipeline.report.columns {
+        sample.definition.report.title = Some(evil.into());
+        sample.definition.report.reference_name = Some(evil.into());
+        for column in &mut sample.definition.report.columns {
             (column.label, column.prefix) = (evil.into(), evil.into());
         }
-        sample.pipeline.report.rows.insert(evil.into(), "fp32".into());
+        sample.definition.report.rows.insert(evil.into(), "fp32".into());
         sample.records = sample::tinynet().records;
         sample.run.profile = Some(evil.into());
         sample.run.vars.insert(evil.into(), evil.into());
@@ -179,8 +179,8 @@ fn hostile_text_stays_text() {
                 (*message, *hint) = (format!("{evil}\n```\nout of it"), Some(evil.into()));
             }
         }
-        for spec in [sample.pipeline.report.clone(), ReportSpec::default()] {
-            sample.pipeline.report = spec;
+        for spec in [sample.definition.report.clone(), ReportSpec::default()] {
+            sample.definition.report = spec;
             let text = markdown(&brief(&sample));
             assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
             let (mut fence, mut columns) = (None, 0);

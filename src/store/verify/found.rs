@@ -53,6 +53,8 @@ pub enum Kind {
     Record,
     /// The record of a run.
     Run,
+    /// What a pipeline said when it was run.
+    Definition,
     /// What can be lost without losing more than time.
     Memory,
 }

@@ -129,6 +129,40 @@ fn the_report_is_whole_in_a_browser() {
 }
 
 #[test]
+fn the_page_of_an_earlier_run_is_whole_in_a_browser() {
+    let Some(executable) = chromium::executable() else { return };
+    let project = project();
+    project.pipe_ok(&["report", "latest~", "-o", "earlier.html"]);
+    std::fs::remove_dir_all(project.path("cache/v1/definitions")).unwrap();
+    project.pipe_ok(&["report", "latest~", "-o", "undefined.html"]);
+    let mut page = Page::open(&executable);
+    for file in ["earlier", "undefined"] {
+        let url = format!("file://{}", project.path(&format!("{file}.html")).display());
+        for (name, width, dark) in
+            [("light", 1200, false), ("dark", 1200, true), ("phone", 390, false), ("phone-dark", 390, true)]
+        {
+            page.shape(width, dark);
+            page.load(&url);
+            page.screenshot(&screenshots().join(format!("report-{file}-{name}.png")));
+            let overflow =
+                page.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            assert_eq!(overflow, 0, "the page does not scroll sideways, {file} {name}");
+            assert_eq!(page.errors(), [""; 0], "{file} {name}");
+        }
+        let params =
+            page.eval("document.querySelector('#stage-train dl').textContent").as_str().unwrap().to_owned();
+        assert!(
+            params.contains("one") && !params.contains("another"),
+            "its own parameters, {file}: {params}"
+        );
+        let result = page.eval("document.querySelector('#result').textContent");
+        assert!(result.as_str().unwrap().contains("104.8"), "its numbers, {file}: {result}");
+    }
+    let note = page.eval("document.querySelector('header.top > p.small').textContent");
+    assert!(note.as_str().unwrap().contains("is lost"), "{note}");
+}
+
+#[test]
 fn what_can_be_pointed_at_answers() {
     let Some(executable) = chromium::executable() else { return };
     let project = project();

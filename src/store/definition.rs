@@ -1,0 +1,64 @@
+//! What pipelines said when they were run, by the digest of the text: many runs of one pipeline share a file. Like the
+//! records of runs, which name them, they stay until somebody deletes them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::file::Durability;
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::record::Definition;
+
+impl Store {
+    /// Keeps what a pipeline says, for the record of a run to name.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_definition(&self, definition: &Definition) -> Result<Digest, StoreError> {
+        let folder = self.definitions_folder();
+        let json = |source| StoreError::Json { path: folder, source };
+        let (digest, bytes) = definition.to_bytes().map_err(json)?;
+        let path = self.definition_file(&digest);
+        if !fs::read(&path).is_ok_and(|there| there == bytes) {
+            self.write(&path, &bytes, Durability::Synced)?;
+        }
+        Ok(digest)
+    }
+
+    /// What the pipeline said whose text has that digest. `None` where it is not there or damaged.
+    #[must_use]
+    pub fn definition(&self, digest: &Digest) -> Option<Definition> {
+        let bytes = fs::read(self.definition_file(digest)).ok()?;
+        (Digest::of_bytes(&bytes) == *digest).then(|| serde_json::from_slice(&bytes).ok()).flatten()
+    }
+
+    pub(super) fn definition_file(&self, digest: &Digest) -> PathBuf {
+        self.definitions_folder().join(format!("{digest}.json"))
+    }
+
+    pub(super) fn definitions_folder(&self) -> PathBuf {
+        self.folder.join("definitions")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn what_is_kept_is_found_and_what_was_changed_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let definition = Definition::of(&sample::tinynet().pipeline);
+        let digest = store.keep_definition(&definition).unwrap();
+        assert_eq!(store.definition(&digest), Some(definition.clone()));
+        assert_eq!(store.definition(&Digest::of_bytes(b"another")), None);
+        // Whole, but another one.
+        fs::write(store.definition_file(&digest), "{}").unwrap();
+        assert_eq!(store.definition(&digest), None);
+        assert_eq!(store.keep_definition(&definition).unwrap(), digest, "the same name again");
+        assert_eq!(store.definition(&digest), Some(definition));
+        assert_eq!(fs::read_dir(store.definitions_folder()).unwrap().count(), 1);
+    }
+}
