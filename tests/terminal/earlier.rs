@@ -137,8 +137,11 @@ fn an_earlier_cache_is_whole() {
 fn earlier_runs_are_told_as_they_were_then() {
     let project = Earlier::unpack("own");
     still_says(&project, "history", &["history", "--json", "-n", "100"], &[]);
-    still_says(&project, "compare", &["compare", "latest~4", "latest", "--json"], &[]);
-    still_says(&project, "report", &["report", "--json"], &[]);
+    // What the pipeline said was not recorded then, so that neither its table nor what it trades is told of these runs.
+    still_says(&project, "compare", &["compare", "latest~4", "latest", "--json"], &[".front"]);
+    let said_by_the_pipeline = [".title", ".results", ".metrics", ".since.numbers"];
+    still_says(&project, "report", &["report", "--json"], &said_by_the_pipeline);
+    assert_eq!(project.json(&["report", "--json"])["results"], Value::Null);
     still_says(&project, "graph", &["graph", "--json"], &[".stages[12].expectation"]);
     for stage in ["words", "lines", "tool", "shown"] {
         still_says(&project, &format!("why-{stage}"), &["why", stage, "--json"], &[]);
@@ -147,6 +150,17 @@ fn earlier_runs_are_told_as_they_were_then() {
     assert!(history.contains("text \"first\" → \"second\"") && history.contains("risky failed"), "{history}");
     let compared = project.ok(&["compare", "latest~5", "latest"]).stdout;
     assert!(compared.contains("scored.accuracy  83.1") && compared.contains("84.62"), "{compared}");
+}
+
+#[test]
+fn the_next_run_records_what_earlier_ones_did_not() {
+    let project = Earlier::unpack("own");
+    project.ok(&["run"]);
+    assert!(project.executed().is_empty());
+    let now = project.json(&["report", "--json"]);
+    let found = contradictions(&said("report")["results"], &now["results"], "");
+    assert!(found.is_empty(), "{found:#?}");
+    assert_eq!(now["title"], "What was kept");
 }
 
 #[test]
