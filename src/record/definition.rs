@@ -18,6 +18,9 @@ pub struct Definition {
     /// What the result table shows.
     #[serde(default)]
     pub report: ReportSpec,
+    /// Its gates as written, also those that the run did not check because not all of their stages were part of it.
+    #[serde(default)]
+    pub gates: Vec<String>,
     /// All stages, also those that were no part of the run, in the order of the file.
     #[serde(default)]
     pub stages: IndexMap<StageName, StageDefinition>,
@@ -85,6 +88,7 @@ impl Definition {
         let stages = pipeline.stages.iter();
         Self {
             report: pipeline.report.clone(),
+            gates: pipeline.gates.iter().map(|gate| gate.expression.clone()).collect(),
             stages: stages.map(|(name, stage)| (name.clone(), StageDefinition::of(stage))).collect(),
         }
     }
@@ -95,7 +99,7 @@ impl Definition {
     pub fn of_records(run: &RunRecord, records: &BTreeMap<StageName, ActionRecord>) -> Self {
         let known = |name: &StageName| records.get(name).map(StageDefinition::of_record).unwrap_or_default();
         let stages = run.stages.iter().map(|stage| (stage.stage.clone(), known(&stage.stage)));
-        Self { report: ReportSpec::default(), stages: stages.collect() }
+        Self { stages: stages.collect(), ..Self::default() }
     }
 
     /// As it is kept, with the digest that it is found by: equal ones have equal bytes.

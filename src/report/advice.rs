@@ -6,6 +6,8 @@
 mod acceptance;
 mod criteria;
 
+use std::collections::BTreeSet;
+
 use protocol::Metric;
 
 use self::acceptance::Acceptance;
@@ -19,6 +21,9 @@ use crate::history::within_intervals;
 /// Rows that are named one by one.
 const MOST_NAMED: usize = 8;
 
+/// What is said where there is nothing to choose by.
+const INCOMPARABLE: &str = "Not chosen: no column with `better` is known of every row that could be.";
+
 /// The advice in words; `None` where there are not two rows to choose from.
 pub(super) fn advice(input: &Input) -> Option<String> {
     let spec = &input.definition.report;
@@ -28,6 +33,12 @@ pub(super) fn advice(input: &Input) -> Option<String> {
         (0..labels.len()).filter(|row| criteria.iter().any(|it| it.value(*row).is_some())).collect();
     if known.len() < 2 {
         return None;
+    }
+    let checked: BTreeSet<&String> = input.run.gates.iter().map(|result| &result.expression).collect();
+    let unchecked: Vec<String> =
+        input.definition.gates.iter().filter(|gate| !checked.contains(gate)).cloned().collect();
+    if !unchecked.is_empty() {
+        return Some(not_checked(&unchecked));
     }
     let acceptance = Acceptance::new(spec, input.records, input.run);
     let is_any_seen = acceptance.is_any_seen();
@@ -39,21 +50,18 @@ pub(super) fn advice(input: &Input) -> Option<String> {
     };
     let contenders: Vec<usize> = known.iter().filter(may_be_shipped).copied().collect();
     let rows = Rows { labels, known: &known, acceptance: &acceptance };
+    let is_any_accepted = acceptance.rows.iter().any(acceptance::Looked::is_accepted);
     let mut said = match contenders.as_slice() {
-        [] if acceptance.general.is_empty()
-            && acceptance.rows.iter().any(acceptance::Looked::is_accepted) =>
-        {
-            vec!["Not chosen: nothing that the table compares is known of the rows that gates accept.".into()]
-        }
-        [] => vec![rows.none()],
+        [] if !acceptance.general.is_empty() || !is_any_accepted => vec![rows.none()],
+        [] => vec![INCOMPARABLE.into()],
         [one] => rows.chosen(*one, &Choice::only(&criteria), ", the only one that gates accept"),
         several => match choose(input, &criteria, several) {
             Ok(choice) => rows.chosen(choice.row, &choice, ""),
-            Err(tested) if tested.is_empty() => return None,
+            Err(tested) if tested.is_empty() => vec![INCOMPARABLE.into()],
             Err(tested) => vec![not_chosen(&tested)],
         },
     };
-    if !contenders.is_empty() {
+    if is_any_accepted && acceptance.general.is_empty() {
         said.extend(rows.failures());
     }
     said.extend(rows.unseen(&contenders));
@@ -248,7 +256,7 @@ impl Rows<'_> {
         let mut why = vec![];
         if !general.is_empty() {
             let gates: Vec<&GateResult> = general.to_vec();
-            why.push(format!("{}, which is about no row alone", fails(&gates)));
+            why.push(format!("the run {}, about no row alone", fails(&gates)));
         }
         why.extend(self.failing());
         format!("None of them: {}.", why.join("; "))
@@ -299,6 +307,16 @@ impl Rows<'_> {
             self.label(best)
         ))
     }
+}
+
+/// Why nothing is chosen in a run of some stages.
+fn not_checked(gates: &[String]) -> String {
+    let more = gates.len().saturating_sub(MOST_NAMED);
+    let mut named: Vec<String> = gates.iter().take(MOST_NAMED).map(|gate| format!("`{gate}`")).collect();
+    if more > 0 {
+        named.push(format::count(more, "more gate"));
+    }
+    format!("Not chosen: this run did not check {}.", format::list(&named))
 }
 
 /// Why variants of a sweep are not chosen from.

@@ -18,6 +18,7 @@ fn gated(gates: &[&str]) -> Sample {
     let lookup = |stage: &str, metric: &str| {
         Some(crate::report::results::find(&sample.records, stage, metric)?.1.clone())
     };
+    sample.definition.gates = gates.iter().map(ToString::to_string).collect();
     sample.run.gates = gates.iter().map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).collect();
     sample
 }
@@ -76,12 +77,12 @@ fn a_gate_that_is_about_no_row_stands_against_all() {
     let text = told(&gated(&[STATIC, "export.size_kb < 5"]));
     assert_eq!(
         text,
-        "None of them: fails `export.size_kb < 5`, which is about no row alone. No gate looks at torch FP32, ONNX FP32 and \
+        "None of them: the run fails `export.size_kb < 5`, about no row alone. No gate looks at torch FP32, ONNX FP32 and \
          INT8 dynamic."
     );
     let text = told(&gated(&[STATIC, "export.nothing < 5"]));
     assert!(
-        text.starts_with("None of them: fails `export.nothing < 5`"),
+        text.starts_with("None of them: the run fails `export.nothing < 5`"),
         "what is not known is not satisfied: {text}"
     );
 }
@@ -97,6 +98,13 @@ fn a_comparison_of_rows_judges_the_one_that_is_asked_to_be_good() {
         assert!(text.starts_with("INT8 dynamic, the only one that gates accept"), "{gate}: {text}");
         assert!(text.contains(&format!("INT8 static fails `{gate}`.")), "{text}");
     }
+}
+
+#[test]
+fn a_run_that_did_not_check_all_gates_chooses_nothing() {
+    let mut sample = gated(&[STATIC]);
+    sample.definition.gates = vec![STATIC.into(), "evaluate.int8_static.drop < 5".into()];
+    assert_eq!(told(&sample), "Not chosen: this run did not check `evaluate.int8_static.drop < 5`.");
 }
 
 #[test]
