@@ -184,6 +184,11 @@ impl<'a> Listener<'a> {
             }
             FromPlugin::Done => return Ok(ControlFlow::Break(())),
             FromPlugin::Failed { message, hint } => {
+                let message = if message.trim().is_empty() {
+                    format!("plugin `{}` says that it failed, and gives no reason", self.program.plugin)
+                } else {
+                    message
+                };
                 return Err(Stop::Told(Failure { message, hint }));
             }
         }

@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Signal, kill_process};
 
 use crate::project::{Project, pid};
+use crate::soak;
 
 /// How many runs are started at once.
 const RUNS: usize = 8;
@@ -132,6 +133,41 @@ fn eight_folders_that_share_a_cache_execute_each_key_once() {
         assert!(waited > 0, "nobody waited for anybody");
         assert_eq!(home.files("shared/v1/locks").len(), 0, "locks are taken away");
     }
+}
+
+/// By default three times three runs; `PIPE_COMPANY_RUNS=8` takes eight folders and eight runs in each of them.
+#[test]
+fn many_runs_in_many_folders_that_share_a_cache_execute_each_key_once() {
+    let each = usize::try_from(soak::number("PIPE_COMPANY_RUNS", 3)).unwrap();
+    let rounds = soak::number("PIPE_COMPANY_ROUNDS", 1);
+    let home = project(None);
+    let others: Vec<Project> = (1..each).map(|_| project(Some(&home))).collect();
+    let projects: Vec<&Project> = std::iter::once(&home).chain(&others).collect();
+    for round in 0..rounds {
+        let content = format!("{round}\n");
+        for project in &projects {
+            project.write("a.txt", &content);
+        }
+        let numbers = (0..each).flat_map(|number| projects.iter().map(move |project| (number, *project)));
+        let runs: Vec<(&Project, Run)> =
+            numbers.map(|(number, project)| (project, start(project, number, Some(&home)))).collect();
+        for (project, mut run) in runs {
+            let status = run.child.wait().unwrap();
+            assert_eq!(status.code(), Some(0), "round {round}: {}", project.read(&run.log));
+        }
+        for project in &projects {
+            assert_eq!(project.read("artifacts/joined/folder/all"), JOINED.replace("a\n", &content));
+            let cache = home.path("shared");
+            let verified = project.pipe(&["verify", "--cache", &cache.to_string_lossy()]);
+            assert_eq!(verified.code, Some(0), "round {round}: {}", verified.stdout);
+        }
+        assert_eq!(executed(&home), EACH_ONCE, "round {round}");
+        assert_eq!(home.files("shared/v1/locks").len(), 0, "locks are taken away");
+    }
+    soak::figure("folders that share a cache, and runs in each of them at once", format!("{each} × {each}"));
+    soak::figure("rounds", rounds);
+    soak::figure("stages to execute, each once", rounds * EACH_ONCE.len() as u64);
+    soak::figure("stages that were executed twice or not at all, failed runs, damaged files", 0);
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::Rng;
-use proptest::test_runner::{RngAlgorithm, TestRng};
 use rustix::process::{Signal, kill_process};
 
 use crate::project::{Project, pid};
+use crate::soak;
 
 /// A chain (`head` to `tail`) and a diamond (`base`, `left`, `middle`, `right`, `joined`) with a stage that uses both;
 /// commands and ops, a folder, a program, a file too long to be read at once, partial work.
@@ -93,16 +93,12 @@ const ROUNDS_A_PROJECT: u64 = 25;
 
 /// How often a run is killed.
 fn rounds() -> u64 {
-    std::env::var("PIPE_CRASH_ROUNDS").map_or(300, |text| text.parse().unwrap())
+    soak::number("PIPE_CRASH_ROUNDS", 300)
 }
 
 #[test]
 fn a_kill_at_any_moment_tears_nothing_and_undoes_nothing() {
-    let seed = std::env::var("PIPE_CRASH_SEED").map_or_else(
-        |_| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos().into(),
-        |text| text.parse::<u64>().unwrap(),
-    );
-    println!("PIPE_CRASH_SEED={seed}");
+    let seed = soak::seed("PIPE_CRASH_SEED");
     let begin = Instant::now();
     let killed = AtomicU64::new(0);
     let next = AtomicU64::new(0);
@@ -122,15 +118,16 @@ fn a_kill_at_any_moment_tears_nothing_and_undoes_nothing() {
     });
     let killed = killed.into_inner();
     println!("{killed} of {} runs were killed before their end, {:.1?}", rounds(), begin.elapsed());
+    soak::figure("runs that a kill was meant for", rounds());
+    soak::figure("killed before their end", killed);
+    soak::figure("records and objects torn, stages lost or executed twice, wrong artifacts", 0);
     // A moment that was drawn near the end may come too late.
     assert!(killed * 2 > rounds(), "{killed} of {} runs were killed", rounds());
 }
 
 /// Kills so many runs of a project, and checks after each. How many had not ended before.
 fn kill_often(seed: u64, rounds: u64) -> u64 {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut random = soak::drawn(seed);
     let project = Project::new(STAGES);
     let mut cache = Cache { project: &project, whole: HashSet::new() };
     let mut sources = ["first a\n".to_owned(), "first b\n".to_owned()];

@@ -8,6 +8,7 @@ mod peers;
 mod pins;
 mod requirements;
 mod setup;
+mod soak;
 mod task;
 mod unpack;
 mod wheel;
@@ -23,6 +24,9 @@ Usage: cargo xtask <TASK>
   setup          fetch libtorch and ONNX Runtime into `native/`, unless they are there or given
   demo [ARGS…]   set up, build in release mode, then `pipe run --profile demo ARGS…`
   test [ARGS…]   set up, build, then `cargo test --workspace ARGS…`
+  soak [PART…]   the tests against kills, damage and hostile input, for as long as it takes (hours), into
+                 `docs/reliability.md`; goes on with the parts that are not done yet. `--again` does all of them anew,
+                 `--short` as long as in `test`, writing nothing
   help           print this text
 
 Environment:
@@ -30,13 +34,20 @@ Environment:
   ORT_DYLIB_PATH     your own ONNX Runtime library; it is used and not fetched
   PIPE_PEERS_PYTHON  a Python with the packages of `tests/peers/requirements.txt`, which some tests compare with
   CI                 when `true`, tests that would be skipped for want of that Python are an error
+
+Parts of `soak`:
 ";
+
+/// The help text.
+fn usage() -> String {
+    USAGE.to_owned() + &soak::usage()
+}
 
 fn main() -> ExitCode {
     let task = match Task::parse(std::env::args_os().skip(1)) {
         Ok(task) => task,
         Err(wrong) => {
-            eprintln!("error: {wrong}\n\n{USAGE}");
+            eprintln!("error: {wrong}\n\n{}", usage());
             return ExitCode::from(2);
         }
     };

@@ -9,8 +9,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::soak::Soak;
 use crate::workspace::{Workspace, say};
-use crate::{USAGE, peers, setup};
+use crate::{peers, setup, usage};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub(crate) enum Task {
     Setup,
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
+    Soak(Soak),
     Help,
 }
 
@@ -37,6 +39,7 @@ impl Task {
             Some("help" | "--help" | "-h") => alone(Self::Help),
             Some("demo") => Ok(Self::Demo(rest)),
             Some("test") => Ok(Self::Test(rest)),
+            Some("soak") => Ok(Self::Soak(Soak::parse(&rest)?)),
             _ => Err(format!("there is no task `{}`", name.display())),
         }
     }
@@ -46,7 +49,7 @@ impl Task {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Help => {
-                std::io::stdout().write_all(USAGE.as_bytes())?;
+                std::io::stdout().write_all(usage().as_bytes())?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Setup => {
@@ -55,6 +58,7 @@ impl Task {
             }
             Self::Demo(args) => demo(&Workspace::find()?, &args),
             Self::Test(args) => test(&Workspace::find()?, &args),
+            Self::Soak(soak) => soak.run(&Workspace::find()?),
         }
     }
 }
