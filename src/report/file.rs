@@ -75,7 +75,7 @@ pub(crate) fn of_two(store: &Store, history: &History, old: &Past, new: &Past, a
         old: (&digest(old), old_side),
         new: (&digest(new), new_side),
         comparison: &compare(old_side, new_side),
-        past: &past_runs(store, history, &spec),
+        past: &past_runs(store, history, &spec, None),
         spec: &spec,
         directions: &directions(&spec),
     };
@@ -124,7 +124,8 @@ impl Told<'_> {
             run,
             records: &records,
             previous: self.previous.map(|run| (run, &previous_records)),
-            past: &past_runs(store, history, &definition.report),
+            // What came later is nothing of this run.
+            past: &past_runs(store, history, &definition.report, Some(&run.id)),
             logs: &logs,
             unfinished: &unfinished,
         })

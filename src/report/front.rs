@@ -24,14 +24,22 @@ pub struct PastRun {
     pub records: BTreeMap<StageName, ActionRecord>,
 }
 
-/// All recorded runs with the records that a result table reads; none where the table has no trade-off.
-pub(crate) fn past_runs(store: &Store, history: &History, spec: &ReportSpec) -> Vec<PastRun> {
+/// All recorded runs with the records that a result table reads, up to the one with an id where one is given; none where the
+/// table has no trade-off.
+pub(crate) fn past_runs(
+    store: &Store,
+    history: &History,
+    spec: &ReportSpec,
+    until: Option<&str>,
+) -> Vec<PastRun> {
     if dimensions(spec).len() < 2 {
         return vec![];
     }
     let stages = stages(spec);
     let named = |stage: &StageName| stages.contains(stage.as_str());
     let runs = history.runs();
+    let until = until.map_or(runs.len(), |id| runs.partition_point(|past| past.record.id.as_str() <= id));
+    let runs = runs.get(..until).unwrap_or(runs);
     let last = runs.get(runs.len().saturating_sub(MOST_RUNS)..).unwrap_or(runs);
     last.iter()
         .map(|past| {

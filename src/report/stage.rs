@@ -30,6 +30,9 @@ pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Bud
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             (why(run, record))
             @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
+            @if record.is_none() && run.outcome.is_done() {
+                p.why { "What it gave is no longer in the cache, so its figures, metrics and outputs are not shown." }
+            }
             @if let Some(record) = record { (results(record, budget)) }
             div.folds {
                 @if let Some(stage) = stage { (params(stage)) (inputs(shown, stage)) }

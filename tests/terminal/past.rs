@@ -82,6 +82,13 @@ fn what_the_cache_no_longer_has_is_said() {
     let text = project.pipe_ok(&["compare"]).stdout;
     assert!(text.contains("the cache no longer has what one and two gave"), "{text}");
     assert_eq!(json(&project, &["compare", "--json"])["comparison"]["stages"][0]["old"]["evicted"], true);
+    project.pipe_ok(&["report", "latest~", "-o", "earlier.html"]);
+    let page = project.read("earlier.html");
+    assert_eq!(page.matches("What it gave is no longer in the cache").count(), 2);
+    assert!(
+        page.contains("<dt><code>text</code></dt><dd><code>longer</code></dd>"),
+        "what is recorded is shown"
+    );
 }
 
 #[test]
@@ -103,4 +110,9 @@ fn the_trade_off_of_all_runs_is_in_the_report_and_in_compare() {
     assert_eq!(answer["front"]["points"][2]["earlier"], 1);
     let html = project.read("artifacts/report.html");
     assert!(html.contains("<h2>Trade-off</h2>") && html.contains("class=\"ring\""));
+    // A later run with the same numbers.
+    project.pipe_ok(&["run", "--force"]);
+    project.pipe_ok(&["report", "latest~", "-o", "earlier.html"]);
+    let earlier = project.read("earlier.html");
+    assert!(earlier.contains("class=\"ring\""), "what came later is nothing of it");
 }

@@ -163,3 +163,23 @@ fn what_a_plugin_says_of_itself_cannot_steer_the_terminal() {
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{args:?}");
     }
 }
+
+#[test]
+fn a_plugin_that_lacks_a_library_is_told_with_the_library_and_the_way_to_get_it() {
+    let project = project();
+    let said = "pipe-bare: error while loading shared libraries: libtorch_cpu.so: cannot open shared object file: No such file";
+    project.script("pipe-bare", &format!("echo '{said}' >&2; exit 127\n"));
+    let pipeline = project.read("pipeline.yaml");
+    let pipeline = pipeline.replace("plugins:\n", "plugins:\n  bare: pipe-bare\n");
+    project.write("pipeline.yaml", &pipeline.replace("stages:\n", "stages:\n  bare:\n    uses: bare/op\n"));
+    for args in [["doctor"], ["run"]] {
+        let outcome = project.pipe(&args);
+        let text = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(
+            text.contains("it needs the library `libtorch_cpu.so`, which is not found: `cargo xtask setup`"),
+            "{text}"
+        );
+        assert!(!text.contains("is not a plugin") && !text.contains('\u{fffd}'), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+}
