@@ -93,7 +93,10 @@ impl Plugin for Fake {
                 OpManifest {
                     resources: Resources { threads: Threads::All, exclusive: true },
                     scope: KeyScope::Hardware,
-                    ..op("Measures nothing.", json!({}))
+                    ..op(
+                        "Measures nothing; where the file `busy` is there, that is provisional.",
+                        json!({"busy": {"type": "string"}}),
+                    )
                 },
             ),
         ]);
@@ -136,6 +139,9 @@ impl Plugin for Fake {
             "measure" => {
                 trace("measure");
                 reporter.metric("threads", Metric::new(request.threads as f64, ""));
+                if request.params["busy"].as_str().is_some_and(|path| Path::new(path).exists()) {
+                    reporter.provisional("others were at work");
+                }
                 Ok(fs::write(out, "measured")?)
             }
             "fail" => {

@@ -76,6 +76,7 @@ pub fn plugin_message(bytes: &[u8]) {
         duration_ms: 1,
         machine: Machine::default(),
         run: "1".into(),
+        provisional: None,
     };
     if let Ok(json) = serde_json::to_vec(&record) {
         assert!(
@@ -83,8 +84,15 @@ pub fn plugin_message(bytes: &[u8]) {
             "a record changes when it is read"
         );
     }
-    let run =
-        StageRun { stage, outcome, key: Some(record.key), changes: vec![], offset_ms: 0, duration_ms: 1 };
+    let run = StageRun {
+        stage,
+        outcome,
+        key: Some(record.key),
+        changes: vec![],
+        offset_ms: 0,
+        duration_ms: 1,
+        provisional: None,
+    };
     draw(&run_of(vec![run]), &record, None);
 }
 
@@ -95,8 +103,15 @@ pub fn cache_record(bytes: &[u8]) {
         let _ = key::digest_of(&record.ingredients);
         let _ = key::changes(&record.ingredients, &[]);
         let (stage, key) = (record.stage.clone(), Some(record.key));
-        let run =
-            StageRun { stage, outcome: Outcome::Ran, key, changes: vec![], offset_ms: 0, duration_ms: 1 };
+        let run = StageRun {
+            stage,
+            outcome: Outcome::Ran,
+            key,
+            changes: vec![],
+            offset_ms: 0,
+            duration_ms: 1,
+            provisional: None,
+        };
         draw(&run_of(vec![run]), &record, None);
     }
     if let (Some(run), Some(stage)) = (records.run, stage_name("a")) {
@@ -112,6 +127,7 @@ pub fn cache_record(bytes: &[u8]) {
             duration_ms: 0,
             machine: Machine::default(),
             run: "1".into(),
+            provisional: None,
         };
         draw(&run, &record, None);
         draw(&run_of(vec![]), &record, Some(&run));

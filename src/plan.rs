@@ -145,8 +145,9 @@ pub fn decide(
         }
         Lookup::Miss(miss) => {
             let last = store.last(&stage.name);
-            let reason = match (miss.warning(), &last) {
-                (Some(warning), _) => Some(warning.to_owned()),
+            let provisional = miss.provisional().map(|why| format!("its outcome is provisional: {why}"));
+            let reason = match (miss.warning().map(str::to_owned).or(provisional), &last) {
+                (Some(reason), _) => Some(reason),
                 (None, None) => Some("never ran".into()),
                 (None, Some(last)) => {
                     (last.key == miss.key().digest()).then(|| "its outcome is no longer in the cache".into())

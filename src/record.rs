@@ -60,6 +60,9 @@ pub struct ActionRecord {
     pub machine: Machine,
     /// Id of the run that executed it.
     pub run: String,
+    /// Set where it is shown but no answer to the key, so that the next run executes that again: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional: Option<String>,
 }
 
 impl ActionRecord {
@@ -162,6 +165,9 @@ pub struct StageRun {
     pub offset_ms: u64,
     /// How long it took in this run, milliseconds.
     pub duration_ms: u64,
+    /// Why its outcome is no answer yet, where it is provisional.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional: Option<String>,
 }
 
 /// How a stage ended.

@@ -130,6 +130,10 @@ pub fn keep(
     records: &BTreeMap<StageName, ActionRecord>,
     report: &Path,
 ) {
+    // What is provisional is executed again.
+    if records.values().any(|record| record.provisional.is_some()) {
+        return;
+    }
     let mut sights = Sights::default();
     let Some(plugins) = facts(project, records, &mut sights) else { return };
     let table = project.pipeline.report.clone();

@@ -100,6 +100,11 @@ pub(super) fn stages(run: &RunDigest, paint: Paint) -> String {
         [stage] => parts.push(paint.bad(&format!("{stage} failed"))),
         several => parts.push(paint.bad(&format!("{} failed", format::count(several.len(), "stage")))),
     }
+    match run.provisional.as_slice() {
+        [] => {}
+        [stage] => parts.push(paint.warn(&format!("{stage} provisional"))),
+        several => parts.push(paint.warn(&format!("{} provisional", format::count(several.len(), "stage")))),
+    }
     if interrupted > 0 {
         parts.push(paint.warn("interrupted"));
     }

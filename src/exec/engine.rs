@@ -168,6 +168,7 @@ impl<'a> Engine<'a> {
                     changes: vec![],
                     offset_ms: 0,
                     duration_ms: 0,
+                    provisional: None,
                 },
             };
             (id, task)

@@ -25,6 +25,6 @@ pub(crate) fn hear(
         Notice::Progress(progress) => emit(Event::StageProgress { stage: stage.clone(), progress }),
         Notice::Log(level, message) => emit(Event::StageLog { stage: stage.clone(), level, message }),
     };
-    let Yield { metrics, figures } = overhear(&program, lines, &mut log, &notify)?;
+    let Yield { metrics, figures, .. } = overhear(&program, lines, &mut log, &notify)?;
     Ok((metrics, figures))
 }

@@ -76,4 +76,6 @@ enum Notice {
 struct Yield {
     metrics: BTreeMap<String, Metric>,
     figures: Vec<Figure>,
+    /// Why it is no answer yet, where the op says so.
+    provisional: Option<String>,
 }

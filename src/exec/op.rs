@@ -182,7 +182,16 @@ impl<'a> Listener<'a> {
                 });
                 (self.notify)(Notice::Log(level, message));
             }
-            FromPlugin::Done => return Ok(ControlFlow::Break(())),
+            FromPlugin::Done { provisional } => {
+                if let Some(why) = &provisional {
+                    let message =
+                        format!("{why}; this outcome is provisional: the next run executes the stage again");
+                    self.log.line(&format!("warning: {message}"));
+                    (self.notify)(Notice::Log(LogLevel::Warn, message));
+                }
+                self.result.provisional = provisional;
+                return Ok(ControlFlow::Break(()));
+            }
             FromPlugin::Failed { message, hint } => {
                 let message = if message.trim().is_empty() {
                     format!("plugin `{}` says that it failed, and gives no reason", self.program.plugin)

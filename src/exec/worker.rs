@@ -150,6 +150,7 @@ impl Job<'_> {
             duration_ms: millis(watch.elapsed()),
             machine: self.project.machine.clone(),
             run: self.run.to_owned(),
+            provisional: result.provisional,
         })
     }
 

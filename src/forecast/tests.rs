@@ -57,6 +57,7 @@ impl Bench {
             duration_ms,
             machine: machine.clone(),
             run: id.clone(),
+            provisional: None,
         };
         let record = project.store.commit(miss, finished).unwrap();
         let stage = StageRun {
@@ -66,6 +67,7 @@ impl Bench {
             changes: vec![],
             offset_ms: 0,
             duration_ms,
+            provisional: None,
         };
         let run = RunRecord {
             id,

@@ -182,6 +182,7 @@ mod tests {
             changes: vec![],
             offset_ms: 0,
             duration_ms: 1,
+            provisional: None,
         };
         run(id, json!({}), vec![stage])
     }

@@ -118,6 +118,8 @@ pub struct StageEnd {
     pub execution_ms: Option<u64>,
     /// Whether the cache no longer has the record of its outcome, so that params and metrics cannot be compared.
     pub evicted: bool,
+    /// Why its outcome is no answer yet, where it is provisional.
+    pub provisional: Option<String>,
 }
 
 impl StageEnd {
@@ -126,6 +128,7 @@ impl StageEnd {
     pub fn words(&self) -> String {
         let took = format::millis(self.execution_ms.unwrap_or(self.duration_ms));
         match &self.outcome {
+            Outcome::Ran if self.provisional.is_some() => format!("ran {took}, provisional"),
             Outcome::Ran => format!("ran {took}"),
             Outcome::Failed { .. } => format!("failed after {took}"),
             Outcome::Blocked { .. } => "not reached".into(),
@@ -190,6 +193,7 @@ fn end(stage: &StageRun, side: Side<'_>) -> StageEnd {
         duration_ms: stage.duration_ms,
         execution_ms: record.map(|record| record.duration_ms),
         evicted: stage.outcome.is_done() && record.is_none(),
+        provisional: stage.provisional.clone(),
     }
 }
 

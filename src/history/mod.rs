@@ -95,6 +95,12 @@ impl History {
                 .filter(|stage| matches!(stage.outcome, Outcome::Failed { .. }))
                 .map(|stage| stage.stage.clone())
                 .collect(),
+            provisional: record
+                .stages
+                .iter()
+                .filter(|stage| stage.provisional.is_some())
+                .map(|stage| stage.stage.clone())
+                .collect(),
             gates: Gates {
                 pass: verdicts(Verdict::Pass),
                 fail: verdicts(Verdict::Fail),
@@ -130,6 +136,8 @@ pub struct RunDigest {
     pub stages: Counts,
     /// The stages that failed, in the order of the file.
     pub failed: Vec<StageName>,
+    /// The stages whose outcome is provisional, no answer yet, in the order of the file.
+    pub provisional: Vec<StageName>,
     /// How its gates came out.
     pub gates: Gates,
     /// Whether it was run with `--certain`, so that an inconclusive gate fails.

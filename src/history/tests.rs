@@ -44,6 +44,7 @@ fn stage(stage: &str, outcome: Outcome, changes: &[(&str, &str, &str)]) -> Stage
         changes: changes.iter().map(change).collect(),
         offset_ms: 0,
         duration_ms: 5,
+        provisional: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub(super) fn record(stage: &str, ingredients: &[(&str, &str)], output: &str, lo
         duration_ms: 60_000,
         machine: Machine::default(),
         run: "r".into(),
+        provisional: None,
     }
 }
 

@@ -108,6 +108,7 @@ fn finished(file: &str, path: &Path, folder: &Path, log: &Path) -> Finished {
         duration_ms: 1_500,
         machine: crate::record::Machine::default(),
         run: "r".into(),
+        provisional: None,
     }
 }
 

@@ -72,13 +72,13 @@ pub(crate) fn action_records() -> impl Strategy<Value = ActionRecord> {
     (
         (digests(), ingredients, stages(), btree_map(texts(), outputs(), 0..3)),
         (btree_map(texts(), metrics(), 0..3), vec(figures(), 0..2), digests()),
-        (any::<u64>(), any::<u64>(), machines(), texts()),
+        (any::<u64>(), any::<u64>(), machines(), texts(), proptest::option::of(texts())),
     )
         .prop_map(
             |(
                 (key, ingredients, stage, outputs),
                 (metrics, figures, log),
-                (started_ms, duration_ms, machine, run),
+                (started_ms, duration_ms, machine, run, provisional),
             )| {
                 ActionRecord {
                     key,
@@ -92,6 +92,7 @@ pub(crate) fn action_records() -> impl Strategy<Value = ActionRecord> {
                     duration_ms,
                     machine,
                     run,
+                    provisional,
                 }
             },
         )
@@ -112,15 +113,19 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
 fn stage_runs() -> impl Strategy<Value = StageRun> {
     let change = (texts(), proptest::option::of(texts()), proptest::option::of(texts()))
         .prop_map(|(name, old, new)| Change { name, old, new });
-    (stages(), outcomes(), proptest::option::of(digests()), vec(change, 0..3), any::<u64>(), any::<u64>())
-        .prop_map(|(stage, outcome, key, changes, offset_ms, duration_ms)| StageRun {
+    let key = proptest::option::of(digests());
+    let provisional = proptest::option::of(texts());
+    (stages(), outcomes(), key, vec(change, 0..3), any::<u64>(), any::<u64>(), provisional).prop_map(
+        |(stage, outcome, key, changes, offset_ms, duration_ms, provisional)| StageRun {
             stage,
             outcome,
             key,
             changes,
             offset_ms,
             duration_ms,
-        })
+            provisional,
+        },
+    )
 }
 
 fn gates() -> impl Strategy<Value = GateResult> {

@@ -84,6 +84,7 @@ fn run(label: &str, run: &RunDigest) -> Markup {
                 dt { "took" } dd { (format::millis(run.duration_ms)) }
                 @if let Some(profile) = &run.profile { dt { "profile" } dd { (profile) } }
                 dt { "stages" } dd { @if words.is_empty() { "none" } @else { (words.join(", ")) } }
+                @if !run.provisional.is_empty() { dt { "provisional" } dd { (names(run.provisional.iter())) } }
                 @if !run.failed.is_empty() { dt { "failed" } dd.worse { (names(run.failed.iter())) } }
             }
         }

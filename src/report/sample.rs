@@ -108,7 +108,7 @@ pub(crate) fn tinynet() -> Sample {
             _ => (Outcome::Ran, 2_042_400 + index as u64 * 2_100, 900 + index as u64 * 1_700, vec![]),
         };
         let key = records.get(stage).map(|record| record.key);
-        StageRun { stage: stage.clone(), outcome, key, changes, offset_ms, duration_ms }
+        StageRun { stage: stage.clone(), outcome, key, changes, offset_ms, duration_ms, provisional: None }
     });
     let gate = |expression: &str, value: f64, limit: f64, verdict| GateResult {
         expression: expression.into(),
@@ -368,6 +368,7 @@ fn record(stage: &Stage, machine: &Machine) -> ActionRecord {
         duration_ms: 2_042_310,
         machine: machine.clone(),
         run: "1795183380000-4711".into(),
+        provisional: None,
     }
 }
 

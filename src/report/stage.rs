@@ -29,6 +29,7 @@ pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Bud
             }
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             (why(run, record))
+            @if let Some(record) = record { (provisional(record)) }
             @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
             @if record.is_none() && run.outcome.is_done() {
                 p.why { "What it gave is no longer in the cache, so its figures, metrics and outputs are not shown." }
@@ -55,6 +56,7 @@ pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budg
             }
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             p.why { "From an earlier run: executed on " (executed(record)) "." }
+            (provisional(record))
             (results(record, budget))
             div.folds { (outputs(record)) (provenance::details(record)) (key(record)) }
         }
@@ -71,6 +73,15 @@ fn results(record: &ActionRecord, budget: &Budget) -> Markup {
                 (figures(drawn, budget))
                 (metrics(record))
             }
+        }
+    }
+}
+
+/// What is said above results that are no answer yet.
+fn provisional(record: &ActionRecord) -> Markup {
+    html! {
+        @if let Some(why) = &record.provisional {
+            p.provisional role="note" { strong { "Provisional: " } (prose(why)) ". The next run executes this stage again." }
         }
     }
 }

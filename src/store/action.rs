@@ -48,7 +48,7 @@ impl Hit {
     /// Gives the outcome up: for a forced run, or when an output turned out to be damaged.
     #[must_use]
     pub fn discard(self, warning: Option<String>) -> Miss {
-        Miss { key: self.key, stage: self.stage, warning }
+        Miss { key: self.key, stage: self.stage, warning, provisional: None }
     }
 }
 
@@ -58,6 +58,7 @@ pub struct Miss {
     key: Key,
     stage: StageName,
     warning: Option<String>,
+    provisional: Option<String>,
 }
 
 impl Miss {
@@ -77,6 +78,12 @@ impl Miss {
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// Set where the cache has an outcome that is no answer: what the op said of it.
+    #[must_use]
+    pub fn provisional(&self) -> Option<&str> {
+        self.provisional.as_deref()
     }
 }
 
@@ -101,14 +108,19 @@ pub struct Finished {
     pub machine: Machine,
     /// Id of the run.
     pub run: String,
+    /// Why it is no answer yet, where it is none.
+    pub provisional: Option<String>,
 }
 
 impl Store {
     /// Looks a key up for a stage. A record that cannot be read or is damaged is a miss with a warning, and so is one that
-    /// names objects which are gone, unless the stage's artifacts still have their content: see [`Store::refill`].
+    /// names objects which are gone, unless the stage's artifacts still have their content: see [`Store::refill`]. One that is
+    /// provisional is a miss, too: what was kept to be shown answers nothing.
     #[must_use]
     pub fn lookup(&self, stage: &StageName, key: Key) -> Lookup {
-        let miss = |key, warning: Option<String>| Lookup::Miss(Miss { key, stage: stage.clone(), warning });
+        let miss = |key, warning: Option<String>| {
+            Lookup::Miss(Miss { key, stage: stage.clone(), warning, provisional: None })
+        };
         match self.action(&key.digest()) {
             Record::Absent => miss(key, None),
             Record::Damaged => {
@@ -118,6 +130,9 @@ impl Store {
             // It may be whole: who may read it again has the outcome again.
             Record::Unreadable(why) => {
                 miss(key, Some(format!("the cache record of this key of `{stage}` cannot be read: {why}")))
+            }
+            Record::Whole(ActionRecord { provisional: Some(why), .. }) => {
+                Lookup::Miss(Miss { key, stage: stage.clone(), warning: None, provisional: Some(why) })
             }
             Record::Whole(record) => match record
                 .outputs
@@ -230,6 +245,7 @@ impl Store {
             duration_ms: finished.duration_ms,
             machine: finished.machine,
             run: finished.run,
+            provisional: finished.provisional,
         };
         let path = self.action_path(&record.key);
         let sealed = seal(&record).map_err(|source| StoreError::Json { path: path.clone(), source })?;

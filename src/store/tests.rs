@@ -97,6 +97,7 @@ fn finished(file: &str, folder: PathBuf, log: PathBuf) -> Finished {
         duration_ms: 2,
         machine: Machine::default(),
         run: "r".into(),
+        provisional: None,
     }
 }
 

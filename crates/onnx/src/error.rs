@@ -29,6 +29,14 @@ pub enum Error {
     /// A valid model that uses what this crate does not support.
     #[error("{0} is not supported")]
     Unsupported(String),
+    /// Elements of a tensor that lie in another file cannot be had.
+    #[error("invalid ONNX model: the data of `{tensor}`, which lies in another file: {reason}")]
+    Data {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        reason: String,
+    },
     /// A model that contradicts itself or the ONNX specification.
     #[error("invalid ONNX model: {0}")]
     Invalid(String),

@@ -1,11 +1,13 @@
 //! Tensors whose elements lie in files beside the model's ("external data" of the ONNX specification).
 //!
-//! A location is believed only inside of the model's folder, and sizes only as far as the files go.
+//! A location is believed only where it leads to a file in the model's folder, in the folder that the model really lies in where it
+//! is a link, or to one that the caller names; sizes only as far as the files go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::Error;
 use crate::proto::{GraphProto, TensorProto};
@@ -14,27 +16,86 @@ use crate::read::MAX_FILE_BYTES;
 /// `data_location` of a tensor that is elsewhere.
 const EXTERNAL: i32 = 1;
 
-/// Takes the elements of all tensors of `graph` that lie in files of `folder` into it. Returns the names of the files.
-pub(crate) fn embed(graph: &mut GraphProto, folder: &Path) -> Result<BTreeSet<String>, Error> {
-    let mut files = BTreeSet::new();
-    let mut room = MAX_FILE_BYTES;
-    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-    let tensors = attributes.filter_map(|attribute| attribute.t.as_mut()).chain(&mut graph.initializer);
-    for tensor in tensors.filter(|tensor| tensor.data_location == Some(EXTERNAL)) {
-        let name = tensor.name.clone().unwrap_or_default();
-        let place = Place::of(tensor).map_err(|reason| invalid(&name, &reason))?;
-        let bytes = place.read(folder, room).map_err(|reason| invalid(&name, &reason))?;
-        room = room.saturating_sub(bytes.len() as u64);
-        files.insert(place.location);
-        tensor.raw_data = Some(bytes);
-        tensor.data_location = None;
-        tensor.external_data.clear();
+/// The files that hold elements of a model's tensors, by the location that the model names: where they really are.
+pub type DataFiles = BTreeMap<String, PathBuf>;
+
+/// Finds the files that hold elements of tensors of `graph`, the graph of the model at `path`. `declared` are files and folders
+/// that the caller wants read for it, wherever they are.
+pub(crate) fn find(graph: &mut GraphProto, path: &Path, declared: &[PathBuf]) -> Result<DataFiles, Error> {
+    let mut files = DataFiles::new();
+    for tensor in external_tensors(graph) {
+        let name = tensor.name.as_deref().unwrap_or_default();
+        let location = Place::of(tensor).map_err(|reason| elsewhere(name, reason))?.location;
+        if let Entry::Vacant(entry) = files.entry(location) {
+            let real = locate(path, declared, entry.key()).map_err(|reason| elsewhere(name, reason))?;
+            entry.insert(real);
+        }
     }
     Ok(files)
 }
 
-fn invalid(tensor: &str, reason: &str) -> Error {
-    Error::Invalid(format!("the data of `{tensor}`, which lies in another file: {reason}"))
+/// Takes the elements of all tensors of `graph` that lie in `files` into it.
+pub(crate) fn embed(graph: &mut GraphProto, files: &DataFiles) -> Result<(), Error> {
+    let mut room = MAX_FILE_BYTES;
+    for tensor in external_tensors(graph) {
+        let name = tensor.name.clone().unwrap_or_default();
+        let bytes = Place::of(tensor).and_then(|place| place.read(files, room));
+        let bytes = bytes.map_err(|reason| elsewhere(&name, reason))?;
+        room = room.saturating_sub(bytes.len() as u64);
+        tensor.raw_data = Some(bytes);
+        tensor.data_location = None;
+        tensor.external_data.clear();
+    }
+    Ok(())
+}
+
+fn external_tensors(graph: &mut GraphProto) -> impl Iterator<Item = &mut TensorProto> {
+    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+    let tensors = attributes.filter_map(|attribute| attribute.t.as_mut()).chain(&mut graph.initializer);
+    tensors.filter(|tensor| tensor.data_location == Some(EXTERNAL))
+}
+
+fn elsewhere(tensor: &str, reason: String) -> Error {
+    Error::Data { tensor: tensor.into(), reason }
+}
+
+/// Where `location` of the model at `path` leads.
+fn locate(path: &Path, declared: &[PathBuf], location: &str) -> Result<PathBuf, String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let own = folder.join(location);
+    let cannot = |error: io::Error| format!("cannot read `{}`: {error}", own.display());
+    let mut homes = vec![fs::canonicalize(folder).map_err(cannot)?];
+    let mut places = vec![own.clone()];
+    // A model that is a link, as a download's cache lays them out: its data may lie beside the real one.
+    if let Some(home) = fs::canonicalize(path).map_err(cannot)?.parent()
+        && !homes.iter().any(|known| known == home)
+    {
+        homes.push(home.to_owned());
+        places.push(home.join(location));
+    }
+    for real in places.iter().filter_map(|place| fs::canonicalize(place).ok()) {
+        let is_declared = || {
+            let mut declared = declared.iter().filter_map(|given| fs::canonicalize(given).ok());
+            declared.any(|given| real.starts_with(given))
+        };
+        if homes.iter().any(|home| real.starts_with(home)) || is_declared() {
+            return Ok(real);
+        }
+    }
+    // Links in a folder that is declared stand for their content.
+    let name = Path::new(location).file_name();
+    let named = declared.iter().flat_map(|given| match (given.is_dir(), name) {
+        (true, Some(name)) => vec![given.join(location), given.join(name)],
+        (false, _) if given.file_name() == name => vec![given.clone()],
+        _ => vec![],
+    });
+    if let Some(real) = named.filter_map(|place| fs::canonicalize(place).ok()).next() {
+        return Ok(real);
+    }
+    match fs::canonicalize(&own) {
+        Ok(_) => Err(format!("`{location}` leads out of the model's folder")),
+        Err(error) => Err(cannot(error)),
+    }
 }
 
 /// Where a tensor's bytes are.
@@ -68,20 +129,15 @@ impl Place {
     }
 
     /// Its bytes, of which there may be no more than `room`.
-    fn read(&self, folder: &Path, room: u64) -> Result<Vec<u8>, String> {
-        let path = folder.join(&self.location);
-        let cannot = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
-        let outside = || format!("`{}` leads out of the model's folder", self.location);
-        let (home, real) =
-            (fs::canonicalize(folder).map_err(cannot)?, fs::canonicalize(&path).map_err(cannot)?);
-        if !real.starts_with(home) {
-            return Err(outside());
-        }
-        let metadata = fs::metadata(&real).map_err(cannot)?;
+    fn read(&self, files: &DataFiles, room: u64) -> Result<Vec<u8>, String> {
+        let real =
+            files.get(&self.location).ok_or_else(|| format!("`{}` was not looked for", self.location))?;
+        let cannot = |error: io::Error| format!("cannot read `{}`: {error}", real.display());
+        let metadata = fs::metadata(real).map_err(cannot)?;
         if !metadata.is_file() {
             return Err(format!("`{}` is not a file", self.location));
         }
-        let mut file = File::open(&real).map_err(cannot)?;
+        let mut file = File::open(real).map_err(cannot)?;
         let size = metadata.len();
         let rest = size.saturating_sub(self.offset);
         let length = self.length.unwrap_or(rest);
@@ -110,7 +166,7 @@ mod tests {
     use prost::Message;
 
     use crate::proto::{ModelProto, StringStringEntryProto};
-    use crate::{Data, Model, Node, Tensor};
+    use crate::{Data, Model, Node, Tensor, data_files};
 
     /// A model whose weight, 1 to 4, lies in a file; `place` says where.
     fn model(place: &[(&str, &str)]) -> Vec<u8> {
@@ -149,11 +205,80 @@ mod tests {
             &[("location", "w.bin"), ("offset", "4")],
         ] {
             fs::write(&path, model(place)).unwrap();
-            let (read, files) = Model::read_with_files(&path).unwrap();
+            let (read, files) = Model::read_with(&path, &[]).unwrap();
             assert_eq!(read.graph.initializers["w"].as_f32(), Some(&[1.0, 2.0, 3.0, 4.0][..]));
-            assert_eq!(files.into_iter().collect::<Vec<_>>(), ["w.bin"]);
+            assert_eq!(files.keys().collect::<Vec<_>>(), ["w.bin"]);
             assert_eq!(Model::from_bytes(&read.to_bytes()).unwrap(), read, "written whole");
         }
+    }
+
+    const HERE: [(&str, &str); 2] = [("location", "w.bin"), ("offset", "4")];
+
+    fn weight(path: &Path, declared: &[PathBuf]) -> Result<Vec<f32>, String> {
+        let (model, _) = Model::read_with(path, declared).map_err(|error| error.to_string())?;
+        Ok(model.graph.initializers["w"].as_f32().unwrap().to_vec())
+    }
+
+    #[test]
+    fn links_are_followed_within_one_root() {
+        use std::os::unix::fs::symlink;
+        let root = folder();
+        let at = |path: &str| root.path().join(path);
+        // As Hugging Face lays a download out: files by their digests, and links to them by their names.
+        fs::create_dir_all(at("blobs")).unwrap();
+        fs::create_dir_all(at("snapshots/rev/onnx")).unwrap();
+        fs::rename(at("w.bin"), at("blobs/0f")).unwrap();
+        fs::write(at("blobs/1e"), model(&HERE)).unwrap();
+        symlink("../../../blobs/1e", at("snapshots/rev/onnx/m.onnx")).unwrap();
+        symlink("../../../blobs/0f", at("snapshots/rev/onnx/w.bin")).unwrap();
+        assert_eq!(weight(&at("snapshots/rev/onnx/m.onnx"), &[]), Ok(vec![1.0, 2.0, 3.0, 4.0]));
+        // As DVC does: each in a folder of its own.
+        for name in ["cache/aa", "cache/bb", "work"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        fs::rename(at("blobs/0f"), at("cache/aa/0f")).unwrap();
+        fs::rename(at("blobs/1e"), at("cache/bb/1e")).unwrap();
+        symlink(at("cache/bb/1e"), at("work/m.onnx")).unwrap();
+        symlink(at("cache/aa/0f"), at("work/w.bin")).unwrap();
+        let refused = weight(&at("work/m.onnx"), &[]).unwrap_err();
+        assert!(refused.contains("`w.bin` leads out of the model's folder"), "{refused}");
+        for declared in [at("work/w.bin"), at("cache/aa/0f"), at("work"), at("cache/aa")] {
+            assert_eq!(
+                weight(&at("work/m.onnx"), std::slice::from_ref(&declared)),
+                Ok(vec![1.0, 2.0, 3.0, 4.0])
+            );
+        }
+        assert!(weight(&at("work/m.onnx"), &[at("cache/bb"), at("elsewhere")]).is_err());
+        // A model that alone is a link, and one whose data lies elsewhere under its name.
+        fs::rename(at("cache/aa/0f"), at("cache/bb/w.bin")).unwrap();
+        fs::remove_file(at("work/w.bin")).unwrap();
+        assert!(weight(&at("work/m.onnx"), &[]).is_ok());
+        fs::create_dir(at("far")).unwrap();
+        fs::rename(at("cache/bb/w.bin"), at("far/w.bin")).unwrap();
+        assert!(weight(&at("work/m.onnx"), &[]).unwrap_err().contains("cannot read"));
+        for declared in [at("far/w.bin"), at("far")] {
+            assert!(weight(&at("work/m.onnx"), &[declared]).is_ok());
+        }
+    }
+
+    #[test]
+    fn elements_may_lie_in_several_files() {
+        let folder = folder();
+        let floats = |values: [f32; 2]| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+        fs::write(folder.path().join("b.bin"), floats([5.0, 6.0])).unwrap();
+        let mut proto = ModelProto::decode(model(&HERE).as_slice()).unwrap();
+        let graph = proto.graph.as_mut().unwrap();
+        let mut other = graph.initializer[0].clone();
+        (other.name, other.dims) = (Some("b".into()), vec![2]);
+        other.external_data.truncate(1);
+        other.external_data[0].value = Some("b.bin".into());
+        graph.initializer.push(other);
+        let path = folder.path().join("m.onnx");
+        fs::write(&path, proto.encode_to_vec()).unwrap();
+        let (read, files) = Model::read_with(&path, &[]).unwrap();
+        assert_eq!(read.graph.initializers["b"].as_f32(), Some(&[5.0, 6.0][..]));
+        assert_eq!(files, data_files(&path, &[]).unwrap());
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["b.bin", "w.bin"]);
     }
 
     #[test]

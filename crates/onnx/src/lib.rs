@@ -17,9 +17,10 @@ mod tensor;
 mod write;
 
 pub use error::Error;
+pub use external::DataFiles;
 pub use fold::Affine;
 pub use graph::{Attribute, Dim, Graph, Model, Node, Value};
 pub use names::Names;
-pub use read::MAX_FILE_BYTES;
+pub use read::{MAX_FILE_BYTES, data_files};
 pub use shape::{Item, Shapes, TensorType};
 pub use tensor::{Data, ElementType, Tensor};

@@ -3,24 +3,28 @@
 //! Sizes that a file declares are never trusted: a tensor's elements must be in the file, so memory is bounded
 //! by a multiple of the file's size, which is bounded itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 
 use crate::error::Error;
-use crate::external;
+use crate::external::{self, DataFiles};
 use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
 use crate::proto::{
     AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
     attribute_type, data_type,
 };
+use crate::shape::Shapes;
 use crate::tensor::{Data, ElementType, Tensor};
 
 /// The largest file that is read: 512 MiB, far above what fits on a device that wants INT8.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// The oldest opset in which attributes are compared with shapes.
+const OLDEST_CHECKED: i64 = 7;
 
 impl Model {
     /// Reads a file, and those beside it that hold elements of its tensors.
@@ -28,30 +32,22 @@ impl Model {
     /// # Errors
     /// [`Error::Io`]; [`Error::File`] around what [`Model::from_bytes`] says, or about a file beside it.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        Self::read_with_files(path).map(|(model, _)| model)
+        Self::read_with(path, &[]).map(|(model, _)| model)
     }
 
-    /// As [`Model::read`], with the names of the files beside it that hold elements of its tensors.
+    /// As [`Model::read`], with the files that hold elements of its tensors. Beside those in the model's folder, which for a model
+    /// that is a link is also the one that it really lies in, only `declared` files are read, and files in `declared` folders.
     ///
     /// # Errors
     /// As [`Model::read`].
-    pub fn read_with_files(path: &Path) -> Result<(Self, BTreeSet<String>), Error> {
-        let io = |source| Error::Io { action: "read", path: path.into(), source };
+    pub fn read_with(path: &Path, declared: &[PathBuf]) -> Result<(Self, DataFiles), Error> {
         let in_file = |source| Error::File { path: path.into(), source: Box::new(source) };
-        let metadata = fs::metadata(path).map_err(io)?;
-        if metadata.is_file() && metadata.len() > MAX_FILE_BYTES {
-            return Err(in_file(too_large()));
+        let mut proto = read_proto(path)?;
+        let mut files = DataFiles::new();
+        if let Some(graph) = &mut proto.graph {
+            files = external::find(graph, path, declared).map_err(in_file)?;
+            external::embed(graph, &files).map_err(in_file)?;
         }
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(io)?;
-        let mut proto = decode(&bytes).map_err(in_file)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let files = match &mut proto.graph {
-            Some(graph) => external::embed(graph, folder).map_err(in_file)?,
-            None => BTreeSet::new(),
-        };
         Ok((read_model(proto).map_err(in_file)?, files))
     }
 
@@ -62,6 +58,30 @@ impl Model {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         read_model(decode(bytes)?)
     }
+}
+
+/// The files that hold elements of the tensors of the model at `path`, as [`Model::read_with`] finds them, of any model that is one.
+///
+/// # Errors
+/// As [`Model::read_with`], but none for what is in the graph.
+pub fn data_files(path: &Path, declared: &[PathBuf]) -> Result<DataFiles, Error> {
+    let in_file = |source| Error::File { path: path.into(), source: Box::new(source) };
+    match &mut read_proto(path)?.graph {
+        Some(graph) => external::find(graph, path, declared).map_err(in_file),
+        None => Ok(DataFiles::new()),
+    }
+}
+
+fn read_proto(path: &Path) -> Result<ModelProto, Error> {
+    let io = |source| Error::Io { action: "read", path: path.into(), source };
+    let in_file = |source| Error::File { path: path.into(), source: Box::new(source) };
+    let metadata = fs::metadata(path).map_err(io)?;
+    if metadata.is_file() && metadata.len() > MAX_FILE_BYTES {
+        return Err(in_file(too_large()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
+    decode(&bytes).map_err(in_file)
 }
 
 fn decode(bytes: &[u8]) -> Result<ModelProto, Error> {
@@ -97,6 +117,10 @@ fn read_model(proto: ModelProto) -> Result<Model, Error> {
         graph: read_graph(graph)?,
     };
     model.graph.check()?;
+    // What older operators broadcast, they say in attributes that are not followed.
+    if model.opset() >= OLDEST_CHECKED {
+        Shapes::infer(&model.graph)?;
+    }
     Ok(model)
 }
 
@@ -141,6 +165,9 @@ fn read_node(proto: NodeProto) -> Result<Node, Error> {
     for attribute in proto.attribute {
         let name = attribute.name.clone().unwrap_or_default();
         let what = format!("attribute `{name}` of node `{}` ({})", node.label(), node.op);
+        if node.attributes.contains_key(&name) {
+            return Err(Error::Invalid(format!("{what} is there twice")));
+        }
         node.attributes.insert(name, read_attribute(attribute, &what)?);
     }
     Ok(node)

@@ -4,6 +4,7 @@
 //! error. Small integer tensors (shapes being computed) are followed by value, so that exported idioms such as
 //! `Reshape(x, Concat(Shape(x)[0], -1))` are understood.
 
+mod check;
 mod rules;
 mod window;
 
@@ -45,7 +46,7 @@ impl Shapes {
     /// Infers what it can.
     ///
     /// # Errors
-    /// [`Error::Invalid`] names a node whose operands contradict each other.
+    /// [`Error::Invalid`] names a node whose operands contradict each other, or an attribute that contradicts them.
     pub fn infer(graph: &Graph) -> Result<Self, Error> {
         let mut shapes = Self::default();
         for value in &graph.inputs {
@@ -64,7 +65,8 @@ impl Shapes {
             if !node.is_onnx() {
                 continue;
             }
-            let known = rules::infer(&shapes, node).map_err(|reason| {
+            let known = check::node(graph, &shapes, node).and_then(|()| rules::infer(&shapes, node));
+            let known = known.map_err(|reason| {
                 Error::Invalid(format!("shapes at node `{}` ({}): {reason}", node.label(), node.op))
             })?;
             for (name, known) in node.outputs.iter().zip(known) {

@@ -29,6 +29,8 @@ impl Model {
         reshapes_to_flatten(graph)?;
         graph.remove_unused();
         graph.check()?;
+        // What was folded may contradict what was not known before.
+        Shapes::infer(graph)?;
         Ok(model)
     }
 }

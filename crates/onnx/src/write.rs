@@ -168,7 +168,7 @@ mod tests {
         model.graph = Graph {
             name: "g".into(),
             nodes: vec![
-                Node::new("Conv", ["x", "w", ""], ["y"])
+                Node::new("Custom", ["x", "w", ""], ["y"])
                     .named("first")
                     .with("group", Attribute::Int(0))
                     .with("pads", Attribute::Ints(vec![1, 1, 1, -1]))

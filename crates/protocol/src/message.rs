@@ -78,7 +78,12 @@ pub enum FromPlugin {
         message: String,
     },
     /// All outputs are written. Last message.
-    Done,
+    Done {
+        /// Set where that is no answer yet, as with a measurement on a machine that was busy: why. The outcome is kept and
+        /// shown with this mark, and the next run executes the stage again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provisional: Option<String>,
+    },
     /// It did not work. Last message.
     Failed {
         /// What happened, where.

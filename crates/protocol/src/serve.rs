@@ -58,12 +58,13 @@ impl<E: Display> From<E> for Failure {
 pub struct Reporter<'a> {
     writer: &'a mut dyn Write,
     broken: Option<io::Error>,
+    provisional: Option<String>,
 }
 
 impl<'a> Reporter<'a> {
     /// A reporter that writes to `writer`.
     pub fn new(writer: &'a mut dyn Write) -> Self {
-        Self { writer, broken: None }
+        Self { writer, broken: None, provisional: None }
     }
 
     /// Says how far the op is.
@@ -94,6 +95,12 @@ impl<'a> Reporter<'a> {
     /// Writes to the stage's log and to the terminal.
     pub fn warn(&mut self, message: impl Into<String>) {
         self.send(&FromPlugin::Log { level: LogLevel::Warn, message: message.into() });
+    }
+
+    /// Says that what the op gives is no answer yet, and why, in a few words: the runner keeps and shows it, marked, and
+    /// executes the stage again in the next run.
+    pub fn provisional(&mut self, why: impl Into<String>) {
+        self.provisional = Some(why.into());
     }
 
     fn send(&mut self, message: &FromPlugin) {
@@ -144,11 +151,12 @@ pub fn serve<P: Plugin + ?Sized>(
     };
     let mut reporter = Reporter::new(writer);
     let outcome = plugin.run(&request, &mut reporter);
-    if let Some(broken) = reporter.broken {
+    let Reporter { broken, provisional, .. } = reporter;
+    if let Some(broken) = broken {
         return Err(broken.into());
     }
     let last = match outcome {
-        Ok(()) => FromPlugin::Done,
+        Ok(()) => FromPlugin::Done { provisional },
         Err(Failure { message, hint }) => FromPlugin::Failed { message, hint },
     };
     write_line(writer, &last)?;
@@ -299,6 +307,9 @@ mod tests {
             let number = request.params["n"].as_f64().ok_or("no `n`")?;
             reporter.metric("twice", Metric::new(2.0 * number, ""));
             reporter.metric("bad", Metric::new(f64::NAN, ""));
+            if number < 0.0 {
+                reporter.provisional("below zero");
+            }
             reporter.figure(Figure {
                 id: "t".into(),
                 title: "T".into(),
@@ -341,7 +352,19 @@ mod tests {
             matches!(&messages[2], FromPlugin::Log { level: LogLevel::Warn, message } if message.contains("NaN"))
         );
         assert!(matches!(messages[3], FromPlugin::Figure(_)));
-        assert_eq!(messages[4], FromPlugin::Done);
+        assert_eq!(messages[4], FromPlugin::Done { provisional: None });
+    }
+
+    #[test]
+    fn what_is_no_answer_yet_is_told_with_the_end_and_the_end_of_older_plugins_is_understood() {
+        let input =
+            format!("{{\"type\":\"hello\",\"version\":{PROTOCOL_VERSION}}}\n{}\n", run_line("{\"n\":-4}"));
+        let (outcome, messages) = converse(&input);
+        outcome.unwrap();
+        assert_eq!(messages[4], FromPlugin::Done { provisional: Some("below zero".into()) });
+        let done = FromPlugin::Done { provisional: None };
+        assert_eq!(serde_json::from_str::<FromPlugin>(r#"{"type":"done"}"#).unwrap(), done);
+        assert_eq!(serde_json::to_string(&done).unwrap(), r#"{"type":"done"}"#);
     }
 
     #[test]

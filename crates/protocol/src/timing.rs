@@ -6,6 +6,7 @@
 //! a non-zero exit code and one line on standard error. Standard output holds nothing but results. What the
 //! numbers are compared with, and how often, is the caller's business.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -35,6 +36,9 @@ const MOST_WINDOWS: usize = 10;
 pub struct TimeRequest {
     /// The model's file: `.onnx`, or `.safetensors` weights with their network in the metadata.
     pub model: PathBuf,
+    /// Files that hold weights of the model, by the location that it names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, PathBuf>,
     /// Images per call; at least one batch size, none of them 0.
     pub batches: Vec<usize>,
     /// Threads that one call may use; at least 1.

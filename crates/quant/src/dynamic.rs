@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use onnx::{Attribute, Data, ElementType, Graph, Model, Node, Tensor};
 
+use crate::data_flow::computes_sizes;
 use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Channels, SymmetricWeight};
@@ -29,7 +30,8 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
         rounded: BTreeMap::new(),
     };
     let mut layers = Vec::with_capacity(source.graph.nodes.len());
-    for (node, role) in source.graph.nodes.iter().zip(roles) {
+    let computes_sizes = computes_sizes(&source.graph);
+    for ((node, role), computes_sizes) in source.graph.nodes.iter().zip(roles).zip(computes_sizes) {
         let weighty = match role {
             Role::Integer => Weighty::of(&source.graph, node)?,
             _ => None,
@@ -41,7 +43,7 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
                     Role::Float(reason) if plan::has_weight(node) => reason,
                     _ => "only convolutions and matrix products have weights".to_owned(),
                 };
-                (Form::Float { reason }, None)
+                (Form::left(reason, computes_sizes), None)
             }
             Some(weighty) => {
                 let rounded = weighty.quantize(options.per_channel, &[]);

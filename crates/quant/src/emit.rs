@@ -1,6 +1,6 @@
 //! Writing a new graph node by node: unique names, shared small constants.
 
-use onnx::{Graph, Model, Names, Node, Tensor, Value};
+use onnx::{Graph, Model, Names, Node, Shapes, Tensor, Value};
 
 /// A graph in the making, on the inputs, outputs and names of another.
 pub(crate) struct Emitter {
@@ -66,6 +66,8 @@ impl Emitter {
         // A tensor may be consumed in another form only.
         model.graph.remove_unused();
         model.graph.check()?;
+        // Nothing is written that could not be read again.
+        Shapes::infer(&model.graph)?;
         model.producer = "pipe".into();
         model.producer_version = env!("CARGO_PKG_VERSION").into();
         Ok(if compact { model.compacted() } else { model })

@@ -4,6 +4,7 @@
 //! runs [`observed_model`] in whatever runtime it has and feeds an [`Observer`] with what comes out.
 
 mod clip;
+mod data_flow;
 mod dynamic;
 mod emit;
 mod equalize;

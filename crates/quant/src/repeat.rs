@@ -54,6 +54,6 @@ mod tests {
         assert_eq!(repeats_of(&[48, 1, 1], &[48, 4, 4], "Mul"), [None; 2], "too short");
         assert_eq!(repeats_of(&[1, 1, 1], &[48, 32, 32], "Mul"), [None; 2], "another span");
         assert_eq!(repeats_of(&[1, 1, 1], &[1, 32, 32], "Mul"), [None; 2], "a span of all pixels");
-        assert_eq!(repeats_of(&[48, 1, 1], &[48, 32, 32], "Concat"), [None; 2]);
+        assert_eq!(repeats_of(&[48, 1, 1], &[48, 32, 32], "Max"), [None; 2], "another operator");
     }
 }

@@ -47,6 +47,15 @@ pub enum Form {
         /// Why.
         reason: String,
     },
+    /// It computes sizes, of which there are few, and nothing that an image holds.
+    Sizes,
+}
+
+impl Form {
+    /// The form of a node that nothing is quantized of: with a reason, unless it computes sizes alone.
+    pub(crate) fn left(reason: String, computes_sizes: bool) -> Self {
+        if computes_sizes { Self::Sizes } else { Self::Float { reason } }
+    }
 }
 
 /// Quantized weights.
@@ -82,6 +91,13 @@ impl Summary {
     #[must_use]
     pub fn integer_layers(&self) -> usize {
         self.layers.iter().filter(|layer| layer.form == Form::Integer).count()
+    }
+
+    /// Number of layers that compute on images: all but those that went into others, and those that compute sizes.
+    #[must_use]
+    pub fn computing_layers(&self) -> usize {
+        let computes = |layer: &&Layer| !matches!(layer.form, Form::Merged { .. } | Form::Sizes);
+        self.layers.iter().filter(computes).count()
     }
 
     /// Layers that compute in floating point, with the reason.

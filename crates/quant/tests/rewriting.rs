@@ -42,7 +42,35 @@ fn a_clip_is_what_rounding_does_anyway() {
     let output = summary.layers[0].output.as_ref().unwrap();
     assert_eq!((output.tensor.as_str(), output.scale, output.zero_point), ("output", 6.0 / 255.0, 0));
     assert_eq!(summary.layers[1].form, Form::Merged { into: "conv".into() });
-    assert_eq!(summary.integer_layers(), 1);
+    assert_eq!((summary.integer_layers(), summary.computing_layers()), (1, 1));
+}
+
+/// What goes before a `Reshape`, a float among it, is no layer, and a `Reshape` of the image is one.
+#[test]
+fn what_computes_sizes_is_no_layer() {
+    let cast = |input: &str, output: &str, to: i64| {
+        Node::new("Cast", [input], [output]).with("to", onnx::Attribute::Int(to))
+    };
+    let model = by_hand(
+        vec![
+            Node::new("Conv", ["input", "w"], ["raw"]).named("conv"),
+            Node::new("Shape", ["raw"], ["shape"]),
+            cast("shape", "floats", 1),
+            Node::new("Mul", ["floats", "one"], ["scaled"]),
+            cast("scaled", "whole", 7),
+            Node::new("Reshape", ["raw", "whole"], ["moved"]),
+            Node::new("Erf", ["moved"], ["output"]).named("erf"),
+        ],
+        vec![("w", floats(&[4, 3, 1, 1], 1)), ("one", Tensor::scalar_f32(1.0))],
+        &[4, 32, 32],
+    );
+    let (_, summary) = quantize_static(&model, &made_up_ranges(&model), None, &readable()).unwrap();
+    let forms: Vec<&Form> = summary.layers.iter().map(|layer| &layer.form).collect();
+    assert!(forms[1..5].iter().all(|form| **form == Form::Sizes), "{forms:?}");
+    assert_eq!((summary.integer_layers(), summary.computing_layers()), (2, 3), "{forms:?}");
+    assert_eq!(summary.float_layers().map(|(layer, _)| layer.name.as_str()).collect::<Vec<_>>(), ["erf"]);
+    let (_, summary) = quantize_dynamic(&model, &DynamicOptions::default()).unwrap();
+    assert_eq!(summary.computing_layers(), 3);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use onnx::Graph;
+use onnx::{DataFiles, Graph};
 
 use crate::runtime::{self, Model};
 
@@ -96,12 +96,18 @@ impl Counts {
     }
 }
 
-/// The model in `bytes`, called `source` in errors, with a call on `threads` threads, and the graph that ONNX Runtime makes
-/// of it on this machine. `scratch` is a folder for its dump, which does not stay there.
-pub(crate) fn load(bytes: &[u8], source: String, threads: usize, scratch: &Path) -> Result<(Model, Graph)> {
+/// The model in `bytes` with weights in `data`, called `source` in errors, with a call on `threads` threads, and the graph that
+/// ONNX Runtime makes of it on this machine. `scratch` is a folder for its dump, which does not stay there.
+pub(crate) fn load(
+    bytes: &[u8],
+    data: &DataFiles,
+    source: String,
+    threads: usize,
+    scratch: &Path,
+) -> Result<(Model, Graph)> {
     std::fs::create_dir_all(scratch).with_context(|| format!("cannot create `{}`", scratch.display()))?;
     let file = scratch.join("executed.onnx");
-    let loaded = runtime::optimized(bytes, source, threads, &file);
+    let loaded = runtime::optimized(bytes, data, source, threads, &file);
     // Only a dump is lost where this fails, and the folder goes with the stage.
     let _ = std::fs::remove_file(&file);
     let (model, dumped) = loaded?;

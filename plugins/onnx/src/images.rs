@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::metadata;
+use crate::request::grouped;
 use crate::runtime::Model;
 
 /// Which images, and how pixels become a model's input.
@@ -54,13 +55,30 @@ impl Watcher for MomentsObserver {
     }
 }
 
-/// Indices below `length`, drawn without replacement, ascending. `split` is named in the error.
-pub(crate) fn draw(images: usize, seed: u64, length: usize, split: SplitName) -> Result<Vec<usize>, Failure> {
+/// How many images to draw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The number asked for, which must be there.
+    pub(crate) asked: Option<usize>,
+    /// Where none is: up to so many.
+    pub(crate) usual: usize,
+}
+
+/// Indices below `length`, drawn without replacement, ascending. What they are drawn from is named in the error as `of`, such as
+/// `the train split`.
+pub(crate) fn draw(wanted: Wanted, seed: u64, length: usize, of: &str) -> Result<Vec<usize>, Failure> {
+    let Wanted { asked, usual } = wanted;
+    let images = asked.unwrap_or(usual.min(length));
     if images > length {
-        let split = split.as_str();
         return Err(Failure::new(format!(
-            "`images` asks for {images} images, but the {split} split has {length}"
-        )));
+            "`images` asks for {} images, but {of} has {}",
+            grouped(images),
+            grouped(length)
+        ))
+        .hint(format!("leave `images` out to take up to {}", grouped(usual))));
+    }
+    if images == 0 {
+        return Err(Failure::new(format!("{of} has no images")));
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut indices = rand::seq::index::sample(&mut rng, length, images).into_vec();
@@ -160,23 +178,33 @@ struct Turns {
 mod tests {
     use super::*;
 
+    fn asked(images: usize, seed: u64, length: usize) -> Result<Vec<usize>, String> {
+        let wanted = Wanted { asked: Some(images), usual: 512 };
+        draw(wanted, seed, length, "the train split").map_err(|failure| format!("{failure:?}"))
+    }
+
     #[test]
     fn a_draw_repeats_and_has_no_image_twice() {
-        let indices = draw(50, 42, 100, SplitName::Train).unwrap();
-        assert_eq!(indices, draw(50, 42, 100, SplitName::Train).unwrap());
+        let indices = asked(50, 42, 100).unwrap();
+        assert_eq!(indices, asked(50, 42, 100).unwrap());
         assert!(indices.len() == 50 && indices.is_sorted_by(|one, two| one < two));
-        assert_ne!(indices, draw(50, 43, 100, SplitName::Train).unwrap());
+        assert_ne!(indices, asked(50, 43, 100).unwrap());
     }
 
     /// Guards the values themselves: another draw would change ranges without a change of the op's version.
     #[test]
     fn the_draw_of_the_default_seed_is_fixed() {
-        assert_eq!(draw(5, 42, 1000, SplitName::Train).unwrap(), [146, 223, 679, 772, 949]);
+        assert_eq!(asked(5, 42, 1000).unwrap(), [146, 223, 679, 772, 949]);
     }
 
     #[test]
-    fn more_images_than_there_are_is_an_error_that_names_the_split() {
-        let failure = draw(11, 42, 10, SplitName::Train).unwrap_err();
-        assert!(format!("{failure:?}").contains("the train split has 10"));
+    fn a_number_that_is_asked_for_must_be_there_and_the_usual_one_is_a_limit() {
+        let failure = asked(1_100, 42, 1_000).unwrap_err();
+        assert!(failure.contains("asks for 1,100 images, but the train split has 1,000"), "{failure}");
+        assert!(failure.contains("take up to 512"), "{failure}");
+        let usual = |length| draw(Wanted { asked: None, usual: 512 }, 42, length, "the train split");
+        assert_eq!(usual(10).unwrap(), (0..10).collect::<Vec<_>>());
+        assert_eq!(usual(1_000).unwrap(), asked(512, 42, 1_000).unwrap());
+        assert!(format!("{:?}", usual(0).unwrap_err()).contains("the train split has no images"));
     }
 }

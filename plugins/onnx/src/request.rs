@@ -1,9 +1,11 @@
 //! What every op does with its request: params, paths, file sizes.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use onnx::DataFiles;
 use protocol::{Failure, RunRequest};
 use serde::de::DeserializeOwned;
 
@@ -22,40 +24,73 @@ pub(crate) fn input<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path,
         .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no input `{name}`", request.op)))
 }
 
-/// Name of the input that is a file beside the model with its weights.
+/// Name of the input that is a file beside the model with its weights, or a folder with several.
 pub(crate) const WEIGHTS: &str = "weights";
 
-/// The model that input `model` is. Weights in a file beside it must be the input [`WEIGHTS`]: what a stage does not
-/// declare may change without making it stale.
+/// The model that input `model` is. Weights in files beside it must be declared: what a stage does not declare may change
+/// without making it stale.
 pub(crate) fn model(request: &RunRequest) -> Result<onnx::Model, Failure> {
     let path = input(request, "model")?;
-    let (model, files) = onnx::Model::read_with_files(path)?;
-    let declared = request.inputs.get(WEIGHTS).and_then(|weights| fs::canonicalize(weights).ok());
-    for file in files {
-        let real = fs::canonicalize(path.with_file_name(&file)).ok();
-        if real.is_none() || real != declared {
-            return Err(Failure::new(format!(
-                "weights of `{}` lie in `{file}`, which this stage does not declare, so a change of it would not be noticed",
-                path.display()
-            ))
-            .hint(format!("give it as the input `{WEIGHTS}` (for `pipe quantize`: `--weights`)")));
-        }
-    }
+    let (model, files) =
+        onnx::Model::read_with(path, &declared(request)).map_err(|error| unread(error, HINT))?;
+    check_declared(request, path, &files, HINT)?;
     Ok(model)
 }
 
-/// Refuses a model with weights in files beside it, for ops that cannot have them declared.
-pub(crate) fn refuse_external(path: &Path) -> Result<(), Failure> {
-    // What cannot be read here has none that are known.
-    let files = onnx::Model::read_with_files(path).map(|(_, files)| files).unwrap_or_default();
-    match files.first() {
-        None => Ok(()),
-        Some(file) => Err(Failure::new(format!(
-            "weights of `{}` lie in `{file}`: a change of it would not be noticed",
-            path.display()
-        ))
-        .hint("save the model with its weights in one file")),
+const HINT: &str = "give it as the input `weights` (for `pipe quantize`: `--weights`); where there are several, give a folder that holds \
+                    them all";
+
+/// The files with weights of the variant `name`, a model at `path`, each of which must be declared. None where that cannot be
+/// told: ONNX Runtime may read what is not read here.
+pub(crate) fn data_files(request: &RunRequest, name: &str, path: &Path) -> Result<DataFiles, Failure> {
+    let hint = format!("give it as an input of its own, such as `{name}_weights`; any name will do");
+    match onnx::data_files(path, &declared(request)) {
+        Ok(files) => check_declared(request, path, &files, &hint).map(|()| files),
+        Err(error) if is_about_data(&error) => Err(unread(error, &hint)),
+        Err(_) => Ok(DataFiles::new()),
     }
+}
+
+/// All files and folders that the stage declares to read.
+pub(crate) fn declared(request: &RunRequest) -> Vec<PathBuf> {
+    request.inputs.values().cloned().collect()
+}
+
+fn unread(error: onnx::Error, hint: &str) -> Failure {
+    let about_data = is_about_data(&error);
+    let failure = Failure::from(error);
+    if about_data { failure.hint(hint) } else { failure }
+}
+
+fn is_about_data(error: &onnx::Error) -> bool {
+    match error {
+        onnx::Error::File { source, .. } => is_about_data(source),
+        onnx::Error::Data { .. } => true,
+        _ => false,
+    }
+}
+
+fn check_declared(request: &RunRequest, path: &Path, files: &DataFiles, hint: &str) -> Result<(), Failure> {
+    for (location, real) in files {
+        if !request.inputs.values().any(|declared| holds(declared, location, real)) {
+            return Err(Failure::new(format!(
+                "weights of `{}` lie in `{location}`, which this stage does not declare, so a change of it would not be noticed",
+                path.display()
+            ))
+            .hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is declared is the file that a model calls `location` and that is really at `real`, or a folder that it lies in
+/// or that has a link to it.
+pub(crate) fn holds(declared: &Path, location: &str, real: &Path) -> bool {
+    let leads_there = |path: &Path| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path));
+    let name = Path::new(location).file_name().map(|name| declared.join(name));
+    leads_there(declared)
+        || declared.is_dir()
+            && (leads_there(&declared.join(location)) || name.is_some_and(|name| leads_there(&name)))
 }
 
 /// Where output `name` is to be written.
@@ -73,14 +108,30 @@ pub(crate) fn size_kb(path: &Path) -> Result<f64> {
     Ok(bytes as f64 / 1024.0)
 }
 
-/// Digest of the model, and of the file beside it that holds its weights if there is one, as `blake3:hex`.
+/// The files that input `model` is made of: it, and those that hold its weights.
+fn files_of_model(request: &RunRequest) -> Result<Vec<PathBuf>> {
+    let path = request.inputs.get("model").context("no input `model`")?;
+    let mut files = vec![path.clone()];
+    let weights = request.inputs.get(WEIGHTS).filter(|weights| weights.is_file());
+    let real = weights.and_then(|weights| fs::canonicalize(weights).ok());
+    files.extend(weights.cloned());
+    // In the order of what the model calls them, the same on every machine. Several locations may lead to one file.
+    let mut seen: BTreeSet<PathBuf> = real.into_iter().collect();
+    let others = onnx::data_files(path, &declared(request))?.into_values();
+    files.extend(others.filter(|other| seen.insert(other.clone())));
+    Ok(files)
+}
+
+/// Size of the model, and of the files that hold its weights, in KB of 1,024 bytes.
+pub(crate) fn model_size_kb(request: &RunRequest) -> Result<f64> {
+    files_of_model(request)?.iter().map(|path| size_kb(path)).sum()
+}
+
+/// Digest of the model, and of the files that hold its weights, as `blake3:hex`.
 pub(crate) fn model_digest(request: &RunRequest) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    for name in ["model", WEIGHTS] {
-        if let Some(path) = request.inputs.get(name) {
-            let path: &Path = path.as_ref();
-            hasher.update(&fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?);
-        }
+    for path in files_of_model(request)? {
+        hasher.update(&fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?);
     }
     Ok(format!("blake3:{}", hasher.finalize().to_hex()))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
+use onnx::DataFiles;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
@@ -40,15 +41,17 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Loads the model at `path`; a call uses `threads` threads.
+    /// Loads the model at `path`, whose weights may lie in `data`; a call uses `threads` threads.
     ///
     /// # Errors
-    /// Where the library is missing, the file is no model that ONNX Runtime runs, or its input is not a batch
+    /// Where the library is missing, a file cannot be read or is no model that ONNX Runtime runs, or its input is not a batch
     /// of images of fixed size.
-    pub(crate) fn load(path: &Path, threads: usize) -> Result<Self> {
+    pub(crate) fn load(path: &Path, data: &DataFiles, threads: usize) -> Result<Self> {
         let source = format!("`{}`", path.display());
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {source}"))?;
-        Self::from_bytes(&bytes, source, threads)
+        let session =
+            builder(threads).and_then(|builder| Ok(with_data(builder, data)?.commit_from_memory(&bytes)?));
+        Self::of(session, source)
     }
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
@@ -210,6 +213,15 @@ fn builder(threads: usize) -> Result<SessionBuilder> {
     builder.with_intra_threads(threads).map_err(plain)
 }
 
+/// Gives the files with a model's weights along. By itself ONNX Runtime does not follow links out of the model's folder.
+fn with_data(mut builder: SessionBuilder, data: &DataFiles) -> Result<SessionBuilder> {
+    for (location, path) in data {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        builder = builder.with_external_initializer_file_in_memory(location, bytes.into()).map_err(plain)?;
+    }
+    Ok(builder)
+}
+
 /// The error without the builder that it carries, which cannot be sent between threads.
 fn plain<T>(error: ort::Error<T>) -> anyhow::Error {
     anyhow!("{error}")
@@ -223,18 +235,21 @@ pub(crate) fn unoptimized(bytes: &[u8]) -> Result<Model> {
     Model::of(Ok(builder.commit_from_memory(bytes)?), "the literal model".into())
 }
 
-/// As [`Model::from_bytes`], and the model as ONNX Runtime computes it, after its own rewriting, which it dumps at `path`.
+/// As [`Model::from_bytes`] with weights in `data`, and the model as ONNX Runtime computes it, after its own rewriting, which it
+/// dumps at `path`.
 ///
 /// # Errors
 /// As [`Model::from_bytes`], and where the dump cannot be written or read.
 pub(crate) fn optimized(
     bytes: &[u8],
+    data: &DataFiles,
     source: String,
     threads: usize,
     path: &Path,
 ) -> Result<(Model, onnx::Model)> {
     let session = builder(threads).and_then(|builder| {
-        let mut builder = builder.with_optimized_model_path(path).map_err(plain)?;
+        let builder = builder.with_optimized_model_path(path).map_err(plain)?;
+        let mut builder = with_data(builder, data)?;
         Ok(builder.commit_from_memory(bytes)?)
     });
     Ok((Model::of(session, source)?, onnx::Model::read(path)?))

@@ -36,7 +36,7 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
     }
     runtime::start()?;
     let start = Instant::now();
-    let mut model = Model::load(&request.model, request.threads)?;
+    let mut model = Model::load(&request.model, &request.data, request.threads)?;
     let load_ms = milliseconds(start);
     for &batch in &request.batches {
         let calls = time(&mut model, batch, &request)?;

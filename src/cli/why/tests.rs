@@ -37,6 +37,7 @@ fn record(lr: &str, day: u64) -> ActionRecord {
         duration_ms: 60_000,
         machine: Machine::default(),
         run: "r".into(),
+        provisional: None,
     }
 }
 

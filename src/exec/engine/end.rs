@@ -59,6 +59,7 @@ impl Engine<'_> {
         let task = self.task(id)?;
         task.run.key = Some(record.key);
         task.run.changes = changes;
+        task.run.provisional.clone_from(&record.provisional);
         task.record = Some(record);
         self.end(id, outcome, begin)
     }

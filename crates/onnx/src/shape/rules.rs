@@ -185,7 +185,8 @@ fn constant(node: &Node) -> Option<TensorType> {
     }
 }
 
-fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
+/// Where `axis`, which may be counted from behind, lies among `rank` dimensions.
+pub(super) fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let axis = if axis < 0 { axis.checked_add(rank)? } else { axis };
     (0..rank).contains(&axis).then(|| usize::try_from(axis).ok()).flatten()
@@ -288,6 +289,11 @@ fn reshape(shapes: &Shapes, node: &Node, dims: Option<&[Dim]>) -> Result<Dims, S
         });
     }
     let Some(dims) = dims else { return Ok(Some(result)) };
+    if let (None, Dim::Known(before), Dim::Known(after)) = (open, product(dims), product(&result))
+        && before != after
+    {
+        return Err(format!("{before} elements for a shape of {after}"));
+    }
     if let Some(open) = open {
         // Sizes known by the same name cancel; the rest must be numbers.
         let mut before = dims.to_vec();

@@ -88,14 +88,10 @@ fn paddings_add_and_repeats_multiply() {
     let pad = Node::new("Pad", ["x", "w"], ["y"]);
     let pads = [("w", ints(&[0, 0, 1, 2, 0, 1, 3, 0]))];
     assert_eq!(one(&[3, 8, 7], pad.clone(), &pads), Some(vec![-1, 4, 12, 9]));
-    assert_eq!(
-        one(&[3, 8, 7], pad, &[("w", ints(&[1, 0, -9, 0, 0, 0, 0, i64::MAX]))]),
-        Some(vec![-2, 3, -2, -2])
-    );
+    assert_eq!(one(&[3, 8, 7], pad, &[("w", ints(&[1, 0, -7, 0, 0, 0, 0, 0]))]), Some(vec![-2, 3, 1, 7]));
     let tile = Node::new("Tile", ["x", "w"], ["y"]);
     assert_eq!(one(&[3, 1, 1], tile.clone(), &[("w", ints(&[1, 1, 1, 8]))]), Some(vec![-1, 3, 1, 8]));
-    assert_eq!(one(&[3, 1, 1], tile.clone(), &[("w", ints(&[2, 1, 1, -8]))]), Some(vec![-2, 3, 1, -2]));
-    assert_eq!(one(&[3, 1, 1], tile, &[("w", ints(&[1]))]), None);
+    assert_eq!(one(&[3, 1, 1], tile, &[("w", ints(&[2, 1, 1, i64::MAX]))]), Some(vec![-2, 3, 1, i64::MAX]));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use onnx::{Attribute, Data, Graph, Model, Node, Shapes, Tensor};
 
+use crate::data_flow::computes_sizes;
 use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Grid, bias_floor, quantize_bias};
@@ -45,6 +46,7 @@ pub(super) fn rewrite(
     let mut rewriter = Rewriter {
         source: &source.graph,
         shapes: Shapes::infer(&source.graph)?,
+        computes_sizes: computes_sizes(&source.graph),
         grids: plan.grids(ranges, options.activation_type())?,
         plan: &plan,
         moments,
@@ -76,6 +78,8 @@ pub(super) struct Ends {
 struct Rewriter<'a> {
     source: &'a Graph,
     shapes: Shapes,
+    /// By node.
+    computes_sizes: Vec<bool>,
     plan: &'a Plan,
     grids: BTreeMap<String, Grid>,
     moments: Option<&'a Moments>,
@@ -362,7 +366,9 @@ impl<'a> Rewriter<'a> {
         });
         let form = match role {
             Role::Integer | Role::Passes => Form::Integer,
-            Role::Float(reason) => Form::Float { reason },
+            Role::Float(reason) => {
+                Form::left(reason, self.computes_sizes.get(index).copied().unwrap_or_default())
+            }
             Role::Merged { into } => {
                 Form::Merged { into: self.source.nodes.get(into).map(Node::label).unwrap_or_default().into() }
             }

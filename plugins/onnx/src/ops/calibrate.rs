@@ -13,13 +13,16 @@ use quant::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::images::{Images, draw};
+use crate::images::{Images, Wanted, draw};
 use crate::ops::{input, manifest_of, output, weights_input};
 use crate::request::{self, grouped};
 use crate::runtime::Model;
 use crate::sizes;
 
 const VERSION: u32 = 4;
+
+/// Images that are calibrated on where their number is not given and there are as many.
+const USUAL_IMAGES: usize = 512;
 
 /// Most bins of a histogram in the figure.
 const BINS: usize = 32;
@@ -28,9 +31,9 @@ const BINS: usize = 32;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Params {
-    /// How many images to draw from the split.
+    /// How many images to draw from the split. By default 512, or all of them where there are fewer.
     #[schemars(range(min = 1))]
-    images: usize,
+    images: Option<usize>,
     /// Seed of the draw.
     seed: u64,
     /// Images per call. Without effect on the ranges.
@@ -55,7 +58,7 @@ pub(crate) struct Params {
 impl Default for Params {
     fn default() -> Self {
         Self {
-            images: 512,
+            images: None,
             seed: 42,
             batch_size: 32,
             split: SplitName::Train,
@@ -91,7 +94,7 @@ pub(crate) fn manifest() -> OpManifest {
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let params: Params = request::params(request)?;
-    if params.images == 0 || params.batch_size == 0 {
+    if params.images == Some(0) || params.batch_size == 0 {
         return Err(Failure::new("`images` and `batch_size` must be at least 1"));
     }
     if !(50.0..=100.0).contains(&params.percentile) {
@@ -106,7 +109,8 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let observed = sizes::fixed(&observed_model(&float)?, [height, width]).to_bytes();
     let open = || Model::from_bytes(&observed, name.clone(), 1);
     let model = open()?;
-    let indices = draw(params.images, params.seed, sample.len(), params.split)?;
+    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+    let indices = draw(wanted, params.seed, sample.len(), &format!("the {} split", params.split.as_str()))?;
     let images = Images::new(
         dataset,
         params.split,
@@ -143,7 +147,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     moments.write(request::output(request, "moments")?)?;
     let basis = format!(
         "{} images of the {} split, drawn with seed {} (indices {})",
-        grouped(params.images),
+        grouped(indices.len()),
         params.split.as_str(),
         params.seed,
         indices_digest(indices)

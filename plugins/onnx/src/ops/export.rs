@@ -87,7 +87,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     }
     let path = request::output(request, "model")?;
     request::write(path, &bytes)?;
-    (Model::load(path, request.threads).and_then(runtime::check))
+    (Model::load(path, &onnx::DataFiles::new(), request.threads).and_then(runtime::check))
         .context("the exported model does not work")?;
     reporter.metric("size_kb", Metric::new(request::size_kb(path)?, "KB"));
     reporter.metric("parameters", Metric::new(graph.parameter_count() as f64, ""));

@@ -76,9 +76,11 @@ fn optional_input(name: &str, description: &str) -> (String, InputSpec) {
     (name.into(), InputSpec { description: description.into(), optional: true })
 }
 
-/// The file beside the model that holds its weights.
+/// The files beside the model that hold its weights.
 fn weights_input() -> (String, InputSpec) {
-    optional_input(request::WEIGHTS, "the file beside the model that holds its weights, where there is one")
+    let description =
+        "the file beside the model that holds its weights, where there is one, or a folder with several";
+    optional_input(request::WEIGHTS, description)
 }
 
 fn output(name: &str, description: &str, file: &str) -> (String, OutputSpec) {

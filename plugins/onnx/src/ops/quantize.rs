@@ -53,7 +53,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         reporter.warn(format!(
             "{} of {} layers stay in floating point, each at the cost of conversions around it:\n{}",
             float_layers.len(),
-            summary.layers.len(),
+            summary.computing_layers(),
             float_layers.join("\n")
         ));
     }

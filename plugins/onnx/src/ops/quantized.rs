@@ -5,7 +5,7 @@ mod bytes;
 use std::borrow::Cow;
 
 use anyhow::{Context, Result};
-use onnx::Shapes;
+use onnx::{DataFiles, Shapes};
 use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequest};
 use quant::{Form, Layer, Summary};
 
@@ -29,8 +29,13 @@ pub(crate) fn write(
         Cow::Owned(sized) => Some(sized.to_bytes()),
     };
     let tried = sized.as_ref().unwrap_or(&bytes);
-    let (loaded, executed) = match executed::load(tried, source.clone(), request.threads, &request.resume_dir)
-    {
+    let (loaded, executed) = match executed::load(
+        tried,
+        &DataFiles::new(),
+        source.clone(),
+        request.threads,
+        &request.resume_dir,
+    ) {
         Ok((model, graph)) => (Ok(model), Ok(graph)),
         // Perhaps nothing is amiss but the dump of the graph.
         Err(error) => (Model::from_bytes(tried, source, request.threads), Err(error)),
@@ -44,16 +49,14 @@ pub(crate) fn write(
         ),
     })?;
     let size = request::size_kb(path)?;
-    let mut float_size = request::size_kb(request::input(request, "model")?)?;
-    if let Some(weights) = request.inputs.get(request::WEIGHTS) {
-        float_size += request::size_kb(weights.as_ref())?;
-    }
+    let float_size = request::model_size_kb(request)?;
     reporter.metric("size_kb", Metric::new(size, "KB"));
     let ratio = Metric::new(size / float_size, "×").basis(format!("the float model has {float_size:.1} KB"));
     reporter.metric("size_ratio", ratio);
-    let integer =
-        Metric::new(summary.integer_layers() as f64, "").basis(format!("{} layers", summary.layers.len()));
+    let integer = Metric::new(summary.integer_layers() as f64, "")
+        .basis(format!("{} layers", summary.computing_layers()));
     reporter.metric("integer_layers", integer);
+    report_others(summary, reporter);
     report_raised_scales(summary, reporter);
     reporter.figure(bytes::answer(model, bytes.len(), float_size));
     reporter.figure(layers(summary));
@@ -80,6 +83,19 @@ fn as_executed(model: &onnx::Model, graph: &onnx::Graph) -> Figure {
             request::counted(conversions, "conversion", "conversions")
         ),
         content: network::content(graph, &shapes, &group),
+    }
+}
+
+/// Says which nodes are no layers of their own.
+fn report_others(summary: &Summary, reporter: &mut Reporter<'_>) {
+    let count = |wanted: fn(&Form) -> bool| summary.layers.iter().filter(|layer| wanted(&layer.form)).count();
+    let merged = count(|form| matches!(form, Form::Merged { .. }));
+    let sizes = count(|form| *form == Form::Sizes);
+    if merged + sizes > 0 {
+        reporter.info(format!(
+            "of {}, {merged} went into the one before and {sizes} compute sizes; the rest are the layers that are counted",
+            request::counted(summary.layers.len(), "node", "nodes")
+        ));
     }
 }
 
@@ -139,6 +155,7 @@ fn form(form: &Form) -> String {
         Form::WeightOnly => "floats, weights stored as INT8".into(),
         Form::Merged { into } => format!("merged into {into}"),
         Form::Float { reason } => format!("floats: {reason}"),
+        Form::Sizes => "sizes, not images".into(),
     }
 }
 

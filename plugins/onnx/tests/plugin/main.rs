@@ -12,6 +12,7 @@
 
 mod balance;
 mod chain;
+mod data_files;
 mod parity;
 mod refusals;
 mod support;

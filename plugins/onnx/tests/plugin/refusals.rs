@@ -3,20 +3,10 @@
 use std::fs;
 use std::process::Command;
 
-use dataset::{Dataset, Split};
 use protocol::Manifest;
 use serde_json::json;
 
-use crate::support::{EXECUTABLE, run, runtime, shared};
-
-fn tiny_dataset(folder: &std::path::Path, shape: [usize; 3]) -> std::path::PathBuf {
-    let size: usize = shape.iter().product();
-    let split = || Split::new(shape, vec![128; 10 * size], (0..10).collect()).unwrap();
-    let classes = (0..10).map(|class| format!("class {class}")).collect();
-    let path = folder.join("tiny.safetensors");
-    Dataset::new(classes, split(), split(), "synthetic", vec![]).unwrap().write(&path).unwrap();
-    path
-}
+use crate::support::{EXECUTABLE, run, runtime, shared, tiny_dataset};
 
 fn describe(library: Option<&str>) -> Manifest {
     let mut command = Command::new(EXECUTABLE);
@@ -35,7 +25,7 @@ fn without_the_library_the_manifest_says_what_to_do() {
     assert!(library.remedy.as_ref().unwrap().contains("cargo xtask setup"));
     assert_eq!(manifest.ops.len(), 8);
     assert_eq!(manifest.env, ["ORT_DYLIB_PATH"]);
-    assert_eq!(manifest.ops["calibrate"].params["properties"]["images"]["default"], 512);
+    assert_eq!(manifest.ops["calibrate"].params["properties"]["images"]["default"], json!(null));
     assert_eq!(manifest.ops["bench"].params["additionalProperties"], false);
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Said {
     pub(crate) metrics: BTreeMap<String, Metric>,
     pub(crate) figures: BTreeMap<String, Figure>,
     pub(crate) logs: Vec<String>,
+    /// Why it is no answer yet, where the op said so.
+    pub(crate) provisional: Option<String>,
     /// Message and hint of a failure.
     pub(crate) failure: Option<String>,
 }
@@ -76,7 +78,13 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
     assert!(output.status.success(), "{:?}", output.status);
     let kept: Vec<_> = std::fs::read_dir(cache.path()).unwrap().collect();
     assert!(kept.is_empty(), "ONNX Runtime keeps telemetry: {kept:?}");
-    let mut said = Said { metrics: BTreeMap::new(), figures: BTreeMap::new(), logs: vec![], failure: None };
+    let mut said = Said {
+        metrics: BTreeMap::new(),
+        figures: BTreeMap::new(),
+        logs: vec![],
+        provisional: None,
+        failure: None,
+    };
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         match serde_json::from_str(line).unwrap() {
             FromPlugin::Metric { name, metric } => drop(said.metrics.insert(name, metric)),
@@ -85,7 +93,8 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
             FromPlugin::Failed { message, hint } => {
                 said.failure = Some(format!("{message} ({})", hint.unwrap_or_default()));
             }
-            FromPlugin::Hello { .. } | FromPlugin::Progress(_) | FromPlugin::Done => {}
+            FromPlugin::Done { provisional } => said.provisional = provisional,
+            FromPlugin::Hello { .. } | FromPlugin::Progress(_) => {}
         }
     }
     said
@@ -129,6 +138,16 @@ pub(crate) fn images(folder: &Path) -> Option<PathBuf> {
     let path = folder.join("dataset.safetensors");
     subset.unwrap().write(&path).unwrap();
     Some(path)
+}
+
+/// Ten grey images for training and ten for testing, one of each class.
+pub(crate) fn tiny_dataset(folder: &Path, shape: [usize; 3]) -> PathBuf {
+    let size: usize = shape.iter().product();
+    let split = || Split::new(shape, vec![128; 10 * size], (0..10).collect()).unwrap();
+    let classes = (0..10).map(|class| format!("class {class}")).collect();
+    let path = folder.join("tiny.safetensors");
+    Dataset::new(classes, split(), split(), "synthetic", vec![]).unwrap().write(&path).unwrap();
+    path
 }
 
 fn every(split: &Split, count: usize) -> Split {

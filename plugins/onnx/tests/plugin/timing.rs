@@ -1,17 +1,25 @@
 //! `pipe-onnx time` and the bench that is made of it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use protocol::{Content, TimeRequest, TimeResult};
+use protocol::{Cell, Content, TimeRequest, TimeResult};
 use serde_json::{Value, json};
 
 use crate::support::{EXECUTABLE, run, runtime, shared};
 
 fn time(model: &Path, batches: Vec<usize>) -> Output {
-    let request =
-        TimeRequest { model: model.into(), batches, threads: 1, warmup_calls: 1, calls: 3, seed: 1 };
+    let request = TimeRequest {
+        model: model.into(),
+        data: BTreeMap::new(),
+        batches,
+        threads: 1,
+        warmup_calls: 1,
+        calls: 3,
+        seed: 1,
+    };
     let mut child = Command::new(EXECUTABLE)
         .arg("time")
         .stdin(Stdio::piped())
@@ -71,7 +79,7 @@ fn a_model_that_is_missing_ends_with_a_line_on_standard_error() {
 fn undaunted(more: Value) -> Value {
     let mut params = json!({
         "batches": [1, 4], "calls": [4, 2], "warmup_calls": [1, 1], "rounds": 3, "baseline": "one",
-        "max_interval": 1e6, "max_others": 1e6
+        "max_interval": 1e6, "max_others": 1e6, "patience": 1e6
     });
     for (name, value) in more.as_object().unwrap() {
         params[name] = value.clone();
@@ -103,6 +111,7 @@ fn a_bench_measures_every_variant_at_every_batch_size() {
     assert_eq!(groups.iter().map(|group| group.values.len()).collect::<Vec<_>>(), [24, 24]);
     assert!(said.figures.contains_key("latency") && !said.logs.is_empty());
     assert_eq!((said.value("measured_again"), said.value("disturbed")), (0.0, 0.0));
+    assert_eq!(said.provisional, None);
 }
 
 #[test]
@@ -148,9 +157,15 @@ fn what_stays_disturbed_is_measured_again_and_not_stated() {
     let said = run("bench", params, &[("one", &model)], &[]).done();
     drop(neighbour);
     assert_eq!((said.value("measured_again"), said.value("disturbed")), (3.0, 3.0));
-    assert!(!said.metrics.contains_key("one.batch4.median_ms") && said.value("one.load_ms") > 0.0);
-    let line = "too noisy to state a latency: `one` at batch 4 (3 of 3 rounds disturbed)";
-    assert!(said.logs.iter().any(|log| log.contains(line)), "{:?}", said.logs);
+    assert!(!said.metrics.contains_key("one.batch4.median_ms") && !said.metrics.contains_key("one.load_ms"));
+    let why = said.provisional.as_deref().unwrap_or_default();
+    let expected = "too noisy to state a latency: `one` at batch 4 (3 of 3 rounds disturbed)";
+    assert!(why.starts_with(expected), "{why}");
+    let Content::Table { rows, .. } = &said.figures["latency"].content else { panic!() };
+    assert!(
+        matches!(&rows[0][2], Cell::Text(median) if median.ends_with(" (disturbed)")),
+        "what was seen is shown: {rows:?}"
+    );
 }
 
 #[test]

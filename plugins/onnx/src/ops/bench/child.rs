@@ -120,6 +120,7 @@ mod tests {
     fn request() -> TimeRequest {
         TimeRequest {
             model: "m.onnx".into(),
+            data: std::collections::BTreeMap::new(),
             batches: vec![1],
             threads: 1,
             warmup_calls: 0,

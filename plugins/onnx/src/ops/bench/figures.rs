@@ -44,7 +44,11 @@ pub(super) fn distribution(id: &str, outcomes: &[Outcome<'_>], basis: &str) -> F
     let group = |outcome: &Outcome<'_>| {
         let calls: Vec<f64> =
             outcome.rounds.iter().flat_map(|round| &round.result.times_ms).copied().collect();
-        Group { name: outcome.case.variant.clone(), values: thinned(&calls, SHOWN) }
+        let name = match &outcome.noise {
+            None => outcome.case.variant.clone(),
+            Some(noise) => format!("{} ({})", outcome.case.variant, noise.mark()),
+        };
+        Group { name, values: thinned(&calls, SHOWN) }
     };
     let batch = outcomes.first().map_or(0, |outcome| outcome.case.batch);
     let threads = outcomes.first().map_or(0, |outcome| outcome.case.threads);
@@ -69,7 +73,12 @@ fn thinned(values: &[f64], most: usize) -> Vec<f64> {
     (0..most).filter_map(|place| values.get(place * values.len() / most).copied()).collect()
 }
 
-/// All latencies; where one is too noisy its interval alone.
+/// What was seen, and why it is not stated.
+fn marked(value: f64, digits: usize, mark: &str) -> Cell {
+    Cell::Text(format!("{value:.digits$} ({mark})"))
+}
+
+/// All latencies; those that are not stated are marked.
 pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize, cpu: &str) -> Figure {
     let with_threads = shows_threads(outcomes, threads);
     let row = |outcome: &Outcome<'_>| {
@@ -77,10 +86,9 @@ pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize,
         let interval = outcome.median_ms.interval;
         let mut cells = case_cells(outcome, with_threads);
         cells.extend([
-            if outcome.noise.is_some() {
-                Cell::Text("too noisy".into())
-            } else {
-                Cell::Number(outcome.median_ms.value)
+            match &outcome.noise {
+                Some(noise) => marked(outcome.median_ms.value, 3, noise.mark()),
+                None => Cell::Number(outcome.median_ms.value),
             },
             number(interval.map(|[low, _]| low)),
             number(interval.map(|[_, high]| high)),
@@ -114,14 +122,14 @@ pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize,
     }
 }
 
-/// What "too noisy" means, where it is said.
+/// What the marks mean, where there are any.
 fn refusals(outcomes: &[Outcome<'_>], params: &Params) -> String {
     if outcomes.iter().all(|outcome| outcome.noise.is_none()) {
         return String::new();
     }
     format!(
-        " Too noisy: the interval is wider than {:.0} % of the median, or others disturbed most rounds; nothing else is \
-         stated then.",
+        " In brackets: what was seen and is not stated, because others disturbed most rounds (disturbed), the interval is wider \
+         than {:.0} % of the median (too noisy), or the bench gave up (unfinished).",
         100.0 * params.max_interval
     )
 }
@@ -138,13 +146,19 @@ pub(super) fn cold_start(outcomes: &[Outcome<'_>], threads: usize) -> Figure {
         let results: Vec<_> =
             outcomes.iter().flat_map(|outcome| outcome.rounds).map(|round| &round.result).collect();
         let loads: Vec<f64> = results.iter().map(|result| result.load_ms).collect();
-        let first = |batch: &usize| {
-            let outcome =
-                outcomes.iter().find(|outcome| outcome.case.batch == *batch && outcome.noise.is_none());
-            number(outcome.map(|outcome| outcome.first_result_ms.value))
+        let disturbed = outcomes.iter().flat_map(|outcome| outcome.rounds).filter(|round| round.disturbed);
+        let load = match median(&loads) {
+            Some(load) if 2 * disturbed.count() > loads.len() => marked(load, 1, "disturbed"),
+            load => number(load),
+        };
+        let first = |batch: &usize| match outcomes.iter().find(|outcome| outcome.case.batch == *batch) {
+            Some(Outcome { noise: Some(noise), first_result_ms, .. }) => {
+                marked(first_result_ms.value, 1, noise.mark())
+            }
+            outcome => number(outcome.map(|outcome| outcome.first_result_ms.value)),
         };
         let peak = results.iter().filter_map(|result| result.peak_memory_kb).max();
-        let mut cells = vec![Cell::Text(name.into()), number(median(&loads))];
+        let mut cells = vec![Cell::Text(name.into()), load];
         cells.extend(batches.iter().map(first));
         cells.push(number(peak.map(|kb| kb as f64)));
         cells

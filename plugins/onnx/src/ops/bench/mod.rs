@@ -7,6 +7,7 @@ mod answer;
 mod child;
 mod figures;
 mod machine;
+mod patience;
 mod rounds;
 mod summary;
 mod watch;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::Context;
+use onnx::DataFiles;
 use protocol::{Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,7 +26,7 @@ use crate::executed::{Arithmetic, Counts};
 use crate::ops::manifest_of;
 use crate::{executed, library, request};
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The companion plugin that times `.safetensors` weights.
 const COMPANION: &str = "torch";
@@ -59,6 +61,9 @@ pub(crate) struct Params {
     /// a quarter of a CPU or a tenth of the threads, whichever is more, and half of the CPUs left free.
     #[schemars(range(min = 0))]
     max_others: Option<f64>,
+    /// How many times as long as undisturbed the bench may take beside others at work, before it gives up and states nothing.
+    #[schemars(range(min = 1))]
+    patience: f64,
     /// Seed of the input and of the order.
     seed: u64,
 }
@@ -74,6 +79,7 @@ impl Default for Params {
             baseline: None,
             max_interval: 1.0,
             max_others: None,
+            patience: 3.0,
             seed: 42,
         }
     }
@@ -114,6 +120,10 @@ impl Params {
         if let Some(most) = self.max_others.filter(|most| *most < 0.0 || most.is_nan()) {
             return Err(Failure::new(format!("`max_others` is {most}, but must be at least 0")));
         }
+        if self.patience < 1.0 || self.patience.is_nan() {
+            return Err(Failure::new(format!("`patience` is {}, but must be at least 1", self.patience))
+                .hint("2 lets the bench take twice as long as it would undisturbed"));
+        }
         Ok(())
     }
 
@@ -149,6 +159,8 @@ fn repeats(numbers: &[usize]) -> bool {
 pub(crate) struct Variant {
     name: String,
     model: PathBuf,
+    /// Files with its weights, by the location that it names.
+    data: DataFiles,
     timer: PathBuf,
 }
 
@@ -156,8 +168,8 @@ pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         extra_inputs: Some(InputSpec {
             description:
-                "a variant to time under this name: a `.onnx` model, or `.safetensors` weights that \
-                          plugin torch times"
+                "a variant to time under this name: a `.onnx` model, or `.safetensors` weights that plugin torch times; or a \
+                 file, or a folder of files, in which weights of such a model lie"
                     .into(),
             optional: true,
         }),
@@ -183,8 +195,11 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     }
     reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
     let threads = params.threads(request.threads, reporter)?;
-    let measured = rounds::measure(&params, &variants, &threads, reporter)?;
-    let ratios = summary::report(&params, request.threads, &measured, reporter);
+    let (measured, gave_up) = rounds::measure(&params, &variants, &threads, reporter)?;
+    let (ratios, noise) = summary::report(&params, request.threads, &measured, gave_up, reporter);
+    if let Some(noise) = noise {
+        reporter.provisional(noise);
+    }
     if let Some(baseline) = &params.baseline {
         let executed = executed(&variants, &request.resume_dir, reporter);
         if let Some(answer) = answer::why(baseline, &ratios, &executed) {
@@ -199,10 +214,10 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
 fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -> BTreeMap<String, Counts> {
     let own = variants.iter().filter(|variant| variant.model.extension().is_some_and(|it| it == "onnx"));
     let mut all = BTreeMap::new();
-    for Variant { name, model, .. } in own {
+    for Variant { name, model, data, .. } in own {
         let source = format!("`{}`", model.display());
         let read = fs::read(model).with_context(|| format!("cannot read {source}"));
-        match read.and_then(|bytes| executed::load(&bytes, source, 1, scratch)) {
+        match read.and_then(|bytes| executed::load(&bytes, data, source, 1, scratch)) {
             Ok((_, graph)) => drop(all.insert(name.clone(), Counts::of(&Arithmetic::of(&graph)))),
             Err(error) => reporter.info(format!("what is executed for `{name}` cannot be told: {error:#}")),
         }
@@ -216,26 +231,35 @@ fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
             .hint("give at least one input: a `.onnx` model or `.safetensors` weights"));
     }
     let own = env::current_exe().context("cannot tell where this executable is")?;
-    let variant = |(name, model): (&String, &PathBuf)| {
-        let timer = match model.extension().and_then(|extension| extension.to_str()) {
-            Some("onnx") => {
-                request::refuse_external(model)?;
-                own.clone()
+    let (mut variants, mut others) = (Vec::new(), Vec::new());
+    for (name, model) in &request.inputs {
+        let (timer, data) = match model.extension().and_then(|extension| extension.to_str()) {
+            Some("onnx") => (own.clone(), request::data_files(request, name, model)?),
+            Some("safetensors") => {
+                let timer = request.companions.get(COMPANION).cloned().ok_or_else(|| {
+                    Failure::new(format!("`{name}` is timed by plugin {COMPANION}, which was not found"))
+                        .hint("build it with `cargo build --release -p pipe-torch`, or leave the input out")
+                })?;
+                (timer, DataFiles::new())
             }
-            Some("safetensors") => request.companions.get(COMPANION).cloned().ok_or_else(|| {
-                Failure::new(format!("`{name}` is timed by plugin {COMPANION}, which was not found"))
-                    .hint("build it with `cargo build --release -p pipe-torch`, or leave the input out")
-            })?,
             _ => {
-                return Err(Failure::new(format!(
-                    "`{name}` is `{}`: only `.onnx` models and `.safetensors` weights are timed",
-                    model.display()
-                )));
+                others.push((name, model));
+                continue;
             }
         };
-        Ok(Variant { name: name.clone(), model: model.clone(), timer })
+        variants.push(Variant { name: name.clone(), model: model.clone(), data, timer });
+    }
+    let holds_data = |path: &Path| {
+        let mut data = variants.iter().flat_map(|variant| &variant.data);
+        data.any(|(location, real)| request::holds(path, location, real))
     };
-    request.inputs.iter().map(variant).collect()
+    match others.into_iter().find(|(_, path)| !holds_data(path)) {
+        Some((name, path)) => Err(Failure::new(format!(
+            "`{name}` is `{}`: only `.onnx` models and `.safetensors` weights are timed, and no weights of these models lie in it",
+            path.display()
+        ))),
+        None => Ok(variants),
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +284,8 @@ mod tests {
             Params { max_interval: 0.0, ..Params::default() },
             Params { max_interval: f64::NAN, ..Params::default() },
             Params { max_others: Some(-1.0), ..Params::default() },
+            Params { patience: 0.9, ..Params::default() },
+            Params { patience: f64::NAN, ..Params::default() },
         ];
         for params in refused {
             assert!(params.check().is_err(), "{params:?}");

@@ -7,7 +7,8 @@ use std::fmt;
 use protocol::{Metric, Reporter};
 
 use super::answer::Ratio;
-use super::rounds::{Case, Measured, Measurement};
+use super::patience::GaveUp;
+use super::rounds::{Case, Measured, Measurement, is_disturbed};
 use super::{Params, figures, machine};
 use crate::request::{self, counted};
 use crate::statistics::{FEWEST_ROUNDS, median, median_interval, quantile};
@@ -49,6 +50,24 @@ pub(super) enum Noise {
         /// Of so many.
         of: usize,
     },
+    /// The bench gave up before its last round.
+    Unfinished {
+        /// So many rounds were made.
+        rounds: usize,
+        /// Of so many.
+        of: usize,
+    },
+}
+
+impl Noise {
+    /// The mark beside what was seen.
+    pub(super) fn mark(&self) -> &'static str {
+        match self {
+            Self::Wide(_) => "too noisy",
+            Self::Disturbed { .. } => "disturbed",
+            Self::Unfinished { .. } => "unfinished",
+        }
+    }
 }
 
 impl fmt::Display for Noise {
@@ -56,6 +75,7 @@ impl fmt::Display for Noise {
         match self {
             Self::Wide(share) => write!(f, "its 95 % interval is {:.0} % of the median", 100.0 * share),
             Self::Disturbed { rounds, of } => write!(f, "{rounds} of {of} rounds disturbed"),
+            Self::Unfinished { rounds, of } => write!(f, "{rounds} of {of} rounds made"),
         }
     }
 }
@@ -76,13 +96,14 @@ pub(super) struct Outcome<'a> {
 }
 
 /// Sends the metrics and figures of all cases; `threads` are the stage's. How fast each variant is against the baseline with
-/// these threads, by its name.
+/// these threads, by its name; and, where latencies could not be stated, which and why.
 pub(crate) fn report(
     params: &Params,
     threads: usize,
     measured: &Measured,
+    gave_up: Option<GaveUp>,
     reporter: &mut Reporter<'_>,
-) -> BTreeMap<String, Vec<Ratio>> {
+) -> (BTreeMap<String, Vec<Ratio>>, Option<String>) {
     let cpu = machine::cpu_model();
     let entries: Vec<(&Case, &[Measurement])> =
         measured.iter().map(|(case, rounds)| (case, rounds.as_slice())).collect();
@@ -98,7 +119,7 @@ pub(crate) fn report(
         }
         outcomes.extend(of_group);
     }
-    report_noise(params, threads, &outcomes, reporter);
+    report_spread(params, threads, &outcomes, reporter);
     report_disturbances(measured, reporter);
     report_loading(measured, reporter);
     reporter.figure(figures::latency(&outcomes, params, threads, &cpu));
@@ -111,7 +132,7 @@ pub(crate) fn report(
             ratios.entry(outcome.case.variant.clone()).or_default().push(ratio);
         }
     }
-    ratios
+    (ratios, refusal(params, threads, &outcomes, gave_up))
 }
 
 /// Batch size and, where they are not the stage's, threads, as in the names of metrics.
@@ -213,33 +234,25 @@ fn speedup(reference: &[Measurement], rounds: &[Measurement]) -> Option<Estimate
 }
 
 /// Why the median of these rounds is not stated: more than half of them disturbed, so that it is one of disturbed rounds,
-/// or an interval that says too little.
+/// fewer than asked for, or an interval that says too little.
 fn noise(params: &Params, rounds: &[Measurement]) -> Option<Noise> {
-    let disturbed = rounds.iter().filter(|round| round.disturbed).count();
-    if 2 * disturbed > rounds.len() {
+    if is_disturbed(rounds) {
+        let disturbed = rounds.iter().filter(|round| round.disturbed).count();
         return Some(Noise::Disturbed { rounds: disturbed, of: rounds.len() });
+    }
+    if rounds.len() < params.rounds {
+        return Some(Noise::Unfinished { rounds: rounds.len(), of: params.rounds });
     }
     let width = estimate(&round_medians(rounds))?.width()?;
     (width > params.max_interval).then_some(Noise::Wide(width))
 }
 
-/// Says what is not stated and why, and what is stated but differs from round to round.
-fn report_noise(params: &Params, threads: usize, outcomes: &[Outcome<'_>], reporter: &mut Reporter<'_>) {
+/// Says what is stated but differs from round to round.
+fn report_spread(params: &Params, threads: usize, outcomes: &[Outcome<'_>], reporter: &mut Reporter<'_>) {
     let too_few = params.rounds < FEWEST_ROUNDS;
     if too_few {
         let rounds = counted(params.rounds, "round", "rounds");
         reporter.info(format!("no 95 % intervals: {rounds} measured, they take at least {FEWEST_ROUNDS}"));
-    }
-    let refused = outcomes.iter().filter_map(|outcome| {
-        outcome.noise.map(|noise| format!("{} ({noise})", label(outcome.case, threads)))
-    });
-    let refused: Vec<_> = refused.collect();
-    if !refused.is_empty() {
-        reporter.warn(format!(
-            "too noisy to state a latency: {}; close what runs beside or raise `rounds`, then time again: `pipe run --force` \
-             and this stage's name",
-            listed(&refused)
-        ));
     }
     let stated = outcomes.iter().filter(|outcome| outcome.noise.is_none());
     let differing: Vec<_> = stated.filter_map(|outcome| differs(outcome, threads)).collect();
@@ -247,6 +260,34 @@ fn report_noise(params: &Params, threads: usize, outcomes: &[Outcome<'_>], repor
         let advice = if too_few { "measure more of them" } else { "trust the intervals only" };
         reporter.warn(format!("the rounds differ, so {advice}: {}", listed(&differing)));
     }
+}
+
+/// What is not stated and why, and what helps.
+fn refusal(
+    params: &Params,
+    threads: usize,
+    outcomes: &[Outcome<'_>],
+    gave_up: Option<GaveUp>,
+) -> Option<String> {
+    let noises: Vec<Noise> = outcomes.iter().filter_map(|outcome| outcome.noise).collect();
+    let refused = outcomes.iter().filter_map(|outcome| {
+        outcome.noise.map(|noise| format!("{} ({noise})", label(outcome.case, threads)))
+    });
+    let refused: Vec<_> = refused.collect();
+    if refused.is_empty() {
+        return None;
+    }
+    let rounds = outcomes.iter().map(|outcome| outcome.rounds.len()).max().unwrap_or(0);
+    let ended = gave_up
+        .map_or(String::new(), |why| format!("; gave up in round {rounds} of {}: {why}", params.rounds));
+    let mut help = vec!["close what runs beside"];
+    if noises.iter().any(|noise| matches!(noise, Noise::Wide(_))) {
+        help.push("raise `rounds`");
+    }
+    if matches!(gave_up, Some(GaveUp::OutOfTime { .. })) {
+        help.push("raise `patience`");
+    }
+    Some(format!("too noisy to state a latency: {}{ended}; {}", listed(&refused), help.join(" or ")))
 }
 
 /// The first few, and how many more there are.
@@ -282,7 +323,7 @@ fn report_disturbances(measured: &Measured, reporter: &mut Reporter<'_>) {
     }
 }
 
-/// Load time and peak memory by variant, over all its processes.
+/// Load time and peak memory by variant, over all its processes. What others do has no part in the memory.
 fn report_loading(measured: &Measured, reporter: &mut Reporter<'_>) {
     let mut by_name: BTreeMap<&str, Vec<&Measurement>> = BTreeMap::new();
     for (case, rounds) in measured {
@@ -291,7 +332,9 @@ fn report_loading(measured: &Measured, reporter: &mut Reporter<'_>) {
     for (name, measurements) in by_name {
         let basis = counted(measurements.len(), "process", "processes");
         let loads: Vec<f64> = measurements.iter().map(|measurement| measurement.result.load_ms).collect();
-        if let Some(load) = median(&loads) {
+        let disturbed = measurements.iter().filter(|measurement| measurement.disturbed).count();
+        // As a latency, it is not stated where it is that of disturbed processes.
+        if let Some(load) = median(&loads).filter(|_| 2 * disturbed <= measurements.len()) {
             reporter.metric(&format!("{name}.load_ms"), Metric::new(load, "ms").basis(&basis));
         }
         let peaks = measurements.iter().filter_map(|measurement| measurement.result.peak_memory_kb);

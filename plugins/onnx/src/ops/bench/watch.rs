@@ -13,6 +13,9 @@ const OF_USED: f64 = 0.1;
 /// power with those used.
 const OF_FREE: f64 = 0.5;
 
+/// Least share of its CPUs that a measurement is taken to have had: it did get on.
+const LEAST_LEFT: f64 = 0.05;
+
 /// Clock ticks of others that are never a disturbance: what is used is counted in whole ticks, of each CPU on its own.
 const ROUNDING: u64 = 5;
 
@@ -50,6 +53,15 @@ impl Surroundings {
         self.business.map_or(0.0, |business| business.others)
     }
 
+    /// Share of the CPUs that a measurement with `threads` threads uses which others left to it.
+    pub(crate) fn left(&self, threads: usize) -> f64 {
+        self.business.map_or(1.0, |business| {
+            let used = threads.min(business.cpus).max(1) as f64;
+            let taken = (business.others - (business.cpus as f64 - used)).max(0.0);
+            (1.0 - taken / used).clamp(LEAST_LEFT, 1.0)
+        })
+    }
+
     /// Whether others took so much that a measurement with `threads` threads is not to be trusted: more CPUs than
     /// `max_others`, or without one, than a quarter of a CPU or a tenth of the CPUs used, whichever is more, and half of
     /// those left free.
@@ -83,6 +95,15 @@ mod tests {
         assert!(around(4, 1.76, 100).disturbed(1, None));
         // More threads than there are CPUs.
         assert!(around(2, 0.26, 100).disturbed(64, None));
+    }
+
+    #[test]
+    fn others_take_what_is_free_before_they_take_what_is_used() {
+        assert_eq!(around(2, 1.0, 100).left(2), 0.5);
+        assert_eq!(around(4, 1.0, 100).left(2), 1.0);
+        assert_eq!(around(4, 3.0, 100).left(2), 0.5);
+        assert_eq!(around(2, 2.0, 100).left(64), 0.05);
+        assert_eq!(Surroundings::default().left(2), 1.0);
     }
 
     #[test]

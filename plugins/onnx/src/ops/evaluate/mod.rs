@@ -78,8 +78,8 @@ pub(crate) fn manifest() -> OpManifest {
         inputs: [input("dataset", "images and labels; the test split is used")].into(),
         extra_inputs: Some(InputSpec {
             description:
-                "a variant to evaluate under this name: a `.onnx` model, or `.safetensors` predictions \
-                          made elsewhere on the same test images"
+                "a variant to evaluate under this name: a `.onnx` model, or `.safetensors` predictions made elsewhere on the same \
+                 test images; or a file, or a folder of files, in which weights of such a model lie"
                     .into(),
             optional: true,
         }),

@@ -1,10 +1,12 @@
 //! A variant: a model that predicts here, or predictions made elsewhere, which must be of the same test images.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use dataset::Predictions;
+use onnx::DataFiles;
 use protocol::{Failure, RunRequest};
 
 use super::{Params, TestSet};
@@ -15,6 +17,8 @@ use crate::{metadata, request, sizes};
 pub(crate) struct Variant {
     pub(crate) name: String,
     path: PathBuf,
+    /// Files with the model's weights, by the location that it names.
+    data: DataFiles,
     source: Source,
 }
 
@@ -23,14 +27,26 @@ enum Source {
     Predictions,
 }
 
-/// Every input but the dataset, in the order of their names.
+/// Every input but the dataset, in the order of their names; files with weights of models belong to these.
 pub(crate) fn of_request(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
-    let variants: Vec<Variant> = request
-        .inputs
-        .iter()
-        .filter(|(name, _)| *name != "dataset")
-        .map(|(name, path)| Variant::new(name, path))
-        .collect::<Result<_, _>>()?;
+    let (mut variants, mut others) = (Vec::new(), Vec::new());
+    for (name, path) in request.inputs.iter().filter(|(name, _)| *name != "dataset") {
+        match Variant::new(request, name, path)? {
+            Some(variant) => variants.push(variant),
+            None => others.push((name, path)),
+        }
+    }
+    let holds_data = |path: &Path| {
+        let mut data = variants.iter().flat_map(|variant: &Variant| &variant.data);
+        data.any(|(location, real)| request::holds(path, location, real))
+    };
+    if let Some((name, path)) = others.into_iter().find(|(_, path)| !holds_data(path)) {
+        return Err(Failure::new(format!(
+            "`{name}` is `{}`: only `.onnx` models and `.safetensors` predictions are evaluated, and no weights of these models lie \
+             in it",
+            path.display()
+        )));
+    }
     if variants.is_empty() {
         return Err(Failure::new("there is nothing to evaluate").hint(
             "beside `dataset`, give at least one input: a `.onnx` model or `.safetensors` predictions",
@@ -40,30 +56,26 @@ pub(crate) fn of_request(request: &RunRequest) -> Result<Vec<Variant>, Failure> 
 }
 
 impl Variant {
-    fn new(name: &str, path: &Path) -> Result<Self, Failure> {
+    /// `None` of what is neither a model nor predictions.
+    fn new(request: &RunRequest, name: &str, path: &Path) -> Result<Option<Self>, Failure> {
         if name.contains(['/', '\\']) || name.starts_with('.') {
             return Err(Failure::new(format!("`{name}` cannot be a file name")).hint("rename the input"));
         }
-        let source = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("onnx") => {
-                request::refuse_external(path)?;
-                Source::Model
-            }
-            Some("safetensors") => Source::Predictions,
-            _ => {
-                return Err(Failure::new(format!(
-                    "`{name}` is `{}`: only `.onnx` models and `.safetensors` predictions are evaluated",
-                    path.display()
-                )));
-            }
+        let (source, data) = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("onnx") => (Source::Model, request::data_files(request, name, path)?),
+            Some("safetensors") => (Source::Predictions, DataFiles::new()),
+            _ => return Ok(None),
         };
-        Ok(Self { name: name.into(), path: path.into(), source })
+        Ok(Some(Self { name: name.into(), path: path.into(), data, source }))
     }
 
-    /// Size of the model's file in KB; none of predictions.
+    /// Size of the model's file, and of those with its weights, in KB; none of predictions.
     pub(crate) fn size_kb(&self) -> Result<Option<f64>> {
         match self.source {
-            Source::Model => request::size_kb(&self.path).map(Some),
+            Source::Model => {
+                let files: BTreeSet<&PathBuf> = self.data.values().chain([&self.path]).collect();
+                files.into_iter().map(|path| request::size_kb(path)).sum::<Result<_>>().map(Some)
+            }
             Source::Predictions => Ok(None),
         }
     }
@@ -115,12 +127,13 @@ impl Variant {
     /// The model, for images of this shape where it leaves their size open.
     fn load(&self, [_, height, width]: [usize; 3], threads: usize) -> Result<Model> {
         // What cannot be read here ONNX Runtime may read, or say what is amiss.
-        if let Ok(model) = onnx::Model::read(&self.path)
+        let data: Vec<PathBuf> = self.data.values().cloned().collect();
+        if let Ok((model, _)) = onnx::Model::read_with(&self.path, &data)
             && let Cow::Owned(sized) = sizes::fixed(&model, [height, width])
         {
             return Model::from_bytes(&sized.to_bytes(), format!("`{}`", self.path.display()), threads);
         }
-        Model::load(&self.path, threads)
+        Model::load(&self.path, &self.data, threads)
     }
 
     /// Predictions from the file, for the images of the test set.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use onnx::{Attribute, Data, Dim, ElementType, Node, Tensor, Value};
+use onnx::{Attribute, Data, DataFiles, Dim, ElementType, Node, Tensor, Value};
 use quant::{
     ActivationType, BiasType, Lineage, Method, Observer, Ranges, StaticOptions, observed_model,
     quantize_static, tensors_to_observe,
@@ -37,7 +37,8 @@ fn static_int8_is_integer_throughout_in_the_runtime() {
     let (int8, _) = quantize_static(&float, &ranges, None, &StaticOptions::default()).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    let (_, executed) = executed::load(&int8.to_bytes(), "it".into(), 1, folder.path()).unwrap();
+    let (_, executed) =
+        executed::load(&int8.to_bytes(), &DataFiles::new(), "it".into(), 1, folder.path()).unwrap();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for node in &executed.nodes {
         *counts.entry(&node.op).or_default() += 1;

@@ -15,7 +15,7 @@ use quant::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::images::draw;
+use crate::images::{Wanted, draw};
 use crate::ops::quantize::{self, Calibrated};
 use crate::ops::{input, manifest_of, optional_input, output, weights_input};
 use crate::request::{self, counted, grouped};
@@ -25,6 +25,9 @@ use measure::{Laboratory, Score};
 
 const VERSION: u32 = 1;
 
+/// Images that are measured on where their number is not given and there are as many.
+const USUAL_IMAGES: usize = 1_000;
+
 /// Params of `onnx/sensitivity`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -33,9 +36,10 @@ pub(crate) struct Params {
     /// until it loses no more.
     #[schemars(range(min = 0, max = 100))]
     max_drop: f64,
-    /// How many images to measure on, drawn from those that `ranges` were not calibrated on.
+    /// How many images to measure on, drawn from those that `ranges` were not calibrated on. By default 1,000, or all of these where
+    /// there are fewer; all images of the split where none is left.
     #[schemars(range(min = 1))]
-    images: usize,
+    images: Option<usize>,
     /// Seed of the draw.
     seed: u64,
     /// Images per call.
@@ -53,7 +57,7 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             max_drop: 0.5,
-            images: 1000,
+            images: None,
             seed: 42,
             batch_size: 50,
             split: SplitName::Train,
@@ -89,7 +93,7 @@ pub(crate) fn manifest() -> OpManifest {
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let params: Params = request::params(request)?;
-    if params.images == 0 || params.batch_size == 0 || !(0.0..=100.0).contains(&params.max_drop) {
+    if params.images == Some(0) || params.batch_size == 0 || !(0.0..=100.0).contains(&params.max_drop) {
         return Err(Failure::new(
             "`images` and `batch_size` must be at least 1, and `max_drop` between 0 and 100",
         ));
@@ -97,14 +101,22 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
     let dataset = request::input(request, "dataset")?;
     let sample = Sample::open(dataset, params.split)?;
-    let indices = unseen(&params, &ranges, sample.len())?;
+    let (indices, known) = drawn(&params, &ranges, sample.len())?;
     let [_, height, width] = sample.shape()?;
+    let split = params.split.as_str();
     let basis = format!(
-        "{} images of the {} split that were not calibrated on, drawn with seed {}",
+        "{} images of the {split} split that were {}calibrated on, drawn with seed {}",
         grouped(indices.len()),
-        params.split.as_str(),
+        if known { "" } else { "not " },
         params.seed
     );
+    if known {
+        reporter.warn(format!(
+            "`ranges` were calibrated on all images of the {split} split, so this is measured on images that they know: calibrate on \
+             fewer, as with `images: {}`, for a choice that holds on others, too",
+            (sample.len() / 2).max(1)
+        ));
+    }
     let mut laboratory = Laboratory {
         float: &float,
         ranges: &ranges,
@@ -137,15 +149,23 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     Ok(())
 }
 
-/// Indices of images that the ranges do not know.
-fn unseen(params: &Params, ranges: &Ranges, length: usize) -> Result<Vec<usize>, Failure> {
+/// Indices of images that the ranges do not know, and whether they do all the same, because there are no others.
+fn drawn(params: &Params, ranges: &Ranges, length: usize) -> Result<(Vec<usize>, bool), Failure> {
     let seen: BTreeSet<u64> = match ranges.lineage.split == params.split.as_str() {
         true => ranges.lineage.images.iter().copied().collect(),
         false => BTreeSet::new(),
     };
     let unseen: Vec<usize> = (0..length).filter(|index| !seen.contains(&(*index as u64))).collect();
-    let places = draw(params.images, params.seed, unseen.len(), params.split)?;
-    Ok(places.into_iter().filter_map(|place| unseen.get(place).copied()).collect())
+    let known = unseen.is_empty() && params.images.is_none();
+    let from: Vec<usize> = if known { (0..length).collect() } else { unseen };
+    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+    let split = params.split.as_str();
+    let of = match seen.is_empty() || known {
+        true => format!("the {split} split"),
+        false => format!("what is left of the {split} split beside the images calibrated on"),
+    };
+    let places = draw(wanted, params.seed, from.len(), &of)?;
+    Ok((places.into_iter().filter_map(|place| from.get(place).copied()).collect(), known))
 }
 
 /// By layer, what it does alone: for the report, and as power of the noise of the logits.
@@ -250,14 +270,23 @@ mod tests {
 
     #[test]
     fn images_that_were_calibrated_on_are_not_measured_on() {
-        let params = Params { images: 5, ..Params::default() };
+        let params = Params { images: Some(5), ..Params::default() };
         let mut ranges = Ranges::default();
         ranges.lineage.split = "train".into();
         ranges.lineage.images = vec![0, 2, 4, 6, 8];
-        assert_eq!(unseen(&params, &ranges, 10).unwrap(), [1, 3, 5, 7, 9]);
-        let failure = unseen(&Params { images: 6, ..params.clone() }, &ranges, 10).unwrap_err();
-        assert!(format!("{failure:?}").contains("6 images"));
+        assert_eq!(drawn(&params, &ranges, 10).unwrap(), (vec![1, 3, 5, 7, 9], false));
+        assert_eq!(drawn(&Params::default(), &ranges, 10).unwrap(), (vec![1, 3, 5, 7, 9], false));
+        let failure = drawn(&Params { images: Some(6), ..params.clone() }, &ranges, 10).unwrap_err();
+        let said = "`images` asks for 6 images, but what is left of the train split beside the images calibrated on has 5";
+        assert!(format!("{failure:?}").contains(said), "{failure:?}");
         ranges.lineage.split = "test".into();
-        assert_eq!(unseen(&Params { images: 10, ..params }, &ranges, 10).unwrap().len(), 10);
+        assert_eq!(drawn(&Params { images: Some(10), ..params.clone() }, &ranges, 10).unwrap().0.len(), 10);
+        // All of a small split was calibrated on: better on these than on none, but not where a number was asked for.
+        ranges.lineage =
+            quant::Lineage { split: "train".into(), images: (0..10).collect(), ..ranges.lineage };
+        assert_eq!(drawn(&Params::default(), &ranges, 10).unwrap(), ((0..10).collect(), true));
+        assert!(drawn(&params, &ranges, 10).is_err());
+        let many = drawn(&Params::default(), &Ranges::default(), 5_000).unwrap();
+        assert_eq!((many.0.len(), many.1), (1_000, false));
     }
 }

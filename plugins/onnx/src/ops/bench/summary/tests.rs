@@ -37,6 +37,8 @@ fn case(variant: &str, threads: usize) -> Case {
 /// What was reported.
 #[derive(Default)]
 struct Reported {
+    /// Why it is no answer yet.
+    refusal: String,
     metrics: BTreeMap<String, Metric>,
     figures: BTreeMap<String, Figure>,
     logs: String,
@@ -45,10 +47,15 @@ struct Reported {
 impl Reported {
     /// By a stage with two threads.
     fn of(measured: &Measured) -> Self {
-        let rounds = measured.values().map(Vec::len).max().unwrap();
+        Self::of_rounds(measured.values().map(Vec::len).max().unwrap(), measured, None)
+    }
+
+    /// By one that was to make so many rounds.
+    fn of_rounds(rounds: usize, measured: &Measured, gave_up: Option<GaveUp>) -> Self {
         let params = Params { rounds, baseline: Some("fp32".into()), ..Params::default() };
         let (mut out, mut reported) = (Vec::new(), Self::default());
-        report(&params, 2, measured, &mut Reporter::new(&mut out));
+        let (_, refusal) = report(&params, 2, measured, gave_up, &mut Reporter::new(&mut out));
+        reported.refusal = refusal.unwrap_or_default();
         for line in out.lines() {
             match serde_json::from_str(&line.unwrap()).unwrap() {
                 FromPlugin::Metric { name, metric } => drop(reported.metrics.insert(name, metric)),
@@ -168,13 +175,14 @@ fn what_is_too_noisy_is_not_stated() {
         reported.metrics.keys()
     );
     assert!(reported.metrics.contains_key("int8.load_ms"));
-    let said =
-        "too noisy to state a latency: `int8` at batch 1 (its 95 % interval is 125 % of the median); close";
-    assert!(reported.logs.contains(said), "{}", reported.logs);
-    assert!(reported.logs.contains("pipe run --force"), "{}", reported.logs);
+    assert_eq!(
+        reported.refusal,
+        "too noisy to state a latency: `int8` at batch 1 (its 95 % interval is 125 % of the median); close what runs beside or \
+         raise `rounds`"
+    );
     let rows = reported.rows("latency");
     assert_eq!(rows[0]["median"], &Cell::Number(2.0));
-    assert_eq!(rows[1]["median"], &Cell::Text("too noisy".into()));
+    assert_eq!(rows[1]["median"], &Cell::Text("1.200 (too noisy)".into()));
     assert_eq!((rows[1]["low"], rows[1]["high"]), (&Cell::Number(1.0), &Cell::Number(2.5)));
     assert!(["p95", "throughput", "faster than fp32"].iter().all(|name| rows[1][name] == &Cell::Empty));
     assert!(reported.figures["latency"].caption.contains("wider than 100 % of the median"));
@@ -203,9 +211,22 @@ fn a_median_of_disturbed_rounds_is_not_stated_and_one_of_others_is() {
     assert_eq!((few.metrics["measured_again"].value, few.metrics["disturbed"].value), (4.0, 2.0));
     assert_eq!(few.metrics["disturbed"].basis, "of 10 measurements");
     assert!(few.logs.contains("4 times measured again"), "{}", few.logs);
+    assert_eq!(few.refusal, "");
     let many = disturbed(3);
-    assert!(!many.metrics.contains_key("int8.batch1.median_ms"));
-    assert!(many.logs.contains("`int8` at batch 1 (3 of 5 rounds disturbed)"), "{}", many.logs);
+    let stated: Vec<_> = many.metrics.keys().filter(|name| name.starts_with("int8.")).collect();
+    assert_eq!(stated, ["int8.peak_memory_kb"]);
+    assert!(many.metrics.contains_key("fp32.batch1.median_ms") && many.metrics.contains_key("fp32.load_ms"));
+    assert_eq!(
+        many.refusal,
+        "too noisy to state a latency: `int8` at batch 1 (3 of 5 rounds disturbed); close what runs beside"
+    );
+    let marked = |text: &str| Cell::Text(text.into());
+    assert_eq!(many.rows("latency")[1]["median"], &marked("1.000 (disturbed)"));
+    let cold = &many.rows("cold_start")[1];
+    assert_eq!(cold["load"], &marked("5.0 (disturbed)"));
+    assert_eq!(cold["first result, batch 1"], &marked("15.0 (disturbed)"));
+    let Content::Distribution { groups, .. } = &many.figures["latency.batch1"].content else { panic!() };
+    assert_eq!(groups.iter().map(|group| &*group.name).collect::<Vec<_>>(), ["fp32", "int8 (disturbed)"]);
     let row = &many.rows("machine")[1];
     assert_eq!((row["measured again"], row["rounds disturbed"]), (&Cell::Number(6.0), &Cell::Number(3.0)));
     assert_eq!(
@@ -214,6 +235,23 @@ fn a_median_of_disturbed_rounds_is_not_stated_and_one_of_others_is() {
     );
     assert_eq!((row["clock before"], row["clock after"]), (&Cell::Number(800.0), &Cell::Number(3000.0)));
     assert_eq!((row["warm-up calls"], row["forced waits"]), (&Cell::Number(20.0), &Cell::Number(3.0)));
+}
+
+#[test]
+fn what_was_not_measured_to_its_end_is_not_stated() {
+    let mut measured = two(&[2.0; 3], &[1.0; 3]);
+    measured.get_mut(&case("int8", 2)).unwrap().pop();
+    let seconds = std::time::Duration::from_secs;
+    let gave_up = GaveUp::OutOfTime { took: seconds(30), undisturbed: seconds(10) };
+    let reported = Reported::of_rounds(7, &measured, Some(gave_up));
+    assert!(!reported.metrics.keys().any(|name| name.contains("batch1")), "{:?}", reported.metrics.keys());
+    assert_eq!(
+        reported.refusal,
+        "too noisy to state a latency: `fp32` at batch 1 (3 of 7 rounds made), `int8` at batch 1 (2 of 7 rounds made); gave up in \
+         round 3 of 7: after 30 s it had no time left: undisturbed it would take about 10 s; close what runs beside or raise \
+         `patience`"
+    );
+    assert_eq!(reported.rows("latency")[1]["median"], &Cell::Text("1.000 (unfinished)".into()));
 }
 
 #[test]
