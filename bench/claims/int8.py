@@ -160,7 +160,7 @@ def _variants(bench: Bench, subject: Subject, python: Path, seed: int) -> list[V
         return Variant(f"Python, {name}", out, Command(f"Python, {name}", argv, subject.folder), False)
 
     out = subject.folder / "ours-dynamic.onnx"
-    dynamic = Command("pipe quantize, dynamic", [bench.pipe.path, "quantize", model, "-o", out, "--dynamic"], subject.folder)
+    dynamic = Command("pipe quantize, dynamic", [bench.pipe.path, "quantize", model, "-o", out, "--force", "--dynamic"], subject.folder)
     return [
         theirs("defaults (S8S8 per tensor, MinMax)", "defaults"),
         theirs("U8S8 per channel, MinMax", "minmax"),
@@ -180,7 +180,7 @@ def _ours(
     """`pipe quantize` with a calibration method."""
     out = subject.folder / f"ours-{name.replace(',', '').replace(' ', '-')}-{seed}-{images}.onnx"
     common = ["--data", subject.dataset, "--images", str(images), "--seed", str(seed), "--method", method, *NORMALISATION]
-    argv = [bench.pipe.path, "quantize", subject.model, "-o", out, *common, *options]
+    argv = [bench.pipe.path, "quantize", subject.model, "-o", out, "--force", *common, *options]
     return Variant(f"ours, {name}", out, Command(f"pipe quantize, {name}", argv, subject.folder), True)
 
 

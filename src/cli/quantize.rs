@@ -1,14 +1,14 @@
 //! `pipe quantize MODEL`: an INT8 model from a float one, without a pipeline: one is made for it in a temporary folder, and
 //! forgotten.
 
+mod pipeline;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::{ValueEnum, ValueHint};
-use serde_json::{Value, json};
-
+use self::pipeline::pipeline;
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
@@ -19,6 +19,7 @@ use crate::progress::{self, Sink};
 use crate::project::Project;
 use crate::record::{ActionRecord, Outcome, StageRun};
 use crate::spec::StageName;
+use clap::{ValueEnum, ValueHint};
 
 /// Quantize an ONNX model to INT8, without a pipeline
 ///
@@ -29,19 +30,27 @@ pub struct Args {
     /// The float model
     #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
     model: PathBuf,
-    /// The file beside the model that holds its weights, where there is one
+    /// A file beside the model that holds its weights, where they are not in the model itself; may be repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    weights: Option<PathBuf>,
-    /// The images to calibrate on: a dataset that `data/download` made (.safetensors), or a folder or an archive in the
-    /// layout that --format names
+    weights: Vec<PathBuf>,
+    /// The images to calibrate on: any folder of pictures, an archive, or a dataset that `data/download` made (.safetensors)
     #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, required_unless_present = "dynamic")]
     data: Option<PathBuf>,
-    /// The layout of --data, unless it is a dataset
-    #[arg(long, value_name = "FORMAT", default_value = "image-folder")]
-    format: Layout,
-    /// Where to write the INT8 model; beside the float one, as MODEL.int8.onnx, where not given
+    /// The layout of --data, unless it is a dataset; where not given, image-folder for an archive and for a folder with a
+    /// folder `train`, of which only that is used, and else pictures
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Layout>,
+    /// Width and height in pixels that all pictures get, as in 224 or 320x240: what sticks out is cut off. Without it they
+    /// must have one size already
+    #[arg(long, value_name = "SIZE", value_parser = pixels)]
+    size: Option<Pixels>,
+    /// Where to write the INT8 model; beside the float one, as MODEL.int8.onnx or with --dynamic as MODEL.int8-dynamic.onnx,
+    /// where not given
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// Replace the file that the INT8 model is written to, if it is there
+    #[arg(long)]
+    force: bool,
     /// How ranges are chosen
     #[arg(long, default_value = "mse")]
     method: Method,
@@ -54,9 +63,9 @@ pub struct Args {
     /// Standard deviation of each channel that images are normalised with
     #[arg(long, value_name = "S,S,S", value_delimiter = ',', requires = "mean", value_parser = positive)]
     std: Vec<f32>,
-    /// How many images to calibrate on
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
-    images: u32,
+    /// How many images to calibrate on; up to 512 where not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
     /// Which images: the seed that they are drawn with
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
@@ -80,7 +89,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["data", "format", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
+    #[arg(long, conflicts_with_all = ["data", "format", "size", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
     dynamic: bool,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -90,6 +99,9 @@ pub struct Args {
 /// Layouts of images, as `data/download` names them.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Layout {
+    /// Pictures in folders of any names, without classes
+    Pictures,
+    /// A folder for each class, below `train` and `test`
     ImageFolder,
     Cifar10Binary,
     Idx,
@@ -135,6 +147,22 @@ enum Activations {
     S8,
 }
 
+/// The size of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pixels {
+    width: u32,
+    height: u32,
+}
+
+fn pixels(text: &str) -> Result<Pixels, String> {
+    let (width, height) = text.split_once(['x', '×']).unwrap_or((text, text));
+    let side = |text: &str| text.parse().ok().filter(|side| (1..=8192).contains(side));
+    match (side(width), side(height)) {
+        (Some(width), Some(height)) => Ok(Pixels { width, height }),
+        _ => Err("not one or two numbers from 1 to 8192, as in 224 or 320x240".into()),
+    }
+}
+
 fn finite(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|value: &f32| value.is_finite()).ok_or_else(|| "not a number".into())
 }
@@ -162,136 +190,65 @@ const STAGE: &str = "quantize";
 /// When a file is missing, a plugin is not found, or the model cannot be written.
 pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
-    let target = args.output.clone().unwrap_or_else(|| args.model.with_extension("int8.onnx"));
-    let inputs = [
-        (Some(&args.model), "the float model"),
-        (args.weights.as_ref(), "its weights"),
-        (args.data.as_ref(), "the images"),
-    ];
-    for (input, what) in inputs {
-        if input.is_some_and(|input| same(&target, input)) {
+    let suffix = if args.dynamic { "int8-dynamic.onnx" } else { "int8.onnx" };
+    let target = args.output.clone().unwrap_or_else(|| args.model.with_extension(suffix));
+    let inputs: Vec<(&PathBuf, &str)> = std::iter::once((&args.model, "the float model"))
+        .chain(args.weights.iter().map(|file| (file, "its weights")))
+        .chain(args.data.iter().map(|data| (data, "the images")))
+        .collect();
+    for (input, what) in &inputs {
+        if same(&target, input) {
             return Err(
                 Error::usage(format!("the INT8 model would replace {what}")).hint("name another --output")
             );
         }
     }
     let unfinished = unfinished(&target)?;
+    if !args.force && fs::symlink_metadata(&target).is_ok() {
+        return Err(is_there(&target));
+    }
     let cannot = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| Error::failed(format!("cannot {what}: {error}"))
     };
     let folder = tempfile::tempdir().map_err(cannot("make a temporary folder"))?;
     let file = folder.path().join("pipeline.yaml");
-    fs::write(&file, pipeline(args)?.to_string()).map_err(cannot("write to the temporary folder"))?;
+    fs::write(&file, pipeline(args, folder.path())?.to_string())
+        .map_err(cannot("write to the temporary folder"))?;
     let context = Context { global: Global { file, ..context.global.clone() }, cache: None };
     let selection = Selection { threads: args.threads, ..Selection::default() };
     let project = context.load(&selection)?;
     // Nothing is looked for in a cache that was made for this run: what is read need not be hashed.
-    for file in inputs.iter().filter_map(|(input, _)| input.filter(|input| input.is_file())) {
+    for file in inputs.iter().map(|(input, _)| *input).filter(|input| input.is_file()) {
         project.store.presume(file)?;
     }
-    let mut sink = progress::choose(false, context.color_stderr());
+    let mut sink = progress::passing(context.color_stderr());
     let (stages, records) = execute(&project, &mut *sink)?;
     drop(sink);
     if stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
         return Ok(ExitStatus::Interrupted);
     }
-    let Some((record, made)) = outcome(&project, &records) else {
-        // What failed points to its log.
-        output::tell(&format!(
-            " logs are kept: add `--file {}` to `pipe log`",
-            project.pipeline.file.display()
-        ));
-        let kept = folder.keep();
-        for large in ["artifacts", "cache/v1/objects"] {
-            // What stays costs space, nothing else.
-            let _ = fs::remove_dir_all(kept.join(large));
-        }
-        return Ok(ExitStatus::Failed);
+    // What failed has said so, and its folder goes.
+    let Some((record, made)) = outcome(&project, &records) else { return Ok(ExitStatus::Failed) };
+    let persisted = fs::copy(&made, unfinished.path()).and_then(|_| {
+        let persisted = match args.force {
+            true => unfinished.persist(&target),
+            // Nobody has put one there meanwhile.
+            false => unfinished.persist_noclobber(&target),
+        };
+        persisted.map_err(|error| error.error)
+    });
+    match persisted {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(is_there(&target)),
+        persisted => persisted.map_err(cannot(&format!("write `{}`", target.display())))?,
     };
-    fs::copy(&made, unfinished.path())
-        .and_then(|_| unfinished.persist(&target).map_err(|error| error.error))
-        .map_err(cannot(&format!("write `{}`", target.display())))?;
     output::print(&format!(" wrote {}   {}\n", target.display(), summary(record, start.elapsed())))?;
     Ok(ExitStatus::Done)
 }
 
-/// The pipeline that does it. JSON is YAML.
-fn pipeline(args: &Args) -> Result<Value, Error> {
-    let model = absolute(&args.model)?;
-    let mut given = json!({ "model": model });
-    if let Some(weights) = &args.weights {
-        given["weights"] = absolute(weights)?.into();
-    }
-    let per_channel = !args.per_tensor;
-    if args.dynamic {
-        let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
-        let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
-        return Ok(json!({ "version": 1, "name": "quantize", "stages": { STAGE: stage } }));
-    }
-    let mut stages = serde_json::Map::new();
-    let data = args.data.as_deref().unwrap_or(Path::new(""));
-    let source = absolute(data)?;
-    let dataset = if data.extension().is_some_and(|extension| extension == "safetensors") {
-        source
-    } else {
-        let with = json!({ "source": source, "format": word(&args.format) });
-        stages.insert("images".into(), json!({ "uses": "data/download", "with": with }));
-        "images.dataset".into()
-    };
-    let normalization = match args.mean.is_empty() {
-        true => Value::Null,
-        false => json!({ "mean": args.mean, "std": args.std }),
-    };
-    if args.equalize {
-        stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": given }));
-        given = json!({ "model": "equalize.model" });
-    }
-    let with = |more: &[(&str, &str)]| {
-        let mut inputs = given.clone();
-        for (name, source) in more {
-            inputs[*name] = (*source).into();
-        }
-        inputs
-    };
-    let calibrate = json!({
-        "uses": "onnx/calibrate",
-        "inputs": with(&[("dataset", dataset.as_str())]),
-        "resources": { "cpus": "all" },
-        "with": {
-            // As much memory as two images take on each thread, and as much as stays in its cache; ranges do not depend on it.
-            "batch_size": 2,
-            "method": word(&args.method).replace('-', "_"),
-            "percentile": args.percentile,
-            "images": args.images,
-            "seed": args.seed,
-            "histograms": false,
-            "moments": args.rounding == Rounding::Search,
-            "normalization": normalization,
-        },
-    });
-    let quantize = json!({
-        "uses": "onnx/quantize",
-        "inputs": with(&[("ranges", "calibrate.ranges"), ("moments", "calibrate.moments")]),
-        "with": {
-            "rounding": word(&args.rounding),
-            "target": word(&args.target),
-            "activations": args.activations.map(|kind| word(&kind)),
-            "per_channel": per_channel,
-            "exclude": args.exclude,
-        },
-    });
-    stages.insert("calibrate".into(), calibrate);
-    stages.insert(STAGE.into(), quantize);
-    Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
-}
-
-/// A path as the pipeline has to name it, which lies elsewhere.
-fn absolute(path: &Path) -> Result<String, Error> {
-    let absolute = fs::canonicalize(path)
-        .map_err(|error| Error::usage(format!("cannot read `{}`: {error}", path.display())))?;
-    let text = absolute.to_str().map(|text| text.replace("${", "$${"));
-    text.ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", path.display())))
+fn is_there(target: &Path) -> Error {
+    Error::usage(format!("`{}` is there already", target.display()))
+        .hint("replace it with --force, or name another --output")
 }
 
 fn same(one: &Path, other: &Path) -> bool {
@@ -372,40 +329,6 @@ mod tests {
         args: Args,
     }
 
-    fn made(words: &[&str]) -> Value {
-        pipeline(&Line::try_parse_from([&["quantize"], words].concat()).unwrap().args).unwrap()
-    }
-
-    #[test]
-    fn a_dataset_is_read_and_other_images_are_imported() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, "").unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let (model, dataset, archive) = (path("m.onnx"), path("d.safetensors"), path("d.tar"));
-        let read = made(&[&model, "--data", &dataset, "--method", "moving-average"]);
-        assert_eq!(read["stages"]["calibrate"]["inputs"]["dataset"], dataset);
-        assert_eq!(read["stages"]["calibrate"]["with"]["method"], "moving_average");
-        assert!(read["stages"].get("images").is_none());
-        let imported = made(&[&model, "--data", &archive, "--format", "cifar10-binary"]);
-        assert_eq!(imported["stages"]["images"]["with"]["format"], "cifar10-binary");
-        assert_eq!(imported["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
-        let nearest = made(&[&model, "--data", &dataset, "--rounding", "nearest"]);
-        assert_eq!(nearest["stages"]["calibrate"]["with"]["moments"], false);
-        let split = made(&[&model, "--data", &dataset, "--weights", &archive]);
-        assert_eq!(split["stages"]["calibrate"]["inputs"]["weights"], archive);
-        assert_eq!(split["stages"][STAGE]["inputs"]["weights"], archive);
-        let even = made(&[&model, "--data", &dataset, "--equalize"]);
-        assert_eq!(even["stages"]["equalize"]["inputs"]["model"], model);
-        for stage in ["calibrate", STAGE] {
-            assert_eq!(even["stages"][stage]["inputs"]["model"], "equalize.model");
-        }
-        let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
-        assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
-    }
-
     #[test]
     fn images_are_wanted_unless_it_is_dynamic() {
         for words in [&["quantize", "m"][..], &["quantize", "m", "--dynamic", "--data", "d"]] {
@@ -429,8 +352,22 @@ mod tests {
     }
 
     #[test]
+    fn a_size_is_a_square_or_width_and_height() {
+        assert_eq!(pixels("224"), Ok(Pixels { width: 224, height: 224 }));
+        assert_eq!(pixels("320x240"), Ok(Pixels { width: 320, height: 240 }));
+    }
+
+    #[test]
     fn numbers_that_make_no_sense_are_refused() {
-        for words in [["--percentile", "500"], ["--mean", "nan"], ["--std", "0"], ["--images", "0"]] {
+        for words in [
+            ["--percentile", "500"],
+            ["--mean", "nan"],
+            ["--std", "0"],
+            ["--images", "0"],
+            ["--size", "0"],
+            ["--size", "224x"],
+            ["--size", "9000x1"],
+        ] {
             Line::try_parse_from([&["quantize", "m", "--data", "d"][..], &words].concat()).unwrap_err();
         }
     }

@@ -46,11 +46,26 @@ pub fn choose(json: bool, color: bool) -> Box<dyn Sink> {
     let paint = Paint::new(color);
     if json {
         Box::new(Json::new(Steady::json()))
-    } else if Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM")) {
+    } else if is_attended() {
         Box::new(Terminal::new(paint))
     } else {
         Box::new(Plain::new(Steady::messages(), paint))
     }
+}
+
+/// As [`choose`], for a run of which nothing is kept: what fails does not point to its log.
+#[must_use]
+pub fn passing(color: bool) -> Box<dyn Sink> {
+    let paint = Paint::new(color);
+    if is_attended() {
+        Box::new(Terminal::new(paint).without_logs())
+    } else {
+        Box::new(Plain::new(Steady::messages(), paint).without_logs())
+    }
+}
+
+fn is_attended() -> bool {
+    Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM"))
 }
 
 fn is_dumb(term: Option<std::ffi::OsString>) -> bool {

@@ -27,6 +27,13 @@ impl<W: Write> Plain<W> {
     pub fn new(out: W, paint: Paint) -> Self {
         Self { out, lines: Lines::new(paint) }
     }
+
+    /// For a run whose logs are not kept.
+    #[must_use]
+    pub fn without_logs(mut self) -> Self {
+        self.lines.points_to_logs = false;
+        self
+    }
 }
 
 impl<W: Write + Send> Sink for Plain<W> {
@@ -44,13 +51,15 @@ impl<W: Write + Send> Sink for Plain<W> {
 #[derive(Debug)]
 struct Lines {
     paint: Paint,
+    /// Whether what fails says where its log is.
+    points_to_logs: bool,
     name_width: usize,
     pace: BTreeMap<StageName, Remaining>,
 }
 
 impl Lines {
     fn new(paint: Paint) -> Self {
-        Self { paint, name_width: 8, pace: BTreeMap::new() }
+        Self { paint, points_to_logs: true, name_width: 8, pace: BTreeMap::new() }
     }
 
     /// The lines of an event that happens `now`, which reads `time` on the clock.
@@ -98,7 +107,8 @@ impl Lines {
                     return vec![self.stage(&stamp, stage, &text)];
                 };
                 let mut all = vec![self.stage(&stamp, stage, &paint.bad(&text))];
-                let failure = words::failure(stage.as_str(), message, hint.as_deref());
+                let log_of = self.points_to_logs.then_some(stage.as_str());
+                let failure = words::failure(log_of, message, hint.as_deref());
                 all.extend(failure.into_iter().map(|line| format!("{}{line}", self.indent())));
                 all
             }

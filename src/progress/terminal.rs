@@ -24,6 +24,8 @@ pub struct Terminal {
     bars: MultiProgress,
     width: fn() -> usize,
     paint: Paint,
+    /// Whether what fails says where its log is.
+    points_to_logs: bool,
     name_width: usize,
     running: BTreeMap<StageName, (ProgressBar, Arc<Mutex<Live>>)>,
     ahead: Vec<StageName>,
@@ -37,11 +39,19 @@ impl Terminal {
         Self::on(ProgressDrawTarget::stderr_with_hz(15), terminal_width, paint)
     }
 
+    /// For a run whose logs are not kept.
+    #[must_use]
+    pub fn without_logs(mut self) -> Self {
+        self.points_to_logs = false;
+        self
+    }
+
     fn on(target: ProgressDrawTarget, width: fn() -> usize, paint: Paint) -> Self {
         Self {
             bars: MultiProgress::with_draw_target(target),
             width,
             paint,
+            points_to_logs: true,
             name_width: 8,
             running: BTreeMap::new(),
             ahead: vec![],
@@ -118,7 +128,8 @@ impl Terminal {
             Outcome::Restored | Outcome::Ran => self.print_stage(&paint.good("✔"), stage, &text),
             Outcome::Failed { message, hint } => {
                 self.print_stage(&paint.bad("✖"), stage, &paint.bad(&text));
-                for line in words::failure(stage.as_str(), message, hint.as_deref()) {
+                let log_of = self.points_to_logs.then_some(stage.as_str());
+                for line in words::failure(log_of, message, hint.as_deref()) {
                     self.print(&format!("   {line}"));
                 }
             }

@@ -103,13 +103,13 @@ pub(super) fn outcome(outcome: &Outcome, duration: Duration) -> String {
     }
 }
 
-/// What a failed stage leaves the reader with: the message, the hint and where the log is.
-pub(super) fn failure(stage: &str, message: &str, hint: Option<&str>) -> Vec<String> {
+/// What a failed stage leaves the reader with: the message, the hint and where the log of stage `log_of` is.
+pub(super) fn failure(log_of: Option<&str>, message: &str, hint: Option<&str>) -> Vec<String> {
     let mut lines: Vec<String> = clean(message).lines().map(|line| line.trim_end().to_owned()).collect();
     if let Some(hint) = hint {
         lines.push(format!("help: {}", clean_line(hint)));
     }
-    lines.push(format!("log: pipe log {stage}"));
+    lines.extend(log_of.map(|stage| format!("log: pipe log {stage}")));
     lines
 }
 

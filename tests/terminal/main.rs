@@ -25,6 +25,8 @@ mod model;
 mod pages;
 mod past;
 mod project;
+mod provisional;
+mod quantize;
 mod real;
 mod report;
 mod run;

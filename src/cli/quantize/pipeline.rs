@@ -1,0 +1,250 @@
+//! The pipeline that `pipe quantize` runs, made from its arguments. Knows the ops and their params, and executes nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Args, Layout, Pixels, Rounding, STAGE, word};
+use crate::error::Error;
+
+/// The pipeline that does it, to run in `folder`. JSON is YAML.
+pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
+    let model = absolute(&args.model)?;
+    let mut given = json!({ "model": model });
+    if let Some(weights) = weights(&args.weights, folder)? {
+        given["weights"] = weights.into();
+    }
+    let per_channel = !args.per_tensor;
+    if args.dynamic {
+        let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
+        let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
+        return Ok(json!({ "version": 1, "name": "quantize", "stages": { STAGE: stage } }));
+    }
+    let mut stages = serde_json::Map::new();
+    let data = args.data.as_deref().unwrap_or(Path::new(""));
+    let source = absolute(data)?;
+    let dataset = if data.extension().is_some_and(|extension| extension == "safetensors") {
+        if args.size.is_some() {
+            return Err(Error::usage(format!("the images of `{}` have their size already", data.display()))
+                .hint("leave --size out: it is for pictures in folders and archives"));
+        }
+        source
+    } else {
+        let format = args.format.unwrap_or_else(|| usual_layout(data));
+        let mut with = json!({ "source": source, "format": word(&format) });
+        if let Some(Pixels { width, height }) = args.size {
+            with["image_size"] = json!({ "width": width, "height": height });
+        }
+        stages.insert("images".into(), json!({ "uses": "data/download", "with": with }));
+        "images.dataset".into()
+    };
+    let normalization = match args.mean.is_empty() {
+        true => Value::Null,
+        false => json!({ "mean": args.mean, "std": args.std }),
+    };
+    if args.equalize {
+        stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": given }));
+        given = json!({ "model": "equalize.model" });
+    }
+    let with = |more: &[(&str, &str)]| {
+        let mut inputs = given.clone();
+        for (name, source) in more {
+            inputs[*name] = (*source).into();
+        }
+        inputs
+    };
+    let calibrate = json!({
+        "uses": "onnx/calibrate",
+        "inputs": with(&[("dataset", dataset.as_str())]),
+        "resources": { "cpus": "all" },
+        "with": {
+            // As much memory as two images take on each thread, and as much as stays in its cache; ranges do not depend on it.
+            "batch_size": 2,
+            "method": word(&args.method).replace('-', "_"),
+            "percentile": args.percentile,
+            "images": args.images,
+            "seed": args.seed,
+            "histograms": false,
+            "moments": args.rounding == Rounding::Search,
+            "normalization": normalization,
+        },
+    });
+    let quantize = json!({
+        "uses": "onnx/quantize",
+        "inputs": with(&[("ranges", "calibrate.ranges"), ("moments", "calibrate.moments")]),
+        "with": {
+            "rounding": word(&args.rounding),
+            "target": word(&args.target),
+            "activations": args.activations.map(|kind| word(&kind)),
+            "per_channel": per_channel,
+            "exclude": args.exclude,
+        },
+    });
+    stages.insert("calibrate".into(), calibrate);
+    stages.insert(STAGE.into(), quantize);
+    Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
+}
+
+/// How far below the top a folder `train` is looked for.
+const TRAIN_DEPTH: usize = 2;
+
+/// The layout of images of which nothing is said. Images to test on must not be calibrated on, so a folder that has some set
+/// apart to train on is read as one with classes.
+fn usual_layout(data: &Path) -> Layout {
+    fn has_train(folder: &Path, depth: usize) -> bool {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()));
+        let mut folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+        folders.any(|path| {
+            path.file_name().is_some_and(|name| name == "train") || depth > 0 && has_train(&path, depth - 1)
+        })
+    }
+    if data.is_dir() && !has_train(data, TRAIN_DEPTH) { Layout::Pictures } else { Layout::ImageFolder }
+}
+
+/// What holds the weights: the file, or of several a folder below `folder` with links to them, which stand for their content.
+fn weights(files: &[PathBuf], folder: &Path) -> Result<Option<String>, Error> {
+    if let [] | [_] = files {
+        return files.first().map(|file| absolute(file)).transpose();
+    }
+    let links = folder.join("weights");
+    let cannot =
+        |error: std::io::Error| Error::failed(format!("cannot write to the temporary folder: {error}"));
+    fs::create_dir(&links).map_err(cannot)?;
+    for file in files {
+        let name = file.file_name().unwrap_or_default();
+        absolute(file)?;
+        let target = std::path::absolute(file).map_err(cannot)?;
+        std::os::unix::fs::symlink(target, links.join(name)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::usage(format!(
+                "two files of weights are called `{}`, but the model knows them by their names",
+                name.display()
+            )),
+            _ => cannot(error),
+        })?;
+    }
+    absolute(&links).map(Some)
+}
+
+/// A path as the pipeline has to name it, which lies elsewhere. Links stay: a model finds its weights beside its name.
+fn absolute(path: &Path) -> Result<String, Error> {
+    let absolute = fs::metadata(path)
+        .and_then(|_| std::path::absolute(path))
+        .map_err(|error| Error::usage(format!("cannot read `{}`: {error}", path.display())))?;
+    let text = absolute.to_str().map(|text| text.replace("${", "$${"));
+    text.ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn try_made(words: &[&str], folder: &Path) -> Result<Value, String> {
+        let args = Line::try_parse_from([&["quantize"], words].concat()).unwrap().args;
+        pipeline(&args, folder).map_err(|error| error.to_string())
+    }
+
+    fn made(words: &[&str]) -> Value {
+        try_made(words, Path::new("/nowhere")).unwrap()
+    }
+
+    #[test]
+    fn a_dataset_is_read_and_other_images_are_imported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, "").unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (model, dataset, archive) = (path("m.onnx"), path("d.safetensors"), path("d.tar"));
+        let read = made(&[&model, "--data", &dataset, "--method", "moving-average"]);
+        assert_eq!(read["stages"]["calibrate"]["inputs"]["dataset"], dataset);
+        assert_eq!(read["stages"]["calibrate"]["with"]["method"], "moving_average");
+        assert!(read["stages"].get("images").is_none());
+        let imported = made(&[&model, "--data", &archive, "--format", "cifar10-binary"]);
+        assert_eq!(imported["stages"]["images"]["with"]["format"], "cifar10-binary");
+        assert_eq!(imported["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
+        let nearest = made(&[&model, "--data", &dataset, "--rounding", "nearest"]);
+        assert_eq!(nearest["stages"]["calibrate"]["with"]["moments"], false);
+        let split = made(&[&model, "--data", &dataset, "--weights", &archive]);
+        assert_eq!(split["stages"]["calibrate"]["inputs"]["weights"], archive);
+        assert_eq!(split["stages"][STAGE]["inputs"]["weights"], archive);
+        let even = made(&[&model, "--data", &dataset, "--equalize"]);
+        assert_eq!(even["stages"]["equalize"]["inputs"]["model"], model);
+        for stage in ["calibrate", STAGE] {
+            assert_eq!(even["stages"][stage]["inputs"]["model"], "equalize.model");
+        }
+        let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
+        assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
+    }
+
+    #[test]
+    fn any_folder_has_pictures_and_one_with_a_training_set_has_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        for name in ["holidays/june", "set/train/cat", "set/test/cat", "outer/set/train/cat"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        fs::write(at("m.onnx"), "").unwrap();
+        fs::write(at("archive.zip"), "").unwrap();
+        let with = |data: &str, more: &[&str]| {
+            made(&[&[&at("m.onnx"), "--data", &at(data)], more].concat())["stages"]["images"]["with"].clone()
+        };
+        for (data, format) in [
+            ("holidays", "pictures"),
+            ("set", "image-folder"),
+            ("outer", "image-folder"),
+            ("archive.zip", "image-folder"),
+        ] {
+            assert_eq!(with(data, &[]), json!({ "source": at(data), "format": format }));
+        }
+        let sized = with("set", &["--format", "pictures", "--size", "32x24"]);
+        let size = json!({ "width": 32, "height": 24 });
+        assert_eq!(sized, json!({ "source": at("set"), "format": "pictures", "image_size": size }));
+        fs::write(at("d.safetensors"), "").unwrap();
+        let words = [&at("m.onnx"), "--data", &at("d.safetensors"), "--size", "32"];
+        assert!(try_made(&words, Path::new("/nowhere")).unwrap_err().contains("have their size already"));
+    }
+
+    #[test]
+    fn how_many_images_is_left_to_the_op_unless_it_is_said() {
+        let file = tempfile::NamedTempFile::with_suffix(".safetensors").unwrap();
+        let path = file.path().to_str().unwrap();
+        let images = |more: &[&str]| {
+            let words = [&[path, "--data", path], more].concat();
+            made(&words)["stages"]["calibrate"]["with"]["images"].clone()
+        };
+        assert_eq!((images(&[]), images(&["--images", "7"])), (Value::Null, json!(7)));
+    }
+
+    #[test]
+    fn a_link_stays_and_several_files_of_weights_are_linked_into_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        for name in ["blob", "a.data", "b.data", "other"] {
+            fs::write(at(name), name).unwrap();
+        }
+        fs::create_dir(at("run")).unwrap();
+        std::os::unix::fs::symlink("blob", at("m.onnx")).unwrap();
+        let words = [&at("m.onnx"), "--dynamic", "--weights", &at("a.data"), "--weights", &at("b.data")];
+        let run = folder.path().join("run");
+        let made = try_made(&words, &run).unwrap();
+        let inputs = &made["stages"][STAGE]["inputs"];
+        assert_eq!(*inputs, json!({ "model": at("m.onnx"), "weights": at("run/weights") }));
+        for name in ["a.data", "b.data"] {
+            assert_eq!(fs::read_to_string(run.join("weights").join(name)).unwrap(), name);
+        }
+        fs::remove_dir_all(run.join("weights")).unwrap();
+        let twice = [&at("m.onnx"), "--dynamic", "--weights", &at("a.data"), "--weights", &at("a.data")];
+        assert!(try_made(&twice, &run).unwrap_err().contains("two files of weights are called `a.data`"));
+        assert!(try_made(&[&at("gone.onnx"), "--dynamic"], &run).unwrap_err().contains("cannot read"));
+    }
+}
