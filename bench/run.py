@@ -37,6 +37,7 @@ def main() -> int:
                 int8=arguments.int8,
                 datasets=arguments.dataset,
                 images=arguments.images,
+                before=arguments.before,
                 report=arguments.report,
             )
             result = importlib.import_module(f"claims.{name.replace('-', '_')}").measure(bench)
@@ -96,7 +97,10 @@ def parse() -> argparse.Namespace:
         help="int8, training: a dataset that `data/download` made (.safetensors); int8-accuracy: one for each model, in their order",
     )
     parser.add_argument(
-        "--images", type=Path, metavar="FILE", help="int8-network, recipe…: labelled images, an archive of folders"
+        "--images", type=Path, metavar="FILE", help="int8-network, recipe…, download-memory: labelled images, an archive of folders"
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="FILE", help="download-memory: the `pipe-data` of an older version"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="report-opens: the report")
     parser.add_argument(

@@ -30,6 +30,8 @@ class Bench:
     """What each model is calibrated and tested on, or what to train on, as asked for on the command line."""
     images: Path | None
     """The archive of labelled images to train on, as asked for on the command line."""
+    before: Path | None
+    """The `pipe-data` of an older version, as asked for on the command line."""
     report: Path | None
     """The report to open, as asked for on the command line."""
 

@@ -27,6 +27,7 @@ ORDER = (
     "hashing",
     "execute",
     "growth",
+    "download-memory",
     "int8",
     "int8-accuracy",
     "latency",

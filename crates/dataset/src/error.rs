@@ -74,6 +74,30 @@ pub enum DatasetError {
         /// The limit that it breaks, with its unit.
         limit: String,
     },
+    /// More pixels than memory is given for.
+    #[error("refused to read `{source_name}`: {}", budget(*images, image, *bytes, *limit))]
+    Budget {
+        /// The archive or folder.
+        source_name: String,
+        /// How many images it has.
+        images: usize,
+        /// Width and height of each.
+        image: String,
+        /// Bytes of all pixels.
+        bytes: u64,
+        /// Bytes allowed; absent where the machine has not as many.
+        limit: Option<u64>,
+    },
+    /// More files that are not read than may be missing.
+    #[error("refused to read `{source_name}`: left out would be {left_out}, more than a share of {allowed}")]
+    LeftOut {
+        /// The archive or folder.
+        source_name: String,
+        /// How many, why, and some names.
+        left_out: String,
+        /// The share that may be missing.
+        allowed: String,
+    },
     /// An entry whose content is not what the format asks for.
     #[error("`{entry}` in `{source_name}` {reason}")]
     Entry {
@@ -117,7 +141,23 @@ impl DatasetError {
             }
             Self::Entry { .. } => Some("repair or remove that file"),
             Self::TooLarge { .. } => Some("check that it is the archive you meant"),
+            Self::Budget { .. } => Some(
+                "scale the images with `image_size`, or give the bytes that they may take as `max_bytes`",
+            ),
+            Self::LeftOut { .. } => Some(
+                "convert them to PNG or JPEG, move them to a class, or give the share that may be missing as \
+                 `max_left_out`",
+            ),
             _ => None,
         }
     }
+}
+
+fn budget(images: usize, image: &str, bytes: u64, limit: Option<u64>) -> String {
+    let gb = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let limit = match limit {
+        Some(limit) => format!("more than the {} that they may", gb(limit)),
+        None => "which this machine does not have".into(),
+    };
+    format!("{images} images of {image} pixels take {}, {limit}", gb(bytes))
 }

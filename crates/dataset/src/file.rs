@@ -6,7 +6,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tensors::{Data, Tensor, TensorFile};
+use tensors::{TensorFile, Values, View};
 
 use crate::{DatasetError, Split};
 
@@ -72,6 +72,18 @@ impl Dataset {
         Ok(dataset)
     }
 
+    /// Images without labels, to take samples of: all in the training split, of one class, and none to test on.
+    ///
+    /// # Errors
+    /// [`DatasetError::Inconsistent`] where there is none.
+    pub fn unlabelled(images: Split, notes: Vec<String>) -> Result<Self, DatasetError> {
+        let none = Split::new(images.shape(), Vec::new(), Vec::new())?;
+        Self::new(vec!["picture".into()], images, none, Self::UNLABELLED, notes)
+    }
+
+    /// The format that images without labels are said to be of.
+    pub const UNLABELLED: &'static str = "pictures";
+
     /// Channels, height and width of every image.
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
@@ -82,18 +94,22 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DatasetError::File`] where it is unreadable or damaged, [`DatasetError::Content`] where its tensors do not
-    /// make a dataset.
+    /// make a dataset, or its images have no labels.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
         let mut file = tensors::read_with_metadata::<Metadata>(path)?;
         let train = take_split(&mut file, path, "train")?;
         let test = take_split(&mut file, path, "test")?;
         let Metadata { classes, provenance } = file.metadata;
         let dataset = Self { classes, train, test, provenance };
+        if dataset.is_unlabelled() {
+            let reason = "it holds pictures without labels, which one can calibrate on, not train or test";
+            return Err(content(path, reason.into()));
+        }
         dataset.check().map_err(|error| content(path, error.to_string()))?;
         Ok(dataset)
     }
 
-    /// Writes a dataset file; the same dataset gives the same bytes.
+    /// Writes a dataset file; the same dataset gives the same bytes. Takes no memory to speak of beside the dataset.
     ///
     /// # Errors
     /// [`DatasetError::Inconsistent`] as [`Dataset::new`], [`DatasetError::File`] where the file cannot be written.
@@ -101,11 +117,10 @@ impl Dataset {
         self.check()?;
         let mut tensors = BTreeMap::new();
         for (name, split) in [("train", &self.train), ("test", &self.test)] {
-            let (shape, pixels, labels) = split.clone().into_parts();
-            let [channels, height, width] = shape;
-            let count = labels.len();
-            let images = Tensor::new(vec![count, channels, height, width], Data::U8(pixels));
-            let labels = Tensor::new(vec![count], Data::I64(labels));
+            let [channels, height, width] = split.shape();
+            let count = split.len();
+            let images = View::new(vec![count, channels, height, width], Values::U8(split.pixels()));
+            let labels = View::new(vec![count], Values::I64(split.labels()));
             let (Some(images), Some(labels)) = (images, labels) else {
                 return Err(DatasetError::inconsistent(format!("{name} images do not fill their shape")));
             };
@@ -113,8 +128,14 @@ impl Dataset {
             tensors.insert(format!("{name}.labels"), labels);
         }
         let metadata = Metadata { classes: self.classes.clone(), provenance: self.provenance.clone() };
-        tensors::write(path, &tensors, &metadata)?;
+        tensors::write_views(path, &tensors, &metadata)?;
         Ok(())
+    }
+
+    /// Whether it is of [`Dataset::unlabelled`].
+    #[must_use]
+    pub fn is_unlabelled(&self) -> bool {
+        self.provenance.format == Self::UNLABELLED
     }
 
     fn check(&self) -> Result<(), DatasetError> {
@@ -130,7 +151,8 @@ impl Dataset {
             return Err(DatasetError::inconsistent(format!("two classes are named `{name}`")));
         }
         for (name, split) in [("training", &self.train), ("test", &self.test)] {
-            if split.is_empty() {
+            let may_be_empty = name == "test" && self.is_unlabelled();
+            if split.is_empty() && !may_be_empty {
                 return Err(DatasetError::inconsistent(format!("there are no {name} images")));
             }
             let classes = self.classes.len();
@@ -166,6 +188,7 @@ pub(crate) fn content(path: &Path, reason: String) -> DatasetError {
 mod tests {
     use super::*;
     use std::fs;
+    use tensors::{Data, Tensor};
 
     fn split(labels: Vec<i64>) -> Split {
         let pixels = (0..labels.len() * 6).map(|value| (value * 37 % 256) as u8).collect();

@@ -21,8 +21,12 @@ mod validation;
 pub use augment::{Augment, Flip, View};
 pub use error::DatasetError;
 pub use file::{Dataset, Provenance};
-pub use formats::{cifar10_binary, idx, image_folder};
+pub use formats::{
+    FolderOptions, FolderRead, LeftOut, MAX_BYTES, MAX_LEFT_OUT, PictureOptions, TestShare, cifar10_binary,
+    idx, image_folder, pictures,
+};
 pub use normalization::Normalization;
+pub use picture::{Fit, PictureSize};
 pub use predictions::{Predictions, wilson_interval};
 pub use sample::{Sample, SplitName};
 pub use source::Source;

@@ -1,7 +1,12 @@
-//! Decoding of one JPEG or PNG file to RGB bytes. Knows no folders and no classes.
+//! Decoding of one picture to RGB bytes. Knows no folders and no classes.
 //!
 //! The same file gives the same bytes on every machine: JPEG is decoded without vector instructions, whose
-//! rounding could differ.
+//! rounding could differ. Pixels are taken as they are stored: an orientation that a camera wrote beside them
+//! (EXIF) turns nothing, as in torchvision.
+
+mod format;
+mod others;
+mod scale;
 
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -11,8 +16,14 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+pub(crate) use format::{Content, Format, HEAD};
+pub use scale::{Fit, PictureSize};
+
 /// Most pixels on a side: larger images are no training images, and could fill the memory.
-const MAX_SIDE: usize = 8192;
+pub(crate) const MAX_SIDE: usize = 8192;
+
+/// Most bytes that a decoder takes for each pixel, what it returns and what that becomes included.
+pub(crate) const BYTES_PER_PIXEL: usize = 12;
 
 /// An RGB image.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,30 +34,68 @@ pub(crate) struct Picture {
     pub(crate) pixels: Vec<u8>,
 }
 
-/// Decodes a JPEG or PNG file, told apart by content. Grey becomes equal red, green and blue; transparent pixels
-/// are laid on white; 16-bit values lose their lower half. The error is the rest of a sentence on the file.
-pub(crate) fn decode_rgb(bytes: &[u8]) -> Result<Picture, String> {
-    let is_jpeg = bytes.starts_with(&[0xff, 0xd8]);
-    let format = match bytes {
-        _ if is_jpeg => "JPEG",
-        [0x89, b'P', b'N', b'G', ..] => "PNG",
-        [] => return Err("is empty".into()),
-        _ => return Err("is neither a JPEG nor a PNG file".into()),
-    };
-    // A decoder that panics on a damaged file must not take the other images with it.
-    catch_unwind(|| if is_jpeg { decode_jpeg(bytes) } else { decode_png(bytes) })
-        .unwrap_or_else(|_| Err("the decoder gave up".into()))
-        .map_err(|reason| format!("cannot be decoded as {format}: {reason}"))
+/// Why a file is not decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// It is a picture of a kind that is not read, whole or not; the format's name.
+    Unread(String),
+    /// It breaks its format's rules, is cut, or is too large; the rest of a sentence on the file.
+    Damaged(String),
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
-    let options = DecoderOptions::default()
+/// Decodes a picture, whose format is told from its content. Grey becomes equal red, green and blue; transparent
+/// pixels are laid on white; 16-bit values lose their lower half; of an animation the first frame counts.
+pub(crate) fn decode_rgb(bytes: &[u8]) -> Result<Picture, DecodeError> {
+    let Content::Picture(format) = Content::of(bytes.get(..HEAD).unwrap_or(bytes)) else {
+        return Err(DecodeError::Damaged("is no picture of a format that is read".into()));
+    };
+    let name = format.name();
+    // A decoder that panics on a damaged file must not take the other images with it.
+    let decoded = catch_unwind(|| match format {
+        Format::Jpeg => decode_jpeg(bytes).map_err(DecodeError::Damaged),
+        Format::Png => decode_png(bytes).map_err(DecodeError::Damaged),
+        other => others::decode(bytes, other),
+    });
+    match decoded {
+        Ok(Err(DecodeError::Damaged(reason))) => {
+            Err(DecodeError::Damaged(format!("cannot be decoded as {name}: {reason}")))
+        }
+        Ok(decoded) => decoded,
+        Err(_) => Err(DecodeError::Damaged(format!("cannot be decoded as {name}: the decoder gave up"))),
+    }
+}
+
+/// Height and width by a picture's header; nothing where that cannot be read, which decoding will tell.
+pub(crate) fn dimensions(bytes: &[u8]) -> Option<[usize; 2]> {
+    let Content::Picture(format) = Content::of(bytes.get(..HEAD).unwrap_or(bytes)) else { return None };
+    catch_unwind(|| match format {
+        Format::Jpeg => {
+            let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), jpeg_options());
+            decoder.decode_headers().ok()?;
+            let info = decoder.info()?;
+            Some([usize::from(info.height), usize::from(info.width)])
+        }
+        Format::Png => {
+            let reader = png::Decoder::new(Cursor::new(bytes)).read_info().ok()?;
+            Some([reader.info().height as usize, reader.info().width as usize])
+        }
+        other => others::dimensions(bytes, other),
+    })
+    .ok()
+    .flatten()
+}
+
+fn jpeg_options() -> DecoderOptions {
+    DecoderOptions::default()
         .jpeg_set_out_colorspace(ColorSpace::RGB)
         .set_max_width(MAX_SIDE)
         .set_max_height(MAX_SIDE)
         .set_strict_mode(true)
-        .set_use_unsafe(false);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        .set_use_unsafe(false)
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), jpeg_options());
     let interleaved = decoder.decode().map_err(|error| error.to_string())?;
     let info = decoder.info().ok_or("it has no header")?;
     planes(usize::from(info.height), usize::from(info.width), &interleaved, |pixel: [u8; 3]| pixel)
@@ -57,23 +106,32 @@ fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(format!("it is {width}×{height} pixels, more than {MAX_SIDE} on a side"));
-    }
+    check_sides(width, height)?;
     let mut samples = vec![0; reader.output_buffer_size().ok_or("it is too large")?];
     let frame = reader.next_frame(&mut samples).map_err(|error| error.to_string())?;
     samples.truncate(frame.buffer_size());
     match frame.color_type {
         png::ColorType::Grayscale => planes(height, width, &samples, |[grey]: [u8; 1]| [grey; 3]),
-        png::ColorType::GrayscaleAlpha => {
-            planes(height, width, &samples, |[grey, alpha]: [u8; 2]| [on_white(grey, alpha); 3])
-        }
+        png::ColorType::GrayscaleAlpha => planes(height, width, &samples, grey_on_white),
         png::ColorType::Rgb => planes(height, width, &samples, |pixel: [u8; 3]| pixel),
-        png::ColorType::Rgba => planes(height, width, &samples, |[red, green, blue, alpha]: [u8; 4]| {
-            [red, green, blue].map(|value| on_white(value, alpha))
-        }),
+        png::ColorType::Rgba => planes(height, width, &samples, rgb_on_white),
         png::ColorType::Indexed => Err("its palette was not expanded".into()),
     }
+}
+
+fn check_sides(width: usize, height: usize) -> Result<(), String> {
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return Err(format!("it is {width}×{height} pixels, more than {MAX_SIDE} on a side"));
+    }
+    Ok(())
+}
+
+fn grey_on_white([grey, alpha]: [u8; 2]) -> [u8; 3] {
+    [on_white(grey, alpha); 3]
+}
+
+fn rgb_on_white([red, green, blue, alpha]: [u8; 4]) -> [u8; 3] {
+    [red, green, blue].map(|value| on_white(value, alpha))
 }
 
 fn on_white(value: u8, alpha: u8) -> u8 {
@@ -82,11 +140,11 @@ fn on_white(value: u8, alpha: u8) -> u8 {
 }
 
 /// Interleaved samples to planes.
-fn planes<const N: usize>(
+fn planes<T: Copy, const N: usize>(
     height: usize,
     width: usize,
-    interleaved: &[u8],
-    rgb: impl Fn([u8; N]) -> [u8; 3],
+    interleaved: &[T],
+    rgb: impl Fn([T; N]) -> [u8; 3],
 ) -> Result<Picture, String> {
     let (samples, rest) = interleaved.as_chunks::<N>();
     if samples.len() != height * width || !rest.is_empty() || samples.is_empty() {

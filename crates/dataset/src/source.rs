@@ -49,6 +49,8 @@ pub(crate) struct Entry<'a> {
     size: u64,
     /// Absent for a folder.
     content: Option<&'a mut dyn Read>,
+    /// What a folder's content is.
+    nothing: io::Empty,
 }
 
 impl Source {
@@ -101,7 +103,11 @@ impl Source {
 
 type Visitor<'v> = dyn FnMut(Entry<'_>) -> Result<(), DatasetError> + 'v;
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    fn new(source: &'a str, path: &'a str, size: u64, content: Option<&'a mut dyn Read>) -> Self {
+        Self { source, path, size, content, nothing: io::empty() }
+    }
+
     /// Path relative to the source, `/` between its components, none of them empty, `.` or `..`.
     pub(crate) fn path(&self) -> &str {
         self.path
@@ -109,6 +115,35 @@ impl Entry<'_> {
 
     pub(crate) fn is_folder(&self) -> bool {
         self.content.is_none()
+    }
+
+    /// Bytes of the file, as the source says it.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The first `most` bytes of the file, or all that it has; nothing for a folder.
+    pub(crate) fn head(&mut self, most: usize) -> Result<Vec<u8>, DatasetError> {
+        let Some(content) = &mut self.content else { return Ok(Vec::new()) };
+        let mut bytes = Vec::with_capacity(most);
+        content
+            .take(self.size.min(most as u64))
+            .read_to_end(&mut bytes)
+            .map_err(|error| damage(self.source, &in_the_middle_of(self.path), error))?;
+        Ok(bytes)
+    }
+
+    /// The file's bytes as they come; none for a folder.
+    pub(crate) fn stream(&mut self) -> &mut dyn Read {
+        match &mut self.content {
+            Some(content) => content,
+            None => &mut self.nothing,
+        }
+    }
+
+    /// The error that a failure to read [`Entry::stream`] is.
+    pub(crate) fn damage(&self, error: io::Error) -> DatasetError {
+        damage(self.source, &in_the_middle_of(self.path), error)
     }
 
     /// Reads the file whole; nothing for a folder.

@@ -97,11 +97,6 @@ impl Split {
         }
         counts
     }
-
-    /// Shape, pixels and labels.
-    pub(crate) fn into_parts(self) -> ([usize; 3], Vec<u8>, Vec<i64>) {
-        (self.shape, self.pixels, self.labels)
-    }
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 //! Metadata is one JSON document under the single key `pipe`, because safetensors writes its string map in
 //! hash order. Knows files and element types; knows nothing of what tensors mean.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 #[cfg(unix)]
 use std::fs;
-use std::io::Write;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,20 +56,84 @@ impl Data {
         }
     }
 
-    fn dtype(&self) -> Dtype {
+    fn values(&self) -> Values<'_> {
         match self {
-            Self::F32(_) => Dtype::F32,
-            Self::I64(_) => Dtype::I64,
-            Self::U8(_) => Dtype::U8,
+            Self::F32(values) => Values::F32(values),
+            Self::I64(values) => Values::I64(values),
+            Self::U8(values) => Values::U8(values),
+        }
+    }
+}
+
+/// Elements of a tensor, row-major, which lie elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Values<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// 64-bit integers.
+    I64(&'a [i64]),
+    /// Bytes.
+    U8(&'a [u8]),
+}
+
+impl<'a> Values<'a> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+            Self::U8(values) => values.len(),
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    fn bytes(&self) -> Cow<'a, [u8]> {
         match self {
             Self::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::I64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Self::U8(values) => values.clone(),
+            Self::U8(values) => Cow::Borrowed(values),
         }
+    }
+}
+
+/// A tensor whose elements lie elsewhere: what is written without a copy of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View<'a> {
+    shape: Vec<usize>,
+    values: Values<'a>,
+}
+
+impl<'a> View<'a> {
+    /// A view, unless the number of elements is not the product of `shape`.
+    #[must_use]
+    pub fn new(shape: Vec<usize>, values: Values<'a>) -> Option<Self> {
+        let expected = shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim))?;
+        (expected == values.len()).then_some(Self { shape, values })
+    }
+}
+
+impl safetensors::View for &View<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.values {
+            Values::F32(_) => Dtype::F32,
+            Values::I64(_) => Dtype::I64,
+            Values::U8(_) => Dtype::U8,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.bytes()
+    }
+
+    fn data_len(&self) -> usize {
+        let size = match self.values {
+            Values::F32(_) => size_of::<f32>(),
+            Values::I64(_) => size_of::<i64>(),
+            Values::U8(_) => 1,
+        };
+        self.values.len() * size
     }
 }
 
@@ -193,16 +257,43 @@ pub fn write<M: Serialize>(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &M,
 ) -> Result<(), Error> {
-    let bytes = to_bytes(path, tensors, metadata)?;
+    let views = (tensors.iter())
+        .map(|(name, tensor)| {
+            (name.clone(), View { shape: tensor.shape.clone(), values: tensor.data.values() })
+        })
+        .collect();
+    write_views(path, &views, metadata)
+}
+
+/// As [`write`], of tensors that lie elsewhere: nothing of bytes is copied, and of other elements one tensor at a time.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_views<M: Serialize>(
+    path: &Path,
+    tensors: &BTreeMap<String, View<'_>>,
+    metadata: &M,
+) -> Result<(), Error> {
+    let text = serde_json::to_string(metadata)
+        .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?;
+    let failed = |source| Error::Io { action: "write", path: path.into(), source };
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = temporary_in(folder).map_err(failed)?;
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), text)]);
+    let permissions = file.as_file().metadata().map_err(failed)?.permissions();
+    safetensors::serialize_to_file(tensors, Some(metadata), file.path()).map_err(|error| match error {
+        SafeTensorError::IoError(error) => failed(error),
+        error => Error::Invalid { path: path.into(), reason: error.to_string() },
+    })?;
     let persist = || {
-        let mut file = temporary_in(folder)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
+        // It is another file under the same name now, which nobody else could read.
+        let written = File::open(file.path())?;
+        written.set_permissions(permissions)?;
+        written.sync_all()?;
         file.persist(path)?;
         Ok(())
     };
-    persist().map_err(|source| Error::Io { action: "write", path: path.into(), source })
+    persist().map_err(failed)
 }
 
 /// A temporary file with the permissions of any other new file: by default nobody else could read it.
@@ -214,25 +305,6 @@ fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
-}
-
-fn to_bytes<M: Serialize>(
-    path: &Path,
-    tensors: &BTreeMap<String, Tensor>,
-    metadata: &M,
-) -> Result<Vec<u8>, Error> {
-    let text = serde_json::to_string(metadata)
-        .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?;
-    let buffers: Vec<_> =
-        tensors.iter().map(|(name, tensor)| (name, tensor, tensor.data.to_bytes())).collect();
-    let invalid =
-        |error: safetensors::SafeTensorError| Error::Invalid { path: path.into(), reason: error.to_string() };
-    let mut views = Vec::with_capacity(buffers.len());
-    for (name, tensor, bytes) in &buffers {
-        let view = TensorView::new(tensor.data.dtype(), tensor.shape.clone(), bytes).map_err(invalid)?;
-        views.push((name.as_str(), view));
-    }
-    safetensors::serialize(views, Some(HashMap::from([(METADATA_KEY.to_owned(), text)]))).map_err(invalid)
 }
 
 impl<M> TensorFile<M> {
@@ -318,6 +390,27 @@ mod tests {
         write(&one, &sample(), &metadata).unwrap();
         write(&two, &sample(), &metadata).unwrap();
         assert_eq!(fs::read(one).unwrap(), fs::read(two).unwrap());
+    }
+
+    #[test]
+    fn views_give_the_same_file_which_others_may_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("1"), folder.path().join("2"));
+        write(&one, &sample(), &3).unwrap();
+        let tensors = sample();
+        let views = (tensors.iter())
+            .map(|(name, tensor)| {
+                (name.clone(), View::new(tensor.shape.clone(), tensor.data.values()).unwrap())
+            })
+            .collect();
+        write_views(&two, &views, &3).unwrap();
+        assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
+        assert_eq!(View::new(vec![2], Values::U8(&[1])), None);
+        // As any other new file.
+        let plain = folder.path().join("3");
+        std::fs::write(&plain, "").unwrap();
+        assert_eq!(one.metadata().unwrap().permissions(), plain.metadata().unwrap().permissions());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]

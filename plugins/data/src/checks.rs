@@ -111,7 +111,8 @@ pub(crate) fn fingerprint(path: &Path) -> std::io::Result<Fingerprint> {
     Ok(Fingerprint { size, md5: hex(&md5.finalize()), sha256: hex(&sha256.finalize()) })
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in lowercase hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -4,15 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use dataset::{Dataset, DatasetError, Source};
+use dataset::{Dataset, DatasetError, FolderOptions, Source};
 use protocol::{Failure, Metric, Progress, Reporter, RunRequest};
 
 use crate::checks::{Checks, fingerprint};
-use crate::fetch::{Event, FetchError, Fetcher};
+use crate::fetch::{Event, FetchError, Fetcher, Wanted};
 use crate::figures;
 use crate::location::{self, Location};
 use crate::params::{DownloadParams, Format};
 use crate::partial::Partial;
+use crate::url::Url;
 
 const KB: f64 = 1024.0;
 const MB: f64 = 1024.0 * KB;
@@ -33,6 +34,7 @@ pub(crate) fn run(
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Failure> {
     let params: DownloadParams = serde_json::from_value(request.params.clone())?;
+    params.check()?;
     let output = request.outputs.get("dataset").ok_or("no place was given for the output `dataset`")?;
     // A pool that exists already, in a process that runs more than one op, serves as well.
     drop(rayon::ThreadPoolBuilder::new().num_threads(request.threads).build_global());
@@ -88,38 +90,41 @@ fn from_source(
         }
     };
     let digest = check(&fetched, &checks, reporter)?;
-    let mut dataset = read(&fetched, params.format, reporter).map_err(|error| {
-        // What passed a digest is what was meant, and would not be better the next time.
+    let options = FolderOptions { pictures: params.pictures()?, test: params.test_share()? };
+    let mut dataset = read(&fetched, params.format, &options, reporter).map_err(|error| {
+        // What passed a digest is what was meant, and would not be better the next time; nor is a set any other that
+        // is too large or of which too much is left out.
         let failure = explain(&error);
-        if checks.has_digest() { failure } else { discard(&fetched, failure) }
+        let is_whole = matches!(error, DatasetError::Budget { .. } | DatasetError::LeftOut { .. });
+        if checks.has_digest() || is_whole { failure } else { discard(&fetched, failure) }
     })?;
     dataset.provenance.source_digest = digest;
     Ok(dataset)
 }
 
-fn is_archive(url: &str) -> bool {
-    let path = url.split('?').next().unwrap_or(url).to_ascii_lowercase();
+fn is_archive(url: &Url) -> bool {
+    let path = url.without_query().to_ascii_lowercase();
     [".zip", ".tar", ".tar.gz", ".tgz"].iter().any(|ending| path.ends_with(ending))
 }
 
 fn fetch_archive(
     fetcher: &Fetcher,
-    url: &str,
+    url: &Url,
     checks: &Checks,
     resume_dir: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<Fetched, Failure> {
     let mut transfer = Transfer::new(reporter, url);
-    let path = fetcher
-        .fetch(url, resume_dir, ARCHIVE, checks.size, &mut |event| transfer.show(event))
-        .map_err(|error| error.failure)?;
-    Ok(Fetched { path, name: url.into(), downloads: vec![Partial::new(resume_dir, ARCHIVE)] })
+    let (size, has_digest) = (checks.size, checks.has_digest());
+    let wanted = Wanted { url, folder: resume_dir, name: ARCHIVE, size, has_digest };
+    let path = fetcher.fetch(&wanted, &mut |event| transfer.show(event)).map_err(|error| error.failure)?;
+    Ok(Fetched { path, name: url.to_string(), downloads: vec![wanted.partial()] })
 }
 
 /// The four files from a folder on a server: gzipped as MNIST has them, or else plain.
 fn fetch_idx(
     fetcher: &Fetcher,
-    url: &str,
+    url: &Url,
     checks: &Checks,
     resume_dir: &Path,
     reporter: &mut Reporter<'_>,
@@ -136,10 +141,11 @@ fn fetch_idx(
     let mut downloads = Vec::new();
     for name in IDX_FILES {
         let mut fetch = |name: &str| -> Result<(), FetchError> {
-            let url = format!("{}/{name}", url.trim_end_matches('/'));
+            let url = url.join(name);
             let mut transfer = Transfer::new(reporter, &url);
-            fetcher.fetch(&url, &folder, name, None, &mut |event| transfer.show(event))?;
-            downloads.push(Partial::new(&folder, name));
+            let wanted = Wanted { url: &url, folder: &folder, name, size: None, has_digest: false };
+            fetcher.fetch(&wanted, &mut |event| transfer.show(event))?;
+            downloads.push(wanted.partial());
             Ok(())
         };
         match fetch(&format!("{name}.gz")) {
@@ -148,7 +154,7 @@ fn fetch_idx(
         }
         .map_err(|error| error.failure)?;
     }
-    Ok(Fetched { path: folder, name: url.into(), downloads })
+    Ok(Fetched { path: folder, name: url.to_string(), downloads })
 }
 
 /// Compares a file with what it should be; gives its digest.
@@ -160,15 +166,18 @@ fn check(fetched: &Fetched, checks: &Checks, reporter: &mut Reporter<'_>) -> Res
         if checks.is_empty() {
             return Ok(None);
         }
-        return Err(Failure::new(format!(
+        let failure = Failure::new(format!(
             "`size`, `md5` and `sha256` check one file, but `{}` is a folder",
             fetched.name
-        )));
+        ));
+        return Err(failure.hint("leave them out; the size that images get is `image_size`"));
     }
     let found = fingerprint(&fetched.path).map_err(unreadable)?;
     if let Some(difference) = checks.difference(&fetched.name, &found) {
         return Err(match fetched.downloads.as_slice() {
-            [] => Failure::new(difference).hint("check that `source` is the file that the checks belong to"),
+            [] => Failure::new(difference).hint(
+                "check that `source` is the file that the checks belong to; the size that images get is `image_size`",
+            ),
             _ => discard(
                 fetched,
                 Failure::new(difference).hint(
@@ -194,7 +203,12 @@ fn discard(fetched: &Fetched, failure: Failure) -> Failure {
     failure
 }
 
-fn read(fetched: &Fetched, format: Format, reporter: &mut Reporter<'_>) -> Result<Dataset, DatasetError> {
+fn read(
+    fetched: &Fetched,
+    format: Format,
+    options: &FolderOptions,
+    reporter: &mut Reporter<'_>,
+) -> Result<Dataset, DatasetError> {
     let source = Source::open_named(&fetched.path, fetched.name.clone())?;
     let mut progress = |images: usize| {
         reporter.progress(Progress {
@@ -206,12 +220,21 @@ fn read(fetched: &Fetched, format: Format, reporter: &mut Reporter<'_>) -> Resul
             milestone: false,
         });
     };
-    match format {
-        Format::Cifar10Binary => dataset::cifar10_binary(&source, &mut progress),
-        Format::ImageFolder => dataset::image_folder(&source, &mut progress),
-        Format::Idx => dataset::idx(&source, &mut progress),
-        Format::Synthetic => dataset::Synthetic::default().dataset(),
+    let max_bytes = options.pictures.max_bytes;
+    let read = match format {
+        Format::Cifar10Binary => return dataset::cifar10_binary(&source, max_bytes, &mut progress),
+        Format::Idx => return dataset::idx(&source, max_bytes, &mut progress),
+        Format::Synthetic => return dataset::Synthetic::default().dataset(),
+        Format::ImageFolder => dataset::image_folder(&source, options, &mut progress)?,
+        Format::Pictures => dataset::pictures(&source, &options.pictures, &mut progress)?,
+    };
+    if read.left_out.count() > 0 {
+        reporter.warn(format!("left out {}", read.left_out));
     }
+    if read.has_test && options.test.is_some() {
+        reporter.warn("`test` is not used: the source has a test split");
+    }
+    Ok(read.dataset)
 }
 
 fn report(dataset: &Dataset, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
@@ -223,7 +246,11 @@ fn report(dataset: &Dataset, reporter: &mut Reporter<'_>) -> Result<(), Failure>
     reporter.figure(figures::class_counts(dataset));
     reporter.figure(figures::examples(dataset)?);
     let images = (train + test) as f64;
-    let text = format!("{train} training and {test} test images of {classes} classes");
+    let text = if dataset.is_unlabelled() {
+        format!("{train} pictures without labels")
+    } else {
+        format!("{train} training and {test} test images of {classes} classes")
+    };
     reporter.progress(Progress { done: images, total: images, unit: "image".into(), text, milestone: true });
     Ok(())
 }
@@ -239,15 +266,15 @@ fn explain(error: &DatasetError) -> Failure {
 /// Shows how far a transfer is: often enough to look alive, seldom enough to cost nothing.
 struct Transfer<'r, 'w> {
     reporter: &'r mut Reporter<'w>,
-    url: String,
+    name: String,
     start: Option<(Instant, u64)>,
     next: u64,
     quarters: u64,
 }
 
 impl<'r, 'w> Transfer<'r, 'w> {
-    fn new(reporter: &'r mut Reporter<'w>, url: &str) -> Self {
-        Self { reporter, url: url.into(), start: None, next: 0, quarters: 0 }
+    fn new(reporter: &'r mut Reporter<'w>, url: &Url) -> Self {
+        Self { reporter, name: url.file_name().into(), start: None, next: 0, quarters: 0 }
     }
 
     fn show(&mut self, event: Event<'_>) {
@@ -268,8 +295,7 @@ impl<'r, 'w> Transfer<'r, 'w> {
         self.quarters = self.quarters.max(quarters);
         let rate = done.saturating_sub(from) as f64 / began.elapsed().as_secs_f64().max(1e-3);
         let (rate_size, rate_unit) = unit(rate);
-        let name = self.url.rsplit('/').next().unwrap_or(&self.url);
-        let text = format!("{name}  {:.1} {rate_unit}/s", rate / rate_size);
+        let text = format!("{}  {:.1} {rate_unit}/s", self.name, rate / rate_size);
         let (size, unit) = unit(total.unwrap_or(done) as f64);
         let done = done as f64 / size;
         let (done, total, text) = match total {

@@ -1,33 +1,71 @@
-//! Fetching a file over HTTP: continues where an earlier attempt stopped, and tries again when the line breaks.
+//! Fetching a file over HTTP: continues where an earlier attempt stopped, as far as the server says that it is the same
+//! file still, and tries again when the line breaks.
 //!
 //! Knows bytes and servers; whether the bytes are the right ones is for [`crate::checks`].
+
+mod answer;
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::Failure;
-use ureq::http::{HeaderMap, Response, StatusCode, header};
+use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, ResponseExt};
 
+use self::answer::{describe, is_complete, next_part};
 use crate::partial::{Partial, Remote};
+use crate::url::{Url, mask};
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a server may send nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time over which a server must send [`LOWEST_BYTES`].
+const PACE_WINDOW: Duration = Duration::from_secs(60);
+/// The fewest bytes in [`PACE_WINDOW`]: 256 a second, below what any line has that a file is fetched over.
+const LOWEST_BYTES: u64 = 256 * 60;
 /// Waits between attempts; one more attempt than waits.
 const WAITS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
-/// An attempt that brought this much was a good one: the count starts again.
+/// Attempts that got this much further than any before were good ones: the count starts again.
 const GOOD_PROGRESS: u64 = 1 << 20;
+/// Why a download starts again that no strong validator holds together.
+const NO_VALIDATOR: &str = "the server tells no state of the file from another (by a strong `ETag`, or a `Last-Modified` of some age)";
 
 /// Fetches files.
 pub(crate) struct Fetcher {
     agent: Agent,
-    wait: Box<dyn Fn(Duration)>,
+    clock: Clock,
+}
+
+/// What time is to a fetcher.
+pub(crate) struct Clock {
+    /// Waits between attempts.
+    pub(crate) wait: Box<dyn Fn(Duration)>,
+    /// Time that has passed since some moment.
+    pub(crate) now: Box<dyn Fn() -> Duration>,
+}
+
+/// What to fetch, and where to.
+pub(crate) struct Wanted<'a> {
+    pub(crate) url: &'a Url,
+    pub(crate) folder: &'a Path,
+    /// The file's name in `folder`.
+    pub(crate) name: &'a str,
+    /// Bytes that it should have, where that is known: another size is refused before any byte travels.
+    pub(crate) size: Option<u64>,
+    /// Whether a digest is checked afterwards, so that a URL that is signed anew leads to the same file.
+    pub(crate) has_digest: bool,
+}
+
+impl Wanted<'_> {
+    /// Its files on disk.
+    pub(crate) fn partial(&self) -> Partial {
+        Partial::new(self.folder, self.name, self.url.identity(!self.has_digest))
+    }
 }
 
 /// Why a file could not be fetched.
@@ -55,13 +93,15 @@ enum Stop {
 
 impl Default for Fetcher {
     fn default() -> Self {
-        Self::new(ureq::Proxy::try_from_env(), Box::new(std::thread::sleep))
+        let start = Instant::now();
+        let clock = Clock { wait: Box::new(std::thread::sleep), now: Box::new(move || start.elapsed()) };
+        Self::new(ureq::Proxy::try_from_env(), clock)
     }
 }
 
 impl Fetcher {
-    /// `wait` is called between attempts.
-    pub(crate) fn new(proxy: Option<ureq::Proxy>, wait: Box<dyn Fn(Duration)>) -> Self {
+    /// A fetcher that goes through `proxy`, where there is one.
+    pub(crate) fn new(proxy: Option<ureq::Proxy>, clock: Clock) -> Self {
         let config = Agent::config_builder()
             .proxy(proxy)
             .user_agent(concat!("pipe-data/", env!("CARGO_PKG_VERSION")))
@@ -73,156 +113,185 @@ impl Fetcher {
             .timeout_recv_response(Some(STALL_TIMEOUT))
             .timeout_per_read(Some(STALL_TIMEOUT))
             .build();
-        Self { agent: config.new_agent(), wait }
+        Self { agent: config.new_agent(), clock }
     }
 
-    /// Fetches `url` into the file `name` in `folder`, or finds it there. `size` is what it should have, where that
-    /// is known: another size is refused before any byte travels.
+    /// Fetches a file, or finds it in its place.
     pub(crate) fn fetch(
         &self,
-        url: &str,
-        folder: &Path,
-        name: &str,
-        size: Option<u64>,
+        wanted: &Wanted<'_>,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<PathBuf, FetchError> {
-        let partial = Partial::new(folder, name);
+        let url = wanted.url;
+        let partial = wanted.partial();
         if let Some(finished) = partial.finished() {
             return Ok(finished.into());
         }
-        let mut failures = 0;
+        let (remote, have) = partial.resume();
+        if have > 0 && remote.validator.is_none() {
+            on_event(Event::Note(&format!("starting the download of `{url}` again: {NO_VALIDATOR}")));
+        }
+        let (mut failures, mut best) = (0, have);
         loop {
-            let (_, before) = partial.resume(url);
-            let reason = match self.attempt(url, &partial, size, on_event) {
+            let reason = match self.attempt(wanted, &partial, on_event) {
                 Ok(path) => return Ok(path),
                 Err(Stop::Refused(error)) => return Err(error),
                 Err(Stop::Broken(reason)) => reason,
             };
-            let (remote, have) = partial.resume(url);
-            if have.saturating_sub(before) >= GOOD_PROGRESS {
+            let (remote, have) = partial.resume();
+            if have >= best + GOOD_PROGRESS {
                 failures = 0;
             }
+            best = best.max(have);
             let Some(&wait) = WAITS.get(failures) else {
-                return Err(gave_up(url, &reason, failures + 1, have, remote.total));
+                return Err(gave_up(url, &reason, failures + 1, have, &remote));
             };
             failures += 1;
-            on_event(Event::Note(&format!(
-                "{reason}; trying again in {} s, from byte {have}",
-                wait.as_secs()
-            )));
-            (self.wait)(wait);
+            let from = match have {
+                0 => "from its start".to_owned(),
+                _ if remote.validator.is_none() => format!("from its start, as {NO_VALIDATOR}"),
+                _ => format!("from byte {have}"),
+            };
+            on_event(Event::Note(&format!("{reason}; trying again in {} s, {from}", wait.as_secs())));
+            (self.clock.wait)(wait);
         }
     }
 
     fn attempt(
         &self,
-        url: &str,
+        wanted: &Wanted<'_>,
         partial: &Partial,
-        size: Option<u64>,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<PathBuf, Stop> {
+        let url = wanted.url;
         let on_disk = |error: io::Error| {
             let failure = Failure::new(format!("cannot write the download of `{url}`: {error}"));
             Stop::Refused(FetchError { status: None, failure })
         };
-        let (known, have) = partial.resume(url);
+        let (known, have) = partial.resume();
         if have > 0 && known.total == Some(have) {
             return partial.finish().map_err(on_disk);
         }
-        let mut request = self.agent.get(url);
-        if have > 0 {
+        // Parts that no strong validator holds together may be of different files.
+        let begun = known.validator.as_ref().filter(|_| have > 0);
+        let mut request = self.agent.get(url.secret());
+        if let Some(validator) = begun {
             request = request.header(header::RANGE, format!("bytes={have}-"));
-            if let Some(validator) = &known.validator {
-                request = request.header(header::IF_RANGE, validator);
-            }
+            request = request.header(header::IF_RANGE, validator.as_str());
         }
         let response = request.call().map_err(|error| no_answer(url, error))?;
+        let place = Url::parse(&response.get_uri().to_string())
+            .map_err(|reason| refuse(None, format!("`{url}` leads elsewhere: {reason}")))?;
+        let place = place.identity(false);
         let status = response.status();
-        let range = content_range(response.headers());
-        let resume = match (status, range) {
-            (StatusCode::PARTIAL_CONTENT, Some(Range { start: Some(start), total }))
-                if start == have && (known.total.is_none() || total.is_none() || total == known.total) =>
-            {
-                true
-            }
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(Range { total, .. }))
-                if have > 0 && total == Some(have) =>
-            {
-                return partial.finish().map_err(on_disk);
-            }
-            (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) if have > 0 => {
-                partial.discard().map_err(on_disk)?;
-                return Err(Stop::Broken(format!("the file at `{url}` is not the one that was begun")));
-            }
-            (StatusCode::OK, _) => {
-                if have > 0 {
-                    on_event(Event::Note(&format!(
-                        "the file has changed or `{url}` cannot continue a download: starting again"
-                    )));
+        let another =
+            |reason: &str| Stop::Broken(format!("`{url}` does not go on with the file begun: {reason}"));
+        let part = match (status, begun) {
+            (StatusCode::PARTIAL_CONTENT, Some(validator)) => {
+                match next_part(&response, &known, validator, have, &place) {
+                    Ok(part) => Some(part),
+                    Err(reason) => {
+                        partial.discard().map_err(on_disk)?;
+                        return Err(another(&reason));
+                    }
                 }
-                false
             }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(validator)) => {
+                if is_complete(&response, &known, validator, have) {
+                    return partial.finish().map_err(on_disk);
+                }
+                partial.discard().map_err(on_disk)?;
+                return Err(another("it has no bytes from there on"));
+            }
+            (StatusCode::PARTIAL_CONTENT, None) => {
+                return Err(refuse(
+                    Some(status),
+                    format!("`{url}` sent a part of the file, and was asked for all of it"),
+                ));
+            }
+            (StatusCode::OK, Some(_)) => {
+                on_event(Event::Note(&format!(
+                    "the file has changed or `{url}` cannot continue a download: starting again"
+                )));
+                None
+            }
+            (StatusCode::OK, None) => None,
             _ => return Err(refused(url, status)),
         };
-        let remote = if resume { known } else { describe(url, &response) };
-        check_size(url, remote.total, size)?;
-        let mut file = partial.open(&remote, resume).map_err(on_disk)?;
-        let mut have = if resume { have } else { 0 };
+        let remote = match &part {
+            Some(part) => Remote { total: part.total.or(known.total), ..known },
+            None => describe(&response, place),
+        };
+        check_size(url, remote.total, wanted.size)?;
+        let file = partial.open(&remote, part.is_some()).map_err(on_disk)?;
+        let have = if part.is_some() { have } else { 0 };
+        let end = part.as_ref().map(|part| part.end).or(remote.total);
+        let reached =
+            self.receive(url, response, file, have..end.unwrap_or(u64::MAX), remote.total, on_event)?;
+        match (remote.total, end) {
+            (Some(total), _) if reached < total => {
+                Err(Stop::Broken(format!("`{url}` ended after {reached} of {total} bytes")))
+            }
+            (_, Some(end)) if reached > end => {
+                partial.discard().map_err(on_disk)?;
+                Err(Stop::Broken(format!("`{url}` sent more bytes than the {end} that it announced")))
+            }
+            (None, Some(end)) => {
+                Err(Stop::Broken(format!("`{url}` sent up to byte {end}, and does not say of how many")))
+            }
+            _ => partial.finish().map_err(on_disk),
+        }
+    }
+
+    /// Appends the body to `file`, which holds the bytes up to where `bytes` starts, and stops past its end; gives the
+    /// length that it got to.
+    fn receive(
+        &self,
+        url: &Url,
+        response: Response<Body>,
+        mut file: std::fs::File,
+        bytes: std::ops::Range<u64>,
+        total: Option<u64>,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<u64, Stop> {
+        let on_disk =
+            |error: io::Error| refuse(None, format!("cannot write the download of `{url}`: {error}"));
+        let mut have = bytes.start;
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; 1 << 16];
-        on_event(Event::Bytes(have, remote.total));
-        loop {
+        let (mut since, mut then) = ((self.clock.now)(), have);
+        on_event(Event::Bytes(have, total));
+        while have <= bytes.end {
             let count = match body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Stop::Broken(format!("the connection to `{url}` broke: {error}"))),
+                Err(error) => {
+                    let error = mask(&error.to_string());
+                    return Err(Stop::Broken(format!("the connection to `{url}` broke: {error}")));
+                }
             };
             file.write_all(&buffer[..count]).map_err(on_disk)?;
             have += count as u64;
-            on_event(Event::Bytes(have, remote.total));
-        }
-        match remote.total {
-            Some(total) if have < total => {
-                Err(Stop::Broken(format!("`{url}` ended after {have} of {total} bytes")))
-            }
-            Some(total) if have > total => {
-                partial.discard().map_err(on_disk)?;
-                Err(Stop::Broken(format!("`{url}` sent {have} bytes, but announced {total}")))
-            }
-            _ => {
-                file.sync_all().map_err(on_disk)?;
-                partial.finish().map_err(on_disk)
+            on_event(Event::Bytes(have, total));
+            let now = (self.clock.now)();
+            if now.saturating_sub(since) >= PACE_WINDOW {
+                let (sent, seconds) = (have - then, now.saturating_sub(since).as_secs());
+                if sent < LOWEST_BYTES {
+                    return Err(Stop::Broken(format!(
+                        "`{url}` sent {sent} bytes in {seconds} s, fewer than {LOWEST_BYTES} in {} s",
+                        PACE_WINDOW.as_secs()
+                    )));
+                }
+                (since, then) = (now, have);
             }
         }
+        file.sync_all().map_err(on_disk)?;
+        Ok(have)
     }
 }
 
-/// What the server says of the whole file.
-fn describe(url: &str, response: &Response<Body>) -> Remote {
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let strong = text(header::ETAG).filter(|tag| !tag.starts_with("W/"));
-    Remote {
-        url: url.into(),
-        validator: strong.or_else(|| text(header::LAST_MODIFIED)),
-        total: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
-    }
-}
-
-/// `Content-Range: bytes START-END/TOTAL`, where START-END or TOTAL may be `*`.
-struct Range {
-    start: Option<u64>,
-    total: Option<u64>,
-}
-
-fn content_range(headers: &HeaderMap) -> Option<Range> {
-    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
-    let start = range.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
-    Some(Range { start, total: total.trim().parse().ok() })
-}
-
-fn check_size(url: &str, announced: Option<u64>, expected: Option<u64>) -> Result<(), Stop> {
+fn check_size(url: &Url, announced: Option<u64>, expected: Option<u64>) -> Result<(), Stop> {
     match (announced, expected) {
         (Some(announced), Some(expected)) if announced != expected => {
             let failure = Failure::new(format!("`{url}` has {announced} bytes, but `size` says {expected}"))
@@ -233,23 +302,31 @@ fn check_size(url: &str, announced: Option<u64>, expected: Option<u64>) -> Resul
     }
 }
 
-fn no_answer(url: &str, error: ureq::Error) -> Stop {
-    let reason = format!("no answer from `{url}`: {error}");
-    match error {
+/// An answer that makes no sense, now or later.
+fn refuse(status: Option<StatusCode>, reason: String) -> Stop {
+    let failure = Failure::new(reason)
+        .hint("check the URL in `source`, or download the file by hand and give its path");
+    Stop::Refused(FetchError { status: status.map(|status| status.as_u16()), failure })
+}
+
+fn no_answer(url: &Url, error: ureq::Error) -> Stop {
+    let reason = format!("no answer from `{url}`: {}", mask(&error.to_string()));
+    let hint = match error {
         ureq::Error::BadUri(_)
         | ureq::Error::Http(_)
         | ureq::Error::TooManyRedirects
         | ureq::Error::RedirectFailed
         | ureq::Error::InvalidProxyUrl
-        | ureq::Error::TlsRequired => {
-            let failure = Failure::new(reason).hint("check the URL in `source`");
-            Stop::Refused(FetchError { status: None, failure })
+        | ureq::Error::TlsRequired => "check the URL in `source`",
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
+            "what answers there does not speak HTTP as it should: check server and port in `source`, and the proxy"
         }
-        _ => Stop::Broken(reason),
-    }
+        _ => return Stop::Broken(reason),
+    };
+    Stop::Refused(FetchError { status: None, failure: Failure::new(reason).hint(hint) })
 }
 
-fn refused(url: &str, status: StatusCode) -> Stop {
+fn refused(url: &Url, status: StatusCode) -> Stop {
     let reason = format!("`{url}` answered {status}");
     let passing = status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
@@ -266,11 +343,12 @@ fn refused(url: &str, status: StatusCode) -> Stop {
     Stop::Refused(FetchError { status: Some(status.as_u16()), failure: Failure::new(reason).hint(hint) })
 }
 
-fn gave_up(url: &str, reason: &str, attempts: usize, have: u64, total: Option<u64>) -> FetchError {
-    let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+fn gave_up(url: &Url, reason: &str, attempts: usize, have: u64, remote: &Remote) -> FetchError {
+    let of = remote.total.map(|total| format!(" of {total}")).unwrap_or_default();
     let failure = Failure::new(format!("cannot fetch `{url}` in {attempts} attempts: {reason}"));
     let failure = failure.hint(match have {
         0 => "check the network, the proxy, the CA certificates and the URL in `source`".to_owned(),
+        _ if remote.validator.is_none() => format!("the next run starts again: {NO_VALIDATOR}"),
         _ => format!("{have}{of} bytes are there: the next run continues from them"),
     });
     FetchError { status: None, failure }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 use protocol::Failure;
 
+use crate::url::{Url, mask};
+
 /// A parsed source.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     /// An `http://` or `https://` URL without a fragment, and the checks that its fragment asked for.
-    Remote { url: String, fragment: Vec<(String, String)> },
+    Remote { url: Url, fragment: Vec<(String, String)> },
     /// A file or folder on this machine.
     Local(PathBuf),
 }
@@ -25,26 +27,28 @@ pub(crate) fn parse(source: &str) -> Result<Location, Failure> {
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => {
             let (url, fragment) = source.split_once('#').unwrap_or((source, ""));
+            let url =
+                Url::parse(url).map_err(|reason| Failure::new(reason).hint("check the URL in `source`"))?;
             let pairs = fragment.split('&').filter(|pair| !pair.is_empty());
             let fragment = pairs
                 .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(|| {
-                    Failure::new(format!("the part of `{source}` after `#` is not `name=value`"))
+                    Failure::new(format!("the part of `{}` after `#` is not `name=value`", mask(source)))
                 })?;
-            Ok(Location::Remote { url: url.into(), fragment })
+            Ok(Location::Remote { url, fragment })
         }
         "file" => {
             let path = rest.strip_prefix("localhost").unwrap_or(rest);
             if !path.starts_with('/') {
-                return Err(Failure::new(format!("`{source}` does not name a file on this machine"))
+                return Err(Failure::new(format!("`{}` does not name a file on this machine", mask(source)))
                     .hint("a `file://` URL has an absolute path: `file:///home/me/set.tar.gz`"));
             }
             let path = percent_decode_str(path).decode_utf8();
             let path = path.map_err(|_| Failure::new(format!("`{source}` is not UTF-8 when decoded")))?;
             Ok(Location::Local(path.as_ref().into()))
         }
-        other => Err(Failure::new(format!("`{source}`: the scheme `{other}://` is not supported"))
+        other => Err(Failure::new(format!("`{}`: the scheme `{other}://` is not supported", mask(source)))
             .hint("give an `https://`, `http://` or `file://` URL, or a path")),
     }
 }
@@ -64,13 +68,13 @@ mod tests {
     #[test]
     fn a_url_is_remote_and_its_fragment_is_taken_off() {
         let expected = Location::Remote {
-            url: "HTTPS://h/a?b=1".into(),
+            url: Url::parse("HTTPS://h/a?b=1").unwrap(),
             fragment: vec![("md5".into(), "12".into()), ("size".into(), "7".into())],
         };
         assert_eq!(parse("HTTPS://h/a?b=1#md5=12&size=7").unwrap(), expected);
         assert_eq!(
             parse("http://h/").unwrap(),
-            Location::Remote { url: "http://h/".into(), fragment: vec![] }
+            Location::Remote { url: Url::parse("http://h/").unwrap(), fragment: vec![] }
         );
     }
 
@@ -81,5 +85,14 @@ mod tests {
         assert!(message("s3://b/a").contains("`https://`"));
         assert!(message("file://other/a").contains("does not name a file on this machine"));
         assert!(message("https://h/a#md5").contains("not `name=value`"));
+        assert!(message("https://h:99999/a").contains("has the port `99999`"));
+        for source in [
+            "s3://key:secret@b/a",
+            "https://u:secret@h/a?secret#md5",
+            "file://u:secret@h/a",
+            "https://u:secret@h:0/",
+        ] {
+            assert!(!message(source).contains("secret"), "{source}");
+        }
     }
 }

@@ -12,6 +12,8 @@ mod partial;
 mod plugin;
 #[cfg(test)]
 mod testing;
+mod url;
+mod validator;
 
 use std::process::ExitCode;
 

@@ -7,28 +7,45 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What a server said of a file.
+use crate::validator::Validator;
+
+/// What a server said of a file. Nothing in it is secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Remote {
-    pub(crate) url: String,
-    /// `ETag`, where it is a strong one, or else `Last-Modified`: what `If-Range` takes.
-    pub(crate) validator: Option<String>,
+    /// Digest of the URL that it came from in the end, without its query.
+    pub(crate) place: String,
+    /// What holds parts of it together; absent where the server has said nothing that does.
+    pub(crate) validator: Option<Validator>,
+    /// `Content-Encoding`.
+    pub(crate) encoding: Option<String>,
     /// Size in bytes.
     pub(crate) total: Option<u64>,
+}
+
+/// The file beside the part.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    /// What was asked for, as [`crate::url::Url::identity`] says it.
+    source: String,
+    remote: Remote,
 }
 
 /// Files of one download in a folder.
 #[derive(Debug)]
 pub(crate) struct Partial {
+    source: String,
     whole: PathBuf,
     part: PathBuf,
     state: PathBuf,
 }
 
 impl Partial {
-    pub(crate) fn new(folder: &Path, name: &str) -> Self {
+    /// Those of the file `name`; `source` is the identity of the URL that it is fetched from.
+    pub(crate) fn new(folder: &Path, name: &str, source: String) -> Self {
         let file = |suffix: &str| folder.join(format!("{name}{suffix}"));
-        Self { whole: file(""), part: file(".part"), state: file(".json") }
+        Self { source, whole: file(""), part: file(".part"), state: file(".json") }
     }
 
     /// The finished file, where there is one.
@@ -37,14 +54,14 @@ impl Partial {
     }
 
     /// What is known of the file, and how many bytes are there; nothing where it is of another URL.
-    pub(crate) fn resume(&self, url: &str) -> (Remote, u64) {
-        let fresh = || (Remote { url: url.into(), ..Remote::default() }, 0);
+    pub(crate) fn resume(&self) -> (Remote, u64) {
         let read = || -> Option<(Remote, u64)> {
-            let remote: Remote = serde_json::from_slice(&fs::read(&self.state).ok()?).ok()?;
+            let State { source, remote } = serde_json::from_slice(&fs::read(&self.state).ok()?).ok()?;
             let have = self.part.metadata().ok()?.len();
-            (remote.url == url).then_some((remote, have))
+            let possible = remote.total.is_none_or(|total| have <= total);
+            (source == self.source && possible).then_some((remote, have))
         };
-        read().unwrap_or_else(fresh)
+        read().unwrap_or_default()
     }
 
     /// Opens the part: to add to it, or as an empty one with what the server says now.
@@ -54,7 +71,8 @@ impl Partial {
         }
         // The bytes of an older file must be gone before its description is.
         let file = File::create(&self.part)?;
-        fs::write(&self.state, serde_json::to_vec(remote)?)?;
+        let state = State { source: self.source.clone(), remote: remote.clone() };
+        fs::write(&self.state, serde_json::to_vec(&state)?)?;
         Ok(file)
     }
 

@@ -1,10 +1,12 @@
 //! A small HTTP server that misbehaves as told, and archives to serve.
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::fetch::Fetcher;
+use crate::fetch::{Clock, Fetcher};
 
 /// How a server answers one request.
 #[derive(Debug, Clone)]
@@ -21,6 +23,10 @@ pub(crate) enum Answer {
     Status(u16),
     /// The whole file, with more bytes than it says.
     TooLong,
+    /// These bytes, head and all.
+    Raw(Vec<u8>),
+    /// Elsewhere: to this URL.
+    Redirect(String),
 }
 
 /// A request as it came.
@@ -101,8 +107,11 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
             _ => {}
         }
     }
-    let turn = state.requests.len().min(state.answers.len() - 1);
-    let answer = state.answers[turn].clone();
+    let answer = state.answers[state.requests.len().min(state.answers.len() - 1)].clone();
+    if let Answer::Raw(bytes) = &answer {
+        state.requests.push(request);
+        return stream.write_all(bytes);
+    }
     let total = state.content.len();
     let same = request.if_range.is_none() || request.if_range == state.etag;
     let asked = request.range.as_ref().filter(|_| same).map(|range| {
@@ -127,6 +136,10 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
             headers += &format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
         }
         Answer::Unannounced => headers.clear(),
+        Answer::Redirect(url) => {
+            (status, body) = ("302 Found".into(), Vec::new());
+            headers = format!("Content-Length: 0\r\nLocation: {url}\r\n");
+        }
         Answer::Status(code) => {
             (status, body) = (format!("{code} Because"), b"<html>no</html>".to_vec());
             headers = format!("Content-Length: {}\r\n", body.len());
@@ -145,7 +158,14 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
 
 /// A fetcher that uses no proxy and does not wait.
 pub(crate) fn fetcher() -> Fetcher {
-    Fetcher::new(None, Box::new(|_| ()))
+    fetcher_in_time(Duration::ZERO)
+}
+
+/// As [`fetcher`]; so much time passes whenever it looks at the clock.
+pub(crate) fn fetcher_in_time(step: Duration) -> Fetcher {
+    let time = Cell::new(Duration::ZERO);
+    let now = move || time.replace(time.get() + step);
+    Fetcher::new(None, Clock { wait: Box::new(|_| ()), now: Box::new(now) })
 }
 
 /// A tar.gz archive of files by path.

@@ -5,7 +5,7 @@
 //! big-endian u32, then the elements. Source: <https://yann.lecun.com/exdb/mnist/>.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::source::Entry;
 use crate::{Dataset, DatasetError, Source, Split};
@@ -18,8 +18,8 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 const UNSIGNED_BYTE: u8 = 8;
-/// More than any file of this format holds; gzip can blow up a thousandfold.
-const MAX_BYTES: u64 = 4 << 30;
+/// What gzip files start with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An IDX file of unsigned bytes.
 struct Idx {
@@ -28,22 +28,42 @@ struct Idx {
     data: Vec<u8>,
 }
 
-/// Reads the four files of MNIST and sets like it as images of one channel. Classes are named by their label;
-/// there are as many as the highest training label says. `progress` is told the number of images read so far.
+/// Reads the four files of MNIST and sets like it as images of one channel, whose pixels may take `max_bytes`. Classes
+/// are named by their label; there are as many as the highest training label says. A file may lie beside its gzipped
+/// form, as torchvision leaves it, if both hold the same. `progress` is told the number of images read so far.
 ///
 /// # Errors
 /// As [`Source::open`]; [`DatasetError::Layout`] where a file is missing or there twice, [`DatasetError::Entry`]
-/// where one is damaged or is not what its name says.
-pub fn idx(source: &Source, progress: &mut dyn FnMut(usize)) -> Result<Dataset, DatasetError> {
+/// where one is damaged or is not what its name says, [`DatasetError::Budget`] where images take too many bytes.
+pub fn idx(
+    source: &Source,
+    max_bytes: u64,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Dataset, DatasetError> {
     let mut files: BTreeMap<&str, Idx> = BTreeMap::new();
     let mut images = 0;
-    source.visit(&mut |entry| {
+    let mut left = max_bytes;
+    source.visit(&mut |mut entry| {
         let path = entry.path().to_owned();
         let Some(wanted) = standard_name(&path).filter(|_| !entry.is_folder()) else { return Ok(()) };
+        let wrong = |reason: String| Entry::error(source, &path, reason);
+        let file = Opened::new(entry.stream()).map_err(wrong)?;
         if let Some(first) = files.get(wanted) {
-            return Err(layout(source, format!("both `{}` and `{path}` are its `{wanted}`", first.path)));
+            let differs = || layout(source, format!("both `{}` and `{path}` are its `{wanted}`", first.path));
+            if !is_packed(&first.path, &path) && !is_packed(&path, &first.path) {
+                return Err(differs());
+            }
+            if !file.holds(first).map_err(wrong)? {
+                let reason = format!("`{}` and `{path}` differ: delete the one that is wrong", first.path);
+                return Err(layout(source, reason));
+            }
+            return Ok(());
         }
-        let file = parse(&path, entry.read()?).map_err(|reason| Entry::error(source, &path, reason))?;
+        if file.bytes as u64 > left {
+            return Err(too_large(source, &file, max_bytes));
+        }
+        left -= file.bytes as u64;
+        let file = file.read(path.clone()).map_err(wrong)?;
         if let [count, _, _] = *file.dims {
             images += count;
             progress(images);
@@ -84,38 +104,113 @@ fn standard_name(path: &str) -> Option<&'static str> {
     FILES.into_iter().find(|&wanted| wanted == name)
 }
 
-fn parse(path: &str, mut bytes: Vec<u8>) -> Result<Idx, String> {
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut plain = Vec::new();
-        flate2::read::MultiGzDecoder::new(bytes.as_slice())
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut plain)
-            .map_err(|error| format!("is a damaged or truncated gzip file: {error}"))?;
-        if plain.len() as u64 > MAX_BYTES {
-            return Err(format!("unpacks to more than {} GiB", MAX_BYTES >> 30));
+/// Whether `packed` is the gzipped form of `plain`, by their names.
+fn is_packed(plain: &str, packed: &str) -> bool {
+    packed.strip_suffix(".gz") == Some(plain)
+}
+
+/// A file of which the header is read.
+struct Opened<'a> {
+    dims: Vec<usize>,
+    /// Bytes of data that the header announces.
+    bytes: usize,
+    data: Box<dyn Read + 'a>,
+    is_packed: bool,
+}
+
+impl<'a> Opened<'a> {
+    /// Reads the header, through gzip where the file starts so.
+    fn new(stream: &'a mut dyn Read) -> Result<Self, String> {
+        let mut head = Vec::new();
+        let unreadable = |error: io::Error| format!("cannot be read: {error}");
+        stream.take(4).read_to_end(&mut head).map_err(unreadable)?;
+        let is_packed = head.starts_with(&GZIP);
+        let mut data: Box<dyn Read + 'a> = Box::new(io::Cursor::new(head.clone()).chain(stream));
+        if is_packed {
+            data = Box::new(flate2::read::MultiGzDecoder::new(data));
         }
-        bytes = plain;
+        let mut take = |count: usize| -> Result<Vec<u8>, String> {
+            let mut bytes = Vec::new();
+            let read = (&mut data).take(count as u64).read_to_end(&mut bytes);
+            read.map_err(|error| broken(is_packed, &error))?;
+            Ok(bytes)
+        };
+        let magic = take(4)?;
+        let [0, 0, UNSIGNED_BYTE, rank] = *magic else {
+            let magic: String = magic.iter().map(|byte| format!("{byte:02x}")).collect();
+            return Err(format!(
+                "is not an IDX file of unsigned bytes: its magic number is 0x{magic}, not 0x000008 and a rank"
+            ));
+        };
+        let words = take(4 * usize::from(rank))?;
+        let (words, _) = words.as_chunks::<4>();
+        let dims: Vec<_> = words.iter().map(|&word| u32::from_be_bytes(word) as usize).collect();
+        let bytes = dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
+        match bytes.filter(|_| dims.len() == usize::from(rank)) {
+            Some(bytes) => Ok(Self { dims, bytes, data, is_packed }),
+            None => Err(format!("has 0 bytes of data, but its header announces {}", product(&dims))),
+        }
     }
-    let bad_magic = || {
-        let magic: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!(
-            "is not an IDX file of unsigned bytes: its magic number is 0x{magic}, not 0x000008 and a rank"
-        )
+
+    /// Reads the data: never more than the header announces, whatever it unpacks to.
+    fn read(mut self, path: String) -> Result<Idx, String> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(self.bytes).map_err(|_| {
+            format!("announces {} bytes of data, which this machine does not have", self.bytes)
+        })?;
+        let read = (&mut self.data).take(self.bytes as u64).read_to_end(&mut data);
+        read.map_err(|error| broken(self.is_packed, &error))?;
+        let wrong = |found: String| {
+            format!("has {found} bytes of data, but its header announces {}", product(&self.dims))
+        };
+        if data.len() < self.bytes {
+            return Err(wrong(data.len().to_string()));
+        }
+        if self.data.read(&mut [0]).map_err(|error| broken(self.is_packed, &error))? > 0 {
+            return Err(wrong(format!("more than {}", self.bytes)));
+        }
+        Ok(Idx { path, dims: self.dims, data })
+    }
+
+    /// Whether it holds the same as a file that was read.
+    fn holds(mut self, other: &Idx) -> Result<bool, String> {
+        if self.dims != other.dims {
+            return Ok(false);
+        }
+        let mut buffer = vec![0; 1 << 16];
+        let mut rest = other.data.as_slice();
+        loop {
+            let count = self.data.read(&mut buffer).map_err(|error| broken(self.is_packed, &error))?;
+            if count == 0 {
+                return Ok(rest.is_empty());
+            }
+            match rest.split_at_checked(count) {
+                Some((same, after)) if same == &buffer[..count] => rest = after,
+                _ => return Ok(false),
+            }
+        }
+    }
+}
+
+fn broken(is_packed: bool, error: &io::Error) -> String {
+    if is_packed {
+        format!("is a damaged or truncated gzip file: {error}")
+    } else {
+        format!("cannot be read: {error}")
+    }
+}
+
+fn product(dims: &[usize]) -> String {
+    dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
+}
+
+fn too_large(source: &Source, file: &Opened<'_>, limit: u64) -> DatasetError {
+    let (images, image) = match *file.dims {
+        [count, height, width] => (count, format!("{width}×{height}")),
+        _ => (file.bytes, "1×1".into()),
     };
-    let [0, 0, UNSIGNED_BYTE, rank, rest @ ..] = bytes.as_slice() else { return Err(bad_magic()) };
-    let (words, _) = rest.as_chunks::<4>();
-    let dims: Vec<_> =
-        words.iter().take(usize::from(*rank)).map(|&word| u32::from_be_bytes(word) as usize).collect();
-    let expected = dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
-    let data = rest.get(4 * usize::from(*rank)..).unwrap_or_default();
-    if dims.len() != usize::from(*rank) || expected != Some(data.len()) {
-        return Err(format!(
-            "has {} bytes of data, but its header announces {}",
-            data.len(),
-            dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
-        ));
-    }
-    Ok(Idx { path: path.into(), dims, data: data.to_vec() })
+    let source_name = source.name().into();
+    DatasetError::Budget { source_name, images, image, bytes: file.bytes as u64, limit: Some(limit) }
 }
 
 fn dimensions(source: &Source, file: &Idx, expected: usize, names: &str) -> DatasetError {
@@ -130,6 +225,7 @@ fn layout(source: &Source, reason: String) -> DatasetError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MAX_BYTES;
     use crate::testing::{Files, gz, write_folder};
 
     fn file(dims: &[u32], data: &[u8]) -> Vec<u8> {
@@ -154,7 +250,7 @@ mod tests {
     fn read(files: &Files) -> Result<Dataset, DatasetError> {
         let folder = tempfile::tempdir().unwrap();
         write_folder(folder.path(), files);
-        idx(&Source::open(folder.path()).unwrap(), &mut |_| ())
+        idx(&Source::open(folder.path()).unwrap(), MAX_BYTES, &mut |_| ())
     }
 
     fn message(name: &str, bytes: Vec<u8>) -> String {
@@ -194,6 +290,40 @@ mod tests {
         cut.truncate(cut.len() - 9);
         let text = message("t10k-labels-idx1-ubyte.gz", cut);
         assert!(text.contains("damaged or truncated gzip"), "{text}");
+    }
+
+    #[test]
+    fn a_file_may_lie_beside_its_gzipped_form() {
+        let mut files = sample();
+        let plain = files["raw/train-images-idx3-ubyte"].clone();
+        files.insert("raw/train-images-idx3-ubyte.gz".into(), gz(&plain));
+        files.insert("t10k-labels-idx1-ubyte".into(), file(&[1], &[3]));
+        assert_eq!(read(&files).unwrap(), read(&sample()).unwrap());
+        for other in [file(&[2, 2, 3], &[0; 12]), file(&[2, 3, 2], &plain[16..])] {
+            let text = message("raw/train-images-idx3-ubyte.gz", gz(&other));
+            assert!(
+                text.contains("`raw/train-images-idx3-ubyte` and `raw/train-images-idx3-ubyte.gz` differ"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_more_is_unpacked_than_the_header_announces() {
+        // It would unpack to 64 MB.
+        let mut bomb = file(&[1, 2, 3], &[]);
+        bomb.resize(64 << 20, 0);
+        let text = message("t10k-images-idx3-ubyte.gz", gz(&bomb));
+        assert!(text.contains("has more than 6 bytes of data, but its header announces 1×2×3"), "{text}");
+    }
+
+    #[test]
+    fn more_pixels_than_are_allowed_are_refused_by_the_header() {
+        let text = message("t10k-images-idx3-ubyte.gz", gz(&file(&[3_000_000, 100, 100], &[])));
+        assert!(
+            text.contains("3000000 images of 100×100 pixels take 30.0 GB, more than the 8.6 GB"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,219 +1,254 @@
-//! Image folders: `train/CLASS/*` and `test/CLASS/*` with JPEG and PNG files, at any depth.
+//! Image folders: `train/CLASS/…` and `test/CLASS/…` with pictures, at any depth, or `CLASS/…` alone where a share of
+//! the images becomes the test split.
 //!
-//! Classes are the folders' names, sorted; images are sorted by class and file name, whatever the order in an
-//! archive. Hidden files and files that are no images are ignored, and counted in the dataset's notes.
+//! Classes are the folders' names, sorted; images are sorted by class, folder and name, whatever the order in an
+//! archive. The source is read twice: first what there is, so that each image has its place in memory before it is
+//! decoded.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use rayon::prelude::*;
-
-use crate::picture::{self, Picture};
-use crate::source::Entry;
-use crate::{Dataset, DatasetError, Source, Split};
+use super::filling::{Members, PictureOptions, fill};
+use super::layout::{Layout, Place};
+use super::left_out::{LeftOut, Reason};
+use super::listing::Listing;
+use crate::validation::test_split;
+use crate::{Dataset, DatasetError, Source};
 
 const FORMAT: &str = "image-folder";
-const SPLITS: [&str; 2] = ["train", "test"];
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 
-/// Encoded images that are decoded together: enough to keep all threads busy, few enough to hold in memory.
-const BATCH_FILES: usize = 1024;
-const BATCH_BYTES: usize = 32 << 20;
+/// How an image folder is read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FolderOptions {
+    /// How pictures are read.
+    pub pictures: PictureOptions,
+    /// The images to test on, where no folder has them.
+    pub test: Option<TestShare>,
+}
 
-/// Reads an image folder as RGB images; `progress` is told the number of images read so far.
+/// Images of the training split that become the test split: of each class the same share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TestShare {
+    share: f64,
+    seed: u64,
+}
+
+impl TestShare {
+    /// A share, unless it is not between 0 and 1. The seed decides which images they are.
+    #[must_use]
+    pub fn new(share: f64, seed: u64) -> Option<Self> {
+        (share > 0.0 && share < 1.0).then_some(Self { share, seed })
+    }
+}
+
+/// A folder that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FolderRead {
+    /// What was read.
+    pub dataset: Dataset,
+    /// What was not, and could have been.
+    pub left_out: LeftOut,
+    /// Whether the folder has a test split, so that [`FolderOptions::test`] was not needed.
+    pub has_test: bool,
+}
+
+/// Reads an image folder as RGB images; `progress` is told the number of images read so far. What is no picture by its
+/// content is left out, and counted.
 ///
 /// # Errors
 /// As [`Source::open`]; [`DatasetError::Entry`] where a file cannot be decoded or has another size than the first,
-/// [`DatasetError::Layout`] where a split or class is missing or empty.
-pub fn image_folder(source: &Source, progress: &mut dyn FnMut(usize)) -> Result<Dataset, DatasetError> {
-    let mut collected = Collected { source, root: None, size: None, classes: BTreeMap::new(), images: 0 };
-    let (mut batch, mut batch_bytes) = (Vec::new(), 0);
-    let mut ignored = Ignored::default();
-    source.visit(&mut |entry| {
-        let path = entry.path().to_owned();
-        let components: Vec<_> = path.split('/').collect();
-        if components.iter().any(|name| name.starts_with('.') || *name == "__MACOSX") {
-            ignored.hidden += usize::from(!entry.is_folder());
-            return Ok(());
-        }
-        if entry.is_folder() {
-            if let Some(place) = place(&components) {
-                collected.classes.entry(place).or_default();
-            }
-            return Ok(());
-        }
-        let [folder @ .., name] = components.as_slice() else { return Ok(()) };
-        let class = place(folder);
-        if let Some(class) = &class {
-            collected.classes.entry(class.clone()).or_default();
-        }
-        if !is_image(name) {
-            ignored.others += 1;
-            return Ok(());
-        }
-        let Some(class) = class else {
-            ignored.elsewhere += 1;
-            return Ok(());
-        };
-        collected.check_root(&class)?;
-        let bytes = entry.read()?;
-        batch_bytes += bytes.len();
-        batch.push(Encoded { class, name: (*name).to_owned(), path, bytes });
-        if batch.len() >= BATCH_FILES || batch_bytes >= BATCH_BYTES {
-            collected.decode(std::mem::take(&mut batch))?;
-            batch_bytes = 0;
-            progress(collected.images);
-        }
-        Ok(())
-    })?;
-    collected.decode(batch)?;
-    progress(collected.images);
-    collected.finish(&ignored)
+/// [`DatasetError::Layout`] where a split or class is missing or empty, [`DatasetError::LeftOut`] where more is left
+/// out than may be, [`DatasetError::Budget`] where the pixels would take more bytes than they may.
+pub fn image_folder(
+    source: &Source,
+    options: &FolderOptions,
+    progress: &mut dyn FnMut(usize),
+) -> Result<FolderRead, DatasetError> {
+    let folder = Folder { source, options, listing: Listing::of(source)? };
+    folder.read(progress)
 }
 
-/// A class folder: what lies above its split, the split (`true` for test), and its name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Class {
-    root: String,
-    is_test: bool,
-    name: String,
-}
-
-struct Encoded {
-    class: Class,
-    name: String,
-    path: String,
-    bytes: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Ignored {
-    hidden: usize,
-    others: usize,
-    elsewhere: usize,
-}
-
-impl Ignored {
-    fn notes(&self) -> Vec<String> {
-        [
-            (self.hidden, "hidden files"),
-            (self.others, "files that are neither .jpg, .jpeg nor .png"),
-            (self.elsewhere, "images outside train/CLASS/ and test/CLASS/"),
-        ]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("ignored {what}: {count}"))
-        .collect()
-    }
-}
-
-/// `…/train/CLASS` is a class folder.
-fn place(folder: &[&str]) -> Option<Class> {
-    let [root @ .., split, name] = folder else { return None };
-    let split = SPLITS.iter().position(|known| known == split)?;
-    Some(Class { root: root.join("/"), is_test: split == 1, name: (*name).to_owned() })
-}
-
-fn is_image(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-}
-
-/// Decoded images by class.
-struct Collected<'a> {
+struct Folder<'a> {
     source: &'a Source,
-    root: Option<String>,
-    /// Height and width of the first image, and its path.
-    size: Option<([usize; 2], String)>,
-    classes: BTreeMap<Class, Vec<(String, Vec<u8>)>>,
-    images: usize,
+    options: &'a FolderOptions,
+    listing: Listing,
 }
 
-impl Collected<'_> {
-    fn check_root(&mut self, class: &Class) -> Result<(), DatasetError> {
-        let root = self.root.get_or_insert_with(|| class.root.clone());
-        if *root == class.root {
-            return Ok(());
+impl Folder<'_> {
+    fn read(&self, progress: &mut dyn FnMut(usize)) -> Result<FolderRead, DatasetError> {
+        let layout = Layout::of(&self.listing.pictures, self.options.test.is_some())
+            .map_err(|reason| self.layout(reason))?;
+        let Some(layout) = layout else { return Err(self.without_layout()) };
+        let (mut left_out, ignored) = self.left_out(&layout);
+        let mut places: Vec<(Place<'_>, &str)> = (self.listing.pictures.iter())
+            .filter_map(|path| layout.place(path).map(|place| (place, path.as_str())))
+            .collect();
+        places.sort();
+        left_out.set_read(places.len());
+        self.options.pictures.check(self.source, &left_out)?;
+
+        let has_test = places.iter().any(|(place, _)| place.is_test);
+        let names = self.class_names(&layout, &places, has_test, &left_out)?;
+        let [train, test] = self.members(&names, &places, has_test)?;
+        let [train, test] =
+            fill(self.source, &self.options.pictures, [train, test], &mut left_out, progress)?;
+        self.options.pictures.check(self.source, &left_out)?;
+        for (split, name) in [(&train, "train"), (&test, "test")] {
+            if let Some(class) = split.class_counts(names.len()).iter().position(|&count| count == 0) {
+                let class = names.get(class).map(String::as_str).unwrap_or_default();
+                return Err(self.empty_class(&format!("{name}/{class}"), &left_out));
+            }
         }
-        let reason = format!("there are images both below `{root}/` and below `{}/`", class.root);
-        Err(self.layout(reason))
+        let notes = self.notes(&left_out, ignored);
+        let dataset = Dataset::new(names, train, test, FORMAT, notes)?;
+        Ok(FolderRead { dataset, left_out, has_test })
     }
 
-    fn decode(&mut self, batch: Vec<Encoded>) -> Result<(), DatasetError> {
-        let decoded: Vec<_> =
-            batch.into_par_iter().map(|file| (picture::decode_rgb(&file.bytes), file)).collect();
-        for (picture, Encoded { class, name, path, .. }) in decoded {
-            let Picture { height, width, pixels } =
-                picture.map_err(|reason| Entry::error(self.source, &path, reason))?;
-            let ([first_height, first_width], first) =
-                self.size.get_or_insert_with(|| ([height, width], path.clone()));
-            if (height, width) != (*first_height, *first_width) {
-                let reason = format!(
-                    "is {width}×{height} pixels, but `{first}` is {first_width}×{first_height}; \
-                     all images must have one size"
-                );
-                return Err(Entry::error(self.source, &path, reason));
-            }
-            self.classes.entry(class).or_default().push((name, pixels));
-            self.images += 1;
+    /// What is left out, before anything is read, and how many files beside it are none that anyone would miss.
+    fn left_out(&self, layout: &Layout) -> (LeftOut, usize) {
+        let mut left_out = LeftOut::default();
+        let elsewhere = || Reason::Elsewhere(layout.pattern());
+        for path in self.listing.pictures.iter().filter(|path| layout.place(path).is_none()) {
+            left_out.add(elsewhere(), path);
         }
-        Ok(())
-    }
-
-    fn finish(mut self, ignored: &Ignored) -> Result<Dataset, DatasetError> {
-        let notes = ignored.notes();
-        let (Some(root), Some(([height, width], _))) = (&self.root, &self.size) else {
-            let mut reason =
-                "there is no .jpg, .jpeg or .png file in `train/CLASS/` or `test/CLASS/`".to_owned();
-            if !notes.is_empty() {
-                reason = format!("{reason} ({})", notes.join(", "));
-            }
-            return Err(self.layout(reason));
-        };
-        let shape = [3, *height, *width];
-        self.classes.retain(|class, _| class.root == *root);
-        let names = self.class_names()?;
-        let (mut train, mut test) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-        for (class, mut images) in std::mem::take(&mut self.classes) {
-            let Ok(label) = names.binary_search(&class.name) else { continue };
-            images.sort();
-            let (pixels, labels) = if class.is_test { &mut test } else { &mut train };
-            for (_, image) in images {
-                pixels.extend(image);
-                labels.push(label as i64);
+        let mut ignored = 0;
+        for other in &self.listing.others {
+            match &other.reason {
+                Some(reason) if layout.place(&other.path).is_some() => {
+                    left_out.add(reason.clone(), &other.path);
+                }
+                Some(_) if other.is_picture => left_out.add(elsewhere(), &other.path),
+                _ => ignored += 1,
             }
         }
-        let train = Split::new(shape, train.0, train.1)?;
-        let test = Split::new(shape, test.0, test.1)?;
-        Dataset::new(names, train, test, FORMAT, notes)
+        (left_out, ignored)
     }
 
     /// Class names, sorted; the same in both splits, and none without an image.
-    fn class_names(&self) -> Result<Vec<String>, DatasetError> {
-        if let Some((class, _)) = self.classes.iter().find(|(_, images)| images.is_empty()) {
-            let split = SPLITS[usize::from(class.is_test)];
-            return Err(self.layout(format!("the class folder `{split}/{}` holds no image", class.name)));
+    fn class_names(
+        &self,
+        layout: &Layout,
+        places: &[(Place<'_>, &str)],
+        has_test: bool,
+        left_out: &LeftOut,
+    ) -> Result<Vec<String>, DatasetError> {
+        let read: BTreeSet<(&str, bool)> =
+            places.iter().map(|(place, _)| (place.class, place.is_test)).collect();
+        let folders = self.listing.folders.iter().filter_map(|folder| layout.class(folder));
+        let files = self.listing.others.iter().filter_map(|other| layout.place(&other.path));
+        let there = folders.chain(files.map(|place| (place.class, place.is_test)));
+        if let Some((class, is_test)) = there.into_iter().find(|class| !read.contains(class)) {
+            let class = match layout {
+                Layout::Splits { .. } => format!("{}/{class}", split_name(is_test)),
+                Layout::Classes { .. } => class.to_owned(),
+            };
+            return Err(self.empty_class(&class, left_out));
         }
-        let of_split = |test: bool| -> Vec<String> {
-            let classes = self.classes.keys().filter(|class| class.is_test == test);
-            classes.map(|class| class.name.clone()).collect()
+        let of_split = |test: bool| -> BTreeSet<&str> {
+            read.iter().filter(|(_, is_test)| *is_test == test).map(|(class, _)| *class).collect()
         };
         let (train, test) = (of_split(false), of_split(true));
-        for (mine, others, here, there) in
-            [(&train, &test, "train", "test"), (&test, &train, "test", "train")]
-        {
-            if others.is_empty() {
-                return Err(self.layout(format!("there is no folder `{there}` with images in class folders")));
-            }
-            if let Some(name) = mine.iter().find(|name| others.binary_search(name).is_err()) {
-                return Err(self.layout(format!("class `{name}` is in `{here}` but not in `{there}`")));
+        if train.is_empty() {
+            return Err(self.layout("there is no folder `train` with images in class folders".into()));
+        }
+        if !has_test && self.options.test.is_none() {
+            return Err(self.layout(
+                "there is no folder `test` with images in class folders; `test: 0.2` takes a fifth of each class"
+                    .into(),
+            ));
+        }
+        if has_test && let Some(class) = train.symmetric_difference(&test).next() {
+            let is_test = test.contains(class);
+            let (here, there) = (split_name(is_test), split_name(!is_test));
+            return Err(self.layout(format!("class `{class}` is in `{here}` but not in `{there}`")));
+        }
+        Ok(train.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The images of both splits, in their order.
+    fn members<'p>(
+        &self,
+        names: &[String],
+        places: &[(Place<'_>, &'p str)],
+        has_test: bool,
+    ) -> Result<[Members<'p>; 2], DatasetError> {
+        let (mut train, mut test) = (Members::new(), Members::new());
+        for (place, path) in places {
+            let label = names.binary_search_by(|name| name.as_str().cmp(place.class)).unwrap_or_default();
+            let members = if place.is_test { &mut test } else { &mut train };
+            members.push((path, label as i64));
+        }
+        let Some(TestShare { share, seed }) = self.options.test.filter(|_| !has_test) else {
+            return Ok([train, test]);
+        };
+        let images: Vec<_> =
+            places.iter().zip(&train).map(|((place, _), (_, label))| (*label, place.inner)).collect();
+        let (rest, held_out) = test_split(&images, share, seed).map_err(|label| {
+            let class = usize::try_from(label).ok().and_then(|label| names.get(label));
+            let class = class.map(String::as_str).unwrap_or_default();
+            self.layout(format!("class `{class}` has one image, which cannot be both trained and tested on"))
+        })?;
+        let take =
+            |indices: Vec<usize>| indices.into_iter().filter_map(|index| train.get(index).copied()).collect();
+        Ok([take(rest), take(held_out)])
+    }
+
+    /// What is kept with the dataset. Words of the first version where nothing else is to be said: they are in its file,
+    /// whose bytes stay the same for the same images.
+    fn notes(&self, left_out: &LeftOut, ignored: usize) -> Vec<String> {
+        let counts = [
+            (self.listing.hidden, "hidden files"),
+            (ignored, "files that are neither .jpg, .jpeg nor .png"),
+            (left_out.elsewhere(), "images outside train/CLASS/ and test/CLASS/"),
+        ];
+        let mut notes: Vec<_> = (counts.into_iter())
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("ignored {what}: {count}"))
+            .collect();
+        if left_out.count() > left_out.elsewhere() {
+            notes.push(format!("left out {left_out}"));
+        }
+        notes
+    }
+
+    fn empty_class(&self, class: &str, left_out: &LeftOut) -> DatasetError {
+        let mut reason = format!("the class folder `{class}` holds no image");
+        if left_out.count() > 0 {
+            reason = format!("{reason}; left out are {left_out}");
+        }
+        self.layout(reason)
+    }
+
+    fn without_layout(&self) -> DatasetError {
+        let pictures = self.listing.pictures.len();
+        let mut reason = "there is no image in `train/CLASS/` or `test/CLASS/`".to_owned();
+        let mut left_out = LeftOut::default();
+        for other in &self.listing.others {
+            if let Some(unread) = &other.reason {
+                left_out.add(unread.clone(), &other.path);
             }
         }
-        Ok(train)
+        match (pictures, left_out.count()) {
+            (0, 0) => {}
+            (0, _) => reason = format!("{reason}; left out are {left_out}"),
+            _ if self.options.test.is_some() => {
+                reason = format!("{reason}, nor in two folders of classes ({pictures} elsewhere)");
+            }
+            _ => {
+                reason = format!(
+                    "{reason} ({pictures} elsewhere); with `test: 0.2` folders of classes alone are enough"
+                );
+            }
+        }
+        self.layout(reason)
     }
 
     fn layout(&self, reason: String) -> DatasetError {
         DatasetError::Layout { source_name: self.source.name().into(), format: FORMAT, reason }
     }
+}
+
+fn split_name(is_test: bool) -> &'static str {
+    if is_test { "test" } else { "train" }
 }
 
 #[cfg(test)]

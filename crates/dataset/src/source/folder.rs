@@ -1,8 +1,11 @@
 //! Entries of a folder on disk, sorted by name at each level.
+//!
+//! Links are followed: a data set may be one of links into a store, as DVC and Hugging Face lay them out, and what is
+//! read is what the runner took the digest of. A link to a folder that it lies in has no end, and is refused.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Entry, Guard, Visitor};
 use crate::DatasetError;
@@ -15,21 +18,24 @@ pub(super) fn visit(
     guard: &mut Guard<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), DatasetError> {
-    visit_below(root, "", MAX_DEPTH, guard, visitor)
+    let real = fs::canonicalize(root).map_err(unreadable(root))?;
+    visit_below(root, "", &mut vec![real], guard, visitor)
 }
 
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DatasetError + use<> {
+    let place = path.display().to_string();
+    move |cause| DatasetError::Unreadable { place, cause }
+}
+
+/// `ancestors`: where this folder and those above it really are.
 fn visit_below(
     folder: &Path,
     prefix: &str,
-    depth: usize,
+    ancestors: &mut Vec<PathBuf>,
     guard: &mut Guard<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), DatasetError> {
-    let unreadable = |path: &Path| {
-        let place = path.display().to_string();
-        move |cause: io::Error| DatasetError::Unreadable { place, cause }
-    };
-    if depth == 0 {
+    if ancestors.len() > MAX_DEPTH {
         return Err(guard.refuse(prefix, format!("lies more than {MAX_DEPTH} folders deep")));
     }
     let mut entries =
@@ -40,25 +46,33 @@ fn visit_below(
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let relative = if prefix.is_empty() { name.into_owned() } else { format!("{prefix}/{name}") };
-        let kind = entry.file_type().map_err(unreadable(&path))?;
-        if kind.is_symlink() {
-            // What a link points at may change without the folder changing.
-            return Err(guard.refuse(&relative, "is a symbolic link; put the file itself there"));
-        }
-        let (is_folder, size) = if kind.is_dir() {
-            (true, 0)
-        } else if kind.is_file() {
-            (false, entry.metadata().map_err(unreadable(&path))?.len())
-        } else {
-            return Err(guard.refuse(&relative, "is neither a file nor a folder"));
+        let is_link = entry.file_type().map_err(unreadable(&path))?.is_symlink();
+        let metadata = match fs::metadata(&path) {
+            Err(error) if is_link && error.kind() == io::ErrorKind::NotFound => {
+                let to = fs::read_link(&path).unwrap_or_default();
+                let reason = format!("is a link to `{}`, which is not there", to.display());
+                return Err(guard.refuse(&relative, reason));
+            }
+            metadata => metadata.map_err(unreadable(&path))?,
         };
+        let is_folder = metadata.is_dir();
+        if !is_folder && !metadata.is_file() {
+            return Err(guard.refuse(&relative, "is neither a file nor a folder"));
+        }
+        let size = if is_folder { 0 } else { metadata.len() };
         let relative = guard.admit(relative.as_bytes(), is_folder, size)?;
         if is_folder {
-            visitor(Entry { source: guard.source, path: &relative, size, content: None })?;
-            visit_below(&path, &relative, depth - 1, guard, visitor)?;
+            let real = fs::canonicalize(&path).map_err(unreadable(&path))?;
+            if ancestors.contains(&real) {
+                return Err(guard.refuse(&relative, "is a link to a folder that it lies in"));
+            }
+            visitor(Entry::new(guard.source, &relative, size, None))?;
+            ancestors.push(real);
+            visit_below(&path, &relative, ancestors, guard, visitor)?;
+            ancestors.pop();
         } else {
             let mut file = LazyFile { path: &path, file: None };
-            visitor(Entry { source: guard.source, path: &relative, size, content: Some(&mut file) })?;
+            visitor(Entry::new(guard.source, &relative, size, Some(&mut file)))?;
         }
     }
     Ok(())

@@ -44,9 +44,9 @@ pub(super) fn visit(
         place = in_the_middle_of(&path);
         meter.budget.set(size);
         if is_folder {
-            visitor(Entry { source: guard.source, path: &path, size, content: None })?;
+            visitor(Entry::new(guard.source, &path, size, None))?;
         } else {
-            visitor(Entry { source: guard.source, path: &path, size, content: Some(&mut entry) })?;
+            visitor(Entry::new(guard.source, &path, size, Some(&mut entry)))?;
         }
         io::copy(&mut entry, &mut io::sink()).map_err(|error| damage(&place, error))?;
         if meter.budget.get() > 0 {

@@ -155,15 +155,33 @@ fn links_and_devices_are_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_in_a_folder_is_refused_but_the_folder_itself_may_be_one() {
+fn links_in_a_folder_lead_to_what_is_read() {
+    use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
-    let (real, link) = (folder.path().join("real"), folder.path().join("link"));
-    write_folder(&real, &sample());
-    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let (store, set, link) =
+        (folder.path().join("store"), folder.path().join("set"), folder.path().join("link"));
+    // Files by their digests elsewhere, and in the set links to them: relative, absolute, and to a folder.
+    write_folder(
+        &store,
+        &Files::from([
+            ("ab/1".into(), b"first".to_vec()),
+            ("b/c.bin".into(), sample()["top/b/c.bin"].clone()),
+        ]),
+    );
+    fs::create_dir_all(set.join("top")).unwrap();
+    symlink("../../store/ab/1", set.join("top/a.txt")).unwrap();
+    symlink(store.join("b"), set.join("top/b")).unwrap();
+    fs::write(set.join("z"), b"").unwrap();
+    symlink(&set, &link).unwrap();
     assert_eq!(read_with(&Source::open(&link).unwrap()).unwrap(), sample());
-    std::os::unix::fs::symlink("/etc/passwd", real.join("top/b/evil")).unwrap();
+
+    symlink("nowhere", set.join("top/lost")).unwrap();
+    let message = read_with(&Source::open(&set).unwrap()).unwrap_err().to_string();
+    assert!(message.contains("`top/lost` is a link to `nowhere`, which is not there"), "{message}");
+    fs::remove_file(set.join("top/lost")).unwrap();
+    symlink("..", set.join("top/up")).unwrap();
     let message = read_with(&Source::open(&link).unwrap()).unwrap_err().to_string();
-    assert!(message.contains("`top/b/evil` is a symbolic link"), "{message}");
+    assert!(message.contains("`top/up` is a link to a folder that it lies in"), "{message}");
 }
 
 #[test]

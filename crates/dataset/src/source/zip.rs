@@ -41,9 +41,9 @@ pub(super) fn visit(
         let size = entry.size();
         let path = guard.admit(&raw, is_folder, size)?;
         if is_folder {
-            visitor(Entry { source: guard.source, path: &path, size, content: None })?;
+            visitor(Entry::new(guard.source, &path, size, None))?;
         } else {
-            visitor(Entry { source: guard.source, path: &path, size, content: Some(&mut entry) })?;
+            visitor(Entry::new(guard.source, &path, size, Some(&mut entry)))?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use protocol::{Content, FromPlugin};
+use protocol::{Content, FromPlugin, LogLevel};
 use serde_json::{Value, json};
 
 use super::*;
@@ -24,6 +24,11 @@ impl Stage {
     }
 
     fn run(&mut self, params: Value) -> Result<Dataset, String> {
+        self.send(params)?;
+        Ok(Dataset::read(&self.output()).unwrap())
+    }
+
+    fn send(&mut self, params: Value) -> Result<(), String> {
         let request = RunRequest {
             op: "download".into(),
             params,
@@ -38,8 +43,7 @@ impl Stage {
         let outcome = run(&fetcher(), &request, &mut Reporter::new(&mut sent));
         let lines = String::from_utf8(sent).unwrap();
         self.messages = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        outcome.map_err(|failure| format!("{failure:?}"))?;
-        Ok(Dataset::read(&self.output()).unwrap())
+        outcome.map_err(|failure| format!("{failure:?}"))
     }
 
     /// Writes an archive beside the output; gives its path.
@@ -141,10 +145,12 @@ fn a_download_gives_the_same_file_as_a_local_archive() {
 fn a_transfer_is_shown_in_a_unit_that_fits_it() {
     let shown = |done, total| {
         let mut out = Vec::new();
-        Transfer::new(&mut Reporter::new(&mut out), "https://example.org/set.tar.gz").show_bytes(done, total);
+        let url = Url::parse("https://example.org/set.tar.gz?signature=secret").unwrap();
+        Transfer::new(&mut Reporter::new(&mut out), &url).show_bytes(done, total);
         String::from_utf8(out).unwrap()
     };
     let small = shown(12 << 10, Some(48 << 10));
+    assert!(small.contains("set.tar.gz  ") && !small.contains("secret"), "{small}");
     assert!(small.contains("\"done\":12.0,\"total\":48.0,\"unit\":\"KB\""), "{small}");
     let large = shown(12 << 10, Some(2 << 20));
     assert!(large.contains("\"total\":2.0,\"unit\":\"MB\""), "{large}");
@@ -284,4 +290,87 @@ fn the_synthetic_set_needs_no_source() {
         |message| matches!(message, FromPlugin::Log { message, .. } if message.contains("`source` is not used")),
     );
     assert!(warned);
+}
+
+/// A PNG of one pixel.
+fn png(value: u8) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, 1, 1);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[value]).unwrap();
+    file
+}
+
+fn warnings(stage: &Stage) -> Vec<&str> {
+    let warning = |message| match message {
+        &FromPlugin::Log { level: LogLevel::Warn, ref message } => Some(message.as_str()),
+        _ => None,
+    };
+    stage.messages.iter().filter_map(warning).collect()
+}
+
+#[test]
+fn what_is_left_out_is_said_aloud_and_more_than_a_tenth_refused() {
+    let mut stage = Stage::new();
+    let folder = stage.folder.path().join("set");
+    let images: Vec<_> =
+        (0..18).map(|value| (format!("train/{}/{value}.png", value % 2), png(value))).collect();
+    for (path, content) in images.iter().chain(&[
+        ("test/0/a.png".into(), png(1)),
+        ("test/1/a.png".into(), png(2)),
+        ("train/0/a.avif".into(), b"\0\0\0\x20ftypavif".to_vec()),
+        ("train/0/b.jpg".into(), Vec::new()),
+    ]) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let params = json!({"source": folder, "format": "image-folder", "test": 0.2});
+    let dataset = stage.run(params.clone()).unwrap();
+    assert_eq!((dataset.train.len(), dataset.test.len()), (18, 2));
+    assert_eq!(
+        warnings(&stage),
+        [
+            "left out 2 of 22 files: 1 AVIF, which is not read, 1 empty (`train/0/a.avif`, `train/0/b.jpg`)",
+            "`test` is not used: the source has a test split"
+        ]
+    );
+    fs::write(folder.join("train/0/c.heic"), b"\0\0\0\x18ftypheic").unwrap();
+    let message = stage.run(params).unwrap_err();
+    assert!(message.contains("left out would be 3 of 23 files: 1 AVIF"), "{message}");
+    assert!(message.contains("`max_left_out`"), "{message}");
+    let params = json!({"source": folder, "format": "image-folder", "max_left_out": 0.2});
+    assert_eq!(stage.run(params).unwrap().train.len(), 18);
+}
+
+#[test]
+fn pictures_without_labels_become_a_set_to_take_samples_of() {
+    let mut stage = Stage::new();
+    let folder = stage.folder.path().join("set");
+    fs::create_dir_all(folder.join("deep")).unwrap();
+    fs::write(folder.join("1.png"), png(1)).unwrap();
+    fs::write(folder.join("deep/2"), png(2)).unwrap();
+    let params = json!({"source": folder, "format": "pictures", "image_size": {"width": 3, "height": 2}});
+    let sent = stage.send(params);
+    assert_eq!(sent, Ok(()));
+    let output = stage.output();
+    let mut sample = dataset::Sample::open(&output, dataset::SplitName::Train).unwrap();
+    assert_eq!((sample.len(), sample.shape().unwrap()), (2, [3, 2, 3]));
+    assert_eq!(sample.take(&[1]).unwrap().image(0), [2; 18]);
+    let last = stage.messages.last().unwrap();
+    assert!(
+        matches!(last, FromPlugin::Progress(Progress { text, .. }) if text == "2 pictures without labels"),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn secrets_of_a_source_are_never_said() {
+    let server = Server::start(b"<html>please log in</html>", &[Answer::Cut(3), Answer::Ranged]);
+    let url = server.url("set.tar.gz?X-Signature=secret").replace("http://", "http://me:secret@");
+    let mut stage = Stage::new();
+    let message = stage.run(json!({"source": url, "format": "cifar10-binary"})).unwrap_err();
+    assert!(message.contains("http://***@") && message.contains("set.tar.gz?***` is an HTML"), "{message}");
+    let said = format!("{message} {:?}", stage.messages);
+    assert!(!said.contains("secret"), "{said}");
 }

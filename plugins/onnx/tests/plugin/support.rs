@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use dataset::{Dataset, Normalization, Source, Split, image_folder};
+use dataset::{Dataset, FolderOptions, Normalization, Source, Split, image_folder};
 use model::{Network, Weights, WeightsMetadata};
 use protocol::{Figure, FromPlugin, Metric, PROTOCOL_VERSION, RunRequest, ToPlugin};
 use serde_json::Value;
@@ -129,7 +129,11 @@ pub(crate) fn images(folder: &Path) -> Option<PathBuf> {
     static WHOLE: OnceLock<Option<Dataset>> = OnceLock::new();
     let whole = WHOLE.get_or_init(|| {
         let archive = shared("data/cifar10-images.tar.gz")?;
-        Some(image_folder(&Source::open(&archive).unwrap(), &mut |_| {}).unwrap())
+        Some(
+            image_folder(&Source::open(&archive).unwrap(), &FolderOptions::default(), &mut |_| {})
+                .unwrap()
+                .dataset,
+        )
     });
     let whole = whole.as_ref()?;
     let train = every(&whole.train, 2_000);

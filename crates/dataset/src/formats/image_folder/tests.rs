@@ -1,4 +1,6 @@
 use super::*;
+use crate::formats::filling::BATCH_FILES;
+use crate::picture::{Fit, PictureSize};
 use crate::testing::{Files, jpeg, png, shared, tar_gz, write_folder, zip};
 
 fn picture(value: u8) -> Vec<u8> {
@@ -15,17 +17,22 @@ fn sample() -> Files {
     ])
 }
 
-fn read_files(files: &Files) -> Result<Dataset, DatasetError> {
+fn read_with(files: &Files, options: &FolderOptions) -> Result<FolderRead, DatasetError> {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), files);
-    image_folder(&Source::open_named(folder.path(), "set".into()).unwrap(), &mut |_| ())
+    image_folder(&Source::open_named(folder.path(), "set".into()).unwrap(), options, &mut |_| ())
+}
+
+fn read_files(files: &Files) -> Result<Dataset, DatasetError> {
+    read_with(files, &FolderOptions::default()).map(|read| read.dataset)
 }
 
 fn read_archive(bytes: &[u8]) -> Result<Dataset, DatasetError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("archive");
     std::fs::write(&path, bytes).unwrap();
-    image_folder(&Source::open_named(&path, "set".into()).unwrap(), &mut |_| ())
+    let source = Source::open_named(&path, "set".into()).unwrap();
+    image_folder(&source, &FolderOptions::default(), &mut |_| ()).map(|read| read.dataset)
 }
 
 fn message(change: impl FnOnce(&mut Files)) -> String {
@@ -69,30 +76,199 @@ fn more_images_than_a_batch_are_all_read_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), &files);
     let mut seen = Vec::new();
+    let source = Source::open(folder.path()).unwrap();
     let dataset =
-        image_folder(&Source::open(folder.path()).unwrap(), &mut |images| seen.push(images)).unwrap();
+        image_folder(&source, &FolderOptions::default(), &mut |images| seen.push(images)).unwrap().dataset;
     assert_eq!(seen, [BATCH_FILES, BATCH_FILES + 101]);
     assert!((0..BATCH_FILES + 100).all(|index| usize::from(dataset.train.image(index)[0]) == index % 251));
 }
 
 #[test]
-fn what_is_no_image_is_ignored_and_counted() {
+fn what_accompanies_images_is_ignored_and_counted() {
     let mut files = sample();
     for path in ["set/train/dog/.hidden.png", "set/train/.DS_Store", "__MACOSX/set/train/dog/._2.png"] {
         files.insert(path.into(), vec![1]);
     }
     files.insert("set/train/dog/notes.txt".into(), vec![1]);
     files.insert("set/logo.png".into(), vec![1]);
-    let dataset = read_files(&files).unwrap();
+    let options = FolderOptions {
+        pictures: PictureOptions { max_left_out: 0.2, ..PictureOptions::default() },
+        ..FolderOptions::default()
+    };
+    let read = read_with(&files, &options).unwrap();
+    // Words and order of the first version: they are in datasets that people have.
     assert_eq!(
-        dataset.provenance.notes,
+        read.dataset.provenance.notes,
         [
             "ignored hidden files: 3",
             "ignored files that are neither .jpg, .jpeg nor .png: 1",
             "ignored images outside train/CLASS/ and test/CLASS/: 1"
         ]
     );
-    assert_eq!(dataset.train.len(), 3);
+    assert_eq!(read.dataset.train.len(), 3);
+    assert_eq!(
+        read.left_out.to_string(),
+        "1 of 6 files: 1 outside `train/CLASS/` and `test/CLASS/` (`set/logo.png`)"
+    );
+}
+
+#[test]
+fn all_below_a_class_is_of_it_in_the_order_of_folders_and_names() {
+    let mut files = sample();
+    for (path, value) in
+        [("b.png", 1), ("sub/a.png", 2), ("sub-x/z.png", 3), ("sub/deep/0.png", 4), ("Z/c.webp", 5)]
+    {
+        files.insert(format!("set/train/cat/{path}"), picture(value));
+    }
+    let dataset = read_files(&files).unwrap();
+    assert_eq!(dataset.train.labels(), [0, 0, 0, 0, 0, 0, 1, 1]);
+    let values: Vec<_> = (0..6).map(|index| dataset.train.image(index)[0]).collect();
+    assert_eq!(values, [13, 1, 5, 2, 3, 4]);
+    assert_eq!(read_archive(&tar_gz(&files)).unwrap(), dataset);
+}
+
+/// One of each, beside as many images as `images`.
+fn with_left_out(images: u8) -> Files {
+    let mut files = sample();
+    for value in 5..images {
+        files.insert(format!("set/train/cat/more/{value}.png"), picture(value));
+    }
+    files.insert("set/train/cat/empty.jpg".into(), vec![]);
+    files.insert("set/train/cat/a.heic".into(), b"\0\0\0\x18ftypheic\0\0\0\0".to_vec());
+    files.insert("set/train/dog/page.jpg".into(), b"<html>404</html>".to_vec());
+    files.insert(
+        "set/train/dog/p.tiff".into(),
+        include_bytes!("../../picture/fixtures/palette.tiff").to_vec(),
+    );
+    files
+}
+
+#[test]
+fn up_to_a_tenth_is_left_out_with_counts_reasons_and_names() {
+    let read = read_with(&with_left_out(36), &FolderOptions::default()).unwrap();
+    assert_eq!((read.dataset.train.len(), read.dataset.test.len()), (34, 2));
+    let left_out = "4 of 40 files: 1 HEIC, which is not read, 1 TIFF of a kind that is not read, 1 no image in spite of \
+                    the name, 1 empty (such as `set/train/cat/a.heic`, `set/train/dog/p.tiff`, `set/train/dog/page.jpg`)";
+    assert_eq!(read.left_out.to_string(), left_out);
+    assert_eq!(read.dataset.provenance.notes, [format!("left out {left_out}")]);
+    // Images close up to where one turned out to be left out.
+    assert_eq!(read.dataset.train.image(33)[0], 12);
+    assert_eq!(read.dataset.train.labels()[31..], [0, 1, 1]);
+}
+
+#[test]
+fn more_than_a_tenth_is_refused_unless_asked_for() {
+    let files = with_left_out(35);
+    let error = read_with(&files, &FolderOptions::default()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("refused to read `set`: left out would be 4 of 39 files: 1 HEIC"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().ends_with("more than a share of 0.1")
+            && error.hint().unwrap().contains("`max_left_out`")
+    );
+    let options = FolderOptions {
+        pictures: PictureOptions { max_left_out: 0.11, ..PictureOptions::default() },
+        ..FolderOptions::default()
+    };
+    assert_eq!(read_with(&files, &options).unwrap().dataset.train.len(), 33);
+}
+
+fn test_share(share: f64, seed: u64) -> FolderOptions {
+    FolderOptions { test: TestShare::new(share, seed), ..FolderOptions::default() }
+}
+
+#[test]
+fn a_share_of_each_class_becomes_the_test_split_where_there_is_none() {
+    let mut files = Files::new();
+    for value in 0..30 {
+        let class = if value < 20 { "cat" } else { "dog" };
+        files.insert(format!("set/{class}/{value:02}.png"), picture(value));
+    }
+    let read = read_with(&files, &test_share(0.2, 42)).unwrap();
+    assert!(!read.has_test);
+    let Dataset { classes, train, test, .. } = &read.dataset;
+    assert_eq!((classes.len(), train.class_counts(2), test.class_counts(2)), (2, vec![16, 8], vec![4, 2]));
+    let values = |dataset: &Dataset| -> Vec<u8> {
+        let test = &dataset.test;
+        (0..test.len()).map(|index| test.image(index)[0]).collect()
+    };
+    let mut all: Vec<_> = values(&read.dataset);
+    all.extend((0..train.len()).map(|index| train.image(index)[0]));
+    all.sort_unstable();
+    assert_eq!(all, (0..30).collect::<Vec<_>>());
+
+    // Neither the order in an archive nor a folder above matters; another seed does.
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files.iter().rev() {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path.replace("set/", "a/train/"), content.as_slice()).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("archive");
+    std::fs::write(&path, builder.into_inner().unwrap()).unwrap();
+    let source = Source::open(&path).unwrap();
+    let other = image_folder(&source, &test_share(0.2, 42), &mut |_| ()).unwrap();
+    assert_eq!(other.dataset, read.dataset);
+    let other = read_with(&files, &test_share(0.2, 43)).unwrap();
+    assert_ne!(values(&other.dataset), values(&read.dataset));
+}
+
+#[test]
+fn a_test_split_that_is_there_is_taken() {
+    let read = read_with(&sample(), &test_share(0.5, 42)).unwrap();
+    assert!(read.has_test);
+    assert_eq!(read.dataset, read_files(&sample()).unwrap());
+    let one = Files::from([("a/cat/1.png".into(), picture(1)), ("a/dog/1.png".into(), picture(1))]);
+    let text = read_with(&one, &test_share(0.5, 42)).unwrap_err().to_string();
+    assert!(text.contains("class `cat` has one image, which cannot be both trained and tested on"), "{text}");
+}
+
+#[test]
+fn images_of_any_size_get_the_one_asked_for() {
+    let mut files = sample();
+    files.insert("set/train/dog/9.png".into(), png(2, 9, ::png::ColorType::Rgb, &[14; 54]));
+    let read = |fit| {
+        let pictures = PictureOptions { size: PictureSize::new(3, 3), fit, ..PictureOptions::default() };
+        read_with(&files, &FolderOptions { pictures, ..FolderOptions::default() }).unwrap().dataset
+    };
+    for fit in [Fit::Crop, Fit::Resize] {
+        let dataset = read(fit);
+        assert_eq!(dataset.shape(), [3, 3, 3]);
+        let values: Vec<_> = (0..4).map(|index| dataset.train.image(index)[0]).collect();
+        assert_eq!(values, [13, 11, 12, 14]);
+    }
+}
+
+#[test]
+fn more_pixels_than_are_allowed_are_refused_before_they_take_memory() {
+    let pictures = PictureOptions { max_bytes: 119, ..PictureOptions::default() };
+    let options = FolderOptions { pictures, ..FolderOptions::default() };
+    let error = read_with(&sample(), &options).unwrap_err();
+    assert!(matches!(error, DatasetError::Budget { images: 5, bytes: 120, limit: Some(119), .. }), "{error}");
+    assert!(error.hint().unwrap().contains("`image_size`"));
+    let pictures = PictureOptions { max_bytes: 120, ..PictureOptions::default() };
+    assert!(read_with(&sample(), &FolderOptions { pictures, ..FolderOptions::default() }).is_ok());
+}
+
+/// A hundred files of 8192×8192, which decoded would be 20 GB, are told from what their heads say.
+#[test]
+fn huge_images_are_refused_by_their_headers() {
+    let mut header = png(1, 1, ::png::ColorType::Rgb, &[0; 3]);
+    header[16..20].copy_from_slice(&8192_u32.to_be_bytes());
+    header[20..24].copy_from_slice(&8192_u32.to_be_bytes());
+    let mut crc = flate2::Crc::new();
+    crc.update(&header[12..29]);
+    header[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+    let mut files = Files::new();
+    for index in 0..100 {
+        files.insert(format!("train/cat/{index}.png"), header.clone());
+    }
+    files.insert("test/cat/0.png".into(), header);
+    let error = read_files(&files).unwrap_err().to_string();
+    assert!(error.contains("101 images of 8192×8192 pixels take 20.3 GB, more than the 8.6 GB"), "{error}");
 }
 
 #[test]
@@ -111,8 +287,6 @@ fn a_damaged_image_is_named() {
     bytes.truncate(bytes.len() / 2);
     let text = message(|files| _ = files.insert("set/test/cat/z.jpeg".into(), bytes));
     assert!(text.contains("`set/test/cat/z.jpeg` in `set` cannot be decoded as JPEG"), "{text}");
-    let text = message(|files| _ = files.insert("set/test/cat/z.jpeg".into(), b"<html>".to_vec()));
-    assert!(text.contains("is neither a JPEG nor a PNG file"), "{text}");
 }
 
 #[test]
@@ -120,7 +294,8 @@ fn an_empty_class_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path(), &sample());
     std::fs::create_dir(folder.path().join("set/train/emu")).unwrap();
-    let error = image_folder(&Source::open(folder.path()).unwrap(), &mut |_| ()).unwrap_err();
+    let source = Source::open(folder.path()).unwrap();
+    let error = image_folder(&source, &FolderOptions::default(), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("the class folder `train/emu` holds no image"), "{error}");
     let text = message(|files| _ = files.insert("set/test/emu/readme.txt".into(), vec![1]));
     assert!(text.contains("the class folder `test/emu` holds no image"), "{text}");
@@ -133,22 +308,26 @@ fn both_splits_must_have_the_same_classes() {
     let text = message(|files| _ = files.remove("set/test/cat/z.jpeg"));
     assert!(text.contains("class `cat` is in `train` but not in `test`"), "{text}");
     let text = message(|files| files.retain(|path, _| path.contains("train")));
-    assert!(text.contains("there is no folder `test`"), "{text}");
+    assert!(text.contains("there is no folder `test`") && text.contains("`test: 0.2`"), "{text}");
 }
 
 #[test]
 fn a_set_without_the_layout_says_what_is_expected() {
     let text = read_files(&Files::from([("cat/1.png".into(), picture(1))])).unwrap_err().to_string();
     assert!(text.contains("in `train/CLASS/` or `test/CLASS/`"), "{text}");
-    assert!(text.contains("ignored images outside train/CLASS/ and test/CLASS/: 1"), "{text}");
+    assert!(text.contains("(1 elsewhere); with `test: 0.2` folders of classes alone are enough"), "{text}");
+    let unread = Files::from([("train/cat/1.npy".into(), vec![0x93, b'N'])]);
+    let text = read_files(&unread).unwrap_err().to_string();
+    assert!(text.contains("left out are 1 of 1 files: 1 `.npy`, no image"), "{text}");
     let text = message(|files| _ = files.insert("other/train/cat/1.png".into(), picture(1)));
-    assert!(text.contains("both below `other/` and below `set/`"), "{text}");
+    assert!(text.contains("both below `set/` and below `other/`"), "{text}");
 }
 
 #[test]
 fn all_real_images_are_read() {
     let Some(path) = shared("data/cifar10-images.tar.gz") else { return };
-    let dataset = image_folder(&Source::open(&path).unwrap(), &mut |_| ()).unwrap();
+    let source = Source::open(&path).unwrap();
+    let dataset = image_folder(&source, &FolderOptions::default(), &mut |_| ()).unwrap().dataset;
     assert_eq!((dataset.train.len(), dataset.test.len()), (50_000, 10_000));
     assert_eq!(dataset.classes.len(), 10);
     assert_eq!((dataset.classes[0].as_str(), dataset.classes[9].as_str()), ("airplane", "truck"));

@@ -1,0 +1,286 @@
+//! From pictures in a source to pixels in memory: each is decoded, scaled and put where it belongs, whatever the
+//! source's order.
+//!
+//! Memory: the pixels of the set once, and beside them what is being decoded: [`BATCH_BYTES`] of files, and
+//! [`DECODED_BYTES`] for each thread or what the largest picture takes, whichever is more.
+
+use std::collections::{HashMap, HashSet};
+
+use rayon::prelude::*;
+
+use super::left_out::{LeftOut, Reason};
+use crate::picture::{self, DecodeError, Fit, MAX_SIDE, Picture, PictureSize};
+use crate::source::Entry;
+use crate::{DatasetError, Source, Split};
+
+/// Encoded images that are decoded together: enough to keep all threads busy, few enough to hold in memory.
+pub(super) const BATCH_FILES: usize = 1024;
+const BATCH_BYTES: usize = 32 << 20;
+/// What decoding may take together, for each thread.
+const DECODED_BYTES: usize = 96 << 20;
+/// Longest file: the largest picture with four values of 16 bits a pixel, as they are, and what stands around them.
+const MAX_FILE: u64 = 8 * (MAX_SIDE * MAX_SIDE) as u64 + (16 << 20);
+
+/// Most bytes that the decoded pixels of a set take, where nothing else is asked for: 8 GiB.
+pub const MAX_BYTES: u64 = 8 << 30;
+/// Largest share of files that are left out, where nothing else is asked for: a tenth.
+pub const MAX_LEFT_OUT: f64 = 0.1;
+
+/// How pictures are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PictureOptions {
+    /// The size that all get; all must have one already where it is absent.
+    pub size: Option<PictureSize>,
+    /// How they get it.
+    pub fit: Fit,
+    /// Largest share of the files that may be left out, from 0 to 1.
+    pub max_left_out: f64,
+    /// Most bytes that all pixels together may take, decoded and scaled.
+    pub max_bytes: u64,
+}
+
+impl Default for PictureOptions {
+    fn default() -> Self {
+        Self { size: None, fit: Fit::default(), max_left_out: MAX_LEFT_OUT, max_bytes: MAX_BYTES }
+    }
+}
+
+impl PictureOptions {
+    /// Refuses a set of which too much is left out.
+    pub(super) fn check(&self, source: &Source, left_out: &LeftOut) -> Result<(), DatasetError> {
+        // At the limit itself, rounding must not decide.
+        if left_out.share() <= self.max_left_out + 1e-9 {
+            return Ok(());
+        }
+        Err(DatasetError::LeftOut {
+            source_name: source.name().into(),
+            left_out: left_out.to_string(),
+            allowed: format!("{:.4}", self.max_left_out).trim_end_matches('0').trim_end_matches('.').into(),
+        })
+    }
+}
+
+/// The images of a split before they are read: path and label, in their order.
+pub(super) type Members<'a> = Vec<(&'a str, i64)>;
+
+/// Reads the images of some splits. What turns out to be of a kind that is not read goes to `left_out`; a split may
+/// become empty so. `progress` is told the number of images read so far.
+///
+/// # Errors
+/// As [`Source::open`]; [`DatasetError::Entry`] where a file cannot be decoded or has another size than the first,
+/// [`DatasetError::Budget`] where all would take too many bytes.
+pub(super) fn fill<const N: usize>(
+    source: &Source,
+    options: &PictureOptions,
+    members: [Members<'_>; N],
+    left_out: &mut LeftOut,
+    progress: &mut dyn FnMut(usize),
+) -> Result<[Split; N], DatasetError> {
+    let slots: HashMap<&str, Slot> = (members.iter().enumerate())
+        .flat_map(|(split, members)| {
+            members.iter().enumerate().map(move |(index, (path, _))| (*path, Slot { split, index }))
+        })
+        .collect();
+    let counts = members.each_ref().map(Vec::len);
+    let mut canvas = Canvas {
+        source,
+        options,
+        size: None,
+        pixels: [const { Vec::new() }; N],
+        filled: counts.map(|count| vec![false; count]),
+        images: 0,
+    };
+    if let Some(size) = options.size {
+        canvas.allocate([size.height(), size.width()])?;
+    }
+    let mut batch = Batch::default();
+    let most = DECODED_BYTES.saturating_mul(rayon::current_num_threads());
+    source.visit(&mut |entry| {
+        let Some((&path, &slot)) = slots.get_key_value(entry.path()) else { return Ok(()) };
+        if entry.size() > MAX_FILE {
+            let reason = format!("has {} bytes, more than any image of {MAX_SIDE}×{MAX_SIDE}", entry.size());
+            return Err(Entry::error(source, path, reason));
+        }
+        let bytes = entry.read()?;
+        let dimensions = picture::dimensions(&bytes);
+        if let Some(size) = dimensions.filter(|_| canvas.size.is_none() && options.size.is_none()) {
+            canvas.check_budget(size)?;
+        }
+        let pixels = dimensions.map_or(0, |[height, width]| height.saturating_mul(width));
+        let decoded = pixels.saturating_mul(picture::BYTES_PER_PIXEL);
+        let full = batch.files.len() >= BATCH_FILES
+            || batch.bytes + bytes.len() > BATCH_BYTES
+            || batch.decoded.saturating_add(decoded) > most;
+        if full && !batch.files.is_empty() {
+            canvas.draw(std::mem::take(&mut batch), left_out)?;
+            progress(canvas.images);
+        }
+        batch.bytes += bytes.len();
+        batch.decoded = batch.decoded.saturating_add(decoded);
+        batch.files.push(Encoded { path, slot, bytes });
+        Ok(())
+    })?;
+    canvas.draw(batch, left_out)?;
+    progress(canvas.images);
+    canvas.finish(members, left_out)
+}
+
+/// Where an image belongs: in which split, and at which place.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    split: usize,
+    index: usize,
+}
+
+struct Encoded<'a> {
+    path: &'a str,
+    slot: Slot,
+    bytes: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Batch<'a> {
+    files: Vec<Encoded<'a>>,
+    /// Bytes of the files.
+    bytes: usize,
+    /// Bytes that decoding them takes.
+    decoded: usize,
+}
+
+/// The pixels of all splits, while they are drawn.
+struct Canvas<'a, const N: usize> {
+    source: &'a Source,
+    options: &'a PictureOptions,
+    /// Height and width of all images, and the path of the one that has decided.
+    size: Option<([usize; 2], Option<String>)>,
+    pixels: [Vec<u8>; N],
+    filled: [Vec<bool>; N],
+    images: usize,
+}
+
+impl<const N: usize> Canvas<'_, N> {
+    /// Refuses images of a height and width whose pixels would take too much together.
+    fn check_budget(&self, size: [usize; 2]) -> Result<(), DatasetError> {
+        let limit = self.options.max_bytes;
+        if self.bytes(size) > limit { Err(self.too_large(size, Some(limit))) } else { Ok(()) }
+    }
+
+    /// Bytes of all images, if they have this height and width.
+    fn bytes(&self, [height, width]: [usize; 2]) -> u64 {
+        let images: usize = self.filled.iter().map(Vec::len).sum();
+        (images as u64).saturating_mul(3).saturating_mul(height as u64).saturating_mul(width as u64)
+    }
+
+    fn too_large(&self, size: [usize; 2], limit: Option<u64>) -> DatasetError {
+        DatasetError::Budget {
+            source_name: self.source.name().into(),
+            images: self.filled.iter().map(Vec::len).sum(),
+            image: format!("{}×{}", size[1], size[0]),
+            bytes: self.bytes(size),
+            limit,
+        }
+    }
+
+    /// Makes room for all images, once their size is known.
+    fn allocate(&mut self, size: [usize; 2]) -> Result<(), DatasetError> {
+        self.check_budget(size)?;
+        let image = 3 * size[0] * size[1];
+        let mut reserved = Ok(());
+        for (pixels, filled) in self.pixels.iter_mut().zip(&self.filled) {
+            let bytes = filled.len() * image;
+            reserved = reserved.and_then(|()| pixels.try_reserve_exact(bytes));
+            if reserved.is_ok() {
+                pixels.resize(bytes, 0);
+            }
+        }
+        reserved.map_err(|_| self.too_large(size, None))
+    }
+
+    fn draw(&mut self, batch: Batch<'_>, left_out: &mut LeftOut) -> Result<(), DatasetError> {
+        let PictureOptions { size, fit, .. } = *self.options;
+        let decode = |file: Encoded<'_>| {
+            let picture = picture::decode_rgb(&file.bytes);
+            let picture = picture.map(|picture| match size {
+                Some(size) => picture.scaled(size, fit),
+                None => picture,
+            });
+            (picture, file.path.to_owned(), file.slot)
+        };
+        let decoded: Vec<_> = batch.files.into_par_iter().map(decode).collect();
+        for (picture, path, slot) in decoded {
+            match picture {
+                Ok(picture) => self.put(&picture, &path, slot)?,
+                Err(DecodeError::Unread(format)) => left_out.add(Reason::Kind(format), &path),
+                Err(DecodeError::Damaged(reason)) => return Err(Entry::error(self.source, &path, reason)),
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, picture: &Picture, path: &str, slot: Slot) -> Result<(), DatasetError> {
+        let size = [picture.height, picture.width];
+        match &self.size {
+            Some((known, _)) if *known == size => {}
+            Some(([height, width], first)) => {
+                let first = first.as_deref().unwrap_or_default();
+                let reason = format!(
+                    "is {}×{} pixels, but `{first}` is {width}×{height}; all images must have one size, unless \
+                     they get one by `image_size`",
+                    picture.width, picture.height
+                );
+                return Err(Entry::error(self.source, path, reason));
+            }
+            None => {
+                if self.options.size.is_none() {
+                    self.allocate(size)?;
+                }
+                self.size = Some((size, Some(path.to_owned())));
+            }
+        }
+        let bytes = picture.pixels.len();
+        let place = self
+            .pixels
+            .get_mut(slot.split)
+            .and_then(|pixels| pixels.get_mut(slot.index * bytes..(slot.index + 1) * bytes));
+        let filled = self.filled.get_mut(slot.split).and_then(|filled| filled.get_mut(slot.index));
+        if let (Some(place), Some(filled)) = (place, filled) {
+            place.copy_from_slice(&picture.pixels);
+            *filled = true;
+            self.images += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(self, members: [Members<'_>; N], left_out: &mut LeftOut) -> Result<[Split; N], DatasetError> {
+        let Some(([height, width], _)) = self.size else {
+            return Err(DatasetError::Layout {
+                source_name: self.source.name().into(),
+                format: "image-folder",
+                reason: format!("no image of it can be read: left out are {left_out}"),
+            });
+        };
+        let shape = [3, height, width];
+        let image = 3 * height * width;
+        let known: HashSet<&str> = left_out.paths().collect();
+        let mut splits = Vec::with_capacity(N);
+        for ((mut pixels, filled), members) in self.pixels.into_iter().zip(self.filled).zip(members) {
+            let mut labels = Vec::with_capacity(members.len());
+            for (index, ((path, label), filled)) in members.into_iter().zip(filled).enumerate() {
+                if filled {
+                    // Images close up to where others are left out.
+                    if labels.len() < index {
+                        pixels.copy_within(index * image..(index + 1) * image, labels.len() * image);
+                    }
+                    labels.push(label);
+                } else if !known.contains(path) {
+                    let reason = "is no longer there: the source changed while it was read";
+                    return Err(Entry::error(self.source, path, reason));
+                }
+            }
+            pixels.truncate(labels.len() * image);
+            splits.push(Split::new(shape, pixels, labels)?);
+        }
+        left_out.set_read(self.images);
+        <[Split; N]>::try_from(splits).map_err(|_| DatasetError::inconsistent("a split went missing"))
+    }
+}

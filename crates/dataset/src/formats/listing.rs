@@ -1,0 +1,143 @@
+//! The files of a source, sorted into pictures and others by a look at how each starts. Knows no classes.
+
+use crate::picture::{Content, HEAD};
+use crate::{DatasetError, Source};
+
+use super::left_out::Reason;
+
+/// Endings of names that promise a picture. What has one and is none was meant to be one.
+const PICTURES: [&str; 31] = [
+    "jpg", "jpeg", "jpe", "jfif", "jif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff", "pbm",
+    "pgm", "ppm", "pnm", "pam", "avif", "heic", "heif", "jxl", "jp2", "j2k", "svg", "psd", "tga", "ico",
+    "exr", "dcm", "qoi",
+];
+
+/// What file managers leave behind, in lowercase, beside files with a dot at the start.
+const LITTER: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"];
+
+/// Endings of texts whose characters need not be UTF-8.
+const TEXTS: [&str; 12] =
+    ["txt", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "md", "html", "htm", "log"];
+
+/// What lies in a source, in its order.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Paths of pictures of formats that are read.
+    pub(super) pictures: Vec<String>,
+    /// Paths of folders.
+    pub(super) folders: Vec<String>,
+    pub(super) others: Vec<Other>,
+    /// How many files are hidden, or lie in hidden folders.
+    pub(super) hidden: usize,
+}
+
+/// A file that is not read.
+#[derive(Debug)]
+pub(super) struct Other {
+    pub(super) path: String,
+    /// Why; nothing for what no one takes for an image: a text, a list of labels, what file managers leave behind.
+    pub(super) reason: Option<Reason>,
+    /// Whether it is a picture, or called one.
+    pub(super) is_picture: bool,
+}
+
+impl Listing {
+    /// Looks at every file of a source.
+    pub(super) fn of(source: &Source) -> Result<Self, DatasetError> {
+        let mut listing = Self::default();
+        source.visit(&mut |mut entry| {
+            let path = entry.path().to_owned();
+            if path.split('/').any(|name| name.starts_with('.') || name == "__MACOSX") {
+                listing.hidden += usize::from(!entry.is_folder());
+            } else if entry.is_folder() {
+                listing.folders.push(path);
+            } else {
+                let content = Content::of(&entry.head(HEAD)?);
+                listing.add(path, content);
+            }
+            Ok(())
+        })?;
+        Ok(listing)
+    }
+
+    fn add(&mut self, path: String, content: Content) {
+        if let Content::Picture(_) = content {
+            self.pictures.push(path);
+            return;
+        }
+        let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+        let has = |endings: &[&str]| ending.is_some_and(|ending| endings.contains(&ending));
+        let called_picture = has(&PICTURES);
+        let (reason, is_picture) = match content {
+            Content::OtherPicture(format) => (Some(Reason::Format(format.into())), true),
+            _ if LITTER.contains(&&*name) || has(&TEXTS) => (None, false),
+            Content::Empty => (called_picture.then_some(Reason::Empty), called_picture),
+            Content::Text | Content::Unknown if called_picture => (Some(Reason::Misnamed), true),
+            Content::Text => (None, false),
+            Content::Unknown | Content::Picture(_) => {
+                let what = match ending {
+                    Some(ending) => format!("`.{ending}`"),
+                    None => "without an ending".into(),
+                };
+                (Some(Reason::Other(what)), false)
+            }
+        };
+        self.others.push(Other { path, reason, is_picture });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Files, jpeg, write_folder};
+
+    fn listing(files: &[(&str, &[u8])]) -> Listing {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
+        write_folder(folder.path(), &files);
+        Listing::of(&Source::open(folder.path()).unwrap()).unwrap()
+    }
+
+    fn reason(name: &str, bytes: &[u8]) -> Option<String> {
+        let listing = listing(&[(name, bytes)]);
+        let [other] = &*listing.others else { panic!("{listing:?}") };
+        other.reason.as_ref().map(ToString::to_string)
+    }
+
+    #[test]
+    fn pictures_count_whatever_their_names() {
+        let bytes = jpeg(2, 2, [1, 2, 3]);
+        let names = ["a.JPG", "b.jfif", "c", "d.png", "e.jpg!large", "f.txt"];
+        let files: Vec<_> = names.iter().map(|&name| (name, bytes.as_slice())).collect();
+        assert_eq!(listing(&files).pictures, names);
+    }
+
+    #[test]
+    fn what_could_have_been_an_image_has_a_reason() {
+        let of = |name, bytes| reason(name, bytes).unwrap();
+        assert_eq!(of("a.jpg", b"<html>no</html>"), "no image in spite of the name");
+        assert_eq!(of("a.JPEG", b"\x01\x02\x03"), "no image in spite of the name");
+        assert_eq!(of("a.jpg", b""), "empty");
+        assert_eq!(of("a.jpg", b"\0\0\0\x20ftypavif"), "AVIF, which is not read");
+        assert_eq!(of("a.NPY", b"\x93NUMPY\x01\0"), "`.npy`, no image");
+        assert_eq!(of("a", &[0xfe; 9]), "without an ending, no image");
+    }
+
+    #[test]
+    fn what_accompanies_images_has_none() {
+        for (name, bytes) in [
+            ("README.md", &b"# set"[..]),
+            ("labels.csv", b"a.jpg,1\n"),
+            ("latin.txt", b"gr\xfcn"),
+            ("1.annotation", b"0.5 0.5 1 1"),
+            ("Thumbs.db", b"\xd0\xcf\x11\xe0"),
+            ("__init__.py", b""),
+        ] {
+            assert_eq!(reason(name, bytes), None, "{name}");
+        }
+        let listing =
+            listing(&[(".DS_Store", b"\0"), (".cache/a.jpg", b"\xff\xd8"), ("__MACOSX/._a.jpg", b"")]);
+        assert_eq!((listing.hidden, listing.others.len(), listing.pictures.len()), (3, 0, 0));
+    }
+}
