@@ -56,7 +56,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let history = History::load(&store)?;
     let past = match history.find(&args.run) {
         Ok(past) => past,
-        Err(FindError::NoRuns) if !args.markdown && !args.json => {
+        Err(FindError::NoRuns) if args.run == "latest" && !args.markdown && !args.json => {
             return write_first(&args, context, &store);
         }
         Err(error) => return Err(error.into()),

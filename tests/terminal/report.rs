@@ -92,9 +92,14 @@ fn ways_to_show_a_report_exclude_each_other_and_need_a_run() {
     ] {
         assert_eq!(project.pipe(&args).code, Some(2), "{args:?}");
     }
-    let outcome = project.pipe(&["report", "--markdown"]);
-    assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.contains("there is no run yet"), "{}", outcome.stderr);
+    for (args, code, said) in [
+        (["report", "--markdown"].as_slice(), 1, "there is no run yet"),
+        (&["report"], 1, "there is no run yet"),
+        (&["report", "abcd"], 2, "there is no run `abcd`"),
+    ] {
+        let outcome = project.pipe(args);
+        assert_eq!((outcome.code, outcome.stderr.contains(said)), (Some(code), true), "{}", outcome.stderr);
+    }
 }
 
 /// The name of each run, the last one first.
