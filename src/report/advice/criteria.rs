@@ -79,7 +79,8 @@ fn found<'a>(
     column.metrics.iter().find_map(|metric| {
         let (stage, name) = spec.metric_of(row, metric)?;
         let (stage, metric) = find(records, &stage, &name)?;
-        Some((stage, name, metric))
+        // What is provisional decides nothing.
+        records.get(stage)?.provisional.is_none().then_some((stage, name, metric))
     })
 }
 

@@ -125,6 +125,16 @@ fn what_is_not_known_of_every_row_does_not_decide() {
 }
 
 #[test]
+fn what_is_provisional_does_not_decide() {
+    let mut sample = gated(&[]);
+    let bench = sample.records.get_mut(&sample::name("bench")).unwrap();
+    bench.provisional = Some("the machine was busy".into());
+    let text = told(&sample);
+    assert!(text.starts_with("INT8 static: the best in size KB. "), "{text}");
+    assert!(text.ends_with("Not known of every row, and so left out: batch 128 ms."), "{text}");
+}
+
+#[test]
 fn one_row_is_no_choice() {
     let mut sample = sample::tinynet();
     sample.definition.report.rows.truncate(1);
