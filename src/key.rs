@@ -1,15 +1,17 @@
 //! What a stage's identity is: an ordered list of named, printable ingredients, made in one traversal. Its digest
 //! names the result in the cache, its differences say why a stage is stale; the two cannot disagree, because both
-//! read the same list. Knows no files, no machine paths, no times and no upstream keys.
+//! read the same list. Knows no files, no machine paths, no times, no upstream keys
+//! and no secrets: a digest that this cache alone can make stands for what is secret in a URL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use protocol::{KeyScope, Manifest};
+use protocol::{CHECKSUMS, KeyScope, Manifest, OpManifest, SOURCE_KEYWORD};
 use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::record::{Change, Ingredient, Machine};
+use crate::secret::{Salt, with_texts, without_secrets};
 use crate::spec::{Action, CommandAction, CommandLine, OpAction, Stage};
 
 /// Separates digests of keys from digests of anything else.
@@ -102,6 +104,8 @@ pub struct Parts<'a> {
     pub machine: &'a Machine,
     /// Thread budget of the run; read for measurements only.
     pub threads: usize,
+    /// Seals what is secret in URLs.
+    pub salt: &'a Salt,
 }
 
 /// A part that a stage needs was not handed in.
@@ -130,7 +134,7 @@ pub enum KeyError {
 /// # Errors
 /// When `parts` lacks something that the stage needs.
 pub fn key(stage: &Stage, parts: &Parts<'_>) -> Result<Key, KeyError> {
-    let mut list = List { stage, ingredients: Vec::new() };
+    let mut list = List { stage, salt: parts.salt, ingredients: Vec::new() };
     match &stage.action {
         Action::Op(action) => list.op(action, parts)?,
         Action::Command(action) => list.command(action),
@@ -153,6 +157,7 @@ pub fn key(stage: &Stage, parts: &Parts<'_>) -> Result<Key, KeyError> {
 /// The ingredients so far.
 struct List<'a> {
     stage: &'a Stage,
+    salt: &'a Salt,
     ingredients: Vec<Ingredient>,
 }
 
@@ -184,6 +189,8 @@ impl List<'_> {
                     if action.sources.contains_key(name) {
                         let digest = self.digest(parts.sources, name, "with")?;
                         self.push(path, format!("content {digest}"));
+                    } else if let Some(url) = checked_source(op, name, value) {
+                        self.push(path, canonical(&Value::from(without_secrets(url))));
                     } else {
                         self.value(path, value);
                     }
@@ -196,16 +203,23 @@ impl List<'_> {
 
     fn command(&mut self, action: &CommandAction) {
         match &action.command {
-            CommandLine::Shell(text) => self.push("run", text),
+            CommandLine::Shell(text) => {
+                self.push("run", self.salt.sealed(text));
+                if action.command.stops_at_failure() {
+                    // Earlier versions went on after a line that failed.
+                    self.push("run.shell", "sh -e");
+                }
+            }
             CommandLine::Args(args) => {
-                self.push("run.args", canonical(&Value::from(args.clone())));
+                let args: Vec<_> = args.iter().map(|arg| self.salt.sealed(arg)).collect();
+                self.push("run.args", canonical(&Value::from(args)));
             }
         }
         for (name, value) in action.params.as_object().into_iter().flat_map(sorted) {
             self.value(format!("params.{}", segment(name)), value);
         }
         for (name, value) in &action.env {
-            self.push(format!("env.{name}"), value);
+            self.push(format!("env.{name}"), self.salt.sealed(value));
         }
     }
 
@@ -214,7 +228,7 @@ impl List<'_> {
         match value {
             Value::Object(fields) if !fields.is_empty() => {
                 for (name, field) in sorted(fields) {
-                    self.value(format!("{path}.{}", segment(name)), field);
+                    self.value(format!("{path}.{}", segment(&self.salt.sealed(name))), field);
                 }
             }
             Value::Array(items) if items.iter().any(holds_object) => {
@@ -222,7 +236,10 @@ impl List<'_> {
                     self.value(format!("{path}[{index}]"), item);
                 }
             }
-            leaf => self.push(path, canonical(leaf)),
+            leaf => {
+                let sealed = with_texts(leaf, &|text| self.salt.sealed(text).into_owned());
+                self.push(path, canonical(&sealed));
+            }
         }
     }
 
@@ -240,6 +257,19 @@ impl List<'_> {
             what: format!("{kind}.{name}"),
         })
     }
+}
+
+/// The URL in a param that names a source, where a checksum says what it leads to: then what is secret in it, such as a
+/// signature that is made anew each day, only says who may have it.
+fn checked_source<'v>(op: &OpManifest, param: &str, value: &'v Value) -> Option<&'v str> {
+    let keyword = op.params.get("properties")?.get(param)?.get(SOURCE_KEYWORD)?;
+    let url = value.as_str().filter(|_| *keyword == Value::Bool(true))?;
+    let (_, fragment) = url.split_once('#')?;
+    let is_checked = fragment
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(name, digest)| CHECKSUMS.contains(&name) && !digest.is_empty());
+    is_checked.then_some(url)
 }
 
 /// Whether an ingredient is of the param at `path`, or of a part of it.

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod project;
 pub mod record;
 pub mod report;
+pub mod secret;
 pub mod spec;
 pub mod standing;
 pub mod store;

@@ -87,10 +87,8 @@ pub fn key_of(project: &Project, stage: &Stage, inputs: &BTreeMap<String, Digest
     let mut manifests = BTreeMap::new();
     if let Action::Op(action) = &stage.action {
         for (name, path) in &action.sources {
-            let digest = project.store.digest_path(path).map_err(|source| PlanError::Input {
-                stage: stage.name.clone(),
-                what: format!("with.{name}"),
-                source,
+            let digest = project.store.digest_input(path, &project.pipeline.ignore).map_err(|source| {
+                PlanError::Input { stage: stage.name.clone(), what: format!("with.{name}"), source }
             })?;
             sources.insert(name.clone(), digest);
         }
@@ -110,6 +108,7 @@ pub fn key_of(project: &Project, stage: &Stage, inputs: &BTreeMap<String, Digest
         manifests: &manifests,
         machine: &project.machine,
         threads: project.threads,
+        salt: project.store.salt(),
     };
     Ok(key(stage, &parts)?)
 }
@@ -249,9 +248,11 @@ fn look_ahead(
     let mut never_made = None;
     for (name, input) in &stage.inputs {
         let digest = match input {
-            Input::Path(path) => Some(project.store.digest_path(path).map_err(|source| {
-                PlanError::Input { stage: stage.name.clone(), what: format!("inputs.{name}"), source }
-            })?),
+            Input::Path(path) => {
+                Some(project.store.digest_input(path, &project.pipeline.ignore).map_err(|source| {
+                    PlanError::Input { stage: stage.name.clone(), what: format!("inputs.{name}"), source }
+                })?)
+            }
             Input::Output { stage: from, output } => {
                 let producer = project.pipeline.id(from).and_then(|id| earlier.get(&id));
                 if !producer.is_some_and(Prospect::is_known) {

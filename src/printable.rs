@@ -3,10 +3,13 @@
 
 use std::borrow::Cow;
 
+use crate::secret::hidden;
+
 /// What stands for a character that is not shown.
 const UNSHOWN: char = '\u{fffd}';
 
-/// Text of others: no escape sequences, no control characters but line breaks.
+/// Text of others: no escape sequences, no control characters but line breaks, and nothing that is secret in a URL, which what an
+/// earlier version kept may still hold.
 #[must_use]
 pub fn clean(text: &str) -> String {
     let shown = |c| match c {
@@ -14,7 +17,7 @@ pub fn clean(text: &str) -> String {
         c if c.is_control() => ' ',
         c => excerpt_char(c),
     };
-    console::strip_ansi_codes(text).chars().map(shown).collect()
+    console::strip_ansi_codes(&hidden(text)).chars().map(shown).collect()
 }
 
 /// [`clean`] on one line.
@@ -112,6 +115,7 @@ mod tests {
     fn text_of_others_cannot_steer_the_terminal() {
         assert_eq!(clean("\u{1b}[2Jhello\u{7}\r\nworld\t!"), "hello  \nworld !");
         assert_eq!(clean_line(" a\n b \u{9b}31m"), "a  b");
+        assert_eq!(clean_line("\u{1b}[1mhttps://me:pw@h/?sig=1"), "https://***@h/?***");
         assert_eq!(clean("a\u{202e}b"), "a\u{fffd}b");
         assert_eq!(indented("a\nb\u{1b}[2J", 3), "a\n   b");
         assert_eq!(excerpt("a\u{1b}\tb"), "a\u{fffd} b");

@@ -1,11 +1,15 @@
 //! A loaded project: the resolved pipeline with all that is needed to ask what its stages are and to run them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::plugin::Registry;
 use crate::record::Machine;
+use crate::secret::with_texts;
 use crate::spec::{self, Overrides, Pipeline};
 use crate::store::Store;
 
@@ -55,6 +59,14 @@ impl Project {
         let threads = threads.unwrap_or(machine.cores).max(1);
         let (gpus, memory) = (crate::hardware::gpus(), crate::hardware::memory());
         Ok(Self { pipeline, graph, registry, store, machine, threads, gpus, memory })
+    }
+
+    /// The vars as records keep them: without what is secret in URLs.
+    #[must_use]
+    pub fn recorded_vars(&self) -> BTreeMap<String, Value> {
+        let salt = self.store.salt();
+        let sealed = |value| with_texts(value, &|text| salt.sealed(text).into_owned());
+        self.pipeline.vars.iter().map(|(name, value)| (name.clone(), sealed(value))).collect()
     }
 
     /// Where the report lies.

@@ -38,6 +38,14 @@ pub struct Question {
     pub certain: bool,
 }
 
+impl Question {
+    /// The same without what is secret in URLs: it is kept.
+    fn sealed(&self, store: &Store) -> Self {
+        let set = self.set.iter().map(|set| store.salt().sealed(set).into_owned()).collect();
+        Self { set, ..self.clone() }
+    }
+}
+
 /// What it came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -104,7 +112,7 @@ pub fn recall(question: &Question) -> Option<Answer> {
     let store = Store::open(root).ok()?.sharing(question.cache.as_deref());
     store.with_standing(|text, sights| {
         let standing: Standing = serde_json::from_slice(text).ok()?;
-        let holds = standing.question == *question
+        let holds = standing.question == question.sealed(&store)
             && standing.machine == Here::now(&store)
             && standing.plugins.hold(root, &store)
             && standing.answer.report.exists()
@@ -152,7 +160,7 @@ pub fn keep(
         report: report.to_owned(),
     };
     let machine = Here::now(&project.store);
-    let standing = Standing { question: question.clone(), machine, plugins, answer };
+    let standing = Standing { question: question.sealed(&project.store), machine, plugins, answer };
     if let Ok(text) = serde_json::to_vec(&standing) {
         // Without it the next run takes longer, nothing else.
         let _ = project.store.keep_standing(&text, &sights);
@@ -194,22 +202,22 @@ fn facts(
 
 /// What a stage reads from outside and what it made. What it reads from other stages, these made.
 fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights: &mut Sights) -> Option<()> {
-    let store = &project.store;
+    let (store, ignore) = (&project.store, &project.pipeline.ignore);
     let has = |name: &str, value: &str| {
         record.ingredients.iter().any(|found| found.name.starts_with(name) && found.value == value)
     };
     for (name, input) in &stage.inputs {
         if let Input::Path(path) = input {
-            let digest = store.digest_path(path).ok()?;
+            let digest = store.digest_input(path, ignore).ok()?;
             has(&format!("inputs.{name}"), &digest.to_string()).then_some(())?;
-            store.look(path, &digest, sights)?;
+            store.look_at_input(path, &digest, ignore, sights)?;
         }
     }
     if let Action::Op(action) = &stage.action {
         for path in action.sources.values() {
-            let digest = store.digest_path(path).ok()?;
+            let digest = store.digest_input(path, ignore).ok()?;
             has("with.", &format!("content {digest}")).then_some(())?;
-            store.look(path, &digest, sights)?;
+            store.look_at_input(path, &digest, ignore, sights)?;
         }
     }
     for output in record.outputs.values() {

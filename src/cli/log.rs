@@ -8,6 +8,7 @@ use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::progress::clean;
+use crate::secret::hidden;
 use crate::spec::StageName;
 use crate::store::Store;
 
@@ -38,7 +39,7 @@ fn find(store: &Store, stage: &StageName) -> Result<(String, String), Error> {
         let bytes = fs::read(&path)
             .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))?;
         let heading = format!("{stage}: an execution that failed, was stopped, or is under way");
-        return Ok((heading, String::from_utf8_lossy(&bytes).into_owned()));
+        return Ok((heading, hidden(&String::from_utf8_lossy(&bytes)).into_owned()));
     }
     let Some(record) = store.last(stage) else {
         return Err(Error::failed(format!("stage `{stage}` has no log: it never ran here"))

@@ -142,7 +142,7 @@ fn first_run(project: &Project) -> RunRecord {
         pipeline: project.pipeline.name.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         profile: project.pipeline.profile.clone(),
-        vars: project.pipeline.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        vars: project.recorded_vars(),
         started_ms: crate::clock::now_ms(),
         duration_ms: 0,
         machine: project.machine.clone(),

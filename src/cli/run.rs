@@ -10,7 +10,7 @@ use super::{Context, Selection, completions, find_stages, gc, output, status, wa
 use crate::clock::{millis, now_ms};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
-use crate::exec::{self, Options, Order, lacking_gpus};
+use crate::exec::{self, Options, Order, lacking_gpus, missing_secrets};
 use crate::gate::{Gate, GateResult, Judgement};
 use crate::history::{History, Now, Outcomes, Past, RunName, definition, known_record};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
@@ -109,6 +109,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     };
     let prospects = plan::prospects(&project, &selected, &forced)?;
     refuse_lacking_gpus(&project, prospects.values().map(|prospect| &prospect.planned))?;
+    refuse_missing_secrets(&project, prospects.values().map(|prospect| &prospect.planned))?;
     let run = Run {
         project: &project,
         id: project.store.next_run_id(),
@@ -222,6 +223,23 @@ fn refuse_lacking_gpus<'a>(
     Ok(())
 }
 
+/// Refuses a run in which a stage that has to be executed, or may have to be, lacks a secret.
+fn refuse_missing_secrets<'a>(
+    project: &Project,
+    planned: impl Iterator<Item = &'a PlannedStage>,
+) -> Result<(), Error> {
+    for planned in planned.filter(|planned| planned.expectation.may_execute()) {
+        let stage = project.pipeline.stages.get(&planned.stage);
+        let missing = stage.map(missing_secrets).unwrap_or_default();
+        if let [name, ..] = missing.as_slice() {
+            let message = format!("stage `{}` wants the secret `{name}`, which is not set", planned.stage);
+            return Err(Error::usage(message)
+                .hint(format!("set the environment variable: `{name}=… pipe run`, or export it before")));
+        }
+    }
+    Ok(())
+}
+
 /// The run being made.
 struct Run<'a> {
     project: &'a Project,
@@ -285,7 +303,7 @@ impl Run<'_> {
             pipeline: pipeline.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             profile: pipeline.profile.clone(),
-            vars: pipeline.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            vars: self.project.recorded_vars(),
             started_ms: self.started_ms,
             duration_ms: millis(self.start.elapsed()),
             machine: self.project.machine.clone(),

@@ -141,6 +141,7 @@ impl Watch<'_> {
         }
         self.artifacts = Places::of(artifacts);
         self.sources = Places::of(sources);
+        self.sources.ignore = Some(pipeline.ignore.clone());
         // A stage may read the folder in which all of this lies.
         self.sources.except.extend(store.folder().parent().map(Path::to_owned));
         self.sources.except.insert(pipeline.root.join(ARTIFACTS));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use protocol::SOURCE_KEYWORD;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,8 +16,10 @@ use crate::format;
 use crate::key::{changes, digest_of};
 use crate::plan::{self, Prospect};
 use crate::progress::{Grid, Origin, Paint, clean, clean_line, short_value, stdout_width, values};
+use crate::project::Project;
 use crate::record::{ActionRecord, Change, Ingredient};
-use crate::spec::{Pipeline, Stage, StageName};
+use crate::secret::visible;
+use crate::spec::{Action, Pipeline, Stage, StageName};
 
 /// Explain why a stage would run, stay as it is, or be restored from the cache
 #[derive(Debug, clap::Args)]
@@ -49,7 +52,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     else {
         return Err(Error::failed(format!("nothing is known of stage `{name}`")));
     };
-    let view = View { prospect, pipeline: &project.pipeline, stage, changes: all_changes(prospect) };
+    let sources = sources(&project, stage);
+    let view = View { prospect, pipeline: &project.pipeline, stage, changes: all_changes(prospect), sources };
     if args.json {
         print_json(&view.json())?;
     } else {
@@ -66,6 +70,17 @@ fn all_changes(prospect: &Prospect) -> Vec<Change> {
     } else {
         changes(&last.ingredients, prospect.ingredients())
     }
+}
+
+/// The ingredients that are URLs of sources.
+fn sources(project: &Project, stage: &Stage) -> BTreeSet<String> {
+    let Action::Op(action) = &stage.action else { return BTreeSet::new() };
+    // What a plugin does not say cannot be told.
+    let manifest = project.registry.manifest(&action.plugin).ok();
+    let op = manifest.as_ref().and_then(|manifest| manifest.ops.get(&action.op));
+    let params = op.and_then(|op| op.params.get("properties")?.as_object());
+    let sources = params.into_iter().flatten().filter(|(_, param)| param.get(SOURCE_KEYWORD).is_some());
+    sources.map(|(name, _)| format!("with.{name}")).collect()
 }
 
 /// What `pipe why --json` prints.
@@ -119,6 +134,8 @@ struct View<'a> {
     pipeline: &'a Pipeline,
     stage: &'a Stage,
     changes: Vec<Change>,
+    /// Ingredients that are URLs of sources.
+    sources: BTreeSet<String>,
 }
 
 impl View<'_> {
@@ -147,6 +164,7 @@ impl View<'_> {
     fn text(&self, all: bool, width: usize, paint: Paint) -> String {
         let mut lines = vec![format!(" {}", self.verdict(paint))];
         lines.extend(self.changed_lines(width, paint));
+        lines.extend(self.changes.iter().filter_map(|change| self.hidden_change(change)));
         lines.extend(self.cached());
         if let Some(usual) =
             self.prospect.planned.usual_ms.filter(|_| self.prospect.planned.expectation.may_execute())
@@ -218,6 +236,24 @@ impl View<'_> {
             ]);
         }
         grid.lines(width.saturating_sub(2)).into_iter().map(|line| format!("  {line}")).collect()
+    }
+
+    /// What to say of a change that cannot be seen.
+    fn hidden_change(&self, change: &Change) -> Option<String> {
+        let (old, was_hidden) = visible(change.old.as_deref()?);
+        let (new, is_hidden) = visible(change.new.as_deref()?);
+        if old != new || !(was_hidden || is_hidden) {
+            return None;
+        }
+        let name = clean_line(&change.name);
+        Some(if self.sources.contains(&change.name) {
+            format!(
+                " only what is hidden of `{name}` differs, as where a URL was signed anew: with `#sha256=…` at its end, the \
+                 digest of what it leads to, it is the same source however it is signed"
+            )
+        } else {
+            format!(" only what is hidden of `{name}` differs")
+        })
     }
 
     /// Whether the cache has an outcome for the key as it is now, or what of the key is not known yet.

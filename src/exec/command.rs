@@ -39,7 +39,7 @@ pub(super) fn run(
             Some(trace) => trace.wrap(&command),
             None => command,
         };
-        clean_environment(&mut command, []);
+        clean_environment(&mut command, setting.secrets.iter().map(String::as_str));
         setting.show_gpus(&mut command);
         // `PWD` as a shell would set it.
         command.env("PWD", root).envs(&action.env).current_dir(root);
@@ -66,6 +66,7 @@ pub(super) fn run(
             _ => failure,
         }
     })?;
+    process.hide(&setting.masks);
     let status = loop {
         match next_within(&mut process, setting.timeout) {
             Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),

@@ -8,6 +8,7 @@ mod shared;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
@@ -31,7 +32,7 @@ use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::{ActionRecord, Change, Outcome, StageRun};
 use crate::spec::{Stage, StageId, StageName};
-use crate::store::{KeyLock, Miss};
+use crate::store::{Aside, KeyLock, Miss};
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]
@@ -277,6 +278,26 @@ impl<'a> Engine<'a> {
         (self.emit)(Event::Warning { message });
     }
 
+    /// Says what was in the way of artifacts, and where it is now.
+    fn tell_asides(&mut self) {
+        let root = &self.project.pipeline.root;
+        for Aside { from, to, files } in self.project.store.take_asides() {
+            let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+            let (from, to) = (shown(&from), shown(&to));
+            let message = match files {
+                None => {
+                    format!("`{from}` was not as its stage made it, or not made by one: it is kept as `{to}`")
+                }
+                Some(count) => format!(
+                    "{} in `{from}` {} not as the stage made it, or not made by it: kept in `{to}`",
+                    format::count(count, "file"),
+                    if count == 1 { "was" } else { "were" }
+                ),
+            };
+            (self.emit)(Event::Warning { message });
+        }
+    }
+
     /// Looks the stage's key up and ends, restores or queues it. A stage whose key is being executed for another one
     /// waits for that outcome.
     fn decide(&mut self, id: StageId, begin: Instant) -> Result<(), Error> {
@@ -287,7 +308,10 @@ impl<'a> Engine<'a> {
         };
         if let Decision::Restorable { record, changes } = decision {
             match self.project.store.restore(&stage.name, &record) {
-                Ok(()) => return self.end_with(id, Outcome::Restored, record, changes, begin),
+                Ok(()) => {
+                    self.tell_asides();
+                    return self.end_with(id, Outcome::Restored, record, changes, begin);
+                }
                 Err(error) => {
                     // A damaged object is out of the way now: the same question has another answer.
                     (self.emit)(Event::Warning {

@@ -9,6 +9,7 @@ use super::log::Log;
 use super::op::{Program, overhear};
 use super::{Failure, Notice, Yield};
 use crate::event::Event;
+use crate::secret::Masks;
 use crate::spec::StageName;
 
 /// What the runner keeps of a conversation in which the plugin of `stage` says `lines`. What it tells meanwhile goes
@@ -20,7 +21,7 @@ pub(crate) fn hear(
 ) -> Result<(BTreeMap<String, Metric>, Vec<Figure>), Failure> {
     let nowhere = Path::new("/dev/null");
     let program = Program { plugin: "fuzz", executable: nowhere, env: &[] };
-    let mut log = Log::create(nowhere).map_err(|error| Failure::new(error.to_string()))?;
+    let mut log = Log::create(nowhere, Masks::default()).map_err(|error| Failure::new(error.to_string()))?;
     let notify = |notice| match notice {
         Notice::Progress(progress) => emit(Event::StageProgress { stage: stage.clone(), progress }),
         Notice::Log(level, message) => emit(Event::StageLog { stage: stage.clone(), level, message }),

@@ -21,7 +21,7 @@ pub(super) fn digests(
     let mut digests = BTreeMap::new();
     for (name, input) in &stage.inputs {
         let digest = match input {
-            Input::Path(path) => project.store.digest_path(path)?,
+            Input::Path(path) => project.store.digest_input(path, &project.pipeline.ignore)?,
             Input::Output { stage: from, output } => project
                 .pipeline
                 .id(from)
@@ -43,7 +43,11 @@ pub(super) fn check_unchanged(project: &Project, stage: &Stage, miss: &Miss) -> 
             let message = format!("its input `{name}` (`{}`) was removed while it ran", path.display());
             return Err(Failure::new(message).hint("put it back, and see to it that nothing takes it away"));
         }
-        inputs.insert(name.clone(), project.store.digest_path(&path)?);
+        let digest = match input {
+            Input::Path(path) => project.store.digest_input(path, &project.pipeline.ignore)?,
+            Input::Output { .. } => project.store.digest_path(&path)?,
+        };
+        inputs.insert(name.clone(), digest);
     }
     let now = plan::key_of(project, stage, &inputs).map_err(|error| Failure::new(error.to_string()))?;
     match now.changes_from(miss.key().ingredients()).first() {

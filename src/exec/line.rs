@@ -4,13 +4,17 @@
 //! A shell takes longer to start than many commands take to run. As `make` does, a text without quotes, variables,
 //! redirections and the like, whose first word is a program and not a word of the shell, is split at its blanks and started
 //! as it is. What the command sees is the same.
+//!
+//! A script of several lines ends at the first one that fails, and, where the shell knows of that, at a pipe in which any
+//! command fails: what comes after would work on what is not there.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::fs::{Access, access};
 
@@ -105,14 +109,23 @@ const WORDS_OF_THE_SHELL: &[&str] = &[
     "while",
 ];
 
+/// How a shell reads a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Script {
+    /// To its end.
+    OneLine,
+    /// Up to the first line that fails.
+    StopsAtFailure,
+}
+
 /// A command line, filled in.
 pub(super) struct Line {
     /// As shown in the log; the text for the shell where it is one.
     pub(super) shown: String,
     /// The program and its arguments. `None` where only a shell can make them.
     words: Option<Vec<String>>,
-    /// Whether it was written as a text.
-    is_text: bool,
+    /// Whether it was written as a text, and whether that ends at a line that fails.
+    text: Option<Script>,
 }
 
 impl Line {
@@ -123,19 +136,21 @@ impl Line {
             CommandLine::Shell(text) => {
                 let words = plain_words(text);
                 let words = words.map(|words| words.into_iter().map(|word| fill(word, false)).collect());
-                Some(Self { shown: fill(text, true), words, is_text: true })
+                let stops = action.command.stops_at_failure();
+                let script = if stops { Script::StopsAtFailure } else { Script::OneLine };
+                Some(Self { shown: fill(text, true), words, text: Some(script) })
             }
             CommandLine::Args(args) if args.is_empty() => None,
             CommandLine::Args(args) => {
                 let args: Vec<String> = args.iter().map(|arg| fill(arg, false)).collect();
-                Some(Self { shown: args.join(" "), words: Some(args), is_text: false })
+                Some(Self { shown: args.join(" "), words: Some(args), text: None })
             }
         }
     }
 
     /// A text as a shell gets it, whether or not it needs one.
     pub(super) fn with_shell(&self) -> Option<Command> {
-        self.is_text.then(|| shell(&self.shown))
+        self.text.map(|script| shell(&self.shown, script))
     }
 
     /// Whether the program is there.
@@ -153,7 +168,9 @@ impl Line {
 
     /// What to start in `root`, without environment; a program is looked for where the stage's `PATH` says.
     pub(super) fn command(&self, action: &CommandAction, root: &Path) -> Command {
-        let Some(words) = &self.words else { return shell(&self.shown) };
+        let Some(words) = &self.words else {
+            return shell(&self.shown, self.text.unwrap_or(Script::OneLine));
+        };
         let program = self.program();
         // Where there is none, who starts it is told why.
         let file = find(program, root, search_path(action).as_deref()).unwrap_or_else(|| program.into());
@@ -163,10 +180,30 @@ impl Line {
     }
 }
 
-fn shell(text: &str) -> Command {
+fn shell(text: &str, script: Script) -> Command {
     let mut command = Command::new(SHELL);
+    if script == Script::StopsAtFailure {
+        command.arg("-e");
+        if knows_pipefail() {
+            command.args(["-o", "pipefail"]);
+        }
+    }
     command.arg("-c").arg(text);
     command
+}
+
+/// Whether the shell can notice that a command in a pipe fails which is not the last one. Debian's has learnt it late.
+fn knows_pipefail() -> bool {
+    static KNOWS: OnceLock<bool> = OnceLock::new();
+    *KNOWS.get_or_init(|| {
+        let mut command = Command::new(SHELL);
+        command
+            .args(["-c", "set -o pipefail"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
 }
 
 /// Where the stage's programs are looked for.

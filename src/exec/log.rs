@@ -6,16 +6,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Failure;
+use crate::secret::Masks;
 
-/// Bytes of a log that are kept.
+/// Bytes of a log that are kept, with the time before each line.
 const LONGEST: usize = 64 << 20;
 
-/// A log being written. What goes beyond its longest length is counted and left out. What cannot be written is noticed once, by [`Log::close`].
+/// A log being written. What goes beyond its longest length is counted and left out, and secrets are. What cannot be written
+/// is noticed once, by [`Log::close`].
 pub(super) struct Log {
     file: BufWriter<File>,
     start: Instant,
     written: usize,
     left_out: usize,
+    masks: Masks,
     broken: Option<io::Error>,
 }
 
@@ -24,22 +27,30 @@ impl Log {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, masks: Masks) -> io::Result<Self> {
         // One that a killed run was about to keep can no longer be written to. Anything but a file is not ours to remove.
         if fs::symlink_metadata(path).is_ok_and(|there| there.is_file()) {
             fs::remove_file(path)?;
         }
         let file = BufWriter::new(File::create(path)?);
-        Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, broken: None })
+        Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, masks, broken: None })
     }
 
     /// Writes one or more lines. Flushed at once, so that a log can be followed and survives a kill.
     pub(super) fn line(&mut self, text: &str) {
-        if self.written > LONGEST {
-            self.left_out += text.lines().count().max(1);
-        } else {
-            self.write(text);
+        let (masks, seconds) = (self.masks.clone(), self.start.elapsed().as_secs_f64());
+        let text = masks.hide(text);
+        // A text without anything in it is an empty line.
+        for line in text.lines().chain(text.is_empty().then_some("")) {
+            let line = format!("{seconds:9.3}  {line}\n");
+            // What comes after a gap is not written either: a log ends where it ends.
+            if self.left_out > 0 || self.written + line.len() > LONGEST {
+                self.left_out += 1;
+            } else {
+                self.write(&line);
+            }
         }
+        self.note(|file| file.flush());
     }
 
     /// Writes why something failed.
@@ -50,20 +61,16 @@ impl Log {
         }
     }
 
-    fn write(&mut self, text: &str) {
-        if self.broken.is_some() {
-            return;
+    fn write(&mut self, line: &str) {
+        self.written += line.len();
+        self.note(|file| file.write_all(line.as_bytes()));
+    }
+
+    /// Does something with the file, unless that failed before.
+    fn note(&mut self, act: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
+        if self.broken.is_none() {
+            self.broken = act(&mut self.file).err();
         }
-        self.written += text.len();
-        let seconds = self.start.elapsed().as_secs_f64();
-        let mut write = || {
-            // A text without anything in it is an empty line.
-            for line in text.lines().chain(text.is_empty().then_some("")) {
-                writeln!(self.file, "{seconds:9.3}  {line}")?;
-            }
-            self.file.flush()
-        };
-        self.broken = write().err();
     }
 
     /// Ends the log.
@@ -72,7 +79,10 @@ impl Log {
     /// The first error that writing met.
     pub(super) fn close(mut self) -> io::Result<()> {
         if self.left_out > 0 {
-            self.write(&format!("{} more lines were left out", self.left_out));
+            let seconds = self.start.elapsed().as_secs_f64();
+            let line = format!("{seconds:9.3}  {} more lines were left out\n", self.left_out);
+            self.write(&line);
+            self.note(|file| file.flush());
         }
         self.broken.map_or(Ok(()), Err)
     }
@@ -86,7 +96,7 @@ mod tests {
     fn a_log_has_an_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = Log::create(&path).unwrap();
+        let mut log = Log::create(&path, Masks::default()).unwrap();
         let line = "x".repeat(1 << 20);
         for _ in 0..70 {
             log.line(&line);
@@ -94,8 +104,40 @@ mod tests {
         log.line("last words");
         log.close().unwrap();
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.len() < 70 << 20);
-        assert!(text.ends_with("6 more lines were left out\n"), "{}", &text[text.len() - 100..]);
+        assert!(text.len() < (64 << 20) + 100);
+        assert!(text.ends_with("8 more lines were left out\n"), "{}", &text[text.len() - 100..]);
+    }
+
+    #[test]
+    fn empty_lines_and_times_count_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Log::create(&path, Masks::default()).unwrap();
+        // Twelve bytes each.
+        let lines = (64 << 20) / 12;
+        log.line(&"\n".repeat(lines + 1000));
+        log.line("");
+        log.close().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), lines + 1);
+        assert!(text.len() < (64 << 20) + 100, "{}", text.len());
+        assert!(text.ends_with("  1001 more lines were left out\n"), "{}", &text[text.len() - 100..]);
+    }
+
+    #[test]
+    fn a_secret_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Log::create(&path, Masks::new(&["hunter2".into()], [])).unwrap();
+        log.line("the password is hunter2\nof https://me:pw@host/x?sig=1");
+        log.failure(&Failure::new("no hunter2").hint("try hunter2"));
+        log.close().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.trim_start().split_once("  ").unwrap().1).collect();
+        assert_eq!(
+            lines,
+            ["the password is ***", "of https://***@host/x?***", "failed: no ***", "help: try ***"]
+        );
     }
 
     #[test]
@@ -104,14 +146,14 @@ mod tests {
         let path = folder.path().join("log");
         std::fs::write(&path, "old").unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
-        let mut log = Log::create(&path).unwrap();
+        let mut log = Log::create(&path, Masks::default()).unwrap();
         log.line("");
         log.line("new");
         log.close().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2, "an empty line is a line");
         assert!(!text.contains("old") && text.ends_with("new\n"), "{text}");
-        Log::create(Path::new("/dev/null")).unwrap().close().unwrap();
+        Log::create(Path::new("/dev/null"), Masks::default()).unwrap().close().unwrap();
         assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
     }
 
@@ -119,7 +161,7 @@ mod tests {
     fn every_line_has_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = Log::create(&path).unwrap();
+        let mut log = Log::create(&path, Masks::default()).unwrap();
         log.line("one\ntwo");
         log.line("three");
         log.close().unwrap();

@@ -11,6 +11,7 @@ mod interrupt;
 mod line;
 mod log;
 mod op;
+mod secrets;
 mod setting;
 mod state;
 mod trace;
@@ -24,9 +25,11 @@ pub use budget::lacking_gpus;
 pub use engine::{Finished, Options, Order, run};
 pub use interrupt::BetweenRuns;
 pub use op::HELLO_TIMEOUT_VARIABLE;
+pub use secrets::missing_secrets;
 pub use trace::check as check_trace;
 
 use crate::error::Error;
+use crate::secret::Masks;
 use crate::store::StoreError;
 
 /// Why a stage failed, in words for the user.
@@ -46,6 +49,12 @@ impl Failure {
     fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same without secrets.
+    fn hidden(self, masks: &Masks) -> Self {
+        let hide = |text: String| masks.hide(&text).into_owned();
+        Self { message: hide(self.message), hint: self.hint.map(hide) }
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::Duration;
 use protocol::{Figure, FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 
 use super::log::Log;
+use super::secrets::{hide_figure, hide_metric};
 use super::setting::{Setting, Timeout, next_within};
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use crate::secret::Masks;
 use crate::store::FigureFile;
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
@@ -44,18 +46,20 @@ pub(super) fn run(
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
     let mut command = Command::new(program.executable);
-    clean_environment(&mut command, program.env.iter().map(String::as_str));
+    clean_environment(&mut command, program.env.iter().chain(&setting.secrets).map(String::as_str));
     setting.show_gpus(&mut command);
     let mut process =
         Process::start(command, Stdio::piped(), Stdout::Messages, &setting.stopper).map_err(|error| {
             Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
                 .hint("`pipe doctor` shows which plugins are found and whether they work")
         })?;
+    process.hide(&setting.masks);
     let spoken = speak(&mut process, request);
     let heard = spoken.and_then(|()| {
         let mut shown = FigureFile::new(setting.figures.clone());
         let show = &mut |figure: &Figure, all: &[Figure]| shown.show(figure, all);
-        Listener::new(program, log, notify, show, setting.timeout).listen(&mut process)
+        let listener = Listener::new(program, log, notify, show, setting.timeout);
+        Listener { masks: setting.masks.clone(), ..listener }.listen(&mut process)
     });
     let mut finish = |process: &mut Process| process.finish(|line| log.line(line));
     match heard {
@@ -123,6 +127,8 @@ struct Listener<'a> {
     places: HashMap<String, usize>,
     /// How long it may take.
     timeout: Option<Timeout>,
+    /// What is to be taken out of metrics and figures.
+    masks: Masks,
     result: Yield,
 }
 
@@ -134,7 +140,8 @@ impl<'a> Listener<'a> {
         show: Show<'a>,
         timeout: Option<Timeout>,
     ) -> Self {
-        Self { program, log, notify, show, timeout, places: HashMap::new(), result: Yield::default() }
+        let (places, masks, result) = (HashMap::new(), Masks::default(), Yield::default());
+        Self { program, log, notify, show, places, timeout, masks, result }
     }
 
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
@@ -161,10 +168,15 @@ impl<'a> Listener<'a> {
                 (self.notify)(Notice::Progress(progress));
             }
             FromPlugin::Metric { name, metric } => {
+                let (name, metric) = (self.masks.hide(&name).into_owned(), hide_metric(metric, &self.masks));
                 self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
                 self.result.metrics.insert(name, metric);
             }
             FromPlugin::Figure(figure) => {
+                let Some(figure) = hide_figure(figure, &self.masks) else {
+                    self.log.line("warning: a figure is left out: it cannot be drawn without a secret");
+                    return Ok(ControlFlow::Continue(()));
+                };
                 let figures = &mut self.result.figures;
                 let place = *self.places.entry(figure.id.clone()).or_insert(figures.len());
                 match figures.get_mut(place) {
@@ -269,7 +281,7 @@ impl<'a> Listener<'a> {
     }
 
     fn rubbish(&self, line: &str, error: &serde_json::Error) -> Stop {
-        let shown: String = line.chars().take(200).collect();
+        let shown: String = self.masks.hide(line).chars().take(200).collect();
         Stop::Told(
             Failure::new(format!(
                 "plugin `{}` said something that is not a message of the protocol ({error}): {shown}",

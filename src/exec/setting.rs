@@ -1,6 +1,6 @@
 //! One try of a stage: where it reads and writes, what it may use, and until when. Common to ops and commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +13,7 @@ use super::log::Log;
 use super::trace::Trace;
 use crate::clock::Stopwatch;
 use crate::plugin::process::{Output, Process, Stopper};
+use crate::secret::Masks;
 use crate::{format, hardware};
 
 /// What a try is given.
@@ -28,6 +29,10 @@ pub(super) struct Setting {
     pub(super) trace: Option<Trace>,
     pub(super) timeout: Option<Timeout>,
     pub(super) stopper: Stopper,
+    /// Variables that hold secrets.
+    pub(super) secrets: BTreeSet<String>,
+    /// What is to be taken out of all that is said.
+    pub(super) masks: Masks,
     /// Where figures are kept until the execution ends.
     pub(super) figures: PathBuf,
 }

@@ -88,6 +88,12 @@ impl Trace {
         fs::metadata(&self.file).is_ok_and(|data| data.len() > 0)
     }
 
+    /// Removes what was traced: arguments of programs are in it, and may be secrets.
+    pub(super) fn forget(&self) {
+        // The next run empties the folder that it is in.
+        let _ = fs::remove_file(&self.file);
+    }
+
     /// What the traced command opened without declaring it: lines for the user. Removes the trace.
     ///
     /// # Errors

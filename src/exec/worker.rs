@@ -11,13 +11,14 @@ use super::command::PRINTED;
 use super::log::Log;
 use super::setting::{Setting, Timeout};
 use super::trace::Trace;
-use super::{Failure, Notice, Yield, command, inputs, op};
+use super::{Failure, Notice, Yield, command, inputs, op, secrets};
 use crate::clock::{Stopwatch, millis, now_ms};
 use crate::error::Error;
 use crate::format;
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::ActionRecord;
+use crate::secret::Masks;
 use crate::spec::{Action, Stage};
 use crate::store::{Finished, Miss};
 
@@ -65,45 +66,70 @@ pub(super) struct Job<'a> {
 
 /// Executes the stage, as often as it takes and may be tried, and commits what it gave.
 pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord, Failure> {
-    let (path, mut log) = start_log(job.project, job.stage)?;
-    let mut done = job.attempt(&path, &mut log, notify);
-    let mut wait = job.stage.retries.backoff;
-    for again in 1..=job.stage.retries.times {
-        let Err(failure) = &done else { break };
-        if job.stopping.is_stopping() {
-            break;
+    let masks = secrets::masks(job.stage);
+    let notify = |notice| notify(secrets::hide_notice(notice, &masks));
+    job.execute_and_keep(&masks, &notify).map_err(|failure| failure.hidden(&masks))
+}
+
+impl Job<'_> {
+    fn execute_and_keep(self, masks: &Masks, notify: &dyn Fn(Notice)) -> Result<ActionRecord, Failure> {
+        let (path, mut log) = start_log(self.project, self.stage)?;
+        self.tell_of_secrets(&mut log, notify)?;
+        let mut done = self.attempt(&path, masks, &mut log, notify);
+        let mut wait = self.stage.retries.backoff;
+        for again in 1..=self.stage.retries.times {
+            let Err(failure) = &done else { break };
+            if self.stopping.is_stopping() {
+                break;
+            }
+            let pause =
+                if wait.is_zero() { String::new() } else { format!(" in {}", format::duration(wait)) };
+            let line = format!(
+                "{}; trying again{pause} ({again} of {})",
+                failure.message.split(PRINTED).next().unwrap_or_default(),
+                self.stage.retries.times,
+            );
+            log.line(&line);
+            notify(Notice::Log(LogLevel::Warn, line));
+            self.stopping.wait(wait);
+            wait = wait.saturating_mul(2);
+            done = self.attempt(&path, masks, &mut log, notify);
         }
-        let pause = if wait.is_zero() { String::new() } else { format!(" in {}", format::duration(wait)) };
-        let line = format!(
-            "{}; trying again{pause} ({again} of {})",
-            failure.message.split(PRINTED).next().unwrap_or_default(),
-            job.stage.retries.times,
-        );
-        log.line(&line);
-        notify(Notice::Log(LogLevel::Warn, line));
-        job.stopping.wait(wait);
-        wait = wait.saturating_mul(2);
-        done = job.attempt(&path, &mut log, notify);
+        let closed = log.close().map_err(|error| {
+            Failure::new(format!("cannot write the log `{}`: {error}", path.display()))
+                .hint("is the disk full? `pipe doctor` shows how much is free")
+        });
+        let done = done.and_then(|done| closed.map(|()| done))?;
+        Ok(self.project.store.commit(self.miss, done)?)
     }
-    let closed = log.close().map_err(|error| {
-        Failure::new(format!("cannot write the log `{}`: {error}", path.display()))
-            .hint("is the disk full? `pipe doctor` shows how much is free")
-    });
-    let done = done.and_then(|done| closed.map(|()| done))?;
-    Ok(job.project.store.commit(job.miss, done)?)
+
+    /// Says which secrets are not there, and which cannot be hidden.
+    fn tell_of_secrets(&self, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<(), Failure> {
+        if let [name, ..] = secrets::missing_secrets(self.stage).as_slice() {
+            let failure = Failure::new(format!("its secret `{name}` is not set in the environment"));
+            log.failure(&failure);
+            return Err(failure);
+        }
+        for name in secrets::too_short(self.stage) {
+            let line = format!("the value of `{name}` is too short to be hidden where it is printed");
+            log.line(&format!("warning: {line}"));
+            notify(Notice::Log(LogLevel::Warn, line));
+        }
+        Ok(())
+    }
 }
 
 /// Starts the log of an execution, and says where.
 pub(super) fn start_log(project: &Project, stage: &Stage) -> Result<(PathBuf, Log), Failure> {
     let path = project.store.log_path(&stage.name)?;
     let _ = std::fs::remove_file(project.store.figures_path(&stage.name));
-    let log = Log::create(&path)
+    let log = Log::create(&path, secrets::masks(stage))
         .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))?;
     Ok((path, log))
 }
 
 impl Job<'_> {
-    fn setting(&self) -> Result<Setting, Error> {
+    fn setting(&self, masks: &Masks) -> Result<Setting, Error> {
         let folder = self.project.store.work_dir()?;
         let outputs = self.stage.outputs.iter();
         let is_traced = self.trace && matches!(self.stage.action, Action::Command(_));
@@ -115,19 +141,29 @@ impl Job<'_> {
                 .then(|| inputs::tracing(self.project, self.stage, folder.with_extension("trace"))),
             timeout: self.stage.timeout.map(Timeout::starting_now),
             stopper: self.stopper.clone(),
+            secrets: self.stage.secrets.clone(),
+            masks: masks.clone(),
             figures: self.project.store.figures_path(&self.stage.name),
             folder,
         })
     }
 
     /// Runs the stage once; afterwards every output is there, and every input as it was before.
-    fn attempt(&self, path: &Path, log: &mut Log, notify: &dyn Fn(Notice)) -> Result<Finished, Failure> {
+    fn attempt(
+        &self,
+        path: &Path,
+        masks: &Masks,
+        log: &mut Log,
+        notify: &dyn Fn(Notice),
+    ) -> Result<Finished, Failure> {
         let (watch, started_ms) = (Stopwatch::start(), now_ms());
-        let setting = self.setting()?;
+        let setting = self.setting(masks)?;
         let result = inputs::check_made(self.project, self.stage, &self.miss)
             .and_then(|()| self.execute(&setting, log, notify));
-        if let (Some(trace), false) = (&setting.trace, self.stopping.is_stopping()) {
-            tell(trace, log, notify);
+        match &setting.trace {
+            Some(trace) if self.stopping.is_stopping() => trace.forget(),
+            Some(trace) => tell(trace, log, notify),
+            None => {}
         }
         let result = result.and_then(|result| {
             self.check_outputs(&setting)?;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use protocol::{NativeLibrary, OpManifest};
 use serde_json::json;
 
+use crate::secret::Salt;
 use crate::spec::{Cpus, Input, Resources, StageName};
 
 mod sensitivity;
@@ -77,6 +78,7 @@ fn make_on(machine: &Machine, stage: &Stage, torch: Manifest, threads: usize) ->
         manifests: &manifests,
         machine,
         threads,
+        salt: &Salt::fixed(0),
     };
     key(stage, &parts).unwrap()
 }
@@ -88,6 +90,67 @@ fn sample() -> Value {
         "mean": [0.5, 0.25],
         "layers": [{"conv": {"out": 16}}, {"linear": {}}],
     })
+}
+
+#[test]
+fn a_secret_of_a_url_changes_the_key_and_is_not_in_it() {
+    let made = |source: &str, other: &str| {
+        let mut stage = stage(sample());
+        let Action::Op(action) = &mut stage.action else { panic!("an op") };
+        action.sources.clear();
+        action.params["source"] = source.into();
+        action.params["other"] = json!({ "urls": [other] });
+        make(&stage, 1, 1)
+    };
+    let key = made("https://me:hunter2@h/x?sig=abc", "http://h/?k=secret");
+    let text = printed(&key).join("\n");
+    assert!(text.contains("with.source = \"https://***@h/x?*** [hidden "), "{text}");
+    assert!(text.contains("with.other.urls = [\"http://h/?*** [hidden "), "{text}");
+    for secret in ["hunter2", "abc", "secret"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let other = made("https://me:hunter3@h/x?sig=abc", "http://h/?k=secret");
+    assert_eq!(changed_names(&other, &key), ["with.source"]);
+}
+
+#[test]
+fn that_a_script_stops_at_a_failure_is_part_of_its_key_and_of_no_other() {
+    let of = |text: &str| printed(&make(&command(CommandLine::Shell(text.into()), &[]), 1, 1));
+    assert!(of("a\nb").contains(&"run.shell = sh -e".to_owned()));
+    for text in ["a; b", "a \\\n b\n"] {
+        assert!(!of(text).iter().any(|line| line.starts_with("run.shell")), "{text}");
+    }
+}
+
+#[test]
+fn a_source_with_a_checksum_is_the_same_however_it_is_signed() {
+    let made = |source: &str, is_source: bool| {
+        let mut stage = stage(sample());
+        let Action::Op(action) = &mut stage.action else { panic!("an op") };
+        action.sources.clear();
+        action.params["source"] = source.into();
+        let mut torch = manifest(1);
+        let op = torch.ops.get_mut("train").unwrap();
+        op.params = json!({ "properties": { "source": { protocol::SOURCE_KEYWORD: is_source } } });
+        make_on(&epyc(), &stage, torch, 1)
+    };
+    let plain = made("https://h/x#sha256=ab", true);
+    assert!(printed(&plain).contains(&"with.source = \"https://h/x#sha256=ab\"".to_owned()));
+    for signed in ["https://h/x?X-Amz-Signature=1#sha256=ab", "https://u:p@h/x?sig=2&se=3#sha256=ab"] {
+        assert_eq!(made(signed, true).digest(), plain.digest(), "{signed}");
+        assert_ne!(
+            made(signed, false).digest(),
+            plain.digest(),
+            "only of a source is the checksum known to be one"
+        );
+    }
+    let unchecked = |signature: &str| made(&format!("https://h/x?sig={signature}#size=3"), true).digest();
+    assert_ne!(unchecked("1"), unchecked("2"), "a size is no checksum");
+    assert_ne!(
+        made("https://h/x?v=1#sha256=cd", true).digest(),
+        plain.digest(),
+        "another checksum is another source"
+    );
 }
 
 fn printed(key: &Key) -> Vec<String> {
@@ -228,8 +291,14 @@ fn spelling_does_not_matter_and_meaning_does() {
 fn missing_parts_are_named() {
     let none = BTreeMap::new();
     let machine = Machine::default();
-    let parts =
-        Parts { inputs: &none, sources: &none, manifests: &BTreeMap::new(), machine: &machine, threads: 1 };
+    let parts = Parts {
+        inputs: &none,
+        sources: &none,
+        manifests: &BTreeMap::new(),
+        machine: &machine,
+        threads: 1,
+        salt: &Salt::fixed(0),
+    };
     let error = key(&stage(json!({})), &parts).unwrap_err();
     assert_eq!(error.to_string(), "stage `train`: no manifest describes `torch`");
     let error = key(&command(CommandLine::Shell("x".into()), &[]), &parts).unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::secret::Masks;
+
 /// Longest line of a conversation: a figure is far smaller.
 const MAX_MESSAGE: usize = 64 << 20;
 
@@ -26,13 +28,21 @@ pub(super) struct Lines {
     kind: Stdout,
     /// Read, without an end of line yet.
     begun: Vec<u8>,
+    masks: Masks,
     broken: Option<String>,
 }
 
 impl Lines {
     /// Lines of `stream`. Without one it is closed from the start.
     pub(super) fn new(stream: Option<OwnedFd>, kind: Stdout) -> Self {
-        Self { stream, kind, begun: Vec::new(), broken: None }
+        Self { stream, kind, begun: Vec::new(), masks: Masks::default(), broken: None }
+    }
+
+    /// Takes secrets out of the lines of a log from now on. Messages are taken apart first by who reads them.
+    pub(super) fn hide(&mut self, masks: &Masks) {
+        if self.kind == Stdout::Log {
+            self.masks = masks.clone();
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -76,7 +86,11 @@ impl Lines {
 
     /// Moves whole lines out of what was read; what was there up to `seen` holds no end of line.
     fn cut(&mut self, seen: usize, lines: &mut Vec<String>) {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (kind, masks) = (self.kind, self.masks.clone());
+        let text = |bytes: &[u8]| match (String::from_utf8_lossy(bytes), kind) {
+            (text, Stdout::Messages) => text.into_owned(),
+            (text, Stdout::Log) => masks.hide(&text).into_owned(),
+        };
         let (mut from, mut search) = (0, seen);
         while let Some(end) = self.begun[search..].iter().position(|byte| *byte == b'\n') {
             lines.push(text(&self.begun[from..search + end]));
@@ -91,9 +105,11 @@ impl Lines {
                 self.begun = Vec::new();
             }
             Stdout::Log => {
-                while self.begun.len() >= MAX_LOG_LINE {
-                    lines.push(text(&self.begun[..MAX_LOG_LINE]));
-                    self.begun.drain(..MAX_LOG_LINE);
+                // Of a secret that is cut neither part would be found.
+                while self.begun.len() >= MAX_LOG_LINE + self.masks.longest() {
+                    let at = self.masks.cut_before(&self.begun, MAX_LOG_LINE);
+                    lines.push(text(&self.begun[..at]));
+                    self.begun.drain(..at);
                 }
             }
             Stdout::Messages => {}

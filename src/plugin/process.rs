@@ -17,6 +17,7 @@ use rustix::process::{
 
 use super::lines::Lines;
 use super::warden;
+use crate::secret::{Masks, without_credentials};
 
 pub use super::lines::Stdout;
 
@@ -39,14 +40,13 @@ const USUAL_ENVIRONMENT: &[&str] = &[
     "CUDA_VISIBLE_DEVICES",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
     "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
     "NO_PROXY",
-    "ALL_PROXY",
 ];
+
+/// Variables that name a proxy. Every child gets them, too, but with user and password only if it declares them.
+pub const PROXIES: &[&str] =
+    &["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 /// How long a child may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -64,6 +64,12 @@ const TAIL_WIDTH: usize = 400;
 /// Clears the environment of `command` but for the usual variables and `declared` ones that are set.
 pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<Item = &'a str>) {
     command.env_clear();
+    for name in PROXIES {
+        // What is no text cannot be told from a secret.
+        if let Some(value) = std::env::var_os(name).as_ref().and_then(|value| value.to_str()) {
+            command.env(name, &*without_credentials(value));
+        }
+    }
     for name in USUAL_ENVIRONMENT.iter().copied().chain(declared) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -185,6 +191,12 @@ impl Process {
                 Err(error)
             }
         }
+    }
+
+    /// Takes secrets out of the lines of its log, and of what is said of them. To be called before [`Process::next`].
+    pub fn hide(&mut self, masks: &Masks) {
+        self.out.hide(masks);
+        self.err.hide(masks);
     }
 
     /// Its standard input, once.

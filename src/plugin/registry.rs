@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::loader;
-use super::process::{Output, Process, Stdout, Stopper};
+use super::process::{Output, PROXIES, Process, Stdout, Stopper};
 use crate::digest::Digest;
+use crate::secret::without_credentials;
 use crate::spec::{Manifests, Unusable};
 use crate::store::{Durability, Store, StoreError, is_inner, read_record};
 
@@ -430,10 +431,14 @@ pub(crate) fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
     Ok(manifest)
 }
 
-/// Digest of the value of an environment variable, if it is set.
+/// Digest of the value of an environment variable, if it is set; of a proxy without user and password, which decide nothing
+/// that a plugin says of itself.
 #[must_use]
 pub fn environment(name: &str) -> Option<Digest> {
-    std::env::var_os(name).map(|value| Digest::of_bytes(value.as_bytes()))
+    let value = std::env::var_os(name)?;
+    let proxy = value.to_str().filter(|_| PROXIES.contains(&name));
+    let address = proxy.map(without_credentials);
+    Some(Digest::of_bytes(address.as_ref().map_or(value.as_bytes(), |address| address.as_bytes())))
 }
 
 fn is_executable(path: &Path) -> bool {

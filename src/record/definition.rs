@@ -1,6 +1,6 @@
 //! What a pipeline said when it was run, as far as a page tells of it: what its result table shows, and what its stages did
 //! with which parameters and inputs. Kept with each run, because the pipeline goes on to say something else. Knows no
-//! places in files, no absolute paths and no plugins.
+//! places in files, no absolute paths, no plugins and no secrets.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{ActionRecord, RunRecord};
 use crate::digest::Digest;
+use crate::secret::hidden_in;
 use crate::spec::{Action, CommandLine, Input, Pipeline, ReportSpec, Stage, StageName};
 
 /// A pipeline as a run found it.
@@ -82,15 +83,15 @@ pub enum Source {
 }
 
 impl Definition {
-    /// What a pipeline says.
+    /// What a pipeline says, without what is secret in URLs.
     #[must_use]
     pub fn of(pipeline: &Pipeline) -> Self {
         let stages = pipeline.stages.iter();
-        Self {
+        hidden_in(Self {
             report: pipeline.report.clone(),
             gates: pipeline.gates.iter().map(|gate| gate.expression.clone()).collect(),
             stages: stages.map(|(name, stage)| (name.clone(), StageDefinition::of(stage))).collect(),
-        }
+        })
     }
 
     /// What the records of a run's stages tell of a pipeline of which nothing else is known: what was executed with which
@@ -199,6 +200,20 @@ mod tests {
         let few: Definition =
             serde_json::from_value(json!({ "report": {}, "stages": { "a": { "action": "x/y" } } })).unwrap();
         assert_eq!(few.stages[0].action, "x/y");
+    }
+
+    #[test]
+    fn what_is_secret_in_a_url_is_not_kept() {
+        let mut pipeline = sample::tinynet().pipeline;
+        let Some(Action::Op(op)) = pipeline.stages.first_mut().map(|(_, stage)| &mut stage.action) else {
+            panic!()
+        };
+        op.params = json!({ "deep": [{ "url": "https://me:hunter2@h/x?sig=abc#md5=1" }] });
+        let definition = Definition::of(&pipeline);
+        assert_eq!(
+            definition.stages[0].params["deep"].value,
+            json!([{ "url": "https://***@h/x?***#md5=1" }])
+        );
     }
 
     #[test]

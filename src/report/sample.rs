@@ -16,7 +16,7 @@ use crate::record::{
     ActionRecord, Change, Definition, Ingredient, Machine, Outcome, OutputRecord, RunRecord, StageRun,
 };
 use crate::spec::{
-    self, Action, Better, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName,
+    self, Action, Better, Ignore, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName,
 };
 
 /// A run with all that belongs to it.
@@ -260,6 +260,7 @@ fn pipeline() -> Pipeline {
         })
         .collect();
     Pipeline {
+        ignore: Ignore::new(&PathBuf::from("/"), []).unwrap(),
         name: "tinynet".into(),
         file: PathBuf::from("/home/somebody/tinynet/pipeline.yaml"),
         digest: Digest::of_bytes(b"pipeline"),

@@ -1,12 +1,14 @@
 //! Problems found in `pipeline.yaml`: what, where, and what to do; and how they are printed. Knows no YAML.
 
 use std::fmt;
+use std::ops::Range;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Location;
 use super::tree::MOST_PROBLEMS;
 use crate::printable::{excerpt, excerpt_char, indented};
+use crate::secret::{MASK, hidden, secret_parts};
 
 /// Widest excerpt of a line that is printed, in columns.
 const WIDEST: usize = 120;
@@ -135,11 +137,28 @@ impl Diagnostic {
 }
 
 impl Snippet {
+    /// The line without secrets, and which of its characters are underlined.
+    fn hidden(&self) -> (String, Range<usize>) {
+        let mut marked = self.start..self.start.saturating_add(self.length);
+        for part in secret_parts(&self.line).into_iter().rev() {
+            let count = |range: Range<usize>| self.line.get(range).map_or(0, |text| text.chars().count());
+            let (start, length) = (count(0..part.start), count(part));
+            let moved = |place: usize| match place {
+                before if before <= start => before,
+                after if after >= start + length => after - length + MASK.len(),
+                within => within.min(start + MASK.len()),
+            };
+            marked = moved(marked.start)..moved(marked.end);
+        }
+        (hidden(&self.line).into_owned(), marked)
+    }
+
     /// The line as printed, the column where the underline starts, and its width. Long lines are cut on both sides
     /// of it.
     fn cut(&self) -> (String, usize, usize) {
-        let chars: Vec<char> = self.line.chars().map(excerpt_char).collect();
-        let start = self.start.min(chars.len());
+        let (line, marked) = self.hidden();
+        let chars: Vec<char> = line.chars().map(excerpt_char).collect();
+        let start = marked.start.min(chars.len());
         let mut first = 0;
         if width(&chars) > WIDEST {
             first = start.saturating_sub(WIDEST / 3);
@@ -155,7 +174,7 @@ impl Snippet {
             .copied()
             .collect();
         let before: Vec<char> = shown.iter().take(start - first).copied().collect();
-        let marked: Vec<char> = shown.iter().skip(start - first).take(self.length).copied().collect();
+        let marked: Vec<char> = shown.iter().skip(start - first).take(marked.len()).copied().collect();
         let (head, tail) =
             (if first > 0 { "…" } else { "" }, if first + shown.len() < chars.len() { "…" } else { "" });
         let line = format!("{head}{}{tail}", shown.into_iter().collect::<String>());
@@ -170,6 +189,23 @@ fn width(chars: &[char]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown_and_the_mark_stays_where_it_is() {
+        let line = "with: { source: https://me:hunter2@h/x?sig=abc, formt: x }";
+        let shown = problem(line, line.find("formt").unwrap(), 5, None).render(false);
+        assert!(!shown.contains("hunter2") && !shown.contains("abc"), "{shown}");
+        let lines: Vec<&str> = shown.lines().collect();
+        let marked = lines.iter().position(|line| line.contains('^')).unwrap();
+        let column = |line: &str, what: &str| line.find(what).map(|at| line[..at].chars().count());
+        assert_eq!(column(lines[marked], "^^^^^"), column(lines[marked - 1], "formt"), "{shown}");
+        let url = problem(line, line.find("https").unwrap(), line.find(", formt").unwrap() - 16, None)
+            .render(false);
+        assert!(
+            url.contains(&"^".repeat("https://***@h/x?***".len())) && !url.contains(&"^".repeat(20)),
+            "{url}"
+        );
+    }
 
     fn problem(line: &str, start: usize, length: usize, label: Option<&str>) -> Diagnostic {
         Diagnostic {

@@ -44,6 +44,12 @@ pub(super) const FILE: &[KeySpec] = &[
          Relative paths start at this file's folder.",
         || json!({ "type": "object", "additionalProperties": { "type": "string" } }),
     ),
+    key(
+        "ignore",
+        "What counts for nothing in folders that stages read, as patterns of `.gitignore`, after the usual ones such as \
+         `__pycache__/` and `.git`: `!PATTERN` takes one back.",
+        || json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
+    ),
     required("stages", "Stages by name, in any order.", || {
         json!({
             "type": "object",
@@ -109,6 +115,17 @@ pub(super) const STAGE: &[KeySpec] = &[
         "env",
         "Environment variables of a command. It gets no others beside the usual ones.",
         || json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } }),
+    ),
+    key(
+        "secrets",
+        "Names of environment variables that the stage may read and whose values are secret: they are no part of its key, and \
+         `***` stands for them in its log and in everything else that is shown or kept of it.",
+        || {
+            json!({
+                "type": "array",
+                "items": { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+            })
+        },
     ),
     key(
         "matrix",

@@ -1,6 +1,7 @@
 //! `pipeline.yaml`: parsed, then resolved. The only reader of YAML.
 
 mod diagnostic;
+mod ignore;
 mod keys;
 mod matrix;
 mod name;
@@ -18,6 +19,7 @@ mod vars;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
+pub use ignore::{Ignore, USUAL};
 pub use name::{Selector, StageName, split_reference};
 pub use overlay::Overrides;
 #[cfg(any(test, feature = "fuzzing"))]

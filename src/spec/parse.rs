@@ -25,6 +25,7 @@ pub struct Parsed {
     pub(super) name: String,
     pub(super) vars: Vec<(Key, Node)>,
     pub(super) profiles: Vec<(Key, Vec<(Key, Node)>)>,
+    pub(super) ignore: Option<Node>,
     pub(super) stages: Vec<ParsedStage>,
     pub(super) gates: Vec<Node>,
     pub(super) report: Option<Node>,
@@ -43,9 +44,10 @@ impl ParsedStage {
         self.entry(key).map(|(_, node)| node)
     }
 
-    /// About how many bytes it takes in memory.
+    /// About how many bytes each of its variants takes in memory, without its own values: the list of all of them is there
+    /// once.
     pub(super) fn size(&self) -> usize {
-        self.fields.iter().map(|(_, node)| node.size()).sum()
+        self.fields.iter().filter(|(key, _)| key.name != "matrix").map(|(_, node)| node.size()).sum()
     }
 
     pub(super) fn has_unknown_keys(&self) -> bool {
@@ -185,12 +187,27 @@ pub(crate) fn parse_text(text: &str, shown: &str, file: PathBuf) -> Result<Parse
     let vars = parser.map(take("vars"), "vars");
     let profiles = parser.profiles(take("profiles"));
     let plugins = parser.plugins(take("plugins"));
+    let ignore = take("ignore").filter(|node| node.data != Data::Null);
     let stages = parser.stages(take("stages"));
     let gates = parser.gates(take("gates"));
     let report = take("report").filter(|node| node.data != Data::Null);
     let problems = parser.problems;
     let digest = Digest::of_bytes(text.as_bytes());
-    Ok(Parsed { file, digest, root, sources, problems, name, vars, profiles, stages, gates, report, plugins })
+    Ok(Parsed {
+        file,
+        digest,
+        root,
+        sources,
+        problems,
+        name,
+        vars,
+        profiles,
+        ignore,
+        stages,
+        gates,
+        report,
+        plugins,
+    })
 }
 
 struct Parser<'a> {

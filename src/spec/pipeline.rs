@@ -1,7 +1,7 @@
 //! The resolved pipeline: what a valid `pipeline.yaml` means. Nothing unresolved, unchecked or misspelt gets
 //! here: every reference names an existing output, every param is valid against its op's schema.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Index;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use protocol::KeyScope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ignore::Ignore;
 use super::name::{Selector, StageName, split_reference};
 use super::resources::{Resources, Retries};
 use crate::digest::Digest;
@@ -31,6 +32,8 @@ pub struct Pipeline {
     pub vars: IndexMap<String, Value>,
     /// The profile chosen.
     pub profile: Option<String>,
+    /// What counts for nothing in folders that stages read.
+    pub ignore: Ignore,
     /// Stages in the order of the file.
     pub stages: IndexMap<StageName, Stage>,
     /// What the result must satisfy.
@@ -111,6 +114,8 @@ pub struct Stage {
     pub retries: Retries,
     /// Whether its result holds on any machine.
     pub scope: KeyScope,
+    /// Environment variables that it may read and whose values are shown and kept nowhere.
+    pub secrets: BTreeSet<String>,
 }
 
 #[cfg(test)]
@@ -130,6 +135,7 @@ impl Stage {
             timeout: None,
             retries: Retries::default(),
             scope: KeyScope::Portable,
+            secrets: BTreeSet::new(),
         }
     }
 }
@@ -186,10 +192,44 @@ pub struct CommandAction {
 /// A command line as written: a text for the shell, or a list that no shell sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandLine {
-    /// For `sh -c`. Paths and params put in are quoted.
+    /// For `sh -c`, or `sh -e -c` where it [`stops_at_failure`](CommandLine::stops_at_failure). Paths and params put in are
+    /// quoted.
     Shell(String),
     /// Program and arguments.
     Args(Vec<String>),
+}
+
+impl CommandLine {
+    /// Whether it is a script of several lines, which ends at the first one that fails. A line that a backslash or a quote
+    /// continues is one line, and a comment none.
+    #[must_use]
+    pub fn stops_at_failure(&self) -> bool {
+        let Self::Shell(text) = self else { return false };
+        let (mut lines, mut has_words, mut begins_word) = (0, false, true);
+        let mut quote = None;
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            match (quote, c) {
+                (None | Some('"'), '\\') => {
+                    has_words |= chars.next() != Some('\n');
+                    begins_word = false;
+                }
+                (Some(open), _) => quote = (c != open).then_some(open),
+                (None, '\'' | '"') => (quote, has_words, begins_word) = (Some(c), true, false),
+                (None, '\n' | '#') if c == '\n' || begins_word => {
+                    if c == '#' {
+                        // To the end of the line.
+                        let _ = chars.by_ref().find(|c| *c == '\n');
+                    }
+                    lines += usize::from(has_words);
+                    (has_words, begins_word) = (false, true);
+                }
+                (None, c) if c.is_whitespace() => begins_word = true,
+                (None, c) => (has_words, begins_word) = (true, ";&|()".contains(c)),
+            }
+        }
+        lines + usize::from(has_words) > 1
+    }
 }
 
 impl CommandAction {

@@ -1,6 +1,7 @@
 //! Action records: what executing a key gave. Only a [`Miss`] can be committed, and only looking a key up, or
 //! discarding what was found, gives one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -18,6 +19,7 @@ use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::key::{Key, digest_of};
 use crate::record::{ActionRecord, Machine};
+use crate::secret::{hidden, hidden_in};
 use crate::spec::StageName;
 
 /// What the cache knows of a key.
@@ -333,13 +335,15 @@ impl Store {
     /// # Errors
     /// When it is gone or damaged.
     pub fn log(&self, record: &ActionRecord) -> Result<String, StoreError> {
-        Ok(String::from_utf8_lossy(&self.read_object(&record.log)?).into_owned())
+        // One that an earlier version kept may hold secrets.
+        Ok(hidden(&String::from_utf8_lossy(&self.read_object(&record.log)?)).into_owned())
     }
 
-    /// The record of a key. One that is not of that key, or names files outside of the stage's folder, is damaged.
+    /// The record of a key, without secrets of URLs, which earlier versions kept. One that is not of that key, or names files outside of the stage's folder, is damaged.
     pub(super) fn action(&self, key: &Digest) -> Record<ActionRecord> {
         match read_record::<ActionRecord>(&self.action_path(key)) {
             Record::Whole(record) if !record.is_sound(key) => Record::Damaged,
+            Record::Whole(record) => Record::Whole(without_old_secrets(record)),
             record => record,
         }
     }
@@ -351,6 +355,14 @@ impl Store {
     pub(super) fn log_file(&self, stage: &StageName) -> PathBuf {
         self.folder.join("logs").join(format!("{stage}.log"))
     }
+}
+
+/// A record without secrets of URLs. Few have any, and looking costs less than it does to make sure.
+fn without_old_secrets(record: ActionRecord) -> ActionRecord {
+    let holds = |text: &str| matches!(hidden(text), Cow::Owned(_));
+    let is_held = record.ingredients.iter().any(|ingredient| holds(&ingredient.value));
+    // What an op says of itself, it says of its params.
+    if is_held { hidden_in(record) } else { record }
 }
 
 impl ActionRecord {

@@ -11,7 +11,7 @@ use super::action::remove;
 use super::error::at;
 use super::file::{Durability, with_parent};
 use super::folder::is_executable;
-use super::{Store, StoreError};
+use super::{Store, StoreError, is_unique};
 use crate::record::{ActionRecord, OutputRecord};
 use crate::spec::StageName;
 
@@ -64,7 +64,8 @@ impl Store {
 
     /// Makes a stage's artifacts the outputs of `record`: those that are not in place are copied out of the store and
     /// verified, then those of the stage's last record that are not outputs any more are removed, then the copies get
-    /// their names. Other files in the folder are left alone.
+    /// their names. Other files in the folder are left alone, and what is in the way without being an output is moved: see
+    /// [`Store::take_asides`].
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when an object is missing or damaged: the artifacts are as they were, and the record is
@@ -135,14 +136,19 @@ impl Store {
             return Err(error);
         }
         let folder = self.artifacts(stage);
-        let last = self.last_key(stage).filter(|key| *key != record.key).and_then(|key| self.record(&key));
-        for old in last.iter().flat_map(|last| last.outputs.values()) {
-            if !record.outputs.values().any(|output| output.file == old.file) {
-                remove(&folder.join(&old.file))?;
-            }
+        let is_in_the_way = !fs::metadata(&folder).is_ok_and(|there| there.is_dir());
+        // Where nothing is, the folder is made when something gets its name.
+        if !ready.is_empty() && is_in_the_way && fs::symlink_metadata(&folder).is_ok() {
+            self.move_aside(&folder, record)?;
+        }
+        let last = self.last(stage);
+        let old = || last.iter().flat_map(|last| last.outputs.values());
+        for old in old().filter(|old| !record.outputs.values().any(|output| output.file == old.file)) {
+            self.clear_away(&folder, old)?;
         }
         for (from, output) in ready {
             let path = folder.join(&output.file);
+            self.make_room(&path, old().find(|old| old.file == output.file), output, record)?;
             self.rename_into_place(stage, &from, output, &path)?;
             // Hashed by `flush`, when the file is old enough to be remembered.
             self.stats().remember_later(&path);
@@ -157,9 +163,6 @@ impl Store {
         output: &OutputRecord,
         path: &Path,
     ) -> Result<(), StoreError> {
-        if fs::symlink_metadata(path).is_ok_and(|there| output.folder || !there.is_file()) {
-            remove(path)?;
-        }
         match with_parent(path, || fs::rename(from, path)) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 let copy = self.copy_out(stage, output)?;
@@ -208,7 +211,8 @@ impl Store {
             let Ok(entries) = fs::read_dir(&stage) else { continue };
             for entry in entries {
                 let entry = entry.map_err(at("read", &stage))?;
-                if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                let name = entry.file_name();
+                if name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)).is_some_and(is_unique) {
                     remove(&entry.path())?;
                 }
             }

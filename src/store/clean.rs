@@ -36,11 +36,23 @@ pub enum Kept {
 
 /// What is to go.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     files: BTreeSet<PathBuf>,
     /// Folders, if nothing is left in them.
     folders: BTreeSet<PathBuf>,
     kept: BTreeMap<PathBuf, Kept>,
+}
+
+impl Plan {
+    pub(super) fn carry_out(&self) -> Result<(), StoreError> {
+        self.files.iter().try_for_each(|path| remove(path))?;
+        // Those in others come after these.
+        for folder in self.folders.iter().rev() {
+            // One that holds something else stays.
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
+    }
 }
 
 impl Store {
@@ -64,15 +76,13 @@ impl Store {
             self.add(other, &mut plan);
         }
         let length = |path: &PathBuf| fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
-        let cleaned =
-            Cleaned { files: plan.files.len(), bytes: plan.files.iter().map(length).sum(), kept: plan.kept };
+        let cleaned = Cleaned {
+            files: plan.files.len(),
+            bytes: plan.files.iter().map(length).sum(),
+            kept: plan.kept.clone(),
+        };
         if !dry_run {
-            plan.files.iter().try_for_each(|path| remove(path))?;
-            // Those in others come after these.
-            for folder in plan.folders.iter().rev() {
-                // One that holds something else stays.
-                let _ = fs::remove_dir(folder);
-            }
+            plan.carry_out()?;
         }
         Ok(cleaned)
     }
@@ -95,7 +105,12 @@ impl Store {
         Ok(())
     }
 
-    fn plan_output(&self, stage: &Path, output: &OutputRecord, plan: &mut Plan) -> Result<(), StoreError> {
+    pub(super) fn plan_output(
+        &self,
+        stage: &Path,
+        output: &OutputRecord,
+        plan: &mut Plan,
+    ) -> Result<(), StoreError> {
         let path = stage.join(&output.file);
         if !leads_through_folders(stage, &path) {
             return Ok(());

@@ -2,6 +2,8 @@
 //! folder's digest is that of the list. Knows nothing of the store.
 
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -11,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::error::at;
 use crate::digest::Digest;
+use crate::spec::Ignore;
+
+/// Separates digests of links from digests of contents.
+const LINK: &str = "pipe 2026-12 link v1";
 
 /// The manifest of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +56,17 @@ struct Place<'a> {
     /// Steps from the root, each with a `/` after it.
     prefix: &'a str,
     linked: bool,
+    /// The folder that the walk began at.
+    root: &'a Path,
+    /// What counts for nothing, where links that lead nowhere are what they are; none where every entry must be content.
+    ignore: Option<&'a Ignore>,
+}
+
+/// What a folder is as an input.
+pub(super) struct Walked {
+    pub(super) folder: Folder,
+    /// Whether there are links that count as themselves: what they lead to may become content by what happens elsewhere.
+    pub(super) has_links: bool,
 }
 
 /// A file met on a walk.
@@ -76,6 +93,9 @@ type Visit<'a> = dyn Fn(&Found) -> Result<(Digest, u64), StoreError> + Sync + 'a
 struct Contents {
     files: Vec<Listed>,
     empty: Vec<String>,
+    folders: Vec<PathBuf>,
+    /// Links that count as themselves.
+    links: Vec<FolderFile>,
 }
 
 impl Folder {
@@ -84,12 +104,34 @@ impl Folder {
     /// # Errors
     /// When something in it cannot be read, is neither a file nor a folder, or has a name that is not UTF-8.
     pub(super) fn walk(root: &Path, visit: &Visit<'_>) -> Result<Self, StoreError> {
-        let linked = fs::symlink_metadata(root).map_err(at("read", root))?.is_symlink();
-        let metadata = fs::metadata(root).map_err(at("read", root))?;
-        let mut contents = Contents::default();
-        let place = Place { folder: root, prefix: "", linked };
-        contents.add(&place, &mut vec![identity(&metadata)])?;
-        let Contents { files, mut empty } = contents;
+        Ok(Self::read(root, None, visit)?.folder)
+    }
+
+    /// Reads a folder without what counts for nothing. Links are followed as in [`Folder::walk`]; one that leads nowhere, or to
+    /// a folder that it is in, counts as itself: for the text that says where it leads.
+    ///
+    /// # Errors
+    /// As [`Folder::walk`].
+    pub(super) fn walk_input(root: &Path, ignore: &Ignore, visit: &Visit<'_>) -> Result<Walked, StoreError> {
+        Self::read(root, Some(ignore), visit)
+    }
+
+    /// The folders that reading one comes by, itself first.
+    ///
+    /// # Errors
+    /// As [`Folder::walk`].
+    pub(super) fn folders(root: &Path, ignore: Option<&Ignore>) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(Contents::of(root, ignore)?.folders)
+    }
+
+    /// Both kinds of walk.
+    pub(super) fn read(
+        root: &Path,
+        ignore: Option<&Ignore>,
+        visit: &Visit<'_>,
+    ) -> Result<Walked, StoreError> {
+        let Contents { files, mut empty, links, .. } = Contents::of(root, ignore)?;
+        let has_links = !links.is_empty();
         let files: Result<Vec<FolderFile>, StoreError> = files
             .into_par_iter()
             .map(|Listed { path, linked, inner }| {
@@ -100,9 +142,10 @@ impl Folder {
             })
             .collect();
         let mut files = files?;
+        files.extend(links);
         files.sort_by(|one, two| one.path.cmp(&two.path));
         empty.sort();
-        Ok(Self { format: Format::V1, files, empty })
+        Ok(Walked { folder: Self { format: Format::V1, files, empty }, has_links })
     }
 
     /// The manifest as stored; the folder's digest is the digest of these bytes.
@@ -124,34 +167,67 @@ impl Folder {
 }
 
 impl Contents {
+    fn of(root: &Path, ignore: Option<&Ignore>) -> Result<Self, StoreError> {
+        let linked = fs::symlink_metadata(root).map_err(at("read", root))?.is_symlink();
+        let metadata = fs::metadata(root).map_err(at("read", root))?;
+        let mut contents = Self::default();
+        let place = Place { folder: root, prefix: "", linked, root, ignore };
+        contents.add(&place, &mut vec![identity(&metadata)])?;
+        Ok(contents)
+    }
+
     fn add(&mut self, place: &Place<'_>, ancestors: &mut Vec<(u64, u64)>) -> Result<(), StoreError> {
+        self.folders.push(place.folder.to_owned());
         for entry in fs::read_dir(place.folder).map_err(at("read", place.folder))? {
             let entry = entry.map_err(at("read", place.folder))?;
             let path = entry.path();
+            let kind = entry.file_type().map_err(at("read", &path))?;
+            // Asked before anything else: what counts for nothing may be unreadable, too.
+            let hides =
+                |is_folder| place.ignore.is_some_and(|ignore| ignore.hides(place.root, &path, is_folder));
+            if hides(kind.is_dir()) {
+                continue;
+            }
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
                 return Err(StoreError::Irregular { path, what: "a file whose name is not UTF-8" });
             };
             let inner = format!("{}{name}", place.prefix);
-            let kind = entry.file_type().map_err(at("read", &path))?;
             let linked = place.linked || kind.is_symlink();
             if kind.is_file() {
                 self.files.push(Listed { path, linked, inner });
                 continue;
             }
-            let metadata = fs::metadata(&path).map_err(at("read", &path))?;
+            let metadata = match fs::metadata(&path) {
+                Err(_) if kind.is_symlink() && place.ignore.is_some() => {
+                    self.links.push(link_itself(&path, inner)?);
+                    continue;
+                }
+                Err(error) if kind.is_symlink() && error.kind() == ErrorKind::NotFound => {
+                    return Err(StoreError::Irregular { path, what: "a link that leads nowhere" });
+                }
+                metadata => metadata.map_err(at("read", &path))?,
+            };
+            if metadata.is_dir() && kind.is_symlink() && hides(true) {
+                continue;
+            }
             if metadata.is_file() {
                 self.files.push(Listed { path, linked, inner });
             } else if metadata.is_dir() {
                 let identity = identity(&metadata);
                 if ancestors.contains(&identity) {
+                    if place.ignore.is_some() {
+                        self.links.push(link_itself(&path, inner)?);
+                        continue;
+                    }
                     return Err(StoreError::Irregular { path, what: "a link to a folder that it is in" });
                 }
-                let found = self.files.len() + self.empty.len();
+                let found = self.files.len() + self.empty.len() + self.links.len();
                 ancestors.push(identity);
-                self.add(&Place { folder: &path, prefix: &format!("{inner}/"), linked }, ancestors)?;
+                let prefix = format!("{inner}/");
+                self.add(&Place { folder: &path, prefix: &prefix, linked, ..*place }, ancestors)?;
                 ancestors.pop();
-                if self.files.len() + self.empty.len() == found {
+                if self.files.len() + self.empty.len() + self.links.len() == found {
                     self.empty.push(inner);
                 }
             } else {
@@ -160,6 +236,15 @@ impl Contents {
         }
         Ok(())
     }
+}
+
+/// A link that counts as itself. No content has its digest.
+fn link_itself(path: &Path, inner: String) -> Result<FolderFile, StoreError> {
+    let target = fs::read_link(path).map_err(at("read", path))?;
+    let target = target.as_os_str().as_bytes();
+    let mut hasher = blake3::Hasher::new_derive_key(LINK);
+    let digest = Digest::from(hasher.update(target).finalize());
+    Ok(FolderFile { path: inner, digest, bytes: target.len() as u64, executable: false })
 }
 
 /// Whether a path stays below the folder it is joined to.
@@ -265,7 +350,56 @@ mod tests {
         );
         let root = tempfile::tempdir().unwrap();
         symlink("nowhere", root.path().join("dangling")).unwrap();
-        assert!(walk(root.path()).unwrap_err().to_string().contains("dangling"));
+        let error = walk(root.path()).unwrap_err().to_string();
+        assert!(error.contains("dangling` is a link that leads nowhere"), "{error}");
+    }
+
+    fn walk_input(root: &Path, patterns: &[&str]) -> Walked {
+        let ignore = Ignore::new(root, patterns.iter().copied()).unwrap();
+        let visit = |found: &Found| -> Result<(Digest, u64), StoreError> {
+            let digest = Digest::of_file(&found.path).map_err(at("read", &found.path))?;
+            Ok((digest, found.metadata.len()))
+        };
+        Folder::walk_input(root, &ignore, &visit).unwrap()
+    }
+
+    #[test]
+    fn what_counts_for_nothing_is_not_part_of_an_input() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a")).unwrap();
+        fs::write(root.path().join("a/m.py"), "x").unwrap();
+        fs::create_dir(root.path().join("bare")).unwrap();
+        let before = walk_input(root.path(), &[]);
+        assert_eq!(before.folder, walk(root.path()).unwrap(), "as it always was where nothing is ignored");
+        fs::create_dir_all(root.path().join("bare/__pycache__")).unwrap();
+        fs::write(root.path().join("bare/__pycache__/m.pyc"), "y").unwrap();
+        fs::write(root.path().join("a/notes.txt"), "z").unwrap();
+        symlink("user@host.1:2", root.path().join("a/.#m.py")).unwrap();
+        let after = walk_input(root.path(), &["*.txt"]);
+        assert_eq!(after.folder, before.folder);
+        assert!(!after.has_links);
+        let ignore = Ignore::new(root.path(), []).unwrap();
+        assert_eq!(Folder::folders(root.path(), Some(&ignore)).unwrap().len(), 3);
+        assert_ne!(walk_input(root.path(), &[]).folder, before.folder);
+    }
+
+    #[test]
+    fn in_an_input_links_that_lead_nowhere_or_in_circles_are_what_they_are() {
+        let root = tempfile::tempdir().unwrap();
+        let (odd, circle) = (root.path().join("odd"), root.path().join("in/circle"));
+        fs::create_dir(root.path().join("in")).unwrap();
+        symlink("nowhere", &odd).unwrap();
+        symlink("..", &circle).unwrap();
+        let first = walk_input(root.path(), &[]);
+        assert!(first.has_links);
+        let names: Vec<_> = first.folder.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(names, ["in/circle", "odd"]);
+        fs::remove_file(&odd).unwrap();
+        symlink("elsewhere", &odd).unwrap();
+        assert_ne!(walk_input(root.path(), &[]).folder, first.folder, "where it leads counts");
+        fs::remove_file(&odd).unwrap();
+        fs::write(&odd, "nowhere").unwrap();
+        assert_ne!(walk_input(root.path(), &[]).folder, first.folder, "a file that says the same is no link");
     }
 
     #[test]

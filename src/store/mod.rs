@@ -27,6 +27,7 @@
 //! corrupt/…        objects and records that are damaged
 //! locks/…          keys being executed, in a shared folder only
 //! projects/…       folders of the pipelines that share it
+//! salt             keys the digests of secrets in URLs; made when the first is met
 //! users            locked by every run while it lasts, and by `pipe gc` for itself alone
 //! verified         when everything here was read and compared last
 //! size             about how many bytes objects and records take
@@ -49,6 +50,8 @@
 
 mod action;
 mod artifacts;
+mod aside;
+mod batch;
 mod clean;
 mod collect;
 mod definition;
@@ -78,6 +81,7 @@ use std::time::SystemTime;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 pub use action::{Finished, Hit, Lookup, Miss};
+pub use aside::Aside;
 pub use clean::{Cleaned, Kept};
 pub use collect::{Collection, Evicted};
 pub use error::StoreError;
@@ -90,11 +94,15 @@ pub use sight::Sights;
 pub use verify::{Damage, Edited, Kind, Origin, Remedy, Step, Verification};
 
 use crate::digest::Digest;
-use crate::spec::StageName;
+use crate::secret::Salt;
+use crate::spec::{Ignore, StageName};
 use error::at;
 use folder::Folder;
 use last::LastKeys;
 use stat::{StatCache, StatKey};
+
+/// Name of the file that holds the salt.
+const SALT: &str = "salt";
 
 /// The cache of one pipeline. Cheap to clone; clones share what they have read.
 #[derive(Debug, Clone)]
@@ -115,6 +123,9 @@ pub struct Store {
     has_logs: Arc<AtomicBool>,
     /// Bytes that this process has added to `shared` and not accounted for yet.
     grown: Arc<AtomicU64>,
+    salt: Arc<Salt>,
+    /// What was moved out of the way of artifacts, and not told yet.
+    asides: Arc<Mutex<Vec<Aside>>>,
 }
 
 impl Store {
@@ -138,11 +149,13 @@ impl Store {
             stats: Arc::new(Mutex::new(StatCache::new(folder.join("stat")))),
             last: Arc::new(Mutex::new(LastKeys::new(folder.join("last-keys")))),
             shared: folder.clone(),
+            salt: Arc::new(Salt::in_file(folder.join(SALT), false)),
             folder,
             instance: instance().into(),
             serial: Arc::default(),
             has_logs: Arc::default(),
             grown: Arc::default(),
+            asides: Arc::default(),
         })
     }
 
@@ -153,7 +166,14 @@ impl Store {
         let Some(cache) = cache else { return self };
         let shared = cache.join("v1");
         // Absolute, because commands run elsewhere. Fails for an empty path only.
-        Self { shared: std::path::absolute(&shared).unwrap_or(shared), ..self }
+        let shared = std::path::absolute(&shared).unwrap_or(shared);
+        Self { salt: Arc::new(Salt::in_file(shared.join(SALT), true)), shared, ..self }
+    }
+
+    /// Seals what is secret in keys and records of this cache.
+    #[must_use]
+    pub fn salt(&self) -> &Salt {
+        &self.salt
     }
 
     /// Whether other pipelines may use the same objects and records.
@@ -203,6 +223,21 @@ impl Store {
         } else {
             Err(StoreError::Irregular { path: path.to_owned(), what: "neither a file nor a folder" })
         }
+    }
+
+    /// Digest of a file, or of a folder without what counts for nothing in it, as a stage reads it: see
+    /// [`Folder::walk_input`].
+    ///
+    /// # Errors
+    /// As [`Store::digest_path`].
+    pub fn digest_input(&self, path: &Path, ignore: &Ignore) -> Result<Digest, StoreError> {
+        if !std::fs::metadata(path).map_err(at("read", path))?.is_dir() {
+            return self.digest_path(path);
+        }
+        let walked = Folder::walk_input(path, ignore, &|found| {
+            Ok((self.file_digest(&found.path, &found.metadata)?, found.metadata.len()))
+        })?;
+        Ok(Digest::of_bytes(&walked.folder.to_bytes()))
     }
 
     /// Digest of a file's content, remembered by what the file system says of the file.
@@ -324,6 +359,15 @@ impl Store {
 fn instance() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{:x}", std::process::id(), now.as_nanos())
+}
+
+/// Whether a name is one that [`Store::unique`] makes.
+fn is_unique(name: &str) -> bool {
+    let mut parts = name.split('-');
+    let mut is = |radix: u32| {
+        parts.next().is_some_and(|part| !part.is_empty() && part.chars().all(|c| c.is_digit(radix)))
+    };
+    is(10) && is(16) && is(10) && parts.next().is_none()
 }
 
 /// `ab/cd…`: no folder gets too long.

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::batch::Batch;
 use super::error::at;
 use super::file::{Durability, or_remove, place, with_parent, write_new};
 use super::folder::{Folder, is_executable};
@@ -42,12 +43,16 @@ impl Store {
             if own.is_symlink() { fs::metadata(path).map_err(at("read", path))? } else { own.clone() };
         if metadata.is_dir() {
             let movable = AtomicBool::new(own.is_dir());
+            let batch = Batch::default();
             let folder = Folder::walk(path, &|found| {
                 if found.linked || found.metadata.nlink() > 1 {
                     movable.store(false, Ordering::Relaxed);
                 }
-                self.put_file(&found.path, durability)
+                let (digest, bytes) = self.put_one_of_many(&found.path, &batch)?;
+                Ok((digest, bytes))
             })?;
+            // Before the manifest, which names them, has its name.
+            batch.settle(durability).map_err(at("sync", &self.objects_folder()))?;
             let digest = self.put_bytes(&folder.to_bytes(), durability)?;
             let record =
                 OutputRecord { file, digest, bytes: folder.bytes(), folder: true, executable: false };
@@ -74,6 +79,27 @@ impl Store {
         }
         let temporary = self.temporary();
         or_remove(&temporary, self.put_copy(path, &temporary, durability))
+    }
+
+    /// As [`Store::put_file`] for one of many files, which are synced together later. What is there already, with the same
+    /// bytes, is not written again.
+    fn put_one_of_many(&self, path: &Path, batch: &Batch) -> Result<(Digest, u64), StoreError> {
+        let metadata = fs::metadata(path).map_err(at("read", path))?;
+        let (digest, bytes) = if metadata.len() <= SMALL {
+            let bytes = fs::read(path).map_err(at("read", path))?;
+            let digest = Digest::of_bytes(&bytes);
+            // Another content of this name is damaged, and replaced.
+            let is_there = self.has_object(&digest, bytes.len() as u64)
+                && fs::read(self.object(&digest)).is_ok_and(|there| there == bytes);
+            if !is_there {
+                self.put_bytes(&bytes, Durability::Eventual)?;
+            }
+            (digest, bytes.len() as u64)
+        } else {
+            self.put_file(path, Durability::Eventual)?
+        };
+        batch.add(self.object(&digest));
+        Ok((digest, bytes))
     }
 
     fn put_copy(

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::at;
 use super::file::{Durability, read_record};
 use super::{Store, StoreError};
 use crate::clock::now_ms;
 use crate::record::RunRecord;
+use crate::secret::hidden_in;
 
 impl Store {
     /// An id for a run that begins now: unique, because a folder has one run at a time, and after those of all earlier
@@ -40,7 +41,7 @@ impl Store {
     /// # Errors
     /// When the folder of records cannot be read.
     pub fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
-        Ok(self.run_files()?.iter().filter_map(|path| read_record(path).whole()).collect())
+        Ok(self.run_files()?.iter().filter_map(|path| read_run(path)).collect())
     }
 
     /// The last run whose record is whole.
@@ -48,13 +49,13 @@ impl Store {
     /// # Errors
     /// When the folder of records cannot be read.
     pub fn latest_run(&self) -> Result<Option<RunRecord>, StoreError> {
-        Ok(self.run_files()?.iter().rev().find_map(|path| read_record(path).whole()))
+        Ok(self.run_files()?.iter().rev().find_map(|path| read_run(path)))
     }
 
     /// Runs whose records are whole, last to first, read one by one. None where they cannot be listed.
     pub fn latest_runs(&self) -> impl Iterator<Item = RunRecord> {
         let files = self.run_files().unwrap_or_default();
-        files.into_iter().rev().filter_map(|path| read_record(&path).whole())
+        files.into_iter().rev().filter_map(|path| read_run(&path))
     }
 
     /// Ids of all runs on record, first to last, whether or not their records are whole. None where they cannot be listed.
@@ -84,4 +85,9 @@ impl Store {
     fn runs_folder(&self) -> PathBuf {
         self.folder.join("runs")
     }
+}
+
+/// The record of a run, if it is whole, without secrets of URLs, which earlier versions kept.
+fn read_run(path: &Path) -> Option<RunRecord> {
+    read_record(path).whole().map(hidden_in)
 }

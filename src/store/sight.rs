@@ -13,9 +13,10 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, statat};
 
 use super::Store;
-use super::folder::Folder;
+use super::folder::{Folder, Found};
 use super::stat::StatKey;
 use crate::digest::Digest;
+use crate::spec::Ignore;
 
 /// A thread is worth starting for so many looks.
 const LOOKS_A_THREAD: usize = 1_000;
@@ -109,6 +110,28 @@ impl Store {
     /// changed too recently for a later change to show.
     #[must_use]
     pub fn look(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
+        self.look_at(path, digest, None, sights)
+    }
+
+    /// As [`Store::look`] for what a stage reads: of a folder, what counts.
+    #[must_use]
+    pub fn look_at_input(
+        &self,
+        path: &Path,
+        digest: &Digest,
+        ignore: &Ignore,
+        sights: &mut Sights,
+    ) -> Option<()> {
+        self.look_at(path, digest, Some(ignore), sights)
+    }
+
+    fn look_at(
+        &self,
+        path: &Path,
+        digest: &Digest,
+        ignore: Option<&Ignore>,
+        sights: &mut Sights,
+    ) -> Option<()> {
         let now = SystemTime::now();
         let metadata = fs::metadata(path).ok()?;
         let key = StatKey::of(&metadata);
@@ -116,30 +139,25 @@ impl Store {
             let known = self.stats().get(&key)?;
             return if known == *digest { sights.add(path, &self.root, key) } else { None };
         }
-        // The folders first: whatever is added to one or removed from it later changes it.
-        let mut folders = vec![path.to_owned()];
-        while let Some(folder) = folders.pop() {
-            let key = StatKey::of(&fs::metadata(&folder).ok()?);
-            if !key.is_settled(now) {
-                return None;
-            }
-            sights.add(&folder, &self.root, key)?;
-            for entry in fs::read_dir(&folder).ok()? {
-                let path = entry.ok()?.path();
-                if fs::metadata(&path).ok()?.is_dir() {
-                    folders.push(path);
-                }
-            }
-        }
         let seen = std::sync::Mutex::new(Vec::new());
-        let folder = Folder::walk(path, &|found| {
+        let visit = |found: &Found| -> Result<(Digest, u64), super::StoreError> {
             let key = StatKey::of(&found.metadata);
             let digest = self.stats().get(&key);
             let unknown = || super::StoreError::Changing { path: found.path.clone() };
             seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((found.path.clone(), key));
             Ok((digest.ok_or_else(unknown)?, found.metadata.len()))
-        });
-        if Digest::of_bytes(&folder.ok()?.to_bytes()) != *digest {
+        };
+        // The folders first: whatever is added to one or removed from it later changes it.
+        for folder in Folder::folders(path, ignore).ok()? {
+            let key = StatKey::of(&fs::metadata(&folder).ok()?);
+            if !key.is_settled(now) {
+                return None;
+            }
+            sights.add(&folder, &self.root, key)?;
+        }
+        let walked = Folder::read(path, ignore, &visit).ok()?;
+        // What a link that leads nowhere would lead to is not seen.
+        if walked.has_links || Digest::of_bytes(&walked.folder.to_bytes()) != *digest {
             return None;
         }
         let mut seen = seen.into_inner().ok()?;

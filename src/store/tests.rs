@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use crate::key::{Key, Parts, key};
 use crate::record::{ActionRecord, Machine};
+use crate::secret::Salt;
 use crate::spec::{Action, CommandAction, CommandLine, Stage};
 
+mod aside;
 mod damage;
 mod property;
 
@@ -41,8 +43,14 @@ fn key_of(command: &str) -> Key {
     let stage = Stage::doing(name("s"), action);
     let none = BTreeMap::new();
     let machine = Machine::default();
-    let parts =
-        Parts { inputs: &none, sources: &none, manifests: &BTreeMap::new(), machine: &machine, threads: 1 };
+    let parts = Parts {
+        inputs: &none,
+        sources: &none,
+        manifests: &BTreeMap::new(),
+        machine: &machine,
+        threads: 1,
+        salt: &Salt::fixed(0),
+    };
     key(&stage, &parts).unwrap()
 }
 
@@ -353,4 +361,36 @@ fn an_outcome_counts_as_used_until_another_takes_its_place() {
     age("b");
     bench.store.restore(&name("s"), &first).unwrap();
     assert!(used("a") > long_ago && used("b") > long_ago);
+}
+
+#[test]
+fn equal_files_of_a_folder_are_written_once_and_damage_is_still_replaced() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = bench();
+    let many = |text: &'static str| {
+        move |path: &Path| {
+            fs::create_dir(path).unwrap();
+            (0..50).for_each(|number| fs::write(path.join(number.to_string()), text).unwrap());
+            fs::write(path.join("other"), text.repeat(100_000)).unwrap();
+        }
+    };
+    bench.execute("s", "a", "d", many("same"));
+    let object = bench.store.object(&Digest::of_bytes(b"same"));
+    let inode = || fs::metadata(&object).unwrap().ino();
+    let first = inode();
+    bench.execute("s", "b", "d", many("same"));
+    assert_eq!(inode(), first, "it is not written again");
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&object, "dame").unwrap();
+    bench.execute("s", "c", "d", many("same"));
+    assert_eq!(fs::read_to_string(&object).unwrap(), "same");
+    let miss = bench.miss("s", "long");
+    let folder = bench.store.work_dir().unwrap();
+    many("durable")(&folder.join("d"));
+    let log = bench.store.log_path(&name("s")).unwrap();
+    fs::write(&log, "").unwrap();
+    let finished = Finished { duration_ms: 60_000, ..finished("d", folder, log) };
+    let record = bench.store.commit(miss, finished).unwrap();
+    assert!(bench.store.is_complete(&record));
+    assert_eq!(fs::read_to_string(bench.artifact("s", "d/7")).unwrap(), "durable");
 }

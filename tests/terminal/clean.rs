@@ -131,3 +131,34 @@ fn a_shared_cache_is_not_removed_unless_told() {
     theirs.pipe_ok(&["run", "--cache", &folder]);
     assert_eq!(theirs.executed().len(), 1, "a cache that is gone is a miss");
 }
+
+#[test]
+fn a_run_moves_aside_what_somebody_put_where_an_output_will_be() {
+    let project = project();
+    fs::write(project.path("artifacts/one/out.txt"), "my edit").unwrap();
+    fs::write(project.path("artifacts/many/d/notes"), "mine").unwrap();
+    fs::create_dir_all(project.path("artifacts/new/o")).unwrap();
+    fs::write(project.path("artifacts/new/o/x"), "mine").unwrap();
+    let new = "new:\n  run: echo made > ${outputs.o}\n  outputs: { o: o }\n";
+    project
+        .set_stages(&format!("{STAGES}{new}").replace("some text", "other text").replace("echo 1", "echo 3"));
+    let told = project.pipe_ok(&["run"]).stderr;
+    for words in [
+        "`artifacts/one/out.txt` was not as its stage made it, or not made by one: it is kept as `artifacts/one/out.txt.kept-1`",
+        "1 file in `artifacts/many/d` was not as the stage made it, or not made by it: kept in `artifacts/many/d.kept-1`",
+        "it is kept as `artifacts/new/o.kept-1`",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    assert_eq!(project.read("artifacts/one/out.txt"), "other text");
+    assert_eq!(project.read("artifacts/one/out.txt.kept-1"), "my edit");
+    assert_eq!(project.read("artifacts/many/d/a"), "3\n");
+    assert_eq!(project.read("artifacts/many/d.kept-1/notes"), "mine");
+    assert!(
+        !project.path("artifacts/many/d.kept-1/a").exists()
+            && !project.path("artifacts/many/d/notes").exists()
+    );
+    assert_eq!(project.read("artifacts/new/o"), "made\n");
+    assert_eq!(project.read("artifacts/new/o.kept-1/x"), "mine");
+    assert!(!project.pipe_ok(&["run"]).stderr.contains("kept"));
+}

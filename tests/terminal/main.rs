@@ -30,6 +30,7 @@ mod quantize;
 mod real;
 mod report;
 mod run;
+mod secrets;
 mod shell;
 mod soak;
 mod stale;

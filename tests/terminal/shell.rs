@@ -103,3 +103,22 @@ fn every_shell_gets_a_script_and_others_a_refusal() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("unknown shell"), "{output:?}");
 }
+
+#[test]
+fn a_script_ends_at_the_line_that_fails_unless_it_says_otherwise() {
+    let stage = |script: &str| format!("s:\n  run: |\n{script}\n  outputs: {{ o: o.txt }}\n");
+    let project = Project::new(&stage("    false\n    echo late > ${outputs.o}"));
+    let failed = project.pipe(&["run"]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(failed.stderr.contains("the command failed with exit code 1"), "{}", failed.stderr);
+    project.set_stages(&stage("    set +e\n    false\n    echo late > ${outputs.o}"));
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/s/o.txt"), "late\n");
+    // In a pipe, where the shell knows of that.
+    let knows = std::process::Command::new("/bin/sh").args(["-c", "set -o pipefail"]).output().unwrap();
+    project.set_stages(&stage("    false | cat\n    echo late > ${outputs.o}"));
+    assert_eq!(project.pipe(&["run"]).code, Some(if knows.status.success() { 1 } else { 0 }));
+    project.set_stages("s:\n  run: false; echo one line > ${outputs.o}\n  outputs: { o: o.txt }\n");
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/s/o.txt"), "one line\n");
+}

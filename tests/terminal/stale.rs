@@ -320,3 +320,34 @@ fn a_relative_cache_is_another_one_in_another_folder() {
     let mut command = project.command(&["run"]);
     assert!(command.env("PIPE_CACHE", "").output().unwrap().status.success(), "empty is as good as not set");
 }
+
+#[test]
+fn what_counts_for_nothing_in_a_folder_changes_nothing() {
+    use std::os::unix::fs::symlink;
+    let stages = "s:\n  run: mkdir -p src/__pycache__ && date +%s%N > src/__pycache__/m.pyc && ls -A src > ${outputs.o}\n  inputs: { src: ./src }\n  outputs: { o: o.txt }\n";
+    let project = Project::new(stages);
+    project.write("src/m.py", "x");
+    symlink("me@here.1:2", project.path("src/.#m.py")).unwrap();
+    symlink("nowhere", project.path("src/dangling")).unwrap();
+    project.pipe_ok(&["run"]);
+    let seen = project.read("artifacts/s/o.txt");
+    assert!(seen.contains("__pycache__"), "the stage sees the folder as it is: {seen}");
+    let is_fresh = || {
+        project.pipe_ok(&["status"]).stdout.contains("1 fresh") || {
+            let why = project.pipe_ok(&["why", "s"]).stdout;
+            why.contains("s is fresh")
+        }
+    };
+    assert!(is_fresh());
+    project.write("src/.DS_Store", "z");
+    project.write("src/m.py~", "old");
+    assert!(is_fresh());
+    project.write("src/notes.txt", "mine");
+    assert!(!is_fresh());
+    let text = project.read("pipeline.yaml").replace("name: test", "name: test\nignore: ['/src/*.txt']");
+    project.write("pipeline.yaml", &text);
+    assert!(is_fresh());
+    std::fs::remove_file(project.path("src/dangling")).unwrap();
+    symlink("elsewhere", project.path("src/dangling")).unwrap();
+    assert!(!is_fresh(), "where a link leads counts");
+}

@@ -15,7 +15,8 @@ pub use figure::{
     Axis, Bin, Cell, Column, Content, Edge, Figure, Group, Histogram, Image, Marker, Node, Series,
 };
 pub use manifest::{
-    InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources, SOURCE_KEYWORD, Threads,
+    CHECKSUMS, InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources,
+    SOURCE_KEYWORD, Threads,
 };
 pub use message::{FromPlugin, LogLevel, Metric, Progress, RunRequest, ToPlugin};
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};

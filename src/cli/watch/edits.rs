@@ -14,6 +14,8 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use walkdir::WalkDir;
 
+use crate::spec::Ignore;
+
 /// An edit is over when nothing has happened for this long: an editor may remove a file and write it anew.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -29,12 +31,14 @@ pub(super) enum Wake {
 }
 
 /// Files and folders, with all that is in these, whether they exist or not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     /// Absolute.
     pub(super) paths: BTreeSet<PathBuf>,
     /// What does not count where it lies inside of a watched folder.
     pub(super) except: BTreeSet<PathBuf>,
+    /// What counts for nothing within folders.
+    pub(super) ignore: Option<Ignore>,
 }
 
 /// What places look like.
@@ -85,7 +89,7 @@ impl Looks {
 
 impl Places {
     pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { paths: paths.into_iter().collect(), except: BTreeSet::new() }
+        Self { paths: paths.into_iter().collect(), except: BTreeSet::new(), ignore: None }
     }
 
     /// What they look like now. Links are followed.
@@ -93,13 +97,23 @@ impl Places {
         let mut looks = BTreeMap::new();
         for place in &self.paths {
             let entries = WalkDir::new(place).follow_links(true).into_iter();
-            let inner =
-                entries.filter_entry(|entry| entry.depth() == 0 || !self.except.contains(entry.path()));
+            let counts = |path: &Path, is_folder: bool| {
+                !self.except.contains(path)
+                    && !self.ignore.as_ref().is_some_and(|ignore| ignore.hides(place, path, is_folder))
+            };
+            let inner = entries
+                .filter_entry(|entry| entry.depth() == 0 || counts(entry.path(), entry.file_type().is_dir()));
             // What cannot be read looks as if it were not there.
-            for entry in inner.flatten() {
-                if let Ok(metadata) = entry.metadata() {
-                    looks.insert(entry.into_path(), Look::of(&metadata));
-                }
+            for entry in inner {
+                let (path, metadata) = match entry {
+                    Ok(entry) => (entry.path().to_owned(), entry.metadata().ok()),
+                    // A link that leads nowhere or in circles is what it is.
+                    Err(error) => {
+                        let Some(path) = error.path().filter(|path| counts(path, false)) else { continue };
+                        (path.to_owned(), std::fs::symlink_metadata(path).ok())
+                    }
+                };
+                looks.extend(metadata.map(|metadata| (path, Look::of(&metadata))));
             }
         }
         Looks(looks)
@@ -115,7 +129,7 @@ impl Places {
         let real = self.paths.iter().filter_map(|path| path.canonicalize().ok());
         let all: BTreeSet<PathBuf> = self.paths.iter().cloned().chain(real).collect();
         let folders = all.iter().flat_map(|path| folders_of(path)).collect::<BTreeMap<_, _>>();
-        let places = Arc::new(Self { paths: all, except: self.except.clone() });
+        let places = Arc::new(Self { paths: all, ..self.clone() });
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let concerns = event.map_or(true, |event| {
                 event.need_rescan()
@@ -144,7 +158,12 @@ impl Places {
         let is_excepted = |place: &Path| {
             self.except.iter().any(|except| except.starts_with(place) && path.starts_with(except))
         };
-        inside.is_some_and(|place| !is_excepted(place))
+        // The path may be gone, and who looks again sees that nothing has changed.
+        let is_ignored = |place: &Path| {
+            let ignore = self.ignore.as_ref();
+            ignore.is_some_and(|ignore| ignore.hides_on_the_way(place, path, path.is_dir()))
+        };
+        inside.is_some_and(|place| !is_excepted(place) && !is_ignored(place))
             || self.paths.range(path.to_owned()..).next().is_some_and(|place| place.starts_with(path))
     }
 }
@@ -190,13 +209,14 @@ pub(super) fn wait(woken: &Receiver<Wake>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
     use std::sync::mpsc;
 
     use super::*;
 
     fn places(paths: &[&Path], except: &[&Path]) -> Places {
         let set = |paths: &[&Path]| paths.iter().map(|path| (*path).to_owned()).collect();
-        Places { paths: set(paths), except: set(except) }
+        Places { paths: set(paths), except: set(except), ignore: Ignore::new(Path::new("/p"), []).ok() }
     }
 
     #[test]
@@ -212,7 +232,14 @@ mod tests {
         fs::write(at("in/cache/y"), "made by itself").unwrap();
         fs::write(at("other"), "not watched").unwrap();
         fs::read(at("file")).unwrap();
+        fs::create_dir(at("in/__pycache__")).unwrap();
+        fs::write(at("in/__pycache__/x.pyc"), "made by Python").unwrap();
+        symlink("me@here.1", at("in/.#x")).unwrap();
         assert_eq!(before.differences(&places.look()), Vec::<PathBuf>::new());
+        symlink("nowhere", at("in/link")).unwrap();
+        let linked = places.look();
+        assert_eq!(before.differences(&linked), [at("in/link")]);
+        fs::remove_file(at("in/link")).unwrap();
         fs::write(at("in/deep/y"), "new").unwrap();
         fs::remove_file(at("in/deep/x")).unwrap();
         fs::write(at("file.new"), "x").unwrap();
@@ -230,7 +257,15 @@ mod tests {
         for path in ["/p/in", "/p/in/x/y", "/p/a", "/p/a/f", "/p"] {
             assert!(places.concern(Path::new(path)), "{path}");
         }
-        for path in ["/p/in/cache/x", "/p/in/cache", "/p/a/g", "/p/b", "/p/inn"] {
+        for path in [
+            "/p/in/.#f",
+            "/p/in/__pycache__/x.pyc",
+            "/p/in/cache/x",
+            "/p/in/cache",
+            "/p/a/g",
+            "/p/b",
+            "/p/inn",
+        ] {
             assert!(!places.concern(Path::new(path)), "{path}");
         }
         // What lies in the cache and is read all the same.

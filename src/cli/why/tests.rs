@@ -81,7 +81,13 @@ fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Pr
 fn text(prospect: &Prospect, all: bool) -> String {
     let stage = stage();
     let pipeline = crate::report::sample::tinynet().pipeline;
-    let view = View { prospect, pipeline: &pipeline, stage: &stage, changes: all_changes(prospect) };
+    let view = View {
+        prospect,
+        pipeline: &pipeline,
+        stage: &stage,
+        changes: all_changes(prospect),
+        sources: BTreeSet::new(),
+    };
     view.text(all, 80, Paint::new(false))
 }
 

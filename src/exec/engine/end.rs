@@ -10,6 +10,7 @@ use crate::clock::millis;
 use crate::error::Error;
 use crate::event::Event;
 use crate::record::{ActionRecord, Change, Outcome};
+use crate::secret::hidden;
 use crate::spec::StageId;
 
 impl Engine<'_> {
@@ -43,7 +44,9 @@ impl Engine<'_> {
             Outcome::Interrupted
         } else {
             self.failed.get_or_insert_with(|| self.project.pipeline[id].name.clone());
-            Outcome::Failed { message: failure.message, hint: failure.hint }
+            // What failed before it ran was not looked at by who knows its secrets.
+            let hide = |text: String| hidden(&text).into_owned();
+            Outcome::Failed { message: hide(failure.message), hint: failure.hint.map(hide) }
         };
         self.end(id, outcome, begin)
     }

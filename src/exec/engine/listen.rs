@@ -71,6 +71,7 @@ impl Engine<'_> {
         let Some(running) = self.running.remove(&id) else { return Ok(()) };
         self.budget.give_back(running.grant);
         self.release(running.key);
+        self.tell_asides();
         match result {
             Ok(record) => self.end_with(id, Outcome::Ran, Arc::new(record), running.changes, running.begin),
             Err(failure) => self.fail(id, failure, running.begin),

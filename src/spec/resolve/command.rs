@@ -194,18 +194,8 @@ impl Resolver<'_> {
             }
         };
         for (key, value) in entries {
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if key.name.is_empty()
-                || !key.name.chars().all(plain)
-                || key.name.starts_with(|c: char| c.is_ascii_digit())
-            {
-                self.tell(
-                    Problem::new(
-                        key.span,
-                        format!("`{}` is not a name for a variable", shortened(&key.name)),
-                    )
-                    .help("use letters, digits and `_`"),
-                );
+            if !is_variable(&key.name) {
+                self.tell(wrong_variable(&key.name, key.span));
             }
             match value.scalar_text() {
                 Some(text) if text.contains('\0') => {
@@ -223,6 +213,18 @@ impl Resolver<'_> {
         }
         env
     }
+}
+
+/// Whether a text can name an environment variable.
+pub(super) fn is_variable(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A text that cannot name an environment variable.
+pub(super) fn wrong_variable(name: &str, span: super::Span) -> Problem {
+    Problem::new(span, format!("`{}` is not a name for a variable", shortened(name)))
+        .help("use letters, digits and `_`")
 }
 
 /// What is wrong with `${params.PATH}`, and what to do about it.

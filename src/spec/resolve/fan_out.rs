@@ -113,13 +113,26 @@ impl Resolver<'_> {
             self.tell(Problem::new(span, message).help("sweep over less, or `exclude` combinations"));
             return false;
         };
-        self.variant_bytes = self.variant_bytes.saturating_add(count.saturating_mul(stage.size()));
+        let all = count.saturating_mul(stage.size()).saturating_add(self.size_of_values(over, count));
+        self.variant_bytes = self.variant_bytes.saturating_add(all);
         if count > 1 && self.variant_bytes > MOST_BYTES {
             let message = format!("the variants of all stages up to `{name}` take more than 1 GB");
             self.tell(Problem::new(span, message).help("sweep over less"));
             return false;
         }
         true
+    }
+
+    /// About how many bytes the values of `count` variants take, which are all combinations of those of these matrices.
+    fn size_of_values(&self, over: &[usize], count: usize) -> usize {
+        let sizes = over.iter().filter_map(|matrix| self.matrices.get(*matrix)).map(|matrix| {
+            let of_one =
+                |combination| matrix.values(combination).map(|(_, value)| value.node.size()).sum::<usize>();
+            let all = (0..matrix.len()).map(of_one).fold(0_usize, usize::saturating_add);
+            // Each combination stands in as many variants as there are of the others.
+            all.saturating_mul(count.checked_div(matrix.len()).unwrap_or(0))
+        });
+        sizes.fold(0, usize::saturating_add)
     }
 
     /// Stages in an order in which each comes after those it reads from; none where they wait for each other.

@@ -3,11 +3,13 @@
 
 mod command;
 mod fan_out;
+mod ignore;
 mod inputs;
 mod matrix;
 mod params;
 mod report;
 mod resources;
+mod secrets;
 mod stage;
 mod violation;
 
@@ -81,14 +83,16 @@ pub fn resolve(
         choice: fan_out::Choice::default(),
         variant_bytes: 0,
     };
+    let ignore = resolver.ignore(parsed.ignore.as_ref());
     let stages = resolver.stages(&parsed);
     let gates = parsed.gates.iter().flat_map(|gate| resolver.gate(gate)).collect();
     let report = parsed.report.as_ref().map(|report| resolver.report(report)).unwrap_or_default();
     resolver.check_cycles();
     let Resolver { vars, problems, .. } = resolver;
-    if !problems.is_empty() {
-        return Err(sources.diagnose(problems));
-    }
+    let ignore = match ignore {
+        Some(ignore) if problems.is_empty() => ignore,
+        _ => return Err(sources.diagnose(problems)),
+    };
     Ok(Pipeline {
         name: parsed.name,
         file: parsed.file,
@@ -96,6 +100,7 @@ pub fn resolve(
         root: parsed.root,
         vars: vars.to_json(),
         profile: overrides.profile.clone(),
+        ignore,
         stages,
         gates,
         report,

@@ -191,6 +191,7 @@ impl Resolver<'_> {
         let resources = self.resources(parsed, doing.op());
         let timeout = self.timeout(parsed);
         let retries = self.retries(parsed);
+        let secrets = self.secrets(parsed);
         let action = match doing {
             Doing::Op { plugin, op, manifest, uses } => {
                 let what = format!("{plugin}/{op}");
@@ -232,6 +233,7 @@ impl Resolver<'_> {
             timeout,
             retries,
             scope,
+            secrets,
         };
         (self.problems.len() == before).then_some(stage)
     }

@@ -1,6 +1,7 @@
 //! Mistakes in commands and outputs: one each, with the words and the place that the user gets.
 
 use super::*;
+use crate::spec::CommandLine;
 
 #[test]
 fn an_undeclared_input() {
@@ -222,4 +223,78 @@ fn params_of_an_op_stand_elsewhere() {
     let problems = spoilt("    uses: torch/train\n", "    uses: torch/train\n    params: {a: b}\n");
     assert!(problems.contains("`params` belongs to a stage with `run`"), "{problems}");
     assert!(problems.contains("an op's params stand in `with`"), "{problems}");
+}
+
+#[test]
+fn a_script_of_several_lines_stops_at_the_first_that_fails() {
+    let stops = |text: &str| CommandLine::Shell(text.into()).stops_at_failure();
+    for text in [
+        "a\nb",
+        "  a\nb\n",
+        "set +e\na",
+        "a |\n  b",
+        "a \\\n b\nc",
+        "a '#'\nb",
+        "echo $#\nb",
+        "# it's\na\nb",
+        "a \"\\\"\"\nb",
+        "cat <<E\nx\nE",
+    ] {
+        assert!(stops(text), "{text}");
+    }
+    for text in [
+        "a",
+        "a; b\n",
+        "\na\n\n",
+        "a \\\n  --b \\\n  --c\n",
+        "",
+        "printf 'a\nb'; c",
+        "python3 -c \"\na\nb\n\"",
+        "# what it does\na # and\n  # why\n",
+    ] {
+        assert!(!stops(text), "{text}");
+    }
+    assert!(!CommandLine::Args(vec!["a\nb".into()]).stops_at_failure());
+}
+
+#[test]
+fn secrets_are_names_of_variables() {
+    let with = |secrets: &str| {
+        read(&format!(
+            "version: 1\nname: x\nvars: {{ token: B_2 }}\nstages:\n  a:\n    run: ls\n    env: {{ E: 1 }}\n    secrets: {secrets}\n"
+        ))
+    };
+    let pipeline = with("[A, '${vars.token}']").unwrap();
+    assert_eq!(pipeline.stages[0].secrets.iter().collect::<Vec<_>>(), ["A", "B_2"]);
+    assert!(with("").unwrap().stages[0].secrets.is_empty());
+    for (secrets, words) in [
+        ("A", "`secrets` is a list of names of environment variables, not the text `A`"),
+        ("[A-B]", "`A-B` is not a name for a variable"),
+        ("[E]", "`E` stands in both `env` and `secrets`"),
+        ("[A, A]", "`A` is among the secrets already"),
+        ("[1]", "a secret is the name of an environment variable"),
+    ] {
+        let error = with(secrets).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn patterns_are_those_of_gitignore() {
+    let with = |ignore: &str| {
+        read(&format!(
+            "version: 1\nname: x\nvars: {{ p: '*.log' }}\nignore: {ignore}\nstages:\n  a:\n    run: ls\n"
+        ))
+    };
+    let pipeline = with("['${vars.p}', '!*.pyc']").unwrap();
+    let hides = |name: &str| pipeline.ignore.hides(&pipeline.root, &pipeline.root.join(name), false);
+    assert!(hides("a.log") && hides(".DS_Store") && !hides("a.pyc") && !hides("a.py"));
+    for (ignore, words) in [
+        ("'*.log'", "`ignore` is a list of patterns, not the text `*.log`"),
+        ("[1]", "a pattern is a text on one line, not 1"),
+        ("['a', 'b{']", "the pattern `b{` cannot be read"),
+    ] {
+        let error = with(ignore).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -299,7 +299,7 @@ error: unknown key `x`
   ┌─ p.yaml:8:1
  8│ x: 1
   │ ^ a pipeline has no such key
-  = help: keys are: version, name, vars, profiles, plugins, stages, gates, report
+  = help: keys are: version, name, vars, profiles, plugins, ignore, stages, gates, report
 "
     );
 }

@@ -318,3 +318,39 @@ fn mistakes_in_gates_and_rows_of_a_sweep() {
     refused("gates: ['other[lr=0.1].x > 1']\n", "`other` has no variants");
     refused("gates: ['train.x > ${matrix.lr}']\n", "no matrix has a variable `lr`");
 }
+
+/// A sweep over so many numbers, with another over two below it.
+fn many(values: usize, text: usize) -> String {
+    let list: Vec<String> = (0..values).map(|value| value.to_string()).collect();
+    format!(
+        "version: 1\nname: many\nstages:\n  a:\n    run: echo ${{matrix.v}} > ${{outputs.o}}\n    description: {}\n    \
+         matrix: {{ v: [{}] }}\n    outputs: {{ o: o }}\n  b:\n    run: cp ${{inputs.i}} ${{outputs.o}}\n    \
+         inputs: {{ i: a.o }}\n    outputs: {{ o: o }}\n",
+        "x".repeat(text),
+        list.join(", ")
+    )
+}
+
+#[test]
+fn a_sweep_has_as_many_variants_as_the_docs_say() {
+    let pipeline = read(&many(10_000, 1)).unwrap();
+    assert_eq!(pipeline.stages.len(), 20_000);
+    assert_eq!(reads(&pipeline, "b[v=9999]"), ["a[v=9999].o"]);
+    let error = read(&many(10_001, 1)).unwrap_err();
+    assert!(error.contains("the matrix has more than 10,000 combinations"), "{error}");
+}
+
+#[test]
+fn what_all_variants_would_take_is_bounded() {
+    let error = read(&many(10_000, 200_000)).unwrap_err();
+    assert!(error.contains("the variants of all stages up to `a` take more than 1 GB"), "{error}");
+    // Values count, too: each stands in half of the variants.
+    let long = "y".repeat(300_000);
+    let rows: Vec<String> = (0..5_000).map(|row| row.to_string()).collect();
+    let sweep = format!(
+        "version: 1\nname: s\nstages:\n  a:\n    run: echo ${{matrix.v}}\n    matrix: {{ v: [{long}, z{long}], w: [{}] }}\n",
+        rows.join(", ")
+    );
+    let error = read(&sweep).unwrap_err();
+    assert!(error.contains("take more than 1 GB"), "{error}");
+}

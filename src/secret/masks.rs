@@ -1,0 +1,266 @@
+//! Secrets that are known by their value, taken out of texts in every form in which programs print them: as they are, each
+//! line by itself, percent-encoded, as a text of JSON or of the shell, and in Base64 wherever they begin in it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use super::{MASK, hidden, url, with_texts};
+
+/// What is shorter would be found in half of all words.
+const SHORTEST: usize = 4;
+
+/// Base64 that is shorter is like any other word.
+const SHORTEST_BASE64: usize = 8;
+
+/// What is to be taken out of the texts of one stage. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Masks {
+    found: Option<Arc<AhoCorasick>>,
+    /// Bytes of the longest form of a secret.
+    longest: usize,
+}
+
+/// Says nothing of what it hides.
+impl fmt::Debug for Masks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Masks").field("longest", &self.longest).finish_non_exhaustive()
+    }
+}
+
+impl Masks {
+    /// Takes out `secrets`, whatever they are, and what is secret in the URLs that stand in `texts`.
+    #[must_use]
+    pub fn new<'t>(secrets: &[String], texts: impl IntoIterator<Item = &'t str>) -> Self {
+        let of_urls = texts.into_iter().flat_map(url::secrets);
+        let mut forms = BTreeSet::new();
+        for secret in secrets.iter().cloned().chain(of_urls) {
+            add_forms(&secret, &mut forms);
+        }
+        forms.remove(MASK);
+        let longest = forms.iter().map(String::len).max().unwrap_or(0);
+        let found = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).ok();
+        Self { found: found.filter(|_| longest > 0).map(Arc::new), longest }
+    }
+
+    /// Whether a secret of this value is too short to be looked for.
+    #[must_use]
+    pub fn is_too_short(secret: &str) -> bool {
+        secret.trim().len() < SHORTEST
+    }
+
+    /// Bytes of the longest text that is taken out as a whole; 0 where there is none.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Where to cut bytes in two at `at` or before, so that no secret is cut.
+    #[must_use]
+    pub fn cut_before(&self, bytes: &[u8], at: usize) -> usize {
+        let start = at.saturating_sub(self.longest);
+        let end = bytes.len().min(at + self.longest);
+        let (Some(found), Some(around)) = (&self.found, bytes.get(start..end)) else { return at };
+        let cut = found.find_iter(around).map(|found| start + found.start()..start + found.end());
+        cut.into_iter()
+            .find(|found| found.start < at && at < found.end)
+            .map_or(at, |found| found.start.max(1))
+    }
+
+    /// A text without secrets, and without what is secret in any URL.
+    #[must_use]
+    pub fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let Some(found) = &self.found else { return hidden(text) };
+        if !found.is_match(text) {
+            return hidden(text);
+        }
+        let mut shown = String::with_capacity(text.len());
+        found.replace_all_with(text, &mut shown, |_, _, shown| {
+            shown.push_str(MASK);
+            true
+        });
+        Cow::Owned(hidden(&shown).into_owned())
+    }
+
+    /// A value without secrets, or none where it holds none.
+    #[must_use]
+    pub fn hide_in(&self, value: &Value) -> Value {
+        with_texts(value, &|text| self.hide(text).into_owned())
+    }
+
+    /// Whether a text may hold something to hide. Says yes in doubt.
+    #[must_use]
+    pub fn concern(&self, text: &str) -> bool {
+        self.found.as_ref().is_some_and(|found| found.is_match(text)) || !url::secret_parts(text).is_empty()
+    }
+}
+
+fn add_forms(secret: &str, forms: &mut BTreeSet<String>) {
+    let lines = secret.lines().map(str::trim);
+    for text in std::iter::once(secret.trim()).chain(lines) {
+        if Masks::is_too_short(text) {
+            continue;
+        }
+        forms.insert(text.to_owned());
+        let json = Value::from(text).to_string();
+        let ascii = ascii_json(text);
+        forms.insert(json.trim_matches('"').replace('/', r"\/"));
+        forms.insert(json.get(1..json.len() - 1).unwrap_or_default().to_owned());
+        forms.insert(ascii);
+        forms.insert(text.replace('\'', r"'\''"));
+        for upper in [true, false] {
+            forms.insert(percent_encoded(text, upper, "-_.~"));
+            forms.insert(percent_encoded(text, upper, "-_.~ ").replace(' ', "+"));
+            forms.insert(percent_encoded(text, upper, "-_.~/:@!$&'()*+,;="));
+        }
+        for shift in 0..3 {
+            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                let form = in_base64(text.as_bytes(), shift, engine);
+                forms.extend(form.filter(|form| form.len() >= SHORTEST_BASE64));
+            }
+        }
+    }
+    forms.retain(|form| form.len() >= SHORTEST);
+}
+
+/// As JSON writes it where it writes nothing but ASCII.
+fn ascii_json(text: &str) -> String {
+    let json = Value::from(text).to_string();
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.get(1..json.len() - 1).unwrap_or_default().chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
+}
+
+fn percent_encoded(text: &str, upper: bool, kept: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let c = char::from(byte);
+        if c.is_ascii_alphanumeric() || kept.contains(c) {
+            encoded.push(c);
+        } else {
+            // Writing to a string cannot fail.
+            let _ = if upper { write!(encoded, "%{byte:02X}") } else { write!(encoded, "%{byte:02x}") };
+        }
+    }
+    encoded
+}
+
+/// The digits that a secret alone decides, `shift` bytes behind the begin of three, in whatever stands before and behind.
+fn in_base64(secret: &[u8], shift: usize, engine: &impl base64::Engine) -> Option<String> {
+    let mut bytes = vec![0; shift];
+    bytes.extend_from_slice(secret);
+    let digits = engine.encode(&bytes);
+    let first = (shift * 8).div_ceil(6);
+    let end = bytes.len() * 8 / 6;
+    digits.get(first..end).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn masks(secrets: &[&str]) -> Masks {
+        Masks::new(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>(), [])
+    }
+
+    #[test]
+    fn a_secret_is_hidden_in_every_form_that_programs_print() {
+        let secret = "s3cr/t \"é'";
+        let masks = masks(&[secret]);
+        let encoded = STANDARD.encode(format!("user:{secret}"));
+        for (text, shown) in [
+            (format!("token={secret}!"), "token=***!"),
+            (format!("{}", json!({ "token": secret })), r#"{"token":"***"}"#),
+            (r#"{"t":"s3cr/t \"\u00e9'"}"#.into(), r#"{"t":"***"}"#),
+            ("?t=s3cr%2Ft%20%22%C3%A9%27".into(), "?t=***"),
+            ("?t=s3cr%2ft+%22%c3%a9%27".into(), "?t=***"),
+            (r#"curl 's3cr/t "é'\'''"#.into(), "curl '***'"),
+            (format!("{secret}{secret}"), "******"),
+            ("nothing".into(), "nothing"),
+        ] {
+            assert_eq!(masks.hide(&text), shown, "{text}");
+        }
+        let shown = masks.hide(&encoded).into_owned();
+        assert!(shown.contains(MASK) && shown.len() < encoded.len(), "{shown}");
+    }
+
+    #[test]
+    fn each_line_of_a_secret_is_one() {
+        let masks = masks(&["-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhk\n}\n"]);
+        assert_eq!(masks.hide("  MIIEvQIBADANBg"), "  ***");
+        assert_eq!(masks.hide("kqhk"), "***");
+        assert_eq!(masks.hide("}"), "}", "a line that is too short is not looked for");
+    }
+
+    #[test]
+    fn what_is_secret_in_a_url_is_hidden_where_the_url_is_not_printed() {
+        let masks = Masks::new(&[], ["https://me:hunter2@h/x?sig=abcdefgh"]);
+        assert_eq!(masks.hide("GET /x?sig=abcdefgh HTTP/1.1"), "GET /x?*** HTTP/1.1");
+        assert_eq!(masks.hide("Signature abcdefgh of me: hunter2"), "Signature *** of me: ***");
+        let basic = STANDARD.encode("me:hunter2");
+        assert!(!masks.hide(&format!("Authorization: Basic {basic}")).contains(&basic[..8]));
+        assert_eq!(masks.hide("http://other/?k=v"), "http://other/?***");
+    }
+
+    #[test]
+    fn nothing_is_hidden_where_nothing_is_secret() {
+        let masks = masks(&["abc", "", "\n"]);
+        assert_eq!(masks.longest(), 0);
+        assert!(!masks.concern("abc"));
+        assert!(Masks::is_too_short("abc") && !Masks::is_too_short("abcd"));
+        assert_eq!(format!("{:?}", super::Masks::new(&["hunter22".into()], [])).find("hunter"), None);
+    }
+
+    #[test]
+    fn no_secret_is_cut() {
+        let masks = masks(&["hunter2"]);
+        assert_eq!(masks.longest(), "hunter2".len().max(9));
+        let text = b"aaaa hunter2 bbbb";
+        for at in 0..=text.len() {
+            let expected = if (6..12).contains(&at) { 5 } else { at };
+            assert_eq!(masks.cut_before(text, at), expected, "{at}");
+        }
+        assert_eq!(Masks::default().cut_before(text, 7), 7);
+    }
+
+    proptest! {
+        #[test]
+        fn base64_of_any_text_around_a_secret_shows_nothing_of_it(before in "[ -~]{0,7}", secret in "[!-~]{9,20}", after in "[ -~]{0,7}") {
+            let masks = masks(&[&secret]);
+            let encoded = STANDARD.encode(format!("{before}{secret}{after}"));
+            let shown = masks.hide(&encoded).into_owned();
+            prop_assert!(shown.contains(MASK), "{encoded}");
+            let left: String = shown.replace(MASK, "");
+            // What is left are the digits at both ends, in which neighbours have a part.
+            prop_assert!(left.len() <= (before.len() + after.len() + 2) * 4 / 3 + 6, "{encoded} {shown}");
+        }
+
+        #[test]
+        fn no_value_is_left_in_a_text(secret in "[ -~]{4,20}", around in "[a-z]{0,5}") {
+            let masks = masks(&[&secret]);
+            if !Masks::is_too_short(&secret) && !MASK.contains(secret.trim()) {
+                let text = format!("{around}{secret}{around}");
+                prop_assert!(!masks.hide(&text).contains(secret.trim()), "{text}");
+            }
+        }
+    }
+}

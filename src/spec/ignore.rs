@@ -1,0 +1,163 @@
+//! What of a folder that a stage reads counts for nothing: a list of patterns as in `.gitignore`. Knows paths; reads no files
+//! and digests nothing.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// What programs leave behind in folders that are read, and nobody means by their content. Patterns of a pipeline come after
+/// these, and `!PATTERN` takes one back.
+pub const USUAL: &[&str] = &[
+    // What version control keeps.
+    ".git",
+    ".hg",
+    ".svn",
+    ".jj",
+    // What Python and its tools write beside what they run.
+    "__pycache__/",
+    "*.py[co]",
+    ".ipynb_checkpoints/",
+    ".pytest_cache/",
+    ".mypy_cache/",
+    ".ruff_cache/",
+    // What editors write while a file is open: Emacs, vi, LibreOffice.
+    ".#*",
+    r"\#*#",
+    "*~",
+    ".*.sw[a-p]",
+    ".~lock.*#",
+    // What file managers and network file systems write.
+    ".DS_Store",
+    "._*",
+    "Thumbs.db",
+    "desktop.ini",
+    ".nfs*",
+];
+
+/// The patterns of a pipeline. Cheap to clone.
+#[derive(Clone)]
+pub struct Ignore {
+    /// Where patterns with a slash start.
+    root: PathBuf,
+    patterns: Arc<Gitignore>,
+}
+
+impl fmt::Debug for Ignore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ignore").field("root", &self.root).field("patterns", &self.patterns.len()).finish()
+    }
+}
+
+impl Ignore {
+    /// The usual patterns and then `patterns`, of which the last one that fits counts. Those with a slash that is not at
+    /// their end are relative to `root`, others fit names anywhere.
+    ///
+    /// # Errors
+    /// Which of `patterns` cannot be read, and why.
+    pub fn new<'p>(
+        root: &Path,
+        patterns: impl IntoIterator<Item = &'p str>,
+    ) -> Result<Self, (usize, String)> {
+        // Paths that are asked for are made relative before.
+        let mut builder = GitignoreBuilder::new(".");
+        for pattern in USUAL {
+            // A test reads them all.
+            let _ = builder.add_line(None, pattern);
+        }
+        for (index, pattern) in patterns.into_iter().enumerate() {
+            builder.add_line(None, pattern).map_err(|error| (index, reason(&error)))?;
+        }
+        let patterns = builder.build().map_err(|error| (0, reason(&error)))?;
+        Ok(Self { root: root.to_owned(), patterns: Arc::new(patterns) })
+    }
+
+    /// Whether an entry of a folder, or of one in it, counts for nothing. `input` is the folder that is read, and `path` begins
+    /// with it. Whether a folder on the way counts is not looked at.
+    #[must_use]
+    pub fn hides(&self, input: &Path, path: &Path, is_folder: bool) -> bool {
+        let inner = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix(input)).unwrap_or(path);
+        self.patterns.matched(inner, is_folder).is_ignore()
+    }
+
+    /// Whether `path`, or a folder between `input` and it, counts for nothing.
+    #[must_use]
+    pub fn hides_on_the_way(&self, input: &Path, path: &Path, is_folder: bool) -> bool {
+        let between = path.ancestors().take_while(|step| *step != input && step.starts_with(input));
+        between.enumerate().any(|(index, step)| self.hides(input, step, is_folder || index > 0))
+    }
+}
+
+fn reason(error: &ignore::Error) -> String {
+    match error {
+        ignore::Error::Glob { err, .. } => err.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ignore(patterns: &[&str]) -> Ignore {
+        Ignore::new(Path::new("/p"), patterns.iter().copied()).unwrap()
+    }
+
+    fn hides(patterns: &[&str], path: &str) -> bool {
+        let (path, is_folder) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
+        ignore(patterns).hides_on_the_way(Path::new("/p/src"), Path::new(path), is_folder)
+    }
+
+    #[test]
+    fn what_programs_leave_behind_is_hidden() {
+        for path in [
+            "__pycache__/",
+            "a/b/__pycache__/x.cpython-312.pyc",
+            "m.pyc",
+            ".git/",
+            ".git/objects/ab/cd",
+            ".git",
+            ".#model.py",
+            "#model.py#",
+            "model.py~",
+            ".model.py.swp",
+            ".~lock.table.ods#",
+            "a/.DS_Store",
+            "a/._x",
+            ".ipynb_checkpoints/n.ipynb",
+            ".nfs0001",
+        ] {
+            assert!(hides(&[], &format!("/p/src/{path}")), "{path}");
+        }
+        for path in ["a.py", "__pycache__", ".gitignore", ".github/x", "a#b", "x.sw", "pyc", ".env", "git/"] {
+            assert!(!hides(&[], &format!("/p/src/{path}")), "{path}");
+        }
+        let none = GitignoreBuilder::new(".").build().unwrap();
+        assert_eq!(ignore(&[]).patterns.len(), USUAL.len());
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn patterns_read_as_in_gitignore_from_the_pipelines_folder() {
+        assert!(hides(&["*.log"], "/p/src/deep/a.log"));
+        assert!(hides(&["/src/gen"], "/p/src/gen/x"), "a slash starts at the pipeline's folder");
+        assert!(!hides(&["/gen"], "/p/src/gen/x"));
+        assert!(hides(&["src/**/tmp/"], "/p/src/a/b/tmp/x"));
+        assert!(!hides(&["*.log", "!keep.log"], "/p/src/keep.log"), "the last one that fits counts");
+        assert!(!hides(&["!*.pyc"], "/p/src/a.pyc"), "a usual one is taken back");
+        assert!(!hides(&["# a comment", ""], "/p/src/a"));
+        assert!(!hides(&["src/"], "/p/src/a"), "what is named as an input is never hidden");
+        let elsewhere = ignore(&["/gen", "*.log"]);
+        assert!(elsewhere.hides(Path::new("/q/in"), Path::new("/q/in/gen"), true));
+        assert!(elsewhere.hides(Path::new("/q/in"), Path::new("/q/in/a/b.log"), false));
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_read_is_named() {
+        let (index, reason) = Ignore::new(Path::new("/p"), ["a", "b{"]).unwrap_err();
+        assert_eq!(index, 1);
+        assert!(reason.contains("unclosed"), "{reason}");
+    }
+}

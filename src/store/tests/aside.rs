@@ -1,0 +1,130 @@
+//! What somebody else put among the artifacts, and what becomes of it.
+
+use super::*;
+
+use std::os::unix::fs::symlink;
+
+/// What lies below a folder: files with their content, links with where they lead.
+fn tree(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(folder).min_depth(1).into_iter().map(Result::unwrap) {
+        let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+        if entry.path_is_symlink() {
+            found.insert(name, format!("-> {}", fs::read_link(entry.path()).unwrap().display()));
+        } else if entry.file_type().is_file() {
+            found.insert(name, fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+    found
+}
+
+fn pairs(expected: &[(&str, &str)]) -> BTreeMap<String, String> {
+    expected.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+fn a_folder(files: &'static [(&'static str, &'static str)]) -> impl FnOnce(&Path) {
+    move |path| {
+        for (name, text) in files {
+            let file = path.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_stage_did_not_make_is_moved_and_never_lost() {
+    let bench = bench();
+    let folder = bench.root.path().join("artifacts/s");
+    bench.execute("s", "one", "out", a_folder(&[("a", "1"), ("sub/b", "2")]));
+    fs::write(folder.join("out/a"), "edited").unwrap();
+    fs::write(folder.join("out/sub/notes"), "mine").unwrap();
+    symlink("/nowhere", folder.join("out/link")).unwrap();
+    fs::write(folder.join("beside"), "stays").unwrap();
+    bench.execute("s", "two", "out", a_folder(&[("a", "3")]));
+    assert_eq!(
+        tree(&folder),
+        pairs(&[
+            ("beside", "stays"),
+            ("out/a", "3"),
+            ("out.kept-1/a", "edited"),
+            ("out.kept-1/sub/notes", "mine"),
+            ("out.kept-1/link", "-> /nowhere"),
+        ])
+    );
+    let asides = bench.store.take_asides();
+    let expected = Aside { from: folder.join("out"), to: folder.join("out.kept-1"), files: Some(3) };
+    assert_eq!(asides, [expected]);
+    assert!(bench.store.take_asides().is_empty());
+    bench.execute("s", "three", "out", a_folder(&[("a", "4")]));
+    assert_eq!(bench.store.take_asides(), [], "what nobody touched goes without a word");
+}
+
+#[test]
+fn whatever_is_where_an_output_will_be_is_moved() {
+    for put in ["file", "folder", "link", "stage", "dangling stage"] {
+        let bench = bench();
+        let folder = bench.root.path().join("artifacts/s");
+        let place = folder.join("out");
+        if !put.contains("stage") {
+            fs::create_dir_all(&folder).unwrap();
+        } else {
+            fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        }
+        match put {
+            "file" => fs::write(&place, "mine").unwrap(),
+            "folder" => {
+                fs::create_dir(&place).unwrap();
+                fs::write(place.join("x"), "mine").unwrap();
+            }
+            "link" => symlink("/etc/hostname", &place).unwrap(),
+            "stage" => fs::write(&folder, "mine").unwrap(),
+            _ => symlink("/nowhere", &folder).unwrap(),
+        }
+        bench.execute("s", "one", "out", writes("made"));
+        let expected = match put {
+            "file" => ("s/out.kept-1", "mine"),
+            "folder" => ("s/out.kept-1/x", "mine"),
+            "link" => ("s/out.kept-1", "-> /etc/hostname"),
+            "stage" => ("s.kept-1", "mine"),
+            _ => ("s.kept-1", "-> /nowhere"),
+        };
+        let found = tree(&bench.root.path().join("artifacts"));
+        assert_eq!(found, pairs(&[("s/out", "made"), expected]), "{put}");
+        assert_eq!(bench.store.take_asides().len(), 1, "{put}");
+    }
+}
+
+#[test]
+fn an_edit_is_kept_when_the_output_is_restored_and_an_older_output_is_not() {
+    let bench = bench();
+    let folder = bench.root.path().join("artifacts/s");
+    bench.execute("s", "one", "out", writes("first"));
+    bench.execute("s", "two", "out", writes("second"));
+    for text in ["an edit", "another"] {
+        fs::write(folder.join("out"), text).unwrap();
+        bench.store.restore(&name("s"), &bench.hit("s", "two")).unwrap();
+    }
+    let expected = [("out", "second"), ("out.kept-1", "an edit"), ("out.kept-2", "another")];
+    assert_eq!(tree(&folder), pairs(&expected));
+    assert_eq!(bench.store.take_asides().len(), 2);
+    fs::write(folder.join("out"), "first").unwrap();
+    bench.store.restore(&name("s"), &bench.hit("s", "two")).unwrap();
+    assert_eq!(tree(&folder), pairs(&expected), "the cache has what is replaced");
+    assert_eq!(bench.store.take_asides(), []);
+}
+
+#[test]
+fn what_was_an_output_goes_only_as_it_was_made() {
+    for (edit, left) in [(None, None), (Some("edited"), Some("edited"))] {
+        let bench = bench();
+        let folder = bench.root.path().join("artifacts/s");
+        bench.execute("s", "one", "old", writes("made"));
+        if let Some(edit) = edit {
+            fs::write(folder.join("old"), edit).unwrap();
+        }
+        bench.execute("s", "two", "new", writes("made"));
+        assert_eq!(fs::read_to_string(folder.join("old")).ok().as_deref(), left);
+        assert_eq!(fs::read_to_string(folder.join("new")).unwrap(), "made");
+    }
+}

@@ -1,0 +1,160 @@
+//! Secrets: what a user may write into a pipeline or hand over in the environment, and where it must not be found again.
+
+use std::path::Path;
+
+use crate::project::Project;
+
+/// Files below a folder, apart from the pipeline itself, that hold one of these texts.
+fn leaks(folder: &Path, secrets: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap) {
+        if !entry.file_type().is_file() || entry.file_name() == "pipeline.yaml" {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
+        for secret in secrets.iter().filter(|secret| text.contains(**secret)) {
+            found.push(format!("{secret} in {}", entry.path().display()));
+        }
+    }
+    found
+}
+
+const STAGES: &str = "
+fetch:
+  uses: fake/write
+  with: { source: 'https://me:hunter2pass@host.invalid/x?X-Amz-Signature=signature99' }
+shout:
+  run: |
+    echo the token is $PIPE_TEST_TOKEN
+    printf 'user:%s' \"$PIPE_TEST_TOKEN\" | base64
+    echo ${params.url} ${inputs.text} > /dev/stderr
+    echo ${params.url} | sed 's|.*invalid|GET |'
+    test \"$FAIL\" = no
+  params: { url: 'https://me:otherpass1@host.invalid/y?key=querykey77' }
+  env: { FAIL: 'FAILS', URL: 'https://token5566@host.invalid' }
+  inputs: { text: fetch.out }
+  secrets: [PIPE_TEST_TOKEN]
+";
+
+const SECRETS: &[&str] =
+    &["hunter2pass", "signature99", "otherpass1", "querykey77", "token5566", "t0p-s3cr3t", "dDBwLXMzY3IzdA"];
+
+#[test]
+fn no_secret_is_shown_or_kept_anywhere() {
+    let mut said = String::new();
+    let project = Project::new(&STAGES.replace("FAILS", "yes"));
+    let with_var = || {
+        let text = project.read("pipeline.yaml");
+        project.write(
+            "pipeline.yaml",
+            &text.replace("name: test", "name: test\nvars: { url: 'http://u:varpass@h/' }"),
+        );
+    };
+    with_var();
+    let mut pipe = |args: &[&str], expected: Option<i32>| {
+        let output = project.command(args).env("PIPE_TEST_TOKEN", "t0p-s3cr3t").output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert_eq!(output.status.code(), expected, "{args:?} {text}");
+        said.push_str(&text);
+        text
+    };
+    let text = pipe(&["run", "--set", "url=https://u:setpass88@h/?a=b"], Some(1));
+    assert!(text.contains("the token is ***"), "{text}");
+    pipe(&["log", "shout"], Some(0));
+    pipe(&["run", "--json"], Some(1));
+    project.set_stages(&STAGES.replace("FAILS", "no"));
+    with_var();
+    pipe(&["run"], Some(0));
+    for args in [
+        &["status", "--json"][..],
+        &["why", "shout", "--all"],
+        &["why", "fetch", "--all", "--json"],
+        &["log", "shout"],
+        &["history", "--json"],
+        &["compare"],
+        &["run", "--force", "--json"],
+    ] {
+        pipe(args, Some(0));
+    }
+    // A mistake is shown with its line.
+    project.set_stages(&STAGES.replace("FAILS", "no").replace("with: { source", "with: { tezt: 1, source"));
+    pipe(&["status"], Some(2));
+    for secret in SECRETS.iter().chain(&["setpass88", "varpass"]) {
+        assert!(!said.contains(secret), "{secret} is shown:\n{said}");
+    }
+    assert_eq!(leaks(&project.path("."), SECRETS), [""; 0]);
+    assert!(said.contains("https://***@host.invalid/x?***"), "{said}");
+}
+
+#[test]
+fn a_missing_secret_is_told_before_anything_runs_and_what_is_cached_needs_none() {
+    let stages = "first:\n  run: echo 1 > ${outputs.o}\n  outputs: { o: o.txt }\nsecond:\n  run: echo ${#PIPE_TEST_TOKEN} > ${outputs.o}\n  \
+                  inputs: { i: first.o }\n  outputs: { o: o.txt }\n  secrets: [PIPE_TEST_TOKEN]\n";
+    let project = Project::new(&stages.replace("${#", "$${#"));
+    let run = |token: Option<&str>| {
+        let mut command = project.command(&["run"]);
+        match token {
+            Some(token) => command.env("PIPE_TEST_TOKEN", token),
+            None => command.env_remove("PIPE_TEST_TOKEN"),
+        };
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for token in [None, Some("")] {
+        let (code, message) = run(token);
+        assert_eq!(code, Some(2), "{message}");
+        assert!(
+            message.contains("stage `second` wants the secret `PIPE_TEST_TOKEN`, which is not set"),
+            "{message}"
+        );
+        assert!(!project.path("artifacts").exists(), "something ran");
+    }
+    let (code, message) = run(Some("abc"));
+    assert_eq!(code, Some(0), "{message}");
+    assert!(message.contains("the value of `PIPE_TEST_TOKEN` is too short to be hidden"), "{message}");
+    assert_eq!(project.read("artifacts/second/o.txt"), "3\n");
+    assert_eq!(run(None).0, Some(0), "what is fresh needs no secret");
+    std::fs::remove_dir_all(project.path("artifacts")).unwrap();
+    assert_eq!(run(Some("another")).0, Some(0));
+    let log = project.pipe_ok(&["history", "--json"]).stdout;
+    assert!(log.contains("restored"), "the value is no part of the key: {log}");
+}
+
+#[test]
+fn a_signed_url_is_the_same_source_where_a_checksum_says_so() {
+    let project = Project::new("");
+    let set = |url: &str| {
+        project.set_stages(&format!("fetch:\n  uses: fake/write\n  with: {{ source: '{url}' }}\n"));
+    };
+    set("https://host.invalid/x?sig=111111111#sha256=ab");
+    project.pipe_ok(&["run"]);
+    set("https://host.invalid/x?sig=222222222#sha256=ab");
+    assert!(project.pipe_ok(&["why", "fetch"]).stdout.contains("fetch is fresh"));
+    set("https://host.invalid/x?sig=111111111");
+    project.pipe_ok(&["run"]);
+    set("https://host.invalid/x?sig=222222222");
+    let why = project.pipe_ok(&["why", "fetch"]).stdout;
+    assert!(
+        why.contains("only what is hidden of `with.source` differs") && why.contains("#sha256=…"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_command_gets_proxies_without_their_credentials_unless_it_lists_them() {
+    let stage = |more: &str| {
+        format!(
+            "s:\n  run: echo \"$HTTPS_PROXY $all_proxy\" > ${{outputs.o}}\n  outputs: {{ o: o.txt }}\n{more}"
+        )
+    };
+    let project = Project::new(&stage(""));
+    let run = || {
+        let mut command = project.command(&["run", "--force"]);
+        command.env("HTTPS_PROXY", "http://me:proxypass@proxy:3128").env("all_proxy", "me:proxypass@proxy:1");
+        assert!(command.output().unwrap().status.success());
+        project.read("artifacts/s/o.txt")
+    };
+    assert_eq!(run(), "http://proxy:3128 proxy:1\n");
+    project.set_stages(&stage("  secrets: [HTTPS_PROXY]\n"));
+    assert_eq!(run(), "http://me:proxypass@proxy:3128 proxy:1\n");
+}
