@@ -81,7 +81,7 @@ pub enum DatasetError {
         source_name: String,
         /// How many images it has.
         images: usize,
-        /// Width and height of each.
+        /// What each is like: ``32×24 pixels, as `a.png` ``.
         image: String,
         /// Bytes of all pixels.
         bytes: u64,
@@ -154,10 +154,17 @@ impl DatasetError {
 }
 
 fn budget(images: usize, image: &str, bytes: u64, limit: Option<u64>) -> String {
-    let gb = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
     let limit = match limit {
-        Some(limit) => format!("more than the {} that they may", gb(limit)),
+        Some(limit) => format!("more than the {} that they may", size(limit)),
         None => "which this machine does not have".into(),
     };
-    format!("{images} images of {image} pixels take {}, {limit}", gb(bytes))
+    format!("{images} images of {image} take {}, {limit}", size(bytes))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{bytes} bytes"),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
 }

@@ -42,7 +42,8 @@ pub(crate) fn run(
         Format::Synthetic => synthetic(&params, reporter)?,
         _ => from_source(fetcher, &params, &request.resume_dir, reporter)?,
     };
-    for note in &dataset.provenance.notes {
+    // What is left out was said aloud.
+    for note in dataset.provenance.notes.iter().filter(|note| !note.starts_with("left out ")) {
         reporter.info(note.clone());
     }
     dataset.write(output).map_err(|error| explain(&error))?;

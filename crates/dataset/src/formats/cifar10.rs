@@ -49,7 +49,7 @@ pub fn cifar10_binary(
     let budget = |limit| DatasetError::Budget {
         source_name: source.name().into(),
         images: train + test,
-        image: "32×32".into(),
+        image: "32×32 pixels".into(),
         bytes: ((train + test) * PIXELS) as u64,
         limit,
     };

@@ -91,7 +91,7 @@ pub(super) fn fill<const N: usize>(
         images: 0,
     };
     if let Some(size) = options.size {
-        canvas.allocate([size.height(), size.width()])?;
+        canvas.allocate([size.height(), size.width()], None)?;
     }
     let mut batch = Batch::default();
     let most = DECODED_BYTES.saturating_mul(rayon::current_num_threads());
@@ -103,8 +103,11 @@ pub(super) fn fill<const N: usize>(
         }
         let bytes = entry.read()?;
         let dimensions = picture::dimensions(&bytes);
-        if let Some(size) = dimensions.filter(|_| canvas.size.is_none() && options.size.is_none()) {
-            canvas.check_budget(size)?;
+        let is_first = canvas.size.is_none() && options.size.is_none();
+        // One that is too large by itself is told when it is decoded.
+        let possible = |size: &[usize; 2]| size.iter().all(|&side| side <= MAX_SIDE);
+        if let Some(size) = dimensions.filter(|size| is_first && possible(size)) {
+            canvas.check_budget(size, Some(path))?;
         }
         let pixels = dimensions.map_or(0, |[height, width]| height.saturating_mul(width));
         let decoded = pixels.saturating_mul(picture::BYTES_PER_PIXEL);
@@ -159,10 +162,10 @@ struct Canvas<'a, const N: usize> {
 }
 
 impl<const N: usize> Canvas<'_, N> {
-    /// Refuses images of a height and width whose pixels would take too much together.
-    fn check_budget(&self, size: [usize; 2]) -> Result<(), DatasetError> {
+    /// Refuses images of a height and width, those of the image at `path`, whose pixels would take too much together.
+    fn check_budget(&self, size: [usize; 2], path: Option<&str>) -> Result<(), DatasetError> {
         let limit = self.options.max_bytes;
-        if self.bytes(size) > limit { Err(self.too_large(size, Some(limit))) } else { Ok(()) }
+        if self.bytes(size) > limit { Err(self.too_large(size, path, Some(limit))) } else { Ok(()) }
     }
 
     /// Bytes of all images, if they have this height and width.
@@ -171,19 +174,24 @@ impl<const N: usize> Canvas<'_, N> {
         (images as u64).saturating_mul(3).saturating_mul(height as u64).saturating_mul(width as u64)
     }
 
-    fn too_large(&self, size: [usize; 2], limit: Option<u64>) -> DatasetError {
+    fn too_large(&self, size: [usize; 2], path: Option<&str>, limit: Option<u64>) -> DatasetError {
+        let [height, width] = size;
+        let image = match path {
+            Some(path) => format!("{width}×{height} pixels, as `{path}`,"),
+            None => format!("{width}×{height} pixels"),
+        };
         DatasetError::Budget {
             source_name: self.source.name().into(),
             images: self.filled.iter().map(Vec::len).sum(),
-            image: format!("{}×{}", size[1], size[0]),
+            image,
             bytes: self.bytes(size),
             limit,
         }
     }
 
     /// Makes room for all images, once their size is known.
-    fn allocate(&mut self, size: [usize; 2]) -> Result<(), DatasetError> {
-        self.check_budget(size)?;
+    fn allocate(&mut self, size: [usize; 2], path: Option<&str>) -> Result<(), DatasetError> {
+        self.check_budget(size, path)?;
         let image = 3 * size[0] * size[1];
         let mut reserved = Ok(());
         for (pixels, filled) in self.pixels.iter_mut().zip(&self.filled) {
@@ -193,7 +201,7 @@ impl<const N: usize> Canvas<'_, N> {
                 pixels.resize(bytes, 0);
             }
         }
-        reserved.map_err(|_| self.too_large(size, None))
+        reserved.map_err(|_| self.too_large(size, path, None))
     }
 
     fn draw(&mut self, batch: Batch<'_>, left_out: &mut LeftOut) -> Result<(), DatasetError> {
@@ -232,7 +240,7 @@ impl<const N: usize> Canvas<'_, N> {
             }
             None => {
                 if self.options.size.is_none() {
-                    self.allocate(size)?;
+                    self.allocate(size, Some(path))?;
                 }
                 self.size = Some((size, Some(path.to_owned())));
             }

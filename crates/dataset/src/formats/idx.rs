@@ -206,8 +206,8 @@ fn product(dims: &[usize]) -> String {
 
 fn too_large(source: &Source, file: &Opened<'_>, limit: u64) -> DatasetError {
     let (images, image) = match *file.dims {
-        [count, height, width] => (count, format!("{width}×{height}")),
-        _ => (file.bytes, "1×1".into()),
+        [count, height, width] => (count, format!("{width}×{height} pixels")),
+        _ => (file.bytes, "a byte".into()),
     };
     let source_name = source.name().into();
     DatasetError::Budget { source_name, images, image, bytes: file.bytes as u64, limit: Some(limit) }
