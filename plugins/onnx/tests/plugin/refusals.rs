@@ -124,3 +124,27 @@ fn unknown_params_and_ops_are_named() {
     assert!(message.contains("onnx/bench") && message.contains("`round`"), "{message}");
     assert!(run("bunch", json!({}), &[], &[]).failed().contains("`bunch`"));
 }
+
+#[test]
+fn a_model_that_contradicts_itself_is_named_with_the_attribute_and_nothing_is_written() {
+    use onnx::{Attribute, Data, Dim, ElementType, Model, Node, Tensor, Value};
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (folder.path().join("m.onnx"), folder.path().join("int8.onnx"));
+    let mut model = Model::new(13);
+    let node = Node::new("Conv", ["x", "w"], ["y"]).named("stem");
+    model.graph.nodes = vec![node.with("kernel_shape", Attribute::Ints(vec![5, 5]))];
+    let dims = [2, 3, 8, 8].map(Dim::Known).to_vec();
+    let value = |name: &str, shape| Value { name: name.into(), element: ElementType::F32, shape };
+    model.graph.inputs = vec![value("x", Some(dims))];
+    model.graph.outputs = vec![value("y", None)];
+    let weight = Tensor::new(vec![4, 3, 3, 3], Data::F32(vec![0.5; 108])).unwrap();
+    model.graph.initializers.insert("w".into(), weight);
+    fs::write(&path, model.to_bytes()).unwrap();
+    for op in ["quantize-dynamic", "equalize", "calibrate", "quantize", "sensitivity"] {
+        let outputs = [("model", out.as_path()), ("ranges", &out), ("moments", &out)];
+        let message = run(op, json!({}), &[("model", &path)], &outputs).failed();
+        let said = "node `stem` (Conv): `kernel_shape` is [5, 5], but the weights have [3, 3]";
+        assert!(message.contains(said) && message.contains("m.onnx"), "{op}: {message}");
+        assert!(!out.exists(), "{op}");
+    }
+}
