@@ -371,3 +371,37 @@ fn a_folder_of_images_becomes_an_int8_model_as_the_tutorial_says() {
     let back = project.pipe_ok(&["run", "--json", "--threads=2"]);
     assert_eq!(ended(&back, "restored").len(), 5, "{:?}", outcomes(&back));
 }
+
+#[test]
+fn any_folder_of_pictures_is_enough_to_quantize() {
+    let missing = |plugin: &&str| !built("pipe").with_file_name(plugin).exists();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = root.with_file_name("shared").join("reference/model/tinynet.onnx");
+    if let Some(plugin) = ["pipe-data", "pipe-onnx"].into_iter().find(missing) {
+        println!("skipped: `{plugin}` is not built; `cargo xtask test` builds it");
+        return;
+    }
+    if !model.is_file() {
+        println!("skipped: there is no `{}`", model.display());
+        return;
+    }
+    let project = Project::new("unused:\n  run: 'true'\n");
+    std::fs::copy(model, project.path("m.onnx")).unwrap();
+    for (index, [width, height]) in [[40, 30], [64, 64], [33, 50], [32, 32]].into_iter().enumerate() {
+        // Coloured stripes, in PPM.
+        let pixels = (0..width * height * 3).map(|at: usize| (at * (index + 7) % 251) as u8);
+        let bytes = [format!("P6 {width} {height} 255\n").into_bytes(), pixels.collect()].concat();
+        let path = project.path(&format!("holidays/{}/{index}.ppm", ["june", "by the sea"][index % 2]));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let args =
+        ["quantize", "m.onnx", "--data", "holidays", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"];
+    let outcome = project.pipe(&args);
+    assert_eq!(outcome.code, Some(1), "pictures of four sizes: {outcome:?}");
+    assert!(outcome.stderr.contains("size"), "{outcome:?}");
+    let outcome = project.pipe_ok(&[&args[..], &["--size", "32"]].concat());
+    assert!(outcome.stdout.contains("wrote m.int8.onnx"), "{outcome:?}");
+    let size = |name: &str| std::fs::metadata(project.path(name)).unwrap().len();
+    assert!(size("m.int8.onnx") < size("m.onnx") / 2);
+}
