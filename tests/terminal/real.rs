@@ -399,7 +399,7 @@ fn any_folder_of_pictures_is_enough_to_quantize() {
         ["quantize", "m.onnx", "--data", "holidays", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"];
     let outcome = project.pipe(&args);
     assert_eq!(outcome.code, Some(1), "pictures of four sizes: {outcome:?}");
-    assert!(outcome.stderr.contains("size"), "{outcome:?}");
+    assert!(outcome.stderr.contains("for `pipe quantize`: `--size`"), "{outcome:?}");
     let outcome = project.pipe_ok(&[&args[..], &["--size", "32"]].concat());
     assert!(outcome.stdout.contains("wrote m.int8.onnx"), "{outcome:?}");
     let size = |name: &str| std::fs::metadata(project.path(name)).unwrap().len();

@@ -233,7 +233,7 @@ impl<const N: usize> Canvas<'_, N> {
                 let first = first.as_deref().unwrap_or_default();
                 let reason = format!(
                     "is {}×{} pixels, but `{first}` is {width}×{height}; all images must have one size, unless \
-                     they get one by `image_size`",
+                     they get one by `image_size` (for `pipe quantize`: `--size`)",
                     picture.width, picture.height
                 );
                 return Err(Entry::error(self.source, path, reason));
