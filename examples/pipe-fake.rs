@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use protocol::{
-    Failure, InputSpec, KeyScope, Manifest, Metric, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin,
-    Progress, Reporter, Resources, RunRequest, Threads,
+    CheckRequest, Failure, InputSpec, KeyScope, Manifest, Metric, OpManifest, OutputSpec, PROTOCOL_VERSION,
+    Plugin, Problem, Progress, Reporter, Resources, RunRequest, Threads, TimeSpec,
 };
 use serde_json::{Value, json};
 
@@ -89,6 +89,26 @@ impl Plugin for Fake {
                 ),
             ),
             (
+                "pick".to_owned(),
+                OpManifest {
+                    metrics: Some(vec!["picked".into()]),
+                    checks: true,
+                    time: Some(TimeSpec {
+                        scales_with: vec!["with.lines".into(), "inputs.text".into()],
+                        ignores: vec!["with.check".into()],
+                    }),
+                    ..op(
+                        "Has params that may contradict each other.",
+                        json!({
+                            "batches": {"type": "array"},
+                            "calls": {"type": "array"},
+                            "lines": {"type": "integer"},
+                            "check": {"enum": ["crash", "hang"]},
+                        }),
+                    )
+                },
+            ),
+            (
                 "measure".to_owned(),
                 OpManifest {
                     resources: Resources { threads: Threads::All, exclusive: true },
@@ -108,6 +128,11 @@ impl Plugin for Fake {
             natives: BTreeMap::new(),
             env: vec![TRACE.into()],
         }
+    }
+
+    fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+        trace("check");
+        check_pick(request)
     }
 
     fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
@@ -135,6 +160,11 @@ impl Plugin for Fake {
             "score" => {
                 trace("score");
                 score(request, out, reporter)
+            }
+            "pick" => {
+                trace("pick");
+                reporter.metric("picked", Metric::new(1.0, ""));
+                Ok(fs::write(out, "picked")?)
             }
             "measure" => {
                 trace("measure");
@@ -169,7 +199,40 @@ fn op(description: &str, properties: Value) -> OpManifest {
         natives: vec![],
         companions: vec![],
         continues: vec![],
+        metrics: None,
+        checks: false,
+        time: None,
     }
+}
+
+/// What is wrong with `batches` and `calls`, with `lines` of input `text`, and with the plugin itself if told so.
+fn check_pick(request: &CheckRequest) -> Vec<Problem> {
+    match request.params["check"].as_str() {
+        Some("crash") => std::process::abort(),
+        Some("hang") => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
+        _ => {}
+    }
+    let count = |name: &str| request.params[name].as_array().map_or(0, Vec::len);
+    let mut problems = vec![];
+    if count("batches") != count("calls") {
+        problems.push(
+            Problem::new(format!("`batches` has {} values and `calls` {}", count("batches"), count("calls")))
+                .param("calls")
+                .hint("give one number of calls for each batch size"),
+        );
+    }
+    let text = request.present.get("text").and_then(|path| fs::read_to_string(path).ok());
+    if let (Some(lines), Some(text)) = (request.params["lines"].as_u64(), text) {
+        let there = text.lines().count();
+        if lines > there as u64 {
+            problems.push(
+                Problem::new(format!("`lines` asks for {lines}, but there are {there}")).param("lines"),
+            );
+        }
+    }
+    problems
 }
 
 fn write(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::check;
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::plugin::Registry;
@@ -54,6 +55,9 @@ impl Project {
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
         let pipeline = spec::resolve(parsed, overrides, &registry)
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
+        if let Some(problems) = check::misplaced(&pipeline, &store) {
+            return Err(Error::pipeline(problems.render(color)));
+        }
         let graph = Graph::new(&pipeline).map_err(Error::usage)?;
         let machine = crate::hardware::machine();
         let threads = threads.unwrap_or(machine.cores).max(1);

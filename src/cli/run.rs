@@ -18,7 +18,7 @@ use crate::project::Project;
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
 use crate::spec::{Action, StageId, StageName};
 use crate::standing::{self, Answer, Question};
-use crate::{plan, report};
+use crate::{check, plan, report};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
 #[derive(Debug, clap::Args)]
@@ -86,7 +86,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         (true, false) => named,
     };
     if args.dry_run {
-        return status::show(&project, &selected, &forced, args.json, context);
+        return status::show_checked(&project, &selected, &forced, args.json, context);
     }
     if args.trace {
         exec::check_trace()?;
@@ -110,6 +110,10 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     let prospects = plan::prospects(&project, &selected, &forced)?;
     refuse_lacking_gpus(&project, prospects.values().map(|prospect| &prospect.planned))?;
     refuse_missing_secrets(&project, prospects.values().map(|prospect| &prospect.planned))?;
+    let checked = check::check(&project, &prospects);
+    if let Some(problems) = checked.problems {
+        return Err(Error::pipeline(problems.render(context.color_stderr())));
+    }
     let run = Run {
         project: &project,
         id: project.store.next_run_id(),
@@ -123,6 +127,9 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         pipeline: project.pipeline.name.clone(),
         stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
     });
+    for message in checked.warnings {
+        sink.event(&Event::Warning { message });
+    }
     let mut emit = |event: Event| sink.event(&event);
     let order = Order { prospects, forced: &forced, run: &run.id };
     let finished = exec::run(&project, order, options, &mut emit)?;

@@ -1,4 +1,5 @@
-//! `pipe status`: what a run would do, why, and how long it would take; the same as `pipe run --dry-run`.
+//! `pipe status`: what a run would do, why, and how long it would take. `pipe run --dry-run` asks plugins besides, as a run
+//! does, whether anything is wrong with that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,10 @@ use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
-use crate::plan;
 use crate::progress::{self, Origin, Total};
 use crate::project::Project;
 use crate::spec::{Pipeline, StageId, StageName};
+use crate::{check, plan};
 
 /// Show which stages are stale, what changed, and how long they will take
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,27 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     show(&project, &selected, &BTreeSet::new(), args.json, context)
 }
 
-/// Plans and prints the plan.
+/// As [`show`], but for what plugins say of the stages that would be executed: where they find anything wrong that is told
+/// instead, as a run would.
+///
+/// # Errors
+/// As [`show`]; whatever plugins find wrong.
+pub(super) fn show_checked(
+    project: &Project,
+    selected: &BTreeSet<StageId>,
+    forced: &BTreeSet<StageId>,
+    json: bool,
+    context: &Context,
+) -> Result<ExitStatus, Error> {
+    let prospects = plan::prospects(project, selected, forced)?;
+    // Who cannot be asked will tell when the stage runs.
+    if let Some(problems) = check::check(project, &prospects).problems {
+        return Err(Error::pipeline(problems.render(context.color_stderr())));
+    }
+    print_plan(project, prospects.into_values().map(|prospect| prospect.planned).collect(), json, context)
+}
+
+/// Plans and prints the plan. Asks no plugin.
 ///
 /// # Errors
 /// When an input or a plugin cannot be read.
@@ -51,7 +72,15 @@ pub(super) fn show(
     json: bool,
     context: &Context,
 ) -> Result<ExitStatus, Error> {
-    let planned = plan::plan(project, selected, forced)?;
+    print_plan(project, plan::plan(project, selected, forced)?, json, context)
+}
+
+fn print_plan(
+    project: &Project,
+    planned: Vec<PlannedStage>,
+    json: bool,
+    context: &Context,
+) -> Result<ExitStatus, Error> {
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
     if json {

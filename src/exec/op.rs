@@ -194,6 +194,7 @@ impl<'a> Listener<'a> {
                 });
                 (self.notify)(Notice::Log(level, message));
             }
+            FromPlugin::Checked { .. } => return Err(self.out_of_turn("`checked` without being asked")),
             FromPlugin::Done { provisional } => {
                 if let Some(why) = &provisional {
                     let message =

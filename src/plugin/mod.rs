@@ -1,11 +1,13 @@
-//! Plugins: finding them, asking what they can do, and running their ops.
+//! Plugins: finding them, asking what they can do and what is wrong with what is asked of them, and running their ops.
 
+mod ask;
 mod lines;
 mod loader;
 pub mod process;
 mod registry;
 mod warden;
 
+pub use ask::{CHECK_TIMEOUT_VARIABLE, Program, check};
 pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry, RestsOn, environment};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use registry::{Known, parse};

@@ -270,6 +270,7 @@ fn pipeline() -> Pipeline {
         stages,
         gates: vec![Gate::parse("export.size_kb < 500").unwrap()],
         report: report_spec(),
+        texts: spec::Texts::default(),
     }
 }
 

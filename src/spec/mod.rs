@@ -16,6 +16,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod vars;
+mod written;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
@@ -33,3 +34,4 @@ pub use resolve::{Manifests, Unusable, resolve};
 pub use resources::{Cpus, Resources, Retries, parse_size};
 pub use schema::schema;
 pub(crate) use suggest::{did_you_mean_or_list, list};
+pub use written::{Fault, Texts, Written};

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::ignore::Ignore;
 use super::name::{Selector, StageName, split_reference};
 use super::resources::{Resources, Retries};
+use super::written::{Texts, Written};
 use crate::digest::Digest;
 use crate::gate::Gate;
 
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub gates: Vec<Gate>,
     /// What the result table shows.
     pub report: ReportSpec,
+    /// The texts that it was read from.
+    pub texts: Texts,
 }
 
 impl Pipeline {
@@ -116,6 +119,8 @@ pub struct Stage {
     pub scope: KeyScope,
     /// Environment variables that it may read and whose values are shown and kept nowhere.
     pub secrets: BTreeSet<String>,
+    /// Where it and what it asks for are written.
+    pub written: Written,
 }
 
 #[cfg(test)]
@@ -136,6 +141,7 @@ impl Stage {
             retries: Retries::default(),
             scope: KeyScope::Portable,
             secrets: BTreeSet::new(),
+            written: Written::default(),
         }
     }
 }

@@ -215,7 +215,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
 pub(super) const MOST_PROBLEMS: usize = 500;
 
 /// The texts that spans point into.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sources(Vec<Source>);
 
 #[derive(Debug, Clone)]

@@ -94,6 +94,7 @@ pub use sight::Sights;
 pub use verify::{Damage, Edited, Kind, Origin, Remedy, Step, Verification};
 
 use crate::digest::Digest;
+use crate::record::OutputRecord;
 use crate::secret::Salt;
 use crate::spec::{Ignore, StageName};
 use error::at;
@@ -186,6 +187,20 @@ impl Store {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The folders that it keeps everything in: its own, and that of objects and records where that is another.
+    #[must_use]
+    pub fn folders(&self) -> Vec<&Path> {
+        let shared = self.is_shared().then_some(self.shared.as_path());
+        [Some(self.folder.as_path()), shared].into_iter().flatten().collect()
+    }
+
+    /// Where the content of a file lies that was an output, if it is there: to be read, and for no longer than until
+    /// something is collected. A folder lies nowhere in one piece.
+    #[must_use]
+    pub fn content(&self, output: &OutputRecord) -> Option<PathBuf> {
+        (!output.folder && self.has_output(output)).then(|| self.object(&output.digest))
     }
 
     /// Where objects lie.

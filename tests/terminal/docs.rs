@@ -27,6 +27,13 @@ fn the_plugin_in_another_language_works() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(project.read("artifacts/loud/loud.txt"), "ONE!!\nTWO!!\n");
     assert!(project.read("artifacts/report.html").contains("Lines"));
+    let pipeline = block(&page, "yaml");
+    project.write("pipeline.yaml", &pipeline.replace("!!", "!\\n"));
+    let output = run();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("stage `loud`: `mark` has a line break"), "{stderr}");
+    project.write("pipeline.yaml", &pipeline);
     std::fs::remove_file(project.path("words.txt")).unwrap();
     std::fs::create_dir(project.path("words.txt")).unwrap();
     let output = run();

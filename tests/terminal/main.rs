@@ -7,6 +7,7 @@ mod bad_plugins;
 mod bench;
 mod browser;
 mod cache;
+mod checks;
 mod clean;
 mod commands;
 mod company;

@@ -42,8 +42,8 @@ pub struct Provenance {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Metadata {
-    classes: Vec<String>,
+pub(crate) struct Metadata {
+    pub(crate) classes: Vec<String>,
     provenance: Provenance,
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod formats;
 mod normalization;
+mod outline;
 mod picture;
 mod predictions;
 mod sample;
@@ -26,6 +27,7 @@ pub use formats::{
     idx, image_folder, pictures,
 };
 pub use normalization::Normalization;
+pub use outline::Outline;
 pub use picture::{Fit, PictureSize};
 pub use predictions::{Predictions, wilson_interval};
 pub use sample::{Sample, SplitName};

@@ -17,8 +17,11 @@ pub use figure::{
 pub use manifest::{
     CHECKSUMS, InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources,
     SOURCE_KEYWORD, Threads,
+    TimeSpec,
 };
-pub use message::{FromPlugin, LogLevel, Metric, Progress, RunRequest, ToPlugin};
+pub use message::{
+    CheckRequest, FromPlugin, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
+};
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};
 pub use timing::{CallTimes, TimeRequest, TimeResult, time_calls};
 

@@ -80,6 +80,39 @@ pub struct OpManifest {
     /// [`RunRequest::continue_dir`]: crate::RunRequest::continue_dir
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub continues: Vec<String>,
+    /// Names of the metrics that it reports, so that a gate on any other is told before anything runs; absent where they
+    /// are not known before. What stands in braces is filled in for each stage: `{input}` by the name of each of its
+    /// [`OpManifest::extra_inputs`], `{with.NAME}` by each item of the list that this param is; anything else in braces
+    /// stands for any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Vec<String>>,
+    /// Whether the plugin answers [`ToPlugin::Check`] for it.
+    ///
+    /// [`ToPlugin::Check`]: crate::ToPlugin::Check
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub checks: bool,
+    /// What the time that it takes depends on; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSpec>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What the time that an op takes depends on, so that how long it took is scaled to other params and inputs. Names are
+/// those of a key: `with.NAME` of a param, `inputs.NAME` of an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeSpec {
+    /// The time is in proportion to each of these: to the number that a param is, to the bytes of an input.
+    #[serde(default)]
+    pub scales_with: Vec<String>,
+    /// What matters to the time no more than to the size of an output: next to nothing. Any other param that is changed,
+    /// and any other input of another size, makes the time unknown.
+    #[serde(default)]
+    pub ignores: Vec<String>,
 }
 
 /// An input of an op.

@@ -1,7 +1,8 @@
 //! The messages, in both directions. A conversation: the runner says `hello` and `run`, the plugin answers
-//! `hello`, any number of `progress`, `metric`, `figure` and `log`, then exactly one of `done` or `failed`.
+//! `hello`, any number of `progress`, `metric`, `figure` and `log`, then exactly one of `done` or `failed`. Or, before
+//! anything runs: the runner says `hello` and any number of `check`, the plugin answers `hello` and a `checked` for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -22,6 +23,91 @@ pub enum ToPlugin {
     },
     /// Second and last message.
     Run(Box<RunRequest>),
+    /// Is anything wrong with what a stage asks for? Instead of `run`, and as often as there are stages that ask for an op
+    /// with [`OpManifest::checks`]; after the last one the runner closes standard input.
+    ///
+    /// [`OpManifest::checks`]: crate::OpManifest::checks
+    Check(Box<CheckRequest>),
+}
+
+/// What a stage will ask for. Answered by what is known to be wrong with it, without doing any of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// Name of the op.
+    pub op: String,
+    /// Params as in [`RunRequest::params`].
+    pub params: Value,
+    /// Names of all inputs that the stage has.
+    pub inputs: BTreeSet<String>,
+    /// Those inputs that are there already and will be as they are, by name; absolute. A name says nothing of what kind of
+    /// file it is: an outcome in the cache is called otherwise. Never write to them.
+    pub present: BTreeMap<String, PathBuf>,
+}
+
+/// Something that is wrong with what a stage asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// What it is about.
+    #[serde(default)]
+    pub place: Place,
+    /// What is wrong: a lowercase fragment, names in backticks.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What a problem is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The stage as a whole.
+    #[default]
+    Stage,
+    /// A param, as a JSON Pointer (RFC 6901) into the params: `/validation`, `/network/layers/3`.
+    Param(String),
+    /// An input, by name.
+    Input(String),
+}
+
+impl Problem {
+    /// A problem of the stage as a whole, without a hint.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { place: Place::Stage, message: message.into(), hint: None }
+    }
+
+    /// It is about the param of this name.
+    #[must_use]
+    pub fn param(mut self, name: &str) -> Self {
+        self.place = Place::Param(format!("/{name}"));
+        self
+    }
+
+    /// It is about the first of `params` that its message names in backticks, if any is.
+    #[must_use]
+    pub fn about(self, params: &Value) -> Self {
+        let named = self.message.split('`').skip(1).step_by(2).find(|name| params.get(name).is_some());
+        match named.map(str::to_owned) {
+            Some(name) => self.param(&name),
+            None => self,
+        }
+    }
+
+    /// It is about the input of this name.
+    #[must_use]
+    pub fn input(mut self, name: &str) -> Self {
+        self.place = Place::Input(name.into());
+        self
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
 }
 
 /// What to run, on what, and where to put the outcome. All paths are absolute.
@@ -91,6 +177,11 @@ pub enum FromPlugin {
         /// What to do next.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
+    },
+    /// The answer to a `check`: all that is wrong, or nothing.
+    Checked {
+        /// What is wrong.
+        problems: Vec<Problem>,
     },
 }
 

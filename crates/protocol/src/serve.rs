@@ -7,8 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Deserialize;
+
 use crate::{
-    Figure, FromPlugin, LogLevel, Manifest, Metric, PROTOCOL_VERSION, Progress, RunRequest, ToPlugin,
+    CheckRequest, Figure, FromPlugin, LogLevel, Manifest, Metric, PROTOCOL_VERSION, Place, Problem, Progress,
+    RunRequest, ToPlugin,
 };
 
 /// A plugin: a manifest and the ops it names.
@@ -21,6 +24,15 @@ pub trait Plugin {
     /// # Errors
     /// Whatever the user should read; it ends the stage.
     fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure>;
+
+    /// All that is known to be wrong with what a stage will ask for, before anything runs. Asked for ops with
+    /// [`OpManifest::checks`] alone. Must not take long: the run waits for it.
+    ///
+    /// [`OpManifest::checks`]: crate::OpManifest::checks
+    fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+        let _ = request;
+        Vec::new()
+    }
 }
 
 /// Why an op failed, in words for the user: what happened and where, and what to do next.
@@ -44,6 +56,20 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+/// What a check finds ends the op, too: for runners that did not ask, and for what only shows once the inputs are there.
+impl From<Problem> for Failure {
+    fn from(Problem { message, hint, .. }: Problem) -> Self {
+        Self { message, hint }
+    }
+}
+
+/// What would end the op is told before anything runs.
+impl From<Failure> for Problem {
+    fn from(Failure { message, hint }: Failure) -> Self {
+        Self { place: Place::Stage, message, hint }
     }
 }
 
@@ -126,7 +152,8 @@ pub enum ServeError {
     },
 }
 
-/// Holds one conversation: reads `hello` and `run`, runs the op, answers.
+/// Holds one conversation: reads `hello` and `run`, runs the op, answers; or reads `hello` and any number of `check`, and
+/// answers each.
 ///
 /// # Errors
 /// When the runner speaks out of turn or is gone.
@@ -146,8 +173,12 @@ pub fn serve<P: Plugin + ?Sized>(
         write_line(writer, &FromPlugin::Failed { message, hint })?;
         return Ok(());
     }
-    let ToPlugin::Run(request) = read_line(reader, "`run`")? else {
-        return Err(ServeError::Unexpected { expected: "`run`", got: "hello".into() });
+    let request = match read_line(reader, "`run` or `check`")? {
+        ToPlugin::Run(request) => request,
+        ToPlugin::Check(request) => return check_all(plugin, *request, reader, writer),
+        ToPlugin::Hello { .. } => {
+            return Err(ServeError::Unexpected { expected: "`run` or `check`", got: "hello".into() });
+        }
     };
     let mut reporter = Reporter::new(writer);
     let outcome = plugin.run(&request, &mut reporter);
@@ -163,11 +194,32 @@ pub fn serve<P: Plugin + ?Sized>(
     Ok(())
 }
 
+fn check_all<P: Plugin + ?Sized>(
+    plugin: &P,
+    mut request: CheckRequest,
+    reader: &mut dyn BufRead,
+    writer: &mut dyn Write,
+) -> Result<(), ServeError> {
+    loop {
+        write_line(writer, &FromPlugin::Checked { problems: plugin.check(&request) })?;
+        if reader.fill_buf()?.is_empty() {
+            return Ok(());
+        }
+        request = match read_line(reader, "`check`")? {
+            ToPlugin::Check(request) => *request,
+            other => {
+                let got = if matches!(other, ToPlugin::Run(_)) { "run" } else { "hello" };
+                return Err(ServeError::Unexpected { expected: "`check`", got: got.into() });
+            }
+        };
+    }
+}
+
 /// The `main` of a plugin: `describe` prints the manifest; no argument serves one conversation on standard input
 /// and output.
 ///
 /// While an op runs, file descriptor 1 points at standard error, because native libraries print; and a closed
-/// standard input ends the process, because then the runner is gone.
+/// standard input ends the process, because then the runner is gone. While it checks, that is how the questions end.
 pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
     let mut args = std::env::args().skip(1);
     let outcome = match (args.next().as_deref(), args.next()) {
@@ -199,10 +251,14 @@ fn serve_process<P: Plugin>(plugin: &P) -> Result<(), ServeError> {
     let mut writer = claim_stdout()?;
     let (sender, receiver) = std::sync::mpsc::sync_channel(4);
     let over = Arc::new(AtomicBool::new(false));
-    let watched = Watched { plugin, over: Arc::clone(&over) };
+    let (watched, watching) = (Watched { plugin, over: Arc::clone(&over) }, Arc::clone(&over));
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { break };
+            // Said before the line is handed on: the end may follow at once.
+            if is_check(&line) {
+                watching.store(true, Ordering::Release);
+            }
             if sender.send(line).is_err() {
                 return;
             }
@@ -214,6 +270,16 @@ fn serve_process<P: Plugin>(plugin: &P) -> Result<(), ServeError> {
     });
     let mut reader = BufReader::new(Lines { receiver, rest: Vec::new() });
     serve(&watched, &mut reader, &mut writer)
+}
+
+/// Whether a line asks for a check. Everything but its type is left unread.
+fn is_check(line: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    serde_json::from_str::<Kind>(line).is_ok_and(|line| line.kind == "check")
 }
 
 /// A plugin that notes when its op has ended: a runner that has read the outcome may close standard input before
@@ -232,6 +298,10 @@ impl<P: Plugin + ?Sized> Plugin for Watched<'_, P> {
         let outcome = self.plugin.run(request, reporter);
         self.over.store(true, Ordering::Release);
         outcome
+    }
+
+    fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+        self.plugin.check(request)
     }
 }
 
@@ -321,6 +391,13 @@ mod tests {
             });
             Ok(())
         }
+
+        fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+            match request.params["n"].as_f64() {
+                Some(_) => vec![],
+                None => vec![Problem::new("`n` is not a number").param("n").hint("such as 2")],
+            }
+        }
     }
 
     fn converse(input: &str) -> (Result<(), ServeError>, Vec<FromPlugin>) {
@@ -365,6 +442,35 @@ mod tests {
         let done = FromPlugin::Done { provisional: None };
         assert_eq!(serde_json::from_str::<FromPlugin>(r#"{"type":"done"}"#).unwrap(), done);
         assert_eq!(serde_json::to_string(&done).unwrap(), r#"{"type":"done"}"#);
+    }
+
+    #[test]
+    fn every_check_is_answered_until_there_are_no_more() {
+        let hello = format!("{{\"type\":\"hello\",\"version\":{PROTOCOL_VERSION}}}\n");
+        let check = |params: &str| {
+            format!(r#"{{"type":"check","op":"double","params":{params},"inputs":["a"],"present":{{}}}}"#)
+                + "\n"
+        };
+        let (outcome, messages) = converse(&[hello.clone(), check("{}"), check("{\"n\":1}")].concat());
+        outcome.unwrap();
+        let problem = Problem::new("`n` is not a number").param("n").hint("such as 2");
+        let answers = [vec![problem], vec![]].map(|problems| FromPlugin::Checked { problems });
+        assert_eq!(messages[1..], answers);
+        let (outcome, messages) = converse(&[hello, check("{}"), run_line("{}")].concat());
+        assert!(matches!(outcome, Err(ServeError::Unexpected { .. })));
+        assert_eq!(messages.len(), 2);
+    }
+
+    #[test]
+    fn a_problem_may_leave_out_where_it_is() {
+        let problem: Problem = serde_json::from_str(r#"{"message":"m"}"#).unwrap();
+        assert_eq!(problem, Problem::new("m"));
+        let problem: Problem = serde_json::from_str(r#"{"message":"m","place":{"input":"a"}}"#).unwrap();
+        assert_eq!(problem, Problem::new("m").input("a"));
+        let params = serde_json::json!({"b": 1, "c": 2});
+        let about = |message: &str| Problem::new(message).about(&params).place;
+        assert_eq!(about("`a` wants `c` and `b`"), Place::Param("/c".into()));
+        assert_eq!(about("b and c"), Place::Stage);
     }
 
     #[test]

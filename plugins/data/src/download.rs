@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dataset::{Dataset, DatasetError, FolderOptions, Source};
-use protocol::{Failure, Metric, Progress, Reporter, RunRequest};
+use protocol::{CheckRequest, Failure, Metric, Problem, Progress, Reporter, RunRequest};
 
 use crate::checks::{Checks, fingerprint};
 use crate::fetch::{Event, FetchError, Fetcher, Wanted};
@@ -72,16 +72,13 @@ fn from_source(
     resume_dir: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<Dataset, Failure> {
-    let text = params.source.as_deref().filter(|source| !source.is_empty()).ok_or_else(|| {
-        Failure::new("`source` is missing").hint("only `format: synthetic` works without a source")
-    })?;
-    let (fetched, checks) = match location::parse(text)? {
+    let (location, checks) = source(params)?;
+    let (fetched, checks) = match location {
         Location::Local(path) => {
             let name = path.display().to_string();
-            (Fetched { path, name, downloads: Vec::new() }, Checks::new(params, &[])?)
+            (Fetched { path, name, downloads: Vec::new() }, checks)
         }
-        Location::Remote { url, fragment } => {
-            let checks = Checks::new(params, &fragment)?;
+        Location::Remote { url, .. } => {
             let fetched = if params.format == Format::Idx && !is_archive(&url) {
                 fetch_idx(fetcher, &url, &checks, resume_dir, reporter)?
             } else {
@@ -101,6 +98,32 @@ fn from_source(
     })?;
     dataset.provenance.source_digest = digest;
     Ok(dataset)
+}
+
+/// Where the images are, and what the archive must be.
+fn source(params: &DownloadParams) -> Result<(Location, Checks), Failure> {
+    let text = params.source.as_deref().filter(|source| !source.is_empty()).ok_or_else(|| {
+        Failure::new("`source` is missing").hint("only `format: synthetic` works without a source")
+    })?;
+    let location = location::parse(text)?;
+    let checks = match &location {
+        Location::Local(_) => Checks::new(params, &[])?,
+        Location::Remote { fragment, .. } => Checks::new(params, fragment)?,
+    };
+    Ok((location, checks))
+}
+
+/// What is wrong with the params, before anything is fetched.
+pub(crate) fn problems(request: &CheckRequest) -> Vec<Problem> {
+    let params = match serde_json::from_value::<DownloadParams>(request.params.clone()) {
+        Ok(params) => params,
+        Err(error) => return vec![Problem::new(error.to_string())],
+    };
+    let source = match params.format {
+        Format::Synthetic => None,
+        _ => source(&params).err().map(|failure| Problem::from(failure).param("source")),
+    };
+    source.into_iter().chain(params.check().err().map(|failure| Problem::from(failure).about(&request.params))).collect()
 }
 
 fn is_archive(url: &Url) -> bool {

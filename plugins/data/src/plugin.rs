@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    Failure, KeyScope, Manifest, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin, Reporter, Resources,
-    RunRequest, Threads,
+    CheckRequest, Failure, KeyScope, Manifest, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin, Problem,
+    Reporter, Resources, RunRequest, Threads,
 };
 
 use crate::download;
@@ -55,6 +55,10 @@ impl Plugin for Data {
             natives: Vec::new(),
             companions: Vec::new(),
             continues: Vec::new(),
+            metrics: Some(["train_images", "test_images", "classes"].map(Into::into).into()),
+            checks: true,
+            // Most of it may be the network's.
+            time: None,
         };
         Manifest {
             protocol: PROTOCOL_VERSION,
@@ -64,6 +68,10 @@ impl Plugin for Data {
             natives: BTreeMap::new(),
             env: ENVIRONMENT.map(Into::into).to_vec(),
         }
+    }
+
+    fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+        download::problems(request)
     }
 
     fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
@@ -77,6 +85,23 @@ impl Plugin for Data {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn params_that_contradict_each_other_are_told_where_they_stand() {
+        let check = |params: serde_json::Value| {
+            let request =
+                CheckRequest { op: "download".into(), params, inputs: [].into(), present: BTreeMap::new() };
+            Data::default().check(&request)
+        };
+        assert_eq!(check(serde_json::json!({"format": "synthetic"})), []);
+        assert_eq!(check(serde_json::json!({"format": "idx", "source": "https://h/x.zip#size=3"})), []);
+        let missing = check(serde_json::json!({"format": "idx"}));
+        assert_eq!(missing[0].message, "`source` is missing");
+        assert_eq!(missing[0].place, protocol::Place::Param("/source".into()));
+        let twice =
+            check(serde_json::json!({"format": "idx", "size": 3, "source": "https://h/x.zip#size=3"}));
+        assert!(twice[0].message.contains("given twice"), "{twice:?}");
+    }
 
     #[test]
     fn the_manifest_names_the_op_and_its_output() {

@@ -1,6 +1,8 @@
 //! The plugin as the runner sees it: its manifest, and its ops by name.
 
-use protocol::{Failure, Manifest, PROTOCOL_VERSION, Plugin, Reporter, RunRequest};
+use protocol::{
+    CheckRequest, Failure, Manifest, PROTOCOL_VERSION, Plugin, Problem, Reporter, RunRequest,
+};
 
 use crate::{library, ops};
 
@@ -17,6 +19,10 @@ impl Plugin for Onnx {
             natives: [(ops::RUNTIME.to_owned(), library::describe())].into(),
             env: vec![library::PATH_VARIABLE.into()],
         }
+    }
+
+    fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+        ops::check(request)
     }
 
     fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

@@ -1,13 +1,12 @@
 //! The op `find-lr`: how high the learning rate of a recipe may be. It rises from step to step while the network learns,
 //! until learning falls apart (Smith, *Cyclical Learning Rates for Training Neural Networks* (2017), §3.3).
 
-use anyhow::ensure;
-use protocol::{Axis, Content, Failure, Figure, Metric, Progress, Reporter, RunRequest, Series};
+use protocol::{Axis, Content, Failure, Figure, Metric, Problem, Progress, Reporter, RunRequest, Series};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::params::{TrainParams, parse};
+use crate::params::{Faults, TrainParams, parse};
 use crate::plugin::output;
 use crate::setup::Setup;
 
@@ -41,20 +40,29 @@ impl Default for Sweep {
 
 impl Sweep {
     /// The sweep, and the recipe that it is of, from params of both.
-    fn parse(params: &Value) -> anyhow::Result<(Self, TrainParams)> {
+    pub(crate) fn split(params: &Value) -> anyhow::Result<(Self, TrainParams)> {
         let own = ["lr_from", "lr_to", "steps"];
         let fields = params.as_object().cloned().unwrap_or_default();
         let (sweep, recipe): (serde_json::Map<_, _>, _) =
             fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
         let (sweep, recipe): (Self, TrainParams) =
             (parse(&Value::Object(sweep))?, parse(&Value::Object(recipe))?);
-        let Self { lr_from, lr_to, steps } = sweep;
-        ensure!(
-            lr_from.is_finite() && lr_from > 0.0 && lr_to.is_finite() && lr_to > lr_from,
-            "`lr_from` is {lr_from} and `lr_to` {lr_to}, but the first must be above 0 and the second above the first"
-        );
-        ensure!((10..=100_000).contains(&steps), "`steps` is {steps}, but must be 10 to 100000");
         Ok((sweep, recipe))
+    }
+
+    /// All that makes no sense by itself.
+    pub(crate) fn problems(self) -> Vec<Problem> {
+        let mut faults = Faults::default();
+        let Self { lr_from, lr_to, steps } = self;
+        faults.ensure(lr_from.is_finite() && lr_from > 0.0 && lr_to.is_finite() && lr_to > lr_from, "lr_to", || {
+            format!(
+                "`lr_from` is {lr_from} and `lr_to` {lr_to}, but the first must be above 0 and the second above the first"
+            )
+        });
+        faults.ensure((10..=100_000).contains(&steps), "steps", || {
+            format!("`steps` is {steps}, but must be 10 to 100000")
+        });
+        faults.0
     }
 
     /// JSON Schema of a sweep's params: those of `recipe` and its own.
@@ -77,7 +85,8 @@ impl Sweep {
 
 /// Runs the op.
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let (sweep, params) = Sweep::parse(&request.params)?;
+    let (sweep, params) = Sweep::split(&request.params)?;
+    sweep.problems().into_iter().next().map_or(Ok(()), Err)?;
     let setup = Setup::read(params, request)?;
     let mut losses = Losses::default();
     let mut milestone = 0;

@@ -4,6 +4,7 @@
 
 mod album;
 mod batches;
+mod check;
 mod checkpoint;
 mod computes;
 mod device;

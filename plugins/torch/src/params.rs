@@ -1,7 +1,6 @@
 //! Params of the ops: the doc comments are what the JSON Schema says, the defaults are the recipe that TinyNet was
 //! first trained with. Knows what makes sense by itself; not whether it fits a dataset.
 
-use anyhow::{Context, bail, ensure};
 use dataset::Normalization;
 use model::Network;
 use schemars::JsonSchema;
@@ -11,8 +10,10 @@ use serde_json::{Number, Value};
 
 use crate::device::Device;
 
+mod check;
 mod parts;
 
+pub(crate) use check::Faults;
 pub(crate) use parts::{
     Alternating, AugmentParams, Budget, ClassWeights, Distill, EngineName, Mirror, MuonParams,
     NormalizationParams, Precision, Schedule, SelectOn,
@@ -78,12 +79,14 @@ pub(crate) struct TrainParams {
     pub(crate) augment: AugmentParams,
     /// How pixels become the network's input; stored with the weights.
     pub(crate) normalization: NormalizationParams,
-    /// Images held out of the training set: their number, or, below 1, their share. Every class gives its share.
-    #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": "integer" }))]
-    pub(crate) validation: Number,
-    /// Which images choose the epoch whose weights are kept.
+    /// Images held out of the training set: their number, or, below 1, their share. Every class gives its share. By default
+    /// 5,000, but no more than a fifth of the training images.
+    #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": ["integer", "null"] }))]
+    pub(crate) validation: Option<Number>,
+    /// Which images choose the epoch whose weights are kept: that of the most right answers, and among several the one of the
+    /// lowest loss.
     pub(crate) select_on: SelectOn,
-    /// Epochs without a better one after which training stops early. None by default: all epochs.
+    /// Epochs without a better one, as `select_on` has it, after which training stops early. None by default: all epochs.
     #[schemars(range(min = 1))]
     pub(crate) patience: Option<u32>,
     /// Seed of everything random: first weights, held-out images, order, augmentation, dropout.
@@ -124,7 +127,7 @@ impl Default for TrainParams {
             distill: None,
             augment: AugmentParams::default(),
             normalization: NormalizationParams::default(),
-            validation: Number::from(5000),
+            validation: None,
             select_on: SelectOn::Validation,
             patience: None,
             seed: 42,
@@ -163,107 +166,6 @@ pub(crate) fn parse<T: DeserializeOwned>(params: &Value) -> anyhow::Result<T> {
 }
 
 impl TrainParams {
-    /// Checks what the schema says, for those who did not ask it, and what it cannot say.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        let share = |value: f64| (0.0..1.0).contains(&value);
-        ensure!(self.epochs >= 1, "`epochs` is 0, but must be at least 1");
-        ensure!(
-            (1..=65_536).contains(&self.batch_size),
-            "`batch_size` is {}, but must be 1 to 65536",
-            self.batch_size
-        );
-        ensure!(positive(self.lr), "`lr` is {}, but must be above 0", self.lr);
-        ensure!(share(self.momentum), "`momentum` is {}, but must be at least 0 and below 1", self.momentum);
-        ensure!(
-            !self.nesterov || self.momentum > 0.0,
-            "`nesterov` wants a `momentum` above 0; set one or the other"
-        );
-        ensure!(
-            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
-            "`weight_decay` is {}, but must be at least 0",
-            self.weight_decay
-        );
-        ensure!(
-            self.warmup.is_finite() && self.warmup >= 0.0,
-            "`warmup` is {}, but must be at least 0",
-            self.warmup
-        );
-        ensure!(
-            self.restart_every != Some(0),
-            "`restart_every` is 0, but must be at least 1; leave it out for a rate that falls once"
-        );
-        ensure!(
-            self.restart_every.is_none() || self.schedule != Schedule::Constant,
-            "`restart_every` wants a learning rate that falls: set `schedule: cosine` or `linear`, or leave it out"
-        );
-        if let Some(Distill { weight, temperature }) = self.distill {
-            ensure!((0.0..=1.0).contains(&weight), "`distill.weight` is {weight}, but must be 0 to 1");
-            ensure!(
-                temperature > 0.0 && temperature <= 100.0,
-                "`distill.temperature` is {temperature}, but must be above 0 and at most 100"
-            );
-        }
-        if let Some(MuonParams { lr, momentum }) = self.muon {
-            ensure!(lr > 0.0 && lr <= 1.0, "`muon.lr` is {lr}, but must be above 0 and at most 1");
-            ensure!(share(momentum), "`muon.momentum` is {momentum}, but must be at least 0 and below 1");
-        }
-        if let Some(decay) = self.ema {
-            ensure!(share(decay), "`ema` is {decay}, but must be at least 0 and below 1");
-        }
-        ensure!(
-            self.patience != Some(0),
-            "`patience` is 0, but must be at least 1; leave it out for all epochs"
-        );
-        ensure!(
-            self.patience.is_none() || self.select_on != SelectOn::Last,
-            "`patience` wants images to tell which epoch is better: set `select_on: validation`, or leave it out"
-        );
-        if let Some(limit) = self.clip_grad {
-            ensure!(
-                positive(limit),
-                "`clip_grad` is {limit}, but must be above 0; leave it out for no clipping"
-            );
-        }
-        ensure!(
-            share(self.label_smoothing),
-            "`label_smoothing` is {}, but must be at least 0 and below 1",
-            self.label_smoothing
-        );
-        ensure!(
-            self.augment.crop_padding <= 1024,
-            "`augment.crop_padding` is {}, but must be at most 1024",
-            self.augment.crop_padding
-        );
-        ensure!(self.checkpoint_every >= 1, "`checkpoint_every` is 0, but must be at least 1");
-        Ok(())
-    }
-
-    /// How many of `images` training images are held out.
-    pub(crate) fn validation_count(&self, images: usize) -> anyhow::Result<usize> {
-        let asked = self.validation.as_f64().context("`validation` is not a number")?;
-        let count = if (0.0..1.0).contains(&asked) { (asked * images as f64).round() } else { asked };
-        if !(count >= 0.0 && count.fract() == 0.0) {
-            bail!(
-                "`validation` is {}, but must be a number of images, or a share of the training images below 1",
-                self.validation
-            );
-        }
-        if count >= images as f64 {
-            bail!(
-                "`validation` holds out {count} images, but the training set has only {images}; lower it, or give \
-                 a share such as 0.1"
-            );
-        }
-        let count = count as usize;
-        if count == 0 && self.select_on == SelectOn::Validation {
-            bail!(
-                "`validation` holds out no images to select the best epoch on; raise it, or set `select_on: last`"
-            );
-        }
-        Ok(count)
-    }
-
     /// Normalisation for the dataset's types.
     pub(crate) fn normalization(&self) -> Normalization {
         let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();

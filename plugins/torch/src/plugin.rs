@@ -5,26 +5,61 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use protocol::{
-    Failure, InputSpec, KeyScope, Manifest, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin, Reporter,
-    Resources, RunRequest, Threads,
+    CheckRequest, Failure, InputSpec, KeyScope, Manifest, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin,
+    Problem, Reporter, Resources, RunRequest, Threads, TimeSpec,
 };
 use schemars::{JsonSchema, schema_for};
 
 use crate::find_lr::Sweep;
 use crate::params::{EvaluateParams, TrainParams};
 use crate::qat::QatParams;
-use crate::{device, evaluate, find_lr, qat, train};
+use crate::{check, device, evaluate, find_lr, qat, train};
 
 /// Bump when weights could differ for the same inputs and params.
-pub(crate) const TRAIN_VERSION: u32 = 3;
+pub(crate) const TRAIN_VERSION: u32 = 4;
 /// Bump when predictions could differ for the same inputs and params.
 const EVALUATE_VERSION: u32 = 1;
 
 /// Bump when weights could differ for the same inputs and params.
-const QAT_VERSION: u32 = 3;
+const QAT_VERSION: u32 = 4;
 
 /// Bump when the sweep could differ for the same inputs and params.
 const FIND_LR_VERSION: u32 = 2;
+
+/// What a training reports.
+const TRAINED: [&str; 8] = [
+    "parameters",
+    "size_kb",
+    "macs",
+    "best_epoch",
+    "images_per_second",
+    "train_loss",
+    "val_accuracy",
+    "test_accuracy",
+];
+
+/// What the time of an epoch does not depend on, or next to nothing. A teacher, an average, Muon, and the network matter.
+const UNTIMED: [&str; 19] = [
+    "with.augment",
+    "with.budget",
+    "with.checkpoint_every",
+    "with.class_weights",
+    "with.clip_grad",
+    "with.decay_norms",
+    "with.label_smoothing",
+    "with.lr",
+    "with.momentum",
+    "with.nesterov",
+    "with.normalization",
+    "with.restart_every",
+    "with.schedule",
+    "with.seed",
+    "with.warmup",
+    "with.weight_decay",
+    "inputs.ranges",
+    "inputs.sensitivity",
+    "inputs.weights",
+];
 
 /// The plugin.
 pub(crate) struct Torch;
@@ -53,6 +88,12 @@ impl Plugin for Torch {
             natives: vec!["libtorch".into()],
             companions: Vec::new(),
             continues: vec!["epochs".into()],
+            metrics: Some(names(&TRAINED)),
+            checks: true,
+            time: Some(TimeSpec {
+                scales_with: names(&["with.epochs", "inputs.dataset"]),
+                ignores: names(&UNTIMED),
+            }),
         };
         let evaluate = OpManifest {
             description: "Computes logits and accuracy on all test images".into(),
@@ -69,6 +110,8 @@ impl Plugin for Torch {
             )]),
             scope: KeyScope::Hardware,
             continues: Vec::new(),
+            metrics: Some(names(&["accuracy", "size_kb"])),
+            time: Some(TimeSpec { scales_with: names(&["inputs.dataset"]), ignores: vec![] }),
             ..train.clone()
         };
         let qat = OpManifest {
@@ -110,6 +153,14 @@ impl Plugin for Torch {
             params: Sweep::schema(params::<TrainParams>()),
             outputs: outputs([("sweep", "Smoothed loss by learning rate", "sweep.json")]),
             continues: Vec::new(),
+            metrics: Some(names(&["lr", "lr_lowest_loss"])),
+            time: Some(TimeSpec {
+                scales_with: names(&["with.steps"]),
+                ignores: names(
+                    &[&UNTIMED[..], &["with.lr_from", "with.lr_to", "with.epochs", "inputs.dataset"]]
+                        .concat(),
+                ),
+            }),
             ..train.clone()
         };
         Manifest {
@@ -127,6 +178,10 @@ impl Plugin for Torch {
         }
     }
 
+    fn check(&self, request: &CheckRequest) -> Vec<Problem> {
+        check::check(request)
+    }
+
     fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
         tch::set_num_threads(i32::try_from(request.threads.max(1)).unwrap_or(i32::MAX));
         match request.op.as_str() {
@@ -138,6 +193,10 @@ impl Plugin for Torch {
                 .hint("it has `train`, `qat`, `evaluate` and `find-lr`")),
         }
     }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn params<T: JsonSchema>() -> serde_json::Value {
@@ -247,7 +306,7 @@ mod tests {
         let digest = hasher.finalize().to_hex();
         assert_eq!(
             (TRAIN_VERSION, &digest[..16]),
-            (3, "81a667140a289ee5"),
+            (4, "81a667140a289ee5"),
             "bump TRAIN_VERSION, then change this"
         );
     }

@@ -1,7 +1,7 @@
 //! The op `qat`: trained weights go on learning on the grid of their INT8 model (quantization-aware training).
 
-use dataset::Dataset;
-use model::Weights;
+use dataset::{Dataset, Normalization};
+use model::{Network, Weights};
 use protocol::{Failure, Reporter, RunRequest};
 use quant::{QuantError, Ranges, Sensitivity, StaticOptions};
 use schemars::JsonSchema;
@@ -45,9 +45,10 @@ pub(crate) struct QatParams {
     /// Random changes to training images.
     pub(crate) augment: AugmentParams,
     /// Images held out of the training set, as in `torch/train`: with its `seed` they are the same ones.
-    #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": "integer" }))]
-    pub(crate) validation: Number,
-    /// Which images choose the epoch whose weights are kept.
+    #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": ["integer", "null"] }))]
+    pub(crate) validation: Option<Number>,
+    /// Which images choose the epoch whose weights are kept: that of the most right answers, and among several the one of the
+    /// lowest loss.
     pub(crate) select_on: SelectOn,
     /// Seed of everything random, and of which images are held out.
     pub(crate) seed: u64,
@@ -80,11 +81,17 @@ impl Default for QatParams {
 
 impl QatParams {
     /// As a recipe for the network of `weights`.
-    fn recipe(&self, weights: &Weights) -> TrainParams {
+    fn recipe_for(&self, weights: &Weights) -> TrainParams {
         let double = |values: &[f32]| values.iter().copied().map(f64::from).collect();
-        let normalization = &weights.metadata.normalization;
+        let Normalization { mean, std } = &weights.metadata.normalization;
+        let normalization = NormalizationParams { mean: double(mean), std: double(std) };
+        self.recipe(weights.metadata.network.clone(), normalization)
+    }
+
+    /// As a recipe for a network.
+    pub(crate) fn recipe(&self, network: Network, normalization: NormalizationParams) -> TrainParams {
         TrainParams {
-            network: weights.metadata.network.clone(),
+            network,
             epochs: self.epochs,
             batch_size: self.batch_size,
             lr: self.lr,
@@ -93,10 +100,7 @@ impl QatParams {
             weight_decay: self.weight_decay,
             label_smoothing: self.label_smoothing,
             augment: self.augment,
-            normalization: NormalizationParams {
-                mean: double(&normalization.mean),
-                std: double(&normalization.std),
-            },
+            normalization,
             validation: self.validation.clone(),
             select_on: self.select_on,
             seed: self.seed,
@@ -110,7 +114,7 @@ impl QatParams {
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let mut params: QatParams = parse(&request.params)?;
     let weights = Weights::read(input(request, "weights")?)?;
-    let recipe = params.recipe(&weights);
+    let recipe = params.recipe_for(&weights);
     recipe.check()?;
     let dataset = Dataset::read(input(request, "dataset")?)?;
     check_fit(&weights, &dataset)?;

@@ -36,6 +36,12 @@ impl Score {
         Self { loss: rounded(loss / (total as f64).max(1.0)), correct, total }
     }
 
+    /// Whether it is the better one of the same images: more right answers, and among as many the lower loss. Where both are
+    /// equal neither is better, so that the earlier epoch stays: nothing was gained since, which is what `patience` counts.
+    pub(crate) fn is_better_than(&self, other: &Self) -> bool {
+        self.correct > other.correct || (self.correct == other.correct && self.loss < other.loss)
+    }
+
     /// Share of right answers in %.
     pub(crate) fn accuracy(&self) -> f64 {
         100.0 * self.correct as f64 / (self.total as f64).max(1.0)
@@ -102,6 +108,17 @@ mod tests {
             assert!((score.loss - expected).abs() < 1e-5, "{} instead of {expected}", score.loss);
             assert_eq!((score.correct, score.total), (2, 2));
         }
+    }
+
+    #[test]
+    fn more_right_answers_are_better_and_among_as_many_the_lower_loss() {
+        let score = |correct, loss| Score { loss, correct, total: 9 };
+        assert!(score(8, 2.0).is_better_than(&score(7, 0.1)));
+        assert!(!score(7, 0.1).is_better_than(&score(8, 2.0)));
+        assert!(score(8, 0.5).is_better_than(&score(8, 0.6)));
+        assert!(!score(8, 0.6).is_better_than(&score(8, 0.5)));
+        assert!(!score(8, 0.5).is_better_than(&score(8, 0.5)), "the earlier one stays");
+        assert!(!score(8, f64::NAN).is_better_than(&score(8, 0.5)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Learned;
+use crate::params::SelectOn;
 use crate::score::Score;
 use crate::state::State;
 
@@ -51,6 +52,13 @@ impl Snapshot {
     /// The chosen epoch, from 1, and its numbers.
     pub(crate) fn chosen(&self) -> (u32, &State) {
         self.best.as_ref().map_or((self.epochs_done, self.learned.kept()), |best| (best.epoch, &best.state))
+    }
+
+    /// What the best epoch so far came to on the selecting images.
+    pub(crate) fn best_score(&self, select_on: SelectOn) -> Option<Score> {
+        let best = self.best.as_ref()?.epoch;
+        let record = self.history.iter().rfind(|record| record.epoch == best)?;
+        select_on.of(record.validation, record.test)
     }
 
     /// Whether no epoch was better for `patience` epochs.

@@ -361,13 +361,9 @@ impl<'a> Training<'a> {
             }
             SelectOn::Validation | SelectOn::Last => None,
         };
-        let selecting = match self.params.select_on {
-            SelectOn::Validation => validation,
-            SelectOn::Test => test,
-            SelectOn::Last => None,
-        };
+        let selecting = self.params.select_on.of(validation, test);
         if let Some(score) = selecting
-            && snapshot.best.as_ref().is_none_or(|best| score.correct > best.correct)
+            && snapshot.best_score(self.params.select_on).is_none_or(|best| score.is_better_than(&best))
         {
             let state = snapshot.learned.kept().clone();
             snapshot.best = Some(Best { epoch: epoch + 1, correct: score.correct, state });

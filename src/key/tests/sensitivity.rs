@@ -100,6 +100,7 @@ fn every_field(stage: &Stage) {
         retries: _,
         scope: _,
         secrets: _,
+        written: _,
     } = stage;
     match &stage.action {
         Action::Op(OpAction {

@@ -6,6 +6,7 @@ mod fan_out;
 mod ignore;
 mod inputs;
 mod matrix;
+mod metrics;
 mod params;
 mod report;
 mod resources;
@@ -30,7 +31,8 @@ use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
 use super::tree::{MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
 use super::vars::{Also, Vars};
-use super::{Pipeline, StageName};
+use super::written::Texts;
+use super::{Pipeline, Stage, StageName};
 use crate::gate::{BASELINE, Gate};
 use crate::graph::{Cycle, Graph};
 
@@ -85,8 +87,8 @@ pub fn resolve(
     };
     let ignore = resolver.ignore(parsed.ignore.as_ref());
     let stages = resolver.stages(&parsed);
-    let gates = parsed.gates.iter().flat_map(|gate| resolver.gate(gate)).collect();
-    let report = parsed.report.as_ref().map(|report| resolver.report(report)).unwrap_or_default();
+    let gates = parsed.gates.iter().flat_map(|gate| resolver.gate(gate, &stages)).collect();
+    let report = parsed.report.as_ref().map(|report| resolver.report(report, &stages)).unwrap_or_default();
     resolver.check_cycles();
     let Resolver { vars, problems, .. } = resolver;
     let ignore = match ignore {
@@ -104,6 +106,7 @@ pub fn resolve(
         stages,
         gates,
         report,
+        texts: Texts(sources),
     })
 }
 
@@ -180,13 +183,19 @@ impl Resolver<'_> {
     }
 
     /// A gate, or one for each variant of the stages that it names.
-    fn gate(&mut self, written: &Node) -> Vec<Gate> {
+    fn gate(&mut self, written: &Node, stages: &IndexMap<StageName, Stage>) -> Vec<Gate> {
         let node = self.fill(written, Also::Nothing);
-        let Some(gate) = self.parsed_gate(written, &node) else { return Vec::new() };
-        self.check_baseline(&gate, &node);
+        let gates = self.gates_of(written, &node);
+        self.check_metrics_of_gates(&gates, &node, stages);
+        gates
+    }
+
+    fn gates_of(&mut self, written: &Node, node: &Node) -> Vec<Gate> {
+        let Some(gate) = self.parsed_gate(written, node) else { return Vec::new() };
+        self.check_baseline(&gate, node);
         let before = self.problems.len();
         for stage in gate.stages() {
-            self.check_stage_of_metric(stage, &node, "gate");
+            self.check_stage_of_metric(stage, node, "gate");
         }
         let stages: BTreeSet<String> = gate.stages().into_iter().map(Into::into).collect();
         let plain = |stage: &String| {
@@ -205,7 +214,7 @@ impl Resolver<'_> {
         });
         variants.unwrap_or_else(|(message, help)| {
             self.tell(
-                Problem::at(&node, format!("gate `{}`: {message}", shortened(&gate.expression))).help(help),
+                Problem::at(node, format!("gate `{}`: {message}", shortened(&gate.expression))).help(help),
             );
             Vec::new()
         })

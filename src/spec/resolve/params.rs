@@ -22,6 +22,8 @@ pub(super) struct Params {
     pub(super) locations: BTreeMap<String, Location>,
     /// Param name → absolute path of a local source.
     pub(super) sources: BTreeMap<String, PathBuf>,
+    /// As they are written, with vars put in.
+    pub(super) written: Node,
 }
 
 /// How to check the params of an op. Made once for all stages that use it.
@@ -87,6 +89,7 @@ impl Resolver<'_> {
             values: Value::Object(values),
             locations,
             sources,
+            written: with.into_owned(),
         })
     }
 

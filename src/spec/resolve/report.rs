@@ -10,7 +10,7 @@ use super::super::parse::unknown_or_missing;
 use super::super::suggest::did_you_mean_or_list;
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
-use super::super::{Better, ReportColumn, ReportSpec};
+use super::super::{Better, ReportColumn, ReportSpec, Stage, StageName};
 use super::Resolver;
 use super::fan_out::Instance;
 
@@ -21,7 +21,7 @@ const MOST_DIGITS: u64 = 10;
 
 impl Resolver<'_> {
     /// The report's table, as far as it is right.
-    pub(super) fn report(&mut self, written: &Node) -> ReportSpec {
+    pub(super) fn report(&mut self, written: &Node, stages: &IndexMap<StageName, Stage>) -> ReportSpec {
         let node = self.fill(written, Also::Row);
         let mut report = ReportSpec::default();
         let entries = match &node.data {
@@ -50,6 +50,9 @@ impl Resolver<'_> {
         };
         report.columns = columns.iter().filter_map(|column| self.column(column, &report.rows)).collect();
         self.fan_out_rows(&mut report, &node);
+        if self.problems.is_empty() {
+            self.check_metrics_of_columns(&report, columns, stages);
+        }
         report
     }
 

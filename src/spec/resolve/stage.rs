@@ -12,7 +12,7 @@ use super::super::parse::{Parsed, ParsedStage};
 use super::super::suggest::{did_you_mean, did_you_mean_or_list};
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
-use super::super::{Action, OpAction, Stage, StageName};
+use super::super::{Action, OpAction, Stage, StageName, Written};
 use super::fan_out::Choice;
 use super::{Outline, Resolver, Unusable};
 
@@ -188,6 +188,10 @@ impl Resolver<'_> {
         };
         let description = self.text_of(parsed.get("description"), "description");
         let inputs = self.inputs(&name, parsed, doing.op());
+        let mut written = Written { name: parsed.name.span, ..Written::default() };
+        if let Some(node) = parsed.get("inputs").filter(|_| self.problems.len() == before) {
+            written.inputs = Some(self.fill(node, Also::Nothing).into_owned());
+        }
         let resources = self.resources(parsed, doing.op());
         let timeout = self.timeout(parsed);
         let retries = self.retries(parsed);
@@ -197,6 +201,8 @@ impl Resolver<'_> {
                 let what = format!("{plugin}/{op}");
                 let described = manifest.ops.get(op)?;
                 let params = self.params(&what, described, parsed.get("with"), uses)?;
+                let is_needed = described.checks || !params.sources.is_empty();
+                written.with = is_needed.then_some(params.written);
                 Action::Op(OpAction {
                     plugin: plugin.clone(),
                     op: op.clone(),
@@ -234,6 +240,7 @@ impl Resolver<'_> {
             retries,
             scope,
             secrets,
+            written,
         };
         (self.problems.len() == before).then_some(stage)
     }

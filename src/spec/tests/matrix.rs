@@ -203,7 +203,15 @@ report:
   columns:
     - { label: x, metric: ['${row}.val_accuracy', other.size], reference: { all: 3, no: 4 } }
 ";
-    let pipeline = read(&format!("{SWEEP}{more}")).unwrap();
+    // Commands report no metrics.
+    let sweep = SWEEP
+        .replace("run: cp ${inputs.weights} ${outputs.o} # ${matrix.kind}", "uses: tool/any")
+        .replace(
+            "inputs: { weights: train.weights }\n    outputs: { o: o }",
+            "inputs: { weights: train.weights }",
+        )
+        .replace("run: ls > ${outputs.o}\n    outputs: { o: o }", "uses: tool/any");
+    let pipeline = read(&format!("{sweep}{more}")).unwrap();
     let gates: Vec<&str> = pipeline.gates.iter().map(|gate| gate.expression.as_str()).collect();
     assert_eq!(gates.len(), 8 + 4 + 2 + 1 + 2 + 1);
     assert_eq!(gates[1], "train[width=1,lr=0.1].val_accuracy - check[width=1,lr=0.1,kind=slow].loss >= 85");

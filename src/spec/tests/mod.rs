@@ -4,6 +4,7 @@ mod commands;
 mod file;
 mod hostile;
 mod matrix;
+mod metrics;
 mod params;
 mod resources;
 mod stages;
@@ -19,7 +20,7 @@ use serde_json::json;
 use super::parse::parse_text;
 use super::{Manifests, Overrides, Pipeline, Unusable, resolve};
 
-/// Two plugins: `data` with `download`, `torch` with `train` and `evaluate`.
+/// Three plugins: `data` with `download`, `torch` with `train` and `evaluate`, `tool` with `any`.
 pub(super) struct Fakes;
 
 impl Manifests for Fakes {
@@ -27,6 +28,7 @@ impl Manifests for Fakes {
         let ops = match plugin {
             "data" => vec![("download", download())],
             "torch" => vec![("train", train()), ("evaluate", evaluate())],
+            "tool" => vec![("any", tool())],
             _ => return Err(Unusable { message: format!("there is no plugin `{plugin}`"), help: None }),
         };
         let ops = ops.into_iter().map(|(name, op)| (name.to_owned(), op)).collect();
@@ -68,6 +70,9 @@ fn op(params: serde_json::Value, inputs: &[(&str, bool)], outputs: &[(&str, &str
         natives: vec![],
         companions: vec![],
         continues: vec![],
+        metrics: None,
+        checks: false,
+        time: None,
     }
 }
 
@@ -133,6 +138,7 @@ fn train() -> OpManifest {
     });
     let mut train = op(params, &[("dataset", false)], &[("weights", "weights.safetensors")]);
     train.resources.threads = Threads::All;
+    train.metrics = Some(vec!["val_accuracy".into(), "train_loss".into(), "top{k}".into()]);
     train
 }
 
@@ -140,8 +146,16 @@ fn evaluate() -> OpManifest {
     let params = json!({ "type": "object", "properties": {}, "additionalProperties": false });
     let mut evaluate = op(params, &[("dataset", false)], &[]);
     evaluate.extra_inputs = Some(InputSpec { description: "a variant".into(), optional: true });
+    evaluate.metrics = Some(vec!["{input}.accuracy".into()]);
     evaluate.scope = KeyScope::Hardware;
     evaluate
+}
+
+/// An op that does not say what it reports.
+fn tool() -> OpManifest {
+    let mut tool = op(json!({ "type": "object" }), &[], &[("o", "o")]);
+    tool.extra_inputs = Some(InputSpec { description: "anything".into(), optional: true });
+    tool
 }
 
 /// The folder that the tests' pipelines lie in: this package's.

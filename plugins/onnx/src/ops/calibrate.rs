@@ -4,9 +4,7 @@
 
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
-use protocol::{
-    Axis, Bin, Cell, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Reporter, RunRequest,
-};
+use protocol::{Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Reporter, RunRequest};
 use quant::{
     Lineage, Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe,
 };
@@ -14,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::images::{Images, Wanted, draw};
-use crate::ops::{input, manifest_of, output, weights_input};
+use crate::ops::{checked_params, images_of, input, manifest_of, output, time, weights_input};
 use crate::request::{self, grouped};
 use crate::runtime::Model;
 use crate::sizes;
@@ -88,8 +86,22 @@ pub(crate) fn manifest() -> OpManifest {
             ),
         ]
         .into(),
+        metrics: Some(vec![]),
+        checks: true,
+        time: time(&["with.images"], &["with.seed", "with.split", "with.percentile", "inputs.dataset"]),
         ..manifest_of::<Params>("Finds the ranges of a model's activations on images of a dataset", VERSION)
     }
+}
+
+/// What is wrong, before anything is calibrated.
+pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
+    let params: Params = match checked_params(request) {
+        Ok(params) => params,
+        Err(failures) => return failures,
+    };
+    let Some(there) = images_of(request, params.split) else { return Vec::new() };
+    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str())).err().into_iter().collect()
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use quant::{Equalized, equalize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{input, manifest_of, output, weights_input};
+use crate::ops::{input, manifest_of, names, output, time, weights_input};
 use crate::runtime::{self, Model};
 use crate::{noise, request, sizes};
 
@@ -29,6 +29,8 @@ pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         inputs: [input("model", "the float model"), weights_input()].into(),
         outputs: [output("model", "the float model with balanced channels", "model.onnx")].into(),
+        metrics: Some(names(&["pairs", "difference"])),
+        time: time(&[], &[]),
         ..manifest_of::<Params>(
             "Balances the ranges of channels between neighbouring layers, so that weights round better; to be calibrated and \
              quantized afterwards",

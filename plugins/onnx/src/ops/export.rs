@@ -8,12 +8,12 @@ use anyhow::{Context, Result, bail};
 use dataset::Normalization;
 use model::{Network, Weights, WeightsMetadata};
 use onnx::build::{BuildOptions, from_network};
-use protocol::{Failure, Metric, OpManifest, Reporter, RunRequest};
+use protocol::{CheckRequest, Failure, Metric, OpManifest, Reporter, RunRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::ops::{input, manifest_of, optional_input, output};
+use crate::ops::{checked_params, input, manifest_of, names, optional_input, output, time};
 use crate::request;
 use crate::runtime::{self, Model, max_difference};
 
@@ -52,6 +52,9 @@ pub(crate) fn manifest() -> OpManifest {
         ]
         .into(),
         outputs: [output("model", "the network as ONNX, batch normalisation folded", "model.onnx")].into(),
+        checks: true,
+        metrics: Some(names(&["max_logit_difference", "size_kb", "parameters"])),
+        time: time(&[], &["with.opset", "with.tolerance", "inputs.reference"]),
         ..manifest_of::<Params>(
             "Writes trained weights as an ONNX model and checks it in ONNX Runtime against reference logits",
             VERSION,
@@ -96,6 +99,22 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     Ok(())
 }
 
+fn incomplete() -> Failure {
+    Failure::new("`network` is given without `classes` or `normalization`")
+        .hint("weights without metadata need all three")
+}
+
+/// What is wrong, before anything is exported.
+pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
+    match checked_params::<Params>(request) {
+        Ok(params) => {
+            let is_whole = params.classes.is_some() && params.normalization.is_some();
+            (params.network.is_some() && !is_whole).then(incomplete).into_iter().collect()
+        }
+        Err(failures) => failures,
+    }
+}
+
 fn read_weights(path: &Path, params: &Params) -> Result<Weights, Failure> {
     let Some(network) = &params.network else {
         let bare = tensors::read::<IgnoredAny>(path)?.metadata.is_none();
@@ -109,8 +128,7 @@ fn read_weights(path: &Path, params: &Params) -> Result<Weights, Failure> {
         });
     };
     let (Some(classes), Some(normalization)) = (&params.classes, &params.normalization) else {
-        return Err(Failure::new("`network` is given without `classes` or `normalization`")
-            .hint("weights without metadata need all three"));
+        return Err(incomplete());
     };
     let metadata = WeightsMetadata {
         network: network.clone(),

@@ -3,7 +3,7 @@
 use protocol::{Failure, OpManifest, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
-use crate::ops::{input, manifest_of, optional_input, output, quantized, weights_input};
+use crate::ops::{input, manifest_of, names, optional_input, output, quantized, time, weights_input};
 use crate::request;
 
 const VERSION: u32 = 5;
@@ -22,6 +22,8 @@ pub(crate) fn manifest() -> OpManifest {
         ]
         .into(),
         outputs: [output("model", "the INT8 model", "model.onnx")].into(),
+        metrics: Some(names(&["size_kb", "size_ratio", "integer_layers"])),
+        time: time(&[], &["inputs.ranges", "inputs.moments"]),
         ..manifest_of::<StaticOptions>(
             "Quantizes a model to INT8 with fixed ranges of activations, the fastest form",
             VERSION,

@@ -3,7 +3,7 @@
 use protocol::{Failure, OpManifest, Reporter, RunRequest};
 use quant::{DynamicOptions, quantize_dynamic};
 
-use crate::ops::{input, manifest_of, output, quantized, weights_input};
+use crate::ops::{input, manifest_of, names, output, quantized, time, weights_input};
 use crate::request;
 
 const VERSION: u32 = 4;
@@ -12,6 +12,8 @@ pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         inputs: [input("model", "the float model"), weights_input()].into(),
         outputs: [output("model", "the INT8 model", "model.onnx")].into(),
+        metrics: Some(names(&["size_kb", "size_ratio", "integer_layers"])),
+        time: time(&[], &[]),
         ..manifest_of::<DynamicOptions>(
             "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats",
             VERSION,

@@ -94,7 +94,7 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
                 said.failure = Some(format!("{message} ({})", hint.unwrap_or_default()));
             }
             FromPlugin::Done { provisional } => said.provisional = provisional,
-            FromPlugin::Hello { .. } | FromPlugin::Progress(_) => {}
+            FromPlugin::Hello { .. } | FromPlugin::Progress(_) | FromPlugin::Checked { .. } => {}
         }
     }
     said

@@ -4,6 +4,8 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::score::Score;
+
 /// What becomes of the learning rate from step to step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -186,7 +188,8 @@ impl Default for NormalizationParams {
     }
 }
 
-/// Which images choose the epoch whose weights are kept.
+/// Which images choose the epoch whose weights are kept: the one with the most right answers, of several with as many the
+/// one with the lowest loss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SelectOn {
@@ -197,6 +200,17 @@ pub(crate) enum SelectOn {
     Test,
     /// None: the last epoch's weights are kept.
     Last,
+}
+
+impl SelectOn {
+    /// Which of an epoch's scores chooses.
+    pub(crate) fn of(self, validation: Option<Score>, test: Option<Score>) -> Option<Score> {
+        match self {
+            Self::Validation => validation,
+            Self::Test => test,
+            Self::Last => None,
+        }
+    }
 }
 
 /// Limits that are checked before training starts.

@@ -15,7 +15,7 @@ fn defaults_are_the_recipe_and_stand_in_the_schema() {
     for (name, property) in schema["properties"].as_object().unwrap() {
         assert!(property["description"].is_string(), "{name} has no description");
     }
-    assert_eq!(defaults["validation"].to_string(), "5000");
+    assert_eq!(defaults["validation"], Value::Null);
     assert_eq!(defaults["normalization"]["mean"].to_string(), "[0.4914,0.4822,0.4465]");
     let params: TrainParams = parse(&Value::Object(defaults)).unwrap();
     assert_eq!(params, TrainParams::default());
@@ -46,7 +46,7 @@ fn the_schema_says_which_numbers_make_sense() {
         assert_eq!(schema.pointer(place).and_then(Value::as_f64), Some(limit), "{place}");
     }
     assert_eq!(schema["properties"]["clip_grad"]["type"], json!(["number", "null"]));
-    assert_eq!(schema["properties"]["validation"]["then"], json!({ "type": "integer" }));
+    assert_eq!(schema["properties"]["validation"]["then"], json!({ "type": ["integer", "null"] }));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn what_is_wrong_is_named() {
     let message = |value: Value| match parse::<TrainParams>(&value) {
         Err(error) => error.to_string(),
         Ok(params) => {
-            params.check().and_then(|()| params.validation_count(100).map(drop)).unwrap_err().to_string()
+            params.check().and_then(|()| params.validation_count(100).map(drop)).unwrap_err().message
         }
     };
     for (value, expected) in [
@@ -81,6 +81,8 @@ fn what_is_wrong_is_named() {
         (json!({"clip_grad": -1.0}), "`clip_grad` is -1"),
         (json!({"checkpoint_every": 0}), "`checkpoint_every` is 0"),
         (json!({"validation": 100}), "holds out 100 images, but the training set has only 100"),
+        (json!({"precision": "bfloat16", "engine": "native"}), "computed by libtorch alone"),
+        (json!({"validation": 0.001}), "holds out none of 100 training images"),
         (json!({"validation": 2.5}), "`validation` is 2.5"),
         (json!({"validation": -1}), "`validation` is -1"),
         (json!({"validation": 0}), "`select_on: last`"),
@@ -88,6 +90,25 @@ fn what_is_wrong_is_named() {
         let message = message(value);
         assert!(message.contains(expected), "{message}\nlacks {expected}");
     }
+}
+
+/// Those of the notebook on a set of its size, and of a small one no more than it can spare.
+#[test]
+fn by_default_up_to_five_thousand_images_are_held_out() {
+    let held_out = |images| TrainParams::default().validation_count(images);
+    assert_eq!([5, 100, 25_000, 50_000].map(|images| held_out(images).unwrap()), [1, 20, 5_000, 5_000]);
+    assert!(held_out(4).unwrap_err().message.contains("none of 4 training images"));
+}
+
+#[test]
+fn all_that_is_wrong_is_told_and_where() {
+    let params: TrainParams = parse(
+        &json!({"nesterov": true, "momentum": 0, "muon": {"lr": 2}, "patience": 1, "select_on": "last"}),
+    )
+    .unwrap();
+    let places: Vec<_> = params.problems().into_iter().map(|problem| problem.place).collect();
+    let param = |name: &str| protocol::Place::Param(format!("/{name}"));
+    assert_eq!(places, [param("nesterov"), param("muon/lr"), param("patience")]);
 }
 
 #[test]

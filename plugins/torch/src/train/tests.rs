@@ -168,7 +168,7 @@ fn what_cannot_work_is_refused_before_training() {
     for (changes, expected) in [
         (json!({"budget": {"max_parameters": 100}}), "more than the 100 of `budget.max_parameters`"),
         (json!({"budget": {"max_size_kb": 0.5}}), "more than the 0.5 KB of `budget.max_size_kb`"),
-        (json!({"validation": 5000}), "holds out 5000 images, but the training set has only 120"),
+        (json!({"validation": 5000}), "holds out 5,000 images, but the training set has only 120"),
         (
             json!({"network": {"input": [3, 8, 8], "layers": [{"linear": {}}]}}),
             "set `network.input` to [2, 8, 8]",
@@ -218,6 +218,28 @@ fn it_stops_when_nothing_gets_better() {
     let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
     let best = reported.metric("best_epoch").value;
     assert_eq!(series[0].points.len() as f64, best + 2.0, "{logs}");
+}
+
+/// On few images many epochs get all of them right: the first of these has learned least.
+#[test]
+fn of_epochs_with_as_many_right_answers_the_one_with_the_lowest_loss_is_kept() {
+    let _turn = alone();
+    for engine in ["native", "libtorch"] {
+        let folder = tempfile::tempdir().unwrap();
+        let changes = json!({"engine": engine, "epochs": 8, "lr": 0.2, "schedule": "linear"});
+        let reported = train(folder.path(), with(&changes)).unwrap();
+        let Content::Series { series, .. } = &reported.figure("history").content else { panic!() };
+        let curve = |name: &str, axis| {
+            &series.iter().find(|line| line.name == name && line.axis == axis).unwrap().points
+        };
+        let (losses, accuracies) = (curve("validation", 0), curve("validation", 1));
+        let highest = accuracies.iter().map(|point| point[1]).fold(0.0, f64::max);
+        let tied: Vec<f64> = accuracies.iter().filter(|at| at[1] == highest).map(|at| at[0]).collect();
+        assert!(tied.len() > 1, "{engine}: {accuracies:?}");
+        let lowest = losses.iter().filter(|at| tied.contains(&at[0])).min_by(|a, b| a[1].total_cmp(&b[1]));
+        assert_eq!(Some(reported.metric("best_epoch").value), lowest.map(|at| at[0]), "{losses:?}");
+        assert!(reported.metric("best_epoch").value > tied[0], "{engine}: {losses:?}");
+    }
 }
 
 #[test]

@@ -18,12 +18,12 @@ use std::{env, fs};
 
 use anyhow::Context;
 use onnx::DataFiles;
-use protocol::{Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads};
+use protocol::{CheckRequest, Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::executed::{Arithmetic, Counts};
-use crate::ops::manifest_of;
+use crate::ops::{checked_params, manifest_of, time};
 use crate::{executed, library, request};
 
 const VERSION: u32 = 3;
@@ -164,6 +164,16 @@ pub(crate) struct Variant {
     timer: PathBuf,
 }
 
+/// Names of all that it may report.
+fn metrics() -> Vec<String> {
+    let timed = ["median_ms", "p95_ms", "images_per_second", "speedup", "first_result_ms"];
+    let places = ["{input}.batch{with.batches}", "{input}.batch{with.batches}.threads{with.threads}"];
+    let timed = places.iter().flat_map(|place| timed.map(|name| format!("{place}.{name}")));
+    let loading = ["load_ms", "peak_memory_kb"].map(|name| format!("{{input}}.{name}"));
+    let counts = ["measured_again", "disturbed"].map(String::from);
+    timed.chain(loading).chain(counts).collect()
+}
+
 pub(crate) fn manifest() -> OpManifest {
     OpManifest {
         extra_inputs: Some(InputSpec {
@@ -176,7 +186,9 @@ pub(crate) fn manifest() -> OpManifest {
         resources: Resources { threads: Threads::All, exclusive: true },
         scope: KeyScope::Hardware,
         companions: vec![COMPANION.into()],
-        continues: vec![],
+        metrics: Some(metrics()),
+        checks: true,
+        time: time(&["with.rounds"], &["with.seed", "with.baseline", "with.max_interval", "with.max_others"]),
         ..manifest_of::<Params>(
             "Times variants of a model in alternating rounds, each measurement in a process of its own",
             VERSION,
@@ -184,15 +196,36 @@ pub(crate) fn manifest() -> OpManifest {
     }
 }
 
+fn check_baseline<'a>(params: &Params, mut inputs: impl Iterator<Item = &'a String> + Clone) -> Result<(), Failure> {
+    let Some(baseline) = &params.baseline else { return Ok(()) };
+    if inputs.clone().any(|name| name == baseline) {
+        return Ok(());
+    }
+    let names: Vec<_> = inputs.by_ref().map(|name| format!("`{name}`")).collect();
+    Err(Failure::new(format!("the `baseline` `{baseline}` is no input of this stage"))
+        .hint(format!("inputs are {}", names.join(", "))))
+}
+
+/// What is wrong, before anything is timed.
+pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
+    let params: Params = match checked_params(request) {
+        Ok(params) => params,
+        Err(failures) => return failures,
+    };
+    let baseline = check_baseline(&params, request.inputs.iter());
+    let nothing = request.inputs.is_empty().then(nothing_to_time);
+    [params.check().err(), baseline.err(), nothing].into_iter().flatten().collect()
+}
+
+fn nothing_to_time() -> Failure {
+    Failure::new("there is nothing to time").hint("give at least one input: a `.onnx` model or `.safetensors` weights")
+}
+
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let params: Params = request::params(request)?;
     params.check()?;
     let variants = variants(request)?;
-    if let Some(baseline) = params.baseline.as_ref().filter(|name| !request.inputs.contains_key(*name)) {
-        let names: Vec<_> = request.inputs.keys().map(|name| format!("`{name}`")).collect();
-        return Err(Failure::new(format!("the baseline `{baseline}` is no input of this stage"))
-            .hint(format!("inputs are {}", names.join(", "))));
-    }
+    check_baseline(&params, request.inputs.keys())?;
     reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
     let threads = params.threads(request.threads, reporter)?;
     let (measured, gave_up) = rounds::measure(&params, &variants, &threads, reporter)?;
@@ -227,8 +260,7 @@ fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -
 
 fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
     if request.inputs.is_empty() {
-        return Err(Failure::new("there is nothing to time")
-            .hint("give at least one input: a `.onnx` model or `.safetensors` weights"));
+        return Err(nothing_to_time());
     }
     let own = env::current_exe().context("cannot tell where this executable is")?;
     let (mut variants, mut others) = (Vec::new(), Vec::new());

@@ -10,14 +10,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use dataset::{Dataset, Normalization, Predictions, wilson_interval};
-use protocol::{
-    Failure, InputSpec, KeyScope, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads,
-};
+use dataset::{Dataset, Normalization, Predictions, SplitName, wilson_interval};
+use protocol::{CheckRequest, Failure, InputSpec, KeyScope, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{input, manifest_of, output};
+use crate::ops::{checked_params, images_of, input, manifest_of, output, time};
 use crate::request::{self, grouped};
 use crate::statistics::{mcnemar_exact, paired_drop};
 use calibration::Calibration;
@@ -91,6 +89,13 @@ pub(crate) fn manifest() -> OpManifest {
         .into(),
         resources: Resources { threads: Threads::All, exclusive: false },
         scope: KeyScope::Hardware,
+        checks: true,
+        metrics: Some(
+            ["accuracy", "ece", "size_kb", "drop", "agreement", "lost", "won", "mcnemar_p"]
+                .map(|name| format!("{{input}}.{name}"))
+                .into(),
+        ),
+        time: time(&["with.images", "inputs.dataset"], &["with.baseline"]),
         ..manifest_of::<Params>("Accuracy of variants of a model on the test images", VERSION)
     }
 }
@@ -101,7 +106,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         return Err(Failure::new("`batch_size` and `images` must be at least 1"));
     }
     let variants = variant::of_request(request)?;
-    check_baseline(&params, &variants)?;
+    check_baseline(&params, &variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>())?;
     let test_set = test_set(&params, request::input(request, "dataset")?)?;
     let folder = request::output(request, "predictions")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
@@ -128,19 +133,18 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     Ok(())
 }
 
-fn check_baseline(params: &Params, variants: &[Variant]) -> Result<(), Failure> {
+fn check_baseline(params: &Params, variants: &[&str]) -> Result<(), Failure> {
     let Some(baseline) = &params.baseline else { return Ok(()) };
-    if variants.iter().any(|variant| variant.name == *baseline) {
+    if variants.contains(&baseline.as_str()) {
         return Ok(());
     }
-    let names: Vec<_> = variants.iter().map(|variant| format!("`{}`", variant.name)).collect();
-    Err(Failure::new(format!("the baseline `{baseline}` is no variant of this stage"))
+    let names: Vec<_> = variants.iter().map(|variant| format!("`{variant}`")).collect();
+    Err(Failure::new(format!("the `baseline` `{baseline}` is no variant of this stage"))
         .hint(format!("variants are {}", names.join(", "))))
 }
 
-fn test_set(params: &Params, path: &Path) -> Result<TestSet, Failure> {
-    let dataset = Dataset::read(path)?;
-    let available = dataset.test.len();
+/// How many of the test images.
+fn wanted(params: &Params, available: usize) -> Result<usize, Failure> {
     let wanted = params.images.unwrap_or(available);
     if wanted > available {
         return Err(Failure::new(format!(
@@ -148,6 +152,25 @@ fn test_set(params: &Params, path: &Path) -> Result<TestSet, Failure> {
         ))
         .hint("leave `images` out to use all of them"));
     }
+    Ok(wanted)
+}
+
+/// What is wrong, before anything is evaluated.
+pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
+    let params: Params = match checked_params(request) {
+        Ok(params) => params,
+        Err(failures) => return failures,
+    };
+    let variants: Vec<&str> =
+        request.inputs.iter().map(String::as_str).filter(|name| *name != "dataset").collect();
+    let images = images_of(request, SplitName::Test).and_then(|there| wanted(&params, there).err());
+    check_baseline(&params, &variants).err().into_iter().chain(images).collect()
+}
+
+fn test_set(params: &Params, path: &Path) -> Result<TestSet, Failure> {
+    let dataset = Dataset::read(path)?;
+    let available = dataset.test.len();
+    let wanted = wanted(params, available)?;
     let indices = (0..wanted).map(|place| place * available / wanted.max(1)).collect();
     Ok(TestSet { dataset, indices })
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use dataset::{Normalization, Sample, SplitName, wilson_interval};
-use protocol::{Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads};
+use protocol::{CheckRequest, Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads};
 use quant::{
     IntegerLayer, LayerError, QuantError, Ranges, Sensitivity, StaticOptions, integer_layers, next_to_keep,
 };
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::images::{Wanted, draw};
 use crate::ops::quantize::{self, Calibrated};
-use crate::ops::{input, manifest_of, optional_input, output, weights_input};
+use crate::ops::{checked_params, images_of, input, manifest_of, names, optional_input, output, time, weights_input};
 use crate::request::{self, counted, grouped};
 use crate::sizes;
 use crate::statistics::paired_drop;
@@ -84,11 +84,38 @@ pub(crate) fn manifest() -> OpManifest {
         )]
         .into(),
         resources: Resources { threads: Threads::All, exclusive: false },
+        checks: true,
+        metrics: Some(names(&[
+            "fp32.accuracy",
+            "fp32.sqnr_db",
+            "int8.accuracy",
+            "int8.drop",
+            "int8.sqnr_db",
+            "mixed.accuracy",
+            "mixed.drop",
+            "mixed.sqnr_db",
+            "float_layers",
+        ])),
+        time: time(
+            &["with.images"],
+            &["with.seed", "with.split", "inputs.ranges", "inputs.moments", "inputs.dataset"],
+        ),
         ..manifest_of::<Params>(
             "Measures what rounding each layer does, and chooses a few layers to leave in floating point",
             VERSION,
         )
     }
+}
+
+/// What is wrong, before anything is measured. How many images were not calibrated on shows later.
+pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
+    let params: Params = match checked_params(request) {
+        Ok(params) => params,
+        Err(failures) => return failures,
+    };
+    let Some(there) = images_of(request, params.split) else { return Vec::new() };
+    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str())).err().into_iter().collect()
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

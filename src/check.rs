@@ -1,0 +1,204 @@
+//! What is wrong with a run and can be known before anything of it is executed: where inputs lie, and what plugins say of
+//! the stages that would be executed. A stage whose outcome is in the cache was right when that was made: nobody is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use protocol::{CheckRequest, Problem};
+
+use crate::event::Expectation;
+use crate::plan::{Decision, Prospect};
+use crate::plugin::{self, Program};
+use crate::project::{ARTIFACTS, Project};
+use crate::spec::{Action, Diagnostics, Fault, Input, OpAction, Pipeline, Stage, StageId};
+use crate::store::Store;
+
+/// What a check came to.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What is wrong, if anything is.
+    pub problems: Option<Diagnostics>,
+    /// Plugins that could not be asked, in words: the stages themselves will tell.
+    pub warnings: Vec<String>,
+}
+
+/// Asks the plugins of all stages that would be executed, each once and all at a time.
+///
+/// Starts no process where nothing would be executed, or no op that would be declares that it can be checked.
+#[must_use]
+pub fn check(project: &Project, prospects: &BTreeMap<StageId, Prospect>) -> Checked {
+    let mut asked: BTreeMap<&str, Vec<(&Stage, CheckRequest)>> = BTreeMap::new();
+    for (id, prospect) in prospects {
+        let stage = &project.pipeline[*id];
+        if let (Action::Op(action), Expectation::Run { .. }) = (&stage.action, &prospect.planned.expectation)
+            && is_checked(project, action)
+        {
+            let request = CheckRequest {
+                op: action.op.clone(),
+                params: action.params.clone(),
+                inputs: stage.inputs.keys().cloned().collect(),
+                present: present(project, stage, prospects),
+            };
+            asked.entry(&action.plugin).or_default().push((stage, request));
+        }
+    }
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let ask = |(plugin, stages)| scope.spawn(move || (plugin, ask(project, plugin, stages)));
+        let threads: Vec<_> = asked.into_iter().map(ask).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let (mut faults, mut checked) = (Vec::new(), Checked::default());
+    for (plugin, answer) in answers {
+        match answer {
+            Ok(found) => faults.extend(found),
+            Err(why) => checked.warnings.push(format!(
+                "plugin `{plugin}` was asked whether anything is wrong with what its stages ask for, and did not say: {why}"
+            )),
+        }
+    }
+    if !faults.is_empty() {
+        checked.problems = Some(project.pipeline.diagnose(faults));
+    }
+    checked
+}
+
+fn is_checked(project: &Project, action: &OpAction) -> bool {
+    let manifest = project.registry.manifest(&action.plugin);
+    manifest.is_ok_and(|manifest| manifest.ops.get(&action.op).is_some_and(|op| op.checks))
+}
+
+fn ask<'a>(
+    project: &'a Project,
+    plugin: &str,
+    stages: Vec<(&'a Stage, CheckRequest)>,
+) -> Result<Vec<Fault<'a>>, String> {
+    let executable = project.registry.find(plugin).map_err(|error| error.to_string())?;
+    let manifest = project.registry.manifest(plugin).map_err(|error| error.to_string())?;
+    let (stages, requests): (Vec<&Stage>, Vec<CheckRequest>) = stages.into_iter().unzip();
+    let answers = plugin::check(Program { executable: &executable, env: &manifest.env }, &requests)?;
+    let faults = stages
+        .into_iter()
+        .zip(answers)
+        .flat_map(|(stage, problems)| problems.into_iter().map(move |problem| Fault { stage, problem }));
+    Ok(faults.collect())
+}
+
+/// The inputs of a stage that are there and stay as they are.
+fn present(
+    project: &Project,
+    stage: &Stage,
+    prospects: &BTreeMap<StageId, Prospect>,
+) -> BTreeMap<String, PathBuf> {
+    let path = |input: &Input| match input {
+        Input::Path(path) => Some(path.clone()),
+        Input::Output { stage: from, output } => {
+            let producer = prospects.get(&project.pipeline.id(from)?)?;
+            match (&producer.planned.expectation, &producer.decision) {
+                (Expectation::Fresh, Some(Decision::Fresh(record))) => {
+                    Some(project.store.artifacts(from).join(&record.outputs.get(output)?.file))
+                }
+                (Expectation::Restorable { .. }, Some(Decision::Restorable { record, .. })) => {
+                    project.store.content(record.outputs.get(output)?)
+                }
+                _ => None,
+            }
+        }
+    };
+    stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), path(input)?))).collect()
+}
+
+/// Device and inode of a folder.
+type Folder = (u64, u64);
+
+/// What is wrong with where the inputs of stages lie: a folder that holds the cache, or what the run itself writes, changes
+/// while the run lasts; a file that another stage writes is read before it is written.
+#[must_use]
+pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
+    let artifacts = pipeline.root.join(ARTIFACTS);
+    let holding: Vec<(&str, BTreeSet<Folder>)> = store
+        .folders()
+        .into_iter()
+        .map(|folder| ("the cache", folder))
+        .chain([("the artifacts", artifacts.as_path())])
+        .map(|(what, folder)| (what, folder.ancestors().filter_map(identity).collect()))
+        .collect();
+    let mut faults = Vec::new();
+    for stage in pipeline.stages.values() {
+        for (name, path) in read_from_disk(stage) {
+            let found = identity(path);
+            let holds =
+                holding.iter().find(|(_, folders)| found.is_some_and(|found| folders.contains(&found)));
+            let problem = match (holds, written_by(pipeline, &artifacts, path)) {
+                (Some((what, _)), _) => Problem::new(format!(
+                    "{} is the folder `{}`, which holds {what}: it changes with every run",
+                    name.words(),
+                    path.display()
+                ))
+                .hint("name the files and folders that are read, each as an input of its own"),
+                (None, Some((writer, output))) => Problem::new(format!(
+                    "{} is what stage `{}` writes, and may be read before it is written",
+                    name.words(),
+                    writer.name
+                ))
+                .hint(format!("read it as an input: `{}.{output}`", writer.name)),
+                (None, None) => continue,
+            };
+            faults.push(Fault { stage, problem: name.put_in(problem) });
+        }
+    }
+    (!faults.is_empty()).then(|| pipeline.diagnose(faults))
+}
+
+/// What of a stage names a file or folder.
+#[derive(Debug, Clone, Copy)]
+enum Named<'a> {
+    Input(&'a str),
+    Param(&'a str),
+}
+
+impl Named<'_> {
+    fn words(self) -> String {
+        match self {
+            Self::Input(name) => format!("input `{name}`"),
+            Self::Param(name) => format!("`{name}`"),
+        }
+    }
+
+    fn put_in(self, problem: Problem) -> Problem {
+        match self {
+            Self::Input(name) => problem.input(name),
+            Self::Param(name) => problem.param(name),
+        }
+    }
+}
+
+/// All that a stage reads beside what other stages give it.
+fn read_from_disk(stage: &Stage) -> impl Iterator<Item = (Named<'_>, &Path)> {
+    let inputs = stage.inputs.iter().filter_map(|(name, input)| match input {
+        Input::Path(path) => Some((Named::Input(name), path.as_path())),
+        Input::Output { .. } => None,
+    });
+    let sources = match &stage.action {
+        Action::Op(action) => Some(&action.sources),
+        Action::Command(_) => None,
+    };
+    let sources = sources.into_iter().flatten();
+    inputs.chain(sources.map(|(name, path)| (Named::Param(name), path.as_path())))
+}
+
+/// The stage, and one of its outputs, whose artifact a path is or lies in.
+fn written_by<'p>(pipeline: &'p Pipeline, artifacts: &Path, path: &Path) -> Option<(&'p Stage, &'p str)> {
+    let mut parts = path.strip_prefix(artifacts).ok()?.iter().map(|part| part.to_str());
+    let folder = parts.next()??;
+    let stage = pipeline.stages.values().find(|stage| stage.name.as_str() == folder)?;
+    let file = parts.next().flatten();
+    let output = stage.outputs.iter().find(|(_, output)| Some(output.as_str()) == file)?;
+    Some((stage, output.0))
+}
+
+/// `None` for what is no folder, or not there.
+fn identity(path: &Path) -> Option<Folder> {
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
+    Some((metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,97 @@
+//! Metrics that gates and columns name.
+
+use super::*;
+
+/// A pipeline with an op that says what it reports, one that says it by its inputs, one that does not say, and a command.
+fn with(rest: &str) -> Result<Pipeline, String> {
+    read(&format!(
+        "version: 1
+name: m
+stages:
+  download: {{ uses: data/download, with: {{ source: Cargo.toml, format: image-folder }} }}
+  train: {{ uses: torch/train, inputs: {{ dataset: download.dataset }} }}
+  evaluate:
+    uses: torch/evaluate
+    inputs: {{ dataset: download.dataset, fp32: train.weights, int8: train.weights }}
+  pack: {{ run: 'true' }}
+{rest}"
+    ))
+}
+
+fn refused(rest: &str) -> String {
+    with(rest).map(drop).expect_err("nothing was found wrong")
+}
+
+#[test]
+fn what_stages_report_is_accepted() {
+    for gate in [
+        "train.val_accuracy > 1",
+        "train.top5 - baseline.train.top1 > 1",
+        "evaluate.fp32.accuracy - evaluate.int8.accuracy < 1",
+        "download.anything.at.all > 1",
+    ] {
+        with(&format!("gates: ['{gate}']\n")).unwrap_or_else(|problem| panic!("{gate}\n{problem}"));
+    }
+}
+
+#[test]
+fn a_gate_on_what_no_op_reports_is_told_where_it_is_written() {
+    assert_eq!(
+        refused("gates:\n  - 1 < train.val_acuracy\n"),
+        "error: gate names metric `val_acuracy`, which stage `train` does not report
+  ┌─ p.yaml:11:9
+11│   - 1 < train.val_acuracy
+  │         ^^^^^^^^^^^^^^^^^
+  = help: did you mean `val_accuracy`?
+"
+    );
+    let listed = refused("gates: ['train.speed > 1']\n");
+    assert!(listed.contains("metrics of torch/train are: val_accuracy, train_loss, top{k}"), "{listed}");
+    let inputs = refused("gates: ['evaluate.fp23.accuracy > 1']\n");
+    assert!(inputs.contains("did you mean `fp32.accuracy`?"), "{inputs}");
+    assert!(refused("gates: ['evaluate.dataset.accuracy > 1']\n").contains("does not report"));
+    let earlier = refused("gates: ['train.train_loss < baseline.train.trian_loss']\n");
+    assert!(earlier.contains("did you mean `train_loss`?"), "{earlier}");
+}
+
+#[test]
+fn a_command_reports_none() {
+    let told = refused("gates: ['pack.size > 1']\n");
+    assert!(told.contains("names metric `size` of stage `pack`, but a command reports none"), "{told}");
+}
+
+#[test]
+fn a_column_needs_a_row_whose_stage_reports_its_metric() {
+    let table = |metric: &str| {
+        format!(
+            "report:\n  rows: {{ FP32: fp32, INT8: int8, net: train }}\n  columns:\n    - {{ label: l, metric: {metric} }}\n"
+        )
+    };
+    with(&table("'evaluate.${row}.accuracy'")).unwrap();
+    with(&table("['${row}.val_accuracy', 'evaluate.${row}.accuracy', 'download.x']")).unwrap();
+    let told = refused(&table("'evaluate.${row}.acuracy'"));
+    assert!(told.contains("column `l` names metric `fp32.acuracy`, which stage `evaluate`"), "{told}");
+    assert!(told.contains("p.yaml:13:") && told.contains("did you mean `fp32.accuracy`?"), "{told}");
+    let second = refused(&table("['evaluate.${row}.accuracy', '${row}.val_acc']"));
+    assert!(second.contains("names metric `val_acc`"), "{second}");
+    assert!(refused(&table("pack.size")).contains("a command reports none"));
+}
+
+#[test]
+fn a_gate_on_a_sweep_is_told_once() {
+    let text = "version: 1
+name: m
+stages:
+  download: { uses: data/download, with: { source: Cargo.toml, format: image-folder } }
+  train:
+    uses: torch/train
+    matrix: { lr: [0.1, 0.2] }
+    inputs: { dataset: download.dataset }
+    with: { lr: '${matrix.lr}' }
+gates: [train.val_acc > 1]
+";
+    let told = read(text).map(drop).unwrap_err();
+    assert_eq!(told.matches("error:").count(), 1, "{told}");
+    assert!(told.contains("which stage `train[lr=0.1]` does not report"), "{told}");
+    read(&text.replace("val_acc ", "val_accuracy ")).unwrap();
+}

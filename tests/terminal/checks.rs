@@ -1,0 +1,165 @@
+//! What can be known before anything runs is said before anything runs.
+
+use crate::project::Project;
+
+/// A stage that takes its time, and one whose params contradict each other.
+const CONTRADICTION: &str = "
+one: { uses: fake/write, with: { text: first } }
+two:
+  uses: fake/pick
+  inputs: { text: one.out }
+  with:
+    batches: [1, 2]
+    calls: [7]
+";
+
+#[test]
+fn params_that_contradict_each_other_end_the_run_before_anything_is_executed() {
+    let project = Project::new(CONTRADICTION);
+    for args in
+        [&["run"][..], &["run", "--dry-run"], &["run", "two"], &["run", "--json"], &["run", "--force"]]
+    {
+        let outcome = project.pipe(args);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+        let expected = "error: stage `two`: `batches` has 2 values and `calls` 1
+  ┌─ pipeline.yaml:12:14
+12│       calls: [7]
+  │              ^
+  = help: give one number of calls for each batch size
+";
+        assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+        assert_eq!(project.executed(), ["check"], "{args:?}");
+    }
+    assert!(!project.path("artifacts").exists());
+    // A stage that is not asked for may be wrong.
+    project.pipe_ok(&["run", "one"]);
+    project.executed();
+    // Looking asks nobody.
+    project.pipe_ok(&["status"]);
+    assert!(project.executed().is_empty());
+}
+
+#[test]
+fn what_is_in_place_or_in_the_cache_is_not_asked_about() {
+    let project = Project::new(&CONTRADICTION.replace("[7]", "[7, 8]"));
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.executed(), ["check", "write first", "pick"]);
+    project.pipe_ok(&["run"]);
+    project.pipe_ok(&["run", "--dry-run"]);
+    std::fs::remove_dir_all(project.path("artifacts")).unwrap();
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.started(), 0);
+}
+
+#[test]
+fn a_value_of_the_command_line_and_a_variant_are_named() {
+    let project = Project::new(
+        "
+two:
+  uses: fake/pick
+  matrix: { n: [1, 2, 3] }
+  with: { batches: [1], calls: '${vars.calls}', lines: '${matrix.n}' }
+",
+    );
+    let pipeline = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &pipeline.replace("stages:", "vars: { calls: [7] }\nstages:"));
+    project.pipe_ok(&["run", "--dry-run"]);
+    let outcome = project.pipe(&["run", "--set", "calls=[7, 8]"]);
+    assert_eq!(outcome.code, Some(2));
+    let told = &outcome.stderr;
+    assert!(told.contains("stage `two[n=1]`: `batches` has 1 values and `calls` 2"), "{told}");
+    assert!(told.contains("command line") && told.contains("so it is with 2 other variants"), "{told}");
+}
+
+#[test]
+fn a_number_above_what_is_there_is_told_as_soon_as_it_is_there() {
+    let project = Project::new(
+        "
+one: { uses: fake/write, with: { text: \"1\\n2\\n3\\n\" } }
+two: { uses: fake/pick, inputs: { text: one.out }, with: { lines: 3 } }
+three: { uses: fake/pick, inputs: { text: words.txt }, with: { lines: 2 } }
+",
+    );
+    project.write("words.txt", "a\nb\n");
+    project.pipe_ok(&["run"]);
+    let pipeline = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &pipeline.replace("lines: 3", "lines: 4").replace("lines: 2", "lines: 9"));
+    let told = || {
+        project.executed();
+        let outcome = project.pipe(&["run"]);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+        assert_eq!(project.executed(), ["check"; 2]);
+        assert!(
+            outcome.stderr.contains("stage `two`: `lines` asks for 4, but there are 3"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(
+            outcome.stderr.contains("stage `three`: `lines` asks for 9, but there are 2"),
+            "{}",
+            outcome.stderr
+        );
+    };
+    told();
+    // In the cache is there, too.
+    std::fs::remove_dir_all(project.path("artifacts")).unwrap();
+    told();
+}
+
+#[test]
+fn a_plugin_that_cannot_be_asked_is_warned_of_and_its_stage_runs() {
+    for (how, expected) in
+        [("crash", "ended without an answer (signal: 6 (SIGABRT)"), ("hang", "took longer than 1 s")]
+    {
+        let project = Project::new(&format!("two: {{ uses: fake/pick, with: {{ check: {how} }} }}\n"));
+        let output = project.command(&["run"]).env("PIPE_CHECK_TIMEOUT", "1").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains("plugin `fake` was asked") && stderr.contains(expected), "{stderr}");
+        assert_eq!(project.read("artifacts/two/out.txt"), "picked");
+    }
+}
+
+#[test]
+fn a_gate_on_a_metric_that_no_stage_reports_ends_the_run_before_anything_is_executed() {
+    let project = Project::new("two: { uses: fake/pick }\n");
+    let pipeline = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &format!("{pipeline}gates:\n  - two.piked == 1\n"));
+    let outcome = project.pipe(&["run"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(
+        outcome.stderr.contains("pipeline.yaml:8:5") && outcome.stderr.contains("did you mean `picked`?")
+    );
+    assert!(project.executed().is_empty());
+    project.write("pipeline.yaml", &format!("{pipeline}gates:\n  - two.picked == 1\n"));
+    project.pipe_ok(&["run"]);
+}
+
+#[test]
+fn an_input_that_holds_what_the_run_writes_is_refused() {
+    let project = Project::new("one: { run: 'ls ${inputs.all}', inputs: { all: . } }\n");
+    let refused = |expected: &str| {
+        let outcome = project.pipe(&["run"]);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("pipeline.yaml:"), "{}", outcome.stderr);
+    };
+    refused("input `all` is the folder `$PROJECT`, which holds the cache");
+    std::fs::create_dir(project.path("artifacts")).unwrap();
+    std::os::unix::fs::symlink(project.path("artifacts"), project.path("link")).unwrap();
+    project.set_stages("one: { run: 'ls ${inputs.all}', inputs: { all: link } }\n");
+    refused("which holds the artifacts");
+    project.write("artifacts/one/o.txt", "");
+    project.set_stages(
+        "
+one: { run: 'date > ${outputs.o}', outputs: { o: o.txt } }
+two: { run: 'cat ${inputs.o}', inputs: { o: artifacts/one/o.txt } }
+",
+    );
+    refused("input `o` is what stage `one` writes");
+    project.set_stages("one: { uses: fake/write, with: { source: . } }\n");
+    refused("`source` is the folder `$PROJECT`, which holds the cache");
+    project.write("data/x", "");
+    project.set_stages("one: { run: 'ls ${inputs.all}', inputs: { all: data } }\n");
+    project.pipe_ok(&["run"]);
+}
