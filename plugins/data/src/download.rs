@@ -123,7 +123,10 @@ pub(crate) fn problems(request: &CheckRequest) -> Vec<Problem> {
         Format::Synthetic => None,
         _ => source(&params).err().map(|failure| Problem::from(failure).param("source")),
     };
-    source.into_iter().chain(params.check().err().map(|failure| Problem::from(failure).about(&request.params))).collect()
+    source
+        .into_iter()
+        .chain(params.check().err().map(|failure| Problem::from(failure).about(&request.params)))
+        .collect()
 }
 
 fn is_archive(url: &Url) -> bool {

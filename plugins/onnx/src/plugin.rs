@@ -1,8 +1,6 @@
 //! The plugin as the runner sees it: its manifest, and its ops by name.
 
-use protocol::{
-    CheckRequest, Failure, Manifest, PROTOCOL_VERSION, Plugin, Problem, Reporter, RunRequest,
-};
+use protocol::{CheckRequest, Failure, Manifest, PROTOCOL_VERSION, Plugin, Problem, Reporter, RunRequest};
 
 use crate::{library, ops};
 

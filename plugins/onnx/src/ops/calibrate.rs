@@ -4,7 +4,10 @@
 
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
-use protocol::{Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Reporter, RunRequest};
+use protocol::{
+    Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Reporter,
+    RunRequest,
+};
 use quant::{
     Lineage, Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe,
 };
@@ -101,7 +104,10 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
     };
     let Some(there) = images_of(request, params.split) else { return Vec::new() };
     let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str())).err().into_iter().collect()
+    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str()))
+        .err()
+        .into_iter()
+        .collect()
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

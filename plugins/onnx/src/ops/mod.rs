@@ -13,7 +13,9 @@ mod sensitivity;
 use std::collections::BTreeMap;
 
 use dataset::{Outline, SplitName};
-use protocol::{CheckRequest, Failure, InputSpec, OpManifest, OutputSpec, Problem, Reporter, RunRequest, TimeSpec};
+use protocol::{
+    CheckRequest, Failure, InputSpec, OpManifest, OutputSpec, Problem, Reporter, RunRequest, TimeSpec,
+};
 use schemars::{JsonSchema, schema_for};
 use serde::de::DeserializeOwned;
 

@@ -18,7 +18,9 @@ use std::{env, fs};
 
 use anyhow::Context;
 use onnx::DataFiles;
-use protocol::{CheckRequest, Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads};
+use protocol::{
+    CheckRequest, Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -196,13 +198,16 @@ pub(crate) fn manifest() -> OpManifest {
     }
 }
 
-fn check_baseline<'a>(params: &Params, mut inputs: impl Iterator<Item = &'a String> + Clone) -> Result<(), Failure> {
+fn check_baseline<'a>(
+    params: &Params,
+    mut inputs: impl Iterator<Item = &'a String> + Clone,
+) -> Result<(), Failure> {
     let Some(baseline) = &params.baseline else { return Ok(()) };
     if inputs.clone().any(|name| name == baseline) {
         return Ok(());
     }
     let names: Vec<_> = inputs.by_ref().map(|name| format!("`{name}`")).collect();
-    Err(Failure::new(format!("the `baseline` `{baseline}` is no input of this stage"))
+    Err(Failure::new(format!("`baseline` names `{baseline}`, which is no input of this stage"))
         .hint(format!("inputs are {}", names.join(", "))))
 }
 
@@ -218,7 +223,8 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
 }
 
 fn nothing_to_time() -> Failure {
-    Failure::new("there is nothing to time").hint("give at least one input: a `.onnx` model or `.safetensors` weights")
+    Failure::new("there is nothing to time")
+        .hint("give at least one input: a `.onnx` model or `.safetensors` weights")
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

@@ -11,7 +11,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use dataset::{Dataset, Normalization, Predictions, SplitName, wilson_interval};
-use protocol::{CheckRequest, Failure, InputSpec, KeyScope, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads};
+use protocol::{
+    CheckRequest, Failure, InputSpec, KeyScope, Metric, OpManifest, Progress, Reporter, Resources,
+    RunRequest, Threads,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -139,7 +142,7 @@ fn check_baseline(params: &Params, variants: &[&str]) -> Result<(), Failure> {
         return Ok(());
     }
     let names: Vec<_> = variants.iter().map(|variant| format!("`{variant}`")).collect();
-    Err(Failure::new(format!("the `baseline` `{baseline}` is no variant of this stage"))
+    Err(Failure::new(format!("`baseline` names `{baseline}`, which is no variant of this stage"))
         .hint(format!("variants are {}", names.join(", "))))
 }
 

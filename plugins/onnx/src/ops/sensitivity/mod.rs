@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use dataset::{Normalization, Sample, SplitName, wilson_interval};
-use protocol::{CheckRequest, Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads};
+use protocol::{
+    CheckRequest, Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads,
+};
 use quant::{
     IntegerLayer, LayerError, QuantError, Ranges, Sensitivity, StaticOptions, integer_layers, next_to_keep,
 };
@@ -17,7 +19,9 @@ use serde::Deserialize;
 
 use crate::images::{Wanted, draw};
 use crate::ops::quantize::{self, Calibrated};
-use crate::ops::{checked_params, images_of, input, manifest_of, names, optional_input, output, time, weights_input};
+use crate::ops::{
+    checked_params, images_of, input, manifest_of, names, optional_input, output, time, weights_input,
+};
 use crate::request::{self, counted, grouped};
 use crate::sizes;
 use crate::statistics::paired_drop;
@@ -115,7 +119,10 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
     };
     let Some(there) = images_of(request, params.split) else { return Vec::new() };
     let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str())).err().into_iter().collect()
+    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str()))
+        .err()
+        .into_iter()
+        .collect()
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
