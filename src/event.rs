@@ -83,9 +83,12 @@ pub struct PlannedStage {
     pub stage: StageName,
     /// What is expected.
     pub expectation: Expectation,
-    /// How long it will take if it is executed, milliseconds: the median of its last executions. `null` where it was
-    /// never executed, or stays as it is.
+    /// How long it will take if it is executed, milliseconds: the median of its last executions, scaled by what its op says
+    /// its time depends on. `null` where that is not known, or it stays as it is.
     pub usual_ms: Option<u64>,
+    /// How long its last execution took, milliseconds. `null` where there was none, or it stays as it is.
+    #[serde(default)]
+    pub last_ms: Option<u64>,
 }
 
 /// What is expected of a stage before the run.

@@ -1,12 +1,21 @@
-//! How long stages will take, from how long they took: the median of the last executions of the same op on this CPU.
-//! Says nothing of a stage that was never executed.
+//! How long stages will take, from how long they took: the median of the last executions of the same op on this CPU, each
+//! scaled by what the op says its time depends on. Where that is not known, nothing is said but how long the last one took.
+//! Says nothing at all of a stage that was never executed.
+
+mod scale;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use protocol::TimeSpec;
+
+use self::scale::{Sizes, Work};
+use crate::clock::millis;
+use crate::event::Expectation;
 use crate::plan::Prospect;
 use crate::project::Project;
-use crate::record::{ActionRecord, Ingredient, Outcome};
-use crate::spec::{Action, CommandLine, Stage, StageId, StageName};
+use crate::record::{ActionRecord, Ingredient, Outcome, RunRecord};
+use crate::spec::{Action, CommandLine, Input, Stage, StageId, StageName};
 
 /// Executions of a stage that the median is taken of.
 const SAMPLES: usize = 5;
@@ -16,51 +25,182 @@ const RUNS: usize = 20;
 /// what it is good for.
 const MANY: usize = 200;
 
-/// Fills in how long the stages that may have to be executed usually take.
+/// Fills in how long the stages that may have to be executed will take. `prospects` holds all that they depend on.
 pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect>) {
-    let mut wanted: BTreeMap<StageName, Past> = BTreeMap::new();
-    for prospect in prospects.values_mut() {
-        let stage = project.pipeline.stages.get(&prospect.planned.stage);
-        let Some(stage) = stage.filter(|_| prospect.planned.expectation.may_execute()) else { continue };
-        let last = prospect.last.as_ref().filter(|last| does(stage, &last.ingredients));
-        prospect.planned.usual_ms = last.map(|last| last.duration_ms);
-        if last.is_some() {
-            wanted.insert(stage.name.clone(), Past { stage, durations: vec![] });
-        }
-    }
-    if wanted.is_empty() || wanted.len() > MANY {
+    let mut wanted = wanted(project, prospects);
+    if wanted.is_empty() {
         return;
     }
-    look_back(project, &mut wanted);
+    if wanted.len() <= MANY {
+        look_back(project, &mut wanted);
+    }
+    let estimates: BTreeMap<StageName, Estimate> =
+        wanted.into_iter().map(|(name, past)| (name, past.estimate())).collect();
     for prospect in prospects.values_mut() {
-        let past = wanted.get(&prospect.planned.stage);
-        if let Some(median) = past.and_then(|past| median(&past.durations)) {
-            prospect.planned.usual_ms = Some(median);
+        if let Some(estimate) = estimates.get(&prospect.planned.stage) {
+            prospect.planned.usual_ms = estimate.usual_ms;
+            prospect.planned.last_ms = Some(estimate.last_ms);
         }
     }
 }
 
-/// A stage with the durations of its last executions, milliseconds.
+/// What is expected of a stage.
+struct Estimate {
+    usual_ms: Option<u64>,
+    last_ms: u64,
+}
+
+/// A stage of which a forecast is wanted.
 struct Past<'a> {
     stage: &'a Stage,
-    durations: Vec<u64>,
+    time: Option<TimeSpec>,
+    /// What it will be executed for, as far as that is known or stays as it is; else `None`.
+    now: Option<(Vec<Ingredient>, Sizes)>,
+    /// The execution that its artifacts came from.
+    last: ActionRecord,
+    /// How long its last executions took, milliseconds, scaled.
+    durations: Vec<f64>,
+    /// How many executions were looked at.
+    seen: usize,
+}
+
+impl Past<'_> {
+    /// Takes note of an execution that read inputs of these sizes.
+    fn add(&mut self, record: &ActionRecord, sizes: &Sizes) {
+        self.seen += 1;
+        let Some((ingredients, now)) = &self.now else { return };
+        let ratio = scale::ratio(
+            self.time.as_ref(),
+            Work { ingredients: &record.ingredients, sizes },
+            Work { ingredients, sizes: now },
+        );
+        self.durations.extend(ratio.map(|ratio| record.duration_ms as f64 * ratio));
+    }
+
+    fn estimate(mut self) -> Estimate {
+        let last = self.last.clone();
+        if self.durations.is_empty() {
+            self.add(&last, &Sizes::new());
+        }
+        Estimate { usual_ms: median(&self.durations), last_ms: last.duration_ms }
+    }
+}
+
+/// The stages that may be executed and once were.
+fn wanted<'a>(
+    project: &'a Project,
+    prospects: &BTreeMap<StageId, Prospect>,
+) -> BTreeMap<StageName, Past<'a>> {
+    let times: BTreeMap<StageId, Option<TimeSpec>> =
+        prospects.keys().map(|id| (*id, time_of(project, &project.pipeline[*id]))).collect();
+    let keeping = keeping_sizes(project, prospects, &times);
+    let mut wanted = BTreeMap::new();
+    for (id, prospect) in prospects.iter().filter(|(_, it)| it.planned.expectation.may_execute()) {
+        let stage = &project.pipeline[*id];
+        let Some(last) = prospect.last.as_deref().filter(|last| does(stage, &last.ingredients)) else {
+            continue;
+        };
+        let time = times.get(id).cloned().flatten();
+        let is_same = |name: &String| {
+            let is_ignored =
+                time.as_ref().is_some_and(|time| time.ignores.contains(&format!("inputs.{name}")));
+            is_ignored || producer(project, stage, name).is_some_and(|id| keeping.get(&id) == Some(&true))
+        };
+        // What an input will be that is not made yet is known only as far as it stays as large as it is.
+        let is_known = !prospect.ingredients().is_empty() && prospect.unknown.iter().all(is_same);
+        let now = is_known.then(|| (prospect.ingredients().to_vec(), sizes_now(project, stage, prospects)));
+        let past = Past { stage, time, now, last: last.clone(), durations: vec![], seen: 0 };
+        wanted.insert(stage.name.clone(), past);
+    }
+    wanted
+}
+
+/// By stage whether its outputs stay as large as they are.
+fn keeping_sizes(
+    project: &Project,
+    prospects: &BTreeMap<StageId, Prospect>,
+    times: &BTreeMap<StageId, Option<TimeSpec>>,
+) -> BTreeMap<StageId, bool> {
+    let mut keeping: BTreeMap<StageId, bool> = BTreeMap::new();
+    for id in project.graph.order() {
+        let Some(prospect) = prospects.get(id) else { continue };
+        let stage = &project.pipeline[*id];
+        let upstream = prospect
+            .unknown
+            .iter()
+            .all(|name| producer(project, stage, name).is_some_and(|id| keeping.get(&id) == Some(&true)));
+        let own = match &prospect.planned.expectation {
+            Expectation::Fresh | Expectation::Restorable { .. } => true,
+            Expectation::Maybe { .. } => upstream,
+            Expectation::Run { changes, .. } => {
+                let time = times.get(id).and_then(Option::as_ref);
+                upstream
+                    && prospect.last.is_some()
+                    && prospect.decision.is_some()
+                    && scale::keeps_sizes(time, changes)
+            }
+        };
+        keeping.insert(*id, own);
+    }
+    keeping
+}
+
+fn producer(project: &Project, stage: &Stage, input: &str) -> Option<StageId> {
+    match stage.inputs.get(input)? {
+        Input::Output { stage, .. } => project.pipeline.id(stage),
+        Input::Path(_) => None,
+    }
+}
+
+fn time_of(project: &Project, stage: &Stage) -> Option<TimeSpec> {
+    let Action::Op(action) = &stage.action else { return None };
+    project.registry.manifest(&action.plugin).ok()?.ops.get(&action.op)?.time.clone()
+}
+
+/// Bytes of the inputs as they are, or were made last.
+fn sizes_now(project: &Project, stage: &Stage, prospects: &BTreeMap<StageId, Prospect>) -> Sizes {
+    let bytes = |input: &Input| match input {
+        Input::Path(path) => {
+            std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|it| it.len())
+        }
+        Input::Output { stage, output } => {
+            let producer = prospects.get(&project.pipeline.id(stage)?)?;
+            let record = producer.record().or(producer.last.as_deref())?;
+            record.outputs.get(output).map(|output| output.bytes)
+        }
+    };
+    stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), bytes(input)?))).collect()
+}
+
+/// Bytes that the inputs had in a run, where other stages made them.
+fn sizes_then(project: &Project, stage: &Stage, run: &RunRecord) -> Sizes {
+    let bytes = |input: &Input| match input {
+        Input::Path(_) => None,
+        Input::Output { stage, output } => {
+            let producer = run.stages.iter().find(|it| it.stage == *stage)?;
+            project.store.record(&producer.key?)?.outputs.get(output).map(|output| output.bytes)
+        }
+    };
+    stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), bytes(input)?))).collect()
 }
 
 fn look_back(project: &Project, wanted: &mut BTreeMap<StageName, Past<'_>>) {
-    let counts = |stage: &Stage, record: &ActionRecord| {
-        does(stage, &record.ingredients) && record.machine.cpu == project.machine.cpu
-    };
     for run in project.store.latest_runs().take(RUNS) {
-        for stage in run.stages.iter().filter(|stage| stage.outcome == Outcome::Ran) {
-            let Some(past) = wanted.get_mut(&stage.stage).filter(|past| past.durations.len() < SAMPLES)
-            else {
-                continue;
-            };
-            let record = stage.key.and_then(|key| project.store.record(&key));
-            past.durations
-                .extend(record.filter(|record| counts(past.stage, record)).map(|record| record.duration_ms));
+        // With another number of threads it takes another time.
+        if run.threads == project.threads {
+            for ran in run.stages.iter().filter(|stage| stage.outcome == Outcome::Ran) {
+                let Some(past) = wanted.get_mut(&ran.stage).filter(|past| past.seen < SAMPLES) else {
+                    continue;
+                };
+                let record = ran.key.and_then(|key| project.store.record(&key)).filter(|record| {
+                    does(past.stage, &record.ingredients) && record.machine.cpu == project.machine.cpu
+                });
+                if let Some(record) = record {
+                    past.add(&record, &sizes_then(project, past.stage, &run));
+                }
+            }
         }
-        if wanted.values().all(|past| past.durations.len() >= SAMPLES) {
+        if wanted.values().all(|past| past.seen >= SAMPLES) {
             break;
         }
     }
@@ -80,13 +220,13 @@ fn does(stage: &Stage, ingredients: &[Ingredient]) -> bool {
     }
 }
 
-/// The middle one; of an even number the mean of the middle two.
-fn median(durations: &[u64]) -> Option<u64> {
+/// The middle one; of an even number the mean of the middle two. In whole milliseconds.
+fn median(durations: &[f64]) -> Option<u64> {
     let mut sorted = durations.to_vec();
-    sorted.sort_unstable();
+    sorted.sort_by(f64::total_cmp);
     let upper = sorted.get(sorted.len() / 2)?;
     let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Some(lower.midpoint(*upper))
+    Duration::try_from_secs_f64(lower.midpoint(*upper) / 1e3).ok().map(millis)
 }
 
 #[cfg(test)]

@@ -230,8 +230,8 @@ pub fn prospects(
         let prospect = look_ahead(project, &project.pipeline[*id], &found, forced.contains(id))?;
         found.insert(*id, prospect);
     }
-    found.retain(|id, _| selected.contains(id));
     forecast::fill(project, &mut found);
+    found.retain(|id, _| selected.contains(id));
     Ok(found)
 }
 
@@ -297,7 +297,7 @@ fn look_ahead(
             Expectation::Run { changes: vec![], reason: Some(reason) }
         }
     };
-    let planned = PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None };
+    let planned = PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None, last_ms: None };
     Ok(Prospect { planned, decision, last, unknown })
 }
 

@@ -112,9 +112,11 @@ struct Planned {
     stage: StageName,
     /// What is expected.
     expectation: Expectation,
-    /// How long it will take if it is executed, milliseconds: the median of its last executions. `null` where it was
-    /// never executed, or stays as it is.
+    /// How long it will take if it is executed, milliseconds: the median of its last executions, scaled by what its op says
+    /// its time depends on. `null` where that is not known, or it stays as it is.
     usual_ms: Option<u64>,
+    /// How long its last execution took, milliseconds. `null` where there was none, or it stays as it is.
+    last_ms: Option<u64>,
     /// Where changed ingredients come from, as far as that is known.
     origins: BTreeMap<String, Origin>,
 }
@@ -123,8 +125,14 @@ impl Answer {
     fn new(pipeline: &Pipeline, planned: Vec<PlannedStage>) -> Self {
         let total = Total::of(&planned);
         let stages = planned.into_iter().map(|planned| {
-            let PlannedStage { stage, expectation, usual_ms } = planned;
-            Planned { origins: origins(pipeline, &stage, &expectation), stage, expectation, usual_ms }
+            let PlannedStage { stage, expectation, usual_ms, last_ms } = planned;
+            Planned {
+                origins: origins(pipeline, &stage, &expectation),
+                stage,
+                expectation,
+                usual_ms,
+                last_ms,
+            }
         });
         Self { version: Version, pipeline: pipeline.name.clone(), stages: stages.collect(), total }
     }

@@ -94,6 +94,8 @@ pub(super) struct Answer {
     expectation: Expectation,
     /// How long it will take if it is executed, milliseconds; `null` where that is not known or it stays as it is.
     usual_ms: Option<u64>,
+    /// How long its last execution took, milliseconds; `null` where there was none or it stays as it is.
+    last_ms: Option<u64>,
     /// Digest of its key; `null` before stages that it reads from have run for the first time.
     key: Option<Digest>,
     /// The key, one by one.
@@ -148,6 +150,7 @@ impl View<'_> {
             stage: self.stage.name.clone(),
             expectation: prospect.planned.expectation.clone(),
             usual_ms: prospect.planned.usual_ms,
+            last_ms: prospect.planned.last_ms,
             key: known.then(|| digest_of(prospect.ingredients())),
             ingredients: prospect.ingredients().to_vec(),
             changes: self.changes.clone(),
@@ -166,12 +169,7 @@ impl View<'_> {
         lines.extend(self.changed_lines(width, paint));
         lines.extend(self.changes.iter().filter_map(|change| self.hidden_change(change)));
         lines.extend(self.cached());
-        if let Some(usual) =
-            self.prospect.planned.usual_ms.filter(|_| self.prospect.planned.expectation.may_execute())
-        {
-            let usual = format::duration_rough(Duration::from_millis(usual));
-            lines.push(format!(" if it runs it will take about {usual}, going by its last executions"));
-        }
+        lines.extend(self.duration());
         if all {
             lines.extend(self.whole_key(paint));
         } else if !self.changes.is_empty() {
@@ -179,6 +177,22 @@ impl View<'_> {
         }
         lines.push(String::new());
         lines.join("\n")
+    }
+
+    /// How long it will take, or where that is not known how long it took.
+    fn duration(&self) -> Option<String> {
+        let planned = &self.prospect.planned;
+        let rough = |millis| format::duration_rough(Duration::from_millis(millis));
+        let known = planned.usual_ms.map(|usual| {
+            format!(" if it runs it will take about {}, going by its last executions", rough(usual))
+        });
+        let last = || {
+            let last = rough(planned.last_ms?);
+            Some(format!(
+                " how long it will take if it runs is not known: it last took {last}, for something else"
+            ))
+        };
+        known.or_else(last).filter(|_| planned.expectation.may_execute())
     }
 
     fn verdict(&self, paint: Paint) -> String {

@@ -12,23 +12,27 @@ use crate::store::Finished;
 #[test]
 fn the_middle_counts() {
     assert_eq!(median(&[]), None);
-    assert_eq!(median(&[7]), Some(7));
-    assert_eq!(median(&[30, 1, 2]), Some(2));
-    assert_eq!(median(&[4, 1, 100, 2]), Some(3));
+    assert_eq!(median(&[7.0]), Some(7));
+    assert_eq!(median(&[30.0, 1.0, 2.0]), Some(2));
+    assert_eq!(median(&[4.0, 1.0, 100.0, 2.0]), Some(3));
 }
 
 struct Bench(tempfile::TempDir);
 
 impl Bench {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let plugin = folder.path().join("pipe-p");
+        fs::write(&plugin, format!("#!/bin/sh\necho '{}'\n", MANIFEST.replace('\n', ""))).unwrap();
+        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(folder)
     }
 
-    /// The project with this command in stage `one`.
-    fn project(&self, run: &str) -> Project {
+    /// The project with this in stage `one`: a command or an op.
+    fn project(&self, what: &str) -> Project {
         let file = self.0.path().join("pipeline.yaml");
-        let text =
-            format!("version: 1\nname: x\nstages:\n  one: {{ run: {run}, outputs: {{ o: o.txt }} }}\n");
+        let text = format!("version: 1\nname: x\nplugins: {{ p: ./pipe-p }}\nstages:\n  one: {{ {what} }}\n");
         fs::write(&file, text).unwrap();
         Project::load(&file, None, &Overrides::default(), Some(1), false)
             .unwrap_or_else(|error| panic!("{error}"))
@@ -87,32 +91,67 @@ impl Bench {
         project.store.save_run(&run).unwrap();
     }
 
-    fn usual(&self, run: &str) -> Option<u64> {
-        let project = self.project(run);
+    fn usual(&self, what: &str) -> Option<u64> {
+        self.expected(what).0
+    }
+
+    /// How long it will take, and how long it took.
+    fn expected(&self, what: &str) -> (Option<u64>, Option<u64>) {
+        let project = self.project(what);
         let all: BTreeSet<StageId> = project.pipeline.ids().collect();
-        plan(&project, &all, &BTreeSet::new()).unwrap()[0].usual_ms
+        let planned = plan(&project, &all, &BTreeSet::new()).unwrap().remove(0);
+        (planned.usual_ms, planned.last_ms)
     }
 }
+
+/// A command that takes its time.
+fn run(command: &str) -> String {
+    format!("run: {command}, outputs: {{ o: o.txt }}")
+}
+
+/// An op whose time is in proportion to `n`, whatever its `seed` is.
+fn make(n: u32, seed: u32) -> String {
+    format!("uses: p/make, with: {{ n: {n}, seed: {seed} }}")
+}
+
+const MANIFEST: &str = r#"{"protocol":1,"plugin":"p","version":"1","ops":{"make":{"description":"Makes.","version":1,
+    "params":{"type":"object"},"outputs":{"o":{"description":"o","file":"o.txt"}},
+    "time":{"scales_with":["with.n"],"ignores":["with.seed"]}}}}"#;
 
 #[test]
 fn executions_on_this_cpu_count_and_the_last_five_of_them() {
     let bench = Bench::new();
-    assert_eq!(bench.usual("'true'"), None);
-    let here = bench.project("'true'").machine;
+    assert_eq!(bench.usual(&make(1, 0)), None);
+    let here = bench.project(&make(1, 0)).machine;
     let elsewhere = Machine { cpu: "another".into(), ..Machine::default() };
-    bench.execute("echo 0", 900_000, &elsewhere);
-    assert_eq!(bench.usual("'true'"), Some(900_000), "the last one, where there is no other");
-    for (index, duration) in [10, 20, 60, 30, 50, 40, 99].into_iter().enumerate() {
-        bench.execute(&format!("echo {index}"), duration, &here);
+    bench.execute(&make(1, 0), 900_000, &elsewhere);
+    assert_eq!(bench.usual(&make(1, 1)), Some(900_000), "the last one, where there is no other");
+    for (seed, duration) in (10..).zip([10, 20, 60, 30, 50, 40, 99]) {
+        bench.execute(&make(1, seed), duration, &here);
     }
-    assert_eq!(bench.usual("'true'"), Some(50), "of 60, 30, 50, 40, 99");
+    assert_eq!(bench.usual(&make(1, 1)), Some(50), "of 60, 30, 50, 40, 99");
 }
 
 #[test]
-fn what_a_stage_did_before_says_nothing_of_another_op() {
+fn what_an_op_takes_is_scaled_by_what_it_says_its_time_depends_on() {
     let bench = Bench::new();
-    let here = bench.project("'true'").machine;
-    bench.execute("echo 1", 70, &here);
-    assert_eq!(bench.usual("echo 2"), Some(70));
-    assert_eq!(bench.usual("[echo, 2]"), None, "a list is another kind of command");
+    let here = bench.project(&make(6, 0)).machine;
+    bench.execute(&make(6, 0), 120_000, &here);
+    assert_eq!(bench.usual(&make(75, 1)), Some(1_500_000), "12.5 times as long");
+    bench.execute(&make(75, 0), 1_800_000, &here);
+    assert_eq!(bench.usual(&make(6, 2)), Some(132_000), "between 120 and 144 s");
+    let other = format!("{}, more: 1 }}", make(6, 0).trim_end_matches(" }"));
+    assert_eq!(bench.expected(&other), (None, Some(1_800_000)), "`more` may matter");
+}
+
+#[test]
+fn what_a_command_takes_is_known_only_where_nothing_of_it_is_another() {
+    let bench = Bench::new();
+    let here = bench.project(&run("'true'")).machine;
+    bench.execute(&run("echo 1"), 70, &here);
+    let project = bench.project(&run("echo 1"));
+    let all: BTreeSet<StageId> = project.pipeline.ids().collect();
+    assert_eq!(plan(&project, &all, &all).unwrap()[0].usual_ms, Some(70), "asked to do the same again");
+    assert_eq!(bench.expected(&run("echo 2")), (None, Some(70)));
+    assert_eq!(bench.expected(&run("[echo, 2]")), (None, None), "a list is another kind of command");
 }

@@ -168,8 +168,12 @@ mod tests {
     fn a_run_reads_like_a_diary() {
         let start = Instant::now();
         let mut lines = Lines::new(Paint::new(false));
-        let planned =
-            |stage: &str, expectation| PlannedStage { stage: name(stage), expectation, usual_ms: None };
+        let planned = |stage: &str, expectation| PlannedStage {
+            stage: name(stage),
+            expectation,
+            usual_ms: None,
+            last_ms: None,
+        };
         let changes =
             vec![Change { name: "with.lr".into(), old: Some("0.05".into()), new: Some("0.08".into()) }];
         let run = |changes: &[Change]| Expectation::Run { changes: changes.to_vec(), reason: None };

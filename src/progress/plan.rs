@@ -236,8 +236,17 @@ pub fn word(expectation: &Expectation) -> &'static str {
     }
 }
 
+/// How long it will take, or where that is not known how long it took.
 fn usual(stage: &PlannedStage) -> Option<String> {
-    stage.usual_ms.filter(|_| stage.expectation.may_execute()).map(about)
+    let last = || stage.last_ms.map(|last| format!("last took {}", took(last)));
+    stage.usual_ms.map(about).or_else(last).filter(|_| stage.expectation.may_execute())
+}
+
+fn took(millis: u64) -> String {
+    if millis < 1000 {
+        return "< 1 s".into();
+    }
+    format::duration_rough(Duration::from_millis(millis))
 }
 
 fn about(millis: u64) -> String {
@@ -253,7 +262,7 @@ mod tests {
     use crate::report::sample::{self, name};
 
     fn planned(text: &str, usual_ms: Option<u64>, expectation: Expectation) -> PlannedStage {
-        PlannedStage { stage: name(text), expectation, usual_ms }
+        PlannedStage { stage: name(text), expectation, usual_ms, last_ms: None }
     }
 
     fn changed(name: &str, old: &str, new: &str) -> Change {

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn planned(text: &str, expectation: Expectation) -> PlannedStage {
-        PlannedStage { stage: name(text), expectation, usual_ms: Some(120_000) }
+        PlannedStage { stage: name(text), expectation, usual_ms: Some(120_000), last_ms: None }
     }
 
     #[test]

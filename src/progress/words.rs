@@ -119,7 +119,12 @@ mod tests {
     use crate::spec::StageName;
 
     pub(crate) fn planned(name: &str, expectation: Expectation, usual_ms: Option<u64>) -> PlannedStage {
-        PlannedStage { stage: StageName::try_from(name.to_owned()).unwrap(), expectation, usual_ms }
+        PlannedStage {
+            stage: StageName::try_from(name.to_owned()).unwrap(),
+            expectation,
+            usual_ms,
+            last_ms: None,
+        }
     }
 
     fn progress(done: f64, total: f64, unit: &str) -> Progress {

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::Expectation;
+use crate::event::{Expectation, PlannedStage};
 use crate::graph::Graph;
 use crate::plan::Prospect;
 use crate::spec::StageId;
@@ -34,14 +34,16 @@ pub(super) struct Ready {
 impl Ready {
     /// Nothing is ready yet. What never ran is taken to be as long as the average of what did.
     pub(super) fn new(graph: &Graph, prospects: &BTreeMap<StageId, Prospect>) -> Self {
-        let known: Vec<u64> = prospects.values().filter_map(|prospect| prospect.planned.usual_ms).collect();
+        // What is not known is guessed from the last time: urgency is no promise.
+        let guess = |planned: &PlannedStage| planned.usual_ms.or(planned.last_ms);
+        let known: Vec<u64> = prospects.values().filter_map(|prospect| guess(&prospect.planned)).collect();
         let average = known.iter().sum::<u64>().checked_div(known.len() as u64).unwrap_or(1);
         let mut remaining_ms: BTreeMap<StageId, u64> = BTreeMap::new();
         for id in graph.order().iter().rev() {
             let Some(Prospect { planned, .. }) = prospects.get(id) else { continue };
             let own = match planned.expectation {
                 Expectation::Fresh | Expectation::Restorable { .. } => 0,
-                Expectation::Run { .. } | Expectation::Maybe { .. } => planned.usual_ms.unwrap_or(average),
+                Expectation::Run { .. } | Expectation::Maybe { .. } => guess(planned).unwrap_or(average),
             };
             let behind =
                 graph.dependents(*id).iter().filter_map(|dependent| remaining_ms.get(dependent)).max();

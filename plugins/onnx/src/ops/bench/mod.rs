@@ -200,13 +200,13 @@ pub(crate) fn manifest() -> OpManifest {
 
 fn check_baseline<'a>(
     params: &Params,
-    mut inputs: impl Iterator<Item = &'a String> + Clone,
+    inputs: impl Iterator<Item = &'a String> + Clone,
 ) -> Result<(), Failure> {
     let Some(baseline) = &params.baseline else { return Ok(()) };
     if inputs.clone().any(|name| name == baseline) {
         return Ok(());
     }
-    let names: Vec<_> = inputs.by_ref().map(|name| format!("`{name}`")).collect();
+    let names: Vec<_> = inputs.map(|name| format!("`{name}`")).collect();
     Err(Failure::new(format!("`baseline` names `{baseline}`, which is no input of this stage"))
         .hint(format!("inputs are {}", names.join(", "))))
 }
