@@ -116,26 +116,27 @@ type Folder = (u64, u64);
 #[must_use]
 pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
     let artifacts = pipeline.root.join(ARTIFACTS);
-    let holding: Vec<(&str, BTreeSet<Folder>)> = store
+    let holding: Vec<(&str, &Path, BTreeSet<Folder>)> = store
         .folders()
         .into_iter()
         .map(|folder| ("the cache", folder))
         .chain([("the artifacts", artifacts.as_path())])
-        .map(|(what, folder)| (what, folder.ancestors().filter_map(identity).collect()))
+        .map(|(what, folder)| (what, folder, folder.ancestors().filter_map(identity).collect()))
         .collect();
     let mut faults = Vec::new();
     for stage in pipeline.stages.values() {
         for (name, path) in read_from_disk(stage) {
             let found = identity(path);
-            let holds =
-                holding.iter().find(|(_, folders)| found.is_some_and(|found| folders.contains(&found)));
+            let holds = holding.iter().find(|(_, folder, within)| {
+                found.is_some_and(|found| within.contains(&found)) && !is_ignored(pipeline, path, folder)
+            });
             let problem = match (holds, written_by(pipeline, &artifacts, path)) {
-                (Some((what, _)), _) => Problem::new(format!(
+                (Some((what, ..)), _) => Problem::new(format!(
                     "{} is the folder `{}`, which holds {what}: it changes with every run",
                     name.words(),
                     path.display()
                 ))
-                .hint("name the files and folders that are read, each as an input of its own"),
+                .hint("name the files and folders that are read, each as an input of its own, or leave it out by a pattern under `ignore`"),
                 (None, Some((writer, output))) => Problem::new(format!(
                     "{} is what stage `{}` writes, and may be read before it is written",
                     name.words(),
@@ -148,6 +149,11 @@ pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
         }
     }
     (!faults.is_empty()).then(|| pipeline.diagnose(faults))
+}
+
+/// Whether patterns of the pipeline hide `inner`, or a folder on the way to it, from who reads `folder`.
+fn is_ignored(pipeline: &Pipeline, folder: &Path, inner: &Path) -> bool {
+    inner.starts_with(folder) && pipeline.ignore.hides_on_the_way(folder, inner, true)
 }
 
 /// What of a stage names a file or folder.

@@ -16,8 +16,7 @@ pub use figure::{
 };
 pub use manifest::{
     CHECKSUMS, InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources,
-    SOURCE_KEYWORD, Threads,
-    TimeSpec,
+    SOURCE_KEYWORD, Threads, TimeSpec,
 };
 pub use message::{
     CheckRequest, FromPlugin, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
