@@ -141,7 +141,12 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let dataset = dataset::cifar10_binary(&dataset::Source::open(&images).unwrap(), &mut |_| {}).unwrap();
+        let dataset = dataset::cifar10_binary(
+            &dataset::Source::open(&images).unwrap(),
+            dataset::MAX_BYTES,
+            &mut |_| {},
+        )
+        .unwrap();
         dataset.write(&at("d.safetensors")).unwrap();
         let metadata = WeightsMetadata {
             network: Network::tinynet(),

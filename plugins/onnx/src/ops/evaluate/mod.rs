@@ -22,7 +22,6 @@ use crate::ops::{checked_params, images_of, input, manifest_of, output, time};
 use crate::request::{self, grouped};
 use crate::statistics::{mcnemar_exact, paired_drop};
 use calibration::Calibration;
-use variant::Variant;
 
 const VERSION: u32 = 2;
 
