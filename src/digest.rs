@@ -14,6 +14,8 @@ use blake3::hazmat::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::regular;
+
 /// Bytes that are read and digested at a time: they stay in the cache of a core between the two. Reading them takes less
 /// time than mapping the file, whose pages are faulted in one by one, and a file that is cut short meanwhile is an error
 /// and not a signal.
@@ -35,9 +37,9 @@ impl Digest {
     /// Digest of a file's content, on all cores where it is large.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When it is no file, or cannot be read.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = regular::open(path)?;
         let length = file.metadata()?.len();
         Self::of_open(&mut file, length)
     }

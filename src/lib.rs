@@ -26,6 +26,7 @@ mod printable;
 pub mod progress;
 pub mod project;
 pub mod record;
+pub mod regular;
 pub mod report;
 pub mod secret;
 pub mod spec;

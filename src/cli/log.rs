@@ -1,13 +1,12 @@
 //! `pipe log STAGE`: what the last execution of a stage logged. Reads the cache alone, so that it works while the
 //! pipeline is broken.
 
-use std::fs;
-
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::progress::clean;
+use crate::regular;
 use crate::secret::hidden;
 use crate::spec::StageName;
 use crate::store::Store;
@@ -36,7 +35,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 /// What log it is, and its text.
 fn find(store: &Store, stage: &StageName) -> Result<(String, String), Error> {
     if let Some(path) = store.unfinished_log(stage) {
-        let bytes = fs::read(&path)
+        let bytes = regular::read(&path)
             .map_err(|error| Error::failed(format!("cannot read `{}`: {error}", path.display())))?;
         let heading = format!("{stage}: an execution that failed, was stopped, or is under way");
         return Ok((heading, hidden(&String::from_utf8_lossy(&bytes)).into_owned()));
@@ -60,6 +59,8 @@ fn find(store: &Store, stage: &StageName) -> Result<(String, String), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::fs;
 
     fn stage() -> StageName {
         StageName::try_from("train".to_owned()).unwrap()

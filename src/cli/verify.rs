@@ -1,25 +1,33 @@
 //! `pipe verify`: reads the whole cache and says what is damaged. Works while the pipeline is broken.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Context;
 use super::output::{Version, print_json, print_painted, tell};
+use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::progress::Paint;
-use crate::store::{Damage, Kind, Origin, Remedy, Step, Verification};
+use crate::project::Project;
+use crate::spec::{Action, Input, StageName};
+use crate::store::{Damage, Kind, Misremembered, Origin, Remedy, Step, Verification};
 
 /// Places that are listed for one damaged file.
 const MAX_ORIGINS: usize = 4;
 
+/// Where inputs are not compared.
+const UNREAD: &str = "the pipeline cannot be loaded, so that what its stages read was not compared";
+
 /// Read the whole cache again and move what is damaged out of the way
 ///
-/// Every object is compared with its digest, every record with its checksum and the objects that it names, and every
-/// artifact with its record. What is damaged goes to `corrupt` in the cache's folder, and the next run that needs it makes
+/// Every object is compared with its digest, every record with its checksum and the objects that it names, every artifact
+/// with its record, and every file that a stage reads with what it was last taken for: a change that the file system does
+/// not tell of is found here. What is damaged goes to `corrupt` in the cache's folder, and the next run that needs it makes
 /// it anew; an object whose content is still among the artifacts is made anew at once. Exit code 0 where all is whole,
 /// 1 where something was damaged.
 #[derive(Debug, clap::Args)]
@@ -55,10 +63,19 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     };
     let bar = bar();
     let tell = |step| match step {
-        Step::Total(bytes) => bar.set_length(bytes),
+        Step::Total(bytes) => bar.inc_length(bytes),
         Step::Read(bytes) => bar.inc(bytes),
     };
-    let verification = store.verify(_lock.is_some(), &tell)?;
+    // Looking creates nothing, and loading a pipeline may ask its plugins.
+    let project = store.folder().exists().then(|| context.load(&Selection::default()));
+    let inputs = match &project {
+        Some(Ok(project)) => Some((inputs_of(project), &project.pipeline.ignore)),
+        Some(Err(_)) | None => None,
+    };
+    let inputs = inputs.as_ref().map(|(inputs, ignore)| (inputs, *ignore));
+    let mut verification = store.verify(_lock.is_some(), inputs, &tell)?;
+    let unread = matches!(project, Some(Err(_))).then(|| UNREAD.to_owned());
+    verification.notes.extend(unread);
     bar.finish_and_clear();
     let whole = verification.damage.is_empty();
     if args.json {
@@ -67,6 +84,25 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         print_painted(&text(&verification, args.dry_run, Paint::new(context.color_stdout())))?;
     }
     Ok(if whole { ExitStatus::Done } else { ExitStatus::Failed })
+}
+
+/// What stages read that no stage makes, with who reads it.
+fn inputs_of(project: &Project) -> BTreeMap<PathBuf, BTreeSet<StageName>> {
+    let mut inputs: BTreeMap<PathBuf, BTreeSet<StageName>> = BTreeMap::new();
+    for stage in project.pipeline.stages.values() {
+        let read = stage.inputs.values().filter_map(|input| match input {
+            Input::Path(path) => Some(path),
+            Input::Output { .. } => None,
+        });
+        let sources = match &stage.action {
+            Action::Op(action) => Some(action.sources.values()),
+            Action::Command(_) => None,
+        };
+        for path in read.chain(sources.into_iter().flatten()) {
+            inputs.entry(path.clone()).or_default().insert(stage.name.clone());
+        }
+    }
+    inputs
 }
 
 /// A bar on a terminal, nothing elsewhere.
@@ -94,9 +130,22 @@ fn text(found: &Verification, dry_run: bool, paint: Paint) -> String {
         let text = format!("`{path}` is not what `{stage}` made any more; the next run replaces it");
         lines.push(format!(" {} {text}", paint.warn("!")));
     }
+    for Misremembered { path, stages } in &found.misremembered {
+        let names: Vec<String> = stages.iter().map(|stage| format!("`{stage}`")).collect();
+        let forced: Vec<&str> = stages.iter().map(StageName::as_str).collect();
+        let text = format!(
+            "`{}` changed without its time of change, and was taken for what it had been; {} read it",
+            path.display(),
+            names.join(", ")
+        );
+        lines.push(format!(" {} {text}", paint.warn("!")));
+        let remedy = format!("`pipe run --force {}` makes anew what was made of it", forced.join(" "));
+        lines.push(format!("     {}", paint.faint(&remedy)));
+    }
     lines.extend(found.notes.iter().map(|note| format!(" {} {note}", paint.warn("!"))));
     let read = format!(
-        "{}, {} and {} read, {}",
+        "{}, {}, {} and {} read, {}",
+        format::count(found.inputs, "input"),
         format::count(found.objects, "object"),
         format::count(found.records, "outcome"),
         format::count(found.runs, "run"),

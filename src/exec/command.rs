@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use super::line::{Line, as_script};
 use super::log::Log;
 use super::op::describe_exit;
-use super::setting::{Setting, next_within};
-use super::{Failure, Yield};
-use crate::plugin::process::{Output, Process, Stdout, clean_environment};
+use super::setting::{Setting, stopped};
+use super::{Failure, Notice, Yield};
+use crate::plugin::process::{Process, Stdout, clean_environment};
 use crate::spec::CommandAction;
 
 /// Comes before the last lines of what a command printed, in the message of its failure.
@@ -20,15 +20,16 @@ pub(super) const PRINTED: &str = "; the end of what it printed:\n";
 /// What may be done about a program that is not there.
 const NOT_FOUND: &str = "is it installed, and on PATH?";
 
-/// Runs a command in `root`, the pipeline's folder, to its end.
+/// Runs a command in `root`, the pipeline's folder, to its end and to that of all that it starts.
 ///
 /// # Errors
-/// When it cannot be started, or ends with anything but exit code 0.
+/// When it cannot be started, ends with anything but exit code 0, or had to be stopped.
 pub(super) fn run(
     action: &CommandAction,
     setting: &Setting,
     root: &Path,
     log: &mut Log,
+    notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
     let Some(line) = Line::fill(action, setting) else {
         return Err(Failure::new("the command is an empty list"));
@@ -67,15 +68,10 @@ pub(super) fn run(
         }
     })?;
     process.hide(&setting.masks);
-    let status = loop {
-        match next_within(&mut process, setting.timeout) {
-            Ok(Some(Output::Out(line) | Output::Err(line))) => log.line(&line),
-            Ok(Some(Output::OutClosed(_))) => {}
-            Ok(None) => return Err(setting.stop(&mut process, log)),
-            Ok(Some(Output::Ended(status))) => break status,
-            Err(error) => return Err(Failure::new(format!("the command was lost: {error}"))),
-        }
-    };
+    if let Some(trace) = trace {
+        process.stand_by(trace.file.clone());
+    }
+    let end = setting.follow(&mut process, log, notify)?;
     let tail = process.tail();
     if let Some(trace) = trace
         && !trace.has_started()
@@ -83,10 +79,10 @@ pub(super) fn run(
         let why = tail.trim().trim_start_matches("strace: ");
         return Err(Failure::new(format!("cannot start `{program}`: {why}")).hint(NOT_FOUND));
     }
-    if status.success() {
-        return Ok(Yield::default());
+    if end.status.success() {
+        return if end.was_stopped { Err(stopped()) } else { Ok(Yield::default()) };
     }
-    let mut message = format!("the command failed with {}", describe_exit(status));
+    let mut message = format!("the command failed with {}", describe_exit(end.status));
     if !tail.is_empty() {
         message.push_str(PRINTED);
         message.push_str(&tail);

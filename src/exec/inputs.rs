@@ -1,16 +1,17 @@
 //! What an execution is given: where its inputs lie and what they are, and the programs that it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::trace::{Artifact, Trace};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::key::Key;
 use crate::plan;
 use crate::project::Project;
 use crate::spec::{Action, Input, OpAction, Stage, StageId};
-use crate::store::Miss;
+use crate::store::{MARGIN, Miss, Snapshot, Touched};
 
 /// Digests of a stage's inputs; `made` knows those of the outputs of stages that it depends on.
 pub(super) fn digests(
@@ -33,51 +34,126 @@ pub(super) fn digests(
     Ok(digests)
 }
 
-/// Looks again at what a stage that has run has read: its key must be the one that it was executed for.
-pub(super) fn check_unchanged(project: &Project, stage: &Stage, miss: &Miss) -> Result<(), Failure> {
-    check_plugins(project, stage)?;
-    let mut inputs = BTreeMap::new();
-    for (name, input) in &stage.inputs {
-        let path = path(project, input);
-        if !path.exists() {
-            let message = format!("its input `{name}` (`{}`) was removed while it ran", path.display());
-            return Err(Failure::new(message).hint("put it back, and see to it that nothing takes it away"));
-        }
-        let digest = match input {
-            Input::Path(path) => project.store.digest_input(path, &project.pipeline.ignore)?,
-            Input::Output { .. } => project.store.digest_path(&path)?,
-        };
-        inputs.insert(name.clone(), digest);
-    }
-    let now = plan::key_of(project, stage, &inputs).map_err(|error| Failure::new(error.to_string()))?;
-    match now.changes_from(miss.key().ingredients()).first() {
-        None => Ok(()),
-        Some(change) => Err(Failure::new(format!(
-            "`{}` was changed while it ran{}; the outcome was thrown away",
-            change.name,
-            change_place(project, stage, &change.name)
-        ))
-        .hint("run again")),
-    }
+/// What a stage reads, as it was when it began.
+pub(super) struct Before {
+    /// By ingredient of its key.
+    snapshots: BTreeMap<String, Snapshot>,
 }
 
-/// Looks, before a stage runs, whether what it reads of other stages is still what these made.
-pub(super) fn check_made(project: &Project, stage: &Stage, miss: &Miss) -> Result<(), Failure> {
-    for (name, input) in &stage.inputs {
-        let Input::Output { stage: from, output } = input else { continue };
-        let path = path(project, input);
-        let now = project.store.digest_path(&path)?.to_string();
-        let ingredient = format!("inputs.{name}");
-        if miss.key().ingredients().iter().any(|made| made.name == ingredient && made.value != now) {
+impl Before {
+    /// Looks, before a stage runs, whether what it reads is still what its key was made of.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be read.
+    pub(super) fn look(project: &Project, stage: &Stage, miss: &Miss) -> Result<Self, Failure> {
+        let (mut now, mut key) = look(project, stage)?;
+        let young = |name: &str, snapshot: &Snapshot| snapshot.is_young() && is_from_outside(stage, name);
+        if now.iter().any(|(name, snapshot)| young(name, snapshot)) {
+            // An edit within the same tick of the clock would leave the state as it is.
+            std::thread::sleep(MARGIN);
+            (now, key) = look(project, stage)?;
+        }
+        let changes = key.changes_from(miss.key().ingredients());
+        let Some(change) = changes.first() else { return Ok(Self { snapshots: now }) };
+        let input =
+            change.name.strip_prefix("inputs.").and_then(|name| Some((name, stage.inputs.get(name)?)));
+        if let Some((name, input @ Input::Output { stage: from, output })) = input {
             let message = format!(
                 "its input `{name}` (`{}`) is not what `{from}` made as `{output}`: it was changed since",
-                path.display()
+                path(project, input).display()
             );
             return Err(Failure::new(message)
                 .hint("a stage must not write to what it reads: find out which one does, then run again"));
         }
+        Err(Failure::new(format!(
+            "`{}` was changed after the run had begun and before this stage did{}",
+            change.name,
+            change_place(project, stage, &change.name)
+        ))
+        .hint("run again"))
     }
-    Ok(())
+
+    /// Looks again once the stage has run: its key must be the one that it was executed for, and nobody may have written to
+    /// what it read, not even to put back what was there.
+    ///
+    /// # Errors
+    /// When that is not so, or something cannot be read any more.
+    pub(super) fn check_unchanged(
+        &self,
+        project: &Project,
+        stage: &Stage,
+        miss: &Miss,
+    ) -> Result<(), Failure> {
+        check_plugins(project, stage)?;
+        for (name, input) in &stage.inputs {
+            let path = path(project, input);
+            if !path.exists() {
+                let message = format!("its input `{name}` (`{}`) was removed while it ran", path.display());
+                return Err(
+                    Failure::new(message).hint("put it back, and see to it that nothing takes it away")
+                );
+            }
+        }
+        let (now, key) = look(project, stage)?;
+        if let Some(change) = key.changes_from(miss.key().ingredients()).first() {
+            return Err(Failure::new(format!(
+                "`{}` was changed while it ran{}; the outcome was thrown away",
+                change.name,
+                change_place(project, stage, &change.name)
+            ))
+            .hint("run again"));
+        }
+        for (name, before) in &self.snapshots {
+            let touched = now.get(name).and_then(|now| before.touched(now));
+            if let Some(touched) = touched {
+                return Err(Failure::new(format!(
+                    "{} while it ran (`{name}`), and it may have read something else than what is there again; the \
+                     outcome was thrown away",
+                    happened(project, &touched)
+                ))
+                .hint("run again, and let nobody touch what it reads meanwhile, nor the stage itself"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What happened, in words.
+fn happened(project: &Project, touched: &Touched) -> String {
+    let shown = |path: &Path| path.strip_prefix(&project.pipeline.root).unwrap_or(path).display().to_string();
+    match touched {
+        Touched::File(path) => format!("`{}` was written to or touched", shown(path)),
+        Touched::Folder(path) => format!("something was put into `{}` or taken out of it", shown(path)),
+        Touched::Way(path) => format!("the folder `{}` was moved or replaced", shown(path)),
+    }
+}
+
+/// Whether something that a stage reads is not made by another one.
+fn is_from_outside(stage: &Stage, ingredient: &str) -> bool {
+    let input = ingredient.strip_prefix("inputs.").and_then(|name| stage.inputs.get(name));
+    !matches!(input, Some(Input::Output { .. }))
+}
+
+/// The states of all that a stage reads, by ingredient, and the key that follows from them.
+fn look(project: &Project, stage: &Stage) -> Result<(BTreeMap<String, Snapshot>, Key), Failure> {
+    let mut snapshots = BTreeMap::new();
+    let mut inputs = BTreeMap::new();
+    for (name, input) in &stage.inputs {
+        let ignore = match input {
+            Input::Path(_) => Some(&project.pipeline.ignore),
+            Input::Output { .. } => None,
+        };
+        let (digest, snapshot) = project.store.snapshot(&path(project, input), ignore)?;
+        snapshots.insert(format!("inputs.{name}"), snapshot);
+        inputs.insert(name.clone(), digest);
+    }
+    if let Action::Op(action) = &stage.action {
+        for (name, path) in &action.sources {
+            snapshots.insert(format!("with.{name}"), project.store.snapshot(path, None)?.1);
+        }
+    }
+    let key = plan::key_of(project, stage, &inputs).map_err(|error| Failure::new(error.to_string()))?;
+    Ok((snapshots, key))
 }
 
 /// Another plugin than the one that was asked would give another outcome.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -32,7 +33,10 @@ impl Log {
         if fs::symlink_metadata(path).is_ok_and(|there| there.is_file()) {
             fs::remove_file(path)?;
         }
-        let file = BufWriter::new(File::create(path)?);
+        // Nobody waits for a reader of what is no file either.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = BufWriter::new(options.open(path)?);
         Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, masks, broken: None })
     }
 

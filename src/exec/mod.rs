@@ -11,6 +11,7 @@ mod interrupt;
 mod line;
 mod log;
 mod op;
+mod outputs;
 mod secrets;
 mod setting;
 mod state;

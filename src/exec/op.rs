@@ -9,11 +9,13 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use protocol::{Figure, FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
+use rustix::process::Signal;
 
 use super::log::Log;
 use super::secrets::{hide_figure, hide_metric};
-use super::setting::{Setting, Timeout, next_within};
+use super::setting::{Setting, Timeout, next_within, stopped};
 use super::{Failure, Notice, Yield};
+use crate::format;
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 use crate::secret::Masks;
 use crate::store::FigureFile;
@@ -22,6 +24,9 @@ use crate::store::FigureFile;
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a plugin may take to end once it has said `done`.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A plugin's executable and the environment variables it declared.
 #[derive(Debug, Clone)]
@@ -73,11 +78,45 @@ pub(super) fn run(
             let _ = finish(&mut process);
             Err(failure)
         }
-        Ok(result) => {
-            let _ = finish(&mut process);
-            Ok(result)
+        Ok(result) => end(program, &mut process, setting, log, notify).map(|()| result),
+    }
+}
+
+/// Lets a plugin that said `done` end, with all that it started.
+///
+/// # Errors
+/// When it does not: it may still be writing.
+fn end(
+    program: &Program<'_>,
+    process: &mut Process,
+    setting: &Setting,
+    log: &mut Log,
+    notify: &dyn Fn(Notice),
+) -> Result<(), Failure> {
+    process.close_stdin();
+    let patience = Timeout::starting_now(END_TIMEOUT);
+    while process.is_running() {
+        match next_within(process, Some(patience)) {
+            Ok(Some(Output::Err(line))) => log.line(&line),
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                process.stop(Signal::KILL);
+                // It was killed: how it ends is no news.
+                let _ = process.finish(|line| log.line(line));
+                let message = format!(
+                    "plugin `{}` said `done` and then did not end within {}; it was killed, and nothing of it is kept",
+                    program.plugin,
+                    format::duration(END_TIMEOUT)
+                );
+                return Err(Failure::new(message)
+                    .hint("a plugin must end when its standard input is closed: please tell its authors"));
+            }
+            Err(error) => return Err(Failure::new(format!("plugin `{}` was lost: {error}", program.plugin))),
         }
     }
+    // What it said counts, however it ended itself.
+    let end = setting.follow(process, log, notify)?;
+    if end.was_stopped { Err(stopped()) } else { Ok(()) }
 }
 
 /// Why the conversation ended without `done`.
@@ -270,7 +309,8 @@ impl<'a> Listener<'a> {
                 Ok(Some(Output::OutClosed(Some(why)))) => {
                     return Err(Stop::Broke(format!("cannot be understood: {why}")));
                 }
-                Ok(Some(Output::Ended(_))) => return Err(Stop::Broke("ended".into())),
+                // What it left running says nothing for it.
+                Ok(Some(Output::Ended(_) | Output::Left(_))) => return Err(Stop::Broke("ended".into())),
                 Ok(None) => return Err(late),
                 Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
             }

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use protocol::LogLevel;
 use rustix::process::Signal;
 
-use super::Failure;
 use super::log::Log;
 use super::trace::Trace;
+use super::{Failure, Notice};
 use crate::clock::Stopwatch;
-use crate::plugin::process::{Output, Process, Stopper};
+use crate::plugin::process::{End, Left, Output, Process, Stopper};
 use crate::secret::Masks;
 use crate::{format, hardware};
 
@@ -79,6 +80,35 @@ impl Setting {
         }
     }
 
+    /// Waits until a child has ended with all that it started in its group. What is left running is told after a second; it
+    /// may take as long as the stage may.
+    ///
+    /// # Errors
+    /// When that took too long.
+    pub(super) fn follow(
+        &self,
+        process: &mut Process,
+        log: &mut Log,
+        notify: &dyn Fn(Notice),
+    ) -> Result<End, Failure> {
+        let mut since = None;
+        loop {
+            match next_within(process, self.timeout) {
+                Ok(Some(Output::Err(line))) => log.line(&line),
+                Ok(Some(Output::Out(_) | Output::OutClosed(_))) => {}
+                Ok(Some(Output::Left(left))) => {
+                    let line = waiting_for(&left, since, self.timeout.is_some());
+                    since.get_or_insert_with(Stopwatch::start);
+                    log.line(&line);
+                    notify(Notice::Log(LogLevel::Warn, line));
+                }
+                Ok(Some(Output::Ended(end))) => return Ok(end),
+                Ok(None) => return Err(self.stop(process, log)),
+                Err(error) => return Err(Failure::new(format!("it was lost: {error}"))),
+            }
+        }
+    }
+
     /// Stops a child whose time is over: it is asked to end, and killed with all that it started if it does not.
     pub(super) fn stop(&self, process: &mut Process, log: &mut Log) -> Failure {
         self.stopper.signal(Signal::TERM);
@@ -88,4 +118,28 @@ impl Setting {
         Failure::new(format!("it was stopped because it took longer than its `timeout` of {allowed}"))
             .hint("the log may say what it was waiting for; if it only takes long, raise `timeout`")
     }
+}
+
+/// Why nothing is kept of what was stopped, or part of which was: what it wrote may be half of what it would have written.
+pub(super) fn stopped() -> Failure {
+    Failure::new("it, or something that it had started, was stopped before its end; nothing of it is kept")
+}
+
+/// Who is left running of a stage, and what may be done about it; `since` is when that was told first.
+fn waiting_for(left: &[Left], since: Option<Stopwatch>, has_timeout: bool) -> String {
+    /// Processes that are named.
+    const NAMED: usize = 3;
+    let mut named: Vec<String> = left.iter().take(NAMED).map(Left::to_string).collect();
+    if left.len() > NAMED {
+        named.push(format!("{} more", left.len() - NAMED));
+    }
+    let who = named.join(", ");
+    let Some(since) = since else {
+        return format!("it has ended, but what it started has not: waiting for {who}");
+    };
+    let remedy = if has_timeout { "its `timeout` ends that" } else { "a `timeout` would end that" };
+    let for_how_long = format::duration(since.elapsed());
+    format!(
+        "still waiting for {who}, {for_how_long} later; {remedy}; a server is to be started outside of the pipeline"
+    )
 }

@@ -11,7 +11,7 @@ use super::command::PRINTED;
 use super::log::Log;
 use super::setting::{Setting, Timeout};
 use super::trace::Trace;
-use super::{Failure, Notice, Yield, command, inputs, op, secrets};
+use super::{Failure, Notice, Yield, command, inputs, op, outputs, secrets};
 use crate::clock::{Stopwatch, millis, now_ms};
 use crate::error::Error;
 use crate::format;
@@ -158,17 +158,17 @@ impl Job<'_> {
     ) -> Result<Finished, Failure> {
         let (watch, started_ms) = (Stopwatch::start(), now_ms());
         let setting = self.setting(masks)?;
-        let result = inputs::check_made(self.project, self.stage, &self.miss)
-            .and_then(|()| self.execute(&setting, log, notify));
+        let result = inputs::Before::look(self.project, self.stage, &self.miss)
+            .and_then(|before| Ok((before, self.execute(&setting, log, notify)?)));
         match &setting.trace {
             Some(trace) if self.stopping.is_stopping() => trace.forget(),
             Some(trace) => tell(trace, log, notify),
             None => {}
         }
-        let result = result.and_then(|result| {
-            self.check_outputs(&setting)?;
+        let result = result.and_then(|(before, result)| {
+            outputs::check(self.project, self.stage, &setting)?;
             // An input that was edited meanwhile poisons nothing.
-            inputs::check_unchanged(self.project, self.stage, &self.miss)?;
+            before.check_unchanged(self.project, self.stage, &self.miss)?;
             Ok(result)
         });
         let result = result.inspect_err(|failure| log.failure(failure))?;
@@ -195,7 +195,9 @@ impl Job<'_> {
             return Err(Failure::new("the run was interrupted before it began"));
         }
         match &self.stage.action {
-            Action::Command(action) => command::run(action, setting, &self.project.pipeline.root, log),
+            Action::Command(action) => {
+                command::run(action, setting, &self.project.pipeline.root, log, notify)
+            }
             Action::Op(action) => {
                 let inputs::Programs { executables, env } = inputs::programs(self.project, action)?;
                 let Some(executable) = executables.get(&action.plugin) else {
@@ -219,35 +221,6 @@ impl Job<'_> {
                 op::run(&program, request, setting, log, notify)
             }
         }
-    }
-
-    fn check_outputs(&self, setting: &Setting) -> Result<(), Failure> {
-        for (name, path) in &setting.outputs {
-            let there = std::fs::metadata(path);
-            if there.as_ref().is_ok_and(|there| there.is_file() || there.is_dir()) {
-                continue;
-            }
-            let file = self.stage.outputs.get(name).map_or("", String::as_str);
-            let output = format!("its output `{name}` (`{file}`)");
-            return Err(match (std::fs::symlink_metadata(path), there) {
-                (Err(error), _) => Failure::new(format!("it ended without writing {output}: {error}")).hint(
-                    match self.stage.action {
-                        Action::Command(_) => {
-                            format!("write it to the path that `${{outputs.{name}}}` stands for")
-                        }
-                        Action::Op(_) => "the plugin said `done` too early: please tell its authors".into(),
-                    },
-                ),
-                (Ok(_), Err(error)) => {
-                    let to = std::fs::read_link(path).unwrap_or_default();
-                    Failure::new(format!("{output} is a link to `{}`: {error}", to.display()))
-                        .hint("an output is a file or a folder, or a link to one that is there")
-                }
-                (Ok(_), Ok(_)) => Failure::new(format!("{output} is neither a file nor a folder"))
-                    .hint("what is kept of a stage are files: write what it gives to one"),
-            });
-        }
-        Ok(())
     }
 }
 

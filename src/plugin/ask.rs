@@ -41,6 +41,7 @@ pub fn check(program: Program<'_>, requests: &[CheckRequest]) -> Result<Vec<Vec<
     clean_environment(&mut command, program.env.iter().map(String::as_str));
     let process = Process::start(command, questions, Stdout::Messages, &Stopper::default());
     let mut process = process.map_err(|error| format!("cannot start it: {error}"))?;
+    process.kill_rest();
     // None where it would be beyond all clocks.
     let deadline = Instant::now().checked_add(allowed);
     let mut answers = Vec::with_capacity(requests.len());
@@ -62,9 +63,10 @@ pub fn check(program: Program<'_>, requests: &[CheckRequest]) -> Result<Vec<Vec<
                     (true, _) => return Err("it said something else than `checked`".into()),
                 }
             }
-            Some(Output::Err(_) | Output::OutClosed(None)) => {}
+            Some(Output::Err(_) | Output::OutClosed(None) | Output::Left(_)) => {}
             Some(Output::OutClosed(Some(why))) => return Err(why),
-            Some(Output::Ended(status)) => {
+            Some(Output::Ended(end)) => {
+                let status = end.status;
                 let tail = process.tail();
                 let tail =
                     if tail.is_empty() { tail } else { format!("; the end of its standard error:\n{tail}") };

@@ -1,10 +1,12 @@
 //! Plugins: finding them, asking what they can do and what is wrong with what is asked of them, and running their ops.
 
 mod ask;
+mod group;
 mod lines;
 mod loader;
 pub mod process;
 mod registry;
+mod stopper;
 mod warden;
 
 pub use ask::{CHECK_TIMEOUT_VARIABLE, Program, check};

@@ -1,13 +1,13 @@
 //! Child processes of a stage: started in a process group of their own with a clean environment, listened to and
-//! stopped whole. The thread that started a child waits for it with one `poll`: no threads of its own. Knows nothing
-//! of stages or of the protocol.
+//! stopped whole. One has ended when all of its group has. The thread that started a child waits for it with one `poll`:
+//! no threads of its own. Knows nothing of stages or of the protocol.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,11 +15,15 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use super::group::{self, Member};
 use super::lines::Lines;
+use super::stopper::Told;
 use super::warden;
 use crate::secret::{Masks, without_credentials};
 
+pub use super::group::Left;
 pub use super::lines::Stdout;
+pub use super::stopper::Stopper;
 
 /// Environment variables that every child gets: what programs need to find themselves, their files and the
 /// network. Everything else is withheld, so that a result cannot depend on it unnoticed.
@@ -51,9 +55,21 @@ pub const PROXIES: &[&str] =
 /// How long a child may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long output is waited for that something holds open which has left the child's group: the rest is killed when the
-/// child ends.
+/// How long output is waited for that something holds open which has left the child's group.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// How long a group may go on without its leader before that is told.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How much longer each time until it is told again, and how long at most.
+const QUIETER: u32 = 8;
+const QUIETEST: Duration = Duration::from_secs(600);
+
+/// How often a group is looked at that nobody can end: what was killed by another thread, and does not die, is given up.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// How soon a group is looked at again in which none was seen while many processes ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How many of the last lines of standard error, or of a log, are kept for an error message.
 const TAIL_LINES: usize = 12;
@@ -77,45 +93,6 @@ pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<
     }
 }
 
-/// A handle that stops a child from another thread. Held from before the child is started, so that no signal falls
-/// between its start and somebody's knowing of it.
-#[derive(Debug, Clone, Default)]
-pub struct Stopper {
-    target: Arc<Mutex<Target>>,
-}
-
-/// Whom a stopper reaches.
-#[derive(Debug, Clone, Copy, Default)]
-enum Target {
-    /// Nobody: the child is not started, or is reaped, and its number may be another's.
-    #[default]
-    Nobody,
-    /// The process group of this number.
-    Group(Pid),
-    /// Nobody, and no child may be started any more.
-    Stopped,
-}
-
-impl Stopper {
-    /// Sends `signal` to the child's whole process group. A child that is not running will not be started any more
-    /// where the signal is one to end it.
-    pub fn signal(&self, signal: Signal) {
-        let mut target = self.target();
-        match *target {
-            Target::Group(pid) => {
-                // A group that is gone already is what was wanted.
-                let _ = kill_process_group(pid, signal);
-            }
-            Target::Nobody if signal == Signal::TERM || signal == Signal::KILL => *target = Target::Stopped,
-            Target::Nobody | Target::Stopped => {}
-        }
-    }
-
-    fn target(&self) -> MutexGuard<'_, Target> {
-        self.target.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// What a child does, as it happens.
 #[derive(Debug)]
 pub enum Output {
@@ -125,8 +102,39 @@ pub enum Output {
     Err(String),
     /// Standard output was closed, or broke for the reason given.
     OutClosed(Option<String>),
-    /// The child has ended and all it wrote was read. Always last.
-    Ended(ExitStatus),
+    /// The child itself has ended, and others of its group go on. Told after a second, and then ever less often.
+    Left(Vec<Left>),
+    /// The child and all of its group have ended, and all they wrote was read. Always last.
+    Ended(End),
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// How the child itself did.
+    pub status: ExitStatus,
+    /// Whether it, or something of its group, was told to end or killed by this process instead of coming to its end.
+    pub was_stopped: bool,
+}
+
+/// How far a child is.
+enum Phase {
+    /// It runs.
+    Running,
+    /// It has ended, and is not reaped. Members of its group go on.
+    Group(Waiting),
+    /// All have ended. Its output is waited for until then.
+    Over { end: End, until: Instant },
+}
+
+/// What is known of a group that is waited for.
+struct Waiting {
+    members: Vec<Member>,
+    /// When it is told next, and how long that is from the time before.
+    tell: Instant,
+    quiet: Duration,
+    /// When it is given up, once it was killed.
+    until: Option<Instant>,
 }
 
 /// A running child. Dropped, it is killed with all that it started.
@@ -138,8 +146,13 @@ pub struct Process {
     err: Lines,
     /// Readable once the child has ended.
     end: OwnedFd,
-    /// How it ended, and until when its output is waited for.
-    exit: Option<(ExitStatus, Instant)>,
+    /// Its number, which is also that of its group.
+    pid: Pid,
+    phase: Phase,
+    /// Whether what is left of the group when the child ends is killed, because nothing depends on it any more.
+    kills_rest: bool,
+    /// See [`Process::stand_by`].
+    bystander: Option<PathBuf>,
     /// Read and not yet told.
     heard: VecDeque<Output>,
     tail: VecDeque<String>,
@@ -162,16 +175,13 @@ impl Process {
             Some((_, writer)) => command.stdout(writer.try_clone()?).stderr(writer.try_clone()?),
         };
         warden::wake();
-        let mut target = stopper.target();
-        if let Target::Stopped = *target {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "it is not to be started any more"));
-        }
-        let mut child = command.spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("a child process without a number"))?;
-        warden::watch(pid);
-        *target = Target::Group(pid);
-        drop(target);
+        let (mut child, pid) = stopper.start(|| {
+            let child = command.spawn()?;
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or_else(|| io::Error::other("a child process without a number"))?;
+            warden::watch(pid);
+            Ok((child, pid))
+        })?;
         let stopper = stopper.clone();
         // The child holds the other end; this process must not.
         drop(command);
@@ -182,12 +192,27 @@ impl Process {
             Ok(end) => {
                 let stdin = child.stdin.take();
                 let (heard, tail) = (VecDeque::new(), VecDeque::new());
-                Ok(Self { child, stopper, stdin, out, err, end, exit: None, heard, tail })
+                let phase = Phase::Running;
+                let (kills_rest, bystander) = (false, None);
+                Ok(Self {
+                    child,
+                    stopper,
+                    stdin,
+                    out,
+                    err,
+                    end,
+                    pid,
+                    phase,
+                    kills_rest,
+                    bystander,
+                    heard,
+                    tail,
+                })
             }
             Err(error) => {
                 stopper.signal(Signal::KILL);
                 // It was killed: it ends.
-                let _ = reap(&mut child, &stopper);
+                let _ = reap(&mut child, pid, &stopper);
                 Err(error)
             }
         }
@@ -209,19 +234,57 @@ impl Process {
         self.stdin = Some(stdin);
     }
 
-    /// What it does next, or `None` when `deadline` passed before its end. Once the child has ended, what it left behind may
-    /// hold its output open; that is waited for no longer than half a second, and then told as a line.
+    /// A member of its group that has `path` among its arguments only looks on: it is not waited for, and is killed when
+    /// the others have ended.
+    pub fn stand_by(&mut self, path: PathBuf) {
+        self.bystander = Some(path);
+    }
+
+    /// From now on, what is left of its group is killed when the child itself ends: nothing depends on it.
+    pub fn kill_rest(&mut self) {
+        self.kills_rest = true;
+    }
+
+    /// Whether the child itself has not ended yet.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    /// Sends `signal` to its whole group.
+    pub fn stop(&self, signal: Signal) {
+        self.stopper.signal(signal);
+    }
+
+    /// Closes its standard input: it is told nothing more.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// What it does next, or `None` when `deadline` passed before the end of the child and of all its group. Where the child
+    /// fails, what is left of the group is killed. Once all have ended, something that has left the group may hold the
+    /// output open; that is waited for no longer than half a second, and then told as a line.
     ///
     /// # Errors
-    /// When the operating system cannot say how the child ended.
+    /// When the operating system cannot say how the child ended, or what is left of its group.
     pub fn next(&mut self, deadline: Option<Instant>) -> io::Result<Option<Output>> {
         loop {
             // Before anything that was read: a child that prints without pause would never be late.
             let now = Instant::now();
-            if self.exit.is_none() && deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(None);
-            }
-            if self.exit.is_some_and(|(_, until)| now >= until) && (self.out.is_open() || self.err.is_open())
+            let until = match &self.phase {
+                Phase::Running | Phase::Group(_) if deadline.is_some_and(|deadline| now >= deadline) => {
+                    return Ok(None);
+                }
+                Phase::Running => deadline,
+                Phase::Group(waiting) => {
+                    let glance = if waiting.members.is_empty() { LOOK_AGAIN } else { GLANCE };
+                    let soonest = waiting.tell.min(now + glance);
+                    Some(deadline.map_or(soonest, |deadline| deadline.min(soonest)))
+                }
+                Phase::Over { until, .. } => Some(*until),
+            };
+            if matches!(self.phase, Phase::Over { until, .. } if now >= until)
+                && (self.out.is_open() || self.err.is_open())
             {
                 self.out.close();
                 self.err.close();
@@ -238,29 +301,38 @@ impl Process {
                 }
                 return Ok(Some(output));
             }
-            match self.exit {
-                Some((status, _)) if !self.out.is_open() && !self.err.is_open() => {
-                    return Ok(Some(Output::Ended(status)));
+            match &mut self.phase {
+                Phase::Over { end, .. } if !self.out.is_open() && !self.err.is_open() => {
+                    return Ok(Some(Output::Ended(*end)));
                 }
-                Some((_, until)) => self.wait(Some(until))?,
-                None => self.wait(deadline)?,
+                Phase::Group(waiting) if now >= waiting.tell && !waiting.members.is_empty() => {
+                    waiting.quiet = (waiting.quiet * QUIETER).min(QUIETEST);
+                    waiting.tell = now + waiting.quiet;
+                    return Ok(Some(Output::Left(waiting.members.iter().map(Member::describe).collect())));
+                }
+                _ => self.wait(until)?,
             }
         }
     }
 
-    /// Waits until something can be read or the child has ended, and takes note of it, but not beyond `until`.
+    /// Waits until something can be read or a process has ended, and takes note of it, but not beyond `until`.
     fn wait(&mut self, until: Option<Instant>) -> io::Result<()> {
         let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        let streams = [self.out.fd(), self.err.fd(), self.exit.is_none().then(|| self.end.as_fd())];
+        let end = match &self.phase {
+            Phase::Running => Some(self.end.as_fd()),
+            // All of them have to end, in whatever order.
+            Phase::Group(waiting) => waiting.members.first().map(|member| member.end.as_fd()),
+            Phase::Over { .. } => None,
+        };
+        let streams = [self.out.fd(), self.err.fd(), end];
         let mut fds: Vec<PollFd<'_>> =
             streams.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
-            Ok(_) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
@@ -275,26 +347,70 @@ impl Process {
         if err {
             self.heard.extend(self.err.read().into_iter().map(Output::Err));
         }
-        if end {
-            let status = reap(&mut self.child, &self.stopper)?;
-            self.exit = Some((status, Instant::now() + LINGER));
+        if end || matches!(self.phase, Phase::Group(_)) {
+            self.look_at_group(end)?;
         }
         Ok(())
     }
 
-    /// Waits for the end, for a grace period at most; then the whole group is killed. Standard input is closed
-    /// first. Lines on standard error still go to `log`.
+    /// Takes note of who is left of the group once the child has ended; `has_changed` where one of those who were known has,
+    /// too.
+    fn look_at_group(&mut self, has_changed: bool) -> io::Result<()> {
+        let known = match &mut self.phase {
+            Phase::Over { .. } => return Ok(()),
+            Phase::Group(waiting) => Some(waiting),
+            Phase::Running => None,
+        };
+        let mut given_up = false;
+        if let Some(waiting) = known {
+            if self.stopper.told() == Told::Killed {
+                // What belongs to another user, or hangs in the kernel, need not die.
+                let until = waiting.until.get_or_insert_with(|| Instant::now() + GRACE);
+                given_up = Instant::now() >= *until;
+            }
+            if !has_changed && !given_up && !waiting.members.is_empty() {
+                return Ok(());
+            }
+        }
+        let members = group::members(self.pid, self.bystander.as_deref())?;
+        if members.as_ref().is_some_and(Vec::is_empty) || given_up {
+            let end = reap(&mut self.child, self.pid, &self.stopper)?;
+            self.phase = Phase::Over { end, until: Instant::now() + LINGER };
+            return Ok(());
+        }
+        // Where none was seen, it is looked again soon.
+        let members = members.unwrap_or_default();
+        let goes_on = !members.is_empty() && self.stopper.told() == Told::Nothing;
+        if goes_on && (self.kills_rest || !has_succeeded(self.pid)) {
+            self.stopper.signal(Signal::KILL);
+        }
+        match &mut self.phase {
+            Phase::Group(waiting) => waiting.members = members,
+            _ => {
+                let (tell, quiet) = (Instant::now() + QUIET, QUIET);
+                self.phase = Phase::Group(Waiting { members, tell, quiet, until: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a child on which nothing depends any more: waits for a grace period at most, then the whole group is killed.
+    /// Standard input is closed first. Lines on standard error still go to `log`.
     ///
     /// # Errors
     /// When the operating system cannot say how the child ended.
     pub fn finish(&mut self, mut log: impl FnMut(&str)) -> io::Result<ExitStatus> {
         self.stdin = None;
+        self.kills_rest = true;
+        if matches!(self.phase, Phase::Group(_)) && self.stopper.told() == Told::Nothing {
+            self.stopper.signal(Signal::KILL);
+        }
         let mut deadline = Some(Instant::now() + GRACE);
         loop {
             match self.next(deadline)? {
-                Some(Output::Ended(status)) => return Ok(status),
+                Some(Output::Ended(end)) => return Ok(end.status),
                 Some(Output::Err(line)) => log(&line),
-                Some(Output::Out(_) | Output::OutClosed(_)) => {}
+                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_)) => {}
                 None => {
                     self.stopper.signal(Signal::KILL);
                     deadline = None;
@@ -312,10 +428,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.exit.is_none() {
+        if !matches!(self.phase, Phase::Over { .. }) {
             self.stopper.signal(Signal::KILL);
             // It was killed: it ends. How does not matter any more.
-            let _ = reap(&mut self.child, &self.stopper);
+            let _ = reap(&mut self.child, self.pid, &self.stopper);
         }
     }
 }
@@ -328,11 +444,21 @@ fn shortened(line: &str) -> String {
     }
 }
 
-/// Waits for a child that has ended or is about to, then kills what it left behind in its group, which would hold files
-/// and cores, and only then reaps it: until that its number cannot become another's.
-fn reap(child: &mut Child, stopper: &Stopper) -> io::Result<ExitStatus> {
-    let target = *stopper.target();
-    let Target::Group(pid) = target else { return child.wait() };
+/// Whether a child that has ended, and is not reaped, did so with exit code 0. Who traces it is told before this process is,
+/// which is waited for.
+fn has_succeeded(pid: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Err(rustix::io::Errno::INTR) => {}
+            status => return matches!(status, Ok(Some(status)) if status.exit_status() == Some(0)),
+        }
+    }
+}
+
+/// Waits for a child that has ended or is about to, and reaps it. Until that its number cannot become another's; what is
+/// still left in its group is killed before.
+fn reap(child: &mut Child, pid: Pid, stopper: &Stopper) -> io::Result<End> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while let Err(error) = waitid(WaitId::Pid(pid), options) {
         if error != rustix::io::Errno::INTR {
@@ -340,114 +466,13 @@ fn reap(child: &mut Child, stopper: &Stopper) -> io::Result<ExitStatus> {
         }
     }
     // From here on nobody else signals the group: its number may be another's once the child is reaped.
-    *stopper.target() = Target::Nobody;
-    // Usually nothing is left of the group but the child itself.
+    let told = stopper.let_go();
+    // Usually nothing is left of the group but the child itself, or a bystander.
     let _ = kill_process_group(pid, Signal::KILL);
     let status = child.wait();
     warden::forget(pid);
-    status
+    Ok(End { status: status?, was_stopped: told != Told::Nothing })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Process {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap()
-    }
-
-    fn collect(mut process: Process) -> (Vec<String>, ExitStatus) {
-        let mut lines = Vec::new();
-        loop {
-            match process.next(None).unwrap().unwrap() {
-                Output::Out(line) => lines.push(format!("out {line}")),
-                Output::Err(line) => lines.push(format!("err {line}")),
-                Output::OutClosed(broken) => assert_eq!(broken, None),
-                Output::Ended(status) => return (lines, status),
-            }
-        }
-    }
-
-    #[test]
-    fn output_and_status_arrive() {
-        let (lines, status) = collect(shell("echo a; echo b >&2; printf c; exit 3"));
-        assert_eq!(lines, ["err a", "err b", "err c"], "in the order in which they were written");
-        assert_eq!(status.code(), Some(3));
-    }
-
-    #[test]
-    fn what_a_child_leaves_behind_is_killed() {
-        let (lines, status) = collect(shell("sleep 1000 & echo started"));
-        assert_eq!(lines, ["err started"]);
-        assert!(status.success());
-    }
-
-    #[test]
-    fn a_line_beyond_measure_becomes_several() {
-        let (lines, status) = collect(shell("head -c 3000000 /dev/zero | tr '\\0' a; echo; echo end"));
-        assert!(status.success());
-        assert_eq!(lines.len(), 4);
-        assert_eq!(lines.iter().map(|line| line.len() - "err ".len()).sum::<usize>(), 3_000_003);
-    }
-
-    #[test]
-    fn what_escapes_the_group_is_not_waited_for() {
-        let (lines, status) = collect(shell(
-            "setsid sleep 100000 & until grep -q \"^$! (sleep) \" /proc/$!/stat; do :; done; echo $!",
-        ));
-        assert!(status.success());
-        assert!(lines[1].contains("holds its output open"), "{lines:?}");
-        let escaped = lines[0].strip_prefix("err ").unwrap().parse().unwrap();
-        rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
-    }
-
-    #[test]
-    fn a_child_that_prints_without_pause_is_late_all_the_same() {
-        let mut process = shell("yes");
-        let deadline = Some(Instant::now() + Duration::from_millis(50));
-        while process.next(deadline).unwrap().is_some() {}
-        process.stopper.signal(Signal::KILL);
-        assert!(!process.finish(|_| {}).unwrap().success());
-    }
-
-    #[test]
-    fn what_escapes_and_prints_without_pause_is_not_waited_for() {
-        let (lines, status) = collect(shell(
-            "setsid yes & until grep -q \"^$! (yes) \" /proc/$!/stat; do :; done; echo $! > /dev/stderr",
-        ));
-        assert!(status.success());
-        let escaped = lines.iter().find_map(|line| line.strip_prefix("err ")?.parse().ok()).unwrap();
-        rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
-    }
-
-    #[test]
-    fn a_stopped_child_ends_with_its_children() {
-        let process = shell("sleep 1000; echo never");
-        process.stopper.signal(Signal::TERM);
-        let (lines, status) = collect(process);
-        assert!(lines.is_empty());
-        assert!(!status.success());
-    }
-
-    #[test]
-    fn only_usual_and_declared_variables_are_passed_on() {
-        let mut command = Command::new("env");
-        command.env("PIPE_TEST_SECRET", "1");
-        clean_environment(&mut command, ["CARGO_MANIFEST_DIR"]);
-        let (lines, _) =
-            collect(Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()).unwrap());
-        assert!(lines.iter().any(|line| line.starts_with("err PATH=")));
-        assert!(lines.iter().any(|line| line.starts_with("err CARGO_MANIFEST_DIR=")));
-        assert!(!lines.iter().any(|line| line.contains("CARGO_PKG") || line.contains("SECRET")));
-    }
-
-    #[test]
-    fn the_tail_keeps_the_last_lines() {
-        let mut process = shell("for i in $(seq 100); do echo $i >&2; done");
-        process.finish(|_| {}).unwrap();
-        assert!(process.tail().ends_with("    99\n    100"));
-        assert_eq!(process.tail().lines().count(), TAIL_LINES);
-    }
-}
+mod tests;

@@ -318,6 +318,7 @@ impl Registry {
         let rubbish =
             |problem: String| PluginError::Rubbish { plugin: plugin.into(), path: path.into(), problem };
         let deadline = Instant::now().checked_add(self.timeout);
+        process.kill_rest();
         let mut text = String::new();
         // Dropped on any way out, the process is killed.
         let status = loop {
@@ -326,9 +327,9 @@ impl Registry {
                     text.push_str(&line);
                     text.push('\n');
                 }
-                Some(Output::Err(_) | Output::OutClosed(None)) => {}
+                Some(Output::Err(_) | Output::OutClosed(None) | Output::Left(_)) => {}
                 Some(Output::OutClosed(Some(why))) => return Err(rubbish(why)),
-                Some(Output::Ended(status)) => break status,
+                Some(Output::Ended(end)) => break end.status,
                 None => {
                     let seconds = self.timeout.as_secs();
                     return Err(PluginError::Hangs { plugin: plugin.into(), path: path.into(), seconds });

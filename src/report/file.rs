@@ -13,6 +13,7 @@ use super::page::page;
 use super::{Brief, Input, html};
 use crate::history::{History, Past, Side, compare, definition, known_record, known_records};
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
+use crate::regular;
 use crate::secret::hidden;
 use crate::spec::{ReportSpec, StageName};
 use crate::store::Store;
@@ -152,7 +153,7 @@ fn failed_logs(store: &Store, run: &RunRecord) -> BTreeMap<StageName, String> {
     let failed = run.stages.iter().filter(|stage| matches!(stage.outcome, Outcome::Failed { .. }));
     failed
         .filter_map(|stage| {
-            let bytes = std::fs::read(store.unfinished_log(&stage.stage)?).ok()?;
+            let bytes = regular::read(&store.unfinished_log(&stage.stage)?).ok()?;
             let end = bytes.get(bytes.len().saturating_sub(MOST_LOG)..).unwrap_or(&bytes);
             Some((stage.stage.clone(), hidden(&String::from_utf8_lossy(end)).into_owned()))
         })

@@ -19,6 +19,7 @@ use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::key::{Key, digest_of};
 use crate::record::{ActionRecord, Machine};
+use crate::regular;
 use crate::secret::{hidden, hidden_in};
 use crate::spec::StageName;
 
@@ -307,7 +308,7 @@ impl Store {
     /// Notes that an outcome was used: see [`super::collect`].
     pub(super) fn mark_used(&self, key: &Digest) {
         // A record that cannot be touched, such as one of another user's, looks older than it is.
-        let _ = fs::File::open(self.action_path(key)).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ = regular::open(&self.action_path(key)).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     /// The keys that the artifacts of all stages came from, also of stages that are no longer in the pipeline.

@@ -1,13 +1,13 @@
 //! What pipelines said when they were run, by the digest of the text: many runs of one pipeline share a file. Like the
 //! records of runs, which name them, they stay until somebody deletes them.
 
-use std::fs;
 use std::path::PathBuf;
 
 use super::file::Durability;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::record::Definition;
+use crate::regular;
 
 impl Store {
     /// Keeps what a pipeline says, for the record of a run to name.
@@ -19,7 +19,7 @@ impl Store {
         let json = |source| StoreError::Json { path: folder, source };
         let (digest, bytes) = definition.to_bytes().map_err(json)?;
         let path = self.definition_file(&digest);
-        if !fs::read(&path).is_ok_and(|there| there == bytes) {
+        if !regular::read(&path).is_ok_and(|there| there == bytes) {
             self.write(&path, &bytes, Durability::Synced)?;
         }
         Ok(digest)
@@ -28,7 +28,7 @@ impl Store {
     /// What the pipeline said whose text has that digest. `None` where it is not there or damaged.
     #[must_use]
     pub fn definition(&self, digest: &Digest) -> Option<Definition> {
-        let bytes = fs::read(self.definition_file(digest)).ok()?;
+        let bytes = regular::read(&self.definition_file(digest)).ok()?;
         (Digest::of_bytes(&bytes) == *digest).then(|| serde_json::from_slice(&bytes).ok()).flatten()
     }
 
@@ -43,6 +43,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::report::sample;
 

@@ -88,9 +88,16 @@ impl StoreError {
                     "the pipeline's folder, and that of a shared cache, must be on a file system that can be written to"
                         .into(),
                 ),
+                io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+                    Some(format!("move `{}` away and run again", path.display()))
+                }
                 _ => None,
             },
             Self::NotAFolder { path } => Some(format!("move `{}` away and run again", path.display())),
+            Self::Irregular { path, what } if what.starts_with("made by the kernel") => Some(format!(
+                "have a stage write what `{}` says to a file, and read that",
+                path.display()
+            )),
             Self::Irregular { path, .. } => {
                 Some(format!("remove `{}`, or replace it by a file", path.display()))
             }

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use protocol::Figure;
 
 use super::Store;
+use crate::regular;
 use crate::spec::StageName;
 
 /// The file is written anew when it has this many times the bytes of what counts, and never below [`SMALL`].
@@ -64,7 +65,7 @@ impl FigureFile {
             return self.write_anew(all);
         }
         if let State::NotYet = self.state {
-            self.state = State::Open(File::create(&self.path)?);
+            self.state = State::Open(regular::create(&self.path)?);
         }
         if let State::Open(file) = &mut self.state {
             file.write_all(&line)?;
@@ -75,7 +76,7 @@ impl FigureFile {
 
     fn write_anew(&mut self, all: &[Figure]) -> io::Result<()> {
         let temporary = self.path.with_extension("new");
-        let mut file = io::BufWriter::new(File::create(&temporary)?);
+        let mut file = io::BufWriter::new(regular::create(&temporary)?);
         for figure in all {
             file.write_all(&line(figure)?)?;
         }
@@ -95,7 +96,7 @@ fn line(figure: &Figure) -> io::Result<Vec<u8>> {
 
 /// What a file shows. A line that is torn, the last one while it is being written, is passed over.
 fn read(path: &Path) -> Option<Vec<Figure>> {
-    let bytes = fs::read(path).ok()?;
+    let bytes = regular::read(path).ok()?;
     // As earlier versions wrote it: all of them in one list.
     if bytes.starts_with(b"[") {
         return serde_json::from_slice(&bytes).ok();

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::error::at;
 use super::{Store, StoreError};
 use crate::digest::Digest;
+use crate::regular;
 
 /// Whether a file is certain to outlive a power cut once it has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl<T> Record<T> {
 
 /// Reads a record and checks its checksum.
 pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Record<T> {
-    match fs::read(path) {
+    match regular::read(path) {
         Ok(bytes) => unseal(&bytes).map_or(Record::Damaged, Record::Whole),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Record::Absent,
         Err(error) => Record::Unreadable(error.to_string()),

@@ -88,14 +88,26 @@ struct Listed {
 /// What is done with each file of a walk, several at a time; gives its digest and length.
 type Visit<'a> = dyn Fn(&Found) -> Result<(Digest, u64), StoreError> + Sync + 'a;
 
+/// What a walk comes by beside files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// A folder, before it is listed.
+    Folder,
+    /// A link, before it is followed.
+    Link,
+    /// What counts for nothing.
+    Hidden,
+}
+
 /// What is below a folder.
-#[derive(Default)]
-struct Contents {
+struct Contents<'a> {
     files: Vec<Listed>,
     empty: Vec<String>,
     folders: Vec<PathBuf>,
     /// Links that count as themselves.
     links: Vec<FolderFile>,
+    /// Told of folders and links.
+    note: &'a mut dyn FnMut(Noted, &Path, &Metadata),
 }
 
 impl Folder {
@@ -104,7 +116,7 @@ impl Folder {
     /// # Errors
     /// When something in it cannot be read, is neither a file nor a folder, or has a name that is not UTF-8.
     pub(super) fn walk(root: &Path, visit: &Visit<'_>) -> Result<Self, StoreError> {
-        Ok(Self::read(root, None, visit)?.folder)
+        Ok(Self::read(root, None, visit, &mut |_, _, _| ())?.folder)
     }
 
     /// Reads a folder without what counts for nothing. Links are followed as in [`Folder::walk`]; one that leads nowhere, or to
@@ -113,7 +125,7 @@ impl Folder {
     /// # Errors
     /// As [`Folder::walk`].
     pub(super) fn walk_input(root: &Path, ignore: &Ignore, visit: &Visit<'_>) -> Result<Walked, StoreError> {
-        Self::read(root, Some(ignore), visit)
+        Self::read(root, Some(ignore), visit, &mut |_, _, _| ())
     }
 
     /// The folders that reading one comes by, itself first.
@@ -121,16 +133,17 @@ impl Folder {
     /// # Errors
     /// As [`Folder::walk`].
     pub(super) fn folders(root: &Path, ignore: Option<&Ignore>) -> Result<Vec<PathBuf>, StoreError> {
-        Ok(Contents::of(root, ignore)?.folders)
+        Ok(Contents::of(root, ignore, &mut |_, _, _| ())?.folders)
     }
 
-    /// Both kinds of walk.
+    /// Both kinds of walk. `note` is called with what it comes by beside files.
     pub(super) fn read(
         root: &Path,
         ignore: Option<&Ignore>,
         visit: &Visit<'_>,
+        note: &mut dyn FnMut(Noted, &Path, &Metadata),
     ) -> Result<Walked, StoreError> {
-        let Contents { files, mut empty, links, .. } = Contents::of(root, ignore)?;
+        let Contents { files, mut empty, links, .. } = Contents::of(root, ignore, note)?;
         let has_links = !links.is_empty();
         let files: Result<Vec<FolderFile>, StoreError> = files
             .into_par_iter()
@@ -166,11 +179,16 @@ impl Folder {
     }
 }
 
-impl Contents {
-    fn of(root: &Path, ignore: Option<&Ignore>) -> Result<Self, StoreError> {
+impl<'a> Contents<'a> {
+    fn of(
+        root: &Path,
+        ignore: Option<&Ignore>,
+        note: &'a mut dyn FnMut(Noted, &Path, &Metadata),
+    ) -> Result<Self, StoreError> {
         let linked = fs::symlink_metadata(root).map_err(at("read", root))?.is_symlink();
         let metadata = fs::metadata(root).map_err(at("read", root))?;
-        let mut contents = Self::default();
+        note(Noted::Folder, root, &metadata);
+        let mut contents = Self { files: vec![], empty: vec![], folders: vec![], links: vec![], note };
         let place = Place { folder: root, prefix: "", linked, root, ignore };
         contents.add(&place, &mut vec![identity(&metadata)])?;
         Ok(contents)
@@ -186,6 +204,7 @@ impl Contents {
             let hides =
                 |is_folder| place.ignore.is_some_and(|ignore| ignore.hides(place.root, &path, is_folder));
             if hides(kind.is_dir()) {
+                self.note_hidden(&path);
                 continue;
             }
             let name = entry.file_name();
@@ -194,6 +213,9 @@ impl Contents {
             };
             let inner = format!("{}{name}", place.prefix);
             let linked = place.linked || kind.is_symlink();
+            if kind.is_symlink() {
+                (self.note)(Noted::Link, &path, &fs::symlink_metadata(&path).map_err(at("read", &path))?);
+            }
             if kind.is_file() {
                 self.files.push(Listed { path, linked, inner });
                 continue;
@@ -209,6 +231,7 @@ impl Contents {
                 metadata => metadata.map_err(at("read", &path))?,
             };
             if metadata.is_dir() && kind.is_symlink() && hides(true) {
+                self.note_hidden(&path);
                 continue;
             }
             if metadata.is_file() {
@@ -223,6 +246,7 @@ impl Contents {
                     return Err(StoreError::Irregular { path, what: "a link to a folder that it is in" });
                 }
                 let found = self.files.len() + self.empty.len() + self.links.len();
+                (self.note)(Noted::Folder, &path, &metadata);
                 ancestors.push(identity);
                 let prefix = format!("{inner}/");
                 self.add(&Place { folder: &path, prefix: &prefix, linked, ..*place }, ancestors)?;
@@ -235,6 +259,15 @@ impl Contents {
             }
         }
         Ok(())
+    }
+}
+
+impl Contents<'_> {
+    /// What cannot be looked at need not be: it counts for nothing.
+    fn note_hidden(&mut self, path: &Path) {
+        if let Ok(metadata) = fs::symlink_metadata(path) {
+            (self.note)(Noted::Hidden, path, &metadata);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::folder::Folder;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::record::{ActionRecord, OutputRecord};
+use crate::regular;
 use crate::spec::StageName;
 
 /// The file of an action record.
@@ -69,7 +70,7 @@ impl Store {
     pub(super) fn list_records(&self) -> Result<(Vec<RecordFile>, Vec<PathBuf>), StoreError> {
         let Listed { found, strays } = list(&self.records_folder(), ".json")?;
         let read = |(key, path, metadata): (Digest, PathBuf, Metadata)| {
-            let bytes = match fs::read(&path) {
+            let bytes = match regular::read(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 bytes => bytes.map_err(at("read", &path))?,
             };
@@ -102,7 +103,7 @@ impl Store {
     /// The manifest of a folder, if it is there and whole.
     pub(super) fn manifest(&self, digest: &Digest) -> Result<Option<Folder>, StoreError> {
         let path = self.object(digest);
-        match fs::read(&path) {
+        match regular::read(&path) {
             Ok(bytes) if Digest::of_bytes(&bytes) == *digest => Ok(Folder::from_bytes(&bytes)),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::regular;
 use crate::spec::StageName;
 
 /// The file is written anew when it has this many times as many lines as stages.
@@ -53,7 +54,7 @@ impl LastKeys {
         let file = match &mut self.appending {
             Some(file) => file,
             None => {
-                let mut file = File::options().append(true).create(true).open(&self.file)?;
+                let mut file = regular::append(&self.file)?;
                 // What an interrupted write left unfinished ends here.
                 file.write_all(b"\n")?;
                 self.appending.insert(file)
@@ -84,7 +85,7 @@ impl LastKeys {
 
     fn loaded(&mut self) -> &mut Loaded {
         self.loaded.get_or_insert_with(|| {
-            let bytes = fs::read(&self.file).unwrap_or_default();
+            let bytes = regular::read(&self.file).unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let lines = text.lines().filter(|line| !line.is_empty());
             Loaded { lines: lines.clone().count(), keys: lines.filter_map(parse).collect() }
@@ -94,7 +95,7 @@ impl LastKeys {
 
 /// The keys in a file; none where it is not there.
 pub(super) fn read(file: &Path) -> io::Result<BTreeMap<StageName, Digest>> {
-    match fs::read(file) {
+    match regular::read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         bytes => Ok(String::from_utf8_lossy(&bytes?).lines().filter_map(parse).collect()),
     }
@@ -128,6 +129,8 @@ fn check(stage: &str, key: Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::fs;
 
     use proptest::prelude::*;
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::error::at;
 use super::file::{create, or_remove, place};
 use super::{Store, StoreError};
+use crate::regular;
 
 /// What a run has said of itself.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Store {
     /// What the last run in which something was executed has said of itself. `None` where there was none.
     #[must_use]
     pub fn live(&self) -> Option<LiveFile> {
-        let file = File::open(self.live_file()).ok()?;
+        let file = regular::open(&self.live_file()).ok()?;
         let is_growing = matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock));
         Some(LiveFile { file, is_growing })
     }

@@ -1,7 +1,7 @@
 //! One run of a pipeline at a time, and one execution of a key at a time where several pipelines share a cache. The
 //! kernel holds the locks and frees them when their holder dies, however it dies.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::error::at;
 use super::file::with_parent;
 use super::{Durability, Store, StoreError};
 use crate::digest::Digest;
+use crate::regular;
 
 /// A file that nobody has written to for so long is not being written any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
@@ -77,13 +78,7 @@ impl Store {
                 .map_err(at("write", &ignore))?;
         }
         let path = self.lock_path();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(at("write", &path))?;
+        let mut file = regular::open_or_create(&path).map_err(at("write", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -152,10 +147,10 @@ impl Store {
     /// To read is enough to lock it, and others may have made it.
     fn users_file(&self) -> io::Result<File> {
         let path = self.users_path();
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => with_parent(&path, || {
-                File::options().read(true).write(true).create(true).truncate(false).open(&path)
-            }),
+        match regular::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                with_parent(&path, || regular::open_or_create(&path))
+            }
             opened => opened,
         }
     }
@@ -239,10 +234,8 @@ impl Store {
     pub fn try_key(&self, key: &Digest) -> Result<TryKey, StoreError> {
         let path = self.shared.join("locks").join(key.to_string());
         loop {
-            let mut file = with_parent(&path, || {
-                File::options().read(true).write(true).create(true).truncate(false).open(&path)
-            })
-            .map_err(at("write", &path))?;
+            let mut file =
+                with_parent(&path, || regular::open_or_create(&path)).map_err(at("write", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(TryKey::Held { by: process(&mut file) }),
@@ -259,7 +252,7 @@ impl Store {
     /// Waits until a key is not being executed elsewhere any more, or until `give_up`.
     pub fn await_key(&self, key: &Digest, give_up: impl Fn() -> bool) {
         let path = self.shared.join("locks").join(key.to_string());
-        let is_held = || match File::open(&path) {
+        let is_held = || match regular::open(&path) {
             Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
             Err(_) => false,
         };

@@ -65,14 +65,18 @@ mod inventory;
 mod last;
 mod live;
 mod lock;
+mod medium;
 mod object;
 mod run;
 mod sight;
+mod snapshot;
 mod stat;
 mod users;
 mod verify;
+mod writers;
 
 use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,16 +95,22 @@ pub(crate) use folder::is_inner;
 pub use live::LiveFile;
 pub use lock::{Alone, KeyLock, Lock, TryKey};
 pub use sight::Sights;
-pub use verify::{Damage, Edited, Kind, Origin, Remedy, Step, Verification};
+pub use snapshot::{Snapshot, Touched};
+pub(crate) use stat::MARGIN;
+pub use verify::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Step, Verification};
+pub use writers::Holder;
 
 use crate::digest::Digest;
 use crate::record::OutputRecord;
+use crate::regular;
 use crate::secret::Salt;
 use crate::spec::{Ignore, StageName};
 use error::at;
 use folder::Folder;
 use last::LastKeys;
-use stat::{StatCache, StatKey};
+use medium::Medium;
+use stat::{Memory, StatCache, StatKey};
+use writers::Writers;
 
 /// Name of the file that holds the salt.
 const SALT: &str = "salt";
@@ -230,13 +240,11 @@ impl Store {
         let metadata = std::fs::metadata(path).map_err(at("read", path))?;
         if metadata.is_dir() {
             let folder = Folder::walk(path, &|found| {
-                Ok((self.file_digest(&found.path, &found.metadata)?, found.metadata.len()))
+                Ok((self.digest_file(&found.path, &found.metadata)?.0, found.metadata.len()))
             })?;
             Ok(Digest::of_bytes(&folder.to_bytes()))
-        } else if metadata.is_file() {
-            self.file_digest(path, &metadata)
         } else {
-            Err(StoreError::Irregular { path: path.to_owned(), what: "neither a file nor a folder" })
+            Ok(self.digest_file(path, &metadata)?.0)
         }
     }
 
@@ -250,25 +258,59 @@ impl Store {
             return self.digest_path(path);
         }
         let walked = Folder::walk_input(path, ignore, &|found| {
-            Ok((self.file_digest(&found.path, &found.metadata)?, found.metadata.len()))
+            Ok((self.digest_file(&found.path, &found.metadata)?.0, found.metadata.len()))
         })?;
         Ok(Digest::of_bytes(&walked.folder.to_bytes()))
     }
 
-    /// Digest of a file's content, remembered by what the file system says of the file.
-    fn file_digest(&self, path: &Path, metadata: &Metadata) -> Result<Digest, StoreError> {
-        let before = StatKey::of(metadata);
-        if let Some(known) = self.stats().get(&before) {
-            return Ok(known);
+    /// Digest of a file's content, remembered by what the file system says of the file, and what that said.
+    fn digest_file(&self, path: &Path, metadata: &Metadata) -> Result<(Digest, StatKey), StoreError> {
+        let irregular = |what| StoreError::Irregular { path: path.to_owned(), what };
+        if !metadata.is_file() {
+            return Err(irregular("neither a file nor a folder"));
         }
-        let started = SystemTime::now();
-        let mut file = std::fs::File::open(path).map_err(at("read", path))?;
+        let medium = self.stats().medium(metadata.dev(), path);
+        let mut before = StatKey::of(metadata);
+        if let Some(known) = self.known(medium, &before) {
+            return Ok((known, before));
+        }
+        if medium == Medium::Kernel {
+            // It may have no end, keep who reads it waiting, or be gone once it was read.
+            return Err(irregular("made by the kernel whenever it is read, and has no content that stays"));
+        }
+        let mut file = regular::open(path).map_err(at("read", path))?;
+        if medium == Medium::Remote {
+            // Who opens a file there is told of its times as they are now.
+            before = StatKey::of(&file.metadata().map_err(at("read", path))?);
+            if let Some(known) = self.stats().get(&before) {
+                return Ok((known, before.without_number()));
+            }
+        }
+        let memory = self.memory(&file, medium, &before);
         let digest = Digest::of_open(&mut file, metadata.len()).map_err(at("read", path))?;
         let after = StatKey::of(&file.metadata().map_err(at("read", path))?);
         if before == after {
-            self.stats().put(path, before, digest, started);
+            self.stats().put(path, before, digest, memory);
         }
-        Ok(digest)
+        Ok((digest, if medium == Medium::Remote { before.without_number() } else { before }))
+    }
+
+    fn known(&self, medium: Medium, key: &StatKey) -> Option<Digest> {
+        if medium == Medium::Remote { None } else { self.stats().get(key) }
+    }
+
+    /// For how long the digest of a file may be remembered that is hashed from now on.
+    fn memory(&self, file: &std::fs::File, medium: Medium, key: &StatKey) -> Memory {
+        let now = SystemTime::now();
+        let Some(age) = medium.settles_after() else { return Memory::None };
+        match writers::of(file, medium) {
+            Writers::Somebody => Memory::None,
+            Writers::Nobody if key.is_older(age, now) => Memory::Lasting,
+            Writers::Nobody => Memory::Later,
+            Writers::Unknown if !key.is_older(age.max(medium::write_back()), now) => Memory::None,
+            Writers::Unknown if self.stats().is_mapped(key) => Memory::None,
+            Writers::Unknown => Memory::Lasting,
+        }
     }
 
     /// Takes a file, until it changes, for what the file system says of it, instead of reading it: its digest is that of its
@@ -307,9 +349,9 @@ impl Store {
     /// Gives the text that was kept last, and its sights, to `judge`. `None` where there is none, it is damaged, or a run
     /// is under way.
     pub fn with_standing<T>(&self, judge: impl FnOnce(&[u8], &[u8]) -> Option<T>) -> Option<T> {
-        let lock = std::fs::File::open(self.folder.join("lock")).ok()?;
+        let lock = regular::open(&self.folder.join("lock")).ok()?;
         lock.try_lock_shared().ok()?;
-        let bytes = std::fs::read(self.standing_file()).ok()?;
+        let bytes = regular::read(&self.standing_file()).ok()?;
         let (text, sights) = sight::unseal(&bytes)?;
         judge(text, sights)
     }

@@ -1,7 +1,7 @@
 //! Objects: contents by digest. Put in and taken out by copying, and never linked, so that no edit of an artifact, and
 //! nothing that a stage left running, reaches the cache.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use super::folder::{Folder, is_executable};
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::record::OutputRecord;
+use crate::regular;
 
 /// Up to this length a file is read and written at once; beyond it the kernel copies it, or shares its blocks.
 const SMALL: u64 = 128 << 10;
@@ -70,7 +71,7 @@ impl Store {
     /// Copies a file into the store. Gives its digest and length. What is digested is the copy, which nobody else can
     /// write to.
     pub(super) fn put_file(&self, path: &Path, durability: Durability) -> Result<(Digest, u64), StoreError> {
-        let mut file = File::open(path).map_err(at("read", path))?;
+        let mut file = regular::open(path).map_err(at("read", path))?;
         let length = file.metadata().map_err(at("read", path))?.len();
         if length <= SMALL {
             let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
@@ -86,11 +87,11 @@ impl Store {
     fn put_one_of_many(&self, path: &Path, batch: &Batch) -> Result<(Digest, u64), StoreError> {
         let metadata = fs::metadata(path).map_err(at("read", path))?;
         let (digest, bytes) = if metadata.len() <= SMALL {
-            let bytes = fs::read(path).map_err(at("read", path))?;
+            let bytes = regular::read(path).map_err(at("read", path))?;
             let digest = Digest::of_bytes(&bytes);
             // Another content of this name is damaged, and replaced.
             let is_there = self.has_object(&digest, bytes.len() as u64)
-                && fs::read(self.object(&digest)).is_ok_and(|there| there == bytes);
+                && regular::read(&self.object(&digest)).is_ok_and(|there| there == bytes);
             if !is_there {
                 self.put_bytes(&bytes, Durability::Eventual)?;
             }
@@ -111,7 +112,7 @@ impl Store {
         with_parent(temporary, || reflink_copy::reflink_or_copy(path, temporary))
             .map_err(at("copy", path))?;
         fs::set_permissions(temporary, Permissions::from_mode(0o444)).map_err(at("write", temporary))?;
-        let copy = File::open(temporary).map_err(at("read", temporary))?;
+        let copy = regular::open(temporary).map_err(at("read", temporary))?;
         let bytes = copy.metadata().map_err(at("read", temporary))?.len();
         let digest = Digest::of_file(temporary).map_err(at("read", temporary))?;
         durability.settle(&copy).map_err(at("write", temporary))?;
@@ -125,7 +126,7 @@ impl Store {
         let digest = Digest::of_file(path).map_err(at("read", path))?;
         fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(at("write", path))?;
         let object = self.object(&digest);
-        let moved = File::open(path)
+        let moved = regular::open(path)
             .and_then(|file| {
                 self.grew(file.metadata()?.len());
                 durability.settle(&file)
@@ -154,7 +155,7 @@ impl Store {
     /// Reads a whole object and verifies it.
     pub(super) fn read_object(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.object(digest);
-        match fs::read(&path) {
+        match regular::read(&path) {
             Ok(bytes) if Digest::of_bytes(&bytes) == *digest => Ok(bytes),
             Ok(_) => Err(self.damaged(digest)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(digest)),
@@ -215,7 +216,7 @@ impl Store {
             return self.has_object(&output.digest, output.bytes);
         }
         // Only looks: a damaged manifest is moved aside by the run that trips over it.
-        let manifest = fs::read(self.object(&output.digest))
+        let manifest = regular::read(&self.object(&output.digest))
             .ok()
             .filter(|bytes| Digest::of_bytes(bytes) == output.digest);
         manifest

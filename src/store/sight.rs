@@ -4,9 +4,10 @@
 //! The argument is that of the stat cache: see [`super::stat`]. Thousands of files are looked at on several threads,
 //! because each look is a system call and little else.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use rustix::fs::{AtFlags, statat};
 
 use super::Store;
 use super::folder::{Folder, Found};
+use super::medium::Medium;
 use super::stat::StatKey;
 use crate::digest::Digest;
 use crate::spec::Ignore;
@@ -25,7 +27,7 @@ const LOOKS_A_THREAD: usize = 1_000;
 const MOST_THREADS: usize = 8;
 
 /// The first bytes of a file that holds sights.
-const MAGIC: &[u8] = b"pipe standing v1\n";
+const MAGIC: &[u8] = b"pipe standing v2\n";
 
 /// The last bytes of it, which vouch for the others.
 const CHECKSUM: usize = 32;
@@ -106,8 +108,8 @@ fn parse(mut bytes: &[u8]) -> Option<Vec<Sight<'_>>> {
 }
 
 impl Store {
-    /// Adds what the file system says of a file or folder to `sights`. `None` where its content is not `digest`, or has
-    /// changed too recently for a later change to show.
+    /// Adds what the file system says of a file or folder to `sights`. `None` where its content is not `digest`, or a later
+    /// change need not show: because the last one was too recent, or where it lies.
     #[must_use]
     pub fn look(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
         self.look_at(path, digest, None, sights)
@@ -135,6 +137,9 @@ impl Store {
         let now = SystemTime::now();
         let metadata = fs::metadata(path).ok()?;
         let key = StatKey::of(&metadata);
+        if self.is_far(path, &metadata) {
+            return None;
+        }
         if metadata.is_file() {
             let known = self.stats().get(&key)?;
             return if known == *digest { sights.add(path, &self.root, key) } else { None };
@@ -142,20 +147,21 @@ impl Store {
         let seen = std::sync::Mutex::new(Vec::new());
         let visit = |found: &Found| -> Result<(Digest, u64), super::StoreError> {
             let key = StatKey::of(&found.metadata);
-            let digest = self.stats().get(&key);
+            let digest = self.stats().get(&key).filter(|_| !self.is_far(&found.path, &found.metadata));
             let unknown = || super::StoreError::Changing { path: found.path.clone() };
             seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((found.path.clone(), key));
             Ok((digest.ok_or_else(unknown)?, found.metadata.len()))
         };
         // The folders first: whatever is added to one or removed from it later changes it.
         for folder in Folder::folders(path, ignore).ok()? {
-            let key = StatKey::of(&fs::metadata(&folder).ok()?);
-            if !key.is_settled(now) {
+            let metadata = fs::metadata(&folder).ok()?;
+            let key = StatKey::of(&metadata);
+            if !key.is_settled(now) || self.is_far(&folder, &metadata) {
                 return None;
             }
             sights.add(&folder, &self.root, key)?;
         }
-        let walked = Folder::read(path, ignore, &visit).ok()?;
+        let walked = Folder::read(path, ignore, &visit, &mut |_, _, _| ()).ok()?;
         // What a link that leads nowhere would lead to is not seen.
         if walked.has_links || Digest::of_bytes(&walked.folder.to_bytes()) != *digest {
             return None;
@@ -163,6 +169,11 @@ impl Store {
         let mut seen = seen.into_inner().ok()?;
         seen.sort_by(|one, two| one.0.cmp(&two.0));
         seen.iter().try_for_each(|(path, key)| sights.add(path, &self.root, *key))
+    }
+
+    /// Whether what is said of a file or folder may be out of date until it is opened.
+    fn is_far(&self, path: &Path, metadata: &Metadata) -> bool {
+        self.stats().medium(metadata.dev(), path) == Medium::Remote
     }
 
     /// Adds what the file system says of the folders that hold objects and records: it changes when one is added or
@@ -238,7 +249,7 @@ mod tests {
 
     /// A store in a folder whose files have not changed for long enough, and a folder in it with two files.
     fn settled() -> (tempfile::TempDir, Store, Digest) {
-        let root = tempfile::tempdir().unwrap();
+        let root = super::super::tests::disk();
         fs::create_dir_all(root.path().join("data/inner")).unwrap();
         fs::write(root.path().join("data/one"), "1").unwrap();
         fs::write(root.path().join("data/inner/two"), "2").unwrap();

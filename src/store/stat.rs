@@ -5,6 +5,10 @@
 //! began at least [`MARGIN`] after the file's ctime: whatever is written later then has a later ctime. Files younger
 //! than that are remembered by path and hashed again when the cache is saved. (git calls such entries racy.)
 //!
+//! A mapping of a file may be written to without that, as long as the kernel has not written the page back that was written
+//! to before. Therefore nothing is remembered of a file that somebody may have mapped when hashing began: what is mapped
+//! later sets ctime with its first write. Where a file system is different, see [`super::medium`].
+//!
 //! The other danger is a power cut, after which a file may have its new size and times and not its new content; and
 //! device numbers may be given anew when the machine starts. Therefore nothing is remembered across a start.
 
@@ -14,15 +18,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::medium::Medium;
+use super::writers::Mapped;
 use crate::digest::Digest;
+use crate::regular;
 
 /// Longer than a tick of any kernel's clock (10 ms at 100 Hz).
-pub(super) const MARGIN: Duration = Duration::from_millis(25);
+pub(crate) const MARGIN: Duration = Duration::from_millis(25);
 
 /// The same where times have whole seconds only (2 s on FAT).
 const COARSE_MARGIN: Duration = Duration::from_millis(2_100);
 
-pub(super) const MAGIC: &[u8] = b"pipe stat cache v2\n";
+pub(super) const MAGIC: &[u8] = b"pipe stat cache v3\n";
 
 /// Beyond this many entries those that were not asked for are dropped when it is saved: some 88 MB.
 const CAPACITY: usize = 1_000_000;
@@ -65,13 +72,35 @@ impl StatKey {
         }
     }
 
+    /// The same without the file's number, where that may become another.
+    pub(super) fn without_number(self) -> Self {
+        Self { dev: 0, inode: 0, ..self }
+    }
+
+    /// Whether nothing but the time at which its properties changed tells this from `now`.
+    pub(super) fn is_same_but_ctime(&self, now: &Self) -> bool {
+        Self { ctime: now.ctime, ..*self } == *now
+    }
+
+    /// Whether this, a folder, has been moved, replaced or given other properties by the time of `now`. Nothing is known of a
+    /// folder in which something was put or from which something was taken meanwhile.
+    pub(super) fn is_moved(&self, now: &Self) -> bool {
+        (self.dev, self.inode) != (now.dev, now.inode) || (self.mtime == now.mtime && self.ctime != now.ctime)
+    }
+
     /// Whether the file had not been written to for long enough when the clock showed `then`.
     pub(super) fn is_settled(&self, then: SystemTime) -> bool {
+        self.is_older(Duration::ZERO, then)
+    }
+
+    /// Whether the file had not been written to for `age` more than that.
+    pub(super) fn is_older(&self, age: Duration, then: SystemTime) -> bool {
         let [seconds, nanos] = self.ctime;
         let (Ok(seconds), Ok(part)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
         let margin = if nanos == 0 { COARSE_MARGIN } else { MARGIN };
         let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, part));
-        changed.and_then(|changed| changed.checked_add(margin)).is_some_and(|settled| settled <= then)
+        let settled = changed.and_then(|changed| changed.checked_add(margin)?.checked_add(age));
+        settled.is_some_and(|settled| settled <= then)
     }
 
     pub(super) fn to_words(self) -> [u64; 7] {
@@ -99,6 +128,17 @@ pub(super) struct Entry {
     used: bool,
 }
 
+/// For how long a digest is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// Until the file changes.
+    Lasting,
+    /// Not at all, but the file is worth being hashed again in a moment: then the next edit shows.
+    Later,
+    /// Not at all.
+    None,
+}
+
 /// Digests by file. Read from its file when first asked.
 #[derive(Debug)]
 pub(super) struct StatCache {
@@ -109,11 +149,23 @@ pub(super) struct StatCache {
     young: BTreeSet<PathBuf>,
     /// What is not a digest of contents, and goes with this process.
     presumed: HashMap<StatKey, Digest>,
+    /// By device.
+    media: HashMap<u64, Medium>,
+    /// What was mapped when somebody asked for it last.
+    mapped: Option<Mapped>,
 }
 
 impl StatCache {
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { file, entries: None, dirty: false, young: BTreeSet::new(), presumed: HashMap::new() }
+        Self {
+            file,
+            entries: None,
+            dirty: false,
+            young: BTreeSet::new(),
+            presumed: HashMap::new(),
+            media: HashMap::new(),
+            mapped: None,
+        }
     }
 
     /// The digest of a file that has not changed since.
@@ -126,14 +178,29 @@ impl StatCache {
         Some(entry.digest)
     }
 
-    /// Remembers the digest of a file, hashing of which began at `started`.
-    pub(super) fn put(&mut self, path: &Path, key: StatKey, digest: Digest, started: SystemTime) {
-        if key.is_settled(started) {
-            self.entries().insert((key.dev, key.inode), Entry { key, digest, used: true });
-            self.dirty = true;
-        } else {
-            self.young.insert(path.to_owned());
+    /// Remembers the digest of a file.
+    pub(super) fn put(&mut self, path: &Path, key: StatKey, digest: Digest, memory: Memory) {
+        match memory {
+            Memory::Lasting => {
+                self.entries().insert((key.dev, key.inode), Entry { key, digest, used: true });
+                self.dirty = true;
+            }
+            Memory::Later => drop(self.young.insert(path.to_owned())),
+            // What is remembered of it as it was before is of no use any more.
+            Memory::None => {}
         }
+    }
+
+    /// The medium that a file is on which the file system says to be on device `dev`.
+    pub(super) fn medium(&mut self, dev: u64, path: &Path) -> Medium {
+        *self.media.entry(dev).or_insert_with(|| Medium::at(path))
+    }
+
+    /// Whether a process that may be looked at has the file mapped, so that it can write to it.
+    pub(super) fn is_mapped(&mut self, key: &StatKey) -> bool {
+        // What is mapped after all were looked at sets a later time of change when it is written to.
+        let known = self.mapped.take().filter(|mapped| key.is_settled(mapped.when()));
+        self.mapped.insert(known.unwrap_or_else(Mapped::now)).holds(key.inode)
     }
 
     /// Takes `digest` for a file's until it changes or this process ends, if it had not been written to for long enough by
@@ -185,7 +252,7 @@ impl StatCache {
     fn entries(&mut self) -> &mut HashMap<(u64, u64), Entry> {
         self.entries.get_or_insert_with(|| {
             // A cache that is missing or damaged knows nothing, and is written anew.
-            fs::read(&self.file).ok().and_then(|bytes| parse(&bytes, &boot())).unwrap_or_default()
+            regular::read(&self.file).ok().and_then(|bytes| parse(&bytes, &boot())).unwrap_or_default()
         })
     }
 }
@@ -239,6 +306,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_can_be_asked_to_be_older() {
+        let age = Duration::from_secs(35);
+        assert!(!key([100, 1]).is_older(age, after(135, 10)));
+        assert!(key([100, 1]).is_older(age, after(135, 26)));
+        assert!(!key([100, 1]).is_older(Duration::MAX, after(1_000_000, 0)));
+    }
+
+    #[test]
+    fn a_folder_in_which_something_is_put_has_not_moved() {
+        let before = key([100, 1]);
+        assert!(!before.is_moved(&StatKey { mtime: [6, 7], ctime: [101, 0], size: 9, ..before }));
+        assert!(before.is_moved(&StatKey { ctime: [101, 0], ..before }));
+        assert!(before.is_moved(&StatKey { inode: 9, mtime: [6, 7], ctime: [101, 0], ..before }));
+    }
+
+    #[test]
     fn whole_seconds_take_longer_to_settle() {
         assert!(!key([100, 0]).is_settled(after(101, 0)));
         assert!(key([100, 0]).is_settled(after(103, 0)));
@@ -247,7 +330,7 @@ mod tests {
     #[test]
     fn a_young_file_is_not_remembered_but_kept_in_mind() {
         let mut cache = StatCache::new("/nowhere/stat".into());
-        cache.put(Path::new("f"), key([100, 1]), Digest::of_bytes(b""), after(100, 1));
+        cache.put(Path::new("f"), key([100, 1]), Digest::of_bytes(b""), Memory::Later);
         assert_eq!(cache.get(&key([100, 1])), None);
         assert_eq!(cache.take_young().into_iter().collect::<Vec<_>>(), [Path::new("f")]);
         assert_eq!(cache.unsaved(), None);
@@ -257,7 +340,7 @@ mod tests {
     fn any_difference_is_a_miss() {
         let mut cache = StatCache::new("/nowhere/stat".into());
         let known = key([100, 1]);
-        cache.put(Path::new("f"), known, Digest::of_bytes(b"x"), after(200, 0));
+        cache.put(Path::new("f"), known, Digest::of_bytes(b"x"), Memory::Lasting);
         assert_eq!(cache.get(&known), Some(Digest::of_bytes(b"x")));
         for other in [
             StatKey { dev: 9, ..known },
@@ -273,7 +356,7 @@ mod tests {
     #[test]
     fn another_start_of_the_machine_knows_nothing() {
         let mut cache = StatCache::new("/nowhere/stat".into());
-        cache.put(Path::new("f"), key([100, 1]), Digest::of_bytes(b"x"), after(200, 0));
+        cache.put(Path::new("f"), key([100, 1]), Digest::of_bytes(b"x"), Memory::Lasting);
         assert_eq!(parse(&cache.unsaved().unwrap(), &Digest::of_bytes(b"another")), None);
     }
 
@@ -283,7 +366,7 @@ mod tests {
                 let mut cache = StatCache::new("/nowhere/stat".into());
                 for ([dev, inode, size], mtime, content) in files {
                     let key = StatKey { dev, inode, size, mtime, ctime: [100, 1] };
-                    cache.put(Path::new("f"), key, Digest::of_bytes(&[content]), after(200, 0));
+                    cache.put(Path::new("f"), key, Digest::of_bytes(&[content]), Memory::Lasting);
                 }
                 cache
             },

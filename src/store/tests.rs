@@ -2,7 +2,7 @@
 
 use super::*;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::spec::{Action, CommandAction, CommandLine, Stage};
 
 mod aside;
 mod damage;
+mod mapped;
 mod property;
 
 /// A store in a folder of its own.
@@ -22,8 +23,15 @@ struct Bench {
     store: Store,
 }
 
+/// A temporary folder on a disk, where there is one: files that lie elsewhere are remembered later, or not at all.
+pub(super) fn disk() -> tempfile::TempDir {
+    let places = [std::env::temp_dir(), env!("CARGO_MANIFEST_DIR").into()];
+    let place = places.iter().find(|place| Medium::at(place) == Medium::Disk).unwrap_or(&places[0]);
+    tempfile::tempdir_in(place).unwrap()
+}
+
 fn bench() -> Bench {
-    let root = tempfile::tempdir().unwrap();
+    let root = disk();
     let store = Store::open(root.path()).unwrap();
     Bench { root, store }
 }

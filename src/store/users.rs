@@ -2,7 +2,7 @@
 //! what they need; and how much it holds, as far as runs have counted. Knows nothing of what is collected.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use super::file::with_parent;
 use super::inventory::entries;
 use super::{Durability, Store, StoreError, last};
 use crate::digest::Digest;
+use crate::regular;
 
 impl Store {
     /// Writes this pipeline down as one that uses a shared folder.
@@ -35,7 +36,7 @@ impl Store {
         let own = fs::canonicalize(&self.root).map_err(at("read", &self.root))?;
         let mut found = Vec::new();
         for path in entries(&self.shared.join("projects"))? {
-            let bytes = fs::read(&path).map_err(at("read", &path))?;
+            let bytes = regular::read(&path).map_err(at("read", &path))?;
             let root = PathBuf::from(std::ffi::OsString::from_vec(bytes));
             if !root.join("cache").join("v1").is_dir() {
                 remove(&path)?;
@@ -66,7 +67,7 @@ impl Store {
     /// Another pipeline that is running and uses the shared folder, in words.
     pub(super) fn busy_other(&self) -> Option<String> {
         let busy = |root: &PathBuf| {
-            let mut file = File::open(root.join("cache").join("v1").join("lock")).ok()?;
+            let mut file = regular::open(&root.join("cache").join("v1").join("lock")).ok()?;
             matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
                 .then(|| format!("{} in `{}`", super::lock::process(&mut file), root.display()))
         };
@@ -108,7 +109,7 @@ impl Store {
         new: impl FnOnce(Option<u64>) -> Result<u64, StoreError>,
     ) -> Result<u64, StoreError> {
         let path = self.shared.join("size");
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let open = || regular::open_or_create(&path);
         let mut file = with_parent(&path, open).map_err(at("write", &path))?;
         file.lock().map_err(at("lock", &path))?;
         let mut text = String::new();

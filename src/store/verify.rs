@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
-pub use found::{Damage, Edited, Kind, Origin, Remedy, Verification};
+pub use found::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Verification};
 
 use super::action::remove;
 use super::error::at;
@@ -25,12 +25,13 @@ use super::{Store, StoreError, last};
 use crate::clock::now_ms;
 use crate::digest::Digest;
 use crate::record::{ActionRecord, OutputRecord, RunRecord};
-use crate::spec::StageName;
+use crate::regular;
+use crate::spec::{Ignore, StageName};
 
 /// How far verifying is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// So many bytes are to be read.
+    /// So many more bytes are to be read.
     Total(u64),
     /// So many more have been read.
     Read(u64),
@@ -56,12 +57,18 @@ struct Artifacts {
 }
 
 impl Store {
-    /// Reads and checks everything. With `mend`, for which the lock must be held, damage is moved aside or removed. `tell`
-    /// is called from several threads.
+    /// Reads and checks everything. With `mend`, for which the lock must be held, damage is moved aside or removed. `inputs`
+    /// are what stages read that no stage makes, and what counts for nothing in them: whether they hold what they were last taken for. `tell` is called from several
+    /// threads.
     ///
     /// # Errors
     /// When a folder cannot be listed, or damage cannot be moved aside.
-    pub fn verify(&self, mend: bool, tell: &(dyn Fn(Step) + Sync)) -> Result<Verification, StoreError> {
+    pub fn verify(
+        &self,
+        mend: bool,
+        inputs: Option<(&BTreeMap<PathBuf, BTreeSet<StageName>>, &Ignore)>,
+        tell: &(dyn Fn(Step) + Sync),
+    ) -> Result<Verification, StoreError> {
         let listed = self.list_objects()?;
         let last: Vec<(StageName, ActionRecord)> = self
             .all_last()
@@ -81,7 +88,11 @@ impl Store {
         let record_bytes = self.check_records(&objects, &mut missing, mend, &artifacts, &mut found)?;
         self.check_runs(mend, &mut found)?;
         self.check_definitions(mend, &mut found)?;
-        self.check_memory(mend, artifacts.misremembered, &mut found)?;
+        if let Some((inputs, ignore)) = inputs {
+            self.check_inputs(inputs, ignore, tell, &mut found);
+        }
+        let misremembered = artifacts.misremembered || !found.misremembered.is_empty();
+        self.check_memory(mend, misremembered, &mut found)?;
         found.edited = artifacts.edited;
         found.damage.sort();
         found.notes.sort();
@@ -95,7 +106,7 @@ impl Store {
     /// When everything was verified last, milliseconds since 1970 (UTC).
     #[must_use]
     pub fn verified_ms(&self) -> Option<u64> {
-        fs::read_to_string(self.verified_file()).ok()?.trim_end().parse().ok()
+        regular::read_text(&self.verified_file()).ok()?.trim_end().parse().ok()
     }
 
     fn verified_file(&self) -> PathBuf {
@@ -236,6 +247,58 @@ impl Store {
         Ok(())
     }
 
+    /// Reads inputs, and compares them with what is remembered of them. What cannot be read is told by the next run.
+    fn check_inputs(
+        &self,
+        inputs: &BTreeMap<PathBuf, BTreeSet<StageName>>,
+        ignore: &Ignore,
+        tell: &(dyn Fn(Step) + Sync),
+        found: &mut Verification,
+    ) {
+        let read = Mutex::new((0, BTreeMap::new()));
+        inputs.par_iter().for_each(|(input, stages)| {
+            let look = |path: &Path, metadata: &fs::Metadata| {
+                let is_other = self.is_misremembered(path, metadata, tell)?;
+                let mut read = read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                read.0 += 1;
+                if is_other {
+                    read.1.insert(self.shown(path), stages.clone());
+                }
+                Ok::<(), StoreError>(())
+            };
+            let Ok(metadata) = fs::metadata(input) else { return };
+            if metadata.is_dir() {
+                let visit = |found: &super::folder::Found| {
+                    look(&found.path, &found.metadata).map(|()| (Digest::of_bytes(&[]), 0))
+                };
+                let _ = Folder::walk_input(input, ignore, &visit);
+            } else {
+                let _ = look(input, &metadata);
+            }
+        });
+        let (files, misremembered) = read.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        found.inputs = files;
+        found.misremembered = misremembered
+            .into_iter()
+            .map(|(path, stages)| Misremembered { path, stages: stages.into_iter().collect() })
+            .collect();
+    }
+
+    /// Whether a file, read anew, holds something else than is remembered of it.
+    fn is_misremembered(
+        &self,
+        path: &Path,
+        metadata: &fs::Metadata,
+        tell: &(dyn Fn(Step) + Sync),
+    ) -> Result<bool, StoreError> {
+        tell(Step::Total(metadata.len()));
+        let known = self.stats().get(&StatKey::of(metadata));
+        let digest = Digest::of_file(path).map_err(at("read", path))?;
+        tell(Step::Read(metadata.len()));
+        let unchanged = fs::metadata(path).is_ok_and(|now| StatKey::of(&now) == StatKey::of(metadata));
+        Ok(unchanged && known.is_some_and(|known| known != digest))
+    }
+
     /// Checks what only saves time.
     fn check_memory(
         &self,
@@ -246,10 +309,10 @@ impl Store {
         let mut damaged: Vec<(PathBuf, &str)> = Vec::new();
         for name in ["stat", "standing"] {
             let path = self.folder.join(name);
-            match fs::read(&path) {
+            match regular::read(&path) {
                 Ok(bytes) if !ends_in_checksum(&bytes) => damaged.push((path, "is damaged")),
                 Ok(_) if misremembered => {
-                    damaged.push((path, "rests on an artifact that changed without its time of change"));
+                    damaged.push((path, "rests on a file that changed without its time of change"));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(at("read", &path)(error));
@@ -272,7 +335,7 @@ impl Store {
             found.damage.push(Damage { kind: Kind::Memory, name, problem, of, remedy });
         }
         let path = self.folder.join("last-keys");
-        let text = fs::read(&path).unwrap_or_default();
+        let text = regular::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let torn = text.lines().filter(|line| !line.is_empty() && last::parse(line).is_none()).count();
         if torn > 0 {

@@ -2,7 +2,7 @@
 //! they show changes, for the page itself and for whoever follows it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::time::SystemTime;
 
 use maud::{Markup, html};
@@ -15,6 +15,7 @@ use crate::format;
 use crate::history::History;
 use crate::progress::{clean, clean_line, share, step};
 use crate::record::Outcome;
+use crate::regular;
 use crate::report;
 use crate::spec::StageName;
 use crate::store::Store;
@@ -152,7 +153,7 @@ fn live(run: &LiveRun, pulse: Pulse, store: &Store, now_ms: u64) -> Markup {
     };
     let told: Vec<&LiveStage> = run.stages.iter().filter(is_told).take(MOST_STAGES).collect();
     let logs = run.running().take(MOST_LOGS).map(|stage| {
-        let log = store.unfinished_log(&stage.name).and_then(|path| File::open(path).ok());
+        let log = store.unfinished_log(&stage.name).and_then(|path| regular::open(&path).ok());
         (&stage.name, log.map(|mut log| last_lines(&mut log, LOG_LINES)).unwrap_or_default())
     });
     let logs: BTreeMap<&StageName, Vec<String>> = logs.collect();
@@ -248,7 +249,9 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
     use crate::record::RunRecord;
+    use std::fs::File;
 
     fn begin(store: &Store) -> File {
         let mut file = store.begin_live().unwrap();

@@ -13,6 +13,7 @@ use super::page::Page;
 use super::request::encode;
 use crate::format;
 use crate::progress::clean;
+use crate::regular;
 use crate::spec::StageName;
 use crate::store::Store;
 
@@ -96,7 +97,7 @@ impl LogFollower {
     /// What is new.
     pub(super) fn look(&mut self, store: &Store) -> Vec<Heard> {
         let mut heard = vec![];
-        let current = store.unfinished_log(&self.stage).and_then(|path| File::open(path).ok());
+        let current = store.unfinished_log(&self.stage).and_then(|path| regular::open(&path).ok());
         let number = current.as_ref().and_then(|file| Some(file.metadata().ok()?.ino()));
         let is_followed = self.following.as_ref().is_some_and(|following| Some(following.file) == number);
         if !is_followed && self.following.is_some() {
@@ -237,7 +238,7 @@ fn kept(store: &Store, stage: &StageName) -> io::Result<Option<Tail>> {
 
 /// A log's page. `None` where the stage has no log.
 pub(super) fn page(store: &Store, stage: &StageName) -> io::Result<Option<String>> {
-    let tail = match store.unfinished_log(stage).and_then(|path| File::open(path).ok()) {
+    let tail = match store.unfinished_log(stage).and_then(|path| regular::open(&path).ok()) {
         Some(log) => Some(growing(log)?),
         None => kept(store, stage)?,
     };

@@ -108,3 +108,64 @@ fn any_part_of_the_cache_may_be_deleted() {
         assert!(project.executed().is_empty(), "{}", part.display());
     }
 }
+
+/// Runs `pipe`, which is to end whatever it comes to.
+fn ends(project: &Project, args: &[&str]) -> (Option<i32>, String) {
+    let said = project.path("said");
+    let mut command = project.command(args);
+    let mut child = command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    project.wait_until("its end", || child.try_wait().unwrap().is_some());
+    (child.wait().unwrap().code(), project.read("said"))
+}
+
+#[test]
+fn a_fifo_in_place_of_any_file_of_the_cache_keeps_nobody_waiting() {
+    let stages = "one:\n  uses: fake/write\ntwo:\n  run: mkdir ${outputs.o}; cp ${inputs.a} ${outputs.o}/x\n  \
+                  inputs: { a: one.out }\n  outputs: { o: o }\n";
+    let project = Project::new(stages);
+    project.pipe_ok(&["run"]);
+    project.pipe_ok(&["run"]);
+    project.pipe_ok(&["verify"]);
+    let files = project.files("cache/v1");
+    assert!(files.len() > 12, "{files:?}");
+    for file in files {
+        let Ok(bytes) = fs::read(&file) else { continue };
+        fs::remove_file(&file).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+        assert!(made.success());
+        for args in [
+            &["status"][..],
+            &["log", "one"],
+            &["verify", "--dry-run"],
+            &["run"],
+            &["run", "--force"],
+            &["verify"],
+            &["gc"],
+        ] {
+            let (code, said) = ends(&project, args);
+            let place = format!("{}: pipe {args:?}: {code:?}\n{said}", file.display());
+            assert!(matches!(code, Some(0 | 1)), "{place}");
+            assert!(code == Some(0) || args[0] != "run" || said.contains("FIFO"), "{place}");
+        }
+        let _ = fs::remove_file(&file);
+        fs::write(&file, bytes).unwrap();
+        project.pipe(&["verify"]);
+        project.pipe_ok(&["run"]);
+    }
+}
+
+#[test]
+fn an_input_that_the_kernel_makes_is_refused_at_once() {
+    let project = Project::new(
+        "one:\n  run: cat ${inputs.a} > ${outputs.o}\n  inputs: { a: /proc/kmsg }\n  outputs: { o: o }\n",
+    );
+    let (code, said) = ends(&project, &["run"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("`/proc/kmsg` is made by the kernel whenever it is read"), "{said}");
+    assert!(said.contains("help: "), "{said}");
+}

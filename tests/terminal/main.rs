@@ -19,6 +19,7 @@ mod gc;
 mod hostile;
 mod interrupt;
 mod json;
+mod leftovers;
 mod limits;
 mod matrix;
 mod memory;

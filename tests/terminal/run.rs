@@ -227,7 +227,14 @@ bad:
     let outcome = project.pipe(&["run"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("was changed while it ran"), "{}", outcome.stderr);
+    // What it writes is what was there: nobody can tell whether it was so all the time.
     project.write("a.txt", "edited\n");
+    let outcome = project.pipe(&["run"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("was written to or touched while it ran"), "{}", outcome.stderr);
+    project.set_stages(
+        "bad:\n  run: 'cat ${inputs.a} > ${outputs.b}'\n  inputs: { a: a.txt }\n  outputs: { b: b.txt }\n",
+    );
     project.pipe_ok(&["run"]);
     assert_eq!(project.read("artifacts/bad/b.txt"), "edited\n");
 }

@@ -351,3 +351,90 @@ fn what_counts_for_nothing_in_a_folder_changes_nothing() {
     symlink("elsewhere", project.path("src/dangling")).unwrap();
     assert!(!is_fresh(), "where a link leads counts");
 }
+
+#[test]
+fn an_input_that_changes_and_changes_back_during_a_run_poisons_nothing() {
+    let project = Project::new(
+        "
+one:
+  run: echo one >> trace; touch started; while [ ! -e go ]; do sleep 0.01; done; cat ${inputs.a} ${inputs.d}/f > ${outputs.o}
+  inputs: { a: a.txt, d: data }
+  outputs: { o: o.txt }
+",
+    );
+    project.write("a.txt", "old\n");
+    project.write("data/f", "inner\n");
+    let changes: [(&str, &dyn Fn()); 4] = [
+        ("`a.txt` was written to or touched while it ran", &|| {
+            let source = project.path("a.txt");
+            let text = project.read("a.txt");
+            edit_secretly(&source, &text.to_uppercase());
+            edit_secretly(&source, &text);
+        }),
+        ("`data/f` was written to or touched while it ran", &|| {
+            let text = project.read("data/f");
+            replace_secretly(&project.path("data/f"), &text.to_uppercase());
+            replace_secretly(&project.path("data/f"), &text);
+        }),
+        ("something was put into `data` or taken out of it while it ran", &|| {
+            project.write("data/more", "");
+            fs::remove_file(project.path("data/more")).unwrap();
+        }),
+        ("`data/f` was written to or touched while it ran", &|| {
+            fs::rename(project.path("data"), project.path("aside")).unwrap();
+            project.write("data/f", "INNER\n");
+            fs::remove_dir_all(project.path("data")).unwrap();
+            project.write("aside/f", "inner\n");
+            fs::rename(project.path("aside"), project.path("data")).unwrap();
+        }),
+    ];
+    for (told, change) in &changes {
+        for file in ["go", "started", "trace"] {
+            let _ = fs::remove_file(project.path(file));
+        }
+        let mut run = project.start(&["run"]);
+        project.wait_until("the stage", || project.path("started").exists());
+        change();
+        project.write("go", "");
+        assert_eq!(run.wait().unwrap().code(), Some(1), "{told}");
+        let log = project.pipe_ok(&["log", "one"]).stdout;
+        assert!(log.contains(told) && log.contains("the outcome was thrown away"), "{told}\n{log}");
+        assert!(!project.path("artifacts/one/o.txt").exists(), "{told}");
+    }
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/one/o.txt"), "old\ninner\n");
+}
+
+#[test]
+fn an_input_that_is_written_to_through_a_mapping_that_stays_open_is_another_one() {
+    let project = Project::new(
+        "one:\n  run: echo one >> trace; head -c 4 ${inputs.a} > ${outputs.o}\n  inputs: { a: a.bin }\n  outputs: { o: o.txt }\n",
+    );
+    project.write("a.bin", &"0".repeat(5000));
+    let script = "
+import mmap, sys
+f = open('a.bin', 'r+b')
+m = mmap.mmap(f.fileno(), 0)
+f.close()
+for number in range(1, 6):
+    m[:4] = b'%04d' % number
+    print(flush=True)
+    sys.stdin.readline()
+";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).current_dir(project.path("")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut writer) = python.spawn() else {
+        println!("NOT TESTED: there is no python3");
+        return;
+    };
+    for number in 1..=5 {
+        std::io::Read::read_exact(writer.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        for _ in 0..2 {
+            project.pipe_ok(&["run"]);
+            assert_eq!(project.read("artifacts/one/o.txt"), format!("{number:04}"));
+        }
+        assert_eq!(project.executed(), ["one"], "{number}");
+        std::io::Write::write_all(writer.stdin.as_mut().unwrap(), b"\n").unwrap();
+    }
+    assert!(writer.wait().unwrap().success());
+}

@@ -109,12 +109,25 @@ fn exit_codes_signals_and_missing_programs_are_told_as_without() {
 }
 
 #[test]
-fn what_a_traced_command_leaves_behind_is_killed() {
+fn what_a_traced_command_leaves_running_is_waited_for_and_not_what_traces_it() {
     if !can_trace() {
         return;
     }
-    let project = Project::new("one:\n  run: 'sleep 1000 & echo $! > pid'\n");
-    project.pipe_ok(&["run", "--trace"]);
+    let project = Project::new(
+        "one:\n  run: '(while [ ! -e go ]; do sleep 0.01; done; cat secret > ${outputs.o}) & echo $! > pid'\n  outputs: { o: o }\n",
+    );
+    project.write("secret", "late");
+    let mut run = project.start(&["run", "--trace"]);
+    project.wait_until("the announcement", || {
+        let logs = project.files("cache/v1/logs");
+        let log = |log: &std::path::PathBuf| fs::read_to_string(log).unwrap_or_default();
+        logs.iter().any(|path| log(path).contains("waiting for `sh` (process "))
+    });
+    project.write("go", "");
+    assert!(run.wait().unwrap().success());
+    assert_eq!(project.read("artifacts/one/o"), "late");
+    let log = project.pipe_ok(&["log", "one"]).stdout;
+    assert!(log.contains("not declared as inputs: ") && log.contains("secret"), "{log}");
     gone(&project, &project.read("pid"));
 }
 

@@ -84,7 +84,7 @@ fn a_record_that_cannot_be_read_is_not_called_damaged() {
     let run = bench.store.folder().join("runs/1-1.json");
     fs::create_dir_all(&run).unwrap();
     fs::remove_dir(&record).unwrap();
-    let found = bench.store.verify(true, &|_| ()).unwrap();
+    let found = bench.store.verify(true, None, &|_| ()).unwrap();
     let told: Vec<_> = found.damage.iter().map(|it| (it.kind, it.name.as_str(), &it.remedy)).collect();
     assert_eq!(told, [(Kind::Run, "1-1", &Remedy::None)]);
     assert!(found.damage[0].problem.starts_with("cannot be read: "), "{}", found.damage[0].problem);
@@ -96,12 +96,12 @@ fn a_damaged_definition_is_found_and_moved_aside_and_what_is_none_is_left() {
     let bench = bench();
     let definition = crate::record::Definition::default();
     let digest = bench.store.keep_definition(&definition).unwrap();
-    assert!(bench.store.verify(false, &|_| ()).unwrap().damage.is_empty());
+    assert!(bench.store.verify(false, None, &|_| ()).unwrap().damage.is_empty());
     let file = bench.store.definition_file(&digest);
     fs::write(&file, "{}").unwrap();
     let stray = file.with_file_name("mine.json");
     fs::write(&stray, "{}").unwrap();
-    let found = bench.store.verify(true, &|_| ()).unwrap();
+    let found = bench.store.verify(true, None, &|_| ()).unwrap();
     assert_eq!((found.damage.len(), found.damage[0].kind), (1, Kind::Definition));
     assert!(!file.exists() && stray.exists());
     assert_eq!(bench.store.definition(&digest), None);

@@ -23,8 +23,21 @@ pub struct Verification {
     pub damage: Vec<Damage>,
     /// Artifacts that are not what their stage made. Not damage: the next run replaces them.
     pub edited: Vec<Edited>,
+    /// How many files were read that stages read and no stage makes.
+    pub inputs: usize,
+    /// Those that hold something else than they were taken for.
+    pub misremembered: Vec<Misremembered>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
+}
+
+/// A file that changed in a way that the file system did not tell of.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Misremembered {
+    /// Its path.
+    pub path: PathBuf,
+    /// The stages that read it: what they made lately may have been made of another content than their keys say.
+    pub stages: Vec<StageName>,
 }
 
 /// Something that is damaged.

@@ -1,0 +1,148 @@
+//! What a file system promises of its files: whether their times tell every change, and whose clock sets them. Knows no
+//! digests.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{StatFs, fstatfs, statfs};
+
+/// Beyond this age a file on another machine is taken to be as old as it looks: clocks of machines that work together
+/// differ by less, and no client believes for longer what it has heard of a file's times.
+const FAR_AGE: Duration = Duration::from_secs(600);
+
+/// Where the kernel does not say how long it keeps what was written to memory: its own default.
+const WRITE_BACK: Duration = Duration::from_secs(35);
+
+/// Kinds of file systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// On a disk of this machine. Each first write to a page of a mapping that was written back sets the time of change, and
+    /// leases tell of writers.
+    Disk,
+    /// Above another one, as in containers. As on a disk, but leases tell nothing.
+    Stacked,
+    /// In memory: nothing is ever written back, so that a mapping, once made, may be written to without a trace.
+    Memory,
+    /// On another machine, or behind a program: its times are those of another clock, heard of after a while.
+    Remote,
+    /// Made by the kernel when it is read.
+    Kernel,
+}
+
+/// Numbers that file systems on disks are known by (`linux/magic.h`, `statfs(2)`).
+const DISK: &[u64] = &[
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0xf2f5_2010, // F2FS
+    0x2fc1_2fc1, // ZFS
+    0xca45_1a4e, // bcachefs
+    0x5265_4973, // ReiserFS
+    0x3153_464a, // JFS
+    0x3434,      // NILFS
+    0xe0f5_e1e2, // EROFS
+    0x7371_7368, // SquashFS
+    0x9660,      // ISO 9660
+    0x1501_3346, // UDF
+    0x4d44,      // FAT
+    0x2011_bab0, // exFAT
+    0x5346_544e, // NTFS
+    0x7366_746e, // NTFS3
+    0x482b,      // HFS+
+    0x2405_1905, // UBIFS
+];
+
+const STACKED: &[u64] = &[
+    0x794c_7630, // overlayfs
+    0xf15f,      // eCryptfs
+    0x6175_6673, // aufs
+];
+
+const MEMORY: &[u64] = &[
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0x9584_58f6, // hugetlbfs
+];
+
+const KERNEL: &[u64] = &[
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x6265_6570, // configfs
+    0x7363_6673, // securityfs
+    0xf97c_ff8c, // selinuxfs
+    0x4341_5d53, // smackfs
+    0x27_e0eb,   // cgroup
+    0x6367_7270, // cgroup2
+    0xcafe_4a11, // bpf
+    0xde5e_81e4, // efivarfs
+    0x6165_676c, // pstore
+    0x6573_5543, // fusectl
+    0x4249_4e4d, // binfmt_misc
+    0x6e73_6673, // nsfs
+];
+
+impl Medium {
+    /// The medium of an open file.
+    pub(super) fn of(file: &File) -> Self {
+        fstatfs(file).map_or(Self::Remote, |told| Self::told(&told))
+    }
+
+    /// The medium of what lies at `path`.
+    pub(super) fn at(path: &Path) -> Self {
+        statfs(path).map_or(Self::Remote, |told| Self::told(&told))
+    }
+
+    /// What is not known is taken to promise as little as another machine does.
+    fn told(told: &StatFs) -> Self {
+        // The field has as many bits as a word, and a sign.
+        let magic = told.f_type as u64 & 0xffff_ffff;
+        let kinds =
+            [(DISK, Self::Disk), (STACKED, Self::Stacked), (MEMORY, Self::Memory), (KERNEL, Self::Kernel)];
+        kinds.iter().find(|(known, _)| known.contains(&magic)).map_or(Self::Remote, |(_, medium)| *medium)
+    }
+
+    /// How old a file must be, beyond a tick of the clock, for its time of change to tell what comes later; `None` where it
+    /// never does.
+    pub(super) fn settles_after(self) -> Option<Duration> {
+        match self {
+            Self::Disk => Some(Duration::ZERO),
+            Self::Stacked => Some(write_back()),
+            Self::Remote => Some(FAR_AGE.max(write_back())),
+            Self::Memory | Self::Kernel => None,
+        }
+    }
+}
+
+/// How long what is written to memory may stay there before the kernel writes it back, and notices the next write.
+pub(super) fn write_back() -> Duration {
+    let read = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/proc/sys/vm/{name}")).ok()?.trim().parse().ok()
+    };
+    match (read("dirty_expire_centisecs"), read("dirty_writeback_centisecs")) {
+        // Never by itself.
+        (Some(_), Some(0)) => Duration::MAX,
+        (Some(expire), Some(pause)) => Duration::from_millis(expire.saturating_add(pause).saturating_mul(10)),
+        _ => WRITE_BACK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_memory_and_what_the_kernel_makes_never_settles() {
+        assert_eq!(Medium::at(Path::new("/proc/version")), Medium::Kernel);
+        assert_eq!(Medium::of(&File::open("/proc/self/stat").unwrap()), Medium::Kernel);
+        assert_eq!(Medium::at(Path::new("/no/such/place")), Medium::Remote);
+        if Path::new("/dev/shm").exists() {
+            assert_eq!(Medium::at(Path::new("/dev/shm")), Medium::Memory);
+        }
+        assert_eq!(Medium::Memory.settles_after(), None);
+        assert_eq!(Medium::Kernel.settles_after(), None);
+        assert!(Medium::Remote.settles_after() >= Some(FAR_AGE));
+    }
+}

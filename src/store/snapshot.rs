@@ -1,0 +1,212 @@
+//! The state of all that an input consists of at one time: what the file system says of its files and folders, of links in it
+//! and of links and folders on the way to it. Two that are equal mean that nobody has written to it between them, not even to
+//! put it back as it was. Knows no stages.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::error::at;
+use super::folder::{Folder, Noted};
+use super::medium::Medium;
+use super::stat::StatKey;
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::spec::Ignore;
+
+/// More links on one way than this lead nowhere: as the kernel has it.
+const MOST_LINKS: usize = 40;
+
+/// The state of an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    states: BTreeMap<(PathBuf, Part), State>,
+    /// Whether a part of it was written to so recently that the next edit may not show.
+    is_young: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    key: StatKey,
+    /// How many names it has.
+    links: u64,
+}
+
+/// What something is to an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// A file of it.
+    File,
+    /// A link in it or on the way to it.
+    Link,
+    /// A folder of it, with the list of what is in it.
+    Folder,
+    /// What counts for nothing in a folder of it.
+    Hidden,
+    /// A folder on the way to it: what else is put into that does not matter.
+    Way,
+}
+
+/// What happened to an input between two snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touched {
+    /// A file or link was written to, replaced, or given other properties.
+    File(PathBuf),
+    /// Something was put into a folder or taken out of it.
+    Folder(PathBuf),
+    /// A folder on the way to it was moved or replaced.
+    Way(PathBuf),
+}
+
+impl Snapshot {
+    /// What happened between this and a later one, if anything did.
+    #[must_use]
+    pub fn touched(&self, later: &Self) -> Option<Touched> {
+        let mut folder = None;
+        for (place, before) in &self.states {
+            let (path, part) = place;
+            match (part, later.states.get(place)) {
+                (_, Some(now)) if now.key == before.key => {}
+                // It was given another name, or lost one, as by a stage that links what it reads into what it makes.
+                (Part::File, Some(now))
+                    if now.links != before.links && before.key.is_same_but_ctime(&now.key) => {}
+                (Part::Hidden, _) => {}
+                (Part::Folder, Some(_)) if self.hidden_in(path) != later.hidden_in(path) => {}
+                // Where a file tells more, that is told.
+                (Part::Folder, Some(_)) => drop(folder.get_or_insert_with(|| path.clone())),
+                (Part::Way, Some(now)) if !before.key.is_moved(&now.key) => {}
+                (Part::Way, Some(_)) => return Some(Touched::Way(path.clone())),
+                (Part::File | Part::Link, _) | (_, None) => return Some(Touched::File(path.clone())),
+            }
+        }
+        let counts = |part: &Part| *part != Part::Hidden;
+        let new = later.states.keys().find(|place| counts(&place.1) && !self.states.contains_key(*place));
+        folder.map(Touched::Folder).or_else(|| new.map(|(path, _)| Touched::File(path.clone())))
+    }
+
+    /// Whether the next edit may not show in the file system's times, because the last one was just now.
+    #[must_use]
+    pub fn is_young(&self) -> bool {
+        self.is_young
+    }
+
+    /// What counts for nothing in a folder: where that is another, it is why the folder is.
+    fn hidden_in(&self, folder: &Path) -> Vec<(&Path, State)> {
+        let hidden = self.states.iter().filter(|((path, part), _)| {
+            *part == Part::Hidden && path.parent().is_some_and(|parent| parent == folder)
+        });
+        hidden.map(|((path, _), state)| (path.as_path(), *state)).collect()
+    }
+
+    fn add(&mut self, path: PathBuf, part: Part, key: StatKey, links: u64, then: SystemTime) {
+        self.is_young |= !matches!(part, Part::Way | Part::Hidden) && !key.is_settled(then);
+        self.states.insert((path, part), State { key, links });
+    }
+}
+
+impl Store {
+    /// The digest of a file or folder, with the state that it is the digest of; of a folder, what counts, where `ignore` says
+    /// what does not.
+    ///
+    /// # Errors
+    /// As [`Store::digest_path`].
+    pub fn snapshot(&self, path: &Path, ignore: Option<&Ignore>) -> Result<(Digest, Snapshot), StoreError> {
+        let then = SystemTime::now();
+        let mut snapshot = Snapshot::default();
+        self.note_way(path, &mut snapshot, then)?;
+        let metadata = fs::metadata(path).map_err(at("read", path))?;
+        if !metadata.is_dir() {
+            let (digest, key) = self.digest_file(path, &metadata)?;
+            snapshot.add(path.to_owned(), Part::File, key, metadata.nlink(), then);
+            return Ok((digest, snapshot));
+        }
+        let mut folders = Vec::new();
+        let files = Mutex::new(Vec::new());
+        let walked = Folder::read(
+            path,
+            ignore,
+            &|found| {
+                let (digest, key) = self.digest_file(&found.path, &found.metadata)?;
+                let links = found.metadata.nlink();
+                files.lock().unwrap_or_else(PoisonError::into_inner).push((found.path.clone(), key, links));
+                Ok((digest, found.metadata.len()))
+            },
+            &mut |noted, path, metadata| folders.push((noted, path.to_owned(), metadata.clone())),
+        )?;
+        for (noted, path, metadata) in folders {
+            let part = match noted {
+                Noted::Folder => Part::Folder,
+                Noted::Link => Part::Link,
+                Noted::Hidden => Part::Hidden,
+            };
+            let key = self.state_of(&path, &metadata);
+            snapshot.add(path, part, key, metadata.nlink(), then);
+        }
+        for (path, key, links) in files.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            snapshot.add(path, Part::File, key, links, then);
+        }
+        Ok((Digest::of_bytes(&walked.folder.to_bytes()), snapshot))
+    }
+
+    /// Adds the links and folders that lead to a path, but not what is there.
+    fn note_way(&self, path: &Path, snapshot: &mut Snapshot, then: SystemTime) -> Result<(), StoreError> {
+        let absolute = std::path::absolute(path).map_err(at("read", path))?;
+        let mut rest: Vec<OsString> = steps(&absolute);
+        let mut place = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(step) = rest.pop() {
+            if step == ".." {
+                place.pop();
+                continue;
+            }
+            let next = place.join(&step);
+            let metadata = fs::symlink_metadata(&next).map_err(at("read", path))?;
+            if metadata.is_symlink() {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(at("read", path)(io::Error::other("too many links lead to each other")));
+                }
+                let key = self.state_of(&next, &metadata);
+                snapshot.add(next.clone(), Part::Link, key, metadata.nlink(), then);
+                let to = fs::read_link(&next).map_err(at("read", path))?;
+                if to.is_absolute() {
+                    place = PathBuf::from("/");
+                }
+                rest.extend(steps(&to));
+            } else {
+                if !rest.is_empty() {
+                    let key = self.state_of(&next, &metadata);
+                    snapshot.add(next.clone(), Part::Way, key, metadata.nlink(), then);
+                }
+                place = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// What identifies the state of a file or folder.
+    fn state_of(&self, path: &Path, metadata: &fs::Metadata) -> StatKey {
+        let key = StatKey::of(metadata);
+        // Behind a program, a file need not have the same number when it is looked at again.
+        match self.stats().medium(metadata.dev(), path) {
+            Medium::Remote => key.without_number(),
+            _ => key,
+        }
+    }
+}
+
+/// The steps of a path, the last one first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let steps = path.components().filter(|step| matches!(step, Component::Normal(_) | Component::ParentDir));
+    let mut steps: Vec<OsString> = steps.map(|step| step.as_os_str().to_owned()).collect();
+    steps.reverse();
+    steps
+}
+
+#[cfg(test)]
+mod tests;

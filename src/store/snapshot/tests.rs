@@ -1,0 +1,154 @@
+use super::*;
+
+use std::fs::{FileTimes, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+/// A store, and an input folder in `real`, to which `link` leads.
+fn bench() -> (tempfile::TempDir, Store, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("real/data/inner")).unwrap();
+    fs::write(root.path().join("real/data/one"), "1").unwrap();
+    fs::write(root.path().join("real/data/inner/two"), "2").unwrap();
+    fs::write(root.path().join("real/beside"), "3").unwrap();
+    symlink("../beside", root.path().join("real/data/linked")).unwrap();
+    symlink("real", root.path().join("link")).unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let input = root.path().join("link/data");
+    loop {
+        if !store.snapshot(&input, None).unwrap().1.is_young() {
+            return (root, store, input);
+        }
+    }
+}
+
+/// What happens to the root's folder and back, and what is said of it.
+type Case = (&'static str, fn(&Path), Option<fn(&Path) -> Touched>);
+
+fn rewrite(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn what_changes_and_changes_back_has_been_touched() {
+    let cases: &[Case] = &[
+        ("nothing", |_| (), None),
+        (
+            "written",
+            |root| {
+                rewrite(&root.join("real/data/one"), "9");
+                rewrite(&root.join("real/data/one"), "1");
+            },
+            Some(|root| Touched::File(root.join("link/data/one"))),
+        ),
+        (
+            "written, with its old times",
+            |root| {
+                let file = root.join("real/data/inner/two");
+                let modified = fs::metadata(&file).unwrap().modified().unwrap();
+                rewrite(&file, "9");
+                rewrite(&file, "2");
+                let times = FileTimes::new().set_modified(modified);
+                fs::File::options().write(true).open(&file).unwrap().set_times(times).unwrap();
+            },
+            Some(|root| Touched::File(root.join("link/data/inner/two"))),
+        ),
+        (
+            "replaced by the same",
+            |root| {
+                fs::copy(root.join("real/data/one"), root.join("copy")).unwrap();
+                fs::rename(root.join("copy"), root.join("real/data/one")).unwrap();
+            },
+            Some(|root| Touched::File(root.join("link/data/one"))),
+        ),
+        (
+            "given other permissions",
+            |root| fs::set_permissions(root.join("real/data/one"), Permissions::from_mode(0o600)).unwrap(),
+            Some(|root| Touched::File(root.join("link/data/one"))),
+        ),
+        (
+            "put in and taken out",
+            |root| {
+                rewrite(&root.join("real/data/inner/three"), "3");
+                fs::remove_file(root.join("real/data/inner/three")).unwrap();
+            },
+            Some(|root| Touched::Folder(root.join("link/data/inner"))),
+        ),
+        (
+            "a link in it, led elsewhere",
+            |root| {
+                for to in ["one", "../beside"] {
+                    fs::remove_file(root.join("real/data/linked")).unwrap();
+                    symlink(to, root.join("real/data/linked")).unwrap();
+                }
+            },
+            Some(|root| Touched::File(root.join("link/data/linked"))),
+        ),
+        (
+            "what a link in it leads to",
+            |root| {
+                rewrite(&root.join("real/beside"), "9");
+                rewrite(&root.join("real/beside"), "3");
+            },
+            Some(|root| Touched::File(root.join("link/data/linked"))),
+        ),
+        (
+            "a link on the way to it, led elsewhere",
+            |root| {
+                for to in ["nowhere", "real"] {
+                    fs::remove_file(root.join("link")).unwrap();
+                    symlink(to, root.join("link")).unwrap();
+                }
+            },
+            Some(|root| Touched::File(root.join("link"))),
+        ),
+        (
+            "a folder on the way to it, moved",
+            |root| {
+                fs::rename(root.join("real"), root.join("moved")).unwrap();
+                fs::rename(root.join("moved"), root.join("real")).unwrap();
+            },
+            Some(|root| Touched::Way(root.join("real"))),
+        ),
+        (
+            "given another name",
+            |root| fs::hard_link(root.join("real/data/one"), root.join("name")).unwrap(),
+            None,
+        ),
+        ("something beside it", |root| rewrite(&root.join("real/other"), "x"), None),
+        ("read", |root| drop(fs::read(root.join("real/data/one")).unwrap()), None),
+    ];
+    for (what, change, touched) in cases {
+        let (root, store, input) = bench();
+        let place = root.path();
+        let (digest, before) = store.snapshot(&input, None).unwrap();
+        change(place);
+        let (again, now) = store.snapshot(&input, None).unwrap();
+        assert_eq!(again, digest, "{what}");
+        assert_eq!(before.touched(&now), touched.map(|touched| touched(place)), "{what}");
+    }
+}
+
+#[test]
+fn what_was_written_to_just_now_is_young() {
+    let (root, store, input) = bench();
+    rewrite(&root.path().join("real/beside"), "4");
+    assert!(store.snapshot(&input, None).unwrap().1.is_young());
+    rewrite(&root.path().join("real/other"), "what lies beside does not matter");
+    while store.snapshot(&input, None).unwrap().1.is_young() {}
+    assert!(!store.snapshot(&root.path().join("real/data/one"), None).unwrap().1.is_young());
+}
+
+#[test]
+fn links_that_lead_to_each_other_and_files_of_the_kernel_are_refused() {
+    let (root, store, _) = bench();
+    symlink("b", root.path().join("a")).unwrap();
+    symlink("a", root.path().join("b")).unwrap();
+    assert!(store.snapshot(&root.path().join("a"), None).unwrap_err().to_string().contains("too many links"));
+    for path in ["/proc/kmsg", "/proc/version"] {
+        let told = store.digest_path(Path::new(path)).unwrap_err().to_string();
+        assert!(told.contains("made by the kernel whenever it is read"), "{told}");
+    }
+    symlink("/proc/self/status", root.path().join("real/data/status")).unwrap();
+    let told = store.digest_path(&root.path().join("real/data")).unwrap_err().to_string();
+    assert!(told.contains("data/status` is made by the kernel"), "{told}");
+}
