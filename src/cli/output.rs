@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
+use crate::secret;
 use crate::streams::{self, Shown};
 
 /// Writes text without colours to standard output. A reader that has read enough, such as `head`, is no error.
@@ -24,12 +25,14 @@ pub(super) fn print_painted(text: &str) -> Result<(), Error> {
     streams::print(&Shown::Painted(text)).map_err(cannot_write)
 }
 
-/// Writes a value to standard output as indented JSON.
+/// Writes a value to standard output as indented JSON, without what is secret in its URLs.
 ///
 /// # Errors
 /// As [`print`].
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(value).map_err(Error::failed)?;
+    let value = serde_json::to_value(value).map_err(Error::failed)?;
+    let shown = secret::with_texts(&value, &|text| secret::hidden(text).into_owned());
+    let text = serde_json::to_string_pretty(&shown).map_err(Error::failed)?;
     streams::print(&Shown::Json(&format!("{text}\n"))).map_err(cannot_write)
 }
 

@@ -69,6 +69,7 @@ fn no_secret_is_shown_or_kept_anywhere() {
         &["status", "--json"][..],
         &["why", "shout", "--all"],
         &["why", "fetch", "--all", "--json"],
+        &["graph", "--json"],
         &["log", "shout"],
         &["history", "--json"],
         &["compare"],
