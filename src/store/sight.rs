@@ -147,7 +147,9 @@ impl Store {
         let seen = std::sync::Mutex::new(Vec::new());
         let visit = |found: &Found| -> Result<(Digest, u64), super::StoreError> {
             let key = StatKey::of(&found.metadata);
-            let digest = self.stats().get(&key).filter(|_| !self.is_far(&found.path, &found.metadata));
+            // What is known is asked for first: both take the same lock.
+            let known = self.stats().get(&key);
+            let digest = known.filter(|_| !self.is_far(&found.path, &found.metadata));
             let unknown = || super::StoreError::Changing { path: found.path.clone() };
             seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((found.path.clone(), key));
             Ok((digest.ok_or_else(unknown)?, found.metadata.len()))
