@@ -114,7 +114,7 @@ impl Plugin for Fake {
                     resources: Resources { threads: Threads::All, exclusive: true },
                     scope: KeyScope::Hardware,
                     ..op(
-                        "Measures nothing; where the file `busy` is there, that is provisional.",
+                        "Measures the length of the file `busy`, where there is one; then that is provisional.",
                         json!({"busy": {"type": "string"}}),
                     )
                 },
@@ -169,7 +169,10 @@ impl Plugin for Fake {
             "measure" => {
                 trace("measure");
                 reporter.metric("threads", Metric::new(request.threads as f64, ""));
-                if request.params["busy"].as_str().is_some_and(|path| Path::new(path).exists()) {
+                let busy = request.params["busy"].as_str().and_then(|path| fs::metadata(path).ok());
+                reporter
+                    .metric("others", Metric::new(busy.as_ref().map_or(0.0, |file| file.len() as f64), ""));
+                if busy.is_some() {
                     reporter.provisional("others were at work");
                 }
                 Ok(fs::write(out, "measured")?)

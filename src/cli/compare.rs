@@ -17,7 +17,7 @@ use crate::format;
 use crate::gate::{GateResult, Verdict};
 use crate::history::{
     Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
-    known_record, known_records,
+    key_record, known_records,
 };
 use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
 use crate::record::Outcome;
@@ -81,7 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let (old_records, new_records) = (known_records(&store, &old.record), known_records(&store, &new.record));
     let old_side = Side { run: &old.record, records: &old_records };
     let new_side = Side { run: &new.record, records: &new_records };
-    let digest = |run| history.digest(run, &|stage| known_record(&store, stage));
+    let digest = |run| history.digest(run, &|stage| key_record(&store, stage));
     let answer = Answer {
         version: Version,
         old: digest(old),

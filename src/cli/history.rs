@@ -8,7 +8,7 @@ use super::output::{Version, print_json, print_painted};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::gate::Judgement;
-use crate::history::{Counts, History, RunDigest, known_record};
+use crate::history::{Counts, History, RunDigest, key_record};
 use crate::progress::{Grid, Paint, change, stdout_width};
 
 /// Changes of a run that are listed; `pipe compare` lists all.
@@ -47,7 +47,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let shown = all.iter().rev().take(args.number);
     let answer = Answer {
         version: Version,
-        runs: shown.map(|run| history.digest(run, &|stage| known_record(&store, stage))).collect(),
+        runs: shown.map(|run| history.digest(run, &|stage| key_record(&store, stage))).collect(),
         earlier: all.len().saturating_sub(args.number),
     };
     if args.json {

@@ -8,11 +8,12 @@ use protocol::Metric;
 
 use super::{Context, Selection, completions, find_stages, gc, output, status, watch};
 use crate::clock::{millis, now_ms};
+use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::{Event, Expectation, PlannedStage};
 use crate::exec::{self, Options, Order, lacking_gpus, missing_secrets};
 use crate::gate::{Gate, GateResult, Judgement};
-use crate::history::{History, Now, Outcomes, Past, RunName, definition, known_record};
+use crate::history::{History, Now, Outcomes, Past, RunName, definition};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
@@ -330,8 +331,8 @@ impl Run<'_> {
             record.metrics.get(metric).cloned()
         };
         let now = Now { stages, cpu: &self.project.machine.cpu };
-        let record_of = |stage: &StageRun| known_record(&self.project.store, stage);
-        let outcomes = Outcomes::new(&record_of);
+        let records_of = |key: &Digest| self.project.store.outcomes(key);
+        let outcomes = Outcomes::new(&records_of);
         let gates = self.project.pipeline.gates.iter();
         gates
             .filter(|gate| gate.stages().iter().all(|stage| selected.contains(&**stage)))

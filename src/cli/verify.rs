@@ -165,6 +165,7 @@ fn what(damage: &Damage) -> String {
         Kind::Record => format!("the record of outcome {short}"),
         Kind::Run => format!("the record of run {}", damage.name),
         Kind::Definition => format!("what a pipeline said, {short},"),
+        Kind::Superseded => format!("the record of an earlier outcome of {short}"),
         Kind::Memory => format!("`{}`", damage.name),
     };
     format!("{name} {}", damage.problem)
@@ -191,7 +192,7 @@ fn remedy(damage: &Damage, dry_run: bool) -> Option<String> {
         Kind::Object if is_output => "; the next run that needs it makes it anew",
         Kind::Record => "; the next run that needs it executes its stage anew",
         Kind::Run => "; history goes on without it",
-        Kind::Definition => "; reports of the runs that it belongs to go on without it",
+        Kind::Definition | Kind::Superseded => "; reports of the runs that it belongs to go on without it",
         Kind::Object | Kind::Memory => "",
     };
     Some(match &damage.remedy {

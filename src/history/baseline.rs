@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use protocol::Metric;
 
-use super::{History, Past};
+use super::{History, Past, is_outcome_of};
 use crate::digest::Digest;
 use crate::gate::{Baseline, BaselineRun, Earlier, Gate, GateResult};
 use crate::record::{ActionRecord, RunRecord, StageRun};
@@ -28,34 +28,38 @@ pub struct Now<'a> {
 
 /// What is still known of the outcomes of stages. Each is looked up once, however many gates and runs ask for it.
 pub struct Outcomes<'a> {
-    find: &'a dyn Fn(&StageRun) -> Option<ActionRecord>,
-    known: RefCell<BTreeMap<Digest, Option<Rc<Measured>>>>,
+    find: &'a dyn Fn(&Digest) -> Vec<ActionRecord>,
+    known: RefCell<BTreeMap<Digest, Rc<Vec<ActionRecord>>>>,
 }
 
 /// The metrics of an outcome.
 struct Measured {
     metrics: BTreeMap<String, Metric>,
+    /// Whether it is the outcome that its key has now.
+    is_latest: bool,
     /// The CPU that they belong to, where they belong to one.
     cpu: Option<String>,
 }
 
 impl<'a> Outcomes<'a> {
-    /// `find` finds the record of a stage's outcome.
+    /// `find` finds all outcomes that a key has had, the latest first.
     #[must_use]
-    pub fn new(find: &'a dyn Fn(&StageRun) -> Option<ActionRecord>) -> Self {
+    pub fn new(find: &'a dyn Fn(&Digest) -> Vec<ActionRecord>) -> Self {
         Self { find, known: RefCell::default() }
     }
 
-    fn of(&self, stage: &StageRun) -> Option<Rc<Measured>> {
+    fn of(&self, run: &RunRecord, stage: &StageRun) -> Option<Measured> {
         let key = stage.key?;
-        if let Some(known) = self.known.borrow().get(&key) {
-            return known.clone();
-        }
-        let measured = (self.find)(stage).map(|record| {
-            Rc::new(Measured { cpu: record.cpu().map(str::to_owned), metrics: record.metrics })
+        let known = self.known.borrow().get(&key).cloned();
+        let all = known.unwrap_or_else(|| {
+            let all = Rc::new((self.find)(&key));
+            self.known.borrow_mut().insert(key, all.clone());
+            all
         });
-        self.known.borrow_mut().insert(key, measured.clone());
-        measured
+        let place = all.iter().position(|record| is_outcome_of(record, run, stage))?;
+        let record = all.get(place)?;
+        let cpu = record.cpu().map(str::to_owned);
+        Some(Measured { metrics: record.metrics.clone(), is_latest: place == 0, cpu })
     }
 }
 
@@ -108,9 +112,10 @@ impl Past {
         let mut other_cpu = None;
         for (stage, metric) in gate.baseline_metrics() {
             let Some(run) = done(&self.record.stages, stage) else { continue };
-            let Some(measured) = outcomes.of(run) else { continue };
+            let Some(measured) = outcomes.of(&self.record, run) else { continue };
             if let Some(found) = measured.metrics.get(metric) {
-                let is_own = run.key.is_some() && run.key == done(now.stages, stage).and_then(|run| run.key);
+                let is_same_key = run.key == done(now.stages, stage).and_then(|run| run.key);
+                let is_own = measured.is_latest && is_same_key;
                 let earlier = Earlier { metric: found.clone(), is_own };
                 metrics.insert((stage.to_owned(), metric.to_owned()), earlier);
                 other_cpu = other_cpu.or_else(|| measured.cpu.clone().filter(|cpu| cpu != now.cpu));
@@ -188,23 +193,25 @@ mod tests {
     }
 
     /// Accuracy by the first letter of the key; measured elsewhere where that is `e`, and gone where it is `g`.
-    fn record_of(stage: &StageRun) -> Option<ActionRecord> {
+    fn records_of(key: &Digest) -> Vec<ActionRecord> {
         let keys = ["a90", "b80", "c70", "e60"];
-        let key = keys.into_iter().find(|key| stage.key == Some(Digest::of_bytes(key.as_bytes())))?;
+        let Some(key) = keys.into_iter().find(|known| *key == Digest::of_bytes(known.as_bytes())) else {
+            return vec![];
+        };
         let mut record = record("train", &[], "o", Metric::new(key[1..].parse().unwrap(), "%"));
         if key.starts_with('e') {
             record.ingredients.push(Ingredient { name: "machine.cpu".into(), value: "elsewhere".into() });
         }
-        Some(record)
+        vec![record]
     }
 
     const GATE: &str = "train.loss >= baseline.train.loss - 1";
 
     fn compared_of(runs: Vec<RunRecord>, now: &str) -> Option<(String, f64, bool)> {
-        let now = past("9", now, Outcome::Ran);
+        let now = past("9", now, Outcome::Fresh);
         let now = Now { stages: &now.stages, cpu: "here" };
         let gate = Gate::parse(GATE).unwrap();
-        let found = History::new(runs).baseline(&gate, now, &Outcomes::new(&record_of))?;
+        let found = History::new(runs).baseline(&gate, now, &Outcomes::new(&records_of))?;
         let earlier = found.metrics.values().next()?;
         Some((found.run.id, earlier.metric.value, earlier.is_own))
     }
@@ -226,29 +233,29 @@ mod tests {
             baseline: Some(BaselineRun { run: "7f3a".into(), id: "0".into(), named }),
             message: String::new(),
         };
-        RunRecord { gates: vec![gate], ..past(id, key, Outcome::Ran) }
+        RunRecord { gates: vec![gate], ..past(id, key, Outcome::Fresh) }
     }
 
     #[test]
     fn the_last_run_that_knows_the_metric_is_compared_with() {
-        let ran = || Outcome::Ran;
+        let fresh = || Outcome::Fresh;
         let failed = Outcome::Failed { message: String::new(), hint: None };
         assert_eq!(compared(&[], "b80"), None);
         assert_eq!(
-            compared(&[("1", "a90", ran()), ("2", "c70", ran())], "b80"),
+            compared(&[("1", "a90", fresh()), ("2", "c70", fresh())], "b80"),
             Some(("2".into(), 70.0, false))
         );
         assert_eq!(
-            compared(&[("1", "a90", ran()), ("2", "gone", ran()), ("3", "c70", failed)], "b80"),
+            compared(&[("1", "a90", fresh()), ("2", "gone", fresh()), ("3", "c70", failed)], "b80"),
             Some(("1".into(), 90.0, false)),
             "what was removed from the cache or failed is not known"
         );
-        assert_eq!(compared(&[("1", "e60", ran())], "b80"), None, "it was measured on another CPU");
+        assert_eq!(compared(&[("1", "e60", fresh())], "b80"), None, "it was measured on another CPU");
     }
 
     #[test]
     fn a_run_with_the_same_outcome_is_no_earlier_run() {
-        let runs = [("1", "a90", Outcome::Ran), ("2", "b80", Outcome::Ran), ("3", "b80", Outcome::Fresh)];
+        let runs = [("1", "a90", Outcome::Fresh), ("2", "b80", Outcome::Fresh), ("3", "b80", Outcome::Fresh)];
         assert_eq!(
             compared(&runs, "b80"),
             Some(("1".into(), 90.0, false)),
@@ -259,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_run_that_the_gate_did_not_let_pass_is_not_compared_with() {
-        let first = || past("1", "a90", Outcome::Ran);
+        let first = || past("1", "a90", Outcome::Fresh);
         let loss = |expression, verdict| judged_run("2", "b80", expression, verdict, false);
         let ninety = Some(("1".into(), 90.0, false));
         for verdict in [Verdict::Fail, Verdict::Unknown] {
@@ -290,7 +297,7 @@ mod tests {
     fn a_loss_that_was_accepted_is_compared_with_from_then_on() {
         let runs = |verdict| {
             vec![
-                past("1", "a90", Outcome::Ran),
+                past("1", "a90", Outcome::Fresh),
                 judged_run("2", "b80", GATE, Verdict::Fail, false),
                 judged_run("3", "b80", GATE, verdict, true),
             ]
@@ -305,29 +312,51 @@ mod tests {
     fn each_outcome_is_read_once_and_that_of_the_same_run_not_at_all() {
         let mut runs: Vec<RunRecord> =
             (1..9).map(|id| past(&id.to_string(), "b80", Outcome::Fresh)).collect();
-        runs.insert(0, past("0", "a90", Outcome::Ran));
+        runs.insert(0, past("0", "a90", Outcome::Fresh));
         let (history, read) = (History::new(runs), RefCell::new(vec![]));
-        let counted = |stage: &StageRun| {
-            read.borrow_mut().push(stage.key);
-            record_of(stage)
+        let counted = |key: &Digest| {
+            read.borrow_mut().push(*key);
+            records_of(key)
         };
         let outcomes = Outcomes::new(&counted);
-        let now = past("9", "b80", Outcome::Ran);
+        let now = past("9", "b80", Outcome::Fresh);
         let now = Now { stages: &now.stages, cpu: "here" };
         for gate in [GATE, "train.loss >= baseline.train.loss"] {
             let found = history.baseline(&Gate::parse(gate).unwrap(), now, &outcomes);
             assert_eq!(found.map(|found| found.run.id), Some("0".into()));
         }
-        assert_eq!(*read.borrow(), [Some(Digest::of_bytes(b"a90"))]);
+        assert_eq!(*read.borrow(), [Digest::of_bytes(b"a90")]);
+    }
+
+    #[test]
+    fn what_a_later_run_made_of_the_same_key_is_nothing_of_an_earlier_one() {
+        let gate = Gate::parse(GATE).unwrap();
+        let made = |run: &str, loss: f64| {
+            let record = record("train", &[], "o", Metric::new(loss, "%"));
+            ActionRecord { run: run.into(), started_ms: run.parse().unwrap(), ..record }
+        };
+        let outcomes = |_: &Digest| vec![made("300", 70.0), made("100", 90.0)];
+        let past = |id, outcome| past(id, "b80", outcome);
+        let runs = vec![past("100", Outcome::Ran), past("200", Outcome::Fresh), past("300", Outcome::Ran)];
+        let (history, now) = (History::new(runs), past("400", Outcome::Fresh));
+        let now = Now { stages: &now.stages, cpu: "here" };
+        let known = |name: &str| {
+            let baseline = history.find(name).unwrap().baseline(&gate, now, &Outcomes::new(&outcomes));
+            let earlier = baseline.metrics.into_values().next().unwrap();
+            (earlier.metric.value, earlier.is_own)
+        };
+        assert_eq!(known("latest~2"), (90.0, false));
+        assert_eq!(known("latest~"), (90.0, false), "restored before it was made again");
+        assert_eq!(known("latest"), (70.0, true));
     }
 
     #[test]
     fn a_run_that_is_named_is_taken_as_it_is() {
-        let now = past("9", "b80", Outcome::Ran);
+        let now = past("9", "b80", Outcome::Fresh);
         let now = Now { stages: &now.stages, cpu: "here" };
         let gate = Gate::parse("train.loss >= baseline.train.loss - baseline.train.nothing").unwrap();
-        let history = History::new(vec![past("1", "b80", Outcome::Ran), past("2", "e60", Outcome::Ran)]);
-        let baseline = |name| history.find(name).unwrap().baseline(&gate, now, &Outcomes::new(&record_of));
+        let history = History::new(vec![past("1", "b80", Outcome::Fresh), past("2", "e60", Outcome::Fresh)]);
+        let baseline = |name| history.find(name).unwrap().baseline(&gate, now, &Outcomes::new(&records_of));
         let own = baseline("latest~");
         assert_eq!((own.run.id.as_str(), own.other_cpu.as_deref()), ("1", None));
         assert_eq!(own.metrics.len(), 1);

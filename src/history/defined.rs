@@ -9,9 +9,9 @@ pub enum Undefined {
     /// The run's record names nothing.
     #[error("what the pipeline said was not recorded with this run")]
     NotRecorded,
-    /// What it names is not there, or damaged.
+    /// What it names is not there, damaged, or cannot be read.
     #[error(
-        "what the pipeline said at this run is lost: its file in `cache/v1/definitions` is gone or damaged"
+        "what the pipeline said at this run is lost: its file in `cache/v1/definitions` is gone, damaged or unreadable"
     )]
     Lost,
 }

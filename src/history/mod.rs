@@ -234,17 +234,36 @@ impl Gates {
     }
 }
 
-/// The record of a stage's outcome in a run, if the store still has it.
+/// The record of a stage's outcome in a run, if the store still has it. What a later run made of the same key is not it.
 #[must_use]
-pub fn known_record(store: &Store, stage: &StageRun) -> Option<ActionRecord> {
+pub fn known_record(store: &Store, run: &RunRecord, stage: &StageRun) -> Option<ActionRecord> {
+    let key = stage.key?;
+    let is_own = |record: &ActionRecord| is_outcome_of(record, run, stage);
+    // As good as always it is the one that the key has now.
+    let now = store.record(&key).filter(is_own);
+    now.or_else(|| store.outcomes(&key).into_iter().find(is_own))
+}
+
+/// Any record of a stage's key, of whatever run: of the key it tells the same as that of the run itself.
+#[must_use]
+pub fn key_record(store: &Store, stage: &StageRun) -> Option<ActionRecord> {
     store.record(&stage.key?)
+}
+
+/// Whether a record of the stage's key is of the outcome that the stage had in a run, and not of an execution after it. Of
+/// several the latest is.
+fn is_outcome_of(record: &ActionRecord, run: &RunRecord, stage: &StageRun) -> bool {
+    // Ids of a pipeline's runs are in their order; others that share the cache go by their own clock.
+    let is_before =
+        || record.run < run.id || record.started_ms <= run.started_ms.saturating_add(run.duration_ms);
+    record.run == run.id || stage.outcome != Outcome::Ran && is_before()
 }
 
 /// The records of a run's stages that the store still has.
 #[must_use]
 pub fn known_records(store: &Store, run: &RunRecord) -> BTreeMap<StageName, ActionRecord> {
     let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
-    done.filter_map(|stage| Some((stage.stage.clone(), known_record(store, stage)?))).collect()
+    done.filter_map(|stage| Some((stage.stage.clone(), known_record(store, run, stage)?))).collect()
 }
 
 /// Vars that differ, by their path below `vars`.

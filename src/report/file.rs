@@ -11,7 +11,7 @@ use super::comparison::{Versus, comparison};
 use super::front::{directions, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{History, Past, Side, compare, definition, known_record, known_records};
+use crate::history::{History, Past, Side, compare, definition, key_record, known_records};
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
 use crate::regular;
 use crate::secret::hidden;
@@ -42,7 +42,7 @@ pub fn write(
 /// A run on record in short, from the same as its report.
 #[must_use]
 pub fn brief(store: &Store, history: &History, past: &Past) -> Brief {
-    let digest = history.digest(past, &|stage| known_record(store, stage));
+    let digest = history.digest(past, &|stage| key_record(store, stage));
     let before = history.before(past);
     let make = |input: &Input| Brief::new(input, digest, before.map(|past| &past.name));
     with_past(store, history, past, make)
@@ -70,7 +70,7 @@ pub(crate) fn of_two(store: &Store, history: &History, old: &Past, new: &Past, a
     let [old_records, new_records] = [old, new].map(|past| known_records(store, &past.record));
     let old_side = Side { run: &old.record, records: &old_records };
     let new_side = Side { run: &new.record, records: &new_records };
-    let digest = |past| history.digest(past, &|stage| known_record(store, stage));
+    let digest = |past| history.digest(past, &|stage| key_record(store, stage));
     let spec = spec_of_two(store, old, new);
     let versus = Versus {
         title: spec.title.as_deref().unwrap_or(&new.record.pipeline),

@@ -45,7 +45,8 @@ pub(crate) fn past_runs(
         .map(|past| {
             let stages = past.record.stages.iter();
             let read = stages.filter(|stage| stage.outcome.is_done() && named(&stage.stage));
-            let records = read.filter_map(|stage| Some((stage.stage.clone(), known_record(store, stage)?)));
+            let records = read
+                .filter_map(|stage| Some((stage.stage.clone(), known_record(store, &past.record, stage)?)));
             PastRun { name: past.name.clone(), records: records.collect(), run: past.record.clone() }
         })
         .collect()

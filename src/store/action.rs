@@ -250,6 +250,7 @@ impl Store {
             run: finished.run,
             provisional: finished.provisional,
         };
+        self.supersede(&record.key, &record.run)?;
         let path = self.action_path(&record.key);
         let sealed = seal(&record).map_err(|source| StoreError::Json { path: path.clone(), source })?;
         self.write(&path, &sealed, durability)?;

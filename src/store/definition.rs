@@ -1,9 +1,10 @@
 //! What pipelines said when they were run, by the digest of the text: many runs of one pipeline share a file. Like the
 //! records of runs, which name them, they stay until somebody deletes them.
 
+use std::io;
 use std::path::PathBuf;
 
-use super::file::Durability;
+use super::file::{Durability, Record};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::record::Definition;
@@ -25,11 +26,21 @@ impl Store {
         Ok(digest)
     }
 
-    /// What the pipeline said whose text has that digest. `None` where it is not there or damaged.
+    /// What the pipeline said whose text has that digest. `None` where it is not there, damaged, or cannot be read.
     #[must_use]
     pub fn definition(&self, digest: &Digest) -> Option<Definition> {
-        let bytes = regular::read(&self.definition_file(digest)).ok()?;
-        (Digest::of_bytes(&bytes) == *digest).then(|| serde_json::from_slice(&bytes).ok()).flatten()
+        self.read_definition(digest).whole()
+    }
+
+    pub(super) fn read_definition(&self, digest: &Digest) -> Record<Definition> {
+        match regular::read(&self.definition_file(digest)) {
+            Ok(bytes) if Digest::of_bytes(&bytes) == *digest => {
+                serde_json::from_slice(&bytes).map_or(Record::Damaged, Record::Whole)
+            }
+            Ok(_) => Record::Damaged,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Record::Absent,
+            Err(error) => Record::Unreadable(error.to_string()),
+        }
     }
 
     pub(super) fn definition_file(&self, digest: &Digest) -> PathBuf {

@@ -14,6 +14,7 @@
 //! runs/…           one record per run
 //! standing         what the last run came to, and what that rests on
 //! stat             (dev, inode, size, mtime, ctime) → digest
+//! superseded/…     outcomes that another execution of the same key took the place of, for the runs that had them
 //! work/…           outputs being written; emptied when a run begins
 //! lock             held while a run lasts
 //! ```
@@ -71,6 +72,7 @@ mod run;
 mod sight;
 mod snapshot;
 mod stat;
+mod superseded;
 mod users;
 mod verify;
 mod writers;

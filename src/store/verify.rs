@@ -3,6 +3,7 @@
 //! is made anew at once. Knows nothing of pipelines.
 
 mod found;
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -88,6 +89,7 @@ impl Store {
         let record_bytes = self.check_records(&objects, &mut missing, mend, &artifacts, &mut found)?;
         self.check_runs(mend, &mut found)?;
         self.check_definitions(mend, &mut found)?;
+        self.check_superseded(mend, &mut found)?;
         if let Some((inputs, ignore)) = inputs {
             self.check_inputs(inputs, ignore, tell, &mut found);
         }
@@ -222,27 +224,6 @@ impl Store {
                 Record::Whole(_) | Record::Damaged => ("is damaged".to_owned(), Remedy::None),
             };
             found.damage.push(Damage { kind: Kind::Run, name, problem, of: BTreeSet::new(), remedy });
-        }
-        Ok(())
-    }
-
-    /// Checks what pipelines said when they were run.
-    fn check_definitions(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
-        for path in entries(&self.definitions_folder())? {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let Some(digest) =
-                name.parse::<Digest>().ok().filter(|digest| self.definition_file(digest) == path)
-            else {
-                found.notes.push(not_ours(&path));
-                continue;
-            };
-            if self.definition(&digest).is_some() {
-                continue;
-            }
-            let remedy =
-                if mend { self.set_aside(&path, &format!("definition-{name}.json"))? } else { Remedy::None };
-            let problem = "is damaged".to_owned();
-            found.damage.push(Damage { kind: Kind::Definition, name, problem, of: BTreeSet::new(), remedy });
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::request::encode;
 use crate::format;
 use crate::gate::Judgement;
-use crate::history::{Counts, Gates, History, RunDigest, known_record};
+use crate::history::{Counts, Gates, History, RunDigest, key_record};
 use crate::progress::change;
 use crate::store::Store;
 
@@ -22,7 +22,7 @@ pub(super) fn list(history: &History, store: &Store, all: bool) -> Markup {
         .iter()
         .rev()
         .take(most)
-        .map(|run| history.digest(run, &|stage| known_record(store, stage)))
+        .map(|run| history.digest(run, &|stage| key_record(store, stage)))
         .collect();
     let earlier = runs.len().saturating_sub(most);
     html! {

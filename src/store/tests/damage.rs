@@ -84,11 +84,19 @@ fn a_record_that_cannot_be_read_is_not_called_damaged() {
     let run = bench.store.folder().join("runs/1-1.json");
     fs::create_dir_all(&run).unwrap();
     fs::remove_dir(&record).unwrap();
+    let said = Digest::of_bytes(b"said");
+    let definition = bench.store.definition_file(&said);
+    fs::create_dir_all(&definition).unwrap();
     let found = bench.store.verify(true, None, &|_| ()).unwrap();
     let told: Vec<_> = found.damage.iter().map(|it| (it.kind, it.name.as_str(), &it.remedy)).collect();
-    assert_eq!(told, [(Kind::Run, "1-1", &Remedy::None)]);
-    assert!(found.damage[0].problem.starts_with("cannot be read: "), "{}", found.damage[0].problem);
-    assert!(run.exists(), "it stays where it is");
+    assert_eq!(
+        told,
+        [(Kind::Run, "1-1", &Remedy::None), (Kind::Definition, &said.to_string(), &Remedy::None)]
+    );
+    for damage in &found.damage {
+        assert!(damage.problem.starts_with("cannot be read: "), "{}", damage.problem);
+    }
+    assert!(run.exists() && definition.exists(), "they stay where they are");
 }
 
 #[test]
@@ -105,6 +113,36 @@ fn a_damaged_definition_is_found_and_moved_aside_and_what_is_none_is_left() {
     assert_eq!((found.damage.len(), found.damage[0].kind), (1, Kind::Definition));
     assert!(!file.exists() && stray.exists());
     assert_eq!(bench.store.definition(&digest), None);
+}
+
+#[test]
+fn what_another_execution_took_the_place_of_is_kept_unless_it_is_damaged() {
+    let bench = bench();
+    let first = bench.execute("s", "a", "f", writes("one"));
+    let key = first.key;
+    let made_again = |run: &str, text: &str| {
+        let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
+        let folder = bench.store.work_dir().unwrap();
+        fs::write(folder.join("f"), text).unwrap();
+        let log = bench.store.log_path(&name("s")).unwrap();
+        fs::write(&log, text).unwrap();
+        let finished = Finished { run: run.into(), ..finished("f", folder, log) };
+        bench.store.commit(hit.discard(None), finished).unwrap()
+    };
+    let runs = || bench.store.outcomes(&key).into_iter().map(|record| record.run).collect::<Vec<_>>();
+    assert_eq!(runs(), ["r"]);
+    let second = made_again("run-2", "two");
+    made_again("run-3", "three");
+    assert_eq!(runs(), ["run-3", "run-2", "r"]);
+    assert_eq!(bench.store.outcomes(&key)[1], second);
+    assert!(bench.store.verify(false, None, &|_| ()).unwrap().damage.is_empty());
+    let kept = bench.store.superseded_folder(&key);
+    let file = fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+    fs::write(&file, "torn").unwrap();
+    assert_eq!(runs().len(), 2);
+    let found = bench.store.verify(true, None, &|_| ()).unwrap();
+    assert_eq!((found.damage.len(), found.damage[0].kind), (1, Kind::Superseded));
+    assert!(!file.exists());
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub enum Kind {
     Run,
     /// What a pipeline said when it was run.
     Definition,
+    /// The record of an outcome that another execution of the same key took the place of.
+    Superseded,
     /// What can be lost without losing more than time.
     Memory,
 }
