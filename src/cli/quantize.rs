@@ -36,14 +36,18 @@ pub struct Args {
     /// The images to calibrate on: any folder of pictures, an archive, or a dataset that `data/download` made (.safetensors)
     #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, required_unless_present = "dynamic")]
     data: Option<PathBuf>,
-    /// The layout of --data, unless it is a dataset; where not given, image-folder for an archive and for a folder with a
-    /// folder `train`, of which only that is used, and else pictures
+    /// The layout of --data, unless it is a dataset; where not given, pictures in folders of any names, but for those in a
+    /// folder `test`, `val` or the like beside a folder `train`
     #[arg(long, value_name = "FORMAT")]
     format: Option<Layout>,
     /// Width and height in pixels that all pictures get, as in 224 or 320x240: what sticks out is cut off. Without it they
     /// must have one size already
     #[arg(long, value_name = "SIZE", value_parser = pixels)]
     size: Option<Pixels>,
+    /// Largest share of the files of --data that may be left out because they are no pictures that can be read; 0.1 where not
+    /// given
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    max_left_out: Option<f64>,
     /// Where to write the INT8 model; beside the float one, as MODEL.int8.onnx or with --dynamic as MODEL.int8-dynamic.onnx,
     /// where not given
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -89,7 +93,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["data", "format", "size", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
+    #[arg(long, conflicts_with_all = ["data", "format", "size", "max_left_out", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
     dynamic: bool,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -169,6 +173,11 @@ fn finite(text: &str) -> Result<f32, String> {
 
 fn positive(text: &str) -> Result<f32, String> {
     finite(text).and_then(|value| if value > 0.0 { Ok(value) } else { Err("not above zero".into()) })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("not between 0 and 1".into()) }
 }
 
 fn percent(text: &str) -> Result<f64, String> {

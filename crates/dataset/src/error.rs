@@ -146,7 +146,7 @@ impl DatasetError {
             ),
             Self::LeftOut { .. } => Some(
                 "convert them to PNG or JPEG, move them to a class, or give the share that may be missing as \
-                 `max_left_out`",
+                 `max_left_out` (for `pipe quantize`: `--max-left-out`)",
             ),
             _ => None,
         }

@@ -23,7 +23,7 @@ pub use scale::{Fit, PictureSize};
 pub(crate) const MAX_SIDE: usize = 8192;
 
 /// Most bytes that a decoder takes for each pixel, what it returns and what that becomes included.
-pub(crate) const BYTES_PER_PIXEL: usize = 12;
+const BYTES_PER_PIXEL: usize = 12;
 
 /// An RGB image.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +83,18 @@ pub(crate) fn dimensions(bytes: &[u8]) -> Option<[usize; 2]> {
     })
     .ok()
     .flatten()
+}
+
+/// Most bytes that it takes to decode a picture of this height and width, and to scale it.
+pub(crate) fn bytes_in_work([height, width]: [usize; 2], scaled: Option<PictureSize>) -> usize {
+    let area = |height: usize, width: usize| height.saturating_mul(width);
+    let decoding = area(height, width).saturating_mul(BYTES_PER_PIXEL);
+    let scaling = scaled.map_or(0, |to| {
+        // Rows are scaled first, to four floats a pixel; then the columns of that, to bytes that are put into planes.
+        let between = area(to.height(), width).saturating_mul(16);
+        between.saturating_add(area(to.height(), to.width()).saturating_mul(6))
+    });
+    decoding.saturating_add(scaling)
 }
 
 fn jpeg_options() -> DecoderOptions {

@@ -89,7 +89,7 @@ fn from_source(
     };
     let digest = check(&fetched, &checks, reporter)?;
     let options = FolderOptions { pictures: params.pictures()?, test: params.test_share()? };
-    let mut dataset = read(&fetched, params.format, &options, reporter).map_err(|error| {
+    let mut dataset = read(&fetched, params, &options, reporter).map_err(|error| {
         // What passed a digest is what was meant, and would not be better the next time; nor is a set any other that
         // is too large or of which too much is left out.
         let failure = explain(&error);
@@ -232,7 +232,7 @@ fn discard(fetched: &Fetched, failure: Failure) -> Failure {
 
 fn read(
     fetched: &Fetched,
-    format: Format,
+    params: &DownloadParams,
     options: &FolderOptions,
     reporter: &mut Reporter<'_>,
 ) -> Result<Dataset, DatasetError> {
@@ -243,17 +243,20 @@ fn read(
             done: 0.0,
             total: 1.0,
             unit: "image".into(),
-            text: format!("read {images} images"),
+            text: format!("read {}", counted(images, "image", "images")),
             milestone: false,
         });
     };
     let max_bytes = options.pictures.max_bytes;
-    let read = match format {
+    let read = match params.format {
         Format::Cifar10Binary => return dataset::cifar10_binary(&source, max_bytes, &mut progress),
         Format::Idx => return dataset::idx(&source, max_bytes, &mut progress),
         Format::Synthetic => return dataset::Synthetic::default().dataset(),
         Format::ImageFolder => dataset::image_folder(&source, options, &mut progress)?,
-        Format::Pictures => dataset::pictures(&source, &options.pictures, &mut progress)?,
+        Format::Pictures => {
+            let train_only = params.train_only.unwrap_or(false);
+            dataset::pictures(&source, &options.pictures, train_only, &mut progress)?
+        }
     };
     if read.left_out.count() > 0 {
         reporter.warn(format!("left out {}", read.left_out));
@@ -274,12 +277,17 @@ fn report(dataset: &Dataset, reporter: &mut Reporter<'_>) -> Result<(), Failure>
     reporter.figure(figures::examples(dataset)?);
     let images = (train + test) as f64;
     let text = if dataset.is_unlabelled() {
-        format!("{train} pictures without labels")
+        format!("{} without labels", counted(train, "picture", "pictures"))
     } else {
-        format!("{train} training and {test} test images of {classes} classes")
+        let tested = counted(test, "test image", "test images");
+        format!("{train} training and {tested} of {}", counted(classes, "class", "classes"))
     };
     reporter.progress(Progress { done: images, total: images, unit: "image".into(), text, milestone: true });
     Ok(())
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn explain(error: &DatasetError) -> Failure {

@@ -52,6 +52,10 @@ pub(crate) struct DownloadParams {
     /// Which images `test` takes; 42 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
+    /// Whether `pictures` passes over those that are set apart, to test or to validate on: what lies in a folder `test`, `val`,
+    /// `valid`, `validation`, `dev` or `eval` beside a folder `train`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) train_only: Option<bool>,
     /// Largest share of the files of `image-folder` and `pictures` that may be left out because they are no images of
     /// a format that is read, or lie outside of the classes; 0.1 by default. Texts and hidden files do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +135,7 @@ impl DownloadParams {
             ("fit", self.fit.is_some(), folder || pictures),
             ("max_left_out", self.max_left_out.is_some(), folder || pictures),
             ("test", self.test.is_some(), folder),
+            ("train_only", self.train_only.is_some(), pictures),
             ("seed", self.seed.is_some(), folder),
             ("max_bytes", self.max_bytes.is_some(), self.format != Format::Synthetic),
         ];
@@ -198,6 +203,7 @@ mod tests {
         let text = error(json!({"format": "idx", "image_size": 32}));
         assert!(text.contains("`image_size` has no meaning where `format` is `idx`"), "{text}");
         assert!(error(json!({"format": "pictures", "test": 0.2})).contains("`test` has no meaning"));
+        assert!(error(json!({"format": "image-folder", "train_only": true})).contains("`train_only` has no"));
         assert!(error(json!({"format": "image-folder", "fit": "crop"})).contains("there is no `image_size`"));
         assert!(error(json!({"format": "image-folder", "seed": 1})).contains("there is no `test`"));
         for share in [0.0, 1.0, -0.5] {
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn later_params_are_in_no_key_that_does_not_give_them() {
         let schema = serde_json::to_value(schemars::schema_for!(DownloadParams)).unwrap();
-        for name in ["image_size", "fit", "test", "seed", "max_left_out", "max_bytes"] {
+        for name in ["image_size", "fit", "test", "seed", "train_only", "max_left_out", "max_bytes"] {
             let property = &schema["properties"][name];
             assert!(property.is_object() && property.get("default").is_none(), "{name}: {property}");
         }

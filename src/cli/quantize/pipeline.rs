@@ -29,10 +29,23 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             return Err(Error::usage(format!("the images of `{}` have their size already", data.display()))
                 .hint("leave --size out: it is for pictures in folders and archives"));
         }
+        if args.max_left_out.is_some() {
+            return Err(Error::usage(format!(
+                "`{}` is a dataset, of which nothing is left out",
+                data.display()
+            ))
+            .hint("leave --max-left-out out: it is for pictures in folders and archives"));
+        }
         source
     } else {
-        let format = args.format.unwrap_or_else(|| usual_layout(data));
-        let mut with = json!({ "source": source, "format": word(&format) });
+        let mut with = match args.format {
+            Some(format) => json!({ "source": source, "format": word(&format) }),
+            // What is tested on must not be calibrated on.
+            None => json!({ "source": source, "format": word(&Layout::Pictures), "train_only": true }),
+        };
+        if let Some(share) = args.max_left_out {
+            with["max_left_out"] = share.into();
+        }
         if let Some(Pixels { width, height }) = args.size {
             with["image_size"] = json!({ "width": width, "height": height });
         }
@@ -84,23 +97,6 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     stages.insert("calibrate".into(), calibrate);
     stages.insert(STAGE.into(), quantize);
     Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
-}
-
-/// How far below the top a folder `train` is looked for.
-const TRAIN_DEPTH: usize = 2;
-
-/// The layout of images of which nothing is said. Images to test on must not be calibrated on, so a folder that has some set
-/// apart to train on is read as one with classes.
-fn usual_layout(data: &Path) -> Layout {
-    fn has_train(folder: &Path, depth: usize) -> bool {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()));
-        let mut folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
-        folders.any(|path| {
-            path.file_name().is_some_and(|name| name == "train") || depth > 0 && has_train(&path, depth - 1)
-        })
-    }
-    if data.is_dir() && !has_train(data, TRAIN_DEPTH) { Layout::Pictures } else { Layout::ImageFolder }
 }
 
 /// What holds the weights: the file, or of several a folder below `folder` with links to them, which stand for their content.
@@ -187,31 +183,31 @@ mod tests {
     }
 
     #[test]
-    fn any_folder_has_pictures_and_one_with_a_training_set_has_classes() {
+    fn images_of_any_layout_are_pictures_to_train_on_unless_a_layout_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        for name in ["holidays/june", "set/train/cat", "set/test/cat", "outer/set/train/cat"] {
-            fs::create_dir_all(at(name)).unwrap();
-        }
+        fs::create_dir_all(at("set/train/cat")).unwrap();
         fs::write(at("m.onnx"), "").unwrap();
         fs::write(at("archive.zip"), "").unwrap();
         let with = |data: &str, more: &[&str]| {
             made(&[&[&at("m.onnx"), "--data", &at(data)], more].concat())["stages"]["images"]["with"].clone()
         };
-        for (data, format) in [
-            ("holidays", "pictures"),
-            ("set", "image-folder"),
-            ("outer", "image-folder"),
-            ("archive.zip", "image-folder"),
-        ] {
-            assert_eq!(with(data, &[]), json!({ "source": at(data), "format": format }));
+        for data in ["set", "archive.zip"] {
+            let usual = json!({ "source": at(data), "format": "pictures", "train_only": true });
+            assert_eq!(with(data, &[]), usual);
         }
-        let sized = with("set", &["--format", "pictures", "--size", "32x24"]);
+        let sized = with("set", &["--format", "image-folder", "--size", "32x24", "--max-left-out", "0.5"]);
         let size = json!({ "width": 32, "height": 24 });
-        assert_eq!(sized, json!({ "source": at("set"), "format": "pictures", "image_size": size }));
+        let wanted =
+            json!({ "source": at("set"), "format": "image-folder", "image_size": size, "max_left_out": 0.5 });
+        assert_eq!(sized, wanted);
         fs::write(at("d.safetensors"), "").unwrap();
-        let words = [&at("m.onnx"), "--data", &at("d.safetensors"), "--size", "32"];
-        assert!(try_made(&words, Path::new("/nowhere")).unwrap_err().contains("have their size already"));
+        let (model, dataset) = (at("m.onnx"), at("d.safetensors"));
+        for (option, said) in [("--size", "have their size already"), ("--max-left-out", "is a dataset")] {
+            let words = [&model, "--data", &dataset, option, "1"];
+            let text = try_made(&words, Path::new("/nowhere")).unwrap_err();
+            assert!(text.contains(said), "{text}");
+        }
     }
 
     #[test]

@@ -109,8 +109,7 @@ pub(super) fn fill<const N: usize>(
         if let Some(size) = dimensions.filter(|size| is_first && possible(size)) {
             canvas.check_budget(size, Some(path))?;
         }
-        let pixels = dimensions.map_or(0, |[height, width]| height.saturating_mul(width));
-        let decoded = pixels.saturating_mul(picture::BYTES_PER_PIXEL);
+        let decoded = dimensions.map_or(0, |size| picture::bytes_in_work(size, options.size));
         let full = batch.files.len() >= BATCH_FILES
             || batch.bytes + bytes.len() > BATCH_BYTES
             || batch.decoded.saturating_add(decoded) > most;

@@ -1,13 +1,20 @@
 //! Pictures in any folders, without classes and without splits: enough to calibrate on.
 
+use std::collections::BTreeSet;
+
 use super::filling::{PictureOptions, fill};
 use super::image_folder::FolderRead;
 use super::left_out::LeftOut;
 use super::listing::Listing;
 use crate::{Dataset, DatasetError, Source};
 
+/// Folders of images that nothing is trained on, where they lie beside a folder [`TRAIN`]; in lowercase.
+const HELD_OUT: [&str; 6] = ["test", "val", "valid", "validation", "dev", "eval"];
+const TRAIN: &str = "train";
+
 /// Reads all pictures of a source, at any depth and under any names, as RGB images without labels; `progress` is told
-/// the number of images read so far. They become the training split of a [`Dataset::unlabelled`], sorted by folder and
+/// the number of images read so far. With `train_only` those that are set apart are passed over: what lies in a folder `test`,
+/// `val`, `valid`, `validation`, `dev` or `eval` beside a folder `train`, both with pictures in them. They become the training split of a [`Dataset::unlabelled`], sorted by folder and
 /// name, which [`crate::Sample`] takes images out of and [`Dataset::read`] refuses: nothing can be trained or tested
 /// on it. Pictures of different sizes need [`PictureOptions::size`]. What is no picture by its content is left out, and
 /// counted.
@@ -17,18 +24,22 @@ use crate::{Dataset, DatasetError, Source};
 pub fn pictures(
     source: &Source,
     options: &PictureOptions,
+    train_only: bool,
     progress: &mut dyn FnMut(usize),
 ) -> Result<FolderRead, DatasetError> {
     let listing = Listing::of(source)?;
+    let apart = if train_only { held_out(&listing.pictures) } else { BTreeSet::new() };
+    let is_wanted = |path: &str| !folders_of(path).any(|folder| apart.contains(folder));
     let mut left_out = LeftOut::default();
     let mut ignored = 0;
-    for other in &listing.others {
+    for other in listing.others.iter().filter(|other| is_wanted(&other.path)) {
         match &other.reason {
             Some(reason) => left_out.add(reason.clone(), &other.path),
             None => ignored += 1,
         }
     }
-    let mut paths: Vec<&str> = listing.pictures.iter().map(String::as_str).collect();
+    let mut paths: Vec<&str> =
+        listing.pictures.iter().map(String::as_str).filter(|path| is_wanted(path)).collect();
     paths.sort_by_key(|path| path.rsplit_once('/').unwrap_or(("", path)));
     if paths.is_empty() {
         let mut reason = "there is no picture in it".to_owned();
@@ -38,12 +49,17 @@ pub fn pictures(
         let source_name = source.name().into();
         return Err(DatasetError::Layout { source_name, format: Dataset::UNLABELLED, reason });
     }
+    let passed_over = listing.pictures.len() - paths.len();
     left_out.set_read(paths.len());
     options.check(source, &left_out)?;
     let members = paths.into_iter().map(|path| (path, 0)).collect();
     let [images] = fill(source, options, [members], &mut left_out, progress)?;
     options.check(source, &left_out)?;
-    let counts = [(listing.hidden, "hidden files"), (ignored, "files that are no pictures")];
+    let counts = [
+        (listing.hidden, "hidden files"),
+        (ignored, "files that are no pictures"),
+        (passed_over, "pictures in folders for testing or validating beside a folder `train`"),
+    ];
     let mut notes: Vec<_> = (counts.into_iter())
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("ignored {what}: {count}"))
@@ -54,6 +70,31 @@ pub fn pictures(
     Ok(FolderRead { dataset: Dataset::unlabelled(images, notes)?, left_out, has_test: false })
 }
 
+/// The folders that a path lies in, from the outermost one on.
+fn folders_of(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
+}
+
+/// The folders of these pictures that are [`HELD_OUT`].
+fn held_out(pictures: &[String]) -> BTreeSet<&str> {
+    let all: BTreeSet<&str> = pictures.iter().flat_map(|path| folders_of(path)).collect();
+    let split = |folder: &'_ str| -> (usize, String) {
+        let start = folder.rfind('/').map_or(0, |at| at + 1);
+        (start, folder[start..].to_lowercase())
+    };
+    let parents: BTreeSet<&str> = (all.iter())
+        .filter_map(|folder| match split(folder) {
+            (start, name) if name == TRAIN => Some(&folder[..start]),
+            _ => None,
+        })
+        .collect();
+    let is_held_out = |folder: &&str| {
+        let (start, name) = split(folder);
+        HELD_OUT.contains(&name.as_str()) && parents.contains(&folder[..start])
+    };
+    all.into_iter().filter(is_held_out).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,11 +103,19 @@ mod tests {
     use crate::{Sample, SplitName};
 
     fn read(files: &[(&str, Vec<u8>)], options: &PictureOptions) -> Result<FolderRead, String> {
+        read_with(files, options, false)
+    }
+
+    fn read_with(
+        files: &[(&str, Vec<u8>)],
+        options: &PictureOptions,
+        train_only: bool,
+    ) -> Result<FolderRead, String> {
         let folder = tempfile::tempdir().unwrap();
         let files: Files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
         write_folder(folder.path(), &files);
         let source = Source::open_named(folder.path(), "set".into()).unwrap();
-        pictures(&source, options, &mut |_| ()).map_err(|error| error.to_string())
+        pictures(&source, options, train_only, &mut |_| ()).map_err(|error| error.to_string())
     }
 
     fn grey(width: u32, height: u32, value: u8) -> Vec<u8> {
@@ -115,5 +164,40 @@ mod tests {
             "`set` is not in the layout of `pictures`: there is no picture in it; left out are 1 of 1 files: 1 \
              `.npy`, no image (`a.npy`)"
         );
+    }
+
+    /// What is read of files that hold their number.
+    fn trained_on(paths: &[&str]) -> (Vec<u8>, Vec<String>) {
+        let files: Vec<_> = (paths.iter().zip(1..)).map(|(path, value)| (*path, grey(1, 1, value))).collect();
+        let read = read_with(&files, &PictureOptions::default(), true).unwrap();
+        let values = (0..read.dataset.train.len()).map(|index| read.dataset.train.image(index)[0]);
+        (values.collect(), read.dataset.provenance.notes)
+    }
+
+    #[test]
+    fn what_is_set_apart_beside_a_training_set_is_passed_over() {
+        let (values, notes) =
+            trained_on(&["train/cat/a.png", "train/b.png", "val/cat/c.png", "val/d.png", "e.png"]);
+        assert_eq!(values, [5, 2, 1]);
+        assert_eq!(
+            notes,
+            ["ignored pictures in folders for testing or validating beside a folder `train`: 2"]
+        );
+        assert_eq!(trained_on(&["x/Train/a.png", "x/Test/b.png", "y/test/c.png"]).0, [1, 3]);
+        assert_eq!(trained_on(&["x/train/val/a.png", "x/test/train/b.png"]).0, [1]);
+        // A class of trains, and images of tests.
+        assert_eq!(trained_on(&["bus/a.png", "car/b.png", "train/c.png"]).0, [1, 2, 3]);
+        assert_eq!(trained_on(&["test/a.png", "val/b.png"]).0, [1, 2]);
+        // Whoever asks for all gets all.
+        let files = [("train/a.png", grey(1, 1, 1)), ("test/b.png", grey(1, 1, 2))];
+        assert_eq!(read(&files, &PictureOptions::default()).unwrap().dataset.train.len(), 2);
+    }
+
+    #[test]
+    fn what_lies_beside_in_a_folder_that_is_passed_over_is_not_counted_as_left_out() {
+        let files =
+            [("train/a.png", grey(1, 1, 1)), ("test/b.png", grey(1, 1, 2)), ("test/c.npy", vec![0x93])];
+        let read = read_with(&files, &PictureOptions::default(), true).unwrap();
+        assert_eq!((read.left_out.count(), read.dataset.train.len()), (0, 1));
     }
 }

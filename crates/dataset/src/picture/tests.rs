@@ -215,3 +215,12 @@ fn a_real_jpeg_is_read_as_others_read_it() {
     let got = [0, 1, 31, 1023, 1024, 2047, 2048, 3071].map(|index| picture.pixels[index]);
     assert_eq!(got, [200, 202, 201, 236, 202, 236, 197, 238]);
 }
+
+#[test]
+fn scaling_counts_as_work_and_a_small_picture_that_becomes_large_is_not_small() {
+    assert_eq!(bytes_in_work([2, 3], None), 6 * 12);
+    let to = PictureSize::new(10, 20);
+    assert_eq!(bytes_in_work([2, 3], to), 6 * 12 + 20 * 3 * 16 + 200 * 6);
+    assert!(bytes_in_work([1, 1], PictureSize::new(8192, 8192)) > 6 * 8192 * 8192);
+    assert_eq!(bytes_in_work([usize::MAX, 2], to), usize::MAX);
+}
