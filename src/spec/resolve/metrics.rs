@@ -29,7 +29,7 @@ impl Resolver<'_> {
     ) {
         for gate in gates {
             for (stage, metric) in gate.metrics().into_iter().chain(gate.baseline_metrics()) {
-                if let Some(absent) = self.absent(stage, metric, stages) {
+                if let Some(absent) = self.absent(stage, metric, stages, true) {
                     // A variant goes by the name of its family in the text.
                     let family = stage.split('[').next().unwrap_or(stage);
                     let span = self.place_of(written, family, metric);
@@ -43,7 +43,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Tells of each metric in `columns`, which became those of `report`, that the stages of no row report.
+    /// Tells of each metric in `columns`, which became those of `report`, that the stages of no row report. A column that stays
+    /// empty because a run measures less than others (`--set batches=[1]`) is none of these.
     pub(super) fn check_metrics_of_columns(
         &mut self,
         report: &ReportSpec,
@@ -59,7 +60,7 @@ impl Resolver<'_> {
             for (metric, node) in column.metrics.iter().zip(nodes) {
                 let mut first = None;
                 let is_absent = |row: &String| match report.metric_of(row, metric) {
-                    Some((stage, name)) => match self.absent(&stage, &name, stages) {
+                    Some((stage, name)) => match self.absent(&stage, &name, stages, false) {
                         Some(absent) => {
                             first.get_or_insert(absent);
                             true
@@ -80,8 +81,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// What to say where a stage is known not to report a metric.
-    fn absent(&mut self, stage: &str, metric: &str, stages: &IndexMap<StageName, Stage>) -> Option<Absent> {
+    /// What to say where a stage is known not to report a metric: with its params, or else with any.
+    fn absent(
+        &mut self,
+        stage: &str,
+        metric: &str,
+        stages: &IndexMap<StageName, Stage>,
+        with_its_params: bool,
+    ) -> Option<Absent> {
         let stage = find(stage, stages)?;
         let (name, metric) = (&stage.name, metric);
         let action = match &stage.action {
@@ -101,8 +108,9 @@ impl Resolver<'_> {
         let patterns = op.metrics.as_ref()?;
         let inputs: Vec<&str> =
             stage.inputs.keys().filter(|name| !op.inputs.contains_key(*name)).map(String::as_str).collect();
+        let params = if with_its_params { &action.params } else { &Value::Null };
         let names: Vec<String> =
-            patterns.iter().flat_map(|pattern| filled(pattern, &inputs, &action.params)).collect();
+            patterns.iter().flat_map(|pattern| filled(pattern, &inputs, params)).collect();
         if names.iter().any(|name| matches(name, metric)) {
             return None;
         }

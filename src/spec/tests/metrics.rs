@@ -78,6 +78,26 @@ fn a_column_needs_a_row_whose_stage_reports_its_metric() {
 }
 
 #[test]
+fn what_depends_on_a_param_is_wanted_of_a_gate_and_may_be_missing_in_a_column() {
+    let text = |rest: &str| {
+        format!(
+            "version: 1\nname: m\nstages:\n  download: {{ uses: data/download, with: {{ source: Cargo.toml, format: image-folder }} }}\n  \
+             train: {{ uses: torch/train, inputs: {{ dataset: download.dataset }}, with: {{ tags: ['1', '8'] }} }}\n{rest}"
+        )
+    };
+    read(&text("gates: [train.batch8.ms < 1]\n")).unwrap();
+    let told = read(&text("gates: [train.batch2.ms < 1]\n")).map(drop).unwrap_err();
+    assert!(told.contains("names metric `batch2.ms`, which stage `train` does not report"), "{told}");
+    let table = |metric: &str| {
+        text(&format!(
+            "report: {{ rows: {{ a: train }}, columns: [{{ label: l, metric: '${{row}}.{metric}' }}] }}\n"
+        ))
+    };
+    read(&table("batch2.ms")).unwrap();
+    assert!(read(&table("batch2.s")).is_err());
+}
+
+#[test]
 fn a_gate_on_a_sweep_is_told_once() {
     let text = "version: 1
 name: m
