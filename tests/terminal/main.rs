@@ -12,6 +12,7 @@ mod clean;
 mod commands;
 mod company;
 mod crash;
+mod damage;
 mod docs;
 mod earlier;
 mod gates;

@@ -54,7 +54,7 @@ enum Work {
 
 const TERMINAL: &[&str] = &["--test", "terminal"];
 
-pub(crate) static PARTS: [Part; 9] = [
+pub(crate) static PARTS: [Part; 10] = [
     Part {
         name: "kills",
         about: "runs killed at any moment",
@@ -65,6 +65,11 @@ pub(crate) static PARTS: [Part; 9] = [
         name: "concurrency",
         about: "eight runs in each of eight folders that share a cache",
         work: terminal("company::", &[("PIPE_COMPANY_RUNS", "8"), ("PIPE_COMPANY_ROUNDS", "8")]),
+    },
+    Part {
+        name: "damage",
+        about: "every file of a cache, damaged in every way",
+        work: terminal("damage::", &[("PIPE_DAMAGE_SHARE", "1")]),
     },
     Part { name: "plugins", about: "plugins that misbehave", work: terminal("hostile::", &[]) },
     Part {
