@@ -18,31 +18,32 @@ pub fn open(path: &Path) -> io::Result<File> {
     open_with(File::options().read(true), path)
 }
 
-/// Opens a file for reading and writing, and makes it where nothing is.
+/// Opens a file of our own for reading and writing, and makes it where nothing is. A link may lead to somebody else's, and is
+/// not followed.
 ///
 /// # Errors
 /// When something else is there, or it cannot be opened.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
-    check_if_there(path)?;
-    open_with(File::options().read(true).write(true).create(true).truncate(false), path)
+    check_own(path)?;
+    open_own(File::options().read(true).write(true).create(true).truncate(false), path)
 }
 
-/// Opens a file for writing, empty, and makes it where nothing is.
+/// Opens a file of our own for writing, empty, and makes it where nothing is. No link is followed.
 ///
 /// # Errors
 /// As [`open_or_create`].
 pub fn create(path: &Path) -> io::Result<File> {
-    check_if_there(path)?;
-    open_with(File::options().write(true).create(true).truncate(true), path)
+    check_own(path)?;
+    open_own(File::options().write(true).create(true).truncate(true), path)
 }
 
-/// Opens a file for adding to its end, and makes it where nothing is.
+/// Opens a file of our own for adding to its end, and makes it where nothing is. No link is followed.
 ///
 /// # Errors
 /// As [`open_or_create`].
 pub fn append(path: &Path) -> io::Result<File> {
-    check_if_there(path)?;
-    open_with(File::options().append(true).create(true), path)
+    check_own(path)?;
+    open_own(File::options().append(true).create(true), path)
 }
 
 /// The content of a file.
@@ -65,15 +66,26 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// It may have become something else since it was looked at: nobody waits for that then.
 fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    open_flagged(options, 0, path)
+}
+
+fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    open_flagged(options, libc::O_NOFOLLOW, path)
+}
+
+/// It may have become something else since it was looked at: nobody waits for that then.
+fn open_flagged(options: &mut OpenOptions, flags: i32, path: &Path) -> io::Result<File> {
+    let file = options.custom_flags(flags | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     check(&file.metadata()?)?;
     Ok(file)
 }
 
-fn check_if_there(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
+fn check_own(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_symlink() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link, and not a file"))
+        }
         Ok(there) => check(&there),
         // What is the matter shows when it is opened.
         Err(_) => Ok(()),
@@ -130,7 +142,10 @@ mod tests {
         let path = |name: &str| root.path().join(name);
         fs::write(path("file"), "text").unwrap();
         std::os::unix::fs::symlink("file", path("link")).unwrap();
-        append(&path("link")).unwrap().write_all(b"s").unwrap();
+        for refused in [append(&path("link")), open_or_create(&path("link")), create(&path("link"))] {
+            assert!(refused.unwrap_err().to_string().contains("it is a link"));
+        }
+        append(&path("file")).unwrap().write_all(b"s").unwrap();
         assert_eq!(read_text(&path("link")).unwrap(), "texts");
         open_or_create(&path("new")).unwrap().write_all(b"x").unwrap();
         open_or_create(&path("new")).unwrap().write_all(b"y").unwrap();

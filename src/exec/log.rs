@@ -35,7 +35,11 @@ impl Log {
         }
         // Nobody waits for a reader of what is no file either.
         let mut options = File::options();
-        options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
         let file = BufWriter::new(options.open(path)?);
         Ok(Self { file, start: Instant::now(), written: 0, left_out: 0, masks, broken: None })
     }

@@ -131,7 +131,10 @@ if os.fork() == 0:
 fn a_bystander_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
-    let mut process = shell(&format!("tail -f {} /dev/null & true", path.display()));
+    fs::write(&path, "").unwrap();
+    // Until it is another program the shell's arguments are its own.
+    let script = format!("tail -f {} & until grep -q '(tail)' /proc/$!/stat; do :; done", path.display());
+    let mut process = shell(&script);
     process.stand_by(path);
     let (_, end) = follow(process);
     assert!(end.status.success() && !end.was_stopped);
