@@ -144,13 +144,9 @@ pub fn parse(file: &Path) -> Result<Parsed, Diagnostics> {
 }
 
 fn read_bytes(file: &Path) -> std::io::Result<Vec<u8>> {
-    // Asked before it is opened: opening a FIFO waits for a writer.
-    if !std::fs::metadata(file)?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
     let mut bytes = Vec::new();
     let limit = u64::try_from(yaml::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    crate::regular::open(file)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

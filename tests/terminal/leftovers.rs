@@ -113,6 +113,7 @@ fn what_has_left_the_group_and_holds_an_output_is_named() {
     project.pipe_ok(&["run"]);
     assert_eq!(project.read("artifacts/one/out"), "whole\n");
     project.write("go", "");
+    project.wait_until("its end", || is_over(&project, "pid"));
 }
 
 #[test]

@@ -321,7 +321,8 @@ fn a_plan_names_files_and_what_is_in_the_cache_and_is_the_same_by_both_names() {
     assert!(lines[1].trim_start().starts_with("inputs.b (file.txt) "), "{plan}");
     assert_eq!(lines[2], " two    restore  from the cache: with.text \"TWO\" → \"two\"  pipeline.yaml:12");
     assert_eq!(lines[3], " one    fresh");
-    assert!(lines[5].starts_with(" 1 to run ") && lines[5].ends_with(" · 1 to restore · 1 fresh"), "{plan}");
+    // Its op does not say what its time depends on.
+    assert_eq!(lines[5], " 1 to run, time not known · 1 to restore · 1 fresh");
 }
 
 #[test]

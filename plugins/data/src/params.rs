@@ -47,7 +47,7 @@ pub(crate) struct DownloadParams {
     /// Share of the images of `image-folder` to test on where no folder `test` is there, such as 0.2: of each class,
     /// drawn with `seed`, at least one. Then folders of classes alone are enough, without `train`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub(crate) test: Option<f64>,
     /// Which images `test` takes; 42 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -131,7 +131,7 @@ if os.fork() == 0:
 fn a_bystander_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
-    fs::write(&path, "").unwrap();
+    std::fs::write(&path, "").unwrap();
     // Until it is another program the shell's arguments are its own.
     let script = format!("tail -f {} & until grep -q '(tail)' /proc/$!/stat; do :; done", path.display());
     let mut process = shell(&script);

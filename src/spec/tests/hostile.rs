@@ -170,9 +170,13 @@ fn what_is_no_regular_file_is_refused_at_once() {
     let fifo = folder.path().join("pipeline.yaml");
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    for file in [&*fifo, folder.path(), std::path::Path::new("/dev/zero")] {
+    for (file, what) in [
+        (&*fifo, "it is a FIFO, and not a file"),
+        (folder.path(), "is a directory"),
+        (std::path::Path::new("/dev/zero"), "it is a device, and not a file"),
+    ] {
         let error = parse(file).unwrap_err().to_string();
-        assert!(error.contains("it is not a regular file"), "{error}");
+        assert!(error.contains(what), "{error}");
     }
 }
 
