@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::images::{Images, Wanted, draw};
-use crate::ops::{checked_params, images_of, input, manifest_of, output, time, weights_input};
+use crate::ops::{cannot_draw, checked_params, input, manifest_of, output, time, weights_input};
 use crate::request::{self, grouped};
 use crate::runtime::Model;
 use crate::sizes;
@@ -102,12 +102,8 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
         Ok(params) => params,
         Err(failures) => return failures,
     };
-    let Some(there) = images_of(request, params.split) else { return Vec::new() };
     let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str()))
-        .err()
-        .into_iter()
-        .collect()
+    cannot_draw(request, params.split, wanted, params.seed).into_iter().collect()
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

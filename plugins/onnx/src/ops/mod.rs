@@ -19,6 +19,7 @@ use protocol::{
 use schemars::{JsonSchema, schema_for};
 use serde::de::DeserializeOwned;
 
+use crate::images::{Wanted, draw};
 use crate::request;
 
 /// Name of the native library in the manifest.
@@ -80,6 +81,12 @@ fn images_of(request: &CheckRequest, split: SplitName) -> Option<usize> {
         SplitName::Train => outline.train,
         SplitName::Test => outline.test,
     })
+}
+
+/// Why images cannot be drawn from a split, as far as its dataset is there.
+fn cannot_draw(request: &CheckRequest, split: SplitName, wanted: Wanted, seed: u64) -> Option<Failure> {
+    let there = images_of(request, split)?;
+    draw(wanted, seed, there, &format!("the {} split", split.as_str())).err()
 }
 
 /// A portable op on one thread that uses ONNX Runtime and has params `P`, without inputs and outputs.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use crate::images::{Wanted, draw};
 use crate::ops::quantize::{self, Calibrated};
 use crate::ops::{
-    checked_params, images_of, input, manifest_of, names, optional_input, output, time, weights_input,
+    cannot_draw, checked_params, input, manifest_of, names, optional_input, output, time, weights_input,
 };
 use crate::request::{self, counted, grouped};
 use crate::sizes;
@@ -117,12 +117,8 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
         Ok(params) => params,
         Err(failures) => return failures,
     };
-    let Some(there) = images_of(request, params.split) else { return Vec::new() };
     let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    draw(wanted, params.seed, there, &format!("the {} split", params.split.as_str()))
-        .err()
-        .into_iter()
-        .collect()
+    cannot_draw(request, params.split, wanted, params.seed).into_iter().collect()
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
