@@ -24,7 +24,7 @@ const PIPELINE: &str = "\
 version: 1
 name: fuzz
 stages:
-  a: { uses: data/download, with: { format: synthetic } }
+  a: { uses: torch/evaluate, inputs: { dataset: ./Cargo.toml } }
   b: { run: 'true', inputs: { a: ./Cargo.toml } }
 gates: [a.x < 1, a.x - 2 * a.y >= baseline.a.x * baseline.a.y]
 report:
@@ -287,7 +287,7 @@ fn run_of(stages: Vec<StageRun>) -> RunRecord {
 /// Draws the report and the summary of a run of which one stage's record is known.
 fn draw(run: &RunRecord, record: &ActionRecord, previous: Option<&RunRecord>) {
     let pipeline = read_pipeline(PIPELINE, &Overrides::default(), &known_manifests());
-    assert!(pipeline.is_ok(), "the pipeline that records are shown with is wrong");
+    assert!(pipeline.is_ok(), "the pipeline that records are shown with is wrong: {:?}", pipeline.err());
     let Ok(pipeline) = pipeline else { return };
     let records = BTreeMap::from([(record.stage.clone(), record.clone())]);
     let none = BTreeMap::new();
