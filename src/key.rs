@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::{CHECKSUMS, KeyScope, Manifest, OpManifest, SOURCE_KEYWORD};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::record::{Change, Ingredient, Machine};
@@ -139,6 +139,10 @@ pub fn key(stage: &Stage, parts: &Parts<'_>) -> Result<Key, KeyError> {
         Action::Op(action) => list.op(action, parts)?,
         Action::Command(action) => list.command(action),
     }
+    for name in &stage.secrets {
+        // With or without it a stage may do different things; which value it has is nobody's business.
+        list.push(format!("secrets.{name}"), "***");
+    }
     for name in stage.inputs.keys() {
         let digest = list.digest(parts.inputs, name, "inputs")?;
         list.push(format!("inputs.{name}"), digest);
@@ -189,7 +193,7 @@ impl List<'_> {
                     if action.sources.contains_key(name) {
                         let digest = self.digest(parts.sources, name, "with")?;
                         self.push(path, format!("content {digest}"));
-                    } else if let Some(url) = checked_source(op, name, value) {
+                    } else if let Some(url) = checked_source(op, params, name, value) {
                         self.push(path, canonical(&Value::from(without_secrets(url))));
                     } else {
                         self.value(path, value);
@@ -260,16 +264,26 @@ impl List<'_> {
 }
 
 /// The URL in a param that names a source, where a checksum says what it leads to: then what is secret in it, such as a
-/// signature that is made anew each day, only says who may have it.
-fn checked_source<'v>(op: &OpManifest, param: &str, value: &'v Value) -> Option<&'v str> {
-    let keyword = op.params.get("properties")?.get(param)?.get(SOURCE_KEYWORD)?;
+/// signature that is made anew each day, only says who may have it. The checksum stands in the URL's fragment or in the
+/// op's param of that name.
+fn checked_source<'v>(
+    op: &OpManifest,
+    params: &Map<String, Value>,
+    param: &str,
+    value: &'v Value,
+) -> Option<&'v str> {
+    let properties = op.params.get("properties")?;
+    let keyword = properties.get(param)?.get(SOURCE_KEYWORD)?;
     let url = value.as_str().filter(|_| *keyword == Value::Bool(true))?;
-    let (_, fragment) = url.split_once('#')?;
-    let is_checked = fragment
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .any(|(name, digest)| CHECKSUMS.contains(&name) && !digest.is_empty());
-    is_checked.then_some(url)
+    let mut pairs = url.split_once('#').into_iter().flat_map(|(_, fragment)| fragment.split('&'));
+    let in_fragment = pairs.any(|pair| {
+        pair.split_once('=').is_some_and(|(name, digest)| CHECKSUMS.contains(&name) && !digest.is_empty())
+    });
+    let in_params = CHECKSUMS.iter().any(|&name| {
+        let given = params.get(name).and_then(Value::as_str);
+        properties.get(name).is_some() && given.is_some_and(|digest| !digest.is_empty())
+    });
+    (in_fragment || in_params).then_some(url)
 }
 
 /// Whether an ingredient is of the param at `path`, or of a part of it.
@@ -289,7 +303,7 @@ fn holds_object(value: &Value) -> bool {
     }
 }
 
-fn sorted(fields: &serde_json::Map<String, Value>) -> BTreeMap<&String, &Value> {
+fn sorted(fields: &Map<String, Value>) -> BTreeMap<&String, &Value> {
     fields.iter().collect()
 }
 

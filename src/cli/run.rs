@@ -141,6 +141,9 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
     }
     let mut record = run.record(finished.stages, &finished.records);
     let report = run.keep(&mut record, &finished.records, &mut sink)?;
+    if let Some(trouble) = project.store.salt().trouble() {
+        sink.event(&Event::Warning { message: trouble.to_owned() });
+    }
     gc::after_run(&project, &mut lock, limit, &mut sink);
     standing::prepare(&project);
     if let Err(error) = project.store.flush() {

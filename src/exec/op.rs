@@ -241,7 +241,7 @@ impl<'a> Listener<'a> {
                     self.log.line(&format!("warning: {message}"));
                     (self.notify)(Notice::Log(LogLevel::Warn, message));
                 }
-                self.result.provisional = provisional;
+                self.result.provisional = provisional.map(|why| self.masks.hide(&why).into_owned());
                 return Ok(ControlFlow::Break(()));
             }
             FromPlugin::Failed { message, hint } => {

@@ -153,6 +153,39 @@ fn a_source_with_a_checksum_is_the_same_however_it_is_signed() {
     );
 }
 
+#[test]
+fn a_checksum_in_a_param_counts_as_one_in_the_url() {
+    let made = |source: &str, checksum: Value, knows: bool| {
+        let mut stage = stage(json!({ "source": source, "sha256": checksum }));
+        let Action::Op(action) = &mut stage.action else { panic!("an op") };
+        action.sources.clear();
+        let mut torch = manifest(1);
+        let mut properties = json!({ "source": { protocol::SOURCE_KEYWORD: true } });
+        if knows {
+            properties["sha256"] = json!({ "type": "string" });
+        }
+        torch.ops.get_mut("train").unwrap().params = json!({ "properties": properties });
+        make_on(&epyc(), &stage, torch, 1).digest()
+    };
+    let differ = |checksum: Value, knows| {
+        made("https://h/x?sig=1", checksum.clone(), knows) != made("https://u:p@h/x?sig=2", checksum, knows)
+    };
+    assert!(!differ(json!("ab"), true));
+    for (checksum, knows) in [(json!("ab"), false), (json!(""), true), (Value::Null, true)] {
+        assert!(differ(checksum, knows));
+    }
+    assert_ne!(made("https://h/x", json!("ab"), true), made("https://h/x", json!("cd"), true));
+}
+
+#[test]
+fn a_stage_that_is_handed_a_secret_is_another_one() {
+    let plain = command(CommandLine::Shell("a".into()), &[]);
+    let with = Stage { secrets: ["TOKEN".to_owned()].into(), ..plain.clone() };
+    let (plain, with) = (make(&plain, 1, 1), make(&with, 1, 1));
+    assert_ne!(plain.digest(), with.digest());
+    assert!(printed(&with).contains(&"secrets.TOKEN = ***".to_owned()));
+}
+
 fn printed(key: &Key) -> Vec<String> {
     key.ingredients().iter().map(|ingredient| format!("{} = {}", ingredient.name, ingredient.value)).collect()
 }

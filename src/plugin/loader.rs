@@ -1,18 +1,17 @@
-//! What dynamic loaders say where an executable cannot be started, and what to do about it. Knows their words and no library.
+//! What the dynamic loader of glibc says where an executable cannot be started, and what to do about it. Knows its words and
+//! no library.
 
 /// What to do where the system could not start an executable because a library that it needs is not there, as the dynamic
-/// loaders of Linux and macOS say it.
+/// loader of glibc says it.
 pub(super) fn missing_library(said: &str) -> Option<String> {
     let lack = said.lines().find_map(|line| {
-        if let Some((_, rest)) = line.split_once("error while loading shared libraries: ") {
-            let (library, why) = rest.split_once(": ")?;
-            return why.starts_with("cannot open shared object file").then_some(library);
-        }
-        line.split_once("Library not loaded: ").map(|(_, library)| library.trim())
+        let (_, rest) = line.split_once("error while loading shared libraries: ")?;
+        let (library, why) = rest.split_once(": ")?;
+        why.starts_with("cannot open shared object file").then_some(library)
     })?;
     Some(format!(
         "it needs the library `{lack}`, which is not found: `cargo xtask setup` gets those of `pipe`'s own plugins; the folder of \
-         one that is elsewhere is named in `LD_LIBRARY_PATH` (on macOS `DYLD_LIBRARY_PATH`)"
+         one that is elsewhere is named in `LD_LIBRARY_PATH`"
     ))
 }
 
@@ -31,8 +30,6 @@ mod tests {
             ),
             "{told}"
         );
-        let mac = "dyld[1]: Library not loaded: @rpath/libtorch.dylib\n  Referenced from: x";
-        assert!(missing_library(mac).unwrap().starts_with("it needs the library `@rpath/libtorch.dylib`, "));
         for other in ["Segmentation fault", "error while loading shared libraries: x.so: file too short", ""]
         {
             assert_eq!(missing_library(other), None);

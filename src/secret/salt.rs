@@ -7,9 +7,10 @@
 //! nothing of the secret; who can read the cache can read what was downloaded, too.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, Permissions};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -32,7 +33,14 @@ pub struct Salt {
     file: Option<PathBuf>,
     /// Whether others may read it: those who use the same cache.
     is_shared: bool,
-    key: OnceLock<[u8; LENGTH]>,
+    key: OnceLock<Key>,
+}
+
+#[derive(Debug)]
+struct Key {
+    bytes: [u8; LENGTH],
+    /// Why it is of this process alone.
+    trouble: Option<String>,
 }
 
 impl Salt {
@@ -45,7 +53,11 @@ impl Salt {
     /// One of these bytes, for tests.
     #[cfg(test)]
     pub(crate) fn fixed(byte: u8) -> Self {
-        Self { file: None, is_shared: false, key: OnceLock::from([byte; LENGTH]) }
+        Self {
+            file: None,
+            is_shared: false,
+            key: OnceLock::from(Key { bytes: [byte; LENGTH], trouble: None }),
+        }
     }
 
     /// A text without what is secret in its URLs, and with a digest of that behind it: `https://***@host/x [hidden 0123…]`.
@@ -54,7 +66,7 @@ impl Salt {
         match hidden(text) {
             Cow::Borrowed(text) => Cow::Borrowed(text),
             Cow::Owned(shown) => {
-                let mut hasher = blake3::Hasher::new_keyed(self.key());
+                let mut hasher = blake3::Hasher::new_keyed(&self.key().bytes);
                 hasher.update(DOMAIN.as_bytes()).update(text.as_bytes());
                 let digest = hasher.finalize().to_hex();
                 Cow::Owned(format!("{shown}{OPENING}{}]", digest.get(..DIGITS).unwrap_or_default()))
@@ -62,11 +74,28 @@ impl Salt {
         }
     }
 
-    fn key(&self) -> &[u8; LENGTH] {
+    /// Why stages with a secret in a URL will be executed again by the next run: the salt cannot be read or kept. `None`
+    /// where it can, or where there was no secret so far.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.key.get()?.trouble.as_deref()
+    }
+
+    fn key(&self) -> &Key {
         self.key.get_or_init(|| {
-            let kept = self.file.as_ref().and_then(|file| read_or_make(file, self.is_shared).ok());
-            // Where none can be kept, nothing was kept under one either: keys differ from all that are known.
-            kept.or_else(|| random().ok()).unwrap_or_default()
+            let Some(file) = &self.file else { return Key { bytes: random(), trouble: None } };
+            match read_or_make(file, self.is_shared) {
+                Ok(bytes) => Key { bytes, trouble: None },
+                // Under a key of its own a stage is executed once more than it had to be, and nothing is mistaken.
+                Err(error) => Key {
+                    bytes: random(),
+                    trouble: Some(format!(
+                        "`{}`, which stands for secrets in keys, can neither be read nor made: {error}; every run executes \
+                         stages with a secret in a URL again until it can",
+                        file.display()
+                    )),
+                },
+            }
         })
     }
 }
@@ -97,58 +126,53 @@ pub fn visible(text: &str) -> (Cow<'_, str>, bool) {
     (Cow::Owned(shown), is_hidden)
 }
 
-fn random() -> io::Result<[u8; LENGTH]> {
-    let mut key = [0; LENGTH];
-    fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
-    Ok(key)
+/// 128 bits of the kernel's generator, which is where the standard library takes the key of a `RandomState` from.
+fn random() -> [u8; LENGTH] {
+    let state = RandomState::new();
+    let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
+    for word in 0_u8..4 {
+        hasher.update(&state.hash_one(word).to_le_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// What is in the file. `None` where there is none, or none that holds a salt.
+fn read(file: &Path) -> io::Result<Option<[u8; LENGTH]>> {
+    let mut bytes = vec![];
+    match crate::regular::open(file) {
+        Ok(open) => open.take(LENGTH as u64 + 1).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(<[u8; LENGTH]>::try_from(bytes.as_slice()).ok())
 }
 
 fn read_or_make(file: &Path, is_shared: bool) -> io::Result<[u8; LENGTH]> {
-    let read = || -> io::Result<[u8; LENGTH]> {
-        // Opening a FIFO would wait for a writer.
-        if !fs::metadata(file)?.is_file() {
-            return Err(io::Error::other("not a file"));
-        }
-        let bytes = fs::read(file)?;
-        <[u8; LENGTH]>::try_from(bytes.as_slice()).map_err(|_| io::Error::other("not a salt"))
-    };
-    match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // One that is damaged is replaced: what it sealed is executed again.
-        Err(_) if fs::symlink_metadata(file).is_ok_and(|there| there.is_file()) => fs::remove_file(file)?,
-        read => return read,
+    if let Some(key) = read(file)? {
+        return Ok(key);
     }
     let folder = file.parent().unwrap_or(file);
     fs::create_dir_all(folder)?;
-    let key = random()?;
-    let temporary = file.with_extension(format!("{}-new", std::process::id()));
+    // One that is damaged is replaced: what it sealed is executed again. One that cannot be read is another matter.
+    if fs::symlink_metadata(file).is_ok_and(|there| there.is_file()) {
+        fs::remove_file(file)?;
+    }
+    let key = random();
+    let mut temporary = tempfile::Builder::new().prefix("salt-").tempfile_in(folder)?;
+    temporary.write_all(&key)?;
     let mode = if is_shared { 0o644 } else { 0o600 };
-    let mut options = fs::File::options();
-    let made = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .and_then(|mut open| {
-            open.write_all(&key)?;
-            open.sync_all()
-        })
-        // Unlike a rename this takes nothing from another process that was faster.
-        .and_then(|()| fs::hard_link(&temporary, file));
-    // It has its name, or is not wanted.
-    let _ = fs::remove_file(&temporary);
-    match made {
-        Ok(()) => Ok(key),
-        Err(_) => read(),
+    temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
+    temporary.as_file().sync_all()?;
+    // Takes nothing from another process that was faster.
+    match temporary.persist_noclobber(file) {
+        Ok(_) => Ok(key),
+        Err(failed) => read(file)?.ok_or(failed.error),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn another_secret_is_another_text_and_another_salt_too() {
@@ -181,6 +205,32 @@ mod tests {
         assert_eq!(second, sealed());
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(visible(&sealed()).1, "what cannot be kept still hides");
+        let salt = Salt::in_file(file.clone(), false);
+        assert!(visible(&salt.sealed("https://me:pw@h/")).1, "what cannot be kept still hides");
+        let trouble = salt.trouble().unwrap();
+        assert!(trouble.contains(&*file.display().to_string()), "{trouble}");
+    }
+
+    #[test]
+    fn a_salt_that_cannot_be_read_now_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("salt");
+        let salt = |file: &Path| {
+            let salt = Salt::in_file(file.to_owned(), true);
+            (salt.sealed("https://me:pw@h/").into_owned(), salt.trouble().map(str::to_owned))
+        };
+        let (first, none) = salt(&file);
+        assert_eq!(none, None);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644, "whatever the umask");
+        // Even root is refused a file whose name is too long, and one below a file.
+        for unreadable in [folder.path().join("n".repeat(300)), file.join("salt")] {
+            let (other, trouble) = salt(&unreadable);
+            assert_ne!(other, first);
+            assert!(
+                trouble
+                    .is_some_and(|trouble| trouble.contains("executes stages with a secret in a URL again"))
+            );
+        }
+        assert_eq!(salt(&file), (first, None));
     }
 }

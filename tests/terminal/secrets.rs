@@ -87,6 +87,49 @@ fn no_secret_is_shown_or_kept_anywhere() {
     assert!(said.contains("https://***@host.invalid/x?***"), "{said}");
 }
 
+/// Says its secret in every message that the protocol has.
+const LEAKY: &str = r#"if [ "$1" = describe ]; then
+echo '{"protocol":1,"plugin":"leaky","version":"1","ops":{"say":{"description":"Says it.","version":1,"params":{"type":"object"}}}}'
+exit 0
+fi
+echo '{"type":"hello","version":1}'
+read hello; read run
+t=$PIPE_TEST_TOKEN
+echo "{\"type\":\"log\",\"level\":\"warn\",\"message\":\"log $t\"}"
+echo "{\"type\":\"progress\",\"done\":1,\"total\":2,\"unit\":\"$t\",\"text\":\"$t\",\"milestone\":true}"
+echo "{\"type\":\"metric\",\"name\":\"m\",\"metric\":{\"value\":1,\"unit\":\"$t\",\"basis\":\"one $t\"}}"
+echo "{\"type\":\"figure\",\"id\":\"f\",\"title\":\"$t\",\"caption\":\"$t\",\"content\":{\"kind\":\"table\",\"columns\":[{\"label\":\"$t\"}],\"rows\":[[{\"text\":\"$t\"}]]}}"
+echo "error $t" >&2
+"#;
+
+#[test]
+fn whatever_a_plugin_says_of_its_secret_is_hidden() {
+    let ends = [
+        (r#"echo "{\"type\":\"done\",\"provisional\":\"busy $t\"}""#, 0),
+        (r#"echo "{\"type\":\"failed\",\"message\":\"no $t\",\"hint\":\"give $t\"}""#, 1),
+        (r#"echo "no message but $t""#, 1),
+        ("exit 3", 1),
+    ];
+    for (end, code) in ends {
+        let project = Project::new("one:\n  uses: leaky/say\n  secrets: [PIPE_TEST_TOKEN]\n");
+        let pipeline = project.read("pipeline.yaml");
+        project.write("pipeline.yaml", &pipeline.replace("plugins:\n", "plugins:\n  leaky: ./pipe-leaky\n"));
+        project.script("pipe-leaky", &format!("{LEAKY}{end}\n"));
+        let mut said = String::new();
+        for args in [&["run", "--json"][..], &["run"], &["status"], &["log", "one"], &["history", "--json"]] {
+            let output = project.command(args).env("PIPE_TEST_TOKEN", "t0p-s3cr3t").output().unwrap();
+            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+            if args.contains(&"run") {
+                assert_eq!(output.status.code(), Some(code), "{end}: {text}");
+                assert!(text.contains("***"), "{end}: {text}");
+            }
+            said.push_str(&text);
+        }
+        assert!(!said.contains("t0p-s3cr3t"), "{end}: {said}");
+        assert_eq!(leaks(&project.path("."), &["t0p-s3cr3t"]), [""; 0], "{end}");
+    }
+}
+
 #[test]
 fn a_missing_secret_is_told_before_anything_runs_and_what_is_cached_needs_none() {
     let stages = "first:\n  run: echo 1 > ${outputs.o}\n  outputs: { o: o.txt }\nsecond:\n  run: echo ${#PIPE_TEST_TOKEN} > ${outputs.o}\n  \

@@ -14,11 +14,11 @@ use serde_json::Value;
 /// file or folder. The runner puts the *content* of a local source into the key in place of its path, and makes
 /// the path that the plugin receives absolute.
 ///
-/// Where the fragment of a URL gives one of [`CHECKSUMS`], the plugin checks what it fetched against that, and the runner
-/// leaves what is secret in the URL (user, password and query) out of the key: signed anew it names the same source.
+/// Where the fragment of a URL gives one of [`CHECKSUMS`], or the op has a param of such a name and it is given, the plugin
+/// checks what it fetched against that, and the runner leaves what is secret in the URL (user, password and query) out of the key: signed anew it names the same source.
 pub const SOURCE_KEYWORD: &str = "x-pipe-source";
 
-/// Names in the fragment of a source's URL, as in `#sha256=…`, that say what it leads to.
+/// Names in the fragment of a source's URL, as in `#sha256=…`, or of params beside it, that say what it leads to.
 pub const CHECKSUMS: [&str; 2] = ["md5", "sha256"];
 
 /// A plugin's description of itself. Printed by `pipe-NAME describe` as one JSON document.
