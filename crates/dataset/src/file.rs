@@ -44,7 +44,7 @@ pub struct Provenance {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) classes: Vec<String>,
-    provenance: Provenance,
+    pub(crate) provenance: Provenance,
 }
 
 impl Dataset {

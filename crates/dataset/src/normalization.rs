@@ -23,7 +23,7 @@ impl Normalization {
         Self { mean: vec![0.4914, 0.4822, 0.4465], std: vec![0.2023, 0.1994, 0.2010] }
     }
 
-    /// Checks that there is one finite mean and one finite positive deviation for each of `channels` channels.
+    /// Checks that there is one finite mean, not above 1, and one finite positive deviation for each of `channels` channels.
     ///
     /// # Errors
     /// [`DatasetError::Inconsistent`] otherwise.
@@ -42,6 +42,19 @@ impl Normalization {
             return Err(DatasetError::inconsistent(
                 "the normalisation's `mean` must be finite and its `std` finite and above zero",
             ));
+        }
+        if let Some(mean) = self.mean.iter().find(|&&mean| mean > 1.0) {
+            let scaled = |values: &[f32]| {
+                let scaled: Vec<String> =
+                    values.iter().map(|value| format!("{:.4}", value / 255.0)).collect();
+                scaled.join(", ")
+            };
+            return Err(DatasetError::inconsistent(format!(
+                "the normalisation's `mean` is {mean}, but it is that of pixels between 0 and 1; of pixels between 0 and 255 it and \
+                 `std` are divided by 255: {} and {}",
+                scaled(&self.mean),
+                scaled(&self.std)
+            )));
         }
         Ok(())
     }
@@ -122,5 +135,12 @@ mod tests {
         assert!(zero.check(1).is_err());
         let nan = Normalization { mean: vec![f32::NAN], std: vec![1.0] };
         assert!(nan.check(1).is_err());
+        let bytes = Normalization { mean: vec![123.675, 116.28, 103.53], std: vec![58.395, 57.12, 57.375] };
+        let message = bytes.check(3).unwrap_err().to_string();
+        assert!(message.ends_with("0.4850, 0.4560, 0.4060 and 0.2290, 0.2240, 0.2250"), "{message}");
+        // Bytes as they are, and their deviation from the middle.
+        for (mean, std) in [(0.0, 1.0 / 255.0), (128.0 / 255.0, 1.0 / 255.0), (1.0, 1.0), (-1.0, 2.0)] {
+            assert!(Normalization { mean: vec![mean], std: vec![std] }.check(1).is_ok());
+        }
     }
 }

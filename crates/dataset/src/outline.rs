@@ -18,6 +18,8 @@ pub struct Outline {
     pub test: usize,
     /// Classes.
     pub classes: usize,
+    /// Whether images have labels; pictures have none.
+    pub is_labelled: bool,
 }
 
 impl Outline {
@@ -34,7 +36,8 @@ impl Outline {
             ref shape => Err(content(path, format!("`{name}` has {} dimensions, not 4", shape.len()))),
         };
         let ((train, shape), (test, _)) = (split("train.images")?, split("test.images")?);
-        Ok(Self { shape, train, test, classes: metadata.classes.len() })
+        let is_labelled = metadata.provenance.format != Dataset::UNLABELLED;
+        Ok(Self { shape, train, test, classes: metadata.classes.len(), is_labelled })
     }
 }
 
@@ -43,7 +46,8 @@ impl Dataset {
     #[must_use]
     pub fn outline(&self) -> Outline {
         let (train, test) = (self.train.len(), self.test.len());
-        Outline { shape: self.shape(), train, test, classes: self.classes.len() }
+        let is_labelled = !self.is_unlabelled();
+        Outline { shape: self.shape(), train, test, classes: self.classes.len(), is_labelled }
     }
 }
 
@@ -59,7 +63,10 @@ mod tests {
         let dataset = Synthetic { train: 30, test: 20, seed: 1 }.dataset().unwrap();
         dataset.write(&path).unwrap();
         let outline = Outline::read(&path).unwrap();
-        assert_eq!(outline, Outline { shape: [3, 32, 32], train: 30, test: 20, classes: 10 });
+        assert_eq!(
+            outline,
+            Outline { shape: [3, 32, 32], train: 30, test: 20, classes: 10, is_labelled: true }
+        );
         assert_eq!(outline, dataset.outline());
         std::fs::write(&path, "no dataset").unwrap();
         assert!(matches!(Outline::read(&path), Err(DatasetError::File(_))));

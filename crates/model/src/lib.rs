@@ -16,4 +16,4 @@ pub use network::{
     ActivationName, ConvLayer, DropoutLayer, Gate, GlobalAveragePoolLayer, InvertedResidualLayer, Layer,
     LinearLayer, Network, Norm, PoolLayer, ResidualLayer,
 };
-pub use weights::{Weights, WeightsMetadata};
+pub use weights::{HeldOut, Weights, WeightsMetadata};

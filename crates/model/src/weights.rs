@@ -36,6 +36,21 @@ pub struct WeightsMetadata {
     pub classes: Vec<String>,
     /// How pixels become the network's input.
     pub normalization: Normalization,
+    /// Which training images were held out when it was trained. `None` where that is not known, as of weights from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
+}
+
+/// Which training images a network was not trained on: what `dataset::validation_split` makes of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOut {
+    /// Seed of the split.
+    pub seed: u64,
+    /// How many images were held out.
+    pub images: usize,
+    /// How many training images there were with them.
+    pub of: usize,
 }
 
 impl Weights {
@@ -153,7 +168,7 @@ mod tests {
             .collect();
         let normalization = Normalization { mean: vec![0.5], std: vec![0.25] };
         let classes = vec!["a".into(), "b".into()];
-        Weights::new(tensors, WeightsMetadata { network, classes, normalization }).unwrap()
+        Weights::new(tensors, WeightsMetadata { network, classes, normalization, held_out: None }).unwrap()
     }
 
     #[test]
@@ -198,6 +213,7 @@ mod tests {
             network: Network::tinynet(),
             classes: (0..10).map(|class| class.to_string()).collect(),
             normalization: Normalization::cifar10(),
+            held_out: None,
         };
         for file in ["model/tinynet.safetensors", "notebook-model/best_model.safetensors"] {
             let weights = Weights::read_state_dict(&folder.join(file), metadata.clone()).unwrap();

@@ -152,6 +152,7 @@ mod tests {
             network: Network::tinynet(),
             classes: dataset.classes.clone(),
             normalization: dataset::Normalization::cifar10(),
+            held_out: None,
         };
         let weights = Weights::read_state_dict(&state_dict, metadata).unwrap();
         weights.write(&at("w.safetensors")).unwrap();

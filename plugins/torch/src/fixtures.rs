@@ -56,7 +56,11 @@ pub(crate) fn weights(seed: u64) -> Weights {
     let state = State::initial(&graph, &mut generator(seed, Purpose::Initialization, 0));
     let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
     let classes = vec!["dark".into(), "bright".into()];
-    Weights::new(state.to_tensors(&graph, 0), WeightsMetadata { network, classes, normalization }).unwrap()
+    Weights::new(
+        state.to_tensors(&graph, 0),
+        WeightsMetadata { network, classes, normalization, held_out: None },
+    )
+    .unwrap()
 }
 
 /// libtorch's generator and thread count are the process's own: tests that train take turns.

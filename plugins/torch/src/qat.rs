@@ -1,8 +1,8 @@
 //! The op `qat`: trained weights go on learning on the grid of their INT8 model (quantization-aware training).
 
-use dataset::{Dataset, Normalization};
-use model::{Network, Weights};
-use protocol::{Failure, Reporter, RunRequest};
+use dataset::{Dataset, Normalization, validation_split};
+use model::{HeldOut, Network, Weights};
+use protocol::{Failure, Problem, Reporter, RunRequest};
 use quant::{QuantError, Ranges, Sensitivity, StaticOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let dataset = Dataset::read(input(request, "dataset")?)?;
     check_fit(&weights, &dataset)?;
     let setup = Setup::new(recipe, dataset, request)?;
+    check_held_out(&weights, setup.dataset.train.labels(), &setup.validation)?;
     let mut ranges = Ranges::read(input(request, "ranges")?)?;
     if request.inputs.contains_key("sensitivity") {
         params.quantize.exclude.extend(Sensitivity::read(input(request, "sensitivity")?)?.keep_float);
@@ -145,6 +146,30 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let tuning = Some(Tuning { state: &state, roundings: &roundings });
     let training = Training { tuning, ..setup.training() };
     to_the_end(&training, request, reporter)
+}
+
+/// Refuses to judge by images that the weights learned from: they would flatter.
+fn check_held_out(weights: &Weights, labels: &[i64], validation: &[usize]) -> Result<(), Problem> {
+    // Of other images nothing is known.
+    let Some(HeldOut { seed, images, .. }) = weights.metadata.held_out.filter(|then| then.of == labels.len())
+    else {
+        return Ok(());
+    };
+    let (_, held_out) = validation_split(labels, images, seed);
+    let learned = validation.iter().filter(|image| held_out.binary_search(image).is_err()).count();
+    if learned == 0 {
+        return Ok(());
+    }
+    let way = match images {
+        0 => "they were trained on all images: set `validation: 0`".to_owned(),
+        _ => format!("set `validation: {images}` and `seed: {seed}`, as they were trained with"),
+    };
+    let message = format!(
+        "of the {} images held out, the weights were trained on {}, which would flatter the accuracy on them; {way}",
+        grouped(validation.len() as u64),
+        grouped(learned as u64)
+    );
+    Err(Problem::new(message).param("validation"))
 }
 
 #[cfg(test)]
@@ -267,6 +292,12 @@ mod tests {
         assert_eq!(statistics(&after), statistics(&weights), "statistics are not touched");
         let handed_on = Ranges::read(&at("r2.json")).unwrap();
         assert_eq!((handed_on.lineage.model.as_str(), handed_on.tensors), ("", known.tensors));
+
+        let learned = |params| tuned(params).unwrap_err();
+        let message = learned(json!({"device": "cpu", "validation": 20, "seed": 7}));
+        assert!(message.contains("set `validation: 20` and `seed: 42`"), "{message}");
+        let message = learned(json!({"device": "cpu", "validation": 0.5}));
+        assert!(message.contains("of the 40 images held out, the weights were trained on 20"), "{message}");
 
         Ranges::default().write(&at("r.json")).unwrap();
         let message = tuned(json!({"device": "cpu", "validation": 20})).unwrap_err();

@@ -130,6 +130,7 @@ mod tests {
             network: Network::tinynet(),
             classes: (0..10).map(|class| class.to_string()).collect(),
             normalization: Normalization::cifar10(),
+            held_out: None,
         };
         let weights = Weights::new(state.to_tensors(&graph, 7), metadata).unwrap();
         assert_eq!(weights.tensors["stem.1.num_batches_tracked"].data(), &Data::I64(vec![7]));

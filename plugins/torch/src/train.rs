@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use dataset::{Normalization, wilson_interval};
-use model::{Graph, Weights, WeightsMetadata};
+use model::{Graph, HeldOut, Weights, WeightsMetadata};
 use protocol::{Failure, Metric, Progress, Reporter, RunRequest};
 use tensors::{Data, Tensor};
 
@@ -83,6 +83,11 @@ pub(crate) fn to_the_end(
         network: params.network.clone(),
         classes: dataset.classes.clone(),
         normalization: normalization.clone(),
+        held_out: Some(HeldOut {
+            seed: params.seed,
+            images: validation.len(),
+            of: train.len() + validation.len(),
+        }),
     };
     Weights::new(state.to_tensors(graph, steps), metadata)?.write(output(request, "weights")?)?;
     let shown = if validation.is_empty() { train } else { validation };

@@ -134,6 +134,7 @@ fn read_weights(path: &Path, params: &Params) -> Result<Weights, Failure> {
         network: network.clone(),
         classes: classes.clone(),
         normalization: normalization.clone(),
+        held_out: None,
     };
     Ok(Weights::read_state_dict(path, metadata)?)
 }

@@ -167,6 +167,7 @@ pub(crate) fn weights(folder: &Path, state_dict: &str) -> Option<PathBuf> {
         network: Network::tinynet(),
         classes: CLASSES.map(String::from).into(),
         normalization: Normalization::cifar10(),
+        held_out: None,
     };
     let path = folder.join("weights.safetensors");
     Weights::read_state_dict(&shared(state_dict)?, metadata).unwrap().write(&path).unwrap();

@@ -7,7 +7,7 @@ mod measure;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use dataset::{Normalization, Sample, SplitName, wilson_interval};
+use dataset::{Normalization, Outline, Sample, SplitName, wilson_interval};
 use protocol::{
     CheckRequest, Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads,
 };
@@ -118,7 +118,20 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
         Err(failures) => return failures,
     };
     let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    cannot_draw(request, params.split, wanted, params.seed).into_iter().collect()
+    let dataset = request.present.get("dataset");
+    let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
+    let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
+    unlabelled.into_iter().chain(cannot_draw(request, params.split, wanted, params.seed)).collect()
+}
+
+fn check_labels(dataset: &Outline) -> Result<(), Failure> {
+    if dataset.is_labelled {
+        return Ok(());
+    }
+    Err(Failure::new("the dataset holds pictures without labels, which say nothing of accuracy").hint(
+        "measure on images with labels, such as those of the format `image-folder`; without any, leave `sensitivity` out and \
+         name layers in `exclude` of `onnx/quantize`",
+    ))
 }
 
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
@@ -130,6 +143,7 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     }
     let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
     let dataset = request::input(request, "dataset")?;
+    check_labels(&Outline::read(dataset)?)?;
     let sample = Sample::open(dataset, params.split)?;
     let (indices, known) = drawn(&params, &ranges, sample.len())?;
     let [_, height, width] = sample.shape()?;
@@ -297,6 +311,14 @@ fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_without_labels_measure_nothing() {
+        let outline = |is_labelled| Outline { shape: [1, 2, 2], train: 9, test: 0, classes: 1, is_labelled };
+        assert!(check_labels(&outline(true)).is_ok());
+        let failure = format!("{:?}", check_labels(&outline(false)).unwrap_err());
+        assert!(failure.contains("pictures without labels"), "{failure}");
+    }
 
     #[test]
     fn images_that_were_calibrated_on_are_not_measured_on() {
