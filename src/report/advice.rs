@@ -17,6 +17,7 @@ use super::split::Split;
 use crate::format;
 use crate::gate::GateResult;
 use crate::history::within_intervals;
+use crate::spec::ReportSpec;
 
 /// Rows that are named one by one.
 const MOST_NAMED: usize = 8;
@@ -49,7 +50,10 @@ pub(super) fn advice(input: &Input) -> Option<String> {
                 .is_some_and(|looked| if is_any_seen { looked.is_accepted() } else { looked.is_unseen() })
     };
     let contenders: Vec<usize> = known.iter().filter(may_be_shipped).copied().collect();
-    let rows = Rows { labels, known: &known, acceptance: &acceptance };
+    let chose = |row: usize| criteria::chosen_by_test(spec, input.definition, input.records, row);
+    let is_ruled_out = |row: usize| acceptance.rows.get(row).is_some_and(|looked| looked.fails_on_test);
+    let variants_ruled_out = known.iter().any(|row| is_variant(spec, *row) && is_ruled_out(*row));
+    let rows = Rows { labels, known: &known, acceptance: &acceptance, chose: &chose, variants_ruled_out };
     let is_any_accepted = acceptance.rows.iter().any(acceptance::Looked::is_accepted);
     let mut said = match contenders.as_slice() {
         [] if !acceptance.general.is_empty() || !is_any_accepted => vec![rows.none()],
@@ -57,8 +61,9 @@ pub(super) fn advice(input: &Input) -> Option<String> {
         [one] => rows.chosen(*one, &Choice::only(&criteria), ", the only one that gates accept"),
         several => match choose(input, &criteria, several) {
             Ok(choice) => rows.chosen(choice.row, &choice, ""),
-            Err(tested) if tested.is_empty() => vec![INCOMPARABLE.into()],
-            Err(tested) => vec![not_chosen(&tested)],
+            Err(NotChosen::Incomparable) => vec![INCOMPARABLE.into()],
+            Err(NotChosen::Tested(tested)) => vec![not_chosen(&tested)],
+            Err(NotChosen::ChosenByTest(said)) => vec![not_chosen_again(&said)],
         },
     };
     if is_any_accepted && acceptance.general.is_empty() {
@@ -99,26 +104,33 @@ impl<'a> Choice<'a> {
     }
 }
 
+/// Why nothing was chosen among contenders.
+enum NotChosen<'a> {
+    /// There is nothing to choose by.
+    Incomparable,
+    /// The columns of test images that variants of a sweep are not chosen by, where there is nothing else to choose by.
+    Tested(Vec<&'a Criterion<'a>>),
+    /// What stages behind variants of a sweep say of test images that chose something in them.
+    ChosenByTest(BTreeSet<String>),
+}
+
+fn is_variant(spec: &ReportSpec, row: usize) -> bool {
+    let label = spec.rows.get_index(row).map(|(label, _)| label);
+    label.and_then(|label| spec.variants.get(label)).is_some_and(|variants| !variants.is_empty())
+}
+
 /// Chooses among several rows.
-///
-/// # Errors
-/// The columns of test images that variants of a sweep are not chosen by, where there is nothing else to choose by; none of
-/// them where there is nothing to choose by at all.
 fn choose<'a>(
     input: &Input<'a>,
     criteria: &'a [Criterion<'a>],
     contenders: &[usize],
-) -> Result<Choice<'a>, Vec<&'a Criterion<'a>>> {
+) -> Result<Choice<'a>, NotChosen<'a>> {
     let spec = &input.definition.report;
     let is_known = |it: &&Criterion<'_>| contenders.iter().all(|row| it.value(*row).is_some());
     let (shared, left_out): (Vec<_>, Vec<_>) = criteria.iter().partition(is_known);
     let of_test = |it: &&&Criterion<'_>| it.split == Some(Split::Test);
     let without_test: Vec<_> = shared.iter().filter(|it| !of_test(it)).copied().collect();
     let tested: Vec<_> = shared.iter().filter(of_test).copied().collect();
-    let is_variant = |row: &usize| {
-        let label = spec.rows.get_index(*row).map(|(label, _)| label);
-        label.and_then(|label| spec.variants.get(label)).is_some_and(|variants| !variants.is_empty())
-    };
     let mut choice = Choice {
         row: 0,
         by: shared.clone(),
@@ -128,14 +140,19 @@ fn choose<'a>(
         biased: vec![],
         contenders: contenders.to_vec(),
     };
-    if contenders.iter().any(is_variant) && !tested.is_empty() {
+    if contenders.iter().any(|row| is_variant(spec, *row)) && !tested.is_empty() {
         if !without_test.iter().any(|it| it.split == Some(Split::Validation)) {
+            let chose = |row: &usize| criteria::chosen_by_test(spec, input.definition, input.records, *row);
+            let chosen: BTreeSet<String> = contenders.iter().flat_map(chose).collect();
+            if !chosen.is_empty() {
+                return Err(NotChosen::ChosenByTest(chosen));
+            }
             let stand_in = |it: &&Criterion<'a>| {
                 criteria::validated(spec, input.definition, input.records, it, contenders)
             };
             choice.validated = tested.iter().find_map(stand_in);
             if choice.validated.is_none() {
-                return Err(tested);
+                return Err(NotChosen::Tested(tested));
             }
         }
         (choice.by, choice.reported) = (without_test, tested);
@@ -146,7 +163,7 @@ fn choose<'a>(
         }
     }
     let by: Vec<&Criterion<'_>> = choice.validated.iter().chain(choice.by.iter().copied()).collect();
-    choice.row = best_of(&by, contenders).ok_or_else(Vec::new)?;
+    choice.row = best_of(&by, contenders).ok_or(NotChosen::Incomparable)?;
     Ok(choice)
 }
 
@@ -191,6 +208,10 @@ struct Rows<'a> {
     /// Rows of which there are numbers.
     known: &'a [usize],
     acceptance: &'a Acceptance<'a>,
+    /// What stages behind a row say of test images that chose something in them.
+    chose: &'a dyn Fn(usize) -> Vec<String>,
+    /// Whether gates ruled out variants of a sweep by what was measured on test images.
+    variants_ruled_out: bool,
 }
 
 impl Rows<'_> {
@@ -232,11 +253,26 @@ impl Rows<'_> {
         let colon = if why.is_empty() { "" } else { ": " };
         let mut said = vec![format!("{}{apart}{colon}{}.", self.label(row), why.join(", and "))];
         said.append(&mut others);
-        for criterion in &choice.reported {
+        let chose = (self.chose)(row);
+        let of_test = choice.by.iter().filter(|it| self.variants_ruled_out && it.split == Some(Split::Test));
+        for criterion in choice.reported.iter().chain(of_test) {
             if let Some(own) = criterion.value(row) {
                 let (label, text) = (&criterion.label, criterion.text(own));
-                said.push(format!("Its {label}, {text}, was measured on test images, which chose nothing."));
+                let had_a_say = match self.variants_ruled_out {
+                    true => {
+                        ", by which gates ruled out other variants, so that it may look a little better than it is"
+                    }
+                    false if chose.is_empty() => ", which chose nothing",
+                    false => "",
+                };
+                said.push(format!("Its {label}, {text}, was measured on test images{had_a_say}."));
             }
+        }
+        if !chose.is_empty() {
+            said.push(format!(
+                "Test images chose in what it was made from ({}), which makes it look better than it is.",
+                chose.join("; ")
+            ));
         }
         if !choice.biased.is_empty() {
             said.push(format!(
@@ -326,6 +362,20 @@ fn not_chosen(tested: &[&Criterion<'_>]) -> String {
         "Not chosen: {} {were} measured on test images, and the best of many variants on the test images looks better than it \
          is. A column with `better` that shows a metric of validation images chooses.",
         labels(tested)
+    )
+}
+
+/// Why variants of which test images chose something already are not chosen from.
+fn not_chosen_again(said: &BTreeSet<String>) -> String {
+    let more = said.len().saturating_sub(MOST_NAMED);
+    let mut named: Vec<String> = said.iter().take(MOST_NAMED).cloned().collect();
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    format!(
+        "Not chosen: test images chose in what the variants were made from ({}), and the best of many on the test images looks \
+         better than it is.",
+        named.join("; ")
     )
 }
 

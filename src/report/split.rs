@@ -31,6 +31,12 @@ pub(super) fn split_of(stage: &StageName, name: &str, metric: &Metric) -> Option
     of_basis.or_else(of_name).or_else(of_stage)
 }
 
+/// Whether a metric says that the images it was measured on, which are test images, chose something, such as the epoch.
+pub(super) fn has_chosen(stage: &StageName, name: &str, metric: &Metric) -> bool {
+    let says_so = words(&metric.basis).windows(2).any(|pair| pair == ["which", "chose"]);
+    says_so && split_of(stage, name, metric) == Some(Split::Test)
+}
+
 /// What was measured on both is as good as measured on the test images.
 fn stricter(one: Split, other: Split) -> Split {
     if one == Split::Test { one } else { other }
@@ -70,5 +76,14 @@ mod tests {
         assert_eq!(of("fit", "acc.val", ""), validation);
         assert_eq!(of("test[lr=0.1]", "accuracy", ""), test);
         assert_eq!(of("bench", "latest_ms", "7 rounds"), None);
+    }
+
+    #[test]
+    fn test_images_that_chose_are_told_from_others() {
+        let stage = StageName::try_from("train".to_owned()).unwrap();
+        let of = |name: &str, basis: &str| has_chosen(&stage, name, &Metric::new(1.0, "%").basis(basis));
+        assert!(of("test_accuracy", "100 test images, which chose the epoch"));
+        assert!(!of("test_accuracy", "100 test images"));
+        assert!(!of("val_accuracy", "100 validation images, which chose the epoch"));
     }
 }

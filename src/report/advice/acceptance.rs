@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::gate::{Demand, Gate, GateResult};
 use crate::record::{ActionRecord, RunRecord};
 use crate::report::results::find;
+use crate::report::split::{Split, split_of};
 use crate::spec::{Better, ReportSpec, StageName};
 
 /// What gates say of a row.
@@ -14,6 +15,8 @@ pub(super) struct Looked<'a> {
     pub(super) fails: Vec<&'a GateResult>,
     /// How many it satisfies.
     pub(super) satisfies: usize,
+    /// Whether one of those that it fails looks at test images.
+    pub(super) fails_on_test: bool,
 }
 
 impl Looked<'_> {
@@ -46,15 +49,19 @@ impl<'a> Acceptance<'a> {
         let mut general = vec![];
         for result in &run.gates {
             let passes = result.judgement(run.certain).lets_pass();
-            let judged =
-                Gate::parse(&result.expression).map(|gate| judged(&gate, &shown)).unwrap_or_default();
+            let gate = Gate::parse(&result.expression);
+            let on_test = gate.as_ref().is_ok_and(|gate| looks_at_test_images(gate, records));
+            let judged = gate.map(|gate| judged(&gate, &shown)).unwrap_or_default();
             if !passes && judged.is_empty() {
                 general.push(result);
             }
             for row in judged {
                 let Some(looked) = rows.get_mut(row) else { continue };
                 match passes {
-                    false => looked.fails.push(result),
+                    false => {
+                        looked.fails.push(result);
+                        looked.fails_on_test |= on_test;
+                    }
                     // Without an earlier run to compare with nothing was looked at.
                     true => looked.satisfies += usize::from(!result.is_first()),
                 }
@@ -67,6 +74,13 @@ impl<'a> Acceptance<'a> {
     pub(super) fn is_any_seen(&self) -> bool {
         self.rows.iter().any(|row| !row.is_unseen())
     }
+}
+
+fn looks_at_test_images(gate: &Gate, records: &BTreeMap<StageName, ActionRecord>) -> bool {
+    gate.demands().iter().any(|demand| {
+        find(records, demand.stage, demand.metric)
+            .is_some_and(|(stage, metric)| split_of(stage, demand.metric, metric) == Some(Split::Test))
+    })
 }
 
 /// What a row shows, and which numbers of it are better.

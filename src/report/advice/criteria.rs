@@ -8,7 +8,7 @@ use protocol::Metric;
 use crate::format;
 use crate::record::{ActionRecord, Definition, Source};
 use crate::report::results::find;
-use crate::report::split::{Split, split_of};
+use crate::report::split::{Split, has_chosen, split_of};
 use crate::spec::{Better, ReportColumn, ReportSpec, StageName};
 
 /// Something to compare rows by.
@@ -127,6 +127,23 @@ pub(super) fn validated<'a>(
         prefix: of.prefix,
         values: behind.iter().map(|of_row| of_row.get(label).copied()).collect(),
     })
+}
+
+/// What stages behind a row say of test images that chose something already: `\`train.test_accuracy\`: 180 test images, which
+/// chose the epoch`.
+pub(super) fn chosen_by_test(
+    spec: &ReportSpec,
+    definition: &Definition,
+    records: &BTreeMap<StageName, ActionRecord>,
+    row: usize,
+) -> Vec<String> {
+    let Some((label, _)) = spec.rows.get_index(row) else { return vec![] };
+    let shown = spec.columns.iter().filter_map(|column| Some(found(spec, records, label, column)?.0));
+    let upstream = upstream(definition, shown);
+    let metrics = upstream.iter().filter_map(|stage| records.get_key_value(*stage));
+    let metrics = metrics.flat_map(|(stage, record)| record.metrics.iter().map(move |it| (stage, it)));
+    let chose = metrics.filter(|(stage, (name, metric))| has_chosen(stage, name, metric));
+    chose.map(|(stage, (name, metric))| format!("`{stage}.{name}`: {}", metric.basis)).collect()
 }
 
 /// Stages with all that they read from, directly or not.

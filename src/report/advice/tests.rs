@@ -156,8 +156,11 @@ fn a_choice_that_test_images_made_says_so() {
     );
 }
 
+const VALIDATION: &str = "500 validation images";
+const TEST: &str = "500 test images";
+
 /// A sweep over learning rates: the last does best on the test images, the second on the validation images.
-fn sweep(validation: bool) -> Sample {
+fn sweep(basis: &str) -> Sample {
     let mut sample = gated(&[]);
     let spec = &mut sample.definition.report;
     let column = spec.columns.iter().find(|column| column.label == "accuracy %").unwrap().clone();
@@ -181,8 +184,6 @@ fn sweep(validation: bool) -> Sample {
         sample.definition.stages.insert(evaluated.clone(), reads);
         let mut train = train.clone();
         train.metrics.clear();
-        let basis =
-            if validation { "500 validation images" } else { "500 test images, which chose the epoch" };
         train.metrics.insert("val_accuracy".into(), Metric::new(val, "%").basis(basis));
         train
             .metrics
@@ -198,14 +199,14 @@ fn sweep(validation: bool) -> Sample {
 #[test]
 fn a_sweep_is_chosen_by_validation_images_of_the_trainings_behind_it() {
     assert_eq!(
-        told(&sweep(true)),
+        told(&sweep(VALIDATION)),
         "FP32 [lr=0.2]: the best in train.val_accuracy. Its accuracy %, 92.00, was measured on test images, which chose nothing."
     );
 }
 
 #[test]
 fn a_sweep_that_was_measured_on_test_images_alone_is_not_chosen_from() {
-    let text = told(&sweep(false));
+    let text = told(&sweep(TEST));
     assert!(
         text.starts_with("Not chosen: accuracy % was measured on test images, and the best of many"),
         "{text}"
@@ -214,7 +215,7 @@ fn a_sweep_that_was_measured_on_test_images_alone_is_not_chosen_from() {
 
 #[test]
 fn a_sweep_with_a_column_of_validation_images_is_chosen_by_that() {
-    let mut sample = sweep(false);
+    let mut sample = sweep(TEST);
     for (_, record) in sample.records.iter_mut().filter(|(stage, _)| stage.family() == "evaluate") {
         let value = record.metrics["fp32.accuracy"].value;
         record.metrics.insert("fp32.val".into(), Metric::new(-value, "%").basis("500 validation images"));
@@ -228,7 +229,7 @@ fn a_sweep_with_a_column_of_validation_images_is_chosen_by_that() {
 
 #[test]
 fn what_gates_accept_of_a_sweep_alone_is_not_a_choice() {
-    let mut sample = sweep(false);
+    let mut sample = sweep(TEST);
     let mut gate = gated(&[STATIC]).run.gates[0].clone();
     gate.expression = "evaluate[lr=0.2].fp32.accuracy >= 80".into();
     sample.run.gates = vec![gate];
@@ -236,5 +237,68 @@ fn what_gates_accept_of_a_sweep_alone_is_not_a_choice() {
         told(&sample),
         "FP32 [lr=0.2], the only one that gates accept. Behind in accuracy %: 92.00 against 99.00 of FP32 [lr=0.4]. \
          No gate looks at FP32 [lr=0.1] and FP32 [lr=0.4]."
+    );
+}
+
+/// The sweep with a gate on the accuracy of each variant, on test images.
+fn gated_sweep(least: f64) -> String {
+    let mut sample = sweep(VALIDATION);
+    let lookup = |stage: &str, metric: &str| {
+        Some(crate::report::results::find(&sample.records, stage, metric)?.1.clone())
+    };
+    let gates = ["0.1", "0.2", "0.4"].map(|lr| format!("evaluate[lr={lr}].fp32.accuracy >= {least}"));
+    let results = gates.iter().map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).collect();
+    (sample.run.gates, sample.definition.gates) = (results, gates.to_vec());
+    told(&sample)
+}
+
+#[test]
+fn gates_that_rule_out_variants_by_test_images_chose() {
+    let all = gated_sweep(80.0);
+    assert!(
+        all.contains("Its accuracy %, 92.00, was measured on test images, which chose nothing."),
+        "{all}"
+    );
+    let two = gated_sweep(91.5);
+    let ruled_out = "was measured on test images, by which gates ruled out other variants, so that it may look a little better \
+                     than it is.";
+    assert!(two.starts_with("FP32 [lr=0.2]: the best in train.val_accuracy."), "{two}");
+    assert!(two.contains(&format!("Its accuracy %, 92.00, {ruled_out}")), "{two}");
+    let one = gated_sweep(95.0);
+    assert!(one.starts_with("FP32 [lr=0.4], the only one that gates accept"), "{one}");
+    assert!(one.contains(&format!("Its accuracy %, 99.00, {ruled_out}")), "{one}");
+}
+
+/// Says of each training of a sample that test images chose its epoch.
+fn choose_epochs_by_test(sample: &mut Sample) {
+    let trained = sample.records.iter_mut().filter(|(stage, _)| stage.family() == "train");
+    for (_, record) in trained {
+        let metric = Metric::new(95.0, "%").basis("500 test images, which chose the epoch");
+        record.metrics.insert("test_accuracy".into(), metric);
+    }
+}
+
+#[test]
+fn where_test_images_chose_epochs_they_choose_no_variant() {
+    let mut sample = sweep(VALIDATION);
+    choose_epochs_by_test(&mut sample);
+    let text = told(&sample);
+    assert!(
+        text.starts_with(
+            "Not chosen: test images chose in what the variants were made from (`train[lr=0.1].test_accuracy`: 500 test images, \
+             which chose the epoch; "
+        ),
+        "{text}"
+    );
+    let mut single = gated(&[]);
+    assert!(!told(&single).contains("Test images chose"), "{}", told(&single));
+    choose_epochs_by_test(&mut single);
+    assert!(
+        told(&single).contains(
+            "Test images chose in what it was made from (`train.test_accuracy`: 500 test images, which chose the epoch), which \
+             makes it look better than it is."
+        ),
+        "{}",
+        told(&single)
     );
 }
