@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::error::at;
 use super::folder::{Folder, Noted};
@@ -19,6 +19,9 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::spec::Ignore;
 
+/// The kernel makes a file first and puts its name into the folder then; on a busy machine that takes no longer than this.
+const NAMED_WITHIN: Duration = Duration::from_millis(100);
+
 /// More links on one way than this lead nowhere: as the kernel has it.
 const MOST_LINKS: usize = 40;
 
@@ -26,6 +29,8 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     states: BTreeMap<(PathBuf, Part), State>,
+    /// What counts for nothing, by folder and name.
+    hidden: BTreeMap<PathBuf, BTreeMap<OsString, Hidden>>,
     /// Whether a part of it was written to so recently that the next edit may not show.
     is_young: bool,
 }
@@ -37,6 +42,17 @@ struct State {
     links: u64,
 }
 
+/// Something in a folder that counts for nothing there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hidden {
+    /// Device and inode.
+    number: (u64, u64),
+    /// When it was made, where the file system keeps that.
+    made: Option<SystemTime>,
+    /// When anything of it changed last, its place included.
+    changed: Option<SystemTime>,
+}
+
 /// What something is to an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
@@ -46,8 +62,6 @@ enum Part {
     Link,
     /// A folder of it, with the list of what is in it.
     Folder,
-    /// What counts for nothing in a folder of it.
-    Hidden,
     /// A folder on the way to it: what else is put into that does not matter.
     Way,
 }
@@ -75,8 +89,7 @@ impl Snapshot {
                 // It was given another name, or lost one, as by a stage that links what it reads into what it makes.
                 (Part::File, Some(now))
                     if now.links != before.links && before.key.is_same_but_ctime(&now.key) => {}
-                (Part::Hidden, _) => {}
-                (Part::Folder, Some(_)) if self.hidden_in(path) != later.hidden_in(path) => {}
+                (Part::Folder, Some(now)) if later.is_explained(path, self, before, now) => {}
                 // Where a file tells more, that is told.
                 (Part::Folder, Some(_)) => drop(folder.get_or_insert_with(|| path.clone())),
                 (Part::Way, Some(now)) if !before.key.is_moved(&now.key) => {}
@@ -84,8 +97,7 @@ impl Snapshot {
                 (Part::File | Part::Link, _) | (_, None) => return Some(Touched::File(path.clone())),
             }
         }
-        let counts = |part: &Part| *part != Part::Hidden;
-        let new = later.states.keys().find(|place| counts(&place.1) && !self.states.contains_key(*place));
+        let new = later.states.keys().find(|place| !self.states.contains_key(*place));
         folder.map(Touched::Folder).or_else(|| new.map(|(path, _)| Touched::File(path.clone())))
     }
 
@@ -95,17 +107,36 @@ impl Snapshot {
         self.is_young
     }
 
-    /// What counts for nothing in a folder: where that is another, it is why the folder is.
-    fn hidden_in(&self, folder: &Path) -> Vec<(&Path, State)> {
-        let hidden = self.states.iter().filter(|((path, part), _)| {
-            *part == Part::Hidden && path.parent().is_some_and(|parent| parent == folder)
-        });
-        hidden.map(|((path, _), state)| (path.as_path(), *state)).collect()
+    /// Whether the last that happened to a folder since `earlier` was that something came into it which counts for nothing.
+    /// What merely changed in there, such as `.git` by a checkout, is no reason for the folder to.
+    fn is_explained(&self, folder: &Path, earlier: &Self, before: &State, now: &State) -> bool {
+        let Some(changed) = now.key.changed().filter(|_| !before.key.is_moved(&now.key)) else {
+            return false;
+        };
+        let known = earlier.hidden.get(folder);
+        self.hidden.get(folder).into_iter().flatten().any(|(name, hidden)| {
+            let was_there = known.and_then(|known| known.get(name));
+            was_there.is_none_or(|was| was.number != hidden.number) && hidden.came_at(changed)
+        })
     }
 
     fn add(&mut self, path: PathBuf, part: Part, key: StatKey, links: u64, then: SystemTime) {
-        self.is_young |= !matches!(part, Part::Way | Part::Hidden) && !key.is_settled(then);
+        self.is_young |= part != Part::Way && !key.is_settled(then);
         self.states.insert((path, part), State { key, links });
+    }
+}
+
+impl Hidden {
+    /// Whether it was made in its folder, or moved there, when the folder changed.
+    fn came_at(&self, folder: SystemTime) -> bool {
+        let is_near = |time: SystemTime| {
+            let apart = folder.duration_since(time).unwrap_or_else(|earlier| earlier.duration());
+            apart <= NAMED_WITHIN
+        };
+        // Where it is not kept when something was made, it may have been at any time before its last change.
+        let is_before = |time: SystemTime| folder <= time;
+        self.made.is_some_and(is_near)
+            || self.changed.is_some_and(|time| is_near(time) || self.made.is_none() && is_before(time))
     }
 }
 
@@ -139,12 +170,20 @@ impl Store {
             &mut |noted, path, metadata| folders.push((noted, path.to_owned(), metadata.clone())),
         )?;
         for (noted, path, metadata) in folders {
+            let key = self.state_of(&path, &metadata);
             let part = match noted {
                 Noted::Folder => Part::Folder,
                 Noted::Link => Part::Link,
-                Noted::Hidden => Part::Hidden,
+                Noted::Hidden => {
+                    let (made, changed) = (metadata.created().ok(), key.changed());
+                    let hidden = Hidden { number: key.number(), made, changed };
+                    if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+                        let in_folder = snapshot.hidden.entry(folder.to_owned()).or_default();
+                        in_folder.insert(name.to_owned(), hidden);
+                    }
+                    continue;
+                }
             };
-            let key = self.state_of(&path, &metadata);
             snapshot.add(path, part, key, metadata.nlink(), then);
         }
         for (path, key, links) in files.into_inner().unwrap_or_else(PoisonError::into_inner) {

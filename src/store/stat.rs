@@ -72,6 +72,11 @@ impl StatKey {
         }
     }
 
+    /// Device and inode.
+    pub(super) fn number(&self) -> (u64, u64) {
+        (self.dev, self.inode)
+    }
+
     /// The same without the file's number, where that may become another.
     pub(super) fn without_number(self) -> Self {
         Self { dev: 0, inode: 0, ..self }
@@ -95,12 +100,16 @@ impl StatKey {
 
     /// Whether the file had not been written to for `age` more than that.
     pub(super) fn is_older(&self, age: Duration, then: SystemTime) -> bool {
-        let [seconds, nanos] = self.ctime;
-        let (Ok(seconds), Ok(part)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return false };
-        let margin = if nanos == 0 { COARSE_MARGIN } else { MARGIN };
-        let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, part));
-        let settled = changed.and_then(|changed| changed.checked_add(margin)?.checked_add(age));
+        let margin = if self.ctime[1] == 0 { COARSE_MARGIN } else { MARGIN };
+        let settled = self.changed().and_then(|changed| changed.checked_add(margin)?.checked_add(age));
         settled.is_some_and(|settled| settled <= then)
+    }
+
+    /// When anything of the file changed last.
+    pub(super) fn changed(&self) -> Option<SystemTime> {
+        let [seconds, nanos] = self.ctime;
+        let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(since)
     }
 
     pub(super) fn to_words(self) -> [u64; 7] {

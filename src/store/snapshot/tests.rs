@@ -152,3 +152,122 @@ fn links_that_lead_to_each_other_and_files_of_the_kernel_are_refused() {
     let told = store.digest_path(&root.path().join("real/data")).unwrap_err().to_string();
     assert!(told.contains("data/status` is made by the kernel"), "{told}");
 }
+
+/// What happens in a folder in which something counts for nothing, and whether it is told.
+type HiddenCase = (&'static str, fn(&Path), bool);
+
+fn put_in_and_take_out(folder: &Path) {
+    rewrite(&folder.join("extra.csv"), "x");
+    fs::remove_file(folder.join("extra.csv")).unwrap();
+}
+
+#[test]
+fn what_counts_for_nothing_excuses_only_what_it_explains() {
+    let cases: &[HiddenCase] = &[
+        (
+            "another commit and back: `.git` is written to",
+            |data| {
+                rewrite(&data.join(".git/index.lock"), "other");
+                fs::rename(data.join(".git/index.lock"), data.join(".git/index")).unwrap();
+                put_in_and_take_out(data);
+            },
+            true,
+        ),
+        (
+            "a file that Python compiled, and a change that is undone",
+            |data| {
+                rewrite(&data.join("inner/__pycache__/m.pyc"), "again");
+                put_in_and_take_out(&data.join("inner"));
+            },
+            true,
+        ),
+        (
+            "a hidden file written in place, and a change that is undone",
+            |data| {
+                put_in_and_take_out(data);
+                rewrite(&data.join("one~"), "another backup");
+            },
+            true,
+        ),
+        ("something hidden taken out", |data| fs::remove_file(data.join("one~")).unwrap(), true),
+        (
+            "something hidden that comes and goes",
+            |data| {
+                symlink("me@here.1", data.join(".#one")).unwrap();
+                fs::remove_file(data.join(".#one")).unwrap();
+            },
+            true,
+        ),
+        (
+            "something hidden comes, and long after that a change is undone",
+            |data| {
+                fs::create_dir(data.join("__pycache__")).unwrap();
+                let changed = |path: &Path| StatKey::of(&fs::metadata(path).unwrap()).changed().unwrap();
+                let made = changed(&data.join("__pycache__"));
+                while changed(data).duration_since(made).unwrap() <= 2 * NAMED_WITHIN {
+                    put_in_and_take_out(data);
+                }
+            },
+            true,
+        ),
+        (
+            "a lock of git's",
+            |data| {
+                rewrite(&data.join(".git/index.lock"), "");
+                fs::remove_file(data.join(".git/index.lock")).unwrap();
+            },
+            false,
+        ),
+        (
+            "what Python makes at the first import",
+            |data| {
+                fs::create_dir(data.join("__pycache__")).unwrap();
+                rewrite(&data.join("__pycache__/one.pyc.1"), "1");
+                fs::rename(data.join("__pycache__/one.pyc.1"), data.join("__pycache__/one.pyc")).unwrap();
+            },
+            false,
+        ),
+        (
+            "something hidden replaced by a rename",
+            |data| {
+                rewrite(&data.join("two~"), "a new backup");
+                fs::rename(data.join("two~"), data.join("one~")).unwrap();
+            },
+            false,
+        ),
+        ("a hidden file written in place", |data| rewrite(&data.join("one~"), "2"), false),
+    ];
+    for (what, change, is_told) in cases {
+        let (root, store, input) = bench();
+        let data = root.path().join("real/data");
+        let ignore = Ignore::new(root.path(), []).unwrap();
+        for folder in [".git", "inner/__pycache__"] {
+            fs::create_dir(data.join(folder)).unwrap();
+        }
+        rewrite(&data.join("one~"), "a backup");
+        rewrite(&data.join("inner/__pycache__/m.pyc"), "compiled");
+        while store.snapshot(&input, Some(&ignore)).unwrap().1.is_young() {}
+        let (digest, before) = store.snapshot(&input, Some(&ignore)).unwrap();
+        change(&data);
+        let (again, now) = store.snapshot(&input, Some(&ignore)).unwrap();
+        assert_eq!(again, digest, "{what}");
+        let touched = before.touched(&now);
+        assert_eq!(matches!(touched, Some(Touched::Folder(_))), *is_told, "{what}: {touched:?}");
+        assert_eq!(touched.is_some(), *is_told, "{what}: {touched:?}");
+    }
+}
+
+#[test]
+fn when_something_came_is_told_by_when_it_was_made_or_else_by_its_last_change() {
+    let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+    let came = |made: Option<u64>, changed, folder| {
+        let hidden = Hidden { number: (1, 2), made: made.map(at), changed: Some(at(changed)) };
+        hidden.came_at(at(folder))
+    };
+    assert!(came(Some(1_000), 5_000, 1_004), "made, and written to since");
+    assert!(!came(Some(1_000), 5_000, 3_000), "the folder changed in between");
+    assert!(came(Some(1_000), 5_000, 4_996), "moved in");
+    assert!(!came(Some(1_000), 5_000, 6_000));
+    assert!(came(None, 5_000, 3_000), "when it was made is not known");
+    assert!(!came(None, 5_000, 6_000));
+}
