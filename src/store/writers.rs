@@ -3,9 +3,11 @@
 //! processes that may be looked at, and it tells who they are.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -80,7 +82,7 @@ impl Mapped {
         let when = SystemTime::now();
         let mut inodes = HashSet::new();
         for pid in processes() {
-            inodes.extend(mappings(pid));
+            inodes.extend(mappings(pid).into_iter().map(|mapping| mapping.inode));
         }
         Self { inodes, when }
     }
@@ -94,20 +96,50 @@ impl Mapped {
     }
 }
 
-/// The inodes of files that a process has mapped shared and writable.
-fn mappings(pid: i32) -> Vec<u64> {
+/// A file that a process has mapped shared and writable.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapping {
+    inode: u64,
+    /// Its name, as the kernel has it for whoever reads the list.
+    path: PathBuf,
+}
+
+impl Mapping {
+    /// Whether it is of the file at `path`, which has this device and inode. The inode alone is not enough: every file system
+    /// counts from small numbers.
+    fn is_of(&self, path: &Path, file: (u64, u64)) -> bool {
+        if self.inode != file.1 {
+            return false;
+        }
+        match fs::metadata(&self.path) {
+            Ok(found) => (found.dev(), found.ino()) == file,
+            // It has another path where the process sees other mounts, as in a container, and none once its name is gone.
+            Err(_) => self.path.file_name() == path.file_name(),
+        }
+    }
+}
+
+/// The files that a process has mapped shared and writable.
+fn mappings(pid: i32) -> Vec<Mapping> {
     let text = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(parse_mapping).collect()
 }
 
-/// The inode of a line such as `7f0f74d02000-7f0f74d04000 rw-s 00000000 fe:00 10010709   /tmp/x`.
-fn parse_mapping(line: &[u8]) -> Option<u64> {
+/// A line such as `7f0f74d02000-7f0f74d04000 rw-s 00000000 fe:00 10010709   /tmp/x`. `None` for what is mapped otherwise, and
+/// for memory that has a number and no place in a folder.
+fn parse_mapping(line: &[u8]) -> Option<Mapping> {
     let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let permissions = words.nth(1)?;
     if permissions.get(1) != Some(&b'w') || permissions.get(3) != Some(&b's') {
         return None;
     }
-    std::str::from_utf8(words.nth(2)?).ok()?.parse().ok().filter(|inode| *inode != 0)
+    let inode = std::str::from_utf8(words.nth(2)?).ok()?.parse().ok().filter(|inode| *inode != 0)?;
+    // Nothing before the path has a slash in it; `anon_inode:[io_uring]` has none at all.
+    let path = line.get(line.iter().position(|byte| *byte == b'/')?..)?;
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    let is_memory = [&b"/memfd:"[..], b"/SYSV", b"/["].iter().any(|start| path.starts_with(start));
+    (!is_memory && path != b"/dev/zero")
+        .then(|| Mapping { inode, path: Path::new(OsStr::from_bytes(path)).to_owned() })
 }
 
 /// All processes but this one.
@@ -183,7 +215,12 @@ fn held_by(pid: i32, files: &HashMap<(u64, u64), (PathBuf, Writers)>) -> Vec<(i3
         }
     }
     let mapped = mappings(pid);
-    held.extend(files.keys().filter(|(_, inode)| mapped.contains(inode)).map(|file| (pid, *file)));
+    if !mapped.is_empty() {
+        let is_mapped =
+            |path: &Path, file: (u64, u64)| mapped.iter().any(|mapping| mapping.is_of(path, file));
+        let mapped = files.iter().filter(|(file, (path, _))| is_mapped(path, **file));
+        held.extend(mapped.map(|(file, _)| (pid, *file)));
+    }
     held
 }
 

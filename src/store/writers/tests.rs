@@ -6,8 +6,17 @@ use std::process::{Child, Command, Stdio};
 #[test]
 fn a_mapping_that_others_see_written_is_told_from_those_that_they_do_not() {
     let line = b"7f0f74d02000-7f0f74d04000 rw-s 00000000 fe:00 10010709                   /tmp/a b";
-    assert_eq!(parse_mapping(line), Some(10_010_709));
+    let mapping = Mapping { inode: 10_010_709, path: "/tmp/a b".into() };
+    assert_eq!(parse_mapping(line), Some(mapping));
+    let gone =
+        b"7f0f74d02000-7f0f74d04000 rw-s 00000000 00:1b 7                          /dev/shm/x (deleted)";
+    assert_eq!(parse_mapping(gone), Some(Mapping { inode: 7, path: "/dev/shm/x".into() }));
     for other in [
+        "7f0f74d02000-7f0f74d04000 rw-s 00000000 00:01 1025                       /memfd:doublemapper (deleted)",
+        "7f0f74d02000-7f0f74d04000 rw-s 00000000 00:01 1025                       /dev/zero (deleted)",
+        "7f0f74d02000-7f0f74d04000 rw-s 00000000 00:01 5                          /SYSV00000000 (deleted)",
+        "7f0f74d02000-7f0f74d04000 rw-s 00000000 00:12 1057                       /[aio] (deleted)",
+        "7f0f74d02000-7f0f74d04000 rw-s 00000000 00:0f 1057                       anon_inode:[io_uring]",
         "7f0f74d02000-7f0f74d04000 r--s 00000000 fe:00 10010709 /tmp/x",
         "7f0f74d02000-7f0f74d04000 rw-p 00000000 fe:00 10010709 /tmp/x",
         "7f0f74d02000-7f0f74d04000 rw-s 00000000 00:00 0",
@@ -16,6 +25,30 @@ fn a_mapping_that_others_see_written_is_told_from_those_that_they_do_not() {
     ] {
         assert_eq!(parse_mapping(other.as_bytes()), None, "{other}");
     }
+}
+
+#[test]
+fn a_mapping_is_of_a_file_only_if_its_path_is_too() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, other) = (root.path().join("o.bin"), root.path().join("b/o.bin"));
+    fs::create_dir(root.path().join("b")).unwrap();
+    fs::write(&path, "x").unwrap();
+    fs::write(&other, "y").unwrap();
+    std::os::unix::fs::symlink("b", root.path().join("link")).unwrap();
+    let number = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).unwrap();
+    let file = number(&path);
+    let of = |mapped: &Path| Mapping { inode: file.1, path: mapped.into() };
+    assert!(of(&path).is_of(&path, file));
+    assert!(
+        !of(&other).is_of(&path, file),
+        "a file of another file system that has the same number and name"
+    );
+    assert!(!of(Path::new("/no/such/n.bin")).is_of(&path, file), "one that is gone");
+    assert!(of(Path::new("/no/such/o.bin")).is_of(&path, file), "the same, as another container sees it");
+    let linked = root.path().join("link/o.bin");
+    let mapping = Mapping { inode: number(&other).1, path: other.clone() };
+    assert!(mapping.is_of(&linked, number(&linked)), "by way of a link");
+    assert!(!mapping.is_of(&path, file));
 }
 
 /// A process that does `what` with the file that it is given, says so and waits for the end of its standard input.
