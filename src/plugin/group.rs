@@ -2,6 +2,10 @@
 //! tells the group of each process, and the end of each that is held by a descriptor.
 //!
 //! The leader is to be a zombie meanwhile: until it is reaped, the group's number cannot become another's.
+//!
+//! A process that ends before its group was asked for may have been a member and have left a child behind. On a machine where
+//! some process ends at any time, looking at all of them never comes to an end by itself. But numbers are given in turn, and
+//! the kernel tells the last one: whatever was started since is among the few that follow.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -12,11 +16,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// How often the processes are looked at again at once because one of them, whose group nobody saw, ended meanwhile: it may
-/// have left a child behind.
+/// have left a child behind. And how often those are that were started since.
 const LOOKS: usize = 16;
+
+/// The last number that was given to a process, or to a thread.
+const LAST_NUMBER: &str = "/proc/sys/kernel/ns_last_pid";
+
+/// So many processes may have a number and not be there yet.
+const UNBORN: i32 = 1024;
 
 /// A process that is still running.
 #[derive(Debug)]
@@ -76,12 +87,84 @@ pub(super) fn members(group: Pid, bystander: Option<&Path>) -> io::Result<Option
     let mut members = Vec::new();
     let mut ended = HashSet::new();
     for _ in 0..LOOKS {
+        let last = last_number();
         let is_certain = look(group, bystander, &mut members, &mut ended)?;
         if is_certain || !members.is_empty() {
             return Ok(Some(members));
         }
+        if last.is_some_and(|last| look_at_new(group, bystander, last, &mut members)) {
+            return Ok(Some(members));
+        }
     }
     Ok(None)
+}
+
+/// Adds members among those that were started since `last` was the last number, after all that were there before were looked
+/// at. Says whether it is known whether there are any. Of what a member that has ended left behind, the first was there before
+/// that end and has a later number: so it is met later, unless the numbers begin anew.
+fn look_at_new(group: Pid, bystander: Option<&Path>, last: i32, members: &mut Vec<Member>) -> bool {
+    let mut from = last.saturating_sub(UNBORN).max(0);
+    for _ in 0..LOOKS {
+        let Some(to) = last_number().filter(|to| *to >= from) else { return false };
+        if to == from {
+            return true;
+        }
+        for pid in (from + 1..=to).filter_map(Pid::from_raw).filter(|pid| *pid != group) {
+            match Seen::of(pid, group) {
+                Seen::Member(member) if !is_bystander(pid, bystander) => members.push(member),
+                Seen::Unknown => return false,
+                _ => {}
+            }
+        }
+        if !members.is_empty() {
+            return true;
+        }
+        from = to;
+    }
+    false
+}
+
+/// `None` where the kernel does not tell.
+fn last_number() -> Option<i32> {
+    let last = fs::read_to_string(LAST_NUMBER).ok()?.trim().parse().ok()?;
+    // It is this process's at the least.
+    (last > 0).then_some(last)
+}
+
+/// What a number is to a group.
+enum Seen {
+    /// A process of the group that runs.
+    Member(Member),
+    /// One that has ended, and is not reaped.
+    Ended,
+    /// None of the group, or a thread, whose process has a number of its own.
+    Other,
+    /// Nothing any more.
+    Gone,
+    /// It cannot be told, as where no more files can be opened.
+    Unknown,
+}
+
+impl Seen {
+    fn of(pid: Pid, group: Pid) -> Self {
+        match group_of(pid) {
+            Some(its) if its == group.as_raw_pid() => {}
+            Some(_) => return Self::Other,
+            None => return Self::Gone,
+        }
+        let end = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(end) => end,
+            Err(Errno::SRCH) => return Self::Gone,
+            Err(Errno::INVAL | Errno::NOENT) => return Self::Other,
+            Err(_) => return Self::Unknown,
+        };
+        // Asked again: the number may have become another's before there was a descriptor.
+        let member = Member { pid, end };
+        if group_of(pid) != Some(group.as_raw_pid()) {
+            return Self::Gone;
+        }
+        if member.has_ended() { Self::Ended } else { Self::Member(member) }
+    }
 }
 
 /// Adds the members that are seen. Says whether all processes were seen that were there when it began: one that has ended
@@ -99,27 +182,11 @@ fn look(
         let name = entry?.file_name();
         let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
         let Some(pid) = pid.filter(|pid| *pid != group) else { continue };
-        match group_of(pid) {
-            Some(its) if its == group.as_raw_pid() => {}
-            Some(_) => continue,
-            None => {
-                is_certain = false;
-                continue;
-            }
-        }
-        let Ok(end) = pidfd_open(pid, PidfdFlags::empty()) else {
-            is_certain = false;
-            continue;
-        };
-        // Asked again: the number may have become another's before there was a descriptor.
-        let member = Member { pid, end };
-        if group_of(pid) != Some(group.as_raw_pid()) {
-            continue;
-        }
-        if member.has_ended() {
-            is_certain &= !ended.insert(pid.as_raw_pid());
-        } else if !is_bystander(pid, bystander) {
-            members.push(member);
+        match Seen::of(pid, group) {
+            Seen::Member(member) if !is_bystander(pid, bystander) => members.push(member),
+            Seen::Member(_) | Seen::Other => {}
+            Seen::Ended => is_certain &= !ended.insert(pid.as_raw_pid()),
+            Seen::Gone | Seen::Unknown => is_certain = false,
         }
     }
     Ok(is_certain)
@@ -136,4 +203,68 @@ fn is_bystander(pid: Pid, path: Option<&Path>) -> bool {
     let Some(path) = path else { return false };
     let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
     arguments.split(|byte| *byte == 0).any(|argument| OsStr::from_bytes(argument) == path.as_os_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+
+    use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+    /// A group, killed at the end of its scope.
+    struct Group(Child);
+
+    impl Group {
+        fn new(program: &str, script: &str) -> Option<Self> {
+            let mut command = Command::new(program);
+            command.args(["-c", script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+            command.spawn().ok().map(Self)
+        }
+
+        fn pid(&self) -> Pid {
+            Pid::from_child(&self.0)
+        }
+
+        /// Waits for the leader's end and leaves it a zombie.
+        fn wait_for_leader(&self) {
+            waitid(WaitId::Pid(self.pid()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        }
+    }
+
+    impl Drop for Group {
+        fn drop(&mut self) {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn that_a_group_is_empty_is_known_while_others_come_and_go() {
+        let storm = "while :; do /bin/true & /bin/true; done";
+        let _storms = [Group::new("sh", storm).unwrap(), Group::new("sh", storm).unwrap()];
+        let group = Group::new("sh", "exit").unwrap();
+        group.wait_for_leader();
+        for _ in 0..50 {
+            let members = members(group.pid(), None).unwrap();
+            assert!(members.is_some_and(|members| members.is_empty()), "known, and nobody");
+        }
+    }
+
+    #[test]
+    fn a_member_that_hands_over_to_a_child_again_and_again_is_never_missed() {
+        let relay =
+            "import os\nif os.fork():\n    os._exit(0)\nwhile True:\n    if os.fork():\n        os._exit(0)";
+        let Some(group) = Group::new("python3", relay) else {
+            println!("NOT TESTED: there is no python3");
+            return;
+        };
+        group.wait_for_leader();
+        for _ in 0..200 {
+            let members = members(group.pid(), None).unwrap();
+            assert!(members.is_none_or(|members| !members.is_empty()), "somebody is left");
+        }
+    }
 }
