@@ -80,9 +80,9 @@ fn from_source(
         }
         Location::Remote { url, .. } => {
             let fetched = if params.format == Format::Idx && !is_archive(&url) {
-                fetch_idx(fetcher, &url, &checks, resume_dir, reporter)?
+                fetch_idx(fetcher, &url, &checks, params.max_download, resume_dir, reporter)?
             } else {
-                fetch_archive(fetcher, &url, &checks, resume_dir, reporter)?
+                fetch_archive(fetcher, &url, &checks, params.max_download, resume_dir, reporter)?
             };
             (fetched, checks)
         }
@@ -138,12 +138,13 @@ fn fetch_archive(
     fetcher: &Fetcher,
     url: &Url,
     checks: &Checks,
+    most: Option<u64>,
     resume_dir: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<Fetched, Failure> {
     let mut transfer = Transfer::new(reporter, url);
     let (size, has_digest) = (checks.size, checks.has_digest());
-    let wanted = Wanted { url, folder: resume_dir, name: ARCHIVE, size, has_digest };
+    let wanted = Wanted { url, folder: resume_dir, name: ARCHIVE, size, most, has_digest };
     let path = fetcher.fetch(&wanted, &mut |event| transfer.show(event)).map_err(|error| error.failure)?;
     Ok(Fetched { path, name: url.to_string(), downloads: vec![wanted.partial()] })
 }
@@ -153,6 +154,7 @@ fn fetch_idx(
     fetcher: &Fetcher,
     url: &Url,
     checks: &Checks,
+    most: Option<u64>,
     resume_dir: &Path,
     reporter: &mut Reporter<'_>,
 ) -> Result<Fetched, Failure> {
@@ -170,7 +172,7 @@ fn fetch_idx(
         let mut fetch = |name: &str| -> Result<(), FetchError> {
             let url = url.join(name);
             let mut transfer = Transfer::new(reporter, &url);
-            let wanted = Wanted { url: &url, folder: &folder, name, size: None, has_digest: false };
+            let wanted = Wanted { url: &url, folder: &folder, name, size: None, most, has_digest: false };
             fetcher.fetch(&wanted, &mut |event| transfer.show(event))?;
             downloads.push(wanted.partial());
             Ok(())

@@ -4,6 +4,9 @@
 //! Knows bytes and servers; whether the bytes are the right ones is for [`crate::checks`].
 
 mod answer;
+mod room;
+mod trouble;
+mod way;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -13,9 +16,13 @@ use std::time::{Duration, Instant};
 use protocol::Failure;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, ResponseExt};
+use ureq::{Agent, Body};
 
 use self::answer::{describe, is_complete, next_part};
+use self::room::Room;
+pub(crate) use self::room::free_bytes;
+use self::trouble::{check_size, gave_up, no_answer, refuse, refused, too_long};
+use self::way::Way;
 use crate::partial::{Partial, Remote};
 use crate::url::{Url, mask};
 
@@ -39,7 +46,11 @@ const NO_VALIDATOR: &str = "the server tells no state of the file from another (
 pub(crate) struct Fetcher {
     agent: Agent,
     clock: Clock,
+    free: Free,
 }
+
+/// Bytes that are free in a folder, where that is known.
+pub(crate) type Free = Box<dyn Fn(&Path) -> Option<u64>>;
 
 /// What time is to a fetcher.
 pub(crate) struct Clock {
@@ -57,6 +68,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     /// Bytes that it should have, where that is known: another size is refused before any byte travels.
     pub(crate) size: Option<u64>,
+    /// Most bytes that it may have.
+    pub(crate) most: Option<u64>,
     /// Whether a digest is checked afterwards, so that a URL that is signed anew leads to the same file.
     pub(crate) has_digest: bool,
 }
@@ -89,31 +102,45 @@ enum Stop {
     Broken(String),
     /// None will.
     Refused(FetchError),
+    /// None will, as there is no end to it.
+    Endless(Failure),
+}
+
+/// Between which bytes of a file a body belongs.
+struct Bounds<'a> {
+    /// Bytes that are there.
+    have: u64,
+    /// Bytes that are there after it, where that is known.
+    end: Option<u64>,
+    /// Bytes of the whole file, where the server tells.
+    total: Option<u64>,
+    room: Room<'a>,
 }
 
 impl Default for Fetcher {
     fn default() -> Self {
         let start = Instant::now();
         let clock = Clock { wait: Box::new(std::thread::sleep), now: Box::new(move || start.elapsed()) };
-        Self::new(ureq::Proxy::try_from_env(), clock)
+        Self::new(ureq::Proxy::try_from_env(), clock, Box::new(free_bytes))
     }
 }
 
 impl Fetcher {
     /// A fetcher that goes through `proxy`, where there is one.
-    pub(crate) fn new(proxy: Option<ureq::Proxy>, clock: Clock) -> Self {
+    pub(crate) fn new(proxy: Option<ureq::Proxy>, clock: Clock, free: Free) -> Self {
         let config = Agent::config_builder()
             .proxy(proxy)
             .user_agent(concat!("pipe-data/", env!("CARGO_PKG_VERSION")))
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .accept_encoding("identity")
             .http_status_as_error(false)
+            .max_redirects(0)
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(STALL_TIMEOUT))
             .timeout_per_read(Some(STALL_TIMEOUT))
             .build();
-        Self { agent: config.new_agent(), clock }
+        Self { agent: config.new_agent(), clock, free }
     }
 
     /// Fetches a file, or finds it in its place.
@@ -136,6 +163,14 @@ impl Fetcher {
             let reason = match self.attempt(wanted, &partial, on_event) {
                 Ok(path) => return Ok(path),
                 Err(Stop::Refused(error)) => return Err(error),
+                Err(Stop::Endless(failure)) => {
+                    // What is there is of no use, and may be most of the disk.
+                    let failure = match partial.discard() {
+                        Ok(()) => failure,
+                        Err(error) => Failure::new(format!("cannot delete the download of `{url}`: {error}")),
+                    };
+                    return Err(FetchError { status: None, failure });
+                }
                 Err(Stop::Broken(reason)) => reason,
             };
             let (remote, have) = partial.resume();
@@ -174,18 +209,18 @@ impl Fetcher {
         }
         // Parts that no strong validator holds together may be of different files.
         let begun = known.validator.as_ref().filter(|_| have > 0);
-        let mut request = self.agent.get(url.secret());
-        if let Some(validator) = begun {
-            request = request.header(header::RANGE, format!("bytes={have}-"));
-            request = request.header(header::IF_RANGE, validator.as_str());
+        let range = begun.map(|validator| (have, validator.as_str()));
+        let mut way = Way::from(wanted.url);
+        let response = self.ask(&mut way, range)?;
+        if way.loses_encryption() && !wanted.has_digest {
+            on_event(Event::Note(&format!(
+                "{way} does not come encrypted all the way, so that it may be changed on it: a `sha256` would notice"
+            )));
         }
-        let response = request.call().map_err(|error| no_answer(url, error))?;
-        let place = Url::parse(&response.get_uri().to_string())
-            .map_err(|reason| refuse(None, format!("`{url}` leads elsewhere: {reason}")))?;
-        let place = place.identity(false);
+        let place = way.last().identity(false);
         let status = response.status();
         let another =
-            |reason: &str| Stop::Broken(format!("`{url}` does not go on with the file begun: {reason}"));
+            |reason: &str| Stop::Broken(format!("{way} does not go on with the file begun: {reason}"));
         let part = match (status, begun) {
             (StatusCode::PARTIAL_CONTENT, Some(validator)) => {
                 match next_part(&response, &known, validator, have, &place) {
@@ -206,80 +241,108 @@ impl Fetcher {
             (StatusCode::PARTIAL_CONTENT, None) => {
                 return Err(refuse(
                     Some(status),
-                    format!("`{url}` sent a part of the file, and was asked for all of it"),
+                    format!("{way} sent a part of the file, and was asked for all of it"),
                 ));
             }
             (StatusCode::OK, Some(_)) => {
                 on_event(Event::Note(&format!(
-                    "the file has changed or `{url}` cannot continue a download: starting again"
+                    "the file has changed or {way} cannot continue a download: starting again"
                 )));
                 None
             }
             (StatusCode::OK, None) => None,
-            _ => return Err(refused(url, status)),
+            _ => return Err(refused(&way, status)),
         };
         let remote = match &part {
             Some(part) => Remote { total: part.total.or(known.total), ..known },
             None => describe(&response, place),
         };
-        check_size(url, remote.total, wanted.size)?;
-        let file = partial.open(&remote, part.is_some()).map_err(on_disk)?;
+        check_size(&way, remote.total, wanted.size)?;
+        let room = Room { free: &self.free, folder: wanted.folder, most: wanted.most };
         let have = if part.is_some() { have } else { 0 };
+        if let Some(total) = remote.total.or(wanted.size) {
+            room.admit(&way, total, have)?;
+        }
+        let file = partial.open(&remote, part.is_some()).map_err(on_disk)?;
         let end = part.as_ref().map(|part| part.end).or(remote.total);
-        let reached =
-            self.receive(url, response, file, have..end.unwrap_or(u64::MAX), remote.total, on_event)?;
+        let bounds = Bounds { have, end: end.or(wanted.size), total: remote.total, room };
+        let reached = self.receive(&way, response, file, bounds, on_event)?;
         match (remote.total, end) {
+            (None, None) if wanted.size.is_some_and(|size| reached > size) => {
+                Err(Stop::Endless(too_long(&way, wanted.size.unwrap_or_default())))
+            }
             (Some(total), _) if reached < total => {
-                Err(Stop::Broken(format!("`{url}` ended after {reached} of {total} bytes")))
+                Err(Stop::Broken(format!("{way} ended after {reached} of {total} bytes")))
             }
             (_, Some(end)) if reached > end => {
                 partial.discard().map_err(on_disk)?;
-                Err(Stop::Broken(format!("`{url}` sent more bytes than the {end} that it announced")))
+                Err(Stop::Broken(format!("{way} sent more bytes than the {end} that it announced")))
             }
             (None, Some(end)) => {
-                Err(Stop::Broken(format!("`{url}` sent up to byte {end}, and does not say of how many")))
+                Err(Stop::Broken(format!("{way} sent up to byte {end}, and does not say of how many")))
             }
             _ => partial.finish().map_err(on_disk),
         }
     }
 
-    /// Appends the body to `file`, which holds the bytes up to where `bytes` starts, and stops past its end; gives the
-    /// length that it got to.
+    /// The answer to a request for a file, or for its bytes from a number on if it is still in the state that a validator
+    /// tells. Goes where servers send to.
+    fn ask(&self, way: &mut Way<'_>, range: Option<(u64, &str)>) -> Result<Response<Body>, Stop> {
+        loop {
+            let mut request = self.agent.get(way.last().secret());
+            if let Some((from, validator)) = range {
+                request = request.header(header::RANGE, format!("bytes={from}-"));
+                request = request.header(header::IF_RANGE, validator);
+            }
+            let response = request.call().map_err(|error| no_answer(way, error))?;
+            let status = response.status();
+            match way.follow(&response) {
+                Ok(true) => {}
+                Ok(false) => return Ok(response),
+                Err(reason) => return Err(refuse(Some(status), format!("{way} {reason}"))),
+            }
+        }
+    }
+
+    /// Appends the body to `file`, and stops behind its end; gives the length that it got to.
     fn receive(
         &self,
-        url: &Url,
+        way: &Way<'_>,
         response: Response<Body>,
         mut file: std::fs::File,
-        bytes: std::ops::Range<u64>,
-        total: Option<u64>,
+        bounds: Bounds<'_>,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<u64, Stop> {
-        let on_disk =
-            |error: io::Error| refuse(None, format!("cannot write the download of `{url}`: {error}"));
-        let mut have = bytes.start;
+        let on_disk = |error: io::Error| refuse(None, format!("cannot write the download of {way}: {error}"));
+        let Bounds { mut have, end, total, room } = bounds;
+        let look = |have| room.next_look(way, have).map_err(Stop::Endless);
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; 1 << 16];
         let (mut since, mut then) = ((self.clock.now)(), have);
+        let mut next_look = if end.is_some() { u64::MAX } else { look(have)? };
         on_event(Event::Bytes(have, total));
-        while have <= bytes.end {
+        while end.is_none_or(|end| have <= end) {
             let count = match body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     let error = mask(&error.to_string());
-                    return Err(Stop::Broken(format!("the connection to `{url}` broke: {error}")));
+                    return Err(Stop::Broken(format!("the connection to {way} broke: {error}")));
                 }
             };
             file.write_all(&buffer[..count]).map_err(on_disk)?;
             have += count as u64;
+            if have > next_look {
+                next_look = look(have)?;
+            }
             on_event(Event::Bytes(have, total));
             let now = (self.clock.now)();
             if now.saturating_sub(since) >= PACE_WINDOW {
                 let (sent, seconds) = (have - then, now.saturating_sub(since).as_secs());
                 if sent < LOWEST_BYTES {
                     return Err(Stop::Broken(format!(
-                        "`{url}` sent {sent} bytes in {seconds} s, fewer than {LOWEST_BYTES} in {} s",
+                        "{way} sent {sent} bytes in {seconds} s, fewer than {LOWEST_BYTES} in {} s",
                         PACE_WINDOW.as_secs()
                     )));
                 }
@@ -289,69 +352,6 @@ impl Fetcher {
         file.sync_all().map_err(on_disk)?;
         Ok(have)
     }
-}
-
-fn check_size(url: &Url, announced: Option<u64>, expected: Option<u64>) -> Result<(), Stop> {
-    match (announced, expected) {
-        (Some(announced), Some(expected)) if announced != expected => {
-            let failure = Failure::new(format!("`{url}` has {announced} bytes, but `size` says {expected}"))
-                .hint("check `source` and `size`: the file on the server may be another one now");
-            Err(Stop::Refused(FetchError { status: None, failure }))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An answer that makes no sense, now or later.
-fn refuse(status: Option<StatusCode>, reason: String) -> Stop {
-    let failure = Failure::new(reason)
-        .hint("check the URL in `source`, or download the file by hand and give its path");
-    Stop::Refused(FetchError { status: status.map(|status| status.as_u16()), failure })
-}
-
-fn no_answer(url: &Url, error: ureq::Error) -> Stop {
-    let reason = format!("no answer from `{url}`: {}", mask(&error.to_string()));
-    let hint = match error {
-        ureq::Error::BadUri(_)
-        | ureq::Error::Http(_)
-        | ureq::Error::TooManyRedirects
-        | ureq::Error::RedirectFailed
-        | ureq::Error::InvalidProxyUrl
-        | ureq::Error::TlsRequired => "check the URL in `source`",
-        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            "what answers there does not speak HTTP as it should: check server and port in `source`, and the proxy"
-        }
-        _ => return Stop::Broken(reason),
-    };
-    Stop::Refused(FetchError { status: None, failure: Failure::new(reason).hint(hint) })
-}
-
-fn refused(url: &Url, status: StatusCode) -> Stop {
-    let reason = format!("`{url}` answered {status}");
-    let passing = status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    if passing {
-        return Stop::Broken(reason);
-    }
-    let hint = match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => "check the URL in `source`: there is no such file",
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "the file needs a login: download it by hand and give its path as `source`"
-        }
-        _ => "check the URL in `source`, or download the file by hand and give its path",
-    };
-    Stop::Refused(FetchError { status: Some(status.as_u16()), failure: Failure::new(reason).hint(hint) })
-}
-
-fn gave_up(url: &Url, reason: &str, attempts: usize, have: u64, remote: &Remote) -> FetchError {
-    let of = remote.total.map(|total| format!(" of {total}")).unwrap_or_default();
-    let failure = Failure::new(format!("cannot fetch `{url}` in {attempts} attempts: {reason}"));
-    let failure = failure.hint(match have {
-        0 => "check the network, the proxy, the CA certificates and the URL in `source`".to_owned(),
-        _ if remote.validator.is_none() => format!("the next run starts again: {NO_VALIDATOR}"),
-        _ => format!("{have}{of} bytes are there: the next run continues from them"),
-    });
-    FetchError { status: None, failure }
 }
 
 impl fmt::Debug for FetchError {

@@ -65,6 +65,10 @@ pub(crate) struct DownloadParams {
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_bytes: Option<u64>,
+    /// Most bytes that a file may have that is fetched from a server. By default as many as the disk has room for where the
+    /// server says how many come, and 16 GiB where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_download: Option<u64>,
 }
 
 /// A size of images.
@@ -138,6 +142,7 @@ impl DownloadParams {
             ("train_only", self.train_only.is_some(), pictures),
             ("seed", self.seed.is_some(), folder),
             ("max_bytes", self.max_bytes.is_some(), self.format != Format::Synthetic),
+            ("max_download", self.max_download.is_some(), self.format != Format::Synthetic),
         ];
         let useless = given.into_iter().find(|(_, is_given, is_used)| *is_given && !is_used);
         if let Some((name, ..)) = useless {
@@ -228,7 +233,9 @@ mod tests {
     #[test]
     fn later_params_are_in_no_key_that_does_not_give_them() {
         let schema = serde_json::to_value(schemars::schema_for!(DownloadParams)).unwrap();
-        for name in ["image_size", "fit", "test", "seed", "train_only", "max_left_out", "max_bytes"] {
+        for name in
+            ["image_size", "fit", "test", "seed", "train_only", "max_left_out", "max_bytes", "max_download"]
+        {
             let property = &schema["properties"][name];
             assert!(property.is_object() && property.get("default").is_none(), "{name}: {property}");
         }

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::fetch::{Clock, Fetcher};
+use crate::fetch::{Clock, Fetcher, Free, free_bytes};
 
 /// How a server answers one request.
 #[derive(Debug, Clone)]
@@ -25,8 +25,10 @@ pub(crate) enum Answer {
     TooLong,
     /// These bytes, head and all.
     Raw(Vec<u8>),
-    /// Elsewhere: to this URL.
-    Redirect(String),
+    /// Elsewhere: with this status to this URL.
+    Redirect(u16, String),
+    /// The whole file over and over, in chunks and without an end.
+    Endless,
 }
 
 /// A request as it came.
@@ -35,6 +37,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) range: Option<String>,
     pub(crate) if_range: Option<String>,
+    pub(crate) authorization: Option<String>,
     /// Bytes of the body that were sent.
     pub(crate) sent: usize,
 }
@@ -104,6 +107,7 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
         match name.to_ascii_lowercase().as_str() {
             "range" => request.range = Some(value.into()),
             "if-range" => request.if_range = Some(value.into()),
+            "authorization" => request.authorization = Some(value.into()),
             _ => {}
         }
     }
@@ -111,6 +115,15 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
     if let Answer::Raw(bytes) = &answer {
         state.requests.push(request);
         return stream.write_all(bytes);
+    }
+    if matches!(answer, Answer::Endless) {
+        state.requests.push(request);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        loop {
+            write!(stream, "{:x}\r\n", state.content.len())?;
+            stream.write_all(&state.content)?;
+            stream.write_all(b"\r\n")?;
+        }
     }
     let total = state.content.len();
     let same = request.if_range.is_none() || request.if_range == state.etag;
@@ -136,8 +149,8 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
             headers += &format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
         }
         Answer::Unannounced => headers.clear(),
-        Answer::Redirect(url) => {
-            (status, body) = ("302 Found".into(), Vec::new());
+        Answer::Redirect(code, url) => {
+            (status, body) = (format!("{code} Elsewhere"), Vec::new());
             headers = format!("Content-Length: 0\r\nLocation: {url}\r\n");
         }
         Answer::Status(code) => {
@@ -163,9 +176,19 @@ pub(crate) fn fetcher() -> Fetcher {
 
 /// As [`fetcher`]; so much time passes whenever it looks at the clock.
 pub(crate) fn fetcher_in_time(step: Duration) -> Fetcher {
+    fetcher_with(step, Box::new(free_bytes))
+}
+
+/// As [`fetcher`], where every folder has so many bytes free.
+pub(crate) fn fetcher_with_free(bytes: u64) -> Fetcher {
+    fetcher_with(Duration::ZERO, Box::new(move |_| Some(bytes)))
+}
+
+fn fetcher_with(step: Duration, free: Free) -> Fetcher {
     let time = Cell::new(Duration::ZERO);
     let now = move || time.replace(time.get() + step);
-    Fetcher::new(None, Clock { wait: Box::new(|_| ()), now: Box::new(now) })
+    let clock = Clock { wait: Box::new(|_| ()), now: Box::new(now) };
+    Fetcher::new(None, clock, free)
 }
 
 /// A tar.gz archive of files by path.
