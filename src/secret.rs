@@ -2,13 +2,12 @@
 //! environment variables that a stage declares as secrets. Knows texts; knows no stages, no files but that of the salt,
 //! and not where a text is going.
 //!
-//! Three things can be done with a text. [`hidden`] takes out what is secret in its URLs, for whatever is shown. [`Salt::sealed`]
+//! Where the secrets of URLs are is known to [`protocol::masking`], for plugins say it, too. Three things can be done with a text. [`hidden`] takes out what is secret in its URLs, for whatever is shown. [`Salt::sealed`]
 //! puts a keyed digest of it in its place, for what is hashed *and* shown: another secret is another text. [`Masks`] also
 //! takes out secrets that are known by their value, in the encodings in which programs print them.
 
 mod masks;
 mod salt;
-mod url;
 
 use std::borrow::Cow;
 
@@ -17,29 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use masks::Masks;
+pub use protocol::masking::{MASK, hidden, secret_parts, without_credentials, without_secrets};
 pub use salt::{Salt, visible};
-pub use url::{secret_parts, without_credentials, without_secrets};
-
-/// What stands in the place of a secret.
-pub const MASK: &str = "***";
-
-/// A text without what is secret in its URLs: `https://***@host/path?***`.
-#[must_use]
-pub fn hidden(text: &str) -> Cow<'_, str> {
-    let parts = secret_parts(text);
-    if parts.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len());
-    let mut end = 0;
-    for part in parts {
-        shown.push_str(text.get(end..part.start).unwrap_or_default());
-        shown.push_str(MASK);
-        end = part.end;
-    }
-    shown.push_str(text.get(end..).unwrap_or_default());
-    Cow::Owned(shown)
-}
 
 /// `value` with every text in it, names of fields too, as `change` makes it.
 #[must_use]
@@ -70,15 +48,6 @@ pub(crate) fn hidden_in<T: Serialize + DeserializeOwned>(record: T) -> T {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_text_keeps_everything_but_its_secrets() {
-        assert_eq!(hidden("nothing here"), "nothing here");
-        assert_eq!(
-            hidden("get https://me:pw@a.org/x?sig=1#md5=ab, then http://b/?k=v."),
-            "get https://***@a.org/x?***#md5=ab, then http://b/?***."
-        );
-    }
 
     #[test]
     fn every_text_of_a_record_is_looked_at() {

@@ -11,7 +11,9 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::{MASK, hidden, url, with_texts};
+use protocol::masking::{secret_parts, secrets as secrets_of_urls};
+
+use super::{MASK, hidden, with_texts};
 
 /// What is shorter would be found in half of all words.
 const SHORTEST: usize = 4;
@@ -38,7 +40,7 @@ impl Masks {
     /// Takes out `secrets`, whatever they are, and what is secret in the URLs that stand in `texts`.
     #[must_use]
     pub fn new<'t>(secrets: &[String], texts: impl IntoIterator<Item = &'t str>) -> Self {
-        let of_urls = texts.into_iter().flat_map(url::secrets);
+        let of_urls = texts.into_iter().flat_map(secrets_of_urls);
         let mut forms = BTreeSet::new();
         for secret in secrets.iter().cloned().chain(of_urls) {
             add_forms(&secret, &mut forms);
@@ -97,7 +99,7 @@ impl Masks {
     /// Whether a text may hold something to hide. Says yes in doubt.
     #[must_use]
     pub fn concern(&self, text: &str) -> bool {
-        self.found.as_ref().is_some_and(|found| found.is_match(text)) || !url::secret_parts(text).is_empty()
+        self.found.as_ref().is_some_and(|found| found.is_match(text)) || !secret_parts(text).is_empty()
     }
 }
 

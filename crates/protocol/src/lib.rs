@@ -1,12 +1,13 @@
 //! What the runner and its plugins say to each other: one JSON value a line, the version first.
 //!
-//! Knows messages, manifests and figures, and how a plugin serves them over any reader and writer. Knows
-//! nothing of stages, keys or caches, and nothing of machine learning.
+//! Knows messages, manifests and figures, how a plugin serves them over any reader and writer, and what must not be shown
+//! of a URL in any of them. Knows nothing of stages, keys or caches, and nothing of machine learning.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod figure;
 mod manifest;
+pub mod masking;
 mod message;
 mod serve;
 mod timing;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use protocol::Failure;
+use protocol::masking::hidden;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
@@ -24,7 +25,7 @@ pub(crate) use self::room::free_bytes;
 use self::trouble::{check_size, gave_up, no_answer, refuse, refused, too_long};
 use self::way::Way;
 use crate::partial::{Partial, Remote};
-use crate::url::{Url, mask};
+use crate::url::Url;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -327,7 +328,7 @@ impl Fetcher {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    let error = mask(&error.to_string());
+                    let error = hidden(&error.to_string()).into_owned();
                     return Err(Stop::Broken(format!("the connection to {way} broke: {error}")));
                 }
             };

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use protocol::Failure;
+use protocol::masking::hidden;
 
-use crate::url::{Url, mask};
+use crate::url::Url;
 
 /// A parsed source.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,21 +35,24 @@ pub(crate) fn parse(source: &str) -> Result<Location, Failure> {
                 .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(|| {
-                    Failure::new(format!("the part of `{}` after `#` is not `name=value`", mask(source)))
+                    Failure::new(format!("the part of `{}` after `#` is not `name=value`", hidden(source)))
                 })?;
             Ok(Location::Remote { url, fragment })
         }
         "file" => {
             let path = rest.strip_prefix("localhost").unwrap_or(rest);
             if !path.starts_with('/') {
-                return Err(Failure::new(format!("`{}` does not name a file on this machine", mask(source)))
-                    .hint("a `file://` URL has an absolute path: `file:///home/me/set.tar.gz`"));
+                return Err(Failure::new(format!(
+                    "`{}` does not name a file on this machine",
+                    hidden(source)
+                ))
+                .hint("a `file://` URL has an absolute path: `file:///home/me/set.tar.gz`"));
             }
             let path = percent_decode_str(path).decode_utf8();
             let path = path.map_err(|_| Failure::new(format!("`{source}` is not UTF-8 when decoded")))?;
             Ok(Location::Local(path.as_ref().into()))
         }
-        other => Err(Failure::new(format!("`{}`: the scheme `{other}://` is not supported", mask(source)))
+        other => Err(Failure::new(format!("`{}`: the scheme `{other}://` is not supported", hidden(source)))
             .hint("give an `https://`, `http://` or `file://` URL, or a path")),
     }
 }

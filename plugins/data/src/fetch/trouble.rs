@@ -1,12 +1,13 @@
 //! What a fetch fails of, in words: what another attempt may mend, and what it will not.
 
 use protocol::Failure;
+use protocol::masking::hidden;
 use ureq::http::StatusCode;
 
 use super::way::Way;
 use super::{FetchError, NO_VALIDATOR, Stop};
 use crate::partial::Remote;
-use crate::url::{Url, mask};
+use crate::url::Url;
 
 pub(super) fn check_size(way: &Way<'_>, announced: Option<u64>, expected: Option<u64>) -> Result<(), Stop> {
     match (announced, expected) {
@@ -39,7 +40,7 @@ pub(super) fn refuse(status: Option<StatusCode>, reason: String) -> Stop {
 }
 
 pub(super) fn no_answer(way: &Way<'_>, error: ureq::Error) -> Stop {
-    let reason = format!("no answer from {way}: {}", mask(&error.to_string()));
+    let reason = format!("no answer from {way}: {}", hidden(&error.to_string()));
     let hint = match error {
         ureq::Error::BadUri(_)
         | ureq::Error::Http(_)

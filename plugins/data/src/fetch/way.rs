@@ -5,10 +5,11 @@
 
 use std::fmt;
 
+use protocol::masking::{MASK, hidden};
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
-use crate::url::{Url, mask};
+use crate::url::Url;
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
@@ -52,9 +53,11 @@ impl<'a> Way<'a> {
             return Err(format!("was redirected {MAX_REDIRECTS} times, and is to be once more"));
         }
         let next = self.last().resolve(&place).map_err(|reason| {
-            // It may be anything, and the end of a relative one is no URL that would be masked.
-            let shown = mask(&place);
-            let shown = shown.split_once('?').map_or(shown.clone(), |(path, _)| format!("{path}?***"));
+            // The end of a relative one is no URL of which anything would be hidden.
+            let mut shown = hidden(&place).into_owned();
+            if let Some(at) = shown.find(['?', '#']) {
+                shown.replace_range(at + 1.., MASK);
+            }
             format!("answered {status} with the `Location` `{shown}`, which cannot be followed: {reason}")
         })?;
         self.then.push(next);

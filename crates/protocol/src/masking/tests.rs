@@ -1,0 +1,177 @@
+use super::*;
+
+use proptest::prelude::*;
+
+#[test]
+fn what_is_secret_is_taken_out_and_the_rest_stays() {
+    for (text, shown) in [
+        ("https://h/x", "https://h/x"),
+        ("https://user:pw@h:81/x", "https://***@h:81/x"),
+        ("https://token@h/x", "https://***@h/x"),
+        ("https://u:p@ss@h/x", "https://***@h/x"),
+        ("https://u:p/a#s?s@h/x", "https://***@h/x"),
+        ("https://u:p'w@h/x?a='b'&c", "https://***@h/x?***"),
+        ("s3://id:secret@bucket/k", "s3://***@bucket/k"),
+        ("git+https://t0k3n@github.com/a/b.git@main#egg=b", "git+https://***@github.com/a/b.git@main#egg=b"),
+        ("ssh://git@github.com/a/b", "ssh://git@github.com/a/b"),
+        ("ssh://git:pw@github.com/a/b", "ssh://***@github.com/a/b"),
+        ("curl 'https://u:p'w@h/x'", "curl 'https://***@h/x'"),
+        (r#"["http://h:80","x@y"]"#, r#"["http://h:80","x@y"]"#),
+        ("https://registry.org/@scope/name", "https://registry.org/@scope/name"),
+        ("http://[::1]:80/@x", "http://[::1]:80/@x"),
+        ("http://localhost:8888/@x", "http://localhost:8888/@x"),
+        ("https://h/x?X-Amz-Signature=a/b@c#md5=1&size=2", "https://h/x?***#md5=1&size=2"),
+        ("https://h/x?", "https://h/x?"),
+        ("https://h#access_token=abc&state=1", "https://h#access_token=***&state=***"),
+        ("curl 'https://h/x?k=v' -o \"${outputs.o}\"", "curl 'https://h/x?***' -o \"${outputs.o}\""),
+        ("see http://h/x?", "see http://h/x?"),
+        ("(http://h/x?a=b).", "(http://h/x?***)."),
+        ("curl https://$USER:${PASS}@h/x?key=$KEY", "curl https://$USER:${PASS}@h/x?key=$KEY"),
+        ("curl https://me:$PASS@h/", "curl https://***@h/"),
+        (r#"{"url":"https://u:p@h/x?s=1\"","n":1}"#, r#"{"url":"https://***@h/x?***\"","n":1}"#),
+        (r"https:\/\/u:p@h\/x?s=1", r"https:\/\/***@h\/x?***"),
+        ("https://a/https://u:p@b/x?c=d", "https://a/https://***@b/x?***"),
+        ("é://u:p@h https://ü:ö@h/?ä=ß", "é://u:p@h https://***@h/?***"),
+        ("HTTPS://U:P@H/", "HTTPS://***@H/"),
+        ("http://u:p@a http://u:p@b", "http://***@a http://***@b"),
+        ("a://b", "a://b"),
+        ("://u:p@h", "://u:p@h"),
+    ] {
+        assert_eq!(hidden(text), shown, "{text}");
+        assert_eq!(hidden(shown), shown, "what is hidden stays as it is: {text}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_port_is_a_password() {
+    for (text, shown) in [
+        ("http://me:12/34@h", "http://***@h"),
+        ("http://me:12?34@h/x", "http://***@h/x"),
+        ("http://me:12#34@h/x", "http://***@h/x"),
+        ("get http://me:12/34@h/x?s=1 now", "get http://***@h/x?*** now"),
+        ("\"http://me:12'34@h/x\"", "\"http://***@h/x\""),
+        ("http://h:80/x", "http://h:80/x"),
+        ("http://h:80/x?mail=a@b", "http://h:80/x?***"),
+        ("http://h:80/@scope/x", "http://h:80/@scope/x"),
+        ("http://localhost:80/a/x@1", "http://localhost:80/a/x@1"),
+        ("http://127.0.0.1:80/a/x@1", "http://127.0.0.1:80/a/x@1"),
+        ("'http://h:80/x', a@b", "'http://h:80/x', a@b"),
+        ("http://h:80/x,http://u:p@b", "http://h:80/x,http://***@b"),
+    ] {
+        assert_eq!(hidden(text), shown, "{text}");
+        assert_eq!(hidden(shown), shown, "what is hidden stays as it is: {text}");
+    }
+}
+
+#[test]
+fn a_fragment_is_shown_where_it_is_a_checksum_or_words() {
+    for (text, shown) in [
+        ("https://h/x#md5=ab&size=3", "https://h/x#md5=ab&size=3"),
+        ("https://h/x#installing-from_source", "https://h/x#installing-from_source"),
+        ("https://h/x#L10-L20", "https://h/x#L10-L20"),
+        ("https://h/x#Section-2.1", "https://h/x#Section-2.1"),
+        ("https://h/x#/route/of/page", "https://h/x#/route/of/page"),
+        ("https://h/x#${PART}", "https://h/x#${PART}"),
+        ("https://mega/file/a#Zk3-0aBc9Qx", "https://mega/file/a#***"),
+        ("https://h/x#d41d8cd98f00b204", "https://h/x#***"),
+        ("https://h/x#id_token=a.b=&tab=main", "https://h/x#id_token=***&tab=***"),
+        ("https://h/x?q=1#k=v", "https://h/x?***#k=***"),
+        ("https://h/x#md5=ab&token", "https://h/x#md5=ab&token"),
+        ("https://h/x#md5=ab&t0k3nXyZ", "https://h/x#md5=ab&***"),
+        ("https://h/x#egg=name", "https://h/x#egg=name"),
+        ("https://h/x#md5=a:b@c", "https://h/x#md5=***"),
+    ] {
+        assert_eq!(hidden(text), shown, "{text}");
+        assert_eq!(hidden(shown), shown, "what is hidden stays as it is: {text}");
+    }
+}
+
+#[test]
+fn urls_are_found_however_they_stand_in_a_text() {
+    for (text, shown) in [
+        // As errors and headers have them.
+        ("bad uri: https://u:p@h/a b is missing", "bad uri: https://***@h/a b is missing"),
+        ("Location: https://h/x?X-Amz-Signature=abc", "Location: https://h/x?***"),
+        ("Location: /x?X-Amz-Signature=abc&X-Amz-Date=1", "Location: /x?X-Amz-Signature=***&X-Amz-Date=1"),
+        ("GET /x?a=1&Signature=a%2Fb%3D HTTP/1.1", "GET /x?a=1&Signature=*** HTTP/1.1"),
+        ("/x?a=1&amp;sig=abc&amp;b", "/x?a=1&amp;sig=***&amp;b"),
+        (r#"{"u":"/x?a=1\u0026token=abc"}"#, r#"{"u":"/x?a=1\u0026token=***"}"#),
+        ("/x?token=$TOKEN&sig=${SIG}", "/x?token=$TOKEN&sig=${SIG}"),
+        ("signature=abc, design=x", "signature=abc, design=x"),
+        // Several in a line.
+        ("http://u:p@a,http://v:q@b;http://c/?k", "http://***@a,http://***@b;http://c/?***"),
+        (
+            "http://a/x?k=1 (which leads to https://b/y?k=2)",
+            "http://a/x?*** (which leads to https://b/y?***)",
+        ),
+        // Users.
+        ("https://user@h/x", "https://***@h/x"),
+        ("https://me@x.org:pw@h/x", "https://***@h/x"),
+        ("https://u%40x:p%2F1@h/x", "https://***@h/x"),
+        ("https://u:p@[2001:db8::1]:8443/x?q", "https://***@[2001:db8::1]:8443/x?***"),
+        ("https://[2001:db8::1]/x@y", "https://[2001:db8::1]/x@y"),
+        ("HTTPS://U:P@H/x?Q#K9Z8", "HTTPS://***@H/x?***#***"),
+        ("file://u:p@h/x", "file://***@h/x"),
+        ("file:///C:/me@x/y", "file:///C:/me@x/y"),
+        // Slashes too many and too few.
+        ("https:///u:p@h/x", "https:///***@h/x"),
+        ("https:/u:p@h/x", "https:/***@h/x"),
+        ("scp h:/u:p@h/x", "scp h:/u:p@h/x"),
+        // Encoded.
+        (
+            "/login?next=https%3A%2F%2Fu%3Ap%40h%2Fx%3Fk%3Dv&a",
+            "/login?next=https%3A%2F%2F***%40h%2Fx%3F***&a",
+        ),
+        ("https%3a%2f%2fh%2fx", "https%3a%2f%2fh%2fx"),
+        ("https://h/?to=http%3A%2F%2Fu%3Ap%40h", "https://h/?***"),
+    ] {
+        assert_eq!(hidden(text), shown, "{text}");
+        assert_eq!(hidden(shown), shown, "what is hidden stays as it is: {text}");
+    }
+}
+
+#[test]
+fn a_text_keeps_everything_but_its_secrets() {
+    assert_eq!(hidden("nothing here"), "nothing here");
+    assert_eq!(
+        hidden("get https://me:pw@a.org/x?sig=1#md5=ab, then http://b/?k=v."),
+        "get https://***@a.org/x?***#md5=ab, then http://b/?***."
+    );
+}
+
+#[test]
+fn a_proxy_keeps_its_host() {
+    for (address, rest) in [
+        ("http://u:p@proxy:3128", "http://proxy:3128"),
+        ("u:p@proxy:3128", "proxy:3128"),
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("u:p@ss@proxy", "proxy"),
+    ] {
+        assert_eq!(without_credentials(address), rest, "{address}");
+    }
+}
+
+#[test]
+fn what_a_checksum_names_has_no_secrets() {
+    assert_eq!(without_secrets("https://u:p@h/x?sig=1#sha256=ab&size=3"), "https://h/x#sha256=ab&size=3");
+    assert_eq!(without_secrets("https://h/x#md5=ab"), "https://h/x#md5=ab");
+}
+
+#[test]
+fn secrets_are_found_as_programs_print_them() {
+    let found = secrets("https://me:a%2Fb@h/x?sig=abcdefgh&v=1");
+    for secret in ["me:a%2Fb", "a%2Fb", "a/b", "me:a/b", "sig=abcdefgh&v=1", "abcdefgh"] {
+        assert!(found.iter().any(|one| one == secret), "{secret}: {found:?}");
+    }
+    assert!(!found.iter().any(|one| one == "1" || one == "me"), "{found:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_secret_is_left_and_no_text_breaks_it(before in "[ -~é]{0,8}", secret in "[a-z0-9][a-z0-9/?#@']{3,12}", after in "[ -~é]{0,8}") {
+        let text = format!("{before} https://me:{secret}Z@host/x {after}");
+        prop_assert!(!hidden(&text).contains(&format!("{secret}Z")), "{}", hidden(&text));
+        let _ = without_secrets(&text);
+        let _ = secrets(&text);
+    }
+}
