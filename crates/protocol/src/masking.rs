@@ -38,9 +38,11 @@ const SIGNING_NAMES: [&str; 14] = [
 /// Schemes whose user is a name that everyone knows, such as `git`.
 const SHELLS: [&str; 4] = ["ssh", "git+ssh", "ssh+git", "sftp"];
 
+/// Pairs of a query that are looked at one by one. What has more is hidden.
+const MOST_PAIRS: usize = 1_000;
+
 /// A URL in a text, by byte positions.
 struct Found<'t> {
-    text: &'t str,
     scheme: &'t str,
     /// Behind `://`.
     start: usize,
@@ -54,8 +56,9 @@ pub fn secret_parts(text: &str) -> Vec<Range<usize>> {
     // Most texts have nothing of it.
     if text.contains(":/") || text.contains(r":\/") {
         let mut from = 0;
-        while let Some(url) = next_url(text, from) {
-            let secrets = url.secrets();
+        let mut reader = Reader::new(text);
+        while let Some(url) = reader.next_url(from) {
+            let secrets = reader.secrets(&url);
             // A URL within the path of another one is looked at by itself.
             from = secrets.last().map_or(url.start, |last| last.end);
             parts.extend(secrets);
@@ -177,33 +180,6 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// The next URL whose `://` stands at `from` or later.
-fn next_url(text: &str, mut from: usize) -> Option<Found<'_>> {
-    loop {
-        let rest = text.get(from..)?;
-        // JSON may escape slashes.
-        let plain = rest.find(":/").map(|at| (at, 2));
-        let escaped = rest.find(r":\/\/").map(|at| (at, 5));
-        let (at, length) = plain.into_iter().chain(escaped).min()?;
-        let scheme = scheme_at_end(text.get(..from + at).unwrap_or_default());
-        let is = |name: &str| scheme.eq_ignore_ascii_case(name);
-        let mut start = from + at + length;
-        let mut is_url = scheme.chars().any(|c| c.is_ascii_alphabetic());
-        if length == 2 {
-            let after = text.get(start..).unwrap_or_default();
-            let slashes = after.len() - after.trim_start_matches('/').len();
-            // One slash too few is a path, but for the schemes that are typed by hand; one too many is none of the host.
-            is_url &= slashes > 0 || is("http") || is("https");
-            start += if is("file") { slashes.min(1) } else { slashes };
-        }
-        if is_url {
-            let begins_text = from + at == scheme.len();
-            return Some(Found { text, scheme, start, end: end_of_url(text, start, begins_text) });
-        }
-        from = start;
-    }
-}
-
 /// What could be a scheme at the end of a text.
 fn scheme_at_end(text: &str) -> &str {
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
@@ -212,97 +188,199 @@ fn scheme_at_end(text: &str) -> &str {
 
 /// Secrets of URLs that are percent-encoded as a whole, as in `next=https%3A%2F%2Fuser%3Apassword%40host`.
 fn encoded_parts(text: &str) -> Vec<Range<usize>> {
+    const COLON: &str = "%3a%2f%2f";
     // As many bytes as before.
     let lower = text.to_ascii_lowercase();
-    let ends = |c: char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '&' | '\\')
-    };
+    let mut ends = Ahead::new(&lower, |text| text.find(is_end_of_value));
+    let mut slash = Ahead::new(&lower, |text| text.find("%2f"));
+    let mut queries = [
+        Ahead::new(&lower, |text| text.find("%3f")),
+        Ahead::new(&lower, |text| text.find("%23")),
+        Ahead::new(&lower, |text| text.find('?')),
+        Ahead::new(&lower, |text| text.find('#')),
+    ];
     let mut parts = Vec::new();
-    for (at, separator) in lower.match_indices("%3a%2f%2f") {
-        let start = at + separator.len();
-        let url = lower.get(start..).unwrap_or_default();
-        let url = url.split(ends).next().unwrap_or_default();
-        let first =
-            |signs: &[&str]| signs.iter().filter_map(|sign| Some((url.find(sign)?, sign.len()))).min();
-        let authority = first(&["%2f", "%3f", "%23", "/", "?", "#"]).map_or(url.len(), |(at, _)| at);
-        let user = url.get(..authority).unwrap_or_default();
-        let user = user.rfind("%40").into_iter().chain(user.rfind('@')).max();
-        parts.extend(user.filter(|&end| url.get(..end) != Some(MASK)).map(|end| start..start + end));
-        if let Some((at, length)) = first(&["%3f", "%23", "?", "#"])
-            && url.get(at + length..).is_some_and(|query| !query.is_empty() && query != MASK)
+    let mut hidden_to = 0;
+    for (at, _) in lower.match_indices(COLON) {
+        if at < hidden_to {
+            continue;
+        }
+        let start = at + COLON.len();
+        let end = ends.at(start).unwrap_or(lower.len());
+        let lengths = [3, 3, 1, 1];
+        let query =
+            queries.iter_mut().zip(lengths).filter_map(|(sign, length)| Some((sign.at(start)?, length)));
+        let query = query.filter(|(at, _)| *at < end).min();
+        let authority =
+            [slash.at(start), query.map(|(at, _)| at), Some(end)].into_iter().flatten().min().unwrap_or(end);
+        let user = lower.get(start..authority).unwrap_or_default();
+        let user = user.get(..user.find('/').unwrap_or(user.len())).unwrap_or_default();
+        let login = user.rfind("%40").into_iter().chain(user.rfind('@')).max();
+        parts.extend(login.filter(|&end| user.get(..end) != Some(MASK)).map(|end| start..start + end));
+        if let Some((at, length)) = query
+            && lower.get(at + length..end).is_some_and(|query| !query.is_empty() && query != MASK)
         {
-            parts.push(start + at + length..start + url.len());
+            parts.push(at + length..end);
+            hidden_to = end;
         }
     }
     parts
 }
 
+fn is_end_of_value(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '&' | '\\')
+}
+
 /// Values of [`SIGNING_NAMES`] in a query, whatever stands before it, such as the path alone.
 fn signatures(text: &str) -> Vec<Range<usize>> {
-    let ends = |c: char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '&' | '#' | '\\')
-    };
+    let mut ends = Ahead::new(text, |text| text.find(|c| is_end_of_value(c) || c == '#'));
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let of = |at: usize| {
+    let mut of = |at: usize| {
         let before = text.get(..at)?;
         let start = before.trim_end_matches(is_name).len();
         let (before, name) = before.split_at_checked(start)?;
         // As JSON of some programs, and HTML, write `&`.
         let escaped = name.strip_prefix("u0026").filter(|_| before.ends_with('\\'));
         let begins = escaped.is_some() || before.ends_with(['?', '&']) || before.ends_with("&amp;");
-        let name = escaped.unwrap_or(name).to_ascii_lowercase();
-        let value = text.get(at + 1..)?.split(ends).next()?;
-        let is_secret =
-            begins && SIGNING_NAMES.contains(&name.as_str()) && !value.is_empty() && !is_reference(value);
-        is_secret.then(|| at + 1..at + 1 + value.len())
+        let name = escaped.unwrap_or(name);
+        if !begins || !SIGNING_NAMES.iter().any(|signing| signing.eq_ignore_ascii_case(name)) {
+            return None;
+        }
+        let end = ends.at(at + 1).unwrap_or(text.len());
+        let value = text.get(at + 1..end)?;
+        (!value.is_empty() && !is_reference(value)).then_some(at + 1..end)
     };
     text.match_indices('=').filter_map(|(at, _)| of(at)).collect()
 }
 
-/// Where the URL ends whose host begins at `start`. In what is nothing but a URL quotes are a part of it.
-fn end_of_url(text: &str, start: usize, begins_text: bool) -> usize {
-    let rest = text.get(start..).unwrap_or_default();
-    let is_all = begins_text && !rest.contains(char::is_whitespace);
-    let ends = |c: char| {
-        c.is_whitespace() || c.is_control() || (!is_all && matches!(c, '"' | '\'' | '`' | '<' | '>'))
-    };
-    let token = rest.split(ends).next().unwrap_or_default();
-    // An escape ends a text within a text, unless it is that of a slash.
-    let end = token.match_indices('\\').find(|(at, _)| token.as_bytes().get(at + 1) != Some(&b'/'));
-    let token = end.filter(|_| !is_all).map_or(token, |(at, _)| token.get(..at).unwrap_or_default());
-    let token =
-        if is_all { token } else { token.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}']) };
-    start + token.len()
+/// The first place of something in a text, asked for at places that mostly grow: then each byte is looked at once, however
+/// many URLs there are.
+struct Ahead<'t> {
+    text: &'t str,
+    find: fn(&str) -> Option<usize>,
+    /// From where the last search went, and what it found.
+    known: Option<(usize, Option<usize>)>,
 }
 
-impl Found<'_> {
-    fn slice(&self, range: Range<usize>) -> &str {
+impl<'t> Ahead<'t> {
+    fn new(text: &'t str, find: fn(&str) -> Option<usize>) -> Self {
+        Self { text, find, known: None }
+    }
+
+    /// The first place at `from` or behind it.
+    fn at(&mut self, from: usize) -> Option<usize> {
+        if let Some((since, found)) = self.known
+            && since <= from
+            && found.is_none_or(|found| found >= from)
+        {
+            return found;
+        }
+        let found = self.text.get(from..).and_then(self.find).map(|at| from + at);
+        self.known = Some((from, found));
+        found
+    }
+}
+
+/// Reads URLs in a text, first to last.
+struct Reader<'t> {
+    text: &'t str,
+    colon: Ahead<'t>,
+    /// As JSON may escape it.
+    escaped_colon: Ahead<'t>,
+    whole_colon: Ahead<'t>,
+    blank: Ahead<'t>,
+    /// What ends a URL that is not all of the text.
+    end: Ahead<'t>,
+    question: Ahead<'t>,
+    hash: Ahead<'t>,
+    /// Where what ends at the first goes to without its punctuation marks.
+    trimmed: Option<(usize, usize)>,
+    /// The last `@` before a blank, which is named.
+    last_at: Option<(usize, Option<usize>)>,
+}
+
+impl<'t> Reader<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            colon: Ahead::new(text, |text| text.find(":/")),
+            escaped_colon: Ahead::new(text, |text| text.find(r":\/\/")),
+            whole_colon: Ahead::new(text, |text| text.find("://")),
+            blank: Ahead::new(text, |text| text.find(char::is_whitespace)),
+            end: Ahead::new(text, end_of_token),
+            question: Ahead::new(text, |text| text.find('?')),
+            hash: Ahead::new(text, |text| text.find('#')),
+            trimmed: None,
+            last_at: None,
+        }
+    }
+
+    fn slice(&self, range: Range<usize>) -> &'t str {
         self.text.get(range).unwrap_or_default()
     }
 
-    fn secrets(&self) -> Vec<Range<usize>> {
+    /// The next URL whose `://` stands at `from` or later.
+    fn next_url(&mut self, mut from: usize) -> Option<Found<'t>> {
+        loop {
+            let plain = self.colon.at(from).map(|at| (at, 2));
+            let escaped = self.escaped_colon.at(from).map(|at| (at, 5));
+            let (at, length) = plain.into_iter().chain(escaped).min()?;
+            let scheme = scheme_at_end(self.slice(0..at));
+            let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+            let mut start = at + length;
+            let mut is_url = scheme.chars().any(|c| c.is_ascii_alphabetic());
+            if length == 2 {
+                let after = self.slice(start..self.text.len());
+                let slashes = after.len() - after.trim_start_matches('/').len();
+                // One slash too few is a path, but for the schemes that are typed by hand; one too many is none of the host.
+                is_url &= slashes > 0 || is("http") || is("https");
+                start += if is("file") { slashes.min(1) } else { slashes };
+            }
+            if is_url {
+                return Some(Found { scheme, start, end: self.end_of_url(start, at == scheme.len()) });
+            }
+            from = start;
+        }
+    }
+
+    /// Where the URL ends whose host begins at `start`. In what is nothing but a URL quotes are a part of it.
+    fn end_of_url(&mut self, start: usize, begins_text: bool) -> usize {
+        if begins_text && self.blank.at(start).is_none() {
+            let rest = self.slice(start..self.text.len());
+            return start + rest.find(char::is_control).unwrap_or(rest.len());
+        }
+        let end = self.end.at(start).unwrap_or(self.text.len());
+        let trimmed = match self.trimmed {
+            Some((of, trimmed)) if of == end => trimmed,
+            _ => self.slice(0..end).trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}']).len(),
+        };
+        self.trimmed = Some((end, trimmed));
+        trimmed.max(start)
+    }
+
+    fn secrets(&mut self, url: &Found<'_>) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
-        let (mut host, mut url_end) = (self.start, self.end);
-        if let Some(user) = self.user() {
+        let (mut host, mut url_end) = (url.start, url.end);
+        if let Some(user) = self.user(url) {
             host = user.end;
             if host > url_end {
-                url_end = end_of_url(self.text, host, false);
+                url_end = self.end_of_url(host, false);
             }
-            if self.is_secret_user(self.slice(user.clone())) {
+            if is_secret_user(url.scheme, self.slice(user.clone())) {
                 parts.push(user);
             }
         }
-        let rest = self.slice(host..url_end);
-        let fragment = rest.find('#').map_or(url_end, |at| host + at);
+        let fragment = self.hash.at(host).map_or(url_end, |at| at.min(url_end));
+        let query = self.question.at(host).filter(|at| *at < fragment);
         // Another URL in the path is looked at next; its query is its own.
-        let path = self.slice(host..fragment);
-        if path.contains("://") && path.find("://") < path.find('?') {
+        let another = self.whole_colon.at(host).filter(|at| *at < fragment);
+        if another.is_some_and(|another| query.is_some_and(|query| another < query)) {
             return parts;
         }
-        if let Some(at) = path.find('?') {
-            let query = host + at + 1..fragment;
-            if !self.slice(query.clone()).split('&').all(is_harmless_pair) {
-                parts.push(query);
+        if let Some(at) = query {
+            let pairs = self.slice(at + 1..fragment).split('&');
+            if !pairs.enumerate().all(|(place, pair)| place < MOST_PAIRS && is_harmless_pair(pair)) {
+                parts.push(at + 1..fragment);
             }
         }
         let mut at = fragment + 1;
@@ -321,31 +399,59 @@ impl Found<'_> {
     }
 
     /// User and password.
-    fn user(&self) -> Option<Range<usize>> {
-        let all = self.slice(self.start..self.end);
-        let authority = all.split(AFTER_AUTHORITY).next().unwrap_or_default();
-        let length = authority.rfind('@').or_else(|| {
-            // What is no port is a password in which `/`, `?`, `#` or a quote should have been encoded.
-            let (name, port) = authority.split_once(':').filter(|_| !authority.starts_with('['))?;
-            let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-            let rest = self.text.get(self.start..).unwrap_or_default();
-            let rest = rest.split(char::is_whitespace).next().unwrap_or_default();
-            if is_port {
-                return password_like_a_port(name, rest, authority.len());
+    fn user(&mut self, url: &Found<'_>) -> Option<Range<usize>> {
+        let authority = self.slice(url.start..url.end).split(AFTER_AUTHORITY).next().unwrap_or_default();
+        let length = match authority.rfind('@') {
+            Some(at) => at,
+            None => {
+                // What is no port is a password in which `/`, `?`, `#` or a quote should have been encoded.
+                let (name, port) = authority.split_once(':').filter(|_| !authority.starts_with('['))?;
+                let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+                let blank = self.blank.at(url.start).unwrap_or(self.text.len());
+                if is_port {
+                    let end = self.whole_colon.at(url.start).map_or(blank, |at| at.min(blank));
+                    password_like_a_port(name, self.slice(url.start..end), authority.len())?
+                } else {
+                    let at = self.last_at(blank).filter(|at| *at >= url.start && !is_reference(port))?;
+                    at - url.start
+                }
             }
-            rest.rfind('@').filter(|_| !is_reference(port))
-        })?;
-        Some(self.start..self.start + length)
+        };
+        Some(url.start..url.start + length)
     }
 
-    fn is_secret_user(&self, user: &str) -> bool {
-        let is_known = !user.contains(':') && SHELLS.contains(&self.scheme.to_ascii_lowercase().as_str());
-        !is_known && !user.split(':').all(|part| part.is_empty() || is_reference(part))
+    /// The last `@` before a blank, in what has none.
+    fn last_at(&mut self, blank: usize) -> Option<usize> {
+        match self.last_at {
+            Some((of, at)) if of == blank => at,
+            _ => {
+                let before = self.slice(0..blank);
+                let at = before.rfind(|c: char| c == '@' || c.is_whitespace());
+                let at = at.filter(|at| before.as_bytes().get(*at) == Some(&b'@'));
+                self.last_at = Some((blank, at));
+                at
+            }
+        }
     }
 }
 
+/// What ends a URL in a text, such as quotes. An escape ends a text within a text, unless it is that of a slash.
+fn end_of_token(text: &str) -> Option<usize> {
+    let ends = text.char_indices().find(|&(at, c)| match c {
+        '\\' => text.as_bytes().get(at + 1) != Some(&b'/'),
+        '"' | '\'' | '`' | '<' | '>' => true,
+        c => c.is_whitespace() || c.is_control(),
+    });
+    ends.map(|(at, _)| at)
+}
+
+fn is_secret_user(scheme: &str, user: &str) -> bool {
+    let is_known = !user.contains(':') && SHELLS.iter().any(|shell| shell.eq_ignore_ascii_case(scheme));
+    !is_known && !user.split(':').all(|part| part.is_empty() || is_reference(part))
+}
+
 /// Where a login ends that begins as a host and a port do: `me:12/34@host`. `rest` begins with it and goes on to the next
-/// blank; `length` is that of what looks like host and port.
+/// blank or URL; `length` is that of what looks like host and port.
 fn password_like_a_port(name: &str, rest: &str, length: usize) -> Option<usize> {
     // Nobody is called so.
     if name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok() {
@@ -358,7 +464,7 @@ fn password_like_a_port(name: &str, rest: &str, length: usize) -> Option<usize> 
     };
     let quote = rest.match_indices(['"', '\'', '`']).find(closes).map(|(at, _)| at);
     let escape = rest.match_indices(r#"\""#).next().map(|(at, _)| at);
-    let end = [quote, escape, rest.find("://")].into_iter().flatten().min().unwrap_or(rest.len());
+    let end = [quote, escape].into_iter().flatten().min().unwrap_or(rest.len());
     let rest = rest.get(..end)?;
     // Names of packages begin with `/@`, and what stands in a query is hidden with it.
     let is_end = |at: &usize| !rest.get(..*at).is_some_and(|before| before.ends_with('/'));

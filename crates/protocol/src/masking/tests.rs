@@ -175,3 +175,32 @@ proptest! {
         let _ = secrets(&text);
     }
 }
+
+/// Each takes minutes where every URL is looked at up to the end of the line.
+#[test]
+fn a_line_of_many_urls_is_read_once() {
+    let repeated = |text: &str| text.repeat(400_000 / text.len());
+    for text in [
+        "http://",
+        "docker://alpine:latest,",
+        r#"{"u":"http://h:80/x"},"#,
+        r#"{\"u\":\"http:\/\/h:80\/x\"},"#,
+        "http://h?a=&",
+        "https%3a%2f%2fh%2c",
+        "a=",
+        "http://h/x.",
+    ] {
+        let line = repeated(text);
+        let shown = hidden(&line);
+        let is_hidden = text == "http://h?a=&";
+        assert_eq!(matches!(shown, Cow::Owned(_)), is_hidden, "{text}");
+    }
+    for (text, secret) in
+        [("a://u:pw1234@h/,", "pw1234"), ("https%3a%2f%2fu%3apw1234%40h%3fq%3d1,", "pw1234")]
+    {
+        let line = repeated(text);
+        assert!(!hidden(&line).contains(secret), "{text}");
+    }
+    let dots = format!("{}{}", repeated("http://h,").trim_end_matches(','), ".".repeat(100_000));
+    assert_eq!(hidden(&dots), dots);
+}
