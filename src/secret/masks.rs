@@ -11,9 +11,9 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use protocol::masking::{secret_parts, secrets as secrets_of_urls};
+use protocol::masking::{hidden, secrets as secrets_of_urls};
 
-use super::{MASK, hidden, with_texts};
+use super::{MASK, in_any_colour, with_texts};
 
 /// What is shorter would be found in half of all words.
 const SHORTEST: usize = 4;
@@ -78,10 +78,13 @@ impl Masks {
     /// A text without secrets, and without what is secret in any URL.
     #[must_use]
     pub fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some(found) = &self.found else { return hidden(text) };
-        if !found.is_match(text) {
+        in_any_colour(text, &|text| self.hide_as_it_is(text))
+    }
+
+    fn hide_as_it_is<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let Some(found) = self.found.as_ref().filter(|found| found.is_match(text)) else {
             return hidden(text);
-        }
+        };
         let mut shown = String::with_capacity(text.len());
         found.replace_all_with(text, &mut shown, |_, _, shown| {
             shown.push_str(MASK);
@@ -99,7 +102,7 @@ impl Masks {
     /// Whether a text may hold something to hide. Says yes in doubt.
     #[must_use]
     pub fn concern(&self, text: &str) -> bool {
-        self.found.as_ref().is_some_and(|found| found.is_match(text)) || !secret_parts(text).is_empty()
+        matches!(self.hide(text), Cow::Owned(_))
     }
 }
 
