@@ -26,7 +26,7 @@ mod printable;
 pub mod progress;
 pub mod project;
 pub mod record;
-pub mod regular;
+pub(crate) use ::regular;
 pub mod report;
 pub mod secret;
 pub mod spec;

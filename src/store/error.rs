@@ -99,7 +99,7 @@ impl StoreError {
                 path.display()
             )),
             Self::Irregular { path, .. } => {
-                Some(format!("remove `{}`, or replace it by a file", path.display()))
+                Some(format!("name a file instead, or leave `{}` out", path.display()))
             }
             Self::Changing { .. } => Some("wait until nothing writes to it and run again".into()),
             Self::Corrupt { .. } => Some("run again: the stage that made it is executed anew".into()),

@@ -72,7 +72,7 @@ impl Source {
         let kind = if path.metadata().map_err(unreadable)?.is_dir() {
             Kind::Folder
         } else {
-            detect(&mut File::open(path).map_err(unreadable)?, &name)?
+            detect(&mut regular::open(path).map_err(unreadable)?, &name)?
         };
         Ok(Self { path: path.into(), name, kind, limits: LIMITS })
     }
@@ -97,7 +97,8 @@ impl Source {
     }
 
     fn open_file(&self) -> Result<File, DatasetError> {
-        File::open(&self.path).map_err(|cause| DatasetError::Unreadable { place: self.name.clone(), cause })
+        regular::open(&self.path)
+            .map_err(|cause| DatasetError::Unreadable { place: self.name.clone(), cause })
     }
 }
 

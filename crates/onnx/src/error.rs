@@ -29,7 +29,15 @@ pub enum Error {
     /// A valid model that uses what this crate does not support.
     #[error("{0} is not supported")]
     Unsupported(String),
-    /// Elements of a tensor that lie in another file cannot be had.
+    /// The file that elements of a tensor lie in is not where it would be looked for.
+    #[error("the data of `{tensor}`, which lies in another file: {reason}")]
+    NoData {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Elements of a tensor that lie in another file cannot be had, or there is no place that could be theirs.
     #[error("invalid ONNX model: the data of `{tensor}`, which lies in another file: {reason}")]
     Data {
         /// The tensor.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -27,7 +27,11 @@ pub(crate) fn find(graph: &mut GraphProto, path: &Path, declared: &[PathBuf]) ->
         let name = tensor.name.as_deref().unwrap_or_default();
         let location = Place::of(tensor).map_err(|reason| elsewhere(name, reason))?.location;
         if let Entry::Vacant(entry) = files.entry(location) {
-            let real = locate(path, declared, entry.key()).map_err(|reason| elsewhere(name, reason))?;
+            let no_data = |reason| Error::NoData { tensor: name.into(), reason };
+            let real = locate(path, declared, entry.key()).map_err(no_data)?;
+            if fs::canonicalize(path).is_ok_and(|model| model == real) {
+                return Err(elsewhere(name, format!("`{}` is the model itself", entry.key())));
+            }
             entry.insert(real);
         }
     }
@@ -133,12 +137,8 @@ impl Place {
         let real =
             files.get(&self.location).ok_or_else(|| format!("`{}` was not looked for", self.location))?;
         let cannot = |error: io::Error| format!("cannot read `{}`: {error}", real.display());
-        let metadata = fs::metadata(real).map_err(cannot)?;
-        if !metadata.is_file() {
-            return Err(format!("`{}` is not a file", self.location));
-        }
-        let mut file = File::open(real).map_err(cannot)?;
-        let size = metadata.len();
+        let mut file = regular::open(real).map_err(cannot)?;
+        let size = file.metadata().map_err(cannot)?.len();
         let rest = size.saturating_sub(self.offset);
         let length = self.length.unwrap_or(rest);
         if self.offset > size || length > rest {
@@ -282,6 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_is_no_file() {
+        let folder = folder();
+        let path = folder.path().join("m.onnx");
+        let fifo = |name: &str| {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            let path = folder.path().join(name);
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        };
+        fifo("fifo");
+        fs::write(&path, model(&[("location", "fifo")])).unwrap();
+        let message = Model::read(&path).unwrap_err().to_string();
+        assert!(message.contains("it is a FIFO, and not a file"), "{message}");
+        fs::remove_file(&path).unwrap();
+        fifo("m.onnx");
+        for other in [path.as_path(), Path::new("/dev/zero")] {
+            let message = Model::read(other).unwrap_err().to_string();
+            assert!(message.contains("and not a file"), "{message}");
+            assert!(data_files(other, &[]).is_err());
+        }
+    }
+
+    #[test]
     fn places_that_cannot_be_are_refused() {
         let folder = folder();
         let path = folder.path().join("m.onnx");
@@ -298,7 +320,8 @@ mod tests {
             (&[("location", "/etc/passwd")], "not a file in the model's folder"),
             (&[("location", "link")], "leads out of the model's folder"),
             (&[("location", "missing")], "cannot read"),
-            (&[("location", ".")], "is not a file"),
+            (&[("location", ".")], "is a directory"),
+            (&[("location", "m.onnx")], "`m.onnx` is the model itself"),
             (&[], "`` is not a file"),
         ] {
             fs::write(&path, model(place)).unwrap();

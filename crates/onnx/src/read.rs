@@ -4,7 +4,6 @@
 //! by a multiple of the file's size, which is bounded itself.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -75,12 +74,12 @@ pub fn data_files(path: &Path, declared: &[PathBuf]) -> Result<DataFiles, Error>
 fn read_proto(path: &Path) -> Result<ModelProto, Error> {
     let io = |source| Error::Io { action: "read", path: path.into(), source };
     let in_file = |source| Error::File { path: path.into(), source: Box::new(source) };
-    let metadata = fs::metadata(path).map_err(io)?;
-    if metadata.is_file() && metadata.len() > MAX_FILE_BYTES {
+    let file = regular::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() > MAX_FILE_BYTES {
         return Err(in_file(too_large()));
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     decode(&bytes).map_err(in_file)
 }
 
@@ -102,8 +101,12 @@ fn read_model(proto: ModelProto) -> Result<Model, Error> {
         let domain = if domain == "ai.onnx" { String::new() } else { domain };
         opsets.insert(domain, import.version.unwrap_or(0));
     }
-    if opsets.get("").is_none_or(|&version| version < 1) {
-        return Err(Error::Decode("it imports no version of ONNX's operators".into()));
+    match opsets.get("") {
+        Some(1..) => {}
+        None if !opsets.is_empty() => {
+            return Err(Error::Unsupported("a model without operators of ONNX's own".into()));
+        }
+        _ => return Err(Error::Decode("it imports no version of ONNX's operators".into())),
     }
     let entries = proto.metadata_props.into_iter();
     let model = Model {

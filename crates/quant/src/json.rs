@@ -11,7 +11,7 @@ use crate::error::QuantError;
 /// Reads the file at `path`, which should hold `what`.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, QuantError> {
     let error = |reason: String| QuantError::File(format!("cannot read `{}`: {reason}", path.display()));
-    let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
+    let text = regular::read_text(path).map_err(|source| error(source.to_string()))?;
     serde_json::from_str(&text).map_err(|source| error(format!("not {what}: {source}")))
 }
 

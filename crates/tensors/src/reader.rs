@@ -33,7 +33,7 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { action: "read", path: path.into(), source };
         let invalid = |reason: String| Error::Invalid { path: path.into(), reason };
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = regular::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let mut length = [0; 8];
         match file.read_exact(&mut length) {

@@ -1,6 +1,5 @@
 //! Checks of a file against the size and digests that it should have.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -95,7 +94,7 @@ pub(crate) struct Fingerprint {
 /// # Errors
 /// Where it cannot be read.
 pub(crate) fn fingerprint(path: &Path) -> std::io::Result<Fingerprint> {
-    let mut file = File::open(path)?;
+    let mut file = regular::open(path)?;
     let (mut size, mut md5, mut sha256) = (0, Md5::new(), Sha256::new());
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -1,7 +1,7 @@
 //! A download on disk: the bytes so far, and beside them what the server said of the file, so that a later
 //! attempt knows what it continues. Knows no network.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ impl Partial {
     /// What is known of the file, and how many bytes are there; nothing where it is of another URL.
     pub(crate) fn resume(&self) -> (Remote, u64) {
         let read = || -> Option<(Remote, u64)> {
-            let State { source, remote } = serde_json::from_slice(&fs::read(&self.state).ok()?).ok()?;
+            let State { source, remote } = serde_json::from_slice(&regular::read(&self.state).ok()?).ok()?;
             let have = self.part.metadata().ok()?.len();
             let possible = remote.total.is_none_or(|total| have <= total);
             (source == self.source && possible).then_some((remote, have))
@@ -67,10 +67,10 @@ impl Partial {
     /// Opens the part: to add to it, or as an empty one with what the server says now.
     pub(crate) fn open(&self, remote: &Remote, resume: bool) -> io::Result<File> {
         if resume {
-            return OpenOptions::new().append(true).open(&self.part);
+            return regular::append(&self.part);
         }
         // The bytes of an older file must be gone before its description is.
-        let file = File::create(&self.part)?;
+        let file = regular::create(&self.part)?;
         let state = State { source: self.source.clone(), remote: remote.clone() };
         fs::write(&self.state, serde_json::to_vec(&state)?)?;
         Ok(file)

@@ -46,7 +46,7 @@ pub(crate) fn data_files(request: &RunRequest, name: &str, path: &Path) -> Resul
     let hint = format!("give it as an input of its own, such as `{name}_weights`; any name will do");
     match onnx::data_files(path, &declared(request)) {
         Ok(files) => check_declared(request, path, &files, &hint).map(|()| files),
-        Err(error) if is_about_data(&error) => Err(unread(error, &hint)),
+        Err(error) if about_data(&error).is_some() => Err(unread(error, &hint)),
         Err(_) => Ok(DataFiles::new()),
     }
 }
@@ -56,17 +56,25 @@ pub(crate) fn declared(request: &RunRequest) -> Vec<PathBuf> {
     request.inputs.values().cloned().collect()
 }
 
+/// What to do about weights that are there, but are not those that the model speaks of.
+const AGAIN: &str = "the file with the weights must lie beside the model and be of one export with it: copy both again, or export anew";
+
 fn unread(error: onnx::Error, hint: &str) -> Failure {
-    let about_data = is_about_data(&error);
+    let hint = match about_data(&error) {
+        Some(onnx::Error::NoData { .. }) => Some(hint),
+        Some(_) => Some(AGAIN),
+        None => None,
+    };
     let failure = Failure::from(error);
-    if about_data { failure.hint(hint) } else { failure }
+    hint.into_iter().fold(failure, |failure, hint| failure.hint(hint))
 }
 
-fn is_about_data(error: &onnx::Error) -> bool {
+/// The error itself, where it is about files that hold weights.
+fn about_data(error: &onnx::Error) -> Option<&onnx::Error> {
     match error {
-        onnx::Error::File { source, .. } => is_about_data(source),
-        onnx::Error::Data { .. } => true,
-        _ => false,
+        onnx::Error::File { source, .. } => about_data(source),
+        onnx::Error::NoData { .. } | onnx::Error::Data { .. } => Some(error),
+        _ => None,
     }
 }
 
@@ -112,13 +120,13 @@ pub(crate) fn size_kb(path: &Path) -> Result<f64> {
 fn files_of_model(request: &RunRequest) -> Result<Vec<PathBuf>> {
     let path = request.inputs.get("model").context("no input `model`")?;
     let mut files = vec![path.clone()];
-    let weights = request.inputs.get(WEIGHTS).filter(|weights| weights.is_file());
-    let real = weights.and_then(|weights| fs::canonicalize(weights).ok());
-    files.extend(weights.cloned());
-    // In the order of what the model calls them, the same on every machine. Several locations may lead to one file.
-    let mut seen: BTreeSet<PathBuf> = real.into_iter().collect();
-    let others = onnx::data_files(path, &declared(request))?.into_values();
-    files.extend(others.filter(|other| seen.insert(other.clone())));
+    let mut others: Vec<PathBuf> = onnx::data_files(path, &declared(request))?.into_values().collect();
+    // The one that is declared comes first, if it is one of them, and the others in the order of what the model calls them, which is
+    // the same on every machine. Several locations may lead to one file.
+    let declared = request.inputs.get(WEIGHTS).and_then(|weights| fs::canonicalize(weights).ok());
+    others.sort_by_key(|other| Some(other) != declared.as_ref());
+    let mut seen = BTreeSet::new();
+    files.extend(others.into_iter().filter(|other| seen.insert(other.clone())));
     Ok(files)
 }
 
@@ -131,7 +139,7 @@ pub(crate) fn model_size_kb(request: &RunRequest) -> Result<f64> {
 pub(crate) fn model_digest(request: &RunRequest) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for path in files_of_model(request)? {
-        hasher.update(&fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?);
+        hasher.update(&regular::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?);
     }
     Ok(format!("blake3:{}", hasher.finalize().to_hex()))
 }

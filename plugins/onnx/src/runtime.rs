@@ -48,7 +48,7 @@ impl Model {
     /// of images of fixed size.
     pub(crate) fn load(path: &Path, data: &DataFiles, threads: usize) -> Result<Self> {
         let source = format!("`{}`", path.display());
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {source}"))?;
+        let bytes = regular::read(path).with_context(|| format!("cannot read {source}"))?;
         let session =
             builder(threads).and_then(|builder| Ok(with_data(builder, data)?.commit_from_memory(&bytes)?));
         Self::of(session, source)
@@ -216,7 +216,7 @@ fn builder(threads: usize) -> Result<SessionBuilder> {
 /// Gives the files with a model's weights along. By itself ONNX Runtime does not follow links out of the model's folder.
 fn with_data(mut builder: SessionBuilder, data: &DataFiles) -> Result<SessionBuilder> {
     for (location, path) in data {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let bytes = regular::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
         builder = builder.with_external_initializer_file_in_memory(location, bytes.into()).map_err(plain)?;
     }
     Ok(builder)

@@ -34,7 +34,7 @@ impl Earlier {
     pub(crate) fn go_on(&self, training: &Training<'_>, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
         let epochs = training.params.epochs;
         if !training.params.goes_on() {
-            let done: u32 = std::fs::read_to_string(&self.length).ok()?.trim().parse().ok()?;
+            let done: u32 = regular::read_text(&self.length).ok()?.trim().parse().ok()?;
             if done != epochs {
                 // Tuning has no restarts.
                 let advice = match training.tuning {

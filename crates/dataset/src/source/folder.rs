@@ -88,7 +88,7 @@ impl io::Read for LazyFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match &mut self.file {
             Some(file) => file,
-            empty => empty.insert(File::open(self.path)?),
+            empty => empty.insert(regular::open(self.path)?),
         };
         file.read(buffer)
     }

@@ -13,8 +13,8 @@ mod summary;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use anyhow::Context;
 use onnx::DataFiles;
@@ -255,7 +255,7 @@ fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -
     let mut all = BTreeMap::new();
     for Variant { name, model, data, .. } in own {
         let source = format!("`{}`", model.display());
-        let read = fs::read(model).with_context(|| format!("cannot read {source}"));
+        let read = regular::read(model).with_context(|| format!("cannot read {source}"));
         match read.and_then(|bytes| executed::load(&bytes, data, source, 1, scratch)) {
             Ok((_, graph)) => drop(all.insert(name.clone(), Counts::of(&Arithmetic::of(&graph)))),
             Err(error) => reporter.info(format!("what is executed for `{name}` cannot be told: {error:#}")),
