@@ -24,6 +24,8 @@ pub(crate) fn manifest() -> OpManifest {
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let options: DynamicOptions = request::params(request)?;
     let float = request::model(request)?;
+    // Nothing else runs it before it is quantized, and what does not work as it is must not be taken for an INT8 model's fault.
+    quantized::check_float(request, &float)?;
     let (model, summary) = quantize_dynamic(&float, &options)?;
     quantized::write(request, &model, &summary, reporter)?;
     Ok(())

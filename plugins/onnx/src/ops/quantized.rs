@@ -23,7 +23,8 @@ pub(crate) fn write(
     let path = request::output(request, "model")?;
     let bytes = model.to_bytes();
     request::write(path, &bytes)?;
-    let source = format!("`{}`", path.display());
+    // Where it lies now is nobody's concern.
+    let source = "the INT8 model".to_owned();
     let sized = match sizes::fixed(model, sizes::ANY) {
         Cow::Borrowed(_) => None,
         Cow::Owned(sized) => Some(sized.to_bytes()),
@@ -40,14 +41,7 @@ pub(crate) fn write(
         // Perhaps nothing is amiss but the dump of the graph.
         Err(error) => (Model::from_bytes(tried, source, request.threads), Err(error)),
     };
-    let [height, width] = sizes::ANY;
-    loaded.and_then(runtime::check).with_context(|| match sized {
-        None => "the quantized model does not work".to_owned(),
-        Some(_) => format!(
-            "the quantized model does not work on images of {height}×{width} pixels, on which it is tried because it leaves \
-             their size open; export it for the size that it is used with"
-        ),
-    })?;
+    loaded.and_then(runtime::check).with_context(|| fails("quantized", sized.is_some()))?;
     let size = request::size_kb(path)?;
     let float_size = request::model_size_kb(request)?;
     reporter.metric("size_kb", Metric::new(size, "KB"));
@@ -65,6 +59,28 @@ pub(crate) fn write(
         Err(error) => reporter.info(format!("the network cannot be drawn as it is executed: {error:#}")),
     }
     Ok(())
+}
+
+/// Runs the float model as it is.
+pub(crate) fn check_float(request: &RunRequest, float: &onnx::Model) -> Result<(), Failure> {
+    let source = format!("`{}`", request::input(request, "model")?.display());
+    let sized = sizes::fixed(float, sizes::ANY);
+    Model::from_bytes(&sized.to_bytes(), source, request.threads)
+        .and_then(runtime::check)
+        .with_context(|| fails("float", matches!(sized, Cow::Owned(_))))?;
+    Ok(())
+}
+
+/// Says that a model does not work, and where its sizes were given to it, that this may be why.
+fn fails(what: &str, is_sized: bool) -> String {
+    let [height, width] = sizes::ANY;
+    match is_sized {
+        false => format!("the {what} model does not work"),
+        true => format!(
+            "the {what} model does not work on images of {height}×{width} pixels, on which it is tried because it leaves \
+             their size open; export it for the size that it is used with"
+        ),
+    }
 }
 
 /// The graph that ONNX Runtime makes of the model, integer operators told from others.

@@ -17,3 +17,4 @@ mod parity;
 mod refusals;
 mod support;
 mod timing;
+mod torch_export;

@@ -6,7 +6,7 @@ use std::process::Command;
 use protocol::Manifest;
 use serde_json::json;
 
-use crate::support::{EXECUTABLE, run, runtime, shared, tiny_dataset};
+use crate::support::{EXECUTABLE, repository, run, runtime, shared, tiny_dataset};
 
 fn describe(library: Option<&str>) -> Manifest {
     let mut command = Command::new(EXECUTABLE);
@@ -51,6 +51,26 @@ fn a_model_that_is_garbage_is_named() {
     assert!(message.contains("cannot evaluate `broken`") && message.contains("garbage.onnx"), "{message}");
     let message = run("quantize-dynamic", json!({}), &[("model", &garbage)], &[("model", &out)]).failed();
     assert!(message.contains("garbage.onnx"), "{message}");
+}
+
+/// An operator of ONNX's own that is not looked at any closer, with a constant of a type that it does not take.
+#[test]
+fn what_the_runtime_refuses_before_it_is_quantized_is_no_fault_of_quantizing() {
+    let Some(()) = runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [float, int8] = ["float.onnx", "int8.onnx"].map(|name| folder.path().join(name));
+    let from = repository().join("plugins/onnx/tests/torch/legacy.onnx");
+    let mut model = onnx::Model::read(&from).unwrap();
+    let output = model.graph.outputs[0].name.clone();
+    let last = model.graph.nodes.last_mut().unwrap();
+    last.outputs = vec!["logits".into()];
+    let least = onnx::Tensor::new(vec![], onnx::Data::I64(vec![0])).unwrap();
+    model.graph.initializers.insert("least".into(), least);
+    model.graph.nodes.push(onnx::Node::new("Clip", ["logits", "least"], [output.as_str()]));
+    model.write(&float).unwrap();
+    let message = run("quantize-dynamic", json!({}), &[("model", &float)], &[("model", &int8)]).failed();
+    assert!(message.contains("the float model does not work") && message.contains("float.onnx"), "{message}");
+    assert!(!int8.exists());
 }
 
 #[test]
