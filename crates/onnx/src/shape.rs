@@ -6,6 +6,7 @@
 
 mod check;
 mod rules;
+mod values;
 mod window;
 
 use std::collections::BTreeMap;
@@ -72,7 +73,7 @@ impl Shapes {
             for (name, known) in node.outputs.iter().zip(known) {
                 shapes.types.insert(name.clone(), known);
             }
-            if let (Some(output), Some(items)) = (node.output(0), rules::items(&shapes, node)) {
+            if let (Some(output), Some(items)) = (node.output(0), values::items(&shapes, node)) {
                 shapes.values.insert(output.to_owned(), items);
             }
         }

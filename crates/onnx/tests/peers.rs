@@ -79,6 +79,28 @@ fn the_notebooks_weights_agree_with_the_notebooks_model() {
     compare("notebook-model/best_model.safetensors", "notebook-model/model_fp32.onnx", &[13]);
 }
 
+/// What ONNX itself tests runtimes with, each with its operands as inputs, and all but the first as constants: nothing of it
+/// contradicts the specification.
+#[test]
+fn none_of_the_models_that_onnx_tests_runtimes_with_is_called_invalid() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node_models.py");
+    let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (mut read, mut wrong) = (0, vec![]);
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        match Model::from_bytes(&std::fs::read(&path).unwrap()) {
+            Ok(_) => read += 1,
+            Err(onnx::Error::Unsupported(_)) => {}
+            Err(error) => wrong.push(format!("{}: {error}", path.display())),
+        }
+    }
+    println!("{read} models read");
+    assert!(wrong.is_empty() && read > 2_000, "{read} read; {}", wrong.join("\n"));
+}
+
 #[test]
 fn the_same_weights_give_the_same_bytes() {
     let Some(state_dict) = reference("model/tinynet.safetensors") else { return };

@@ -103,7 +103,8 @@ impl Pair {
             let node = graph.nodes.get(index)?;
             let weight = graph.constant(node, 1)?;
             let values = weight.as_f32()?;
-            values.iter().all(|value| value.is_finite()).then(|| (node, weight.shape().to_vec()))
+            let is_usable = !values.is_empty() && values.iter().all(|value| value.is_finite());
+            is_usable.then(|| (node, weight.shape().to_vec()))
         };
         let (one, one_shape) = weight(first)?;
         let (other, other_shape) = weight(second)?;

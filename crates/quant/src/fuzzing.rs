@@ -1,6 +1,9 @@
 //! What the target `onnx_model` in `fuzz/` feeds bytes to. Whatever the bytes are, nothing here may panic, and what is checked
 //! besides holds. Not part of a release: compiled for tests and with the feature `fuzzing` only.
 
+#[cfg(test)]
+mod contradictions;
+
 use std::collections::BTreeSet;
 
 use onnx::Model;

@@ -113,7 +113,7 @@ fn conversions(layers: &[IntegerLayer], kept: &BTreeSet<usize>) -> u64 {
         .iter()
         .filter_map(|source| layers.get(*source))
         .map(|layer| layer.elements.saturating_add(ELEMENTS_A_CONVERSION))
-        .sum()
+        .fold(0, u64::saturating_add)
 }
 
 /// Products for an image, of a layer whose outcome has `elements`.

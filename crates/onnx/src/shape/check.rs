@@ -3,6 +3,9 @@
 
 mod axes;
 mod channels;
+mod einsum;
+mod modes;
+mod picks;
 mod window;
 
 use super::{Item, Shapes};
@@ -23,11 +26,14 @@ pub(super) fn node(graph: &Graph, shapes: &Shapes, node: &Node) -> Result<(), St
     }
     let site = Site { graph, shapes, node };
     site.has_operands()?;
+    modes::check(site)?;
     match node.op.as_str() {
         "Conv" | "ConvInteger" => window::convolution(site, 1),
-        "QLinearConv" => window::convolution(site, 3),
+        "QLinearConv" => window::convolution(site, 3).and_then(|()| channels::quantized_convolution(site)),
+        "DeformConv" => window::deformed_convolution(site),
         "ConvTranspose" => window::transposed_convolution(site),
-        "MaxPool" | "AveragePool" | "LpPool" | "MaxUnpool" => window::pool(site),
+        "MaxPool" | "AveragePool" | "LpPool" => window::pool(site),
+        "MaxUnpool" => window::unpool(site),
         "Gemm" => channels::gemm(site),
         "BatchNormalization" | "InstanceNormalization" => channels::normalization(site),
         "GroupNormalization" => channels::group_normalization(site),
@@ -46,6 +52,18 @@ pub(super) fn node(graph: &Graph, shapes: &Shapes, node: &Node) -> Result<(), St
         "Resize" | "Upsample" => axes::resize(site),
         "Tile" => axes::tile(site),
         "Reshape" => axes::reshape(site),
+        "Expand" => picks::expand(site),
+        "Einsum" => einsum::einsum(site),
+        "TopK" => picks::top(site),
+        "OneHot" => picks::one_hot(site),
+        "GatherElements" | "ScatterElements" | "Scatter" => picks::elements(site),
+        "GatherND" | "ScatterND" => picks::paths(site),
+        "RoiAlign" => picks::regions(site),
+        "GridSample" => picks::grid(site),
+        "CumSum" => picks::axis_operand(site),
+        "ReverseSequence" => picks::reverse(site),
+        "Clip" => site.single("min", 1).and_then(|()| site.single("max", 2)),
+        "Trilu" => site.single("k", 1),
         "Cast" => cast(site),
         "Constant" | "ConstantOfShape" => constant(site),
         op if op.starts_with("Reduce") => axes::reduce(site),
@@ -92,13 +110,30 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Checks that an operand, where it is there, is one number.
+    fn single(&self, name: &str, index: usize) -> Result<(), String> {
+        match self.dims(index) {
+            Some([] | [Dim::Known(1) | Dim::Named(_) | Dim::Unknown]) | None => Ok(()),
+            Some([Dim::Known(size)]) => Err(format!("`{name}` has {size} elements, but must have one")),
+            Some(dims) => Err(format!("`{name}` has {}, but must be one number", dimensions(dims.len()))),
+        }
+    }
+
     /// Whether the operands that nothing works without are there.
     fn has_operands(&self) -> Result<(), String> {
         let wanted = match self.node.op.as_str() {
             "Conv" | "ConvTranspose" | "ConvInteger" | "Gemm" | "MatMul" | "MatMulInteger" | "Gather"
+            | "GatherElements" | "GatherND" | "GridSample" | "Expand" | "CumSum" | "ReverseSequence"
             | "PRelu" | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "QuantizeLinear" | "DequantizeLinear" => 2,
             "BatchNormalization" => 5,
-            "InstanceNormalization" | "GroupNormalization" | "Where" => 3,
+            "InstanceNormalization"
+            | "GroupNormalization"
+            | "Where"
+            | "OneHot"
+            | "RoiAlign"
+            | "ScatterElements"
+            | "Scatter"
+            | "ScatterND" => 3,
             "QLinearConv" | "QLinearMatMul" => 8,
             _ => 0,
         };
@@ -117,23 +152,41 @@ fn check_type(name: &str, value: &Attribute) -> Result<(), String> {
         | "split" | "starts" | "ends" | "strides" => "a list of integers",
         "allowzero"
         | "axis"
+        | "batch_axis"
         | "batch_dims"
         | "block_size"
         | "blocksize"
         | "ceil_mode"
         | "count_include_pad"
+        | "exclusive"
+        | "fmod"
         | "group"
+        | "hidden_size"
+        | "k"
         | "keepdims"
         | "noop_with_empty_axes"
         | "num_groups"
         | "num_outputs"
+        | "output_height"
+        | "output_width"
+        | "reverse"
+        | "sampling_ratio"
         | "storage_order"
+        | "time_axis"
         | "to"
         | "training_mode"
         | "transA"
         | "transB" => "an integer",
         "alpha" | "beta" | "epsilon" | "gamma" | "momentum" => "a number with a fraction",
-        "approximate" | "auto_pad" | "coordinate_transformation_mode" | "mode" | "nearest_mode" => "text",
+        "approximate"
+        | "auto_pad"
+        | "coordinate_transformation_mode"
+        | "direction"
+        | "equation"
+        | "mode"
+        | "nearest_mode"
+        | "padding_mode"
+        | "reduction" => "text",
         "scales" => "a list of numbers with fractions",
         _ => return Ok(()),
     };

@@ -1,6 +1,7 @@
 //! What each operator makes of its operands' shapes.
 
-use super::{Item, MAX_ITEMS, Shapes, TensorType, window};
+use super::values::asked_for;
+use super::{Item, Shapes, TensorType, window};
 use crate::graph::{Attribute, Dim, Node};
 use crate::tensor::ElementType;
 
@@ -15,7 +16,7 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         "Relu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Elu" | "Tanh"
         | "Softmax" | "LogSoftmax" | "Identity" | "Dropout" | "BatchNormalization" | "Neg" | "Abs"
         | "Exp" | "Sqrt" => (first.element, first.shape.clone()),
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" => {
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Mod" | "Sum" | "Mean" => {
             (first.element, broadcast_all(shapes, node)?)
         }
         "Conv" => (first.element, conv(shapes, node, dims)?),
@@ -32,7 +33,10 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         "MatMulInteger" => (ElementType::I32, matmul(shapes, node, dims)?),
         "Concat" => (first.element, concat(shapes, node, dims)?),
         "Transpose" => (first.element, transpose(node, dims)?),
-        "Shape" => (ElementType::I64, dims.map(|dims| vec![Dim::Known(dims.len())])),
+        "Shape" => (
+            ElementType::I64,
+            dims.map(|dims| vec![Dim::Known(asked_for(node, dims).map_or(0, <[Dim]>::len))]),
+        ),
         "Gather" => (first.element, gather(shapes, node, dims)),
         "Unsqueeze" => (first.element, axes(shapes, node).and_then(|axes| unsqueeze(&axes, dims?))),
         "Squeeze" => (first.element, axes(shapes, node).and_then(|axes| squeeze(&axes, dims?))),
@@ -78,16 +82,16 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
             (first.element, if node.int("keepdims", 1) == 1 { same_rank(dims) } else { None })
         }
         "ConvTranspose" | "DepthToSpace" | "SpaceToDepth" => (first.element, same_rank(dims)),
-        "Expand" | "Einsum" | "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements" | "Mod" => {
+        "Expand" | "Einsum" | "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements" => {
             (first.element, None)
         }
         "ArgMax" | "ArgMin" | "NonZero" | "Size" => (ElementType::I64, None),
-        "Equal" | "Less" | "Greater" | "LessOrEqual" | "GreaterOrEqual" | "Not" | "And" | "Or" => {
-            (ElementType::Bool, None)
+        "Equal" | "Less" | "Greater" | "LessOrEqual" | "GreaterOrEqual" | "Not" | "And" | "Or" | "Xor" => {
+            (ElementType::Bool, broadcast_all(shapes, node)?)
         }
-        "Where" => match shapes.input(node, 1) {
-            Some(chosen) => (chosen.element, None),
-            None => return Ok(Vec::new()),
+        "Where" => match (shapes.input(node, 1), broadcast_all(shapes, node)?) {
+            (Some(chosen), dims) => (chosen.element, dims),
+            (None, _) => return Ok(Vec::new()),
         },
         _ => return Ok(Vec::new()),
     };
@@ -136,43 +140,6 @@ fn several(node: &Node, operand: &TensorType) -> Vec<TensorType> {
         TensorType { element, shape: same_rank(operand.shape.as_deref()) }
     };
     (0..node.outputs.len()).map(output).collect()
-}
-
-/// The value of `node`'s first output where it is a shape being computed.
-pub(super) fn items(shapes: &Shapes, node: &Node) -> Option<Vec<Item>> {
-    let operand = |index| shapes.items(node.input(index)?);
-    let items = match node.op.as_str() {
-        "Shape" if node.int("start", 0) == 0 && !node.attributes.contains_key("end") => {
-            shapes.dims(node.input(0)?)?.iter().map(from_dim).collect()
-        }
-        "Gather" if node.int("axis", 0) == 0 => {
-            let from = operand(0)?;
-            let pick = |item: &Item| match item {
-                Item::Int(index) => from.get(resolve_axis(*index, from.len())?).cloned(),
-                Item::Dim(_) => None,
-            };
-            operand(1)?.iter().map(pick).collect::<Option<_>>()?
-        }
-        "Concat" => {
-            let parts = (0..node.inputs.len()).map(operand).collect::<Option<Vec<_>>>()?;
-            parts.concat()
-        }
-        "Unsqueeze" | "Squeeze" | "Identity" => operand(0)?.to_vec(),
-        "Cast" if node.int("to", 0) == i64::from(ElementType::I64.code()) => operand(0)?.to_vec(),
-        "Constant" => match node.attributes.get("value")? {
-            Attribute::Tensor(tensor) => tensor.as_i64()?.iter().map(|&value| Item::Int(value)).collect(),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    (items.len() <= MAX_ITEMS).then_some(items)
-}
-
-fn from_dim(dim: &Dim) -> Item {
-    match dim.known().map(i64::try_from) {
-        Some(Ok(size)) => Item::Int(size),
-        _ => Item::Dim(dim.clone()),
-    }
 }
 
 fn constant(node: &Node) -> Option<TensorType> {

@@ -117,6 +117,26 @@ fn computed_reshapes_are_followed() {
 }
 
 #[test]
+fn a_part_of_a_shape_is_followed() {
+    let target = |start: i64, end: i64| {
+        let shape = Node::new("Shape", ["x"], ["s"])
+            .with("start", Attribute::Int(start))
+            .with("end", Attribute::Int(end));
+        let flat = Node::new("Concat", ["rest", "s"], ["target"]).with("axis", Attribute::Int(0));
+        let nodes = vec![shape, flat, Node::new("Reshape", ["x", "target"], ["y"])];
+        shape_of_y(&graph(&[6, 2, 3], nodes, &[("rest", ints(&[-1]))]))
+    };
+    assert_eq!(target(2, 4), Some(vec![-2, 2, 3]));
+    assert_eq!(target(-1, i64::MAX), Some(vec![-2, 3]));
+    assert_eq!(target(i64::MIN, -3), Some(vec![36, -1]));
+    let none =
+        Node::new("Shape", ["x"], ["y"]).with("start", Attribute::Int(3)).with("end", Attribute::Int(1));
+    assert_eq!(one(&[6, 2, 3], none, &[]), Some(vec![0]));
+    let one_of = Node::new("Shape", ["x"], ["y"]).with("start", Attribute::Int(-1));
+    assert_eq!(one(&[6, 2, 3], one_of, &[]), Some(vec![1]));
+}
+
+#[test]
 fn reshapes_by_constants() {
     let node = Node::new("Reshape", ["x", "w"], ["y"]);
     assert_eq!(one(&[8, 2], node.clone(), &[("w", ints(&[0, -1]))]), Some(vec![-1, 16]));

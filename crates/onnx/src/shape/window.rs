@@ -31,6 +31,10 @@ pub(super) fn slide(node: &Node, input: &[Dim], kernel: &[usize]) -> Result<Vec<
             match auto {
                 "SAME_UPPER" | "SAME_LOWER" => Ok(Dim::Known(size.div_ceil(stride))),
                 "NOTSET" | "VALID" => match size.saturating_add(padding).checked_sub(reach) {
+                    // Rounded up, the window reaches the input with less than one step too many: that is one place.
+                    None if ceil && reach.saturating_sub(size.saturating_add(padding)) < stride => {
+                        Ok(Dim::Known(1))
+                    }
                     None => Err(format!("a window of {reach} over {size} with padding {padding}")),
                     Some(room) if ceil => {
                         let steps = room.div_ceil(stride);

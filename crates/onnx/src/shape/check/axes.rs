@@ -8,9 +8,8 @@ use crate::graph::{Attribute, Dim};
 /// Operators with one `axis` among the dimensions of their first operand.
 pub(super) fn axis(site: Site<'_>) -> Result<(), String> {
     let past_the_end = match site.node.op.as_str() {
-        "Softmax" | "LogSoftmax" | "Hardmax" | "Gather" | "GatherElements" | "ScatterElements"
-        | "Scatter" | "TopK" | "ArgMax" | "ArgMin" | "LayerNormalization" | "LpNormalization"
-        | "Compress" => 0,
+        "Softmax" | "LogSoftmax" | "Hardmax" | "Gather" | "ArgMax" | "ArgMin" | "LayerNormalization"
+        | "LpNormalization" | "RMSNormalization" | "Unique" | "Compress" => 0,
         "Flatten" => 1,
         _ => return Ok(()),
     };
@@ -104,11 +103,21 @@ pub(super) fn reduce(site: Site<'_>) -> Result<(), String> {
     axes.iter().try_for_each(|axis| place("axes", *axis, rank).map(drop))
 }
 
+/// Checks that `axes` names some of `rank` dimensions, none of them twice.
+fn distinct(axes: &[i64], rank: usize) -> Result<(), String> {
+    let places = axes.iter().map(|axis| place("axes", *axis, rank)).collect::<Result<BTreeSet<_>, _>>()?;
+    if places.len() == axes.len() {
+        Ok(())
+    } else {
+        Err(format!("`axes` is {axes:?}, which names a dimension twice"))
+    }
+}
+
 /// The number of dimensions that are spoken of: those named by the operand `axes`, else all. `None` where that is not known.
 fn spoken_of(site: Site<'_>, axes: usize) -> Result<Option<usize>, String> {
     let rank = site.rank(0);
     if let (Some(axes), Some(rank)) = (site.integers_of("axes", axes), rank) {
-        axes.iter().try_for_each(|axis| place("axes", *axis, rank).map(drop))?;
+        distinct(&axes, rank)?;
     }
     match (site.node.ints("axes"), site.node.input(axes)) {
         (Some(axes), _) => Ok(Some(axes.len())),
@@ -154,11 +163,7 @@ pub(super) fn slice(site: Site<'_>) -> Result<(), String> {
         }
     }
     if let (Some(axes), Some(rank)) = (site.integers_of("axes", 3), site.rank(0)) {
-        let places =
-            axes.iter().map(|axis| place("axes", *axis, rank)).collect::<Result<BTreeSet<_>, _>>()?;
-        if places.len() != axes.len() {
-            return Err(format!("`axes` is {axes:?}, which names a dimension twice"));
-        }
+        distinct(&axes, rank)?;
     } else if let (Some(starts), Some(rank)) = (starts, site.rank(0))
         && starts > rank
     {
@@ -187,10 +192,13 @@ pub(super) fn resize(site: Site<'_>) -> Result<(), String> {
         return Err(format!("one of its `scales` is {scale}"));
     }
     let rank = spoken_of(site, usize::MAX)?;
+    let counted = |index: usize| site.node.input(index).map_or(Some(0), |_| site.size(index, 0));
+    let counts = [scales.map(<[f32]>::len).or_else(|| counted(at)), counted(3)];
+    if counts == [Some(0); 2] && site.node.op == "Resize" {
+        return Err("it has neither `scales` nor `sizes`".into());
+    }
     let mut given = 0;
-    for (name, count) in
-        [("scales", scales.map(<[f32]>::len).or_else(|| site.size(at, 0))), ("sizes", site.size(3, 0))]
-    {
+    for (name, count) in ["scales", "sizes"].into_iter().zip(counts) {
         let Some(count) = count.filter(|count| *count > 0) else { continue };
         given += 1;
         if rank.is_some_and(|rank| rank != count) {

@@ -69,8 +69,16 @@ pub(super) fn group_normalization(site: Site<'_>) -> Result<(), String> {
 pub(super) fn quantization(site: Site<'_>) -> Result<(), String> {
     let (Some(dims), Some(scale)) = (site.dims(0), site.dims(1)) else { return Ok(()) };
     let is_single = |dims: &[Dim]| dims.iter().all(|dim| *dim == Dim::Known(1));
-    if site.node.int("block_size", 0) != 0 || is_single(scale) {
+    if site.node.int("block_size", 0) != 0 {
         return Ok(());
+    }
+    if is_single(scale) {
+        return match site.dims(2) {
+            Some(points) if points.iter().any(|dim| dim.known().is_some_and(|size| size != 1)) => {
+                Err("its zero points are not as many as its scales".into())
+            }
+            _ => Ok(()),
+        };
     }
     let [scales] = scale else {
         return Err(format!("its scales have {}, and there is no `block_size`", dimensions(scale.len())));
@@ -91,6 +99,25 @@ pub(super) fn quantization(site: Site<'_>) -> Result<(), String> {
         None => Ok(()),
         Some(_) => Err("its zero points are not as many as its scales".into()),
     }
+}
+
+/// Scales and zero points of a convolution in integers: one, or for the weights one for each output channel.
+pub(super) fn quantized_convolution(site: Site<'_>) -> Result<(), String> {
+    for (name, index) in [("x_scale", 1), ("x_zero_point", 2), ("y_scale", 6), ("y_zero_point", 7)] {
+        site.single(name, index)?;
+    }
+    let Some(out) = site.size(3, 0) else { return Ok(()) };
+    for (name, index, may_be_one) in [("w_scale", 4, true), ("w_zero_point", 5, true), ("B", 8, false)] {
+        match site.dims(index) {
+            Some([Dim::Known(size)]) if *size != out && !(may_be_one && *size == 1) => {
+                return Err(format!("`{name}` has {size} elements for {out} output channels"));
+            }
+            Some([_]) | None => {}
+            Some([]) if may_be_one => {}
+            Some(dims) => return Err(format!("`{name}` has {}", dimensions(dims.len()))),
+        }
+    }
+    Ok(())
 }
 
 /// Channels to pixels and back.
@@ -151,6 +178,16 @@ pub(super) fn recurrent(site: Site<'_>) -> Result<(), String> {
         "GRU" => 3,
         _ => 1,
     };
+    for (name, index) in [("X", 0), ("W", 1), ("R", 2)] {
+        if let Some(rank) = site.rank(index).filter(|rank| *rank != 3) {
+            return Err(format!("`{name}` has {}, but must have 3", dimensions(rank)));
+        }
+    }
+    if let (Some(size), Some(wanted)) = (site.size(0, 2), site.size(1, 2))
+        && size != wanted
+    {
+        return Err(format!("`W` is for {wanted} inputs, of {size}"));
+    }
     if !site.node.attributes.contains_key("hidden_size") {
         return Ok(());
     }

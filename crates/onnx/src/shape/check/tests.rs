@@ -1,5 +1,7 @@
 //! Each attribute in contradiction to its operands, and beside it what is just right.
 
+mod picks;
+
 use super::super::*;
 use crate::Model;
 use crate::graph::{Attribute, Value};
@@ -128,6 +130,7 @@ fn windows_of_convolutions() {
     One::new("Conv", &[4, 8, 8], [zeros(&[6, 4, 3, 3]), zeros(&[5])]).refuses_all("5 biases for 6", &[]);
     One::new("Conv", &[4, 8], [zeros(&[6, 4, 3, 3])]).refuses_all("operands of 3 and 4 dimensions", &[]);
     One::new("Conv", &[4, 8, 8], []).refuses_all("operand 2 of at least 2 is missing", &[]);
+    One::new("Conv", &[4, 8, 8], [zeros(&[6, 4, 0, 3])]).refuses_all("a window without elements", &[]);
 }
 
 #[test]
@@ -169,6 +172,11 @@ fn windows_of_poolings() {
     }
     let large = [("kernel_shape", list(&[9, 9]))];
     One::new("MaxPool", &[4, 8, 8], []).refuses_all("a window of 9 over 8", &large);
+    // Rounded up, a step that begins within the input is one place.
+    let rounded_up =
+        |stride| [large[0].clone(), ("strides", list(&[stride; 2])), ("ceil_mode", Attribute::Int(1))];
+    One::new("MaxPool", &[4, 8, 8], []).accepts(&rounded_up(2));
+    One::new("MaxPool", &[4, 8, 8], []).refuses_all("a window of 9 over 8", &rounded_up(1));
 }
 
 #[test]

@@ -50,6 +50,37 @@ pub(super) fn transposed_convolution(site: Site<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// A convolution that looks up its pixels where it is told, two coordinates for each weight of its window.
+pub(super) fn deformed_convolution(site: Site<'_>) -> Result<(), String> {
+    convolution(site, 1)?;
+    let groups =
+        if site.node.attributes.contains_key("offset_group") { site.positive("offset_group")? } else { 1 };
+    let kernel =
+        site.dims(1).and_then(|dims| dims.get(2..)?.iter().map(Dim::known).collect::<Option<Vec<_>>>());
+    let Some(kernel) = kernel else { return Ok(()) };
+    let weights = kernel.into_iter().fold(groups, usize::saturating_mul);
+    for (what, index, wanted) in [("offsets", 2, weights.checked_mul(2)), ("masks", 4, Some(weights))] {
+        if let Some(size) = site.size(index, 1).filter(|size| Some(*size) != wanted) {
+            return Err(format!(
+                "{size} {what}; `offset_group` is {groups}, and the window has {weights} weights with it"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A pooling undone, with the places that its largest elements had.
+pub(super) fn unpool(site: Site<'_>) -> Result<(), String> {
+    pool(site)?;
+    let (Some(dims), Some(places)) = (site.dims(0), site.dims(1)) else { return Ok(()) };
+    let differs =
+        |(own, place): (&Dim, &Dim)| own.known().zip(place.known()).is_some_and(|(own, place)| own != place);
+    if dims.len() != places.len() || dims.iter().zip(places).any(differs) {
+        return Err("its places have another shape than what they are for".into());
+    }
+    Ok(())
+}
+
 /// A pooling.
 pub(super) fn pool(site: Site<'_>) -> Result<(), String> {
     if site.node.ints("kernel_shape").is_none() {
@@ -90,6 +121,9 @@ fn kernel_of_weights(site: Site<'_>, weights: usize) -> Result<Option<Vec<Dim>>,
         (Some(rank), _) if rank < 3 => Err(format!("an operand of {}", dimensions(rank))),
         (Some(rank), Some(dims)) if rank != dims.len() => {
             Err(format!("operands of {rank} and {}", dimensions(dims.len())))
+        }
+        (_, Some([_, _, kernel @ ..])) if kernel.contains(&Dim::Known(0)) => {
+            Err("weights of a window without elements".into())
         }
         (_, Some([_, _, kernel @ ..])) if !kernel.is_empty() => Ok(Some(kernel.to_vec())),
         (_, Some(dims)) => Err(format!("weights of {}", dimensions(dims.len()))),

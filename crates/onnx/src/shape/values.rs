@@ -1,0 +1,52 @@
+//! Small tensors of integers by value, as far as they are shapes being computed.
+
+use super::rules::resolve_axis;
+use super::{Item, MAX_ITEMS, Shapes};
+use crate::graph::{Attribute, Dim, Node};
+use crate::tensor::ElementType;
+
+/// The value of `node`'s first output where it is a shape being computed.
+pub(super) fn items(shapes: &Shapes, node: &Node) -> Option<Vec<Item>> {
+    let operand = |index| shapes.items(node.input(index)?);
+    let items = match node.op.as_str() {
+        "Shape" => asked_for(node, shapes.dims(node.input(0)?)?)?.iter().map(from_dim).collect(),
+        "Gather" if node.int("axis", 0) == 0 => {
+            let from = operand(0)?;
+            let pick = |item: &Item| match item {
+                Item::Int(index) => from.get(resolve_axis(*index, from.len())?).cloned(),
+                Item::Dim(_) => None,
+            };
+            operand(1)?.iter().map(pick).collect::<Option<_>>()?
+        }
+        "Concat" => {
+            let parts = (0..node.inputs.len()).map(operand).collect::<Option<Vec<_>>>()?;
+            parts.concat()
+        }
+        "Unsqueeze" | "Squeeze" | "Identity" => operand(0)?.to_vec(),
+        "Cast" if node.int("to", 0) == i64::from(ElementType::I64.code()) => operand(0)?.to_vec(),
+        "Constant" => match node.attributes.get("value")? {
+            Attribute::Tensor(tensor) => tensor.as_i64()?.iter().map(|&value| Item::Int(value)).collect(),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (items.len() <= MAX_ITEMS).then_some(items)
+}
+
+/// The dimensions that `Shape` is to give: from `start` to `end`, each counted from behind where it is negative and moved to the
+/// nearest place that there is.
+pub(super) fn asked_for<'a>(node: &Node, dims: &'a [Dim]) -> Option<&'a [Dim]> {
+    let rank = i64::try_from(dims.len()).ok()?;
+    let place = |at: i64| {
+        let at = if at < 0 { at.saturating_add(rank) } else { at };
+        usize::try_from(at.clamp(0, rank)).ok()
+    };
+    dims.get(place(node.int("start", 0))?..place(node.int("end", rank))?)
+}
+
+fn from_dim(dim: &Dim) -> Item {
+    match dim.known().map(i64::try_from) {
+        Some(Ok(size)) => Item::Int(size),
+        _ => Item::Dim(dim.clone()),
+    }
+}
