@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use self::pipeline::pipeline;
+use self::pipeline::{pipeline, usual_weights};
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
@@ -30,7 +30,8 @@ pub struct Args {
     /// The float model
     #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
     model: PathBuf,
-    /// A file beside the model that holds its weights, where they are not in the model itself; may be repeated
+    /// A file that holds the model's weights, where they are neither in the model itself nor in MODEL.onnx.data beside it; may be
+    /// repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     weights: Vec<PathBuf>,
     /// The images to calibrate on: any folder of pictures, an archive, or a dataset that `data/download` made (.safetensors)
@@ -201,12 +202,17 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
     let suffix = if args.dynamic { "int8-dynamic.onnx" } else { "int8.onnx" };
     let target = args.output.clone().unwrap_or_else(|| args.model.with_extension(suffix));
+    let beside = usual_weights(&args.model);
     let inputs: Vec<(&PathBuf, &str)> = std::iter::once((&args.model, "the float model"))
-        .chain(args.weights.iter().map(|file| (file, "its weights")))
-        .chain(args.data.iter().map(|data| (data, "the images")))
+        .chain(args.weights.iter().chain(&beside).map(|file| (file, "its weights")))
+        .chain(
+            args.data
+                .iter()
+                .map(|data| (data, if data.is_dir() { "one of the images" } else { "the images" })),
+        )
         .collect();
     for (input, what) in &inputs {
-        if same(&target, input) {
+        if is_in(&target, input) {
             return Err(
                 Error::usage(format!("the INT8 model would replace {what}")).hint("name another --output")
             );
@@ -260,8 +266,9 @@ fn is_there(target: &Path) -> Error {
         .hint("replace it with --force, or name another --output")
 }
 
-fn same(one: &Path, other: &Path) -> bool {
-    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+/// Whether what is at `target` is an input, or lies in one that is a folder.
+fn is_in(target: &Path, input: &Path) -> bool {
+    matches!((fs::canonicalize(target), fs::canonicalize(input)), (Ok(target), Ok(input)) if target.starts_with(&input))
 }
 
 fn execute(
@@ -296,9 +303,11 @@ fn outcome<'a>(
 /// Where the model is written before it gets its name, so that it is there whole or not at all, and that what cannot be
 /// written is known before anything is done.
 fn unfinished(target: &Path) -> Result<tempfile::NamedTempFile, Error> {
-    if fs::symlink_metadata(target).is_ok_and(|there| !there.is_file()) {
-        return Err(Error::usage(format!("`{}` is not a file that could be replaced", target.display()))
-            .hint("name another --output"));
+    // `folder/` names no file, whether the folder is there or not.
+    let names_none = target.as_os_str().as_encoded_bytes().ends_with(b"/") || target.file_name().is_none();
+    if names_none || fs::symlink_metadata(target).is_ok_and(|there| !there.is_file()) {
+        let what = if names_none { "not the name of a file" } else { "not a file that could be replaced" };
+        return Err(Error::usage(format!("`{}` is {what}", target.display())).hint("name another --output"));
     }
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let cannot = |what: String| {
@@ -355,9 +364,35 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
         assert!(unfinished(&path("link")).is_err());
         assert!(unfinished(Path::new("/dev/null")).is_err());
+        for name in ["missing/", "..", "link/"] {
+            let message = unfinished(&path(name)).unwrap_err().to_string();
+            assert!(message.contains("is not the name of a file"), "{name}: {message}");
+        }
         fs::write(path("m.onnx"), "old").unwrap();
         drop(unfinished(&path("m.onnx")).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left behind");
+    }
+
+    #[test]
+    fn no_input_is_replaced_nor_what_is_in_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("set/cats")).unwrap();
+        for file in ["m.onnx", "set/cats/1.png", "setting.onnx"] {
+            fs::write(at(file), "").unwrap();
+        }
+        std::os::unix::fs::symlink("set", at("link")).unwrap();
+        for (target, input) in [
+            ("m.onnx", "m.onnx"),
+            ("set/../m.onnx", "m.onnx"),
+            ("set/cats/1.png", "set"),
+            ("set/cats/1.png", "link"),
+        ] {
+            assert!(is_in(&at(target), &at(input)), "{target} in {input}");
+        }
+        for (target, input) in [("set/new.onnx", "set"), ("setting.onnx", "set"), ("set", "set/cats")] {
+            assert!(!is_in(&at(target), &at(input)), "{target} in {input}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::Error;
 pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     let model = absolute(&args.model)?;
     let mut given = json!({ "model": model });
-    if let Some(weights) = weights(&args.weights, folder)? {
+    if let Some(weights) = weights(args, folder)? {
         given["weights"] = weights.into();
     }
     let per_channel = !args.per_tensor;
@@ -100,10 +100,12 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
 }
 
 /// What holds the weights: the file, or of several a folder below `folder` with links to them, which stand for their content.
-fn weights(files: &[PathBuf], folder: &Path) -> Result<Option<String>, Error> {
-    if let [] | [_] = files {
-        return files.first().map(|file| absolute(file)).transpose();
-    }
+fn weights(args: &Args, folder: &Path) -> Result<Option<String>, Error> {
+    let files = match args.weights.as_slice() {
+        [] => return usual_weights(&args.model).map(|file| absolute(&file)).transpose(),
+        [file] => return absolute(file).map(Some),
+        several => several,
+    };
     let links = folder.join("weights");
     let cannot =
         |error: std::io::Error| Error::failed(format!("cannot write to the temporary folder: {error}"));
@@ -121,6 +123,13 @@ fn weights(files: &[PathBuf], folder: &Path) -> Result<Option<String>, Error> {
         })?;
     }
     absolute(&links).map(Some)
+}
+
+/// The file beside the model that PyTorch's exporter puts its weights into, if it is there.
+pub(super) fn usual_weights(model: &Path) -> Option<PathBuf> {
+    let mut name = model.as_os_str().to_owned();
+    name.push(".data");
+    Some(PathBuf::from(name)).filter(|file| file.is_file())
 }
 
 /// A path as the pipeline has to name it, which lies elsewhere. Links stay: a model finds its weights beside its name.
@@ -180,6 +189,22 @@ mod tests {
         }
         let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
         assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
+    }
+
+    #[test]
+    fn weights_that_lie_where_exporters_put_them_need_not_be_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        for name in ["m.onnx", "m.onnx.data", "other.data", "n.onnx"] {
+            fs::write(at(name), "").unwrap();
+        }
+        let weights = |words: &[&str]| {
+            let made = made(&[words, &["--dynamic"]].concat());
+            made["stages"][STAGE]["inputs"].get("weights").cloned().unwrap_or_default()
+        };
+        assert_eq!(weights(&[&at("m.onnx")]), at("m.onnx.data"));
+        assert_eq!(weights(&[&at("m.onnx"), "--weights", &at("other.data")]), at("other.data"));
+        assert_eq!(weights(&[&at("n.onnx")]), Value::Null);
     }
 
     #[test]
