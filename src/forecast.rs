@@ -1,18 +1,18 @@
-//! How long stages will take, from how long they took: the median of the last executions of the same op on this CPU, each
-//! scaled by what the op says its time depends on. Where that is not known, nothing is said but how long the last one took.
-//! Says nothing at all of a stage that was never executed.
+//! How long stages will take, from how long they took: the median of the last executions of the same op on this CPU with as
+//! many threads, each scaled by what the op says its time depends on, without what is done already. Where that is not known,
+//! nothing is said but how long the last one took. Says nothing at all of a stage that was never executed.
 
+mod model;
 mod scale;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use protocol::TimeSpec;
+use protocol::{Partial, TimeSpec};
 
+use self::model::Sample;
 use self::scale::{Sizes, Work};
-use crate::clock::millis;
 use crate::event::Expectation;
-use crate::plan::Prospect;
+use crate::plan::{Decision, Prospect};
 use crate::project::Project;
 use crate::record::{ActionRecord, Ingredient, Outcome, RunRecord};
 use crate::spec::{Action, CommandLine, Input, Stage, StageId, StageName};
@@ -35,7 +35,7 @@ pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect
         look_back(project, &mut wanted);
     }
     let estimates: BTreeMap<StageName, Estimate> =
-        wanted.into_iter().map(|(name, past)| (name, past.estimate())).collect();
+        wanted.into_iter().map(|(name, past)| (name, past.estimate(project))).collect();
     for prospect in prospects.values_mut() {
         if let Some(estimate) = estimates.get(&prospect.planned.stage) {
             prospect.planned.usual_ms = estimate.usual_ms;
@@ -58,8 +58,10 @@ struct Past<'a> {
     now: Option<(Vec<Ingredient>, Sizes)>,
     /// The execution that its artifacts came from.
     last: ActionRecord,
-    /// How long its last executions took, milliseconds, scaled.
-    durations: Vec<f64>,
+    /// How much of the work is done already, from 0 to 1.
+    done: f64,
+    /// Its last executions, as far as they can be scaled.
+    samples: Vec<Sample>,
     /// How many executions were looked at.
     seen: usize,
 }
@@ -74,16 +76,26 @@ impl Past<'_> {
             Work { ingredients: &record.ingredients, sizes },
             Work { ingredients, sizes: now },
         );
-        self.durations.extend(ratio.map(|ratio| record.duration_ms as f64 * ratio));
+        self.samples.extend(ratio.map(|ratio| Sample {
+            duration_ms: record.duration_ms,
+            pace: record.pace,
+            ratio,
+        }));
     }
 
-    fn estimate(mut self) -> Estimate {
+    fn estimate(mut self, project: &Project) -> Estimate {
         let last = self.last.clone();
-        if self.durations.is_empty() {
+        if self.samples.is_empty() && is_from_here(project, &last) {
             self.add(&last, &Sizes::new());
         }
-        Estimate { usual_ms: median(&self.durations), last_ms: last.duration_ms }
+        Estimate { usual_ms: model::predict(&self.samples, self.done), last_ms: last.duration_ms }
     }
+}
+
+/// Whether something was executed on this CPU, with as many threads as far as that is on record.
+fn is_from_here(project: &Project, record: &ActionRecord) -> bool {
+    let threads = || project.store.run(&record.run).map(|run| run.threads);
+    record.machine.cpu == project.machine.cpu && threads().is_none_or(|threads| threads == project.threads)
 }
 
 /// The stages that may be executed and once were.
@@ -109,7 +121,8 @@ fn wanted<'a>(
         // What an input will be that is not made yet is known only as far as it stays as large as it is.
         let is_known = !prospect.ingredients().is_empty() && prospect.unknown.iter().all(is_same);
         let now = is_known.then(|| (prospect.ingredients().to_vec(), sizes_now(project, stage, prospects)));
-        let past = Past { stage, time, now, last: last.clone(), durations: vec![], seen: 0 };
+        let done = done(project, stage, prospect);
+        let past = Past { stage, time, now, last: last.clone(), done, samples: vec![], seen: 0 };
         wanted.insert(stage.name.clone(), past);
     }
     wanted
@@ -220,13 +233,21 @@ fn does(stage: &Stage, ingredients: &[Ingredient]) -> bool {
     }
 }
 
-/// The middle one; of an even number the mean of the middle two. In whole milliseconds.
-fn median(durations: &[f64]) -> Option<u64> {
-    let mut sorted = durations.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.get(sorted.len() / 2)?;
-    let lower = sorted.get(sorted.len().saturating_sub(1) / 2)?;
-    Duration::try_from_secs_f64(lower.midpoint(*upper) / 1e3).ok().map(millis)
+/// How much of a stage's work an earlier execution has left done, as far as its op says: one that did not come to its end, or
+/// one for other values of a param that may change on the way.
+fn done(project: &Project, stage: &Stage, prospect: &Prospect) -> f64 {
+    let (Action::Op(action), Some(Decision::Run { miss, .. })) = (&stage.action, &prospect.decision) else {
+        return 0.0;
+    };
+    let share = |partial: &Partial| {
+        let whole = prospect.ingredients().iter().find(|it| it.name == partial.of)?;
+        let share = partial.done / whole.value.parse::<f64>().ok()?;
+        (share.is_finite() && share > 0.0).then_some(share)
+    };
+    let resumed = project.store.resumable(miss).as_ref().and_then(share).map(|share| share.min(1.0));
+    // What went further than this one is of no use to it.
+    let continued = project.store.continuable(miss, &action.continues).as_ref().and_then(share);
+    resumed.into_iter().chain(continued.filter(|share| *share < 1.0)).fold(0.0, f64::max)
 }
 
 #[cfg(test)]

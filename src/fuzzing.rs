@@ -77,6 +77,7 @@ pub fn plugin_message(bytes: &[u8]) {
         machine: Machine::default(),
         run: "1".into(),
         provisional: None,
+        pace: None,
     };
     if let Ok(json) = serde_json::to_vec(&record) {
         assert!(
@@ -128,6 +129,7 @@ pub fn cache_record(bytes: &[u8]) {
             machine: Machine::default(),
             run: "1".into(),
             provisional: None,
+            pace: None,
         };
         draw(&run, &record, None);
         draw(&run_of(vec![]), &record, Some(&run));

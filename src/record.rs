@@ -63,6 +63,20 @@ pub struct ActionRecord {
     /// Set where it is shown but no answer to the key, so that the next run executes that again: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisional: Option<String>,
+    /// What of its duration was work; absent where it reported nothing from which that could be told, and in records of
+    /// versions that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+}
+
+/// How long the work took of which an execution reported progress. The rest of its duration went into what comes before and
+/// after, such as loading.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Pace {
+    /// Milliseconds.
+    pub work_ms: u64,
+    /// How much of the whole work that was: above 0, and less than 1 where it went on from partial work.
+    pub share: f64,
 }
 
 impl ActionRecord {

@@ -189,7 +189,7 @@ impl View<'_> {
         let last = || {
             let last = rough(planned.last_ms?);
             Some(format!(
-                " how long it will take if it runs is not known: it last took {last}, for something else"
+                " how long it will take if it runs is not known: it last took {last}, in other circumstances"
             ))
         };
         known.or_else(last).filter(|_| planned.expectation.may_execute())

@@ -3,6 +3,7 @@
 
 mod budget;
 mod command;
+mod course;
 mod engine;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -30,6 +31,7 @@ pub use secrets::missing_secrets;
 pub use trace::check as check_trace;
 
 use crate::error::Error;
+use crate::record::Pace;
 use crate::secret::Masks;
 use crate::store::StoreError;
 
@@ -88,4 +90,6 @@ struct Yield {
     figures: Vec<Figure>,
     /// Why it is no answer yet, where the op says so.
     provisional: Option<String>,
+    /// What of its time was work.
+    pace: Option<Pace>,
 }

@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::{Figure, FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
 use rustix::process::Signal;
 
+use super::course::Course;
 use super::log::Log;
 use super::secrets::{hide_figure, hide_metric};
 use super::setting::{Setting, Timeout, next_within, stopped};
@@ -168,6 +169,7 @@ struct Listener<'a> {
     timeout: Option<Timeout>,
     /// What is to be taken out of metrics and figures.
     masks: Masks,
+    course: Course,
     result: Yield,
 }
 
@@ -180,7 +182,8 @@ impl<'a> Listener<'a> {
         timeout: Option<Timeout>,
     ) -> Self {
         let (places, masks, result) = (HashMap::new(), Masks::default(), Yield::default());
-        Self { program, log, notify, show, places, timeout, masks, result }
+        let course = Course::new(Instant::now());
+        Self { program, log, notify, show, places, timeout, masks, course, result }
     }
 
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
@@ -198,6 +201,7 @@ impl<'a> Listener<'a> {
         match message {
             FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
             FromPlugin::Progress(progress) => {
+                self.course.observe(Instant::now(), &progress);
                 if progress.milestone {
                     self.log.line(&format!(
                         "{} {}/{}  {}",
@@ -242,6 +246,7 @@ impl<'a> Listener<'a> {
                     (self.notify)(Notice::Log(LogLevel::Warn, message));
                 }
                 self.result.provisional = provisional.map(|why| self.masks.hide(&why).into_owned());
+                self.result.pace = self.course.pace();
                 return Ok(ControlFlow::Break(()));
             }
             FromPlugin::Failed { message, hint } => {

@@ -187,6 +187,7 @@ impl Job<'_> {
             machine: self.project.machine.clone(),
             run: self.run.to_owned(),
             provisional: result.provisional,
+            pace: result.pace,
         })
     }
 

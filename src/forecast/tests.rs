@@ -5,17 +5,9 @@ use std::fs;
 
 use super::*;
 use crate::plan::{Decision, decide, plan};
-use crate::record::{Machine, RunRecord, StageRun};
+use crate::record::{Machine, Pace, RunRecord, StageRun};
 use crate::spec::Overrides;
 use crate::store::Finished;
-
-#[test]
-fn the_middle_counts() {
-    assert_eq!(median(&[]), None);
-    assert_eq!(median(&[7.0]), Some(7));
-    assert_eq!(median(&[30.0, 1.0, 2.0]), Some(2));
-    assert_eq!(median(&[4.0, 1.0, 100.0, 2.0]), Some(3));
-}
 
 struct Bench(tempfile::TempDir);
 
@@ -40,6 +32,11 @@ impl Bench {
 
     /// Keeps an execution of `one` and the run it happened in.
     fn execute(&self, run: &str, duration_ms: u64, machine: &Machine) {
+        self.execute_at(run, duration_ms, None, machine, 1);
+    }
+
+    /// As [`Bench::execute`], with what of it was work, and on so many threads.
+    fn execute_at(&self, run: &str, duration_ms: u64, pace: Option<Pace>, machine: &Machine, threads: usize) {
         let project = self.project(run);
         let (name, stage) = project.pipeline.stages.first().unwrap();
         let Decision::Run { miss, .. } = decide(&project, stage, &BTreeMap::new(), true).unwrap() else {
@@ -62,6 +59,7 @@ impl Bench {
             machine: machine.clone(),
             run: id.clone(),
             provisional: None,
+            pace,
         };
         let record = project.store.commit(miss, finished).unwrap();
         let stage = StageRun {
@@ -82,7 +80,7 @@ impl Bench {
             started_ms: 0,
             duration_ms,
             machine: machine.clone(),
-            threads: 1,
+            threads,
             stages: vec![stage],
             gates: vec![],
             certain: false,
@@ -116,7 +114,7 @@ fn make(n: u32, seed: u32) -> String {
 
 const MANIFEST: &str = r#"{"protocol":1,"plugin":"p","version":"1","ops":{"make":{"description":"Makes.","version":1,
     "params":{"type":"object"},"outputs":{"o":{"description":"o","file":"o.txt"}},
-    "time":{"scales_with":["with.n"],"ignores":["with.seed"]}}}}"#;
+    "continues":["n"],"time":{"scales_with":["with.n"],"ignores":["with.seed"]}}}}"#;
 
 #[test]
 fn executions_on_this_cpu_count_and_the_last_five_of_them() {
@@ -125,11 +123,17 @@ fn executions_on_this_cpu_count_and_the_last_five_of_them() {
     let here = bench.project(&make(1, 0)).machine;
     let elsewhere = Machine { cpu: "another".into(), ..Machine::default() };
     bench.execute(&make(1, 0), 900_000, &elsewhere);
-    assert_eq!(bench.usual(&make(1, 1)), Some(900_000), "the last one, where there is no other");
+    assert_eq!(
+        bench.expected(&make(1, 1)),
+        (None, Some(900_000)),
+        "another machine says nothing of this one"
+    );
+    bench.execute_at(&make(1, 1), 80, None, &here, 64);
+    assert_eq!(bench.expected(&make(1, 2)), (None, Some(80)), "nor do more threads");
     for (seed, duration) in (10..).zip([10, 20, 60, 30, 50, 40, 99]) {
         bench.execute(&make(1, seed), duration, &here);
     }
-    assert_eq!(bench.usual(&make(1, 1)), Some(50), "of 60, 30, 50, 40, 99");
+    assert_eq!(bench.usual(&make(1, 2)), Some(50), "of 60, 30, 50, 40, 99");
 }
 
 #[test]
@@ -138,6 +142,7 @@ fn what_an_op_takes_is_scaled_by_what_it_says_its_time_depends_on() {
     let here = bench.project(&make(6, 0)).machine;
     bench.execute(&make(6, 0), 120_000, &here);
     assert_eq!(bench.usual(&make(75, 1)), Some(1_500_000), "12.5 times as long");
+    assert_eq!(bench.usual(&make(1, 1)), Some(20_000));
     bench.execute(&make(75, 0), 1_800_000, &here);
     assert_eq!(bench.usual(&make(6, 2)), Some(132_000), "between 120 and 144 s");
     let other = format!("{}, more: 1 }}", make(6, 0).trim_end_matches(" }"));
@@ -154,4 +159,50 @@ fn what_a_command_takes_is_known_only_where_nothing_of_it_is_another() {
     assert_eq!(plan(&project, &all, &all).unwrap()[0].usual_ms, Some(70), "asked to do the same again");
     assert_eq!(bench.expected(&run("echo 2")), (None, Some(70)));
     assert_eq!(bench.expected(&run("[echo, 2]")), (None, None), "a list is another kind of command");
+}
+
+#[test]
+fn loading_is_not_scaled() {
+    let bench = Bench::new();
+    let here = bench.project(&make(6, 0)).machine;
+    bench.execute_at(&make(6, 0), 10_000, Some(Pace { work_ms: 6_000, share: 1.0 }), &here, 1);
+    assert_eq!(bench.usual(&make(60, 0)), Some(64_000));
+    assert_eq!(bench.usual(&make(1, 0)), Some(5_000));
+}
+
+#[test]
+fn what_an_earlier_execution_left_done_takes_no_time_again() {
+    let bench = Bench::new();
+    let here = bench.project(&make(6, 0)).machine;
+    bench.execute_at(&make(10, 0), 14_000, Some(Pace { work_ms: 10_000, share: 1.0 }), &here, 1);
+    let leave = |what: &str, is_of_any_n: bool, text: &str| {
+        let project = bench.project(what);
+        let stage = &project.pipeline.stages[0];
+        let Decision::Run { miss, .. } = decide(&project, stage, &BTreeMap::new(), true).unwrap() else {
+            panic!("it was forced")
+        };
+        let folder = match is_of_any_n {
+            true => project.store.continue_dir(&miss, &["n".to_owned()]).unwrap(),
+            false => project.store.resume_dir(&miss).unwrap(),
+        };
+        fs::write(folder.join(Partial::FILE), text).unwrap();
+    };
+    assert_eq!(bench.usual(&make(100, 0)), Some(104_000));
+    leave(&make(100, 0), false, r#"{"done":75,"of":"with.n"}"#);
+    assert_eq!(bench.usual(&make(100, 0)), Some(29_000), "interrupted after three quarters");
+    assert_eq!(bench.usual(&make(100, 1)), Some(104_000), "another key");
+    leave(&make(10, 0), true, r#"{"done":10,"of":"with.n"}"#);
+    assert_eq!(bench.usual(&make(20, 0)), Some(14_000), "a shorter one is gone on with");
+    assert_eq!(bench.usual(&make(5, 0)), Some(9_000), "a longer one is not");
+    assert_eq!(bench.usual(&make(100, 0)), Some(29_000), "what went further counts");
+    for nonsense in [
+        "",
+        "[]",
+        r#"{"done":-1,"of":"with.n"}"#,
+        r#"{"done":1e999,"of":"with.n"}"#,
+        r#"{"done":1,"of":"x"}"#,
+    ] {
+        leave(&make(100, 1), false, nonsense);
+        assert_eq!(bench.usual(&make(100, 1)), Some(104_000), "{nonsense}");
+    }
 }

@@ -73,6 +73,7 @@ pub(super) fn record(stage: &str, ingredients: &[(&str, &str)], output: &str, lo
         machine: Machine::default(),
         run: "r".into(),
         provisional: None,
+        pace: None,
     }
 }
 

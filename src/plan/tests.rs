@@ -109,6 +109,7 @@ fn finished(file: &str, path: &Path, folder: &Path, log: &Path) -> Finished {
         machine: crate::record::Machine::default(),
         run: "r".into(),
         provisional: None,
+        pace: None,
     }
 }
 

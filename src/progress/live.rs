@@ -26,9 +26,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// A stage that started at `now` because of `why` (may be empty).
-    pub(super) fn new(stage: StageName, why: String, now: Instant) -> Self {
-        Self { stage, started: now, why, progress: None, remaining: Remaining::default() }
+    /// A stage that started at `now` because of `why` (may be empty), and was foretold to take as long as `usual_ms`.
+    pub(super) fn new(stage: StageName, why: String, usual_ms: Option<u64>, now: Instant) -> Self {
+        Self { stage, started: now, why, progress: None, remaining: Remaining::foretold(now, usual_ms) }
     }
 
     /// Takes note of progress.
@@ -47,17 +47,23 @@ impl Live {
         let room = width.saturating_sub(measure_text_width(&head) + 2);
         let tail = match &self.progress {
             Some(progress) => self.body(progress, now, room, paint),
-            None => self.waiting(elapsed, room, paint),
+            None => self.waiting(elapsed, now, room, paint),
         };
         truncate_str(&format!("{head}  {tail}"), width, "…").into_owned()
     }
 
-    fn waiting(&self, elapsed: Duration, room: usize, paint: Paint) -> String {
+    fn waiting(&self, elapsed: Duration, now: Instant, room: usize, paint: Paint) -> String {
         let time = format::duration(Duration::from_secs(elapsed.as_secs()));
         let time = if elapsed < Duration::from_secs(1) { String::new() } else { time };
-        let why = truncate_str(&self.why, room.saturating_sub(time.len() + 2), "…");
-        let parts = [paint.faint(&why), time];
+        let left = self.left(now).unwrap_or_default();
+        let taken = [&time, &left].into_iter().filter(|part| !part.is_empty()).map(|part| part.len() + 2);
+        let why = truncate_str(&self.why, room.saturating_sub(taken.sum()), "…");
+        let parts = [paint.faint(&why), time, paint.faint(&left)];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+    }
+
+    fn left(&self, now: Instant) -> Option<String> {
+        self.remaining.at(now).map(|left| format!("{} left", format::duration_rough(left)))
     }
 
     /// Of step, bar, percent, text and remaining time, what fits. Percent comes first, then the remaining time,
@@ -66,7 +72,7 @@ impl Live {
         let share = words::share(progress);
         let percent = format!("{:>3.0} %", (share * 100.0).floor());
         let step = words::step(progress);
-        let left = self.remaining.at(now).map(|left| format!("{} left", format::duration_rough(left)));
+        let left = self.left(now);
         let text = clean_line(&progress.text);
 
         let mut free = room.saturating_sub(width_of(&percent));
@@ -117,8 +123,12 @@ mod tests {
 
     fn training() -> (Live, Instant) {
         let start = Instant::now();
-        let mut live =
-            Live::new(StageName::try_from("train".to_owned()).unwrap(), "with.lr 0.05 → 0.08".into(), start);
+        let mut live = Live::new(
+            StageName::try_from("train".to_owned()).unwrap(),
+            "with.lr 0.05 → 0.08".into(),
+            None,
+            start,
+        );
         for (second, done) in [(0, 0.0), (600, 36.4)] {
             let progress = Progress {
                 done,
@@ -156,12 +166,26 @@ mod tests {
         let live = Live::new(
             StageName::try_from("export".to_owned()).unwrap(),
             "inputs.weights changed".into(),
+            None,
             start,
         );
         let plain = Paint::new(false);
         assert_eq!(live.line(start, 6, 80, plain), " ⠋ export  inputs.weights changed");
         let later = start + Duration::from_millis(72_300);
         assert_eq!(live.line(later, 6, 80, plain), " ⠸ export  inputs.weights changed  1 min 12 s");
+    }
+
+    #[test]
+    fn what_was_foretold_is_told_before_the_first_progress() {
+        let start = Instant::now();
+        let name = StageName::try_from("train".to_owned()).unwrap();
+        let live = Live::new(name, "with.epochs 6 → 75".into(), Some(1_500_000), start);
+        let at =
+            |seconds, width| live.line(start + Duration::from_secs(seconds), 5, width, Paint::new(false));
+        assert_eq!(at(0, 80), " ⠋ train  with.epochs 6 → 75  25 min left");
+        assert_eq!(at(600, 80), " ⠋ train  with.epochs 6 → 75  10 min  15 min left");
+        assert_eq!(at(600, 40), " ⠋ train  with.epo…  10 min  15 min left");
+        assert_eq!(at(1_600, 80), " ⠋ train  with.epochs 6 → 75  26 min 40 s");
     }
 
     #[test]

@@ -54,12 +54,14 @@ struct Lines {
     /// Whether what fails says where its log is.
     points_to_logs: bool,
     name_width: usize,
+    /// How long stages were foretold to take, milliseconds.
+    usual_ms: BTreeMap<StageName, u64>,
     pace: BTreeMap<StageName, Remaining>,
 }
 
 impl Lines {
     fn new(paint: Paint) -> Self {
-        Self { paint, points_to_logs: true, name_width: 8, pace: BTreeMap::new() }
+        Self { paint, points_to_logs: true, name_width: 8, usual_ms: BTreeMap::new(), pace: BTreeMap::new() }
     }
 
     /// The lines of an event that happens `now`, which reads `time` on the clock.
@@ -70,6 +72,7 @@ impl Lines {
             Event::RunStarted { pipeline, stages, .. } => {
                 let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
                 self.name_width = widest.clamp(4, 40);
+                self.usual_ms = words::foretold(stages);
                 vec![format!("{stamp} {}: {}", clean_line(pipeline), words::opening(stages).join(", "))]
             }
             Event::Notice { message } => self.block(&stamp, &clean(message)),
@@ -77,7 +80,8 @@ impl Lines {
                 self.block(&stamp, &format!("{} {}", paint.warn("warning:"), clean(message)))
             }
             Event::StageStarted { stage, changes } => {
-                self.pace.remove(stage);
+                let usual = self.usual_ms.get(stage).copied();
+                self.pace.insert(stage.clone(), Remaining::foretold(now, usual));
                 let why =
                     if changes.is_empty() { String::new() } else { format!(": {}", words::changes(changes)) };
                 vec![self.stage(&stamp, stage, &format!("started{why}"))]
@@ -238,7 +242,7 @@ mod tests {
         let expected = "\
 14:03:12 waiting for another run
          (process 812)
-14:03:12 tinynet: 3 stages, 1 fresh, 1 to run, 1 that depend on their outcome
+14:03:12 tinynet: 3 stages, 1 fresh, 1 to run, time not known, 1 that depend on their outcome, time not known
 14:03:12 download  fresh
 14:03:12 train     started: with.lr 0.05 → 0.08
 14:03:12 train     epoch 1/150  1 %  loss 0.912  val 86.41 %  2 h 29 min left

@@ -61,7 +61,7 @@ impl Price {
     }
 
     /// ` ≈ 36 min`, with how many are not known.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let known =
             if self.unknown < self.stages { format!(" {}", about(self.known_ms)) } else { String::new() };
         match self.unknown {

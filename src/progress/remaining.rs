@@ -1,4 +1,5 @@
-//! Remaining time from observations of progress. Knows nothing of stages; the clock is the caller's.
+//! Remaining time from what was foretold, corrected by observations of progress. Knows nothing of stages; the clock is the
+//! caller's.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ const SPACING: Duration = Duration::from_millis(500);
 const KEPT: usize = 180;
 /// Nothing is claimed from less than this.
 const ENOUGH: Duration = Duration::from_secs(2);
+/// Once so much of the whole was seen to be done, what was foretold counts no more: how it goes is known better.
+const KNOWN: f64 = 0.1;
 
 /// Watches a quantity grow and says how long it has still to go. What was there at the first observation (a
 /// checkpoint that the stage continued from) does not count as fast progress.
@@ -16,15 +19,25 @@ const ENOUGH: Duration = Duration::from_secs(2);
 pub(crate) struct Remaining {
     seen: VecDeque<(Instant, f64)>,
     total: f64,
+    /// How much was done at the first observation of this total.
+    first: f64,
+    /// When it began and how long it was foretold to take in all.
+    foretold: Option<(Instant, Duration)>,
 }
 
 impl Remaining {
+    /// Something that begins at `start` and takes as long as `usual_ms`, where that is known.
+    pub(crate) fn foretold(start: Instant, usual_ms: Option<u64>) -> Self {
+        let foretold = usual_ms.map(|usual| (start, Duration::from_millis(usual)));
+        Self { foretold, ..Self::default() }
+    }
+
     /// Takes note that `done` of `total` are done at `now`.
     pub(crate) fn observe(&mut self, now: Instant, done: f64, total: f64) {
         let went_back = self.seen.back().is_some_and(|(_, last)| done < *last);
         if went_back || total != self.total {
             self.seen.clear();
-            self.total = total;
+            (self.total, self.first) = (total, done);
         }
         let previous = self.seen.len().checked_sub(2).and_then(|index| self.seen.get(index)).map(|s| s.0);
         if previous.is_some_and(|previous| now.saturating_duration_since(previous) < SPACING) {
@@ -36,8 +49,27 @@ impl Remaining {
         }
     }
 
-    /// Time still to go at `now`, if the pace of the kept observations goes on. `None` while that is not known.
+    /// Time still to go at `now`. `None` while that is not known.
+    ///
+    /// Until anything is observed it is the rest of what was foretold; the more is done, the more the pace of the observations
+    /// counts, and from a tenth of the whole on that alone. What takes longer than foretold has no rest to tell of.
     pub(crate) fn at(&self, now: Instant) -> Option<Duration> {
+        let rest = self.foretold.and_then(|(start, whole)| {
+            let rest = whole.saturating_sub(now.saturating_duration_since(start));
+            (!rest.is_zero()).then_some(rest)
+        });
+        match (self.by_pace(now), rest) {
+            (Some(left), Some(rest)) => {
+                let known = (self.seen.back()?.1 - self.first) / self.total / KNOWN;
+                let known = if known.is_nan() { 1.0 } else { known.clamp(0.0, 1.0) };
+                Some(left.mul_f64(known).saturating_add(rest.mul_f64(1.0 - known)))
+            }
+            (left, rest) => left.or(rest),
+        }
+    }
+
+    /// Time still to go, if the pace of the kept observations goes on.
+    fn by_pace(&self, now: Instant) -> Option<Duration> {
         let ((start, before), (end, done)) = (self.seen.front()?, self.seen.back()?);
         let took = end.saturating_duration_since(*start);
         let gained = done - before;
@@ -102,6 +134,34 @@ mod tests {
         }
         let left = remaining.at(start + seconds(999)).unwrap().as_secs();
         assert!((4490..4520).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn what_was_foretold_counts_down_until_the_pace_is_known() {
+        let start = Instant::now();
+        let mut remaining = Remaining::foretold(start, Some(100_000));
+        assert_eq!(remaining.at(start + seconds(5)), Some(seconds(95)));
+        assert_eq!(remaining.at(start + seconds(100)), None, "it takes longer");
+        // Twice as slow as foretold: 20 s for a tenth. Half of that says half as much as what was foretold.
+        remaining.observe(start, 0.0, 100.0);
+        remaining.observe(start + seconds(10), 5.0, 100.0);
+        assert_eq!(remaining.at(start + seconds(10)), Some(seconds((190 + 90) / 2)));
+        remaining.observe(start + seconds(20), 10.0, 100.0);
+        assert_eq!(remaining.at(start + seconds(20)), Some(seconds(180)));
+        remaining.observe(start + seconds(120), 60.0, 100.0);
+        assert_eq!(remaining.at(start + seconds(120)), Some(seconds(80)), "beyond what was foretold");
+    }
+
+    #[test]
+    fn what_was_done_before_is_no_sign_that_the_pace_is_known() {
+        let start = Instant::now();
+        let mut remaining = Remaining::foretold(start, Some(100_000));
+        remaining.observe(start, 50.0, 100.0);
+        remaining.observe(start + seconds(10), 55.0, 100.0);
+        assert_eq!(remaining.at(start + seconds(10)), Some(seconds(90)));
+        remaining.observe(start + seconds(12), 55.5, 100.0);
+        let left = remaining.at(start + seconds(12)).unwrap();
+        assert!(left > seconds(87) && left < seconds(98), "{left:?}");
     }
 
     #[test]

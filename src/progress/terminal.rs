@@ -29,6 +29,8 @@ pub struct Terminal {
     name_width: usize,
     running: BTreeMap<StageName, (ProgressBar, Arc<Mutex<Live>>)>,
     ahead: Vec<StageName>,
+    /// How long stages were foretold to take, milliseconds.
+    usual_ms: BTreeMap<StageName, u64>,
     next: ProgressBar,
 }
 
@@ -55,6 +57,7 @@ impl Terminal {
             name_width: 8,
             running: BTreeMap::new(),
             ahead: vec![],
+            usual_ms: BTreeMap::new(),
             next: ProgressBar::hidden(),
         }
     }
@@ -76,6 +79,7 @@ impl Terminal {
         self.print(&format!(" {}", parts.join(" · ")));
         self.print("");
         self.ahead = stages.iter().map(|stage| stage.stage.clone()).collect();
+        self.usual_ms = words::foretold(stages);
         self.next = self.bars.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             self.next.set_style(style);
@@ -98,7 +102,8 @@ impl Terminal {
 
     fn start(&mut self, stage: &StageName, why: String) {
         self.ahead.retain(|waiting| waiting != stage);
-        let live = Arc::new(Mutex::new(Live::new(stage.clone(), why, Instant::now())));
+        let usual = self.usual_ms.get(stage).copied();
+        let live = Arc::new(Mutex::new(Live::new(stage.clone(), why, usual, Instant::now())));
         let bar = self.bars.insert_before(&self.next, ProgressBar::new_spinner());
         let (shared, width, name_width, paint) = (Arc::clone(&live), self.width, self.name_width, self.paint);
         let draw = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -232,7 +237,7 @@ mod tests {
         terminal.next.tick();
         let shown = screen.contents();
         let lines: Vec<&str> = shown.lines().collect();
-        assert_eq!(lines.first().copied(), Some(" tinynet · 3 stages · 1 fresh · 2 to run · about 4 min"));
+        assert_eq!(lines.first().copied(), Some(" tinynet · 3 stages · 1 fresh · 2 to run ≈ 4 min"));
         assert_eq!(lines.get(2).copied(), Some(" ✔ download  fresh"));
         let train = lines.iter().find(|line| line.contains("train  ")).unwrap();
         assert!(

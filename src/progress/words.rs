@@ -1,13 +1,16 @@
 //! The words that terminal and plain output have in common. Pure text; knows no colours and no widths.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::Progress;
 
-use crate::event::{Expectation, PlannedStage};
+use super::plan::{Price, Total};
+use crate::event::PlannedStage;
 use crate::format;
 use crate::printable::{clean, clean_line};
 use crate::record::{Change, Outcome};
+use crate::spec::StageName;
 
 /// A changed ingredient: `with.lr 0.05 → 0.08`. Digests and long values are shortened.
 #[must_use]
@@ -50,25 +53,24 @@ pub(super) fn changes(changes: &[Change]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run`, `about 41 min`.
+/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run ≈ 41 min and 1 not known`.
 pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
-    let count = |wanted: fn(&Expectation) -> bool| stages.iter().filter(|s| wanted(&s.expectation)).count();
-    let runs = |e: &Expectation| matches!(e, Expectation::Run { .. });
-    let kinds = [
-        (count(|e| matches!(e, Expectation::Fresh)), "fresh"),
-        (count(|e| matches!(e, Expectation::Restorable { .. })), "in the cache"),
-        (count(runs), "to run"),
-        (count(|e| matches!(e, Expectation::Maybe { .. })), "that depend on their outcome"),
+    let Total { run, maybe, restorable, fresh } = Total::of(stages);
+    let known = |price: &Price, word: &str| format!("{} {word}{}", price.stages, price.words());
+    let parts = [
+        (fresh, format!("{fresh} fresh")),
+        (restorable, format!("{restorable} in the cache")),
+        (run.stages, known(&run, "to run")),
+        (maybe.stages, known(&maybe, "that depend on their outcome")),
     ];
-    let mut parts = vec![format::count(stages.len(), "stage")];
-    parts.extend(kinds.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
-    let usual: Option<Vec<u64>> =
-        stages.iter().filter(|s| runs(&s.expectation)).map(|stage| stage.usual_ms).collect();
-    if let Some(usual) = usual.filter(|usual| !usual.is_empty()) {
-        let sum = usual.iter().fold(0, |sum: u64, ms| sum.saturating_add(*ms));
-        parts.push(format!("about {}", format::duration_rough(Duration::from_millis(sum))));
-    }
-    parts
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part);
+    std::iter::once(format::count(stages.len(), "stage")).chain(parts).collect()
+}
+
+/// How long each stage that may be executed will take, milliseconds, as far as that is known.
+pub(super) fn foretold(stages: &[PlannedStage]) -> BTreeMap<StageName, u64> {
+    let known = stages.iter().filter(|stage| stage.expectation.may_execute());
+    known.filter_map(|stage| Some((stage.stage.clone(), stage.usual_ms?))).collect()
 }
 
 /// How far: `epoch 37/150`, `34.2/162.2 MB`, `image 12,345/50,000`. A unit in capitals is a measure, others are
@@ -116,7 +118,7 @@ pub(super) fn failure(log_of: Option<&str>, message: &str, hint: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::StageName;
+    use crate::event::Expectation;
 
     pub(crate) fn planned(name: &str, expectation: Expectation, usual_ms: Option<u64>) -> PlannedStage {
         PlannedStage {
@@ -160,8 +162,13 @@ mod tests {
             planned("b", run(), Some(60_000 * 40)),
             planned("c", run(), Some(60_000)),
         ];
-        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run", "about 41 min"]);
+        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run ≈ 41 min"]);
         stages.push(planned("d", run(), None));
-        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run"]);
+        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run ≈ 41 min and 1 not known"]);
+        stages.push(planned("e", Expectation::Maybe { after: vec![] }, Some(60_000)));
+        assert_eq!(
+            opening(&stages[3..]),
+            ["2 stages", "1 to run, time not known", "1 that depend on their outcome ≈ 1 min"]
+        );
     }
 }

@@ -65,6 +65,10 @@ fn figures() -> impl Strategy<Value = Figure> {
     })
 }
 
+fn paces() -> impl Strategy<Value = Pace> {
+    (any::<u64>(), 0.001..1.0).prop_map(|(work_ms, share)| Pace { work_ms, share })
+}
+
 pub(crate) fn action_records() -> impl Strategy<Value = ActionRecord> {
     let ingredients = vec((texts(), texts()), 0..4).prop_map(|pairs| {
         pairs.into_iter().map(|(name, value)| Ingredient { name, value }).collect::<Vec<_>>()
@@ -72,13 +76,20 @@ pub(crate) fn action_records() -> impl Strategy<Value = ActionRecord> {
     (
         (digests(), ingredients, stages(), btree_map(texts(), outputs(), 0..3)),
         (btree_map(texts(), metrics(), 0..3), vec(figures(), 0..2), digests()),
-        (any::<u64>(), any::<u64>(), machines(), texts(), proptest::option::of(texts())),
+        (
+            any::<u64>(),
+            any::<u64>(),
+            machines(),
+            texts(),
+            proptest::option::of(texts()),
+            proptest::option::of(paces()),
+        ),
     )
         .prop_map(
             |(
                 (key, ingredients, stage, outputs),
                 (metrics, figures, log),
-                (started_ms, duration_ms, machine, run, provisional),
+                (started_ms, duration_ms, machine, run, provisional, pace),
             )| {
                 ActionRecord {
                     key,
@@ -93,6 +104,7 @@ pub(crate) fn action_records() -> impl Strategy<Value = ActionRecord> {
                     machine,
                     run,
                     provisional,
+                    pace,
                 }
             },
         )

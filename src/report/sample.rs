@@ -371,6 +371,7 @@ fn record(stage: &Stage, machine: &Machine) -> ActionRecord {
         machine: machine.clone(),
         run: "1795183380000-4711".into(),
         provisional: None,
+        pace: None,
     }
 }
 

@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use protocol::{Figure, Metric};
+use protocol::{Figure, Metric, Partial};
 
 use super::error::at;
 use super::file::{Durability, Record, read_record, seal, with_parent};
@@ -18,10 +18,13 @@ use super::folder::is_inner;
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::key::{Key, digest_of};
-use crate::record::{ActionRecord, Machine};
+use crate::record::{ActionRecord, Machine, Pace};
 use crate::regular;
 use crate::secret::{hidden, hidden_in};
 use crate::spec::StageName;
+
+/// No statement of partial work is longer.
+const MOST_OF_PARTIAL: u64 = 4096;
 
 /// What the cache knows of a key.
 #[derive(Debug)]
@@ -113,6 +116,8 @@ pub struct Finished {
     pub run: String,
     /// Why it is no answer yet, where it is none.
     pub provisional: Option<String>,
+    /// What of its time was work, where that is known.
+    pub pace: Option<Pace>,
 }
 
 impl Store {
@@ -177,10 +182,26 @@ impl Store {
     /// # Errors
     /// When it cannot be created.
     pub fn continue_dir(&self, miss: &Miss, params: &[String]) -> Result<PathBuf, StoreError> {
-        let shared = miss.key.digest_without(params);
-        let folder = self.folder.join("continue").join(format!("{}-{shared}", miss.stage));
+        let folder = self.continue_path(miss, params);
         fs::create_dir_all(&folder).map_err(at("create", &folder))?;
         Ok(folder)
+    }
+
+    /// How much an op says is done in [`Store::resume_dir`].
+    #[must_use]
+    pub fn resumable(&self, miss: &Miss) -> Option<Partial> {
+        read_partial(&self.resume_path(miss))
+    }
+
+    /// How much an op says is done in [`Store::continue_dir`].
+    #[must_use]
+    pub fn continuable(&self, miss: &Miss, params: &[String]) -> Option<Partial> {
+        if params.is_empty() { None } else { read_partial(&self.continue_path(miss, params)) }
+    }
+
+    fn continue_path(&self, miss: &Miss, params: &[String]) -> PathBuf {
+        let shared = miss.key.digest_without(params);
+        self.folder.join("continue").join(format!("{}-{shared}", miss.stage))
     }
 
     /// Two stages may have the same key.
@@ -249,6 +270,7 @@ impl Store {
             machine: finished.machine,
             run: finished.run,
             provisional: finished.provisional,
+            pace: finished.pace,
         };
         self.supersede(&record.key, &record.run)?;
         let path = self.action_path(&record.key);
@@ -374,6 +396,14 @@ impl ActionRecord {
             && digest_of(&self.ingredients) == *key
             && self.outputs.values().all(|output| is_inner(&output.file))
     }
+}
+
+/// What an op left beside its partial work. It is of its own making, and believed only where it is what it should be.
+fn read_partial(folder: &Path) -> Option<Partial> {
+    let mut text = Vec::new();
+    let file = regular::open(&folder.join(Partial::FILE)).ok()?;
+    file.take(MOST_OF_PARTIAL).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// Gives back the right to change folders that a command has taken away, as far as that can be done.

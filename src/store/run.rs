@@ -52,6 +52,15 @@ impl Store {
         Ok(self.run_files()?.iter().rev().find_map(|path| read_run(path)))
     }
 
+    /// The run of an id, if its record is whole.
+    #[must_use]
+    pub fn run(&self, id: &str) -> Option<RunRecord> {
+        if id.contains('/') || !super::folder::is_inner(id) {
+            return None;
+        }
+        read_run(&self.runs_folder().join(format!("{id}.json")))
+    }
+
     /// Runs whose records are whole, last to first, read one by one. None where they cannot be listed.
     pub fn latest_runs(&self) -> impl Iterator<Item = RunRecord> {
         let files = self.run_files().unwrap_or_default();

@@ -114,6 +114,7 @@ fn finished(file: &str, folder: PathBuf, log: PathBuf) -> Finished {
         machine: Machine::default(),
         run: "r".into(),
         provisional: None,
+        pace: None,
     }
 }
 

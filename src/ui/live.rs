@@ -55,6 +55,8 @@ pub(super) struct LiveRun {
 pub(super) struct LiveStage {
     pub(super) name: StageName,
     pub(super) state: LiveState,
+    /// How long it was foretold to take, milliseconds.
+    usual_ms: Option<u64>,
 }
 
 /// What a stage is at.
@@ -89,8 +91,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    fn new(now_ms: u64) -> Self {
-        Self { remaining: Remaining::default(), zero: Instant::now(), zero_ms: now_ms }
+    fn new(now_ms: u64, usual_ms: Option<u64>) -> Self {
+        let zero = Instant::now();
+        Self { remaining: Remaining::foretold(zero, usual_ms), zero, zero_ms: now_ms }
     }
 
     fn at(&self, ms: u64) -> Option<Instant> {
@@ -131,7 +134,8 @@ impl LiveRun {
                 self.notices.drain(..too_many);
             }
             Event::StageStarted { stage, .. } => {
-                let pace = Pace::new(time_ms);
+                let known = self.index.get(&stage).and_then(|index| self.stages.get(*index));
+                let pace = Pace::new(time_ms, known.and_then(|stage| stage.usual_ms));
                 self.set(&stage, LiveState::Running { since_ms: time_ms, progress: None, pace });
             }
             Event::StageProgress { stage, progress: now } => {
@@ -149,8 +153,9 @@ impl LiveRun {
     }
 
     fn begin(&mut self, run: String, pipeline: String, stages: Vec<PlannedStage>, time_ms: u64) {
-        let planned = |PlannedStage { stage, expectation, .. }| LiveStage {
+        let planned = |PlannedStage { stage, expectation, usual_ms, .. }| LiveStage {
             name: stage,
+            usual_ms: usual_ms.filter(|_| expectation.may_execute()),
             state: LiveState::Planned(expectation),
         };
         let stages: Vec<LiveStage> = stages.into_iter().map(planned).collect();

@@ -65,6 +65,7 @@ fn the_protocol_schema_is_up_to_date() {
         "manifest": schemars::schema_for!(protocol::Manifest),
         "to_plugin": schemars::schema_for!(protocol::ToPlugin),
         "from_plugin": schemars::schema_for!(protocol::FromPlugin),
+        "partial": schemars::schema_for!(protocol::Partial),
     });
     let fresh = serde_json::to_string_pretty(&schema).unwrap() + "\n";
     assert_up_to_date("plugin-protocol.schema.json", &fresh);

@@ -9,6 +9,7 @@ mod figure;
 mod manifest;
 pub mod masking;
 mod message;
+mod partial;
 mod serve;
 mod timing;
 
@@ -22,6 +23,7 @@ pub use manifest::{
 pub use message::{
     CheckRequest, FromPlugin, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
 };
+pub use partial::Partial;
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};
 pub use timing::{CallTimes, TimeRequest, TimeResult, time_calls};
 

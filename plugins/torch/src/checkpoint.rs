@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use protocol::Partial;
 use serde::{Deserialize, Serialize};
 use tensors::{Data, Tensor, TensorFile};
 
@@ -86,7 +87,12 @@ impl Checkpoint {
             checksum: String::new(),
         };
         metadata.checksum = checksum(&tensors, &metadata)?;
-        Ok(tensors::write(&self.path, &tensors, &metadata)?)
+        tensors::write(&self.path, &tensors, &metadata)?;
+        if let Some(folder) = self.path.parent() {
+            // Without it the rest is said to take as long as all of it, nothing else.
+            let _ = Partial { done: f64::from(snapshot.epochs_done), of: "with.epochs".into() }.write(folder);
+        }
+        Ok(())
     }
 
     /// The snapshot last written, if there is one; an error says why the file is of no use.
@@ -177,6 +183,8 @@ mod tests {
             checkpoint.write(&snapshot).unwrap();
             assert_eq!(checkpoint.read().unwrap(), Some(snapshot));
         }
+        let partial = std::fs::read_to_string(folder.path().join(Partial::FILE)).unwrap();
+        assert_eq!(partial, r#"{"done":3.0,"of":"with.epochs"}"#);
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn record(lr: &str, day: u64) -> ActionRecord {
         machine: Machine::default(),
         run: "r".into(),
         provisional: None,
+        pace: None,
     }
 }
 
