@@ -105,7 +105,7 @@ impl Total {
                 .filter(|(n, _)| *n > 0)
                 .map(|(n, word)| format!("{} {word}", format::number(*n as f64, 0))),
         );
-        if self.run.stages + self.maybe.stages > 1 && self.run.known_ms + self.maybe.known_ms > 0 {
+        if self.run.stages + self.maybe.stages > 1 && (self.run.known_ms > 0 || self.maybe.known_ms > 0) {
             parts.push("one after another".into());
         }
         parts.join(" · ")
@@ -313,6 +313,13 @@ mod tests {
  2 to run ≈ 34 min and 1 not known · 1 maybe ≈ 1 s · 1 to restore · 1 fresh · one after another
 ";
         assert_eq!(shown(&stages(), 100, false), expected);
+    }
+
+    #[test]
+    fn what_takes_forever_is_added_to_the_rest() {
+        let maybe = Expectation::Maybe { after: vec![name("train")] };
+        let stages = [planned("train", Some(u64::MAX), run(vec![])), planned("export", Some(5_000), maybe)];
+        assert!(shown(&stages, 100, false).contains("1 to run ≈ "), "{}", shown(&stages, 100, false));
     }
 
     #[test]
