@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use patterns::Ignore;
 use protocol::{
     CheckRequest, Failure, InputSpec, KeyScope, Manifest, Metric, OpManifest, OutputSpec, PROTOCOL_VERSION,
     Plugin, Problem, Progress, Reporter, Resources, RunRequest, Threads, TimeSpec,
@@ -36,6 +37,11 @@ impl Plugin for Fake {
                     json!({
                         "text": {"type": "string", "default": "hello"},
                         "source": {"type": "string", protocol::SOURCE_KEYWORD: true},
+                        "folder": {
+                            "type": "string",
+                            protocol::SOURCE_KEYWORD: true,
+                            protocol::IGNORE_KEYWORD: true
+                        },
                         "nested": {
                             "type": "object",
                             "properties": {"number": {"type": "number"}},
@@ -238,6 +244,21 @@ fn check_pick(request: &CheckRequest) -> Vec<Problem> {
     problems
 }
 
+/// Names and contents of the files right in a folder.
+fn contents(folder: &Path, ignore: Option<&Ignore>) -> std::io::Result<String> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    let mut text = String::new();
+    for path in paths {
+        if !ignore.is_some_and(|ignore| ignore.hides(folder, &path, path.is_dir())) && !path.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            text.push_str(&format!("{name}={} ", fs::read_to_string(&path)?));
+        }
+    }
+    Ok(text)
+}
+
 fn write(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let mut text = request.params["text"].as_str().unwrap_or_default().to_owned();
     for path in request.inputs.values() {
@@ -246,8 +267,15 @@ fn write(request: &RunRequest, out: &Path, reporter: &mut Reporter<'_>) -> Resul
     match request.params["source"].as_str() {
         // No test needs a network.
         Some(source) if source.contains("://") => text.push_str("from elsewhere"),
+        Some(source) if Path::new(source).is_dir() => text.push_str(&contents(Path::new(source), None)?),
         Some(source) => text.push_str(&fs::read_to_string(source)?),
         None => {}
+    }
+    if let Some(folder) = request.params["folder"].as_str() {
+        let ignored = request.ignore.as_ref().ok_or("nothing was said of what counts for nothing")?;
+        let patterns = ignored.patterns.iter().map(String::as_str);
+        let ignore = Ignore::exactly(&ignored.root, patterns).map_err(|(_, reason)| reason)?;
+        text.push_str(&contents(Path::new(folder), Some(&ignore))?);
     }
     reporter.metric("bytes", Metric::new(text.len() as f64, "B"));
     reporter.info(format!("wrote {} bytes", text.len()));

@@ -128,7 +128,8 @@ pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
         for (name, path) in read_from_disk(stage) {
             let found = identity(path);
             let holds = holding.iter().find(|(_, folder, within)| {
-                found.is_some_and(|found| within.contains(&found)) && !is_ignored(pipeline, path, folder)
+                found.is_some_and(|found| within.contains(&found))
+                    && !(name.leaves_out(stage) && is_ignored(pipeline, path, folder))
             });
             let problem = match (holds, written_by(pipeline, &artifacts, path)) {
                 (Some((what, ..)), _) => Problem::new(format!(
@@ -168,6 +169,14 @@ impl Named<'_> {
         match self {
             Self::Input(name) => format!("input `{name}`"),
             Self::Param(name) => format!("`{name}`"),
+        }
+    }
+
+    /// Whether what counts for nothing in it is not read.
+    fn leaves_out(self, stage: &Stage) -> bool {
+        match (self, &stage.action) {
+            (Self::Param(name), Action::Op(action)) => action.filtered.contains(name),
+            _ => true,
         }
     }
 

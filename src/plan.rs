@@ -87,8 +87,14 @@ pub fn key_of(project: &Project, stage: &Stage, inputs: &BTreeMap<String, Digest
     let mut manifests = BTreeMap::new();
     if let Action::Op(action) = &stage.action {
         for (name, path) in &action.sources {
-            let digest = project.store.digest_input(path, &project.pipeline.ignore).map_err(|source| {
-                PlanError::Input { stage: stage.name.clone(), what: format!("with.{name}"), source }
+            let digest = match action.ignore(name, &project.pipeline) {
+                Some(ignore) => project.store.digest_input(path, ignore),
+                None => project.store.digest_path(path),
+            };
+            let digest = digest.map_err(|source| PlanError::Input {
+                stage: stage.name.clone(),
+                what: format!("with.{name}"),
+                source,
             })?;
             sources.insert(name.clone(), digest);
         }

@@ -214,10 +214,18 @@ fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights
         }
     }
     if let Action::Op(action) = &stage.action {
-        for path in action.sources.values() {
-            let digest = store.digest_input(path, ignore).ok()?;
+        for (name, path) in &action.sources {
+            let ignore = action.ignore(name, &project.pipeline);
+            let digest = match ignore {
+                Some(ignore) => store.digest_input(path, ignore),
+                None => store.digest_path(path),
+            }
+            .ok()?;
             has("with.", &format!("content {digest}")).then_some(())?;
-            store.look_at_input(path, &digest, ignore, sights)?;
+            match ignore {
+                Some(ignore) => store.look_at_input(path, &digest, ignore, sights)?,
+                None => store.look(path, &digest, sights)?,
+            }
         }
     }
     for output in record.outputs.values() {

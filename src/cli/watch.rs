@@ -10,6 +10,7 @@
 
 mod edits;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,7 +123,7 @@ impl Watch<'_> {
     fn depend_on(&mut self, project: &Project) -> Result<(), Error> {
         let (store, pipeline) = (&project.store, &project.pipeline);
         let mut sources = vec![self.file.clone()];
-        let mut artifacts = Vec::new();
+        let (mut artifacts, mut whole) = (Vec::new(), BTreeSet::new());
         let selected = run::selected(project, &find_stages(project, &self.args.stages)?);
         for stage in selected.iter().map(|id| &pipeline[*id]) {
             sources.extend(stage.inputs.values().filter_map(|input| match input {
@@ -132,6 +133,9 @@ impl Watch<'_> {
             artifacts.extend(stage.outputs.values().map(|file| store.artifacts(&stage.name).join(file)));
             if let Action::Op(action) = &stage.action {
                 sources.extend(action.sources.values().cloned());
+                let is_whole = |name: &str| !action.filtered.contains(name);
+                let read_whole = action.sources.iter().filter(|(name, _)| is_whole(name));
+                whole.extend(read_whole.map(|(_, path)| path.clone()));
                 let manifest = project.registry.manifest(&action.plugin)?;
                 let companions = manifest.ops.get(&action.op).into_iter().flat_map(|op| &op.companions);
                 for plugin in std::iter::once(&action.plugin).chain(companions) {
@@ -142,6 +146,7 @@ impl Watch<'_> {
         self.artifacts = Places::of(artifacts);
         self.sources = Places::of(sources);
         self.sources.ignore = Some(pipeline.ignore.clone());
+        self.sources.whole = whole;
         // A stage may read the folder in which all of this lies.
         self.sources.except.extend(store.folder().parent().map(Path::to_owned));
         self.sources.except.insert(pipeline.root.join(ARTIFACTS));

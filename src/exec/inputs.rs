@@ -149,7 +149,8 @@ fn look(project: &Project, stage: &Stage) -> Result<(BTreeMap<String, Snapshot>,
     }
     if let Action::Op(action) = &stage.action {
         for (name, path) in &action.sources {
-            snapshots.insert(format!("with.{name}"), project.store.snapshot(path, None)?.1);
+            let ignore = action.ignore(name, &project.pipeline);
+            snapshots.insert(format!("with.{name}"), project.store.snapshot(path, ignore)?.1);
         }
     }
     let key = plan::key_of(project, stage, &inputs).map_err(|error| Failure::new(error.to_string()))?;

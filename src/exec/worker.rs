@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::{LogLevel, RunRequest};
+use protocol::{Ignored, LogLevel, RunRequest};
 
 use super::command::PRINTED;
 use super::log::Log;
@@ -19,7 +19,7 @@ use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::ActionRecord;
 use crate::secret::Masks;
-use crate::spec::{Action, Stage};
+use crate::spec::{Action, Ignore, Stage};
 use crate::store::{Finished, Miss};
 
 /// Whether a run is to end: what has not begun does not begin any more.
@@ -218,11 +218,17 @@ impl Job<'_> {
                         params => Some(self.project.store.continue_dir(&self.miss, params)?),
                     },
                     companions: companions.map(|(name, path)| (name.clone(), path.clone())).collect(),
+                    ignore: (!action.filtered.is_empty()).then(|| ignored(&self.project.pipeline.ignore)),
                 };
                 op::run(&program, request, setting, log, notify)
             }
         }
     }
+}
+
+/// Patterns as a plugin gets them.
+fn ignored(ignore: &Ignore) -> Ignored {
+    Ignored { root: ignore.root().to_owned(), patterns: ignore.patterns().map(str::to_owned).collect() }
 }
 
 /// Tells what a command opened without declaring it.

@@ -36,6 +36,7 @@ fn stage(params: Value) -> Stage {
         params,
         param_locations: BTreeMap::new(),
         sources: BTreeMap::from([("source".into(), "/somewhere/images".into())]),
+        filtered: [].into(),
         continues: vec![],
     });
     Stage {

@@ -248,6 +248,7 @@ fn pipeline() -> Pipeline {
                 params: params(op),
                 param_locations: param_locations.into(),
                 sources: BTreeMap::new(),
+                filtered: [].into(),
                 continues: vec![],
             };
             let stage = Stage {

@@ -1,7 +1,6 @@
 //! `pipeline.yaml`: parsed, then resolved. The only reader of YAML.
 
 mod diagnostic;
-mod ignore;
 mod keys;
 mod matrix;
 mod name;
@@ -20,12 +19,12 @@ mod written;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
-pub use ignore::{Ignore, USUAL};
 pub use name::{Selector, StageName, split_reference};
 pub use overlay::Overrides;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use parse::parse_text;
 pub use parse::{Parsed, parse};
+pub use patterns::{Ignore, USUAL};
 pub use pipeline::{
     Action, Better, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn,
     ReportSpec, Stage, StageId,

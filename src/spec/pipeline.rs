@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use patterns::Ignore;
 use protocol::KeyScope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ignore::Ignore;
 use super::name::{Selector, StageName, split_reference};
 use super::resources::{Resources, Retries};
 use super::written::{Texts, Written};
@@ -178,8 +178,18 @@ pub struct OpAction {
     /// Params that name a local source: param name → absolute path. Their content is part of the key, their
     /// path is not.
     pub sources: BTreeMap<String, PathBuf>,
+    /// Those of them out of which the op leaves what counts for nothing; the others it reads whole.
+    pub filtered: BTreeSet<String>,
     /// Params that may change while partial results stay of use; see the manifest.
     pub continues: Vec<String>,
+}
+
+impl OpAction {
+    /// What counts for nothing in a source: only what the op does not read.
+    #[must_use]
+    pub fn ignore<'p>(&self, source: &str, pipeline: &'p Pipeline) -> Option<&'p Ignore> {
+        self.filtered.contains(source).then_some(&pipeline.ignore)
+    }
 }
 
 /// A command with its params and its declared environment.

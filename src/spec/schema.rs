@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::{Manifest, OpManifest, SOURCE_KEYWORD};
+use protocol::{IGNORE_KEYWORD, Manifest, OpManifest, SOURCE_KEYWORD};
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, KeySpec, NAME_PATTERN};
 
 /// Keywords that stay beside the alternatives when a value may also be a var: editors show them.
-const ANNOTATIONS: [&str; 5] = ["title", "description", "default", "examples", SOURCE_KEYWORD];
+const ANNOTATIONS: [&str; 6] =
+    ["title", "description", "default", "examples", SOURCE_KEYWORD, IGNORE_KEYWORD];
 
 /// Keyword of an op's params: its outputs, file by name.
 pub(super) const OUTPUTS_KEYWORD: &str = "x-pipe-outputs";

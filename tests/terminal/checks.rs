@@ -162,6 +162,10 @@ two: { run: 'cat ${inputs.o}', inputs: { o: artifacts/one/o.txt } }
     refused("input `o` is what stage `one` writes");
     project.set_stages("one: { uses: fake/write, with: { source: . } }\n");
     refused("`source` is the folder `$PROJECT`, which holds the cache");
+    let pipeline = project.read("pipeline.yaml");
+    let pipeline = pipeline.replace("ignore: [/cache/, /artifacts/]\n", "");
+    project.write("pipeline.yaml", &pipeline.replace("stages:", "ignore: [/cache/, /artifacts/]\nstages:"));
+    refused("`source` is the folder `$PROJECT`, which holds the cache");
     project.write("data/x", "");
     project.set_stages("one: { run: 'ls ${inputs.all}', inputs: { all: data } }\n");
     project.pipe_ok(&["run"]);

@@ -353,6 +353,91 @@ fn what_counts_for_nothing_in_a_folder_changes_nothing() {
 }
 
 #[test]
+fn what_is_ignored_in_a_source_is_read_by_nobody_or_is_part_of_the_key() {
+    use std::os::unix::fs::symlink;
+    let project = Project::new(
+        "
+without: { uses: fake/write, with: { text: '', folder: imgs } }
+whole: { uses: fake/write, with: { text: '', source: imgs } }
+",
+    );
+    let text = project.read("pipeline.yaml").replace("name: test", "name: test\nignore: [/imgs/old]");
+    project.write("pipeline.yaml", &text);
+    project.write("imgs/1", "a");
+    let read = |stage: &str| project.read(&format!("artifacts/{stage}/out.txt"));
+    project.pipe_ok(&["run"]);
+    assert_eq!((read("without"), read("whole")), ("1=a ".into(), "1=a ".into()));
+    for (file, seen) in [("imgs/9~", "1=a 9~=b "), ("imgs/old", "1=a 9~=b old=b ")] {
+        project.write(file, "b");
+        let status = project.pipe_ok(&["why", "without"]).stdout;
+        assert!(status.contains("without is fresh"), "{file}: {status}");
+        let status = project.pipe_ok(&["why", "whole"]).stdout;
+        assert!(!status.contains("whole is fresh"), "{file}: {status}");
+        project.pipe_ok(&["run"]);
+        project.pipe_ok(&["run", "--force", "without"]);
+        assert_eq!((read("without").as_str(), read("whole").as_str()), ("1=a ", seen), "{file}");
+    }
+    symlink("me@here.1:2", project.path("imgs/.#1")).unwrap();
+    project.pipe_ok(&["run", "--force", "without"]);
+    assert_eq!(read("without"), "1=a ");
+    let outcome = project.pipe(&["run", "whole"]);
+    assert_ne!(outcome.code, Some(0));
+    assert!(outcome.stderr.contains("imgs/.#1` is a link that leads nowhere"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_source_may_hold_the_cache_where_that_is_ignored() {
+    let project = Project::new("one: { uses: fake/write, with: { text: '', folder: . } }\n");
+    let text =
+        project.read("pipeline.yaml").replace("name: test", "name: test\nignore: [/cache/, /artifacts/]");
+    project.write("pipeline.yaml", &text);
+    project.pipe_ok(&["run"]);
+    assert!(project.read("artifacts/one/out.txt").contains("pipeline.yaml="));
+    assert!(project.pipe_ok(&["why", "one"]).stdout.contains("one is fresh"));
+}
+
+#[test]
+fn a_checkout_and_back_in_a_folder_under_version_control_poisons_nothing() {
+    let project = Project::new(
+        "
+one:
+  run: touch started; while [ ! -e go ]; do sleep 0.01; done; mkdir -p ${inputs.d}/__pycache__; ls ${inputs.d} > ${outputs.o}
+  inputs: { d: data }
+  outputs: { o: o.txt }
+",
+    );
+    project.write("data/f", "inner\n");
+    project.write("data/.git/HEAD", "main\n");
+    let run = |change: &dyn Fn()| {
+        for file in ["go", "started"] {
+            let _ = fs::remove_file(project.path(file));
+        }
+        let mut run = project.start(&["run"]);
+        project.wait_until("the stage", || project.path("started").exists());
+        change();
+        project.write("go", "");
+        run.wait().unwrap().code()
+    };
+    fs::create_dir(project.path("data/__pycache__")).unwrap();
+    let checkout = || {
+        project.write("data/.git/HEAD", "other\n");
+        project.write("data/extra.csv", "x");
+        fs::remove_file(project.path("data/extra.csv")).unwrap();
+        project.write("data/.git/index.lock", "");
+        fs::remove_file(project.path("data/.git/index.lock")).unwrap();
+    };
+    assert_eq!(run(&checkout), Some(1));
+    let log = project.pipe_ok(&["log", "one"]).stdout;
+    assert!(log.contains("something was put into `data` or taken out of it while it ran"), "{log}");
+    fs::remove_dir(project.path("data/__pycache__")).unwrap();
+    let lock = || {
+        project.write("data/.git/index.lock", "");
+        fs::remove_file(project.path("data/.git/index.lock")).unwrap();
+    };
+    assert_eq!(run(&lock), Some(0), "what the stage makes at its first run, and a lock of git's");
+}
+
+#[test]
 fn an_input_that_changes_and_changes_back_during_a_run_poisons_nothing() {
     let project = Project::new(
         "

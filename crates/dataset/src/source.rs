@@ -13,6 +13,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use patterns::Ignore;
+
 use crate::DatasetError;
 
 /// Most bytes that all files of a source may hold together, and most entries that it may have. Generous for
@@ -32,6 +34,8 @@ pub struct Source {
     name: String,
     kind: Kind,
     limits: Limits,
+    /// What counts for nothing in a folder.
+    ignore: Option<Ignore>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +78,14 @@ impl Source {
         } else {
             detect(&mut regular::open(path).map_err(unreadable)?, &name)?
         };
-        Ok(Self { path: path.into(), name, kind, limits: LIMITS })
+        Ok(Self { path: path.into(), name, kind, limits: LIMITS, ignore: None })
+    }
+
+    /// Leaves out of a folder what counts for nothing there. An archive is read whole.
+    #[must_use]
+    pub fn without(mut self, ignore: Ignore) -> Self {
+        self.ignore = Some(ignore);
+        self
     }
 
     /// What it is called in messages.
@@ -86,7 +97,7 @@ impl Source {
     pub(crate) fn visit(&self, visitor: &mut Visitor<'_>) -> Result<(), DatasetError> {
         let mut guard = Guard { source: &self.name, limits: self.limits, seen: HashSet::new(), bytes: 0 };
         match self.kind {
-            Kind::Folder => folder::visit(&self.path, &mut guard, visitor),
+            Kind::Folder => folder::visit(&self.path, self.ignore.as_ref(), &mut guard, visitor),
             Kind::Zip => zip::visit(self.open_file()?, &mut guard, visitor),
             Kind::Tar => tar::visit(io::BufReader::new(self.open_file()?), &mut guard, visitor),
             Kind::TarGz => {

@@ -17,11 +17,11 @@ pub use figure::{
     Axis, Bin, Cell, Column, Content, Edge, Figure, Group, Histogram, Image, Marker, Node, Series,
 };
 pub use manifest::{
-    CHECKSUMS, InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec, Resources,
-    SOURCE_KEYWORD, Threads, TimeSpec,
+    CHECKSUMS, IGNORE_KEYWORD, InputSpec, KeyScope, Manifest, NativeLibrary, OpManifest, OutputSpec,
+    Resources, SOURCE_KEYWORD, Threads, TimeSpec,
 };
 pub use message::{
-    CheckRequest, FromPlugin, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
+    CheckRequest, FromPlugin, Ignored, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
 };
 pub use partial::Partial;
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};

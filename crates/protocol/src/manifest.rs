@@ -15,8 +15,15 @@ use serde_json::Value;
 /// the path that the plugin receives absolute.
 ///
 /// Where the fragment of a URL gives one of [`CHECKSUMS`], or the op has a param of such a name and it is given, the plugin
-/// checks what it fetched against that, and the runner leaves what is secret in the URL (user, password and query) out of the key: signed anew it names the same source.
+/// checks what it fetched against that, and the runner leaves what is secret in the URL (user, password and query) out of the
+/// key: signed anew it names the same source.
 pub const SOURCE_KEYWORD: &str = "x-pipe-source";
+
+/// JSON Schema keyword (value `true`) beside [`SOURCE_KEYWORD`]: the op leaves out of a local folder what
+/// [`RunRequest::ignore`] names, so that the runner leaves it out of the key. Without it a folder counts, and is read, whole.
+///
+/// [`RunRequest::ignore`]: crate::RunRequest::ignore
+pub const IGNORE_KEYWORD: &str = "x-pipe-ignore";
 
 /// Names in the fragment of a source's URL, as in `#sha256=…`, or of params beside it, that say what it leads to.
 pub const CHECKSUMS: [&str; 2] = ["md5", "sha256"];

@@ -134,6 +134,20 @@ pub struct RunRequest {
     /// Executables of the op's companions by plugin name.
     #[serde(default)]
     pub companions: BTreeMap<String, PathBuf>,
+    /// What counts for nothing in folders that are local sources; only where a param is marked [`IGNORE_KEYWORD`].
+    ///
+    /// [`IGNORE_KEYWORD`]: crate::IGNORE_KEYWORD
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<Ignored>,
+}
+
+/// Patterns in the syntax of `.gitignore`, all that there are: the last one that fits decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ignored {
+    /// Where patterns with a slash start, or else, for a folder that lies elsewhere, that folder.
+    pub root: PathBuf,
+    /// The patterns.
+    pub patterns: Vec<String>,
 }
 
 /// From plugin to runner.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dataset::{Dataset, DatasetError, FolderOptions, Source};
-use protocol::{CheckRequest, Failure, Metric, Problem, Progress, Reporter, RunRequest};
+use patterns::Ignore;
+use protocol::{CheckRequest, Failure, Ignored, Metric, Problem, Progress, Reporter, RunRequest};
 
 use crate::checks::{Checks, fingerprint};
 use crate::fetch::{Event, FetchError, Fetcher, Wanted};
@@ -40,7 +41,7 @@ pub(crate) fn run(
     drop(rayon::ThreadPoolBuilder::new().num_threads(request.threads).build_global());
     let dataset = match params.format {
         Format::Synthetic => synthetic(&params, reporter)?,
-        _ => from_source(fetcher, &params, &request.resume_dir, reporter)?,
+        _ => from_source(fetcher, &params, request, reporter)?,
     };
     // What is left out was said aloud.
     for note in dataset.provenance.notes.iter().filter(|note| !note.starts_with("left out ")) {
@@ -62,6 +63,8 @@ struct Fetched {
     path: PathBuf,
     /// What it is called in messages.
     name: String,
+    /// What counts for nothing in it.
+    ignore: Option<Ignore>,
     /// Deleted when it turns out to be no good, so that the next run fetches it anew.
     downloads: Vec<Partial>,
 }
@@ -69,14 +72,16 @@ struct Fetched {
 fn from_source(
     fetcher: &Fetcher,
     params: &DownloadParams,
-    resume_dir: &Path,
+    request: &RunRequest,
     reporter: &mut Reporter<'_>,
 ) -> Result<Dataset, Failure> {
+    let resume_dir = &request.resume_dir;
     let (location, checks) = source(params)?;
     let (fetched, checks) = match location {
         Location::Local(path) => {
             let name = path.display().to_string();
-            (Fetched { path, name, downloads: Vec::new() }, checks)
+            let ignore = request.ignore.as_ref().map(ignore).transpose()?;
+            (Fetched { path, name, ignore, downloads: Vec::new() }, checks)
         }
         Location::Remote { url, .. } => {
             let fetched = if params.format == Format::Idx && !is_archive(&url) {
@@ -98,6 +103,15 @@ fn from_source(
     })?;
     dataset.provenance.source_digest = digest;
     Ok(dataset)
+}
+
+/// What counts for nothing in a folder on this machine.
+fn ignore(ignored: &Ignored) -> Result<Ignore, Failure> {
+    let patterns = ignored.patterns.iter().map(String::as_str);
+    Ignore::exactly(&ignored.root, patterns).map_err(|(index, reason)| {
+        let pattern = ignored.patterns.get(index).map(String::as_str).unwrap_or_default();
+        Failure::new(format!("the pattern `{pattern}` under `ignore` cannot be read: {reason}"))
+    })
 }
 
 /// Where the images are, and what the archive must be.
@@ -146,7 +160,7 @@ fn fetch_archive(
     let (size, has_digest) = (checks.size, checks.has_digest());
     let wanted = Wanted { url, folder: resume_dir, name: ARCHIVE, size, most, has_digest };
     let path = fetcher.fetch(&wanted, &mut |event| transfer.show(event)).map_err(|error| error.failure)?;
-    Ok(Fetched { path, name: url.to_string(), downloads: vec![wanted.partial()] })
+    Ok(Fetched { path, name: url.to_string(), ignore: None, downloads: vec![wanted.partial()] })
 }
 
 /// The four files from a folder on a server: gzipped as MNIST has them, or else plain.
@@ -183,7 +197,7 @@ fn fetch_idx(
         }
         .map_err(|error| error.failure)?;
     }
-    Ok(Fetched { path: folder, name: url.to_string(), downloads })
+    Ok(Fetched { path: folder, name: url.to_string(), ignore: None, downloads })
 }
 
 /// Compares a file with what it should be; gives its digest.
@@ -238,7 +252,10 @@ fn read(
     options: &FolderOptions,
     reporter: &mut Reporter<'_>,
 ) -> Result<Dataset, DatasetError> {
-    let source = Source::open_named(&fetched.path, fetched.name.clone())?;
+    let mut source = Source::open_named(&fetched.path, fetched.name.clone())?;
+    if let Some(ignore) = &fetched.ignore {
+        source = source.without(ignore.clone());
+    }
     let mut progress = |images: usize| {
         reporter.progress(Progress {
             // How many there will be is not known before the last.

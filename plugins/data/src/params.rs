@@ -176,6 +176,7 @@ pub(crate) enum Format {
 
 fn mark_as_source(schema: &mut Schema) {
     schema.insert(protocol::SOURCE_KEYWORD.into(), true.into());
+    schema.insert(protocol::IGNORE_KEYWORD.into(), true.into());
 }
 
 #[cfg(test)]
@@ -188,6 +189,7 @@ mod tests {
         let schema = serde_json::to_value(schemars::schema_for!(DownloadParams)).unwrap();
         let properties = &schema["properties"];
         assert_eq!(properties["source"][protocol::SOURCE_KEYWORD], true);
+        assert_eq!(properties["source"][protocol::IGNORE_KEYWORD], true);
         assert_eq!(properties["synthetic"]["default"], json!({"train": 8000, "test": 2000, "seed": 42}));
         assert_eq!(properties["source"]["default"], json!(null));
         assert_eq!(schema["required"], json!(["format"]));

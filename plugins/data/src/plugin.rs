@@ -12,7 +12,7 @@ use crate::fetch::Fetcher;
 use crate::params::DownloadParams;
 
 /// Bumped whenever the output of `download` could differ for the same source and params.
-const DOWNLOAD_VERSION: u32 = 2;
+const DOWNLOAD_VERSION: u32 = 3;
 
 /// Variables that decide how servers are reached and whom to trust.
 const ENVIRONMENT: [&str; 10] = [

@@ -89,6 +89,7 @@ pub(crate) fn request(
         resume_dir: folder.join("resume"),
         continue_dir: Some(folder.join("continue")),
         companions: std::collections::BTreeMap::default(),
+        ignore: None,
     }
 }
 

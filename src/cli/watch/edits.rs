@@ -39,6 +39,8 @@ pub(super) struct Places {
     pub(super) except: BTreeSet<PathBuf>,
     /// What counts for nothing within folders.
     pub(super) ignore: Option<Ignore>,
+    /// Folders in which everything counts all the same.
+    pub(super) whole: BTreeSet<PathBuf>,
 }
 
 /// What places look like.
@@ -89,7 +91,16 @@ impl Looks {
 
 impl Places {
     pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { paths: paths.into_iter().collect(), except: BTreeSet::new(), ignore: None }
+        Self {
+            paths: paths.into_iter().collect(),
+            except: BTreeSet::new(),
+            ignore: None,
+            whole: BTreeSet::new(),
+        }
+    }
+
+    fn ignore_in(&self, place: &Path) -> Option<&Ignore> {
+        self.ignore.as_ref().filter(|_| !self.whole.contains(place))
     }
 
     /// What they look like now. Links are followed.
@@ -99,7 +110,7 @@ impl Places {
             let entries = WalkDir::new(place).follow_links(true).into_iter();
             let counts = |path: &Path, is_folder: bool| {
                 !self.except.contains(path)
-                    && !self.ignore.as_ref().is_some_and(|ignore| ignore.hides(place, path, is_folder))
+                    && !self.ignore_in(place).is_some_and(|ignore| ignore.hides(place, path, is_folder))
             };
             let inner = entries
                 .filter_entry(|entry| entry.depth() == 0 || counts(entry.path(), entry.file_type().is_dir()));
@@ -160,7 +171,7 @@ impl Places {
         };
         // The path may be gone, and who looks again sees that nothing has changed.
         let is_ignored = |place: &Path| {
-            let ignore = self.ignore.as_ref();
+            let ignore = self.ignore_in(place);
             ignore.is_some_and(|ignore| ignore.hides_on_the_way(place, path, path.is_dir()))
         };
         inside.is_some_and(|place| !is_excepted(place) && !is_ignored(place))
@@ -216,7 +227,8 @@ mod tests {
 
     fn places(paths: &[&Path], except: &[&Path]) -> Places {
         let set = |paths: &[&Path]| paths.iter().map(|path| (*path).to_owned()).collect();
-        Places { paths: set(paths), except: set(except), ignore: Ignore::new(Path::new("/p"), []).ok() }
+        let ignore = Ignore::new(Path::new("/p"), []).ok();
+        Places { paths: set(paths), except: set(except), ignore, whole: BTreeSet::new() }
     }
 
     #[test]
@@ -268,6 +280,8 @@ mod tests {
         ] {
             assert!(!places.concern(Path::new(path)), "{path}");
         }
+        let whole = Places { whole: [PathBuf::from("/p/in")].into(), ..places };
+        assert!(whole.concern(Path::new("/p/in/.#f")), "who reads it leaves nothing out");
         // What lies in the cache and is read all the same.
         let inside = super::tests::places(&[Path::new("/p/in/cache/x")], &[Path::new("/p/in/cache")]);
         assert!(inside.concern(Path::new("/p/in/cache/x")));

@@ -54,6 +54,7 @@ fn stage() -> Stage {
         params: serde_json::json!({}),
         param_locations: BTreeMap::from([("lr".into(), line(31))]),
         sources: BTreeMap::new(),
+        filtered: BTreeSet::new(),
         continues: vec![],
     });
     Stage { location: line(20), ..Stage::doing(name("train"), action) }

@@ -109,6 +109,7 @@ fn every_field(stage: &Stage) {
             params: _,
             param_locations: _,
             sources: _,
+            filtered: _,
             continues: _,
         }) => {}
         Action::Command(CommandAction { command: _, params: _, param_locations: _, env: _ }) => {}

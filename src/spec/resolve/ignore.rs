@@ -1,6 +1,7 @@
 //! What counts for nothing in folders: the list of patterns.
 
-use super::super::ignore::Ignore;
+use patterns::Ignore;
+
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
 use super::Resolver;

@@ -1,12 +1,12 @@
 //! Params of an op: checked against its schema, completed with its defaults, local sources made absolute.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use jsonschema::Validator;
-use protocol::{OpManifest, SOURCE_KEYWORD};
+use protocol::{IGNORE_KEYWORD, OpManifest, SOURCE_KEYWORD};
 use serde_json::{Map, Value, json};
 
 use super::super::Location;
@@ -22,6 +22,8 @@ pub(super) struct Params {
     pub(super) locations: BTreeMap<String, Location>,
     /// Param name → absolute path of a local source.
     pub(super) sources: BTreeMap<String, PathBuf>,
+    /// Those of which the op leaves out what counts for nothing.
+    pub(super) filtered: BTreeSet<String>,
     /// As they are written, with vars put in.
     pub(super) written: Node,
 }
@@ -79,6 +81,10 @@ impl Resolver<'_> {
         }
         let mut values = with_defaults(&written, schema);
         let sources = self.sources_of(&mut values, schema, &with);
+        let is_filtered = |name: &&String| {
+            schema["properties"][name.as_str()].get(IGNORE_KEYWORD) == Some(&Value::Bool(true))
+        };
+        let filtered = sources.keys().filter(is_filtered).cloned().collect();
         let locations = with
             .entries()
             .unwrap_or_default()
@@ -89,6 +95,7 @@ impl Resolver<'_> {
             values: Value::Object(values),
             locations,
             sources,
+            filtered,
             written: with.into_owned(),
         })
     }

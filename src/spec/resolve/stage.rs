@@ -209,6 +209,7 @@ impl Resolver<'_> {
                     params: params.values,
                     param_locations: params.locations,
                     sources: params.sources,
+                    filtered: params.filtered,
                     continues: described.continues.clone(),
                 })
             }

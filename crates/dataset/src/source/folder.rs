@@ -1,11 +1,14 @@
 //! Entries of a folder on disk, sorted by name at each level.
 //!
 //! Links are followed: a data set may be one of links into a store, as DVC and Hugging Face lay them out, and what is
-//! read is what the runner took the digest of. A link to a folder that it lies in has no end, and is refused.
+//! read is what the runner took the digest of. A link to a folder that it lies in has no end, and is refused. What counts for
+//! nothing is not even looked at, as by the runner: it may be a link that leads nowhere.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use patterns::Ignore;
 
 use super::{Entry, Guard, Visitor};
 use crate::DatasetError;
@@ -15,11 +18,14 @@ const MAX_DEPTH: usize = 16;
 
 pub(super) fn visit(
     root: &Path,
+    ignore: Option<&Ignore>,
     guard: &mut Guard<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), DatasetError> {
     let real = fs::canonicalize(root).map_err(unreadable(root))?;
-    visit_below(root, "", &mut vec![real], guard, visitor)
+    let hides =
+        |path: &Path, is_folder: bool| ignore.is_some_and(|ignore| ignore.hides(root, path, is_folder));
+    visit_below(root, "", &hides, &mut vec![real], guard, visitor)
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DatasetError + use<> {
@@ -27,10 +33,11 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DatasetError + use<> {
     move |cause| DatasetError::Unreadable { place, cause }
 }
 
-/// `ancestors`: where this folder and those above it really are.
+/// `hides`: whether something, which is a folder or not, counts for nothing. `ancestors`: where this folder and those above it really are.
 fn visit_below(
     folder: &Path,
     prefix: &str,
+    hides: &dyn Fn(&Path, bool) -> bool,
     ancestors: &mut Vec<PathBuf>,
     guard: &mut Guard<'_>,
     visitor: &mut Visitor<'_>,
@@ -46,7 +53,11 @@ fn visit_below(
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let relative = if prefix.is_empty() { name.into_owned() } else { format!("{prefix}/{name}") };
-        let is_link = entry.file_type().map_err(unreadable(&path))?.is_symlink();
+        let kind = entry.file_type().map_err(unreadable(&path))?;
+        if hides(&path, kind.is_dir()) {
+            continue;
+        }
+        let is_link = kind.is_symlink();
         let metadata = match fs::metadata(&path) {
             Err(error) if is_link && error.kind() == io::ErrorKind::NotFound => {
                 let to = fs::read_link(&path).unwrap_or_default();
@@ -56,6 +67,9 @@ fn visit_below(
             metadata => metadata.map_err(unreadable(&path))?,
         };
         let is_folder = metadata.is_dir();
+        if is_link && is_folder && hides(&path, true) {
+            continue;
+        }
         if !is_folder && !metadata.is_file() {
             return Err(guard.refuse(&relative, "is neither a file nor a folder"));
         }
@@ -68,7 +82,7 @@ fn visit_below(
             }
             visitor(Entry::new(guard.source, &relative, size, None))?;
             ancestors.push(real);
-            visit_below(&path, &relative, ancestors, guard, visitor)?;
+            visit_below(&path, &relative, hides, ancestors, guard, visitor)?;
             ancestors.pop();
         } else {
             let mut file = LazyFile { path: &path, file: None };

@@ -184,6 +184,29 @@ fn links_in_a_folder_lead_to_what_is_read() {
     assert!(message.contains("`top/up` is a link to a folder that it lies in"), "{message}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_counts_for_nothing_in_a_folder_is_not_even_looked_at() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path(), &sample());
+    let hidden = ["top/b/c.bin~", "top/__pycache__/x", "old/x", "other/x"];
+    write_folder(folder.path(), &hidden.map(|path| (path.into(), vec![1])).into());
+    symlink("me@here.1:2", folder.path().join("top/.#a.txt")).unwrap();
+    symlink("../other", folder.path().join("top/linked")).unwrap();
+    let patterns = ["*~", "__pycache__/", ".#*", "/old/", "/other/", "/top/linked/"];
+    let ignore = Ignore::exactly(folder.path(), patterns).unwrap();
+    let source = || Source::open(folder.path()).unwrap();
+    assert_eq!(read_with(&source().without(ignore.clone())).unwrap(), sample());
+    let told = read_with(&source()).unwrap_err().to_string();
+    assert!(told.contains("`top/.#a.txt` is a link to `me@here.1:2`, which is not there"), "{told}");
+    // An archive has one content.
+    let archive = folder.path().join("set.tar");
+    fs::write(&archive, tar(&Files::from([("a~".into(), vec![1])]))).unwrap();
+    let read = read_with(&Source::open(&archive).unwrap().without(ignore)).unwrap();
+    assert_eq!(read.len(), 1);
+}
+
 #[test]
 fn the_same_path_twice_is_refused() {
     let mut builder = ::tar::Builder::new(Vec::new());

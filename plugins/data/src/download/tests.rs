@@ -9,6 +9,7 @@ use crate::testing::{Answer, Server, fetcher, gz, tar_gz};
 /// The folders of a stage.
 struct Stage {
     folder: tempfile::TempDir,
+    ignore: Option<Ignored>,
     messages: Vec<FromPlugin>,
 }
 
@@ -16,7 +17,7 @@ impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("resume")).unwrap();
-        Self { folder, messages: Vec::new() }
+        Self { folder, ignore: None, messages: Vec::new() }
     }
 
     fn output(&self) -> PathBuf {
@@ -38,6 +39,7 @@ impl Stage {
             resume_dir: self.folder.path().join("resume"),
             continue_dir: None,
             companions: BTreeMap::new(),
+            ignore: self.ignore.clone(),
         };
         let mut sent = Vec::new();
         let outcome = run(&fetcher(), &request, &mut Reporter::new(&mut sent));
@@ -341,6 +343,30 @@ fn what_is_left_out_is_said_aloud_and_more_than_a_tenth_refused() {
     assert!(message.contains("`max_left_out`"), "{message}");
     let params = json!({"source": folder, "format": "image-folder", "max_left_out": 0.2});
     assert_eq!(stage.run(params).unwrap().train.len(), 18);
+}
+
+#[test]
+fn what_counts_for_nothing_in_a_folder_is_no_image() {
+    let mut stage = Stage::new();
+    let folder = stage.folder.path().join("set");
+    let files =
+        ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", "train/a/9.png~", "old/a.png"];
+    for (index, path) in (1..).zip(files) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, png(index)).unwrap();
+    }
+    let params = json!({"source": folder, "format": "image-folder", "max_left_out": 0.5});
+    assert_eq!(stage.run(params.clone()).unwrap().train.len(), 3, "where nothing is said of it");
+    stage.ignore = Some(Ignored { root: folder.clone(), patterns: vec!["*~".into(), "/old/".into()] });
+    let without = stage.run(params.clone()).unwrap();
+    assert_eq!(without.train.len(), 2);
+    fs::remove_file(folder.join("train/a/9.png~")).unwrap();
+    fs::write(folder.join("old/b.png"), png(7)).unwrap();
+    assert_eq!(stage.run(params.clone()).unwrap(), without, "not even a note says what is ignored");
+    stage.ignore = Some(Ignored { root: folder, patterns: vec!["b{".into()] });
+    let message = stage.run(params).unwrap_err();
+    assert!(message.contains("the pattern `b{` under `ignore` cannot be read"), "{message}");
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
         resume_dir: PathBuf::new(),
         continue_dir: None,
         companions: BTreeMap::new(),
+        ignore: None,
     };
     let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(Box::new(request))]
         .map(|message| serde_json::to_string(&message).unwrap() + "\n");

@@ -358,6 +358,7 @@ mod tests {
             resume_dir: PathBuf::new(),
             continue_dir: None,
             companions: BTreeMap::new(),
+            ignore: None,
         };
         assert!(variants(&request("/m.onnx")).is_ok());
         let failure = variants(&request("/w.safetensors")).err().map(|failure| format!("{failure:?}"));

@@ -1,5 +1,6 @@
 //! What of a folder that a stage reads counts for nothing: a list of patterns as in `.gitignore`. Knows paths; reads no files
-//! and digests nothing.
+//! and digests nothing. The runner and plugins that read folders both go by it, so that what is left out of a key is read by
+//! nobody.
 
 use std::fmt;
 use std::path::Path;
@@ -42,6 +43,7 @@ pub const USUAL: &[&str] = &[
 pub struct Ignore {
     /// Where patterns with a slash start.
     root: PathBuf,
+    lines: Arc<[String]>,
     patterns: Arc<Gitignore>,
 }
 
@@ -61,17 +63,39 @@ impl Ignore {
         root: &Path,
         patterns: impl IntoIterator<Item = &'p str>,
     ) -> Result<Self, (usize, String)> {
+        let patterns = USUAL.iter().copied().chain(patterns);
+        // A test reads the usual ones.
+        Self::exactly(root, patterns).map_err(|(index, reason)| (index.saturating_sub(USUAL.len()), reason))
+    }
+
+    /// As [`Ignore::new`] without the usual patterns: all that count, as [`Ignore::patterns`] gives them.
+    ///
+    /// # Errors
+    /// Which of `patterns` cannot be read, and why.
+    pub fn exactly<'p>(
+        root: &Path,
+        patterns: impl IntoIterator<Item = &'p str>,
+    ) -> Result<Self, (usize, String)> {
         // Paths that are asked for are made relative before.
         let mut builder = GitignoreBuilder::new(".");
-        for pattern in USUAL {
-            // A test reads them all.
-            let _ = builder.add_line(None, pattern);
-        }
+        let mut lines = Vec::new();
         for (index, pattern) in patterns.into_iter().enumerate() {
             builder.add_line(None, pattern).map_err(|error| (index, reason(&error)))?;
+            lines.push(pattern.to_owned());
         }
         let patterns = builder.build().map_err(|error| (0, reason(&error)))?;
-        Ok(Self { root: root.to_owned(), patterns: Arc::new(patterns) })
+        Ok(Self { root: root.to_owned(), lines: lines.into(), patterns: Arc::new(patterns) })
+    }
+
+    /// Where patterns with a slash start.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// All patterns, the usual ones first.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
     }
 
     /// Whether an entry of a folder, or of one in it, counts for nothing. `input` is the folder that is read, and `path` begins
@@ -159,5 +183,20 @@ mod tests {
         let (index, reason) = Ignore::new(Path::new("/p"), ["a", "b{"]).unwrap_err();
         assert_eq!(index, 1);
         assert!(reason.contains("unclosed"), "{reason}");
+    }
+
+    #[test]
+    fn what_is_handed_on_reads_the_same() {
+        let own = ignore(&["/src/gen", "!*.pyc", "*.log"]);
+        let other = Ignore::exactly(own.root(), own.patterns()).unwrap();
+        for path in ["/p/src/gen", "/p/src/a.pyc", "/p/src/a.log", "/p/src/.git", "/p/src/a", "/p/src/a~"] {
+            let hides = |ignore: &Ignore| ignore.hides(Path::new("/p/src"), Path::new(path), false);
+            assert_eq!(hides(&own), hides(&other), "{path}");
+        }
+        assert!(!Ignore::exactly(Path::new("/p"), []).unwrap().hides(
+            Path::new("/p"),
+            Path::new("/p/.git"),
+            true
+        ));
     }
 }
