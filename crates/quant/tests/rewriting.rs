@@ -286,7 +286,9 @@ fn an_old_opset_is_raised_or_refused() {
     model.graph.nodes.push(Node::new("Softmax", ["output"], ["probabilities"]));
     model.graph.outputs[0].name = "probabilities".into();
     assert_eq!(opset(&model, None).unwrap(), 13, "it is written in other words");
-    model.graph.nodes.push(Node::new("Resize", ["probabilities"], ["resized"]));
+    let twice = Tensor::vector(Data::F32(vec![1.0, 1.0, 2.0, 2.0]));
+    model.graph.initializers.insert("twice".into(), twice);
+    model.graph.nodes.push(Node::new("Resize", ["probabilities", "", "twice"], ["resized"]));
     model.graph.outputs[0].name = "resized".into();
     assert_eq!(opset(&model, None).unwrap(), 13);
     let message = opset(&model, Some(17)).unwrap_err().to_string();
