@@ -2,6 +2,7 @@
 
 mod ask;
 mod group;
+mod inherited;
 mod lines;
 mod loader;
 pub mod process;

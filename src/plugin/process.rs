@@ -19,38 +19,12 @@ use super::group::{self, Member};
 use super::lines::Lines;
 use super::stopper::Told;
 use super::warden;
-use crate::secret::{Masks, without_credentials};
+use crate::secret::Masks;
 
 pub use super::group::Left;
+pub use super::inherited::{PROXIES, clean_environment};
 pub use super::lines::Stdout;
 pub use super::stopper::Stopper;
-
-/// Environment variables that every child gets: what programs need to find themselves, their files and the
-/// network. Everything else is withheld, so that a result cannot depend on it unnoticed.
-const USUAL_ENVIRONMENT: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "TERM",
-    "LD_LIBRARY_PATH",
-    "RUST_BACKTRACE",
-    "CUDA_VISIBLE_DEVICES",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "no_proxy",
-    "NO_PROXY",
-];
-
-/// Variables that name a proxy. Every child gets them, too, but with user and password only if it declares them.
-pub const PROXIES: &[&str] =
-    &["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 /// How long a child may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -76,22 +50,6 @@ const TAIL_LINES: usize = 12;
 
 /// How many characters of each.
 const TAIL_WIDTH: usize = 400;
-
-/// Clears the environment of `command` but for the usual variables and `declared` ones that are set.
-pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<Item = &'a str>) {
-    command.env_clear();
-    for name in PROXIES {
-        // What is no text cannot be told from a secret.
-        if let Some(value) = std::env::var_os(name).as_ref().and_then(|value| value.to_str()) {
-            command.env(name, &*without_credentials(value));
-        }
-    }
-    for name in USUAL_ENVIRONMENT.iter().copied().chain(declared) {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-}
 
 /// What a child does, as it happens.
 #[derive(Debug)]

@@ -2,25 +2,27 @@
 //! the store until the executable, one of the environment variables it declared or one of its native libraries
 //! changes. Only plugins that somebody asks for are looked for at all.
 
+mod error;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use error::PluginError;
 use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::loader;
 use super::process::{Output, PROXIES, Process, Stdout, Stopper};
 use crate::digest::Digest;
 use crate::secret::without_credentials;
 use crate::spec::{Manifests, Unusable};
-use crate::store::{Durability, Store, StoreError, is_inner, read_record};
+use crate::store::{Durability, Store, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
 pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";
@@ -70,104 +72,6 @@ pub struct RestsOn {
     pub files: BTreeMap<PathBuf, Digest>,
     /// Digests of the values of declared environment variables; `None` for one that was not set.
     pub env: BTreeMap<String, Option<Digest>>,
-}
-
-/// Why a plugin cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PluginError {
-    /// No such executable.
-    #[error("plugin `{plugin}` was not found: {looked}")]
-    NotFound {
-        /// Name of the plugin.
-        plugin: String,
-        /// Where it was looked for, in words.
-        looked: String,
-    },
-    /// It is there and cannot be started.
-    #[error("plugin `{plugin}` cannot be started: `{}`: {source}", path.display())]
-    Start {
-        /// Name of the plugin.
-        plugin: String,
-        /// Its executable.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It did not answer in time.
-    #[error("plugin `{plugin}` hangs: `{} describe` did not end within {seconds} s and was killed", path.display())]
-    Hangs {
-        /// Name of the plugin.
-        plugin: String,
-        /// Its executable.
-        path: PathBuf,
-        /// How long it was given.
-        seconds: u64,
-    },
-    /// It ended with an error.
-    #[error("plugin `{plugin}` failed: `{} describe` ended with {status}{tail}", path.display())]
-    Crashed {
-        /// Name of the plugin.
-        plugin: String,
-        /// Its executable.
-        path: PathBuf,
-        /// How it ended.
-        status: ExitStatus,
-        /// The end of its standard error, on lines of its own, or empty.
-        tail: String,
-    },
-    /// What it printed is not a manifest.
-    #[error("plugin `{plugin}` does not describe itself properly: `{} describe`: {problem}", path.display())]
-    Rubbish {
-        /// Name of the plugin.
-        plugin: String,
-        /// Its executable.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// It speaks another version of the protocol.
-    #[error("plugin `{plugin}` (`{}`) speaks protocol version {theirs}, this `pipe` speaks {PROTOCOL_VERSION}", path.display())]
-    Version {
-        /// Name of the plugin.
-        plugin: String,
-        /// Its executable.
-        path: PathBuf,
-        /// The version that it speaks.
-        theirs: u64,
-    },
-    /// Its executable cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What to do about an executable that does not do as a plugin does.
-const BROKEN: &str = "the executable is not a plugin of this `pipe`, or is broken: install it anew; `pipe doctor` shows what is found";
-
-impl PluginError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotFound { plugin, .. } => Some(format!(
-                "put `pipe-{plugin}` beside `pipe` or on PATH, or name its path under `plugins:` in the pipeline; \
-                 `pipe doctor` shows what is found"
-            )),
-            Self::Start { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some(format!("make it executable: `chmod +x {}`", path.display()))
-            }
-            Self::Hangs { .. } => Some(format!(
-                "if it is only slow, give it more time by setting {DESCRIBE_TIMEOUT_VARIABLE} (seconds)"
-            )),
-            Self::Version { plugin, .. } => {
-                Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
-            }
-            Self::Crashed { tail, .. } => {
-                Some(loader::missing_library(tail).unwrap_or_else(|| BROKEN.into()))
-            }
-            Self::Start { .. } | Self::Rubbish { .. } => Some(BROKEN.into()),
-            Self::Store(error) => error.hint(),
-        }
-    }
 }
 
 impl Registry {

@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use super::medium::Medium;
+use super::stat::StatKey;
 use crate::key::{Key, Parts, key};
 use crate::record::{ActionRecord, Machine};
 use crate::secret::Salt;
