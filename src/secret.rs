@@ -5,10 +5,12 @@
 //! Where the secrets of URLs are is known to [`protocol::masking`], for plugins say it, too. Three things can be done with a
 //! text. [`hidden`] takes out what is secret in its URLs, for whatever is shown. [`Salt::sealed`] puts a keyed digest of it in
 //! its place, for what is hashed *and* shown: another secret is another text. [`Masks`] also takes out secrets that are known by
-//! their value, in the encodings in which programs print them.
+//! their value, in the encodings in which programs print them. What is no text to be changed, as the outputs of a stage, is
+//! looked through by [`Search`].
 
 mod masks;
 mod salt;
+mod search;
 
 use std::borrow::Cow;
 
@@ -19,6 +21,7 @@ use serde_json::Value;
 pub use masks::Masks;
 pub use protocol::masking::{MASK, secret_parts, without_credentials, without_secrets};
 pub use salt::{Salt, visible};
+pub use search::{Leak, Search};
 
 /// A text without what is secret in its URLs: `https://***@host/path?***`. Where a secret is found only without the colours that a
 /// program has put into it, the text is without colours, too.

@@ -1,19 +1,23 @@
-//! What an execution left: whether each output is there, is content, and is nobody's any more.
+//! What an execution left: whether each output is there, is content, is nobody's any more, and holds no secret.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use super::Failure;
 use super::setting::Setting;
+use super::{Failure, secrets};
 use crate::project::Project;
+use crate::regular;
+use crate::secret::Leak;
 use crate::spec::{Action, Stage};
 
 /// Looks at the outputs of a stage that has ended.
 ///
 /// # Errors
-/// When one is missing, is neither a file nor a folder, or may still be written to.
+/// When one is missing, is neither a file nor a folder, may still be written to, or holds the value of a secret.
 pub(super) fn check(project: &Project, stage: &Stage, setting: &Setting) -> Result<(), Failure> {
     are_there(stage, setting)?;
-    are_released(project, stage, setting)
+    are_released(project, stage, setting)?;
+    hold_no_secret(project, stage, setting)
 }
 
 fn are_there(stage: &Stage, setting: &Setting) -> Result<(), Failure> {
@@ -50,12 +54,7 @@ fn are_released(project: &Project, stage: &Stage, setting: &Setting) -> Result<(
     let holders = project.store.writers(setting.outputs.values().map(|path| path.as_path()))?;
     let Some(holder) = holders.first() else { return Ok(()) };
     let of = setting.outputs.iter().find(|(_, path)| holder.path.starts_with(path));
-    let output = of.map(|(name, path)| {
-        let inner = holder.path.strip_prefix(path).unwrap_or(Path::new(""));
-        let inside =
-            if inner.as_os_str().is_empty() { String::new() } else { format!("`{}` in ", inner.display()) };
-        format!("{inside}{}", named(stage, name))
-    });
+    let output = of.map(|(name, path)| format!("{}{}", inside(&holder.path, path), named(stage, name)));
     let output = output.unwrap_or_else(|| format!("`{}`", holder.path.display()));
     let mut pids: Vec<i32> = holders.iter().filter_map(|holder| Some(holder.process.as_ref()?.0)).collect();
     pids.sort_unstable();
@@ -75,6 +74,57 @@ fn are_released(project: &Project, stage: &Stage, setting: &Setting) -> Result<(
     };
     Err(Failure::new(format!("{message}; nothing of it is kept"))
         .hint("see to it that the stage ends after all that writes for it; what is to go on must not hold its outputs, as by `> /dev/null 2>&1`"))
+}
+
+/// What a stage writes is kept, shared with whoever has the cache, and read by other stages: a secret in it is one no more.
+fn hold_no_secret(project: &Project, stage: &Stage, setting: &Setting) -> Result<(), Failure> {
+    let Some(search) = secrets::search(stage) else { return Ok(()) };
+    let first: Mutex<Option<(PathBuf, Leak)>> = Mutex::new(None);
+    for (name, path) in &setting.outputs {
+        let names = project.store.look_into(path, &|file| {
+            if let Some(leak) = search.in_reader(regular::open(file)?)? {
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                // Several are looked at at once: which one is named does not depend on that.
+                if first.as_ref().is_none_or(|(other, _)| file < other) {
+                    *first = Some((file.to_owned(), leak));
+                }
+            }
+            Ok(())
+        })?;
+        let in_name = || names.iter().find_map(|name| search.in_bytes(name.as_bytes()));
+        let output = named(stage, name);
+        let (holds, secret) = match first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some((file, Leak { name, at })) => {
+                let inside = inside(&file, path);
+                (
+                    format!(
+                        "{inside}{output} holds the value of its secret `{name}`, from byte {} on",
+                        at + 1
+                    ),
+                    name,
+                )
+            }
+            None => match in_name() {
+                Some(Leak { name, .. }) => {
+                    (format!("a name in {output} holds the value of its secret `{name}`"), name)
+                }
+                None => continue,
+            },
+        };
+        // Nor does it lie about until the next run.
+        let _ = std::fs::remove_dir_all(&setting.folder);
+        return Err(Failure::new(format!("{holds}; nothing of it is kept")).hint(format!(
+            "see to it that what the stage writes is without it: whoever needs it has `secrets: [{secret}]`, too; what is no \
+             secret need not be listed there"
+        )));
+    }
+    Ok(())
+}
+
+/// A file in an output, where that is a folder.
+fn inside(file: &Path, output: &Path) -> String {
+    let inner = file.strip_prefix(output).unwrap_or(Path::new(""));
+    if inner.as_os_str().is_empty() { String::new() } else { format!("`{}` in ", inner.display()) }
 }
 
 /// An output, as messages name it.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Notice;
 use crate::plugin::process::PROXIES;
-use crate::secret::Masks;
+use crate::secret::{Masks, Search};
 use crate::spec::{Action, CommandLine, Stage};
 
 /// The variables that a stage declares as secrets and that hold nothing here. What is empty is as good as not set: so are
@@ -22,7 +22,8 @@ pub fn missing_secrets(stage: &Stage) -> Vec<&str> {
 pub(super) fn masks(stage: &Stage) -> Masks {
     let value_of = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let secrets: Vec<String> = stage.secrets.iter().filter_map(|name| value_of(name)).collect();
-    let mut texts: Vec<String> = Vec::new();
+    // Such as the password of a database's address.
+    let mut texts: Vec<String> = secrets.clone();
     for proxy in PROXIES.iter().filter_map(|name| value_of(name)) {
         texts.push(if proxy.contains("://") { proxy } else { format!("http://{proxy}") });
     }
@@ -38,6 +39,13 @@ pub(super) fn masks(stage: &Stage) -> Masks {
         }
     }
     Masks::new(&secrets, texts.iter().map(String::as_str))
+}
+
+/// Finds the values of a stage's secrets in what it leaves. None where it has none. What is secret in URLs is not looked for: a
+/// query such as `?download=true` is in many a file.
+pub(super) fn search(stage: &Stage) -> Option<Search> {
+    let value_of = |name: &String| Some((name.clone(), std::env::var_os(name)?));
+    Search::new(stage.secrets.iter().filter_map(value_of))
 }
 
 /// The names of secrets that are too short to be looked for.

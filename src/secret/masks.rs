@@ -106,7 +106,8 @@ impl Masks {
     }
 }
 
-fn add_forms(secret: &str, forms: &mut BTreeSet<String>) {
+/// Every form in which programs print a secret, as far as it is long enough to be told from other words.
+pub(super) fn add_forms(secret: &str, forms: &mut BTreeSet<String>) {
     let lines = secret.lines().map(str::trim);
     for text in std::iter::once(secret.trim()).chain(lines) {
         if Masks::is_too_short(text) {

@@ -68,6 +68,26 @@ impl Store {
         }
     }
 
+    /// Looks at each file of what [`Store::put`] would keep, several at a time. Gives the names of files and empty folders in
+    /// a folder; none for a file.
+    ///
+    /// # Errors
+    /// When something cannot be read, or `look` fails.
+    pub fn look_into(
+        &self,
+        path: &Path,
+        look: &(dyn Fn(&Path) -> io::Result<()> + Sync),
+    ) -> Result<Vec<String>, StoreError> {
+        let look = |path: &Path| look(path).map_err(at("read", path));
+        if !fs::metadata(path).map_err(at("read", path))?.is_dir() {
+            return look(path).map(|()| Vec::new());
+        }
+        let nothing = Digest::of_bytes(&[]);
+        let folder = Folder::walk(path, &|found| look(&found.path).map(|()| (nothing, 0)))?;
+        let files = folder.files.into_iter().map(|file| file.path);
+        Ok(files.chain(folder.empty).collect())
+    }
+
     /// Copies a file into the store. Gives its digest and length. What is digested is the copy, which nobody else can
     /// write to.
     pub(super) fn put_file(&self, path: &Path, durability: Durability) -> Result<(Digest, u64), StoreError> {
