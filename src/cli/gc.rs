@@ -15,7 +15,7 @@ use crate::plan::{self, Decision};
 use crate::progress::{Grid, Paint, Sink, stdout_width};
 use crate::project::Project;
 use crate::spec::parse_size;
-use crate::store::{Collection, Evicted, Lock, Store};
+use crate::store::{Collection, Evicted, Lock, Store, Unreadable};
 use crate::streams;
 
 /// Environment variable: how large the cache may get.
@@ -23,6 +23,10 @@ const VARIABLE: &str = "PIPE_CACHE_SIZE";
 
 /// How large it may get where nobody says otherwise.
 const DEFAULT: &str = "20 GB";
+
+/// Why nothing went that a record could name.
+const IN_DOUBT: &str = "what is needed there cannot be known, so that every outcome and object was kept: give yourself the \
+                        right to read it, or remove it if nobody needs it";
 
 /// Stages that are listed with what goes of them.
 const MAX_STAGES: usize = 12;
@@ -110,6 +114,17 @@ pub(super) fn after_run(project: &Project, lock: &mut Lock, limit: u64, sink: &m
         store.collect(&alone, &needed(Some(project), store), limit, false).map(Some)
     });
     match collected {
+        Ok(Some(Collection { kept_in_doubt: true, unreadable, .. })) => {
+            let first =
+                unreadable.first().map(|one| format!(", such as `{}`: {}", one.path.display(), one.why));
+            let message = format!(
+                "the cache is larger than {} and was not collected, because {} of it cannot be read{}; `pipe gc` tells all",
+                format::bytes(limit),
+                format::count(unreadable.len(), "place"),
+                first.unwrap_or_default()
+            );
+            sink.event(&Event::Warning { message });
+        }
         Ok(Some(collection)) if !collection.is_empty() => {
             let message = format!(
                 "the cache was larger than {}: removed {}, {} left",
@@ -175,7 +190,16 @@ fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> S
     let is_left = if dry_run && !collection.is_empty() { "would be left" } else { "left" };
     lines
         .push(format!(" {nothing}{left} {is_left}, {} of it needed", format::bytes(collection.needed_bytes)));
-    if collection.bytes > collection.limit {
+    for Unreadable { path, why } in collection.unreadable.iter().take(MAX_STAGES) {
+        lines.push(format!(" {} `{}` cannot be read: {why}", paint.warn("!"), path.display()));
+    }
+    if collection.unreadable.len() > MAX_STAGES {
+        let more = format::count(collection.unreadable.len() - MAX_STAGES, "other place");
+        lines.push(format!("   and {more}"));
+    }
+    if collection.kept_in_doubt {
+        lines.push(format!(" {} {IN_DOUBT}", paint.warn("!")));
+    } else if collection.bytes > collection.limit {
         lines.push(format!(" {} all that is left is needed, and more than was asked for", paint.warn("!")));
     }
     lines.join("\n") + "\n"

@@ -9,10 +9,14 @@ use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::gate::Judgement;
 use crate::history::{Counts, History, RunDigest, key_record};
-use crate::progress::{Grid, Paint, change, stdout_width};
+use crate::progress::{Grid, Paint, change, clean_line, stdout_width};
+use crate::store::LostRun;
 
 /// Changes of a run that are listed; `pipe compare` lists all.
 const MAX_CHANGES: usize = 4;
+
+/// Runs that are not listed, of which it is said what is wrong with their records.
+const MAX_LOST: usize = 8;
 
 /// List the runs so far, newest first, with what was changed before each
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,8 @@ pub(super) struct Answer {
     runs: Vec<RunDigest>,
     /// How many earlier runs are on record and not listed.
     earlier: usize,
+    /// Runs that are not listed, because their records are damaged or cannot be read.
+    lost: Vec<LostRun>,
 }
 
 /// Runs the command.
@@ -49,6 +55,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         version: Version,
         runs: shown.map(|run| history.digest(run, &|stage| key_record(&store, stage))).collect(),
         earlier: all.len().saturating_sub(args.number),
+        lost: history.lost().to_vec(),
     };
     if args.json {
         print_json(&answer)?;
@@ -60,8 +67,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 
 /// One run a line, what was changed before it on lines below.
 fn text(answer: &Answer, width: usize, paint: Paint) -> String {
-    if answer.runs.is_empty() {
-        return " no runs yet: `pipe run` makes the first\n".into();
+    let lost = lost(&answer.lost, paint);
+    if answer.runs.is_empty() && answer.earlier == 0 {
+        let none = if lost.is_empty() { " no runs yet: `pipe run` makes the first\n" } else { "" };
+        return none.to_owned() + &lost;
     }
     let mut grid = Grid::new("llrll", 2);
     grid.row(["run", "started (UTC)", "took", "stages", "gates"].map(|heading| paint.faint(heading)));
@@ -88,7 +97,28 @@ fn text(answer: &Answer, width: usize, paint: Paint) -> String {
         let all = answer.runs.len() + answer.earlier;
         text.push(format!(" and {}: pipe history -n {all}", format::count(answer.earlier, "earlier run")));
     }
-    text.join("\n") + "\n"
+    text.join("\n") + "\n" + &lost
+}
+
+/// The runs that are not listed, with what is wrong with each.
+fn lost(lost: &[LostRun], paint: Paint) -> String {
+    if lost.is_empty() {
+        return String::new();
+    }
+    let is = if lost.len() == 1 { "is" } else { "are" };
+    let mut lines = vec![format!(
+        " {} {} {is} not listed: `pipe verify` moves damaged records out of the way",
+        paint.warn("!"),
+        format::count(lost.len(), "run")
+    )];
+    let named = |run: &LostRun| {
+        format!("     the record of run {} {}", clean_line(&run.id), clean_line(&run.problem))
+    };
+    lines.extend(lost.iter().take(MAX_LOST).map(|run| paint.faint(&named(run))));
+    if lost.len() > MAX_LOST {
+        lines.push(paint.faint(&format!("     and {} more", lost.len() - MAX_LOST)));
+    }
+    lines.join("\n") + "\n"
 }
 
 /// `6 ran, 1 restored, 2 fresh`, or what failed.
@@ -157,6 +187,22 @@ mod tests {
         let history = History::new(vec![sample.run]);
         let digest = history.digest(&history.runs()[0], &|_| None);
         gates(&digest, Paint::new(false))
+    }
+
+    #[test]
+    fn runs_whose_records_tell_nothing_are_counted_and_named() {
+        let one = |id: &str| LostRun { id: id.into(), problem: "is damaged".into() };
+        let answer = |lost| Answer { version: Version, runs: vec![], earlier: 0, lost };
+        assert_eq!(
+            text(&answer(vec![one("1-1")]), 80, Paint::new(false)),
+            " ! 1 run is not listed: `pipe verify` moves damaged records out of the way\n     the record of run 1-1 is damaged\n"
+        );
+        let many = text(&answer((0..10).map(|n| one(&n.to_string())).collect()), 80, Paint::new(false));
+        assert!(
+            many.contains("10 runs are") && many.ends_with("run 7 is damaged\n     and 2 more\n"),
+            "{many}"
+        );
+        assert!(text(&answer(vec![]), 80, Paint::new(false)).contains("no runs yet"));
     }
 
     #[test]

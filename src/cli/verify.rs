@@ -153,7 +153,11 @@ fn text(found: &Verification, dry_run: bool, paint: Paint) -> String {
     );
     lines.push(match found.damage.len() {
         0 => format!(" {} all is whole: {read}", paint.good("✔")),
-        count => format!(" {} {} damaged or missing: {read}", paint.bad("✖"), format::count(count, "file")),
+        count => format!(
+            " {} {} damaged, missing or unreadable: {read}",
+            paint.bad("✖"),
+            format::count(count, "file")
+        ),
     });
     lines.join("\n") + "\n"
 }
@@ -166,7 +170,7 @@ fn what(damage: &Damage) -> String {
         Kind::Run => format!("the record of run {}", damage.name),
         Kind::Definition => format!("what a pipeline said, {short},"),
         Kind::Superseded => format!("the record of an earlier outcome of {short}"),
-        Kind::Memory => format!("`{}`", damage.name),
+        Kind::Memory | Kind::Place => format!("`{}`", damage.name),
     };
     format!("{name} {}", damage.problem)
 }
@@ -193,7 +197,7 @@ fn remedy(damage: &Damage, dry_run: bool) -> Option<String> {
         Kind::Record => "; the next run that needs it executes its stage anew",
         Kind::Run => "; history goes on without it",
         Kind::Definition | Kind::Superseded => "; reports of the runs that it belongs to go on without it",
-        Kind::Object | Kind::Memory => "",
+        Kind::Object | Kind::Memory | Kind::Place => "",
     };
     Some(match &damage.remedy {
         Remedy::Renewed { from } => format!("made anew from `{}`", from.display()),

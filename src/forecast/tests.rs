@@ -47,7 +47,7 @@ impl Bench {
         let log = project.store.log_path(name).unwrap();
         fs::write(&output, run).unwrap();
         fs::write(&log, "").unwrap();
-        let id = format!("{:05}", project.store.runs().unwrap().len());
+        let id = format!("{:05}", project.store.run_ids().len());
         let finished = Finished {
             outputs: BTreeMap::from([("o".to_owned(), ("o.txt".to_owned(), output))]),
             metrics: BTreeMap::new(),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::gate::{Judgement, Verdict};
 use crate::record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
-use crate::store::{Store, StoreError};
+use crate::store::{LostRun, Store, StoreError};
 
 pub use baseline::{Now, Outcomes};
 pub use compare::{
@@ -28,6 +28,7 @@ pub use name::{FindError, RunName};
 #[derive(Debug, Clone, Default)]
 pub struct History {
     runs: Vec<Past>,
+    lost: Vec<LostRun>,
 }
 
 /// A run that is over.
@@ -40,12 +41,13 @@ pub struct Past {
 }
 
 impl History {
-    /// What the store has recorded. Damaged records are left out.
+    /// What the store has recorded. Of runs whose records are damaged it has nothing but their ids.
     ///
     /// # Errors
     /// When the folder of records cannot be read.
     pub fn load(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self::new(store.runs()?))
+        let (runs, lost) = store.runs()?;
+        Ok(Self { lost, ..Self::new(runs) })
     }
 
     /// The history of these runs, in any order.
@@ -54,7 +56,14 @@ impl History {
         // Not by their times: the clock may have been set back between them.
         runs.sort_by(|a, b| a.id.cmp(&b.id));
         let names = name::names(runs.iter().map(|run| run.id.as_str()));
-        Self { runs: names.into_iter().zip(runs).map(|(name, record)| Past { name, record }).collect() }
+        let runs = names.into_iter().zip(runs).map(|(name, record)| Past { name, record });
+        Self { runs: runs.collect(), lost: Vec::new() }
+    }
+
+    /// The runs that are missing here, because their records are damaged or cannot be read.
+    #[must_use]
+    pub fn lost(&self) -> &[LostRun] {
+        &self.lost
     }
 
     /// The runs, first to last.

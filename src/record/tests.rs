@@ -209,6 +209,6 @@ proptest! {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
         store.save_run(&record).unwrap();
-        prop_assert_eq!(store.runs().unwrap(), [record]);
+        prop_assert_eq!(store.runs().unwrap(), (vec![record], vec![]));
     }
 }

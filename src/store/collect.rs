@@ -1,6 +1,6 @@
 //! Keeps the cache below a size: what no record names goes first, then the records whose outcomes were not used for the
-//! longest time, with the objects that only they name. What is needed stays, whatever the size. Knows no pipeline: it
-//! is told which keys are needed.
+//! longest time, with the objects that only they name. What is needed stays, whatever the size, and all of it where it cannot
+//! be told what is. Knows no pipeline: it is told which keys are needed.
 //!
 //! An outcome counts as used when it is made, when it is restored, when a stage is found to have it in place that had
 //! another one before, and when another one takes its place. That is one touch of the record's file for each change of
@@ -20,11 +20,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::action::remove;
-use super::inventory::{Content, RecordFile, entries, lengths};
+use super::file::{Record, read_record};
+use super::inventory::{Content, RecordFile, Records, Said, Unreadable, entries, lengths, or_note};
 use super::lock::Alone;
 use super::{Store, StoreError};
 use crate::clock::millis;
 use crate::digest::Digest;
+use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
 
 /// After so long nobody comes back for partial work, a manifest of a plugin or a damaged object.
@@ -43,7 +45,8 @@ pub struct Collection {
     pub unreachable: usize,
     /// Bytes of these.
     pub unreachable_bytes: u64,
-    /// Partial work, manifests of plugins and damaged objects that were left for weeks: how many.
+    /// Partial work, manifests of plugins and damaged objects that were left for weeks, and what was kept for pages of runs
+    /// that are on record no more: how many.
     pub leftovers: usize,
     /// Bytes of these. They do not count towards the size.
     pub leftover_bytes: u64,
@@ -55,6 +58,10 @@ pub struct Collection {
     pub bytes: u64,
     /// How many bytes of these are needed.
     pub needed_bytes: u64,
+    /// What cannot be read, so that it is not known what is needed by it.
+    pub unreadable: Vec<Unreadable>,
+    /// Whether all outcomes and objects were kept because of that: a record that cannot be read may name any of them.
+    pub kept_in_doubt: bool,
 }
 
 /// An outcome that goes.
@@ -104,6 +111,14 @@ struct Choice {
     bytes: u64,
     /// Bytes of what is needed.
     needed_bytes: u64,
+}
+
+impl Choice {
+    /// The same where nothing goes.
+    fn of_nothing(self, records: &[Candidate], objects: &HashMap<Digest, u64>) -> Self {
+        let bytes = objects.values().sum::<u64>() + records.iter().map(|record| record.bytes).sum::<u64>();
+        Self { bytes, needed_bytes: self.needed_bytes, ..Self::default() }
+    }
 }
 
 fn choose(
@@ -178,16 +193,24 @@ impl Store {
     ) -> Result<Collection, StoreError> {
         let mut needed = needed.clone();
         needed.extend(self.keys_of_others()?);
-        let listed = self.list_objects()?;
+        let listed = self.list_objects();
         let objects = lengths(&listed);
-        let (files, _) = self.list_records()?;
-        let (whole, damaged) = split(files);
-        let candidates = self.candidates(&whole)?;
-        let choice = choose(&candidates, &objects, &needed, limit);
+        let Records { files, unreadable: mut doubtful, .. } = self.list_records();
+        let (whole, mut damaged) = split(files, &mut doubtful);
+        let candidates = self.candidates(&whole, &mut doubtful);
+        let mut choice = choose(&candidates, &objects, &needed, limit);
+        let kept_in_doubt = !doubtful.is_empty();
+        if kept_in_doubt {
+            choice = choice.of_nothing(&candidates, &objects);
+            damaged.clear();
+        }
+        let mut unreadable = [listed.unreadable, doubtful].concat();
         let evicted = choice.records.iter().filter_map(|position| whole.get(*position));
         let evicted: Vec<&(RecordFile, Content)> = evicted.collect();
         let finished: HashSet<Digest> = whole.iter().map(|(_, content)| content.key).collect();
-        let leftovers = self.leftovers(&needed, &finished)?;
+        let mut leftovers = self.leftovers(&needed, &finished, &mut unreadable);
+        leftovers.extend(self.of_no_run(&mut unreadable));
+        unreadable.sort();
         let sum = |objects: &[(Digest, u64)]| objects.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let collection = Collection {
             limit,
@@ -208,6 +231,8 @@ impl Store {
             objects: objects.len() - choice.objects.len() - choice.unnamed.len(),
             bytes: choice.bytes,
             needed_bytes: choice.needed_bytes,
+            unreadable,
+            kept_in_doubt,
         };
         if !dry_run {
             let records =
@@ -221,12 +246,25 @@ impl Store {
         Ok(collection)
     }
 
-    fn candidates(&self, records: &[(RecordFile, Content)]) -> Result<Vec<Candidate>, StoreError> {
+    fn candidates(
+        &self,
+        records: &[(RecordFile, Content)],
+        doubtful: &mut Vec<Unreadable>,
+    ) -> Vec<Candidate> {
         let candidate = |(file, content): &(RecordFile, Content)| {
-            let objects = self.named_by(content)?.into_iter().map(|named| named.digest).collect();
-            Ok(Candidate { key: content.key, bytes: file.bytes, used: file.used, objects })
+            let (named, doubt) = match self.named_by(content) {
+                Ok(named) => (named, None),
+                Err(StoreError::Io { path, source, .. }) => {
+                    (content.heads(), Some(Unreadable::new(&path, source)))
+                }
+                Err(error) => (content.heads(), Some(Unreadable::new(&file.path, error))),
+            };
+            let objects = named.into_iter().map(|named| named.digest).collect();
+            (Candidate { key: content.key, bytes: file.bytes, used: file.used, objects }, doubt)
         };
-        records.par_iter().map(candidate).collect()
+        let (candidates, doubts): (Vec<_>, Vec<_>) = records.par_iter().map(candidate).unzip();
+        doubtful.extend(doubts.into_iter().flatten());
+        candidates
     }
 
     /// What has been lying about beside objects and records: partial work of keys that are finished, and anything that
@@ -235,9 +273,11 @@ impl Store {
         &self,
         needed: &HashSet<Digest>,
         finished: &HashSet<Digest>,
-    ) -> Result<Vec<PathBuf>, StoreError> {
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        for path in entries(&self.folder.join("resume"))? {
+        let mut read = |folder: &Path| or_note(entries(folder), folder, unreadable);
+        for path in read(&self.folder.join("resume")) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let key: Option<Digest> = name.rsplit('-').next().and_then(|key| key.parse().ok());
             let is_needed = key.is_some_and(|key| needed.contains(&key));
@@ -249,19 +289,76 @@ impl Store {
         let kept_for_a_while =
             [self.folder.join("manifests"), self.folder.join("continue"), self.shared.join("corrupt")];
         for folder in kept_for_a_while {
-            found.extend(entries(&folder)?.into_iter().filter(|path| is_stale(path)));
+            found.extend(read(&folder).into_iter().filter(|path| is_stale(path)));
         }
-        Ok(found)
+        found
+    }
+
+    /// What was kept for pages of runs that are on record no more: what their pipelines said, and outcomes that others took the
+    /// place of. All of it stays where a record of a run cannot be read: it may be of that.
+    fn of_no_run(&self, unreadable: &mut Vec<Unreadable>) -> Vec<PathBuf> {
+        let mut doubts = Vec::new();
+        let mut runs: Vec<RunRecord> = Vec::new();
+        for path in or_note(self.run_files(), &self.runs_folder(), &mut doubts) {
+            match read_record::<RunRecord>(&path) {
+                Record::Whole(run) => runs.push(run),
+                Record::Unreadable(why) => doubts.push(Unreadable::new(&path, why)),
+                // One that is damaged has no page.
+                Record::Damaged | Record::Absent => {}
+            }
+        }
+        let is_known = doubts.is_empty();
+        unreadable.append(&mut doubts);
+        if !is_known {
+            return Vec::new();
+        }
+        let mut read = |folder: &Path| or_note(entries(folder), folder, unreadable);
+        let said: HashSet<PathBuf> =
+            runs.iter().filter_map(|run| Some(self.definition_file(run.definition.as_ref()?))).collect();
+        let named = |path: &Path| path.file_stem()?.to_str()?.parse::<Digest>().ok();
+        let definitions = read(&self.definitions_folder()).into_iter();
+        // What has another name is nothing of ours.
+        let mut found: Vec<PathBuf> =
+            definitions.filter(|path| named(path).is_some() && !said.contains(path)).collect();
+        for folder in read(&self.all_superseded()) {
+            let Some(key) = named(&folder) else { continue };
+            let of = |run: &RunRecord| run.stages.iter().any(|stage| stage.key == Some(key));
+            let with_it: Vec<&RunRecord> = runs.iter().filter(|run| of(run)).collect();
+            if with_it.is_empty() {
+                found.push(folder);
+                continue;
+            }
+            // A run that took it over shows it as well as the run that made it.
+            let shown = |record: &ActionRecord| {
+                with_it.iter().any(|run| {
+                    let took_over =
+                        |stage: &StageRun| stage.key == Some(key) && stage.outcome != Outcome::Ran;
+                    run.id == record.run || run.stages.iter().any(took_over)
+                })
+            };
+            for path in read(&folder) {
+                if let Record::Whole(record) = read_record::<ActionRecord>(&path)
+                    && !shown(&record)
+                {
+                    found.push(path);
+                }
+            }
+        }
+        found
     }
 }
 
-/// Records that are whole, with what they say, and those that are damaged.
-fn split(files: Vec<RecordFile>) -> (Vec<(RecordFile, Content)>, Vec<RecordFile>) {
+/// Records that are whole, with what they say, and those that are damaged. Those that cannot be read are neither.
+fn split(
+    files: Vec<RecordFile>,
+    unreadable: &mut Vec<Unreadable>,
+) -> (Vec<(RecordFile, Content)>, Vec<RecordFile>) {
     let (mut whole, mut damaged) = (Vec::new(), Vec::new());
     for mut file in files {
-        match file.content.take() {
-            Some(content) => whole.push((file, content)),
-            None => damaged.push(file),
+        match std::mem::replace(&mut file.said, Said::Damaged) {
+            Said::Whole(content) => whole.push((file, content)),
+            Said::Damaged => damaged.push(file),
+            Said::Unreadable(why) => unreadable.push(Unreadable { path: file.path, why }),
         }
     }
     (whole, damaged)

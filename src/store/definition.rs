@@ -1,5 +1,5 @@
-//! What pipelines said when they were run, by the digest of the text: many runs of one pipeline share a file. Like the
-//! records of runs, which name them, they stay until somebody deletes them.
+//! What pipelines said when they were run, by the digest of the text: many runs of one pipeline share a file. They
+//! stay as long as the records of runs that name them.
 
 use std::io;
 use std::path::PathBuf;

@@ -108,6 +108,16 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// What the file system said, where it is that, without what was tried and with what.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Io { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// Adds what was tried and with what to an error of the file system.
 pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io { action, path: path.to_owned(), source }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::error::at;
 use super::file::unseal;
@@ -25,8 +27,31 @@ pub(super) struct RecordFile {
     pub(super) bytes: u64,
     /// When its outcome was last made, restored, or found to be what a stage wants: the file's modification time.
     pub(super) used: SystemTime,
-    /// What it says; `None` where it is damaged.
-    pub(super) content: Option<Content>,
+    pub(super) said: Said,
+}
+
+/// What a record says.
+pub(super) enum Said {
+    Whole(Content),
+    /// It is torn, edited, or of another key.
+    Damaged,
+    /// It cannot be read, which says nothing of what is in it: why.
+    Unreadable(String),
+}
+
+/// What is there and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct Unreadable {
+    /// Its path.
+    pub path: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+impl Unreadable {
+    pub(super) fn new(path: &Path, why: impl ToString) -> Self {
+        Self { path: path.to_owned(), why: why.to_string() }
+    }
 }
 
 /// What a record says of objects, and whose they are.
@@ -43,6 +68,17 @@ impl Content {
         let ActionRecord { key, stage, run, outputs, log, .. } = record;
         Self { key, stage, run, outputs, log }
     }
+
+    /// What it names itself: files, and of folders their manifests.
+    pub(super) fn heads(&self) -> Vec<Named> {
+        let mut named = vec![Named { digest: self.log, bytes: None, output: None }];
+        named.extend(self.outputs.iter().map(|(name, output)| Named {
+            digest: output.digest,
+            bytes: (!output.folder).then_some(output.bytes),
+            output: Some(name.clone()),
+        }));
+        named
+    }
 }
 
 /// An object that a record names.
@@ -58,44 +94,54 @@ pub(super) struct Named {
 pub(super) struct Listed {
     pub(super) found: Vec<(Digest, PathBuf, Metadata)>,
     pub(super) strays: Vec<PathBuf>,
+    /// Folders of which it cannot be told what is in them.
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+/// All records, in no order, and what was found beside them.
+pub(super) struct Records {
+    pub(super) files: Vec<RecordFile>,
+    pub(super) strays: Vec<PathBuf>,
+    pub(super) unreadable: Vec<Unreadable>,
 }
 
 impl Store {
     /// All objects.
-    pub(super) fn list_objects(&self) -> Result<Listed, StoreError> {
+    pub(super) fn list_objects(&self) -> Listed {
         list(&self.objects_folder(), "")
     }
 
-    /// All records, whole or damaged, in no order.
-    pub(super) fn list_records(&self) -> Result<(Vec<RecordFile>, Vec<PathBuf>), StoreError> {
-        let Listed { found, strays } = list(&self.records_folder(), ".json")?;
+    /// All records, whole or not.
+    pub(super) fn list_records(&self) -> Records {
+        let Listed { found, strays, unreadable } = list(&self.records_folder(), ".json");
         let read = |(key, path, metadata): (Digest, PathBuf, Metadata)| {
-            let bytes = match regular::read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                bytes => bytes.map_err(at("read", &path))?,
+            let said = match regular::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                Err(error) => Said::Unreadable(error.to_string()),
+                Ok(bytes) => match unseal::<ActionRecord>(&bytes).filter(|record| record.is_sound(&key)) {
+                    Some(record) => Said::Whole(Content::of(record)),
+                    None => Said::Damaged,
+                },
             };
-            let record = unseal::<ActionRecord>(&bytes).filter(|record| record.is_sound(&key));
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            Ok(Some(RecordFile { path, bytes: metadata.len(), used, content: record.map(Content::of) }))
+            Some(RecordFile { path, bytes: metadata.len(), used, said })
         };
-        let records: Result<Vec<Option<RecordFile>>, StoreError> = found.into_par_iter().map(read).collect();
-        Ok((records?.into_iter().flatten().collect(), strays))
+        Records { files: found.into_par_iter().filter_map(read).collect(), strays, unreadable }
     }
 
     /// The objects that a record names. What a folder holds that has no manifest any more cannot be told.
+    ///
+    /// # Errors
+    /// When a manifest is there and cannot be read.
     pub(super) fn named_by(&self, record: &Content) -> Result<Vec<Named>, StoreError> {
-        let mut named = vec![Named { digest: record.log, bytes: None, output: None }];
-        for (name, output) in &record.outputs {
-            let bytes = (!output.folder).then_some(output.bytes);
-            named.push(Named { digest: output.digest, bytes, output: Some(name.clone()) });
-            if output.folder {
-                let inner = self.manifest(&output.digest)?.into_iter().flat_map(|folder| folder.files);
-                named.extend(inner.map(|file| Named {
-                    digest: file.digest,
-                    bytes: Some(file.bytes),
-                    output: Some(name.clone()),
-                }));
-            }
+        let mut named = record.heads();
+        for (name, output) in record.outputs.iter().filter(|(_, output)| output.folder) {
+            let inner = self.manifest(&output.digest)?.into_iter().flat_map(|folder| folder.files);
+            named.extend(inner.map(|file| Named {
+                digest: file.digest,
+                bytes: Some(file.bytes),
+                output: Some(name.clone()),
+            }));
         }
         Ok(named)
     }
@@ -111,11 +157,11 @@ impl Store {
         }
     }
 
-    /// Bytes of all objects and records.
-    pub(super) fn measure(&self) -> Result<u64, StoreError> {
-        let records = list(&self.records_folder(), ".json")?;
-        let all = self.list_objects()?.found.into_iter().chain(records.found);
-        Ok(all.map(|(_, _, metadata)| metadata.len()).sum())
+    /// Bytes of all objects and records, as far as they can be looked at.
+    pub(super) fn measure(&self) -> u64 {
+        let records = list(&self.records_folder(), ".json");
+        let all = self.list_objects().found.into_iter().chain(records.found);
+        all.map(|(_, _, metadata)| metadata.len()).sum()
     }
 }
 
@@ -125,32 +171,60 @@ pub(super) fn lengths(objects: &Listed) -> HashMap<Digest, u64> {
 }
 
 /// Files two levels below a folder whose names are digests with an ending.
-fn list(all: &Path, ending: &str) -> Result<Listed, StoreError> {
-    let folders = entries(all)?;
-    let listed: Result<Vec<Listed>, StoreError> = folders
+fn list(all: &Path, ending: &str) -> Listed {
+    let mut listed = Listed { found: vec![], strays: vec![], unreadable: vec![] };
+    let folders = listed.entries(all);
+    let inner: Vec<Listed> = folders
         .par_iter()
         .map(|folder| {
-            let mut listed = Listed { found: vec![], strays: vec![] };
+            let mut listed = Listed { found: vec![], strays: vec![], unreadable: vec![] };
             if !folder.is_dir() {
                 listed.strays.push(folder.clone());
-                return Ok(listed);
+                return listed;
             }
-            for path in entries(folder)? {
-                let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            for path in listed.entries(folder) {
+                // In a folder that may be listed and not entered, nothing can be looked at.
+                let metadata = match fs::symlink_metadata(&path) {
+                    Ok(metadata) => metadata,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => {
+                        listed.unreadable.push(Unreadable::new(&path, error));
+                        continue;
+                    }
+                };
                 match digest_of(&path, ending).filter(|_| metadata.is_file()) {
                     Some(digest) => listed.found.push((digest, path, metadata)),
                     None => listed.strays.push(path),
                 }
             }
-            Ok(listed)
+            listed
         })
         .collect();
-    let mut all = Listed { found: vec![], strays: vec![] };
-    for listed in listed? {
-        all.found.extend(listed.found);
-        all.strays.extend(listed.strays);
+    for inner in inner {
+        listed.found.extend(inner.found);
+        listed.strays.extend(inner.strays);
+        listed.unreadable.extend(inner.unreadable);
     }
-    Ok(all)
+    listed
+}
+
+impl Listed {
+    /// What is in a folder. One that cannot be read is noted.
+    fn entries(&mut self, folder: &Path) -> Vec<PathBuf> {
+        or_note(entries(folder), folder, &mut self.unreadable)
+    }
+}
+
+/// What was read of a place; nothing, with a note, where it cannot be read.
+pub(super) fn or_note(
+    read: Result<Vec<PathBuf>, StoreError>,
+    place: &Path,
+    unreadable: &mut Vec<Unreadable>,
+) -> Vec<PathBuf> {
+    read.unwrap_or_else(|error| {
+        unreadable.push(Unreadable::new(place, error.reason()));
+        Vec::new()
+    })
 }
 
 /// What is in a folder; nothing where it is not there.

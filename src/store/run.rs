@@ -4,12 +4,24 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::error::at;
-use super::file::{Durability, read_record};
+use super::file::{Durability, Record, read_record};
 use super::{Store, StoreError};
 use crate::clock::now_ms;
 use crate::record::RunRecord;
 use crate::secret::hidden_in;
+
+/// A run whose record tells nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LostRun {
+    /// Its id.
+    pub id: String,
+    /// What is the matter with its record.
+    pub problem: String,
+}
 
 impl Store {
     /// An id for a run that begins now: unique, because a folder has one run at a time, and after those of all earlier
@@ -36,12 +48,26 @@ impl Store {
         self.write_record(&self.runs_folder().join(format!("{}.json", run.id)), run, Durability::Synced)
     }
 
-    /// All runs, first to last. Damaged records are left out.
+    /// All runs, first to last, and those of which nothing is known but that they were.
     ///
     /// # Errors
     /// When the folder of records cannot be read.
-    pub fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
-        Ok(self.run_files()?.iter().filter_map(|path| read_run(path)).collect())
+    pub fn runs(&self) -> Result<(Vec<RunRecord>, Vec<LostRun>), StoreError> {
+        let (mut runs, mut lost) = (Vec::new(), Vec::new());
+        for path in self.run_files()? {
+            let problem = match read_record(&path) {
+                Record::Whole(run) => {
+                    runs.push(hidden_in(run));
+                    continue;
+                }
+                Record::Absent => continue,
+                Record::Damaged => "is damaged".to_owned(),
+                Record::Unreadable(why) => format!("cannot be read: {why}"),
+            };
+            let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            lost.push(LostRun { id, problem });
+        }
+        Ok((runs, lost))
     }
 
     /// The last run whose record is whole.
@@ -91,7 +117,7 @@ impl Store {
         Ok(files)
     }
 
-    fn runs_folder(&self) -> PathBuf {
+    pub(super) fn runs_folder(&self) -> PathBuf {
         self.folder.join("runs")
     }
 }

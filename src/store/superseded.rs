@@ -1,6 +1,6 @@
 //! Outcomes that another execution of the same key has taken the place of, as where a stage was forced or its outcome was
 //! provisional. No lookup finds them; they are kept because runs were recorded with them: pages of these runs, and gates that
-//! compare with them, must not tell of what came later. They stay with the runs, until somebody deletes them.
+//! compare with them, must not tell of what came later. They stay as long as the runs do.
 
 use std::path::PathBuf;
 

@@ -298,13 +298,13 @@ fn opening_and_asking_create_nothing() {
     let bench = bench();
     bench.miss("s", "a");
     assert_eq!(bench.store.last(&name("s")), None);
-    assert_eq!(bench.store.runs().unwrap(), []);
+    assert_eq!(bench.store.runs().unwrap(), (vec![], vec![]));
     bench.store.flush().unwrap();
     assert_eq!(fs::read_dir(bench.root.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn runs_are_kept_in_order_and_damaged_ones_left_out() {
+fn runs_are_kept_in_order_and_damaged_ones_told() {
     let bench = bench();
     let run = |id: &str| crate::record::RunRecord {
         id: id.into(),
@@ -326,7 +326,8 @@ fn runs_are_kept_in_order_and_damaged_ones_left_out() {
     }
     assert_eq!(bench.store.latest_run().unwrap(), Some(run("3")));
     fs::write(bench.store.folder().join("runs/3.json"), "torn").unwrap();
-    assert_eq!(bench.store.runs().unwrap(), [run("1"), run("2")]);
+    let lost = run::LostRun { id: "3".into(), problem: "is damaged".into() };
+    assert_eq!(bench.store.runs().unwrap(), (vec![run("1"), run("2")], vec![lost]));
     assert_eq!(bench.store.latest_run().unwrap(), Some(run("2")));
     assert!(bench.store.save_run(&run("../x")).is_err());
 }

@@ -91,7 +91,7 @@ impl Store {
             return Ok(None);
         }
         let size = self.update_size(|known| match known {
-            Some(known) => Ok(known.saturating_add(grown)),
+            Some(known) => known.saturating_add(grown),
             None => self.measure(),
         })?;
         Ok(Some(size))
@@ -100,14 +100,11 @@ impl Store {
     /// Sets the count of what objects and records take.
     pub(super) fn set_size(&self, bytes: u64) -> Result<(), StoreError> {
         self.grown.store(0, Ordering::Relaxed);
-        self.update_size(|_| Ok(bytes)).map(drop)
+        self.update_size(|_| bytes).map(drop)
     }
 
     /// One process at a time changes the count.
-    fn update_size(
-        &self,
-        new: impl FnOnce(Option<u64>) -> Result<u64, StoreError>,
-    ) -> Result<u64, StoreError> {
+    fn update_size(&self, new: impl FnOnce(Option<u64>) -> u64) -> Result<u64, StoreError> {
         let path = self.shared.join("size");
         let open = || regular::open_or_create(&path);
         let mut file = with_parent(&path, open).map_err(at("write", &path))?;
@@ -116,7 +113,7 @@ impl Store {
         // Rubbish is as good as nothing.
         let _ = file.read_to_string(&mut text);
         let known = text.strip_suffix('\n').and_then(|number| number.parse().ok());
-        let size = new(known)?;
+        let size = new(known);
         let written: io::Result<()> = (|| {
             file.set_len(0)?;
             file.rewind()?;

@@ -3,6 +3,8 @@
 //! is made anew at once. Knows nothing of pipelines.
 
 mod found;
+mod inputs;
+mod memory;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,16 +18,15 @@ use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterato
 
 pub use found::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Verification};
 
-use super::action::remove;
 use super::error::at;
-use super::file::{Durability, Record, read_record};
+use super::file::Durability;
 use super::folder::Folder;
-use super::inventory::{Content, Listed, entries};
+use super::inventory::{Content, Listed, Named, Records, Said, Unreadable, entries, or_note};
 use super::stat::StatKey;
-use super::{Store, StoreError, last};
+use super::{Store, StoreError};
 use crate::clock::now_ms;
 use crate::digest::Digest;
-use crate::record::{ActionRecord, OutputRecord, RunRecord};
+use crate::record::{ActionRecord, OutputRecord};
 use crate::regular;
 use crate::spec::{Ignore, StageName};
 
@@ -37,6 +38,9 @@ pub enum Step {
     /// So many more have been read.
     Read(u64),
 }
+
+/// What is wrong with an object that is not there.
+const MISSING: &str = "is missing";
 
 /// Objects as they were found.
 #[derive(Default)]
@@ -70,7 +74,7 @@ impl Store {
         inputs: Option<(&BTreeMap<PathBuf, BTreeSet<StageName>>, &Ignore)>,
         tell: &(dyn Fn(Step) + Sync),
     ) -> Result<Verification, StoreError> {
-        let listed = self.list_objects()?;
+        let listed = self.list_objects();
         let last: Vec<(StageName, ActionRecord)> = self
             .all_last()
             .into_iter()
@@ -83,6 +87,7 @@ impl Store {
         let artifacts = self.read_artifacts(&last, tell);
         let mut found = Verification { objects: listed.found.len(), ..Verification::default() };
         found.notes.extend(listed.strays.iter().map(|path| not_ours(path)));
+        self.tell_unreadable(&listed.unreadable, &mut found);
         let objects = read_objects(listed, tell);
         found.bytes = objects.whole.values().sum();
         let mut missing = objects.damaged.clone();
@@ -125,41 +130,56 @@ impl Store {
         artifacts: &Artifacts,
         found: &mut Verification,
     ) -> Result<u64, StoreError> {
-        let (files, strays) = self.list_records()?;
+        let Records { files, strays, unreadable } = self.list_records();
         found.records = files.len();
         found.notes.extend(strays.iter().map(|path| not_ours(path)));
+        self.tell_unreadable(&unreadable, found);
         let mut origins: BTreeMap<Digest, BTreeSet<Origin>> = BTreeMap::new();
         let mut incomplete = Vec::new();
         let mut bytes = 0;
         for file in files {
-            let Some(content) = file.content else {
-                let key = name_of(&file.path);
-                let remedy =
-                    if mend { self.set_aside(&file.path, &format!("{key}.json"))? } else { Remedy::None };
-                let problem = "is damaged".to_owned();
-                found.damage.push(Damage {
-                    kind: Kind::Record,
-                    name: key,
-                    problem,
-                    of: BTreeSet::new(),
-                    remedy,
-                });
-                continue;
+            let content = match file.said {
+                Said::Whole(content) => content,
+                Said::Damaged => {
+                    let name = name_of(&file.path);
+                    let aside = format!("{name}.json");
+                    let remedy = if mend { self.set_aside(&file.path, &aside)? } else { Remedy::None };
+                    found.damage.push(Damage::alone(Kind::Record, name, "is damaged", remedy));
+                    continue;
+                }
+                // It may be whole, and stays where it is.
+                Said::Unreadable(why) => {
+                    let problem = format!("cannot be read: {why}");
+                    found.damage.push(Damage::alone(
+                        Kind::Record,
+                        name_of(&file.path),
+                        problem,
+                        Remedy::None,
+                    ));
+                    continue;
+                }
             };
             bytes += file.bytes;
             let mut is_lacking = false;
-            for named in self.named_by(&content)? {
+            // What a folder holds whose manifest cannot be read is not known; that it cannot is told below.
+            for named in self.named_by(&content).unwrap_or_else(|_| content.heads()) {
                 let there = match objects.whole.get(&named.digest) {
-                    Some(bytes) => Some(*bytes),
-                    None if objects.damaged.contains_key(&named.digest) => None,
+                    Some(bytes) => Ok(*bytes),
+                    None if objects.damaged.contains_key(&named.digest) => Err(String::new()),
                     // A run that shares the cache may have written it after all objects were read.
-                    None => fs::metadata(self.object(&named.digest)).ok().map(|metadata| metadata.len()),
+                    None => match fs::metadata(self.object(&named.digest)) {
+                        Ok(metadata) => Ok(metadata.len()),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(MISSING.to_owned()),
+                        Err(error) => Err(format!("cannot be read: {error}")),
+                    },
                 };
-                if there.is_some_and(|there| named.bytes.is_none_or(|bytes| bytes == there)) {
-                    continue;
-                }
+                let problem = match there {
+                    Ok(there) if named.bytes.is_none_or(|bytes| bytes == there) => continue,
+                    Ok(_) => "has not the length that its record says".to_owned(),
+                    Err(problem) => problem,
+                };
                 is_lacking |= named.output.is_some();
-                missing.entry(named.digest).or_insert_with(|| "is missing".into());
+                missing.entry(named.digest).or_insert(problem);
                 origins.entry(named.digest).or_default().insert(origin(&content, named.output));
             }
             if is_lacking {
@@ -168,7 +188,7 @@ impl Store {
         }
         for (digest, problem) in missing {
             let of = origins.remove(digest).unwrap_or_default();
-            let lost_log = problem == "is missing" && of.iter().all(|origin| origin.output.is_none());
+            let lost_log = problem == MISSING && of.iter().all(|origin| origin.output.is_none());
             if lost_log {
                 // Worth nothing compared with the outcome, which is whole.
                 found
@@ -182,14 +202,39 @@ impl Store {
         }
         if mend {
             for (path, length, content) in incomplete {
-                let outputs = content.outputs.values();
-                if !outputs.into_iter().all(|output| self.has_output(output)) {
+                if self.lacks_output(&content) {
                     self.set_aside(&path, &format!("{}.json", content.key))?;
                     bytes -= length;
                 }
             }
         }
         Ok(bytes)
+    }
+
+    /// Whether an output of a record is not there any more, or cut short. What cannot be looked at may be there.
+    fn lacks_output(&self, content: &Content) -> bool {
+        let named = self.named_by(content).unwrap_or_else(|_| content.heads());
+        let is_gone = |named: &Named| match fs::metadata(self.object(&named.digest)) {
+            Ok(there) => !there.is_file() || named.bytes.is_some_and(|bytes| bytes != there.len()),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        named.iter().any(|named| named.output.is_some() && is_gone(named))
+    }
+
+    /// Tells of what cannot be listed or looked at.
+    fn tell_unreadable(&self, unreadable: &[Unreadable], found: &mut Verification) {
+        found.damage.extend(unreadable.iter().map(|Unreadable { path, why }| {
+            let name = self.shown(path).display().to_string();
+            Damage::alone(Kind::Place, name, format!("cannot be read: {why}"), Remedy::None)
+        }));
+    }
+
+    /// What is in a folder. Tells where that cannot be read.
+    fn entries_or_tell(&self, folder: &Path, found: &mut Verification) -> Vec<PathBuf> {
+        let mut unreadable = Vec::new();
+        let entries = or_note(entries(folder), folder, &mut unreadable);
+        self.tell_unreadable(&unreadable, found);
+        entries
     }
 
     /// Moves an object aside, and makes it anew where an artifact has its content.
@@ -207,125 +252,6 @@ impl Store {
         // What is put is digested again: an artifact that changes meanwhile becomes another object.
         let (renewed, _) = self.put_file(from, Durability::Synced)?;
         Ok(if renewed == *digest { Remedy::Renewed { from: self.shown(from) } } else { aside })
-    }
-
-    fn check_runs(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
-        for path in self.run_files()? {
-            found.runs += 1;
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let (problem, remedy) = match read_record::<RunRecord>(&path) {
-                Record::Whole(run) if run.id == name => continue,
-                Record::Absent => continue,
-                // It may be whole, and stays where it is.
-                Record::Unreadable(why) => (format!("cannot be read: {why}"), Remedy::None),
-                Record::Whole(_) | Record::Damaged if mend => {
-                    ("is damaged".to_owned(), self.set_aside(&path, &format!("run-{name}.json"))?)
-                }
-                Record::Whole(_) | Record::Damaged => ("is damaged".to_owned(), Remedy::None),
-            };
-            found.damage.push(Damage { kind: Kind::Run, name, problem, of: BTreeSet::new(), remedy });
-        }
-        Ok(())
-    }
-
-    /// Reads inputs, and compares them with what is remembered of them. What cannot be read is told by the next run.
-    fn check_inputs(
-        &self,
-        inputs: &BTreeMap<PathBuf, BTreeSet<StageName>>,
-        ignore: &Ignore,
-        tell: &(dyn Fn(Step) + Sync),
-        found: &mut Verification,
-    ) {
-        let read = Mutex::new((0, BTreeMap::new()));
-        inputs.par_iter().for_each(|(input, stages)| {
-            let look = |path: &Path, metadata: &fs::Metadata| {
-                let is_other = self.is_misremembered(path, metadata, tell)?;
-                let mut read = read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                read.0 += 1;
-                if is_other {
-                    read.1.insert(self.shown(path), stages.clone());
-                }
-                Ok::<(), StoreError>(())
-            };
-            let Ok(metadata) = fs::metadata(input) else { return };
-            if metadata.is_dir() {
-                let visit = |found: &super::folder::Found| {
-                    look(&found.path, &found.metadata).map(|()| (Digest::of_bytes(&[]), 0))
-                };
-                let _ = Folder::walk_input(input, ignore, &visit);
-            } else {
-                let _ = look(input, &metadata);
-            }
-        });
-        let (files, misremembered) = read.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        found.inputs = files;
-        found.misremembered = misremembered
-            .into_iter()
-            .map(|(path, stages)| Misremembered { path, stages: stages.into_iter().collect() })
-            .collect();
-    }
-
-    /// Whether a file, read anew, holds something else than is remembered of it.
-    fn is_misremembered(
-        &self,
-        path: &Path,
-        metadata: &fs::Metadata,
-        tell: &(dyn Fn(Step) + Sync),
-    ) -> Result<bool, StoreError> {
-        tell(Step::Total(metadata.len()));
-        let known = self.stats().get(&StatKey::of(metadata));
-        let digest = Digest::of_file(path).map_err(at("read", path))?;
-        tell(Step::Read(metadata.len()));
-        let unchanged = fs::metadata(path).is_ok_and(|now| StatKey::of(&now) == StatKey::of(metadata));
-        Ok(unchanged && known.is_some_and(|known| known != digest))
-    }
-
-    /// Checks what only saves time.
-    fn check_memory(
-        &self,
-        mend: bool,
-        misremembered: bool,
-        found: &mut Verification,
-    ) -> Result<(), StoreError> {
-        let mut damaged: Vec<(PathBuf, &str)> = Vec::new();
-        for name in ["stat", "standing"] {
-            let path = self.folder.join(name);
-            match regular::read(&path) {
-                Ok(bytes) if !ends_in_checksum(&bytes) => damaged.push((path, "is damaged")),
-                Ok(_) if misremembered => {
-                    damaged.push((path, "rests on a file that changed without its time of change"));
-                }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(at("read", &path)(error));
-                }
-                _ => {}
-            }
-        }
-        for path in entries(&self.folder.join("manifests"))? {
-            if read_record::<serde_json::Value>(&path) == Record::Damaged {
-                damaged.push((path, "is damaged"));
-            }
-        }
-        for (path, problem) in damaged {
-            if mend {
-                remove(&path)?;
-            }
-            let name = path.strip_prefix(&self.folder).unwrap_or(&path).display().to_string();
-            let remedy = if mend { Remedy::Removed } else { Remedy::None };
-            let (of, problem) = (BTreeSet::new(), problem.to_owned());
-            found.damage.push(Damage { kind: Kind::Memory, name, problem, of, remedy });
-        }
-        let path = self.folder.join("last-keys");
-        let text = regular::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let torn = text.lines().filter(|line| !line.is_empty() && last::parse(line).is_none()).count();
-        if torn > 0 {
-            // A kill or a power cut may tear the line that is being added.
-            found
-                .notes
-                .push(format!("`last-keys`: {} torn, and passed over", crate::format::count(torn, "line")));
-        }
-        Ok(())
     }
 
     /// Reads the artifacts of all stages.
@@ -417,9 +343,4 @@ fn not_ours(path: &Path) -> String {
 fn name_of(path: &Path) -> String {
     let part = |path: Option<&std::ffi::OsStr>| path.unwrap_or_default().to_string_lossy().into_owned();
     part(path.parent().and_then(Path::file_name)) + &part(path.file_stem())
-}
-
-/// Whether the last 32 bytes are the digest of the others.
-fn ends_in_checksum(bytes: &[u8]) -> bool {
-    bytes.split_last_chunk::<32>().is_some_and(|(body, sum)| Digest::of_bytes(body).as_bytes() == sum)
 }

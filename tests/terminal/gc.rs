@@ -202,3 +202,27 @@ fn collecting_waits_for_runs_that_share_the_cache() {
     theirs.pipe_ok(&["run", "--cache", &cache]);
     assert!(!theirs.path("started").exists(), "what it made was not collected");
 }
+
+#[test]
+fn what_was_kept_for_pages_of_runs_goes_with_their_records() {
+    let stages = |text: &str| {
+        format!("one:\n  description: {text}\n  run: date +%N > ${{outputs.o}}\n  outputs: {{ o: o }}\n")
+    };
+    let project = Project::new(&stages("first"));
+    project.pipe_ok(&["run"]);
+    project.set_stages(&stages("second"));
+    project.pipe_ok(&["run", "--force", "one"]);
+    let kept = || ["definitions", "superseded"].map(|name| project.files(&format!("cache/v1/{name}")).len());
+    assert_eq!(kept(), [2, 1]);
+    project.pipe_ok(&["gc"]);
+    assert_eq!(kept(), [2, 1], "a run is on record that shows them");
+    let first = project.files("cache/v1/runs").into_iter().min().unwrap();
+    fs::remove_file(first).unwrap();
+    let preview = json(&project.pipe_ok(&["gc", "--dry-run", "--json"]));
+    assert_eq!((kept(), preview["leftovers"].as_u64()), ([2, 1], Some(2)));
+    project.pipe_ok(&["gc"]);
+    assert_eq!(kept(), [1, 0]);
+    let report = project.path("page.html");
+    project.pipe_ok(&["report", "-o", &report.to_string_lossy()]);
+    assert!(fs::read_to_string(report).unwrap().contains("second"));
+}

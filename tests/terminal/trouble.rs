@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::project::{Project, built};
+use crate::project::{Outcome, Project, built};
 
 /// Runs a shell script as root of a mount namespace of its own, in the project's folder; `$PIPE` is the program. `None`
 /// where that is not allowed: then the test is not done, which is an error in CI, if this user could mount.
@@ -160,6 +160,79 @@ fn a_read_only_cache_serves_what_it_has_and_refuses_the_rest() {
     assert_eq!(project.executed(), ["small", "big", "small", "big", "small", "big"]);
 }
 
+/// Runs `pipe` as somebody whom permissions bind: root they do not.
+fn as_nobody(project: &Project, args: &[&str]) -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        return project.pipe(args);
+    }
+    let environment = project.command(&[]);
+    let mut chown = Command::new("chown");
+    assert!(chown.args(["-R", "65534:65534"]).arg(project.path("")).status().unwrap().success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(built("pipe")).args(args);
+    command.current_dir(project.path("")).stdin(Stdio::null()).env_clear();
+    command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Outcome { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+#[test]
+fn records_that_may_not_be_read_stop_nothing_and_what_they_may_need_is_kept() {
+    let stages = |text: &str| format!("one:\n  uses: fake/write\n  with: {{ text: {text} }}\n");
+    let project = Project::new(&stages("first"));
+    project.pipe_ok(&["run"]);
+    let record = project.files("cache/v1/actions").remove(0);
+    let run = project.files("cache/v1/runs").remove(0);
+    project.set_stages(&stages("second"));
+    project.pipe_ok(&["run"]);
+    let all = project.files("cache/v1/objects").len();
+    for file in [&record, &run] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let outcome = as_nobody(&project, &["verify"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    let told = &outcome.stdout;
+    assert_eq!(told.matches("cannot be read: Permission denied").count(), 2, "{told}");
+    assert!(told.contains("the record of outcome ") && told.contains("the record of run "), "{told}");
+    assert!(told.contains("2 outcomes and 2 runs read"), "the others were read: {told}");
+    let outcome = as_nobody(&project, &["gc", "--max-size", "0"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let told = &outcome.stdout;
+    assert!(told.contains(&format!("{}` cannot be read: Permission denied", record.display())), "{told}");
+    assert!(told.contains("every outcome and object was kept"), "{told}");
+    assert_eq!(project.files("cache/v1/objects").len(), all);
+    let outcome = as_nobody(&project, &["history"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let id = run.file_stem().unwrap().to_string_lossy().into_owned();
+    assert!(
+        outcome.stdout.contains("1 run is not listed") && outcome.stdout.contains(&id),
+        "{}",
+        outcome.stdout
+    );
+    for file in [&record, &run] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    // Objects that cannot be looked at are not missing: no record is moved aside for want of them.
+    let objects: Vec<_> =
+        fs::read_dir(project.path("cache/v1/objects")).unwrap().map(Result::unwrap).collect();
+    let set_all = |mode| {
+        objects
+            .iter()
+            .for_each(|it| fs::set_permissions(it.path(), fs::Permissions::from_mode(mode)).unwrap());
+    };
+    set_all(0o000);
+    let outcome = as_nobody(&project, &["verify"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("` cannot be read: Permission denied"), "{}", outcome.stdout);
+    set_all(0o755);
+    assert_eq!(project.files("cache/v1/actions").len(), 2);
+    assert_eq!(as_nobody(&project, &["verify"]).code, Some(0));
+    let outcome = as_nobody(&project, &["gc", "--max-size", "0"]);
+    assert!(outcome.stdout.contains("1 outcome, unused"), "{}", outcome.stdout);
+    assert!(project.files("cache/v1/objects").len() < all);
+}
+
 #[test]
 fn an_input_that_may_not_be_read_is_named() {
     let project = Project::new(
@@ -168,32 +241,7 @@ fn an_input_that_may_not_be_read_is_named() {
     project.write("secret.txt", "a\n");
     project.pipe_ok(&["run"]);
     let secret = project.path("secret.txt");
-    let run = || {
-        if !rustix::process::geteuid().is_root() {
-            return project.pipe(&["run"]);
-        }
-        // What binds others does not bind root.
-        let environment = project.command(&[]);
-        assert!(
-            Command::new("chown")
-                .args(["-R", "65534:65534"])
-                .arg(project.path(""))
-                .status()
-                .unwrap()
-                .success()
-        );
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(built("pipe")).arg("run");
-        command.current_dir(project.path("")).stdin(Stdio::null()).env_clear();
-        command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        crate::project::Outcome {
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
-    };
+    let run = || as_nobody(&project, &["run"]);
     fs::write(&secret, "b\n").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = run();

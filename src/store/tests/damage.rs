@@ -229,3 +229,22 @@ fn two_threads_store_at_the_same_time() {
         bench.store.restore(&name("s"), &record).unwrap();
     }
 }
+
+#[test]
+fn what_cannot_be_read_is_told_and_the_rest_is_read_all_the_same() {
+    let bench = bench();
+    bench.execute("s", "a", "f", writes("one"));
+    let store = &bench.store;
+    // What root, too, cannot read: a folder that leads to itself.
+    let blocked = store.records_folder().join("zz");
+    std::os::unix::fs::symlink("zz", &blocked).unwrap();
+    fs::create_dir(store.folder().join("stat")).unwrap();
+    let superseded = store.all_superseded();
+    fs::write(&superseded, "no folder").unwrap();
+    let found = store.verify(true, None, &|_| ()).unwrap();
+    let told: Vec<_> = found.damage.iter().map(|it| (it.kind, it.name.as_str(), &it.remedy)).collect();
+    let place = |name| (Kind::Place, name, &Remedy::None);
+    assert_eq!(told, [place("cache/v1/stat"), place("cache/v1/superseded")]);
+    assert_eq!((found.records, found.objects), (1, 2));
+    assert!(found.notes.iter().any(|note| note.contains("actions/zz")), "{:?}", found.notes);
+}

@@ -55,6 +55,13 @@ pub struct Damage {
     pub remedy: Remedy,
 }
 
+impl Damage {
+    /// Of something that nothing names.
+    pub(super) fn alone(kind: Kind, name: String, problem: impl Into<String>, remedy: Remedy) -> Self {
+        Self { kind, name, problem: problem.into(), of: BTreeSet::new(), remedy }
+    }
+}
+
 /// What kind of file is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +79,8 @@ pub enum Kind {
     Superseded,
     /// What can be lost without losing more than time.
     Memory,
+    /// Any place in the cache that cannot be read, so that it is not known what is there.
+    Place,
 }
 
 /// What was done about damage.

@@ -1,19 +1,41 @@
-//! Checks what is kept for the pages of earlier runs, beside the records of these.
+//! Checks the records of runs, and what is kept for their pages.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Damage, Kind, Remedy, Verification, not_ours};
 use crate::digest::Digest;
-use crate::record::ActionRecord;
+use crate::record::{ActionRecord, RunRecord};
 use crate::store::file::{Record, read_record};
-use crate::store::inventory::entries;
+use crate::store::inventory::or_note;
 use crate::store::{Store, StoreError};
 
 impl Store {
+    /// Checks the records of runs.
+    pub(super) fn check_runs(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
+        let mut unreadable = Vec::new();
+        let files = or_note(self.run_files(), &self.runs_folder(), &mut unreadable);
+        self.tell_unreadable(&unreadable, found);
+        for path in files {
+            found.runs += 1;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let (problem, remedy) = match read_record::<RunRecord>(&path) {
+                Record::Whole(run) if run.id == name => continue,
+                Record::Absent => continue,
+                // It may be whole, and stays where it is.
+                Record::Unreadable(why) => (format!("cannot be read: {why}"), Remedy::None),
+                Record::Whole(_) | Record::Damaged if mend => {
+                    ("is damaged".to_owned(), self.set_aside(&path, &format!("run-{name}.json"))?)
+                }
+                Record::Whole(_) | Record::Damaged => ("is damaged".to_owned(), Remedy::None),
+            };
+            found.damage.push(Damage::alone(Kind::Run, name, problem, remedy));
+        }
+        Ok(())
+    }
+
     /// Checks what pipelines said when they were run.
     pub(super) fn check_definitions(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
-        for path in entries(&self.definitions_folder())? {
+        for path in self.entries_or_tell(&self.definitions_folder(), found) {
             let digest = stem(&path).parse::<Digest>().ok();
             let Some(digest) = digest.filter(|digest| self.definition_file(digest) == path) else {
                 found.notes.push(not_ours(&path));
@@ -21,8 +43,7 @@ impl Store {
             };
             let aside = format!("definition-{digest}.json");
             if let Some((problem, remedy)) = self.fault(self.read_definition(&digest), &path, &aside, mend)? {
-                let (kind, name, of) = (Kind::Definition, digest.to_string(), BTreeSet::new());
-                found.damage.push(Damage { kind, name, problem, of, remedy });
+                found.damage.push(Damage::alone(Kind::Definition, digest.to_string(), problem, remedy));
             }
         }
         Ok(())
@@ -30,20 +51,19 @@ impl Store {
 
     /// Checks outcomes that others took the place of.
     pub(super) fn check_superseded(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
-        for folder in entries(&self.all_superseded())? {
+        for folder in self.entries_or_tell(&self.all_superseded(), found) {
             let Ok(key) = stem(&folder).parse::<Digest>() else {
                 found.notes.push(not_ours(&folder));
                 continue;
             };
-            for path in entries(&folder)? {
+            for path in self.entries_or_tell(&folder, found) {
                 let record = match read_record::<ActionRecord>(&path) {
                     Record::Whole(record) if !record.is_sound(&key) => Record::Damaged,
                     record => record,
                 };
                 let aside = format!("superseded-{key}-{}.json", stem(&path));
                 if let Some((problem, remedy)) = self.fault(record, &path, &aside, mend)? {
-                    let (kind, name, of) = (Kind::Superseded, key.to_string(), BTreeSet::new());
-                    found.damage.push(Damage { kind, name, problem, of, remedy });
+                    found.damage.push(Damage::alone(Kind::Superseded, key.to_string(), problem, remedy));
                 }
             }
         }
