@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::project::ARTIFACTS;
+use crate::report;
 use crate::spec::{StageName, did_you_mean_or_list};
 use crate::store::{Cleaned, Kept, Store};
 use crate::streams;
@@ -53,7 +54,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     }
     let root = store.folder().parent().and_then(Path::parent).map(Path::to_owned);
     let root = root.unwrap_or_default();
-    let report = args.stages.is_empty().then(|| root.join(ARTIFACTS).join("report.html"));
+    let page = args.stages.is_empty().then(|| root.join(ARTIFACTS).join("report.html"));
+    // What somebody else put there is theirs.
+    let page = page.filter(|file| report::is_page(file));
     if !store.folder().exists() {
         print(" nothing to remove: nothing has run here\n")?;
         return Ok(ExitStatus::Done);
@@ -64,7 +67,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     }
     let mut waiting = |message: &str| tell(&format!(" {message}"));
     let mut lock = store.lock(&mut waiting)?;
-    let others: Vec<_> = report.into_iter().collect();
+    let others: Vec<_> = page.into_iter().collect();
     let cleaned = store.clean(&lock, &stages, &others, args.dry_run)?;
     // What could not be remembered costs the next command time, nothing else.
     let _ = store.flush();

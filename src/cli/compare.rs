@@ -9,8 +9,8 @@ use clap::ValueHint;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::history::stages;
-use super::output::{Version, print, print_json, print_painted};
+use super::history::{stages, tell_lost};
+use super::output::{PAGE, Version, may_replace, print, print_json, print_painted};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
@@ -44,6 +44,9 @@ pub struct Args {
     /// Write it as a page, whole in one file, instead of printing it
     #[arg(long, value_name = "FILE", conflicts_with = "json", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
+    /// Write it also where a file is that is no page of `pipe`
+    #[arg(long, requires = "html")]
+    force: bool,
 }
 
 /// What `pipe compare --json` prints.
@@ -68,8 +71,10 @@ pub(super) struct Answer {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
     let history = History::load(&store)?;
+    tell_lost(&history);
     let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
     if let Some(file) = &args.html {
+        may_replace(file, args.force, PAGE, &report::is_document)?;
         let page = report::of_two(&store, &history, old, new, &maud::Markup::default());
         report::write_whole(file, page.as_bytes())
             .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;

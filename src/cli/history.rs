@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::output::{Version, print_json, print_painted};
+use super::output::{Version, print_json, print_painted, tell};
 use crate::error::{Error, ExitStatus};
 use crate::format;
 use crate::gate::Judgement;
@@ -98,6 +98,15 @@ fn text(answer: &Answer, width: usize, paint: Paint) -> String {
         text.push(format!(" and {}: pipe history -n {all}", format::count(answer.earlier, "earlier run")));
     }
     text.join("\n") + "\n" + &lost
+}
+
+/// Says that there are runs which are passed over, for commands that name runs by their order.
+pub(super) fn tell_lost(history: &History) {
+    let lost = history.lost().len();
+    if lost > 0 {
+        let is = if lost == 1 { "is" } else { "are" };
+        tell(&format!("note: {} {is} passed over: `pipe history` tells why", format::count(lost, "run")));
+    }
 }
 
 /// The runs that are not listed, with what is wrong with each.

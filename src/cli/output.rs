@@ -1,11 +1,13 @@
 //! What commands print, and how.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
+use crate::regular;
 use crate::secret;
 use crate::streams::{self, Shown};
 
@@ -49,6 +51,34 @@ pub(super) fn tell(line: &str) {
     streams::tell(&format!("{line}\n"));
 }
 
+/// What `pipe report` and `pipe compare` write.
+pub(super) const PAGE: &str = "page of `pipe`";
+
+/// Refuses to write over a file that is not known to be of the same kind as what is written, unless with `force`. What is empty is
+/// replaced, and what is no file is for who writes to look at.
+///
+/// # Errors
+/// When the file holds something else, or cannot be read. `what` is what is written.
+pub(super) fn may_replace(
+    file: &Path,
+    force: bool,
+    what: &str,
+    is_same_kind: &dyn Fn(&[u8]) -> bool,
+) -> Result<(), Error> {
+    if force || !std::fs::metadata(file).is_ok_and(|there| there.is_file()) {
+        return Ok(());
+    }
+    let there = regular::read(file);
+    if there.as_ref().is_ok_and(|bytes| bytes.is_empty() || is_same_kind(bytes)) {
+        return Ok(());
+    }
+    let message = match there {
+        Ok(_) => format!("`{}` is there already, and is no {what}", file.display()),
+        Err(error) => format!("`{}` is there already, and cannot be read: {error}", file.display()),
+    };
+    Err(Error::usage(message).hint("replace it with --force, or name another file"))
+}
+
 fn cannot_write(error: std::io::Error) -> Error {
     Error::failed(format!("cannot write to standard output: {error}"))
 }
@@ -79,5 +109,29 @@ impl JsonSchema for Version {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "const": Self::NUMBER })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_of_the_same_kind_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let may = |file: &Path, force| may_replace(file, force, "page", &|bytes| bytes.starts_with(b"<"));
+        for replaced in [&folder.path().join("none"), &file("page", "<x>"), &file("empty", ""), folder.path()]
+        {
+            may(replaced, false).unwrap();
+        }
+        let model = file("m.onnx", "weights");
+        let error = may(&model, false).unwrap_err().to_string();
+        assert!(error.contains("m.onnx` is there already, and is no page"), "{error}");
+        may(&model, true).unwrap();
     }
 }

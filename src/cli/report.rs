@@ -7,7 +7,8 @@ use clap::ValueHint;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::output::{Version, print, print_json};
+use super::history::tell_lost;
+use super::output::{self, PAGE, Version, print, print_json};
 use super::{Context, Selection, browser, completions};
 use crate::error::{Error, ExitStatus};
 use crate::history::{FindError, History, Past};
@@ -27,6 +28,9 @@ pub struct Args {
     /// Where to write it; `artifacts/report.html` for the last run
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// Write it also where a file is that is no page of `pipe`
+    #[arg(long, conflicts_with_all = ["markdown", "json"])]
+    force: bool,
     /// Open it in the browser
     #[arg(long)]
     open: bool,
@@ -54,6 +58,7 @@ pub(super) struct Answer {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
     let history = History::load(&store)?;
+    tell_lost(&history);
     let past = match history.find(&args.run) {
         Ok(past) => past,
         Err(FindError::NoRuns) if args.run == "latest" && !args.markdown && !args.json => {
@@ -76,6 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         None if is_latest => default_file(context),
         None => return Err(where_to(past)),
     };
+    may_replace(&args, &file)?;
     let page = report::of_past(&store, &history, past, &maud::Markup::default());
     report::write_whole(&file, page.as_bytes()).map_err(|error| cannot_write(&file, &error))?;
     written(&args, context, &file)
@@ -88,11 +94,17 @@ fn write_first(args: &Args, context: &Context, store: &Store) -> Result<ExitStat
         return Err(FindError::NoRuns.into());
     }
     let file = args.output.clone().unwrap_or_else(|| default_file(context));
+    may_replace(args, &file)?;
     let (run, said) = (first_run(&project), Definition::of(&project.pipeline));
     let records = std::collections::BTreeMap::new();
     report::write(store, &run, Some(&said), &records, None, &file)
         .map_err(|error| cannot_write(&file, &error))?;
     written(args, context, &file)
+}
+
+/// Refuses to write over what somebody else put where the report is to go.
+fn may_replace(args: &Args, file: &Path) -> Result<(), Error> {
+    output::may_replace(file, args.force, PAGE, &report::is_document)
 }
 
 /// Says where the report is, and opens it if that is asked for.

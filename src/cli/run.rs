@@ -385,6 +385,22 @@ impl Run<'_> {
         if let Err(error) = store.save_run(record) {
             sink.event(&Event::Warning { message: format!("this run is not recorded: {error}") });
         }
+        match report::make_room(&file) {
+            Ok(None) => {}
+            Ok(Some(to)) => {
+                let shown = |path: &Path| {
+                    path.strip_prefix(&self.project.pipeline.root).unwrap_or(path).display().to_string()
+                };
+                let message =
+                    format!("`{}` was no page of `pipe`: it is kept as `{}`", shown(&file), shown(&to));
+                sink.event(&Event::Warning { message });
+            }
+            Err(error) => {
+                let message = format!("`{}` is in the way of the report: {error}", file.display());
+                sink.event(&Event::Warning { message });
+                return Ok(None);
+            }
+        }
         match report::write(store, record, Some(&said), records, previous.as_ref(), &file) {
             Ok(()) => Ok(Some(file)),
             Err(error) => {

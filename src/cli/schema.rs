@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::Manifest;
 use schemars::generate::SchemaSettings;
 
-use super::output::{print, print_json_text, tell};
+use super::output::{may_replace, print, print_json_text, tell};
 use super::{Context, compare, doctor, gc, graph, history, reference, report, status, verify, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
@@ -27,6 +27,9 @@ pub struct Args {
     /// Write it to a file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write it also where a file is that holds something else
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
 /// Runs the command.
@@ -44,6 +47,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     };
     match args.output {
         Some(file) => {
+            let what = if args.reference { "such reference" } else { "such schema" };
+            may_replace(&file, args.force, what, &|there| is_titled_alike(there, text.as_bytes()))?;
             std::fs::write(&file, text)
                 .map_err(|error| Error::failed(format!("cannot write `{}`: {error}", file.display())))?;
             print(&format!("wrote {}, with {content}\n", file.display()))?;
@@ -52,6 +57,18 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         None => print_json_text(&text)?,
     }
     Ok(ExitStatus::Done)
+}
+
+/// Whether two texts are schemas of the same title, or pages that begin with the same line.
+fn is_titled_alike(one: &[u8], other: &[u8]) -> bool {
+    let title = |bytes: &[u8]| {
+        let schema: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        schema.get("title")?.as_str().map(str::to_owned)
+    };
+    match title(other) {
+        Some(_) => title(one) == title(other),
+        None => one.split(|byte| *byte == b'\n').next() == other.split(|byte| *byte == b'\n').next(),
+    }
 }
 
 /// The schema of what commands print with `--json`, as a file.
@@ -122,6 +139,17 @@ fn manifests(file: &Path) -> Result<BTreeMap<String, Arc<Manifest>>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schemas_and_pages_are_known_by_their_titles() {
+        let [schema, answers] = [text(&BTreeMap::new()).unwrap(), of_answers().unwrap()];
+        let page = reference::page(&BTreeMap::new());
+        let alike = |one: &str, other: &str| is_titled_alike(one.as_bytes(), other.as_bytes());
+        for one in [&schema, &answers, &page] {
+            assert!(alike(one, one) && !alike("", one) && !alike("{}", one) && !alike("# Mine", one));
+        }
+        assert!(!alike(&schema, &answers) && !alike(&answers, &schema) && !alike(&schema, &page));
+    }
 
     #[test]
     fn a_folder_without_a_pipeline_will_do() {

@@ -29,6 +29,9 @@ pub(crate) fn head(title: &str, style: &str, besides: &Markup) -> Markup {
     }
 }
 
+/// Where a page says what made it is within so many bytes.
+const MOST_HEAD: usize = 4 << 10;
+
 /// A whole page around what its body holds.
 pub(crate) fn document(title: &str, body: &Markup) -> Markup {
     let besides = html! {
@@ -48,6 +51,13 @@ pub(crate) fn document(title: &str, body: &Markup) -> Markup {
     }
 }
 
+/// Whether these bytes are a page that [`document`] made, in this version or an earlier one.
+pub(crate) fn is_document(bytes: &[u8]) -> bool {
+    let generator: &[u8] = br#"<meta name="generator" content="pipe "#;
+    let head = bytes.get(..MOST_HEAD.min(bytes.len())).unwrap_or_default();
+    head.starts_with(b"<!DOCTYPE html>") && head.windows(generator.len()).any(|there| there == generator)
+}
+
 /// The policy of a page of the report.
 pub(crate) fn policy() -> String {
     format!("{}; form-action 'none'", policy_of(&style(), SCRIPT))
@@ -61,4 +71,20 @@ pub(crate) fn policy_of(style: &str, script: &str) -> String {
         digest(style),
         digest(script)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_known_again_and_nothing_else_is_one() {
+        let page = document("T", &html! { p { "x" } }).into_string();
+        assert!(is_document(page.as_bytes()));
+        for other in
+            ["", "<!DOCTYPE html><html><head></head></html>", r#"<meta name="generator" content="pipe 1""#]
+        {
+            assert!(!is_document(other.as_bytes()), "{other}");
+        }
+    }
 }

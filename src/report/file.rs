@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use maud::Markup;
 use protocol::Figure;
 
 use super::comparison::{Versus, comparison};
+use super::document::is_document;
 use super::front::{directions, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
@@ -16,7 +17,7 @@ use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
 use crate::regular;
 use crate::secret::hidden;
 use crate::spec::{ReportSpec, StageName};
-use crate::store::Store;
+use crate::store::{Store, free_name};
 
 /// The end of a failed stage's log that is read, in bytes.
 const MOST_LOG: usize = 256 * 1024;
@@ -177,6 +178,24 @@ fn unfinished_figures<'a>(
     };
     let stages = stages.filter(|stage| !settled(stage));
     stages.filter_map(|stage| Some((stage.clone(), store.unfinished_figures(stage)?))).collect()
+}
+
+/// Whether a file is one of these pages, or as good as none.
+pub(crate) fn is_page(file: &Path) -> bool {
+    regular::read(file).is_ok_and(|bytes| bytes.is_empty() || is_document(&bytes))
+}
+
+/// Moves what is where a page is to be written, and is none, to another name beside it, which it gives.
+///
+/// # Errors
+/// When it cannot be moved.
+pub(crate) fn make_room(file: &Path) -> io::Result<Option<PathBuf>> {
+    if !std::fs::symlink_metadata(file).is_ok_and(|there| there.is_file()) || is_page(file) {
+        return Ok(None);
+    }
+    let to = free_name(file, |_| false);
+    std::fs::rename(file, &to)?;
+    Ok(Some(to))
 }
 
 /// Writes a file whole or not at all, making its folder where there is none. A device or a pipe is written into, and what a

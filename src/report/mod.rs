@@ -46,9 +46,9 @@ use crate::record::{ActionRecord, Definition, RunRecord};
 use crate::spec::StageName;
 
 pub use brief::Brief;
-pub(crate) use document::{head, policy, policy_of, style};
+pub(crate) use document::{head, is_document, policy, policy_of, style};
 pub use file::{brief, write};
-pub(crate) use file::{of_past, of_two, spec_of_two, write_whole};
+pub(crate) use file::{is_page, make_room, of_past, of_two, spec_of_two, write_whole};
 pub use front::PastRun;
 pub use markdown::markdown;
 pub(crate) use run::{class, note};

@@ -141,14 +141,16 @@ impl Store {
         if !ready.is_empty() && is_in_the_way && fs::symlink_metadata(&folder).is_ok() {
             self.move_aside(&folder, record)?;
         }
-        let last = self.last(stage);
+        // The outcome that the key has now may be the one that is to be put in place, where a stage was forced.
+        let last = self.last_key(stage).map(|key| self.outcomes(&key)).unwrap_or_default();
         let old = || last.iter().flat_map(|last| last.outputs.values());
         for old in old().filter(|old| !record.outputs.values().any(|output| output.file == old.file)) {
             self.clear_away(&folder, old)?;
         }
         for (from, output) in ready {
             let path = folder.join(&output.file);
-            self.make_room(&path, old().find(|old| old.file == output.file), output, record)?;
+            let before: Vec<&OutputRecord> = old().filter(|old| old.file == output.file).collect();
+            self.make_room(&path, &before, output, record)?;
             self.rename_into_place(stage, &from, output, &path)?;
             // Hashed by `flush`, when the file is old enough to be remembered.
             self.stats().remember_later(&path);

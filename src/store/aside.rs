@@ -1,7 +1,9 @@
-//! Room for artifacts where somebody else has put something. What a stage made, and what the cache still has, goes; whatever
-//! is not known to be that is moved to a name of its own beside it, and told.
+//! Room for artifacts where somebody else has put something. What the stage made last goes; whatever is not known to be that is
+//! moved to a name of its own beside it, and told. That the cache has the same bytes makes nothing ours: who put an older
+//! version there by hand meant it, and the cache may lose it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -31,12 +33,12 @@ impl Store {
         std::mem::take(&mut *self.asides.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sees to it that nothing is at `path` that a rename to it would not replace, or would lose. `old` is what the stage's
-    /// last record says of it, and `record` names what must not be used as another name.
+    /// Sees to it that nothing is at `path` that a rename to it would not replace, or would lose. `old` is what is on record of
+    /// what the stage put there last, and `record` names what must not be used as another name.
     pub(super) fn make_room(
         &self,
         path: &Path,
-        old: Option<&OutputRecord>,
+        old: &[&OutputRecord],
         output: &OutputRecord,
         record: &ActionRecord,
     ) -> Result<(), StoreError> {
@@ -47,20 +49,24 @@ impl Store {
         };
         // What cannot be read is not known to be ours, and no link is.
         let digest = if there.is_symlink() { None } else { self.digest_path(path).ok() };
-        let digest = digest.filter(|digest| self.is_known(digest, old));
+        let is_own = digest.is_some_and(|digest| old.iter().any(|old| old.digest == digest));
         if !there.is_dir() {
-            return match digest {
-                None => self.move_aside(path, record),
+            return match is_own {
+                false => self.move_aside(path, record),
                 // A file takes the place of a file.
-                Some(_) if !output.folder => Ok(()),
-                Some(_) => remove(path),
+                true if !output.folder => Ok(()),
+                true => remove(path),
             };
         }
-        let expected = digest.or(old.filter(|old| old.folder).map(|old| old.digest));
-        let manifest = expected.map(|digest| self.manifest(&digest)).transpose()?.flatten();
-        let Some(manifest) = manifest else { return self.move_aside(path, record) };
-        let made: HashMap<&str, Digest> =
-            manifest.files.iter().map(|file| (file.path.as_str(), file.digest)).collect();
+        if is_own {
+            return remove(path);
+        }
+        let mut made: HashMap<String, HashSet<Digest>> = HashMap::new();
+        for old in old.iter().filter(|old| old.folder) {
+            for file in self.manifest(&old.digest)?.into_iter().flat_map(|manifest| manifest.files) {
+                made.entry(file.path).or_default().insert(file.digest);
+            }
+        }
         let mut foreign = Vec::new();
         let mut own = 0;
         for entry in walkdir::WalkDir::new(path).min_depth(1) {
@@ -70,10 +76,8 @@ impl Store {
             }
             let inner = entry.path().strip_prefix(path).ok().and_then(Path::to_str);
             let made = inner.and_then(|inner| made.get(inner)).filter(|_| entry.file_type().is_file());
-            let is_own = made.is_some_and(|made| {
-                let there = self.digest_path(entry.path());
-                there.is_ok_and(|there| there == *made || self.object(&there).is_file())
-            });
+            let is_own = made
+                .is_some_and(|made| self.digest_path(entry.path()).is_ok_and(|there| made.contains(&there)));
             if is_own {
                 own += 1;
             } else {
@@ -84,7 +88,7 @@ impl Store {
             return self.move_aside(path, record);
         }
         if !foreign.is_empty() {
-            let to = free_name(path, record);
+            let to = free_name(path, |name| is_output(name, record));
             for file in &foreign {
                 let target = to.join(file.strip_prefix(path).unwrap_or(file));
                 let parent = target.parent().unwrap_or(&to);
@@ -96,14 +100,9 @@ impl Store {
         remove(path)
     }
 
-    /// Whether a content is that of an output, or can be had from the cache.
-    fn is_known(&self, digest: &Digest, old: Option<&OutputRecord>) -> bool {
-        old.is_some_and(|old| old.digest == *digest) || self.object(digest).is_file()
-    }
-
     /// Moves whatever is at `path` to another name beside it.
     pub(super) fn move_aside(&self, path: &Path, record: &ActionRecord) -> Result<(), StoreError> {
-        let to = free_name(path, record);
+        let to = free_name(path, |name| is_output(name, record));
         fs::rename(path, &to).map_err(at("move", path))?;
         self.note_aside(Aside { from: path.to_owned(), to, files: None });
         Ok(())
@@ -121,18 +120,21 @@ impl Store {
     }
 }
 
-/// The first of `NAME.kept-1`, `NAME.kept-2`, … that nothing has, and no output of the record.
-fn free_name(path: &Path, record: &ActionRecord) -> PathBuf {
+/// The first of `NAME.kept-1`, `NAME.kept-2`, … that nothing has, and that is not spoken for.
+pub(crate) fn free_name(path: &Path, is_spoken_for: impl Fn(&OsStr) -> bool) -> PathBuf {
     let name = path.file_name().unwrap_or_default();
     let named = |number: usize| {
         let mut named = name.to_owned();
         named.push(format!(".kept-{number}"));
         named
     };
-    let is_free = |name: &std::ffi::OsString| {
-        !record.outputs.values().any(|output| output.file.as_str() == name)
-            && fs::symlink_metadata(path.with_file_name(name)).is_err()
-    };
+    let is_free =
+        |name: &OsString| !is_spoken_for(name) && fs::symlink_metadata(path.with_file_name(name)).is_err();
     let free = (1..).map(named).find(is_free).unwrap_or_else(|| named(0));
     path.with_file_name(free)
+}
+
+/// Whether a name is that of an output of the record.
+fn is_output(name: &OsStr, record: &ActionRecord) -> bool {
+    record.outputs.values().any(|output| output.file.as_str() == name)
 }

@@ -86,6 +86,7 @@ use std::time::SystemTime;
 
 pub use action::{Finished, Hit, Lookup, Miss};
 pub use aside::Aside;
+pub(crate) use aside::free_name;
 pub use clean::{Cleaned, Kept};
 pub use collect::{Collection, Evicted};
 pub use error::StoreError;

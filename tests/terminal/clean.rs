@@ -162,3 +162,21 @@ fn a_run_moves_aside_what_somebody_put_where_an_output_will_be() {
     assert_eq!(project.read("artifacts/new/o.kept-1/x"), "mine");
     assert!(!project.pipe_ok(&["run"]).stderr.contains("kept"));
 }
+
+#[test]
+fn an_older_output_that_somebody_put_in_place_is_kept_although_the_cache_has_it() {
+    let project = project();
+    let older = project.read("artifacts/one/out.txt");
+    project.set_stages(&STAGES.replace("some text", "other text"));
+    project.pipe_ok(&["run"]);
+    fs::write(project.path("artifacts/one/out.txt"), &older).unwrap();
+    project.set_stages(&STAGES.replace("some text", "third text"));
+    let told = project.pipe_ok(&["run"]).stderr;
+    assert!(told.contains("it is kept as `artifacts/one/out.txt.kept-1`"), "{told}");
+    assert_eq!(project.read("artifacts/one/out.txt.kept-1"), older);
+    assert_eq!(project.read("artifacts/one/out.txt"), "third text");
+    // What stages made themselves goes without a word, also where one is forced.
+    assert!(!project.pipe_ok(&["run", "--force"]).stderr.contains("kept"));
+    project.set_stages(&STAGES.replace("some text", "other text"));
+    assert!(!project.pipe_ok(&["run"]).stderr.contains("kept"));
+}

@@ -208,3 +208,37 @@ fn two_runs_are_compared_on_a_page() {
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.stderr.contains("cannot write `.`"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_page_is_not_written_over_what_is_no_page() {
+    let project = two_runs();
+    let refused = |args: &[&str], file: &str| {
+        project.write(file, "not a page");
+        let outcome = project.pipe(args);
+        assert_eq!((outcome.code, project.read(file).as_str()), (Some(2), "not a page"), "{args:?}");
+        let told = format!("error: `{file}` is there already, and is no ");
+        assert!(
+            outcome.stderr.starts_with(&told) && outcome.stderr.contains("--force"),
+            "{}",
+            outcome.stderr
+        );
+        project.pipe_ok(&[args, &["--force"]].concat());
+        assert_ne!(project.read(file), "not a page");
+        project.pipe_ok(args);
+    };
+    refused(&["report", "-o", "model.onnx"], "model.onnx");
+    refused(&["compare", "--html", "notes.md"], "notes.md");
+    refused(&["schema", "--output", "data.json"], "data.json");
+    refused(&["schema", "--reference", "--output", "README.md"], "README.md");
+    project.pipe_ok(&["compare", "--html", "model.onnx"]);
+    // A run does not wait for an answer.
+    project.write("artifacts/report.html", "mine");
+    assert_eq!(project.pipe(&["report"]).code, Some(2));
+    project.pipe_ok(&["clean"]);
+    assert_eq!(project.read("artifacts/report.html"), "mine");
+    let told = project.pipe(&["run", "--force"]).stderr;
+    let kept = "`artifacts/report.html` was no page of `pipe`: it is kept as `artifacts/report.html.kept-1`";
+    assert!(told.contains(kept), "{told}");
+    assert_eq!(project.read("artifacts/report.html.kept-1"), "mine");
+    project.pipe_ok(&["report"]);
+}

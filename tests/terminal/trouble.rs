@@ -210,6 +210,8 @@ fn records_that_may_not_be_read_stop_nothing_and_what_they_may_need_is_kept() {
         "{}",
         outcome.stdout
     );
+    let outcome = as_nobody(&project, &["report"]);
+    assert!(outcome.stderr.contains("note: 1 run is passed over"), "{}", outcome.stderr);
     for file in [&record, &run] {
         fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
     }

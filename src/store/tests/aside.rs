@@ -96,7 +96,7 @@ fn whatever_is_where_an_output_will_be_is_moved() {
 }
 
 #[test]
-fn an_edit_is_kept_when_the_output_is_restored_and_an_older_output_is_not() {
+fn an_edit_is_kept_when_the_output_is_restored_and_so_is_what_the_cache_has_as_well() {
     let bench = bench();
     let folder = bench.root.path().join("artifacts/s");
     bench.execute("s", "one", "out", writes("first"));
@@ -110,7 +110,44 @@ fn an_edit_is_kept_when_the_output_is_restored_and_an_older_output_is_not() {
     assert_eq!(bench.store.take_asides().len(), 2);
     fs::write(folder.join("out"), "first").unwrap();
     bench.store.restore(&name("s"), &bench.hit("s", "two")).unwrap();
-    assert_eq!(tree(&folder), pairs(&expected), "the cache has what is replaced");
+    let expected = [expected.as_slice(), &[("out.kept-3", "first")]].concat();
+    assert_eq!(tree(&folder), pairs(&expected), "somebody put an older output there");
+    assert_eq!(bench.store.take_asides().len(), 1);
+    bench.store.restore(&name("s"), &bench.hit("s", "one")).unwrap();
+    assert_eq!(tree(&folder)["out"], "first");
+    assert_eq!(bench.store.take_asides(), [], "what the stage made last goes without a word");
+}
+
+#[test]
+fn what_the_cache_has_is_kept_where_it_was_put_into_a_folder_by_hand() {
+    let bench = bench();
+    let folder = bench.root.path().join("artifacts/s");
+    bench.execute("s", "one", "out", a_folder(&[("a", "1"), ("b", "2")]));
+    bench.execute("s", "two", "out", a_folder(&[("a", "3"), ("b", "4")]));
+    fs::write(folder.join("out/a"), "1").unwrap();
+    bench.execute("s", "three", "out", a_folder(&[("a", "5"), ("b", "6")]));
+    assert_eq!(tree(&folder), pairs(&[("out/a", "5"), ("out/b", "6"), ("out.kept-1/a", "1")]));
+    assert_eq!(bench.store.take_asides().len(), 1);
+}
+
+#[test]
+fn what_a_stage_made_under_the_same_key_goes_without_a_word() {
+    let bench = bench();
+    let folder = bench.root.path().join("artifacts/s");
+    let made = |run: &str, text: &'static str| {
+        let miss = match bench.store.lookup(&name("s"), key_of("one")) {
+            Lookup::Hit(hit) => hit.discard(None),
+            Lookup::Miss(miss) => miss,
+        };
+        let work = bench.store.work_dir().unwrap();
+        writes(text)(&work.join("f"));
+        let log = bench.store.log_path(&name("s")).unwrap();
+        fs::write(&log, "").unwrap();
+        bench.store.commit(miss, Finished { run: run.into(), ..finished("f", work, log) }).unwrap();
+    };
+    made("1", "first");
+    made("2", "second");
+    assert_eq!(tree(&folder), pairs(&[("f", "second")]));
     assert_eq!(bench.store.take_asides(), []);
 }
 
