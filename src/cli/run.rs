@@ -79,6 +79,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         return nothing_to_do(&answer, start, args.certain, context);
     }
     let project = context.load(&args.selection)?;
+    project.store.check_artifacts()?;
     let named = find_stages(&project, &args.stages)?;
     let selected = selected(&project, &named);
     let forced = match (args.force, named.is_empty()) {

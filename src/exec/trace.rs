@@ -4,13 +4,14 @@
 mod strace;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::Error;
 use crate::format;
+use crate::regular;
 
 /// How many files are named.
 const SHOWN: usize = 10;
@@ -102,7 +103,7 @@ impl Trace {
         if !self.has_started() {
             return Ok(vec![]);
         }
-        let read = strace::files_read(BufReader::new(File::open(&self.file)?))?;
+        let read = strace::files_read(BufReader::new(regular::open(&self.file)?))?;
         fs::remove_file(&self.file)?;
         // What strace tells has no links in it.
         let root = fs::canonicalize(&self.root)?;

@@ -11,7 +11,7 @@ use super::action::remove;
 use super::error::at;
 use super::file::{Durability, with_parent};
 use super::folder::is_executable;
-use super::{Store, StoreError, is_unique};
+use super::{Store, StoreError, is_folder_or_nothing, is_unique};
 use crate::record::{ActionRecord, OutputRecord};
 use crate::spec::StageName;
 
@@ -22,6 +22,15 @@ const ARTIFACTS: &str = "artifacts";
 const UNFINISHED: &str = ".pipe-";
 
 impl Store {
+    /// Sees to it that artifacts can be put where they belong.
+    ///
+    /// # Errors
+    /// When something else than a folder is where that of all artifacts belongs. What is where that of a stage belongs is moved
+    /// aside.
+    pub fn check_artifacts(&self) -> Result<(), StoreError> {
+        is_folder_or_nothing(&self.root.join(ARTIFACTS))
+    }
+
     /// Whether a stage's artifacts are exactly the outputs of `record`. Says no where it cannot tell.
     #[must_use]
     pub fn is_in_place(&self, stage: &StageName, record: &ActionRecord) -> bool {

@@ -2,7 +2,6 @@
 //! nothing of what they hold.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::file::Durability;
+use crate::regular;
 
 /// A sync of one file waits for the disk once or twice; that of a whole file system as often, and writes what others have
 /// not written yet.
@@ -45,7 +45,7 @@ impl Batch {
         let files = self.files.into_inner().unwrap_or_else(PoisonError::into_inner);
         match plan(files) {
             Plan::Each(files) => files.into_par_iter().try_for_each(|file| sync(&file)),
-            Plan::All(file) => Ok(rustix::fs::syncfs(File::open(file)?)?),
+            Plan::All(file) => Ok(rustix::fs::syncfs(regular::open(&file)?)?),
         }
     }
 }
@@ -58,7 +58,7 @@ fn plan(files: BTreeSet<PathBuf>) -> Plan {
 }
 
 fn sync(file: &Path) -> io::Result<()> {
-    File::open(file)?.sync_all()
+    regular::open(file)?.sync_all()
 }
 
 #[cfg(test)]
@@ -92,6 +92,22 @@ mod tests {
             batch().settle(Durability::Synced).unwrap();
             (0..count)
                 .for_each(|number| std::fs::remove_file(folder.path().join(format!("{number}"))).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        for count in [1, 100] {
+            let batch = Batch::default();
+            for number in 0..count {
+                let path = folder.path().join(format!("{count}-{number}"));
+                rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+                batch.add(path);
+            }
+            let error = batch.settle(Durability::Synced).unwrap_err().to_string();
+            assert!(error.contains("FIFO"), "{error}");
         }
     }
 

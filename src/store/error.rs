@@ -18,11 +18,13 @@ pub enum StoreError {
         /// What it said.
         source: io::Error,
     },
-    /// Something else is where the cache belongs.
-    #[error("`{}` is not a folder", path.display())]
+    /// Something else is where the cache or the artifacts belong.
+    #[error("`{}` is {what}, and not a folder", path.display())]
     NotAFolder {
         /// Where.
         path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// A file or folder that cannot be content, such as a socket or a link that leads to itself.
     #[error("`{}` is {what}", path.display())]
@@ -93,7 +95,7 @@ impl StoreError {
                 }
                 _ => None,
             },
-            Self::NotAFolder { path } => Some(format!("move `{}` away and run again", path.display())),
+            Self::NotAFolder { path, .. } => Some(format!("move `{}` away and run again", path.display())),
             Self::Irregular { path, what } if what.starts_with("made by the kernel") => Some(format!(
                 "have a stage write what `{}` says to a file, and read that",
                 path.display()

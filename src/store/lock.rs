@@ -73,9 +73,11 @@ impl Store {
     fn lock_pipeline(&self, waiting: &mut dyn FnMut(&str)) -> Result<File, StoreError> {
         fs::create_dir_all(&self.folder).map_err(at("create", &self.folder))?;
         let ignore = self.root.join("cache").join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, "# made by `pipe`: safe to delete, never to commit\n*\n")
-                .map_err(at("write", &ignore))?;
+        // Whatever is there stays, and no link is written through.
+        if fs::symlink_metadata(&ignore).is_err() {
+            let text = b"# made by `pipe`: safe to delete, never to commit\n*\n";
+            let written = regular::create(&ignore).and_then(|mut file| file.write_all(text));
+            written.map_err(at("write", &ignore))?;
         }
         let path = self.lock_path();
         let mut file = regular::open_or_create(&path).map_err(at("write", &path))?;

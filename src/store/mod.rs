@@ -105,6 +105,7 @@ pub use writers::Holder;
 
 use crate::digest::Digest;
 use crate::record::OutputRecord;
+use crate::regular;
 use crate::secret::Salt;
 use crate::spec::StageName;
 use error::at;
@@ -145,14 +146,8 @@ impl Store {
     /// When `cache` or `cache/v1` is there and is not a folder, or cannot be looked at.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let folder = root.join("cache").join("v1");
-        match std::fs::metadata(&folder) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(StoreError::NotAFolder { path: folder }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(StoreError::NotAFolder { path: root.join("cache") });
-            }
-            Err(error) => return Err(at("look at", &folder)(error)),
+        for part in [root.join("cache"), folder.clone()] {
+            is_folder_or_nothing(&part)?;
         }
         Ok(Self {
             root: root.to_owned(),
@@ -260,6 +255,23 @@ impl Store {
     fn unique(&self) -> String {
         format!("{}-{}", self.instance, self.serial.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// Refuses whatever else is where a folder belongs, and a link that leads to none.
+///
+/// # Errors
+/// When something else is there, or it cannot be looked at.
+fn is_folder_or_nothing(path: &Path) -> Result<(), StoreError> {
+    let what = match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Ok(()),
+        Ok(there) => regular::kind(there.file_type()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match std::fs::symlink_metadata(path) {
+            Ok(there) if there.is_symlink() => "a link that leads nowhere",
+            _ => return Ok(()),
+        },
+        Err(error) => return Err(at("look at", path)(error)),
+    };
+    Err(StoreError::NotAFolder { path: path.to_owned(), what })
 }
 
 /// Process and time: processes of different containers may have the same number.

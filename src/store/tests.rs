@@ -287,10 +287,33 @@ fn a_file_and_its_folder_have_different_digests_and_missing_paths_are_named() {
 #[test]
 fn a_cache_that_cannot_be_one_is_refused_with_a_remedy() {
     let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("cache"), "").unwrap();
-    let error = Store::open(root.path()).unwrap_err();
-    assert!(error.to_string().ends_with("cache` is not a folder"), "{error}");
-    assert!(error.hint().unwrap().contains("move"));
+    let (cache, artifacts) = (root.path().join("cache"), root.path().join("artifacts"));
+    let refused = |place: &Path| {
+        let error = if *place == cache {
+            Store::open(root.path()).unwrap_err()
+        } else {
+            Store::open(root.path()).unwrap().check_artifacts().unwrap_err()
+        };
+        assert!(error.hint().unwrap().starts_with("move `"), "{:?}", error.hint());
+        error.to_string()
+    };
+    for place in [&cache, &artifacts] {
+        fs::write(place, "").unwrap();
+        let told = refused(place);
+        assert!(told.ends_with("` is a file, and not a folder"), "{told}");
+        fs::remove_file(place).unwrap();
+        std::os::unix::fs::symlink("nowhere", place).unwrap();
+        let told = refused(place);
+        assert!(told.ends_with("` is a link that leads nowhere, and not a folder"), "{told}");
+        fs::remove_file(place).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, place, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let told = refused(place);
+        assert!(told.ends_with("` is a FIFO, and not a folder"), "{told}");
+        fs::remove_file(place).unwrap();
+    }
+    fs::create_dir(&artifacts).unwrap();
+    Store::open(root.path()).unwrap().check_artifacts().unwrap();
 }
 
 #[test]

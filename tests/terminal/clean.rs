@@ -180,3 +180,22 @@ fn an_older_output_that_somebody_put_in_place_is_kept_although_the_cache_has_it(
     project.set_stages(&STAGES.replace("some text", "other text"));
     assert!(!project.pipe_ok(&["run"]).stderr.contains("kept"));
 }
+
+#[test]
+fn what_is_no_folder_in_the_place_of_all_artifacts_is_told_before_anything_runs() {
+    for (what, said) in [("file", "is a file, and"), ("link", "is a link that leads nowhere, and")] {
+        let project = Project::new(STAGES);
+        let place = project.path("artifacts");
+        match what {
+            "file" => fs::write(&place, "mine").unwrap(),
+            _ => std::os::unix::fs::symlink("/nowhere/at/all", &place).unwrap(),
+        }
+        for args in [&["run"][..], &["run", "--dry-run"]] {
+            let outcome = project.pipe(args);
+            let told = format!("artifacts` {said} not a folder");
+            assert!(outcome.code == Some(1) && outcome.stderr.contains(&told), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("away and run again"), "{}", outcome.stderr);
+        }
+        assert!(project.executed().is_empty());
+    }
+}

@@ -1,7 +1,7 @@
 //! Regular files: opened only where they are that. A FIFO would keep who opens it waiting for somebody at its other end, and a
 //! device may do anything. Knows nothing of what is read.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -92,20 +92,33 @@ fn check_own(path: &Path) -> io::Result<()> {
     }
 }
 
-fn check(metadata: &Metadata) -> io::Result<()> {
-    let kind = metadata.file_type();
-    let what = if kind.is_file() {
-        return Ok(());
-    } else if kind.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    } else if kind.is_fifo() {
-        "it is a FIFO, and not a file"
-    } else if kind.is_socket() {
-        "it is a socket, and not a file"
+/// What something is, in words.
+#[must_use]
+pub fn kind(of: FileType) -> &'static str {
+    if of.is_file() {
+        "a file"
+    } else if of.is_dir() {
+        "a folder"
+    } else if of.is_symlink() {
+        "a link"
+    } else if of.is_fifo() {
+        "a FIFO"
+    } else if of.is_socket() {
+        "a socket"
     } else {
-        "it is a device, and not a file"
-    };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+        "a device"
+    }
+}
+
+fn check(metadata: &Metadata) -> io::Result<()> {
+    let there = metadata.file_type();
+    if there.is_file() {
+        return Ok(());
+    }
+    if there.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {}, and not a file", kind(there))))
 }
 
 #[cfg(test)]
