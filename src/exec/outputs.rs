@@ -65,7 +65,11 @@ fn are_released(project: &Project, stage: &Stage, setting: &Setting) -> Result<(
     };
     let message = match &holder.process {
         Some((pid, program)) => {
-            format!("it ended while `{program}` (process {pid}){others} still had {output} open for writing")
+            let who = program.as_ref().map_or_else(
+                || format!("a process that has ended since ({pid})"),
+                |program| format!("`{program}` (process {pid})"),
+            );
+            format!("it ended while {who}{others} still had {output} open for writing")
         }
         None => format!(
             "it ended while something that cannot be seen from here, as another user's or a container's process, still \

@@ -42,8 +42,8 @@ pub(super) struct Member {
 pub struct Left {
     /// Its number.
     pub pid: i32,
-    /// Its program, as the kernel has it: at most 15 bytes.
-    pub name: String,
+    /// Its program, as the kernel has it: at most 15 bytes. None where that may not be read.
+    pub name: Option<String>,
     /// Whether it sleeps until somebody wakes it, as after Ctrl-Z.
     pub is_stopped: bool,
 }
@@ -54,28 +54,33 @@ impl Member {
         poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    pub(super) fn describe(&self) -> Left {
+    /// What to tell of it; nothing where it has ended since it was seen.
+    pub(super) fn describe(&self) -> Option<Left> {
         let pid = self.pid.as_raw_pid();
-        let (name, state) = name_and_state(pid);
-        Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) }
+        let (name, state) = name_and_state(pid).unzip();
+        // Asked last: what was read before that is its own.
+        (!self.has_ended()).then_some(Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) })
     }
 }
 
 impl std::fmt::Display for Left {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stopped = if self.is_stopped { ", stopped" } else { "" };
-        write!(f, "`{}` (process {}{stopped})", self.name, self.pid)
+        match &self.name {
+            Some(name) => write!(f, "`{name}` (process {}{stopped})", self.pid),
+            None => write!(f, "process {}{stopped}", self.pid),
+        }
     }
 }
 
 /// The name of a process's program and what it does, where that can be read.
-fn name_and_state(pid: i32) -> (String, Option<char>) {
-    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+fn name_and_state(pid: i32) -> Option<(String, char)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     // A name may hold anything, parentheses too.
-    let parts = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
-    let Some((name, rest)) = parts else { return ("?".into(), None) };
-    (name.chars().map(|c| if c.is_control() { '?' } else { c }).collect(), rest.trim_start().chars().next())
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let name = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    Some((name, rest.trim_start().chars().next()?))
 }
 
 /// Processes of `group` that run, but for its leader and for a bystander: one that has the path given among its arguments.
@@ -266,5 +271,28 @@ mod tests {
             let members = members(group.pid(), None).unwrap();
             assert!(members.is_none_or(|members| !members.is_empty()), "somebody is left");
         }
+    }
+
+    #[test]
+    fn who_has_ended_since_it_was_seen_is_not_told() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let member = Member { pid, end: pidfd_open(pid, PidfdFlags::empty()).unwrap() };
+        let told = member.describe().unwrap();
+        assert_eq!((told.pid, told.is_stopped), (pid.as_raw_pid(), false));
+        child.kill().unwrap();
+        // A zombie has a name still, and what is reaped has none.
+        while !member.has_ended() {}
+        assert_eq!(member.describe(), None);
+        child.wait().unwrap();
+        assert_eq!(member.describe(), None);
+    }
+
+    #[test]
+    fn a_process_without_a_name_is_told_by_its_number() {
+        let left =
+            |name: Option<&str>, is_stopped| Left { pid: 7, name: name.map(str::to_owned), is_stopped };
+        assert_eq!(left(Some("sh"), true).to_string(), "`sh` (process 7, stopped)");
+        assert_eq!(left(None, false).to_string(), "process 7");
     }
 }

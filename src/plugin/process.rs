@@ -266,7 +266,11 @@ impl Process {
                 Phase::Group(waiting) if now >= waiting.tell && !waiting.members.is_empty() => {
                     waiting.quiet = (waiting.quiet * QUIETER).min(QUIETEST);
                     waiting.tell = now + waiting.quiet;
-                    return Ok(Some(Output::Left(waiting.members.iter().map(Member::describe).collect())));
+                    let left: Vec<Left> = waiting.members.iter().filter_map(Member::describe).collect();
+                    // All of them may have ended just now, which is noticed next.
+                    if !left.is_empty() {
+                        return Ok(Some(Output::Left(left)));
+                    }
                 }
                 _ => self.wait(until)?,
             }

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use super::MASK;
 use super::masks::{Masks, add_forms};
-use super::{MASK, url};
 
 /// Bytes that are looked through at a time.
 const PIECE: usize = 256 << 10;
@@ -44,7 +44,7 @@ impl Search {
             let mut forms = BTreeSet::new();
             add_forms(&text, &mut forms);
             // Such as the password of a database's address.
-            url::secrets(&text).iter().for_each(|part| add_forms(part, &mut forms));
+            protocol::masking::secrets(&text).iter().for_each(|part| add_forms(part, &mut forms));
             let mut forms: BTreeSet<Vec<u8>> = forms.into_iter().map(String::into_bytes).collect();
             // As it is, where it is no text.
             forms.extend((!Masks::is_too_short(&text)).then(|| value.into_vec().trim_ascii().to_vec()));

@@ -37,8 +37,9 @@ pub(super) enum Writers {
 pub struct Holder {
     /// The file.
     pub path: PathBuf,
-    /// The process and its program; `None` where no process that may be looked at has it open.
-    pub process: Option<(i32, String)>,
+    /// The process and its program, the latter unless it has ended since; `None` where no process that may be looked at has it
+    /// open.
+    pub process: Option<(i32, Option<String>)>,
 }
 
 /// Asks the kernel whether anybody may write to a file, which is open for reading.
@@ -232,11 +233,11 @@ fn is_writable(pid: i32, descriptor: &str) -> bool {
     flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
 }
 
-/// The name of a process's program.
-fn program(pid: i32) -> String {
-    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+/// The name of a process's program; none where it has ended.
+fn program(pid: i32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
     let name = String::from_utf8_lossy(&name);
-    name.trim_end_matches('\n').chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    Some(name.trim_end_matches('\n').chars().map(|c| if c.is_control() { '?' } else { c }).collect())
 }
 
 #[cfg(test)]

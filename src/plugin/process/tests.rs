@@ -54,7 +54,7 @@ fn what_a_child_starts_in_its_group_is_waited_for_and_told() {
     let script = format!("(until [ -e {} ]; do :; done; echo late) & echo started", go.display());
     let mut process = shell(&script);
     let left = left(&mut process);
-    assert_eq!(left.iter().map(|left| left.name.as_str()).collect::<Vec<_>>(), ["sh"]);
+    assert_eq!(left.iter().filter_map(|left| left.name.as_deref()).collect::<Vec<_>>(), ["sh"]);
     std::fs::write(go, "").unwrap();
     let (lines, end) = follow(process);
     assert_eq!(lines, ["err late"]);
