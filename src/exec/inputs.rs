@@ -104,7 +104,7 @@ impl Before {
             .hint("run again"));
         }
         for (name, before) in &self.snapshots {
-            let touched = now.get(name).and_then(|now| before.touched(now));
+            let touched = now.get(name).and_then(|now| before.touched(now, &project.store));
             if let Some(touched) = touched {
                 return Err(Failure::new(format!(
                     "{} while it ran (`{name}`), and it may have read something else than what is there again; the \

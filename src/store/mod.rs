@@ -79,6 +79,7 @@ mod users;
 mod verify;
 mod writers;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,6 +138,8 @@ pub struct Store {
     salt: Arc<Salt>,
     /// What was moved out of the way of artifacts, and not told yet.
     asides: Arc<Mutex<Vec<Aside>>>,
+    /// Files that had other names when they were put into the store, as a stage leaves what it links into its outputs.
+    linked: Arc<Mutex<HashSet<(u64, u64)>>>,
 }
 
 impl Store {
@@ -161,6 +164,7 @@ impl Store {
             has_logs: Arc::default(),
             grown: Arc::default(),
             asides: Arc::default(),
+            linked: Arc::default(),
         })
     }
 

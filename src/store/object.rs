@@ -48,6 +48,7 @@ impl Store {
             let folder = Folder::walk(path, &|found| {
                 if found.linked || found.metadata.nlink() > 1 {
                     movable.store(false, Ordering::Relaxed);
+                    self.note_links(&found.metadata);
                 }
                 let (digest, bytes) = self.put_one_of_many(&found.path, &batch)?;
                 Ok((digest, bytes))
@@ -60,6 +61,7 @@ impl Store {
             Ok(Kept { record, movable: movable.into_inner() })
         } else if metadata.is_file() {
             let (digest, bytes) = self.put_file(path, durability)?;
+            self.note_links(&metadata);
             let executable = is_executable(&metadata);
             let record = OutputRecord { file, digest, bytes, folder: false, executable };
             Ok(Kept { record, movable: own.is_file() && own.nlink() == 1 })

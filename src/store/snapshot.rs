@@ -28,18 +28,11 @@ const MOST_LINKS: usize = 40;
 /// The state of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    states: BTreeMap<(PathBuf, Part), State>,
+    states: BTreeMap<(PathBuf, Part), StatKey>,
     /// What counts for nothing, by folder and name.
     hidden: BTreeMap<PathBuf, BTreeMap<OsString, Hidden>>,
     /// Whether a part of it was written to so recently that the next edit may not show.
     is_young: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    key: StatKey,
-    /// How many names it has.
-    links: u64,
 }
 
 /// Something in a folder that counts for nothing there.
@@ -78,21 +71,21 @@ pub enum Touched {
 }
 
 impl Snapshot {
-    /// What happened between this and a later one, if anything did.
+    /// What happened between this and a later one, if anything did. `store` knows which files stages linked into what they
+    /// made.
     #[must_use]
-    pub fn touched(&self, later: &Self) -> Option<Touched> {
+    pub fn touched(&self, later: &Self, store: &Store) -> Option<Touched> {
         let mut folder = None;
         for (place, before) in &self.states {
             let (path, part) = place;
             match (part, later.states.get(place)) {
-                (_, Some(now)) if now.key == before.key => {}
-                // It was given another name, or lost one, as by a stage that links what it reads into what it makes.
-                (Part::File, Some(now))
-                    if now.links != before.links && before.key.is_same_but_ctime(&now.key) => {}
+                (_, Some(now)) if now == before => {}
+                // A stage links what it reads into what it makes. Other links may have put another file there meanwhile.
+                (Part::File, Some(now)) if before.is_same_but_ctime(now) && store.was_linked(now) => {}
                 (Part::Folder, Some(now)) if later.is_explained(path, self, before, now) => {}
                 // Where a file tells more, that is told.
                 (Part::Folder, Some(_)) => drop(folder.get_or_insert_with(|| path.clone())),
-                (Part::Way, Some(now)) if !before.key.is_moved(&now.key) => {}
+                (Part::Way, Some(now)) if !before.is_moved(now) => {}
                 (Part::Way, Some(_)) => return Some(Touched::Way(path.clone())),
                 (Part::File | Part::Link, _) | (_, None) => return Some(Touched::File(path.clone())),
             }
@@ -109,8 +102,8 @@ impl Snapshot {
 
     /// Whether the last that happened to a folder since `earlier` was that something came into it which counts for nothing.
     /// What merely changed in there, such as `.git` by a checkout, is no reason for the folder to.
-    fn is_explained(&self, folder: &Path, earlier: &Self, before: &State, now: &State) -> bool {
-        let Some(changed) = now.key.changed().filter(|_| !before.key.is_moved(&now.key)) else {
+    fn is_explained(&self, folder: &Path, earlier: &Self, before: &StatKey, now: &StatKey) -> bool {
+        let Some(changed) = now.changed().filter(|_| !before.is_moved(now)) else {
             return false;
         };
         let known = earlier.hidden.get(folder);
@@ -120,9 +113,9 @@ impl Snapshot {
         })
     }
 
-    fn add(&mut self, path: PathBuf, part: Part, key: StatKey, links: u64, then: SystemTime) {
+    fn add(&mut self, path: PathBuf, part: Part, key: StatKey, then: SystemTime) {
         self.is_young |= part != Part::Way && !key.is_settled(then);
-        self.states.insert((path, part), State { key, links });
+        self.states.insert((path, part), key);
     }
 }
 
@@ -141,6 +134,19 @@ impl Hidden {
 }
 
 impl Store {
+    /// Notes that a file has several names, where it has: the one below the outputs will go.
+    pub(super) fn note_links(&self, metadata: &fs::Metadata) {
+        if metadata.nlink() > 1 {
+            let identity = StatKey::of(metadata).number();
+            self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(identity);
+        }
+    }
+
+    /// Whether a file was part of what a stage made in this run, under another name.
+    fn was_linked(&self, key: &StatKey) -> bool {
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner).contains(&key.number())
+    }
+
     /// The digest of a file or folder, with the state that it is the digest of; of a folder, what counts, where `ignore` says
     /// what does not.
     ///
@@ -153,7 +159,7 @@ impl Store {
         let metadata = fs::metadata(path).map_err(at("read", path))?;
         if !metadata.is_dir() {
             let (digest, key) = self.digest_file(path, &metadata)?;
-            snapshot.add(path.to_owned(), Part::File, key, metadata.nlink(), then);
+            snapshot.add(path.to_owned(), Part::File, key, then);
             return Ok((digest, snapshot));
         }
         let mut folders = Vec::new();
@@ -163,8 +169,7 @@ impl Store {
             ignore,
             &|found| {
                 let (digest, key) = self.digest_file(&found.path, &found.metadata)?;
-                let links = found.metadata.nlink();
-                files.lock().unwrap_or_else(PoisonError::into_inner).push((found.path.clone(), key, links));
+                files.lock().unwrap_or_else(PoisonError::into_inner).push((found.path.clone(), key));
                 Ok((digest, found.metadata.len()))
             },
             &mut |noted, path, metadata| folders.push((noted, path.to_owned(), metadata.clone())),
@@ -184,10 +189,10 @@ impl Store {
                     continue;
                 }
             };
-            snapshot.add(path, part, key, metadata.nlink(), then);
+            snapshot.add(path, part, key, then);
         }
-        for (path, key, links) in files.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            snapshot.add(path, Part::File, key, links, then);
+        for (path, key) in files.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            snapshot.add(path, Part::File, key, then);
         }
         Ok((Digest::of_bytes(&walked.folder.to_bytes()), snapshot))
     }
@@ -211,7 +216,7 @@ impl Store {
                     return Err(at("read", path)(io::Error::other("too many links lead to each other")));
                 }
                 let key = self.state_of(&next, &metadata);
-                snapshot.add(next.clone(), Part::Link, key, metadata.nlink(), then);
+                snapshot.add(next.clone(), Part::Link, key, then);
                 let to = fs::read_link(&next).map_err(at("read", path))?;
                 if to.is_absolute() {
                     place = PathBuf::from("/");
@@ -220,7 +225,7 @@ impl Store {
             } else {
                 if !rest.is_empty() {
                     let key = self.state_of(&next, &metadata);
-                    snapshot.add(next.clone(), Part::Way, key, metadata.nlink(), then);
+                    snapshot.add(next.clone(), Part::Way, key, then);
                 }
                 place = next;
             }

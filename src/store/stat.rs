@@ -72,7 +72,7 @@ impl StatKey {
         }
     }
 
-    /// Device and inode.
+    /// Device and inode, which all names of a file have in common.
     pub(super) fn number(&self) -> (u64, u64) {
         (self.dev, self.inode)
     }

@@ -152,13 +152,14 @@ fn processes() -> Vec<i32> {
 }
 
 impl Store {
-    /// Who may still write to what lies at `paths`, files and folders.
+    /// Who may still write to what lies at `paths`, files and folders. Takes note of those that have other names.
     ///
     /// # Errors
     /// When a folder cannot be read.
     pub fn writers<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Holder>, StoreError> {
         let held = std::sync::Mutex::new(HashMap::new());
         let ask = |path: &Path, metadata: &Metadata| {
+            self.note_links(metadata);
             // What cannot be opened cannot be kept either, and that is told elsewhere.
             let Ok(file) = open(path) else { return };
             let writers = of(&file, Medium::of(&file));

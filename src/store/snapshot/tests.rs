@@ -110,9 +110,16 @@ fn what_changes_and_changes_back_has_been_touched() {
             Some(|root| Touched::Way(root.join("real"))),
         ),
         (
-            "given another name",
-            |root| fs::hard_link(root.join("real/data/one"), root.join("name")).unwrap(),
-            None,
+            "swapped and put back by links",
+            |root| {
+                let (file, kept) = (root.join("real/data/one"), root.join("kept"));
+                fs::hard_link(&file, &kept).unwrap();
+                rewrite(&root.join("new"), "9");
+                fs::rename(root.join("new"), &file).unwrap();
+                fs::remove_file(&file).unwrap();
+                fs::hard_link(&kept, &file).unwrap();
+            },
+            Some(|root| Touched::File(root.join("link/data/one"))),
         ),
         ("something beside it", |root| rewrite(&root.join("real/other"), "x"), None),
         ("read", |root| drop(fs::read(root.join("real/data/one")).unwrap()), None),
@@ -124,8 +131,35 @@ fn what_changes_and_changes_back_has_been_touched() {
         change(place);
         let (again, now) = store.snapshot(&input, None).unwrap();
         assert_eq!(again, digest, "{what}");
-        assert_eq!(before.touched(&now), touched.map(|touched| touched(place)), "{what}");
+        assert_eq!(before.touched(&now, &store), touched.map(|touched| touched(place)), "{what}");
     }
+}
+
+#[test]
+fn what_a_stage_beside_links_into_what_it_makes_is_not_touched_when_that_name_goes() {
+    let (root, store, input) = bench();
+    let file = root.path().join("real/data/one");
+    let link_and_unlink = |put: bool| {
+        let made = root.path().join("made");
+        fs::hard_link(&file, &made).unwrap();
+        if put {
+            store.put(&made, "made".into(), crate::store::Durability::Eventual).unwrap();
+        }
+        fs::remove_file(made).unwrap();
+    };
+    let (digest, before) = store.snapshot(&input, None).unwrap();
+    link_and_unlink(false);
+    let (_, now) = store.snapshot(&input, None).unwrap();
+    let touched = Some(Touched::File(input.join("one")));
+    assert_eq!(before.touched(&now, &store), touched, "it cannot be told from an edit that was put back");
+    link_and_unlink(true);
+    let (again, now) = store.snapshot(&input, None).unwrap();
+    assert_eq!((before.touched(&now, &store), again), (None, digest));
+    rewrite(&file, "9");
+    assert_ne!(store.snapshot(&input, None).unwrap().0, digest, "what it holds is read");
+    rewrite(&file, "1");
+    let (_, now) = store.snapshot(&input, None).unwrap();
+    assert_eq!(before.touched(&now, &store), touched, "an edit has another time");
 }
 
 #[test]
@@ -251,7 +285,7 @@ fn what_counts_for_nothing_excuses_only_what_it_explains() {
         change(&data);
         let (again, now) = store.snapshot(&input, Some(&ignore)).unwrap();
         assert_eq!(again, digest, "{what}");
-        let touched = before.touched(&now);
+        let touched = before.touched(&now, &store);
         assert_eq!(matches!(touched, Some(Touched::Folder(_))), *is_told, "{what}: {touched:?}");
         assert_eq!(touched.is_some(), *is_told, "{what}: {touched:?}");
     }
