@@ -83,7 +83,7 @@ fn ctrl_c_ends_the_wait_and_nothing_is_kept() {
 fn what_has_left_the_group_and_holds_an_output_is_named() {
     let escaped = |inner: &str, to: &str| {
         format!(
-            "setsid sh -c \"echo \\$\\$ > pid; touch here; {inner}{GATE}\" > {to} 2> /dev/null & while [ ! -e here ]; do sleep 0.01; done"
+            "setsid sh -c \"echo \\$\\$ > pid; {inner}touch here; {GATE}\" > {to} 2> /dev/null & while [ ! -e here ]; do sleep 0.01; done"
         )
     };
     for (command, of) in [

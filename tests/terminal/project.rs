@@ -29,6 +29,13 @@ impl Project {
         project
     }
 
+    /// The same on a disk, where files are known again: temporary ones may lie in memory, of which nothing is remembered.
+    pub(crate) fn on_disk(stages: &str) -> Self {
+        let project = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        project.set_stages(stages);
+        project
+    }
+
     /// Rewrites the pipeline.
     pub(crate) fn set_stages(&self, stages: &str) {
         let fake = built("examples/pipe-fake");

@@ -19,7 +19,7 @@ two:
 ";
 
 fn project() -> Project {
-    let project = Project::new(ONE);
+    let project = Project::on_disk(ONE);
     project.write("a.txt", "0000\n");
     project.pipe_ok(&["run"]);
     // The second one keeps what the null run rests on.

@@ -16,7 +16,7 @@ many:
 ";
 
 fn project() -> Project {
-    let project = Project::new(STAGES);
+    let project = Project::on_disk(STAGES);
     project.pipe_ok(&["run"]);
     project.executed();
     project

@@ -175,7 +175,8 @@ fn what_escapes_and_prints_without_pause_is_not_waited_for() {
     ));
     assert!(status.success());
     let escaped = lines.iter().find_map(|line| line.strip_prefix("err ")?.parse().ok()).unwrap();
-    rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL).unwrap();
+    // It ends by itself when nobody reads what it prints any more.
+    let _ = rustix::process::kill_process(Pid::from_raw(escaped).unwrap(), Signal::KILL);
 }
 
 #[test]
