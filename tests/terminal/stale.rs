@@ -388,8 +388,9 @@ whole: { uses: fake/write, with: { text: '', source: imgs } }
 #[test]
 fn a_source_may_hold_the_cache_where_that_is_ignored() {
     let project = Project::new("one: { uses: fake/write, with: { text: '', folder: . } }\n");
-    let text =
-        project.read("pipeline.yaml").replace("name: test", "name: test\nignore: [/cache/, /artifacts/]");
+    let text = project
+        .read("pipeline.yaml")
+        .replace("name: test", "name: test\nignore: [/cache/, /artifacts/, /trace]");
     project.write("pipeline.yaml", &text);
     project.pipe_ok(&["run"]);
     assert!(project.read("artifacts/one/out.txt").contains("pipeline.yaml="));
