@@ -110,6 +110,7 @@ impl Plugin for Fake {
                             "calls": {"type": "array"},
                             "lines": {"type": "integer"},
                             "check": {"enum": ["crash", "hang"]},
+                            "report": {"type": "string"},
                         }),
                     )
                 },
@@ -170,6 +171,9 @@ impl Plugin for Fake {
             "pick" => {
                 trace("pick");
                 reporter.metric("picked", Metric::new(1.0, ""));
+                if let Some(name) = request.params["report"].as_str() {
+                    (0..2).for_each(|value| reporter.metric(name, Metric::new(f64::from(value), "")));
+                }
                 Ok(fs::write(out, "picked")?)
             }
             "measure" => {

@@ -20,7 +20,7 @@ pub(crate) fn hear(
     emit: &dyn Fn(Event),
 ) -> Result<(BTreeMap<String, Metric>, Vec<Figure>), Failure> {
     let nowhere = Path::new("/dev/null");
-    let program = Program { plugin: "fuzz", executable: nowhere, env: &[] };
+    let program = Program { plugin: "fuzz", executable: nowhere, env: &[], declared: None };
     let mut log = Log::create(nowhere, Masks::default()).map_err(|error| Failure::new(error.to_string()))?;
     let notify = |notice| match notice {
         Notice::Progress(progress) => emit(Event::StageProgress { stage: stage.clone(), progress }),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use protocol::{Figure, FromPlugin, LogLevel, PROTOCOL_VERSION, RunRequest, ToPlugin};
+use protocol::{Figure, FromPlugin, LogLevel, MetricNames, PROTOCOL_VERSION, RunRequest, ToPlugin};
 use rustix::process::Signal;
 
 use super::course::Course;
@@ -38,6 +38,8 @@ pub(super) struct Program<'a> {
     pub(super) executable: &'a Path,
     /// Variables passed on to it beside the usual ones.
     pub(super) env: &'a [String],
+    /// The metrics that it declares for the op, where it does.
+    pub(super) declared: Option<&'a MetricNames>,
 }
 
 /// Runs one op to its end.
@@ -213,6 +215,16 @@ impl<'a> Listener<'a> {
             FromPlugin::Metric { name, metric } => {
                 let (name, metric) = (self.masks.hide(&name).into_owned(), hide_metric(metric, &self.masks));
                 self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
+                let is_declared = self.program.declared.is_none_or(|names| names.contain(&name));
+                if !is_declared && !self.result.metrics.contains_key(&name) {
+                    let message = format!(
+                        "plugin `{}` reports metric `{name}`, which its op does not declare: no gate and no column can name it; \
+                         please tell its authors",
+                        self.program.plugin
+                    );
+                    self.log.line(&format!("warning: {message}"));
+                    (self.notify)(Notice::Log(LogLevel::Warn, message));
+                }
                 self.result.metrics.insert(name, metric);
             }
             FromPlugin::Figure(figure) => {

@@ -204,7 +204,12 @@ impl Job<'_> {
                 let Some(executable) = executables.get(&action.plugin) else {
                     return Err(Failure::new(format!("plugin `{}` was not found", action.plugin)));
                 };
-                let program = op::Program { plugin: &action.plugin, executable, env: &env };
+                let manifest = self.project.registry.manifest(&action.plugin).map_err(Error::from)?;
+                let inputs = self.stage.inputs.keys().map(String::as_str);
+                let declared =
+                    manifest.ops.get(&action.op).and_then(|op| op.metric_names(inputs, &action.params));
+                let declared = declared.as_ref();
+                let program = op::Program { plugin: &action.plugin, executable, env: &env, declared };
                 let companions = executables.iter().filter(|(name, _)| **name != action.plugin);
                 let request = RunRequest {
                     op: action.op.clone(),

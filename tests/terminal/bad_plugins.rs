@@ -130,3 +130,13 @@ fn a_plugin_that_is_not_there_or_cannot_run_is_refused() {
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("pipe-gone"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_metric_that_an_op_does_not_declare_is_kept_and_warned_of_once() {
+    let project = Project::new("pick: { uses: fake/pick, with: { report: extra.b1 } }\n");
+    let told = project.pipe_ok(&["run"]).stderr;
+    let expected = "warning: plugin `fake` reports metric `extra.b1`, which its op does not declare: no gate and no column can name it";
+    assert_eq!(told.matches(expected).count(), 1, "{told}");
+    assert!(!told.contains("`picked`"), "{told}");
+    assert!(project.read("artifacts/report.html").contains("extra.b1"));
+}

@@ -9,6 +9,7 @@ mod figure;
 mod manifest;
 pub mod masking;
 mod message;
+mod metrics;
 mod partial;
 mod serve;
 mod timing;
@@ -23,6 +24,7 @@ pub use manifest::{
 pub use message::{
     CheckRequest, FromPlugin, Ignored, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
 };
+pub use metrics::MetricNames;
 pub use partial::Partial;
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};
 pub use timing::{CallTimes, TimeRequest, TimeResult, time_calls};

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dataset::{Dataset, Normalization, Split};
 use model::{Network, Weights, WeightsMetadata};
-use protocol::{Failure, Figure, FromPlugin, Metric, Reporter, RunRequest};
+use protocol::{Failure, Figure, FromPlugin, Metric, Plugin, Reporter, RunRequest};
 use rand::Rng;
 use serde_json::{Value, json};
 
@@ -131,6 +131,14 @@ pub(crate) fn serve_op(
     let mut bytes = Vec::new();
     let outcome = op(request, &mut Reporter::new(&mut bytes));
     let text = String::from_utf8(bytes).unwrap();
-    let messages = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let messages: Vec<FromPlugin> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let inputs = request.inputs.keys().map(String::as_str);
+    let declared =
+        crate::plugin::Torch.manifest().ops[&request.op].metric_names(inputs, &request.params).unwrap();
+    for message in &messages {
+        if let FromPlugin::Metric { name, .. } = message {
+            assert!(declared.contain(name), "{} does not declare `{name}`", request.op);
+        }
+    }
     outcome.map(|()| Reported(messages)).map_err(|failure| format!("{failure:?}"))
 }

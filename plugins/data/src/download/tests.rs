@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use protocol::{Content, FromPlugin, LogLevel};
+use protocol::{Content, FromPlugin, LogLevel, Plugin};
 use serde_json::{Value, json};
 
 use super::*;
@@ -45,6 +45,14 @@ impl Stage {
         let outcome = run(&fetcher(), &request, &mut Reporter::new(&mut sent));
         let lines = String::from_utf8(sent).unwrap();
         self.messages = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let declared = crate::plugin::Data::default().manifest().ops["download"]
+            .metric_names([], &request.params)
+            .unwrap();
+        for message in &self.messages {
+            if let FromPlugin::Metric { name, .. } = message {
+                assert!(declared.contain(name), "`{name}` is not declared");
+            }
+        }
         outcome.map_err(|failure| format!("{failure:?}"))
     }
 

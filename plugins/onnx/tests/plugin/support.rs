@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use dataset::{Dataset, FolderOptions, Normalization, Source, Split, image_folder};
 use model::{Network, Weights, WeightsMetadata};
-use protocol::{Figure, FromPlugin, Metric, PROTOCOL_VERSION, RunRequest, ToPlugin};
+use protocol::{Figure, FromPlugin, Manifest, Metric, MetricNames, PROTOCOL_VERSION, RunRequest, ToPlugin};
 use serde_json::Value;
 
 pub(crate) const EXECUTABLE: &str = env!("CARGO_BIN_EXE_pipe-onnx");
@@ -62,6 +62,7 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
         companions: BTreeMap::new(),
         ignore: None,
     };
+    let declared = declared(&request);
     let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(Box::new(request))]
         .map(|message| serde_json::to_string(&message).unwrap() + "\n");
     let cache = tempfile::tempdir().unwrap();
@@ -88,7 +89,10 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
     };
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         match serde_json::from_str(line).unwrap() {
-            FromPlugin::Metric { name, metric } => drop(said.metrics.insert(name, metric)),
+            FromPlugin::Metric { name, metric } => {
+                assert!(declared.contain(&name), "{op} does not declare `{name}`");
+                said.metrics.insert(name, metric);
+            }
             FromPlugin::Figure(figure) => drop(said.figures.insert(figure.id.clone(), figure)),
             FromPlugin::Log { message, .. } => said.logs.push(message),
             FromPlugin::Failed { message, hint } => {
@@ -99,6 +103,17 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
         }
     }
     said
+}
+
+/// The metrics that the plugin declares for what it is asked for.
+fn declared(request: &RunRequest) -> MetricNames {
+    static MANIFEST: OnceLock<Manifest> = OnceLock::new();
+    let manifest = MANIFEST.get_or_init(|| {
+        let output = Command::new(EXECUTABLE).arg("describe").output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    });
+    let inputs = request.inputs.keys().map(String::as_str);
+    manifest.ops[&request.op].metric_names(inputs, &request.params).unwrap()
 }
 
 pub(crate) fn repository() -> PathBuf {
