@@ -1,5 +1,6 @@
-//! What is wrong with a run and can be known before anything of it is executed: where inputs lie, and what plugins say of
-//! the stages that would be executed. A stage whose outcome is in the cache was right when that was made: nobody is asked.
+//! What is wrong with a run and can be known before anything of it is executed: where inputs lie, what stages lack that would
+//! be executed, and what plugins say of these. A stage whose outcome is in the cache was right when that was made: nobody is
+//! asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use protocol::{CheckRequest, Problem};
 
 use crate::event::Expectation;
+use crate::exec::{lacking_gpus, missing_secrets};
 use crate::plan::{Decision, Prospect};
 use crate::plugin::{self, Program};
 use crate::project::{ARTIFACTS, Project};
@@ -23,13 +25,21 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
-/// Asks the plugins of all stages that would be executed, each once and all at a time.
+/// Looks at those of `stages` that would be executed: whether they have what they want, and what their plugins say, each asked
+/// once and all at a time. `prospects` holds what these stages read from as well, as far as that counts.
 ///
 /// Starts no process where nothing would be executed, or no op that would be declares that it can be checked.
 #[must_use]
-pub fn check(project: &Project, prospects: &BTreeMap<StageId, Prospect>) -> Checked {
+pub fn check(
+    project: &Project,
+    prospects: &BTreeMap<StageId, Prospect>,
+    stages: &BTreeSet<StageId>,
+) -> Checked {
+    let mut faults = Vec::new();
     let mut asked: BTreeMap<&str, Vec<(&Stage, CheckRequest)>> = BTreeMap::new();
-    for (id, prospect) in prospects {
+    for (id, prospect) in prospects.iter().filter(|(id, _)| stages.contains(id)) {
+        let lacking = lacking(project, &project.pipeline[*id], &prospect.planned.expectation);
+        faults.extend(lacking.into_iter().map(|problem| Fault { stage: &project.pipeline[*id], problem }));
         let stage = &project.pipeline[*id];
         if let (Action::Op(action), Expectation::Run { .. }) = (&stage.action, &prospect.planned.expectation)
             && is_checked(project, action)
@@ -48,7 +58,7 @@ pub fn check(project: &Project, prospects: &BTreeMap<StageId, Prospect>) -> Chec
         let threads: Vec<_> = asked.into_iter().map(ask).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    let (mut faults, mut checked) = (Vec::new(), Checked::default());
+    let mut checked = Checked::default();
     for (plugin, answer) in answers {
         match answer {
             Ok(found) => faults.extend(found),
@@ -61,6 +71,25 @@ pub fn check(project: &Project, prospects: &BTreeMap<StageId, Prospect>) -> Chec
         checked.problems = Some(project.pipeline.diagnose(faults));
     }
     checked
+}
+
+/// What a stage wants and does not get here.
+fn lacking(project: &Project, stage: &Stage, expectation: &Expectation) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Expectation::Run { .. } = expectation
+        && let Some(lack) = lacking_gpus(&stage.resources, project.gpus.len())
+    {
+        problems.push(Problem::new(lack).hint(
+            "`CUDA_VISIBLE_DEVICES` names the GPUs that may be used; `resources` says how many are wanted",
+        ));
+    }
+    if expectation.may_execute() {
+        problems.extend(missing_secrets(stage).into_iter().map(|name| {
+            Problem::new(format!("it wants the secret `{name}`, which is not set"))
+                .hint(format!("set the environment variable: `{name}=… pipe run`, or export it before"))
+        }));
+    }
+    problems
 }
 
 fn is_checked(project: &Project, action: &OpAction) -> bool {

@@ -10,8 +10,8 @@ use super::{Context, Selection, completions, find_stages, gc, output, status, wa
 use crate::clock::{millis, now_ms};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::event::{Event, Expectation, PlannedStage};
-use crate::exec::{self, Options, Order, lacking_gpus, missing_secrets};
+use crate::event::Event;
+use crate::exec::{self, Options, Order};
 use crate::gate::{Gate, GateResult, Judgement};
 use crate::history::{History, Now, Outcomes, Past, RunName, definition};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
@@ -88,7 +88,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         (true, false) => named,
     };
     if args.dry_run {
-        return status::show_checked(&project, &selected, &forced, args.json, context);
+        return status::show(&project, &selected, &forced, args.json, context);
     }
     if args.trace {
         exec::check_trace()?;
@@ -110,9 +110,7 @@ pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Err
         trace: args.trace,
     };
     let prospects = plan::prospects(&project, &selected, &forced)?;
-    refuse_lacking_gpus(&project, prospects.values().map(|prospect| &prospect.planned))?;
-    refuse_missing_secrets(&project, prospects.values().map(|prospect| &prospect.planned))?;
-    let checked = check::check(&project, &prospects);
+    let checked = check::check(&project, &prospects, &selected);
     if let Some(problems) = checked.problems {
         return Err(Error::pipeline(problems.render(context.color_stderr())));
     }
@@ -218,38 +216,6 @@ fn nothing_to_do(
     output::print_painted(&progress::summary(&closing, context.color_stdout()))?;
     let holds = answer.gates.iter().all(|gate| gate.judgement(certain).lets_pass());
     Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })
-}
-
-/// Refuses a run of which it is known before that a stage cannot have its GPUs.
-fn refuse_lacking_gpus<'a>(
-    project: &Project,
-    planned: impl Iterator<Item = &'a PlannedStage>,
-) -> Result<(), Error> {
-    for planned in planned.filter(|planned| matches!(planned.expectation, Expectation::Run { .. })) {
-        let stage = project.pipeline.stages.get(&planned.stage);
-        if let Some(lack) = stage.and_then(|stage| lacking_gpus(&stage.resources, project.gpus.len())) {
-            return Err(Error::usage(format!("stage `{}` cannot run here: {lack}", planned.stage))
-                .hint("`CUDA_VISIBLE_DEVICES` names the GPUs that may be used; `resources` says how many are wanted"));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a run in which a stage that has to be executed, or may have to be, lacks a secret.
-fn refuse_missing_secrets<'a>(
-    project: &Project,
-    planned: impl Iterator<Item = &'a PlannedStage>,
-) -> Result<(), Error> {
-    for planned in planned.filter(|planned| planned.expectation.may_execute()) {
-        let stage = project.pipeline.stages.get(&planned.stage);
-        let missing = stage.map(missing_secrets).unwrap_or_default();
-        if let [name, ..] = missing.as_slice() {
-            let message = format!("stage `{}` wants the secret `{name}`, which is not set", planned.stage);
-            return Err(Error::usage(message)
-                .hint(format!("set the environment variable: `{name}=… pipe run`, or export it before")));
-        }
-    }
-    Ok(())
 }
 
 /// The run being made.

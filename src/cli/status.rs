@@ -1,5 +1,4 @@
-//! `pipe status`: what a run would do, why, and how long it would take. `pipe run --dry-run` asks plugins besides, as a run
-//! does, whether anything is wrong with that.
+//! `pipe status` and `pipe run --dry-run`: what a run would do, why, how long it would take, and what it would be refused for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +7,13 @@ use serde::Serialize;
 
 use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
+use crate::check;
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
+use crate::plan::{self, Prospect};
 use crate::progress::{self, Origin, Total};
 use crate::project::Project;
 use crate::spec::{Pipeline, StageId, StageName};
-use crate::{check, plan};
 
 /// Show which stages are stale, what changed, and how long they will take
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the pipeline is wrong, or an input or a plugin cannot be read.
+/// When the pipeline is wrong, an input or a plugin cannot be read, or a run would be refused.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
     let mut selected = find_stages(&project, &args.stages)?;
@@ -41,30 +41,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     show(&project, &selected, &BTreeSet::new(), args.json, context)
 }
 
-/// As [`show`], but for what plugins say of the stages that would be executed: where they find anything wrong that is told
-/// instead, as a run would.
+/// Plans and prints the plan, and then what is wrong with it, as a run would.
 ///
 /// # Errors
-/// As [`show`]; whatever plugins find wrong.
-pub(super) fn show_checked(
-    project: &Project,
-    selected: &BTreeSet<StageId>,
-    forced: &BTreeSet<StageId>,
-    json: bool,
-    context: &Context,
-) -> Result<ExitStatus, Error> {
-    let prospects = plan::prospects(project, selected, forced)?;
-    // Who cannot be asked will tell when the stage runs.
-    if let Some(problems) = check::check(project, &prospects).problems {
-        return Err(Error::pipeline(problems.render(context.color_stderr())));
-    }
-    print_plan(project, prospects.into_values().map(|prospect| prospect.planned).collect(), json, context)
-}
-
-/// Plans and prints the plan. Asks no plugin.
-///
-/// # Errors
-/// When an input or a plugin cannot be read.
+/// When an input or a plugin cannot be read, and whatever is wrong with stages that would be executed.
 pub(super) fn show(
     project: &Project,
     selected: &BTreeSet<StageId>,
@@ -72,15 +52,8 @@ pub(super) fn show(
     json: bool,
     context: &Context,
 ) -> Result<ExitStatus, Error> {
-    print_plan(project, plan::plan(project, selected, forced)?, json, context)
-}
-
-fn print_plan(
-    project: &Project,
-    planned: Vec<PlannedStage>,
-    json: bool,
-    context: &Context,
-) -> Result<ExitStatus, Error> {
+    let prospects = plan::prospects(project, selected, forced)?;
+    let planned = prospects.values().map(|prospect| prospect.planned.clone()).collect();
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
     if json {
@@ -88,7 +61,24 @@ fn print_plan(
     } else {
         print_painted(&progress::plan(&project.pipeline, &planned, context.color_stdout()))?;
     }
+    refuse(project, &prospects, selected, context)?;
     Ok(ExitStatus::Done)
+}
+
+/// Tells what a run would be refused for. Who cannot be asked will tell when the stage runs.
+///
+/// # Errors
+/// Whatever is wrong with those of `stages` that would be executed.
+pub(super) fn refuse(
+    project: &Project,
+    prospects: &BTreeMap<StageId, Prospect>,
+    stages: &BTreeSet<StageId>,
+    context: &Context,
+) -> Result<(), Error> {
+    match check::check(project, prospects, stages).problems {
+        Some(problems) => Err(Error::pipeline(problems.render(context.color_stderr()))),
+        None => Ok(()),
+    }
 }
 
 /// What `pipe status --json` and `pipe run --dry-run --json` print.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::output::{Version, print_json, print_painted};
-use super::{Context, Selection, completions, find_stage};
+use super::{Context, Selection, completions, find_stage, status};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::Expectation;
@@ -40,16 +40,18 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the pipeline is wrong, there is no such stage, or an input or a plugin cannot be read.
+/// When the pipeline is wrong, there is no such stage, an input or a plugin cannot be read, or a run would be refused because of
+/// the stage.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let project = context.load(&args.selection)?;
     let name = find_stage(&project, &args.stage)?;
-    let selected = project.pipeline.id(&name).into_iter().collect();
-    let prospects = plan::prospects(&project, &selected, &BTreeSet::new())?;
+    let selected: BTreeSet<_> = project.pipeline.id(&name).into_iter().collect();
+    let needed = project.graph.with_upstream(selected.iter().copied());
+    let prospects = plan::prospects(&project, &needed, &BTreeSet::new())?;
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
-    let (Some(prospect), Some(stage)) = (prospects.values().next(), project.pipeline.stages.get(&name))
-    else {
+    let prospect = selected.first().and_then(|id| prospects.get(id));
+    let (Some(prospect), Some(stage)) = (prospect, project.pipeline.stages.get(&name)) else {
         return Err(Error::failed(format!("nothing is known of stage `{name}`")));
     };
     let sources = sources(&project, stage);
@@ -59,6 +61,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     } else {
         print_painted(&view.text(args.all, stdout_width(), Paint::new(context.color_stdout())))?;
     }
+    status::refuse(&project, &prospects, &selected, context)?;
     Ok(ExitStatus::Done)
 }
 

@@ -272,14 +272,14 @@ impl Sources {
         self.0.len() - 1
     }
 
-    /// The place of `needle` within the text that starts at `span`, or `span` itself where it is written otherwise.
+    /// The place of `needle`, where it is no part of a longer name if it is anywhere, within the text that starts at `span`, or `span` itself where it is written otherwise.
     pub(super) fn find(&self, span: Span, needle: &str) -> Span {
         /// How many bytes are searched: a needle that is written otherwise may not be there.
         const MOST: usize = 16 << 10;
         let source = self.0.get(span.origin);
         let Some(rest) = source.and_then(|source| source.from(span.start)) else { return span };
         let most = (0..=MOST.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
-        let Some(before) = rest.get(..most).and_then(|rest| rest.get(..rest.find(needle)?)) else {
+        let Some(before) = rest.get(..most).and_then(|rest| rest.get(..find_word(rest, needle)?)) else {
             return span;
         };
         let before = before.replace("\r\n", "\n");
@@ -314,6 +314,21 @@ impl Sources {
     }
 }
 
+/// Where `needle` is in a text: the first time that it is no part of a longer name, or else the first time.
+fn find_word(text: &str, needle: &str) -> Option<usize> {
+    let goes_on = |other: Option<char>, end: Option<char>| {
+        let is_of_name = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-' | '.');
+        other.is_some_and(is_of_name) && end.is_some_and(char::is_alphanumeric)
+    };
+    let is_whole = |(at, found): &(usize, &str)| {
+        let before = text.get(..*at).and_then(|before| before.chars().next_back());
+        let after = text.get(at + found.len()..).and_then(|after| after.chars().next());
+        !goes_on(before, needle.chars().next()) && !goes_on(after, needle.chars().next_back())
+    };
+    let whole = text.match_indices(needle).find(is_whole).map(|(at, _)| at);
+    whole.or_else(|| text.find(needle))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +349,15 @@ mod tests {
         assert_eq!(found(at(3, 3)), Location { line: 4, column: 7 });
         assert_eq!(sources.find(at(2, 1), "é"), at(2, 1));
         assert_eq!(sources.find(at(9, 1), "x"), at(9, 1));
+    }
+
+    #[test]
+    fn a_name_is_not_found_within_a_longer_one() {
+        assert_eq!(find_word("a.size < b.size_kb + a.size_kb", "a.size_kb"), Some(21));
+        assert_eq!(find_word("a.b.sizes < baseline.a.b.size", "b.size"), Some(2), "nowhere by itself");
+        assert_eq!(find_word("a.bytes < a.byte", "a.byte"), Some(10));
+        assert_eq!(find_word("aa.x < a.x", "a."), Some(7));
+        assert_eq!(find_word("a.x", "b"), None);
     }
 
     #[test]

@@ -34,8 +34,16 @@ fn params_that_contradict_each_other_end_the_run_before_anything_is_executed() {
     // A stage that is not asked for may be wrong.
     project.pipe_ok(&["run", "one"]);
     project.executed();
-    // Looking asks nobody.
-    project.pipe_ok(&["status"]);
+    // Who looks is told the same, after what would run; of what needs not run nobody is asked.
+    for args in [&["status"][..], &["why", "two"]] {
+        let outcome = project.pipe(args);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+        assert!(outcome.stdout.contains("never ran"), "{}", outcome.stdout);
+        assert!(outcome.stderr.contains("stage `two`: `batches` has 2 values"), "{}", outcome.stderr);
+        assert_eq!(project.executed(), ["check"], "{args:?}");
+    }
+    project.pipe_ok(&["status", "one"]);
+    project.pipe_ok(&["why", "one"]);
     assert!(project.executed().is_empty());
 }
 

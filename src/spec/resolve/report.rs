@@ -50,7 +50,8 @@ impl Resolver<'_> {
         };
         report.columns = columns.iter().filter_map(|column| self.column(column, &report.rows)).collect();
         self.fan_out_rows(&mut report, &node);
-        if self.problems.is_empty() {
+        // Columns that were left out would leave the others without their places.
+        if report.columns.len() == columns.len() {
             self.check_metrics_of_columns(&report, columns, stages);
         }
         report

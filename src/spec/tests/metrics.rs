@@ -115,3 +115,25 @@ gates: [train.val_acc > 1]
     assert!(told.contains("which stage `train[lr=0.1]` does not report"), "{told}");
     read(&text.replace("val_acc ", "val_accuracy ")).unwrap();
 }
+
+#[test]
+fn all_that_is_wrong_is_told_together_each_at_its_place() {
+    let told = refused(
+        "report:
+  rows: { FP32: fp32, INT8: int8 }
+  columns: [{ label: l, metric: 'evaluate.${row}.acuracy' }]
+gates:
+  - train.top5 > train.top + baseline.train.trian_loss
+  - pack.size > 1
+",
+    );
+    let places: Vec<&str> = told.lines().filter_map(|line| line.trim().strip_prefix("┌─ ")).collect();
+    assert_eq!(places, ["p.yaml:12:33", "p.yaml:14:18", "p.yaml:14:39", "p.yaml:15:5"], "{told}");
+    // Of a stage with which something is wrong nothing is known.
+    let told = refused(
+        "  odd: { uses: torch/train, inputs: { datase: download.dataset } }
+report: { rows: { a: odd, b: train }, columns: [{ label: l, metric: '${row}.val_acc' }] }
+",
+    );
+    assert!(!told.contains("val_acc"), "{told}");
+}
