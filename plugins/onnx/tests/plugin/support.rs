@@ -90,7 +90,10 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         match serde_json::from_str(line).unwrap() {
             FromPlugin::Metric { name, metric } => {
-                assert!(declared.contain(&name), "{op} does not declare `{name}`");
+                assert!(
+                    declared.as_ref().is_some_and(|names| names.contain(&name)),
+                    "{op} does not declare `{name}`"
+                );
                 said.metrics.insert(name, metric);
             }
             FromPlugin::Figure(figure) => drop(said.figures.insert(figure.id.clone(), figure)),
@@ -105,15 +108,15 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
     said
 }
 
-/// The metrics that the plugin declares for what it is asked for.
-fn declared(request: &RunRequest) -> MetricNames {
+/// The metrics that the plugin declares for what it is asked for, if it has such an op.
+fn declared(request: &RunRequest) -> Option<MetricNames> {
     static MANIFEST: OnceLock<Manifest> = OnceLock::new();
     let manifest = MANIFEST.get_or_init(|| {
         let output = Command::new(EXECUTABLE).arg("describe").output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     });
     let inputs = request.inputs.keys().map(String::as_str);
-    manifest.ops[&request.op].metric_names(inputs, &request.params).unwrap()
+    manifest.ops.get(&request.op)?.metric_names(inputs, &request.params)
 }
 
 pub(crate) fn repository() -> PathBuf {
