@@ -15,7 +15,7 @@ use self::criteria::Criterion;
 use super::Input;
 use super::split::Split;
 use crate::format;
-use crate::gate::GateResult;
+use crate::gate::{GateResult, Verdict};
 use crate::history::within_intervals;
 use crate::spec::ReportSpec;
 
@@ -70,6 +70,10 @@ pub(super) fn advice(input: &Input) -> Option<String> {
         said.extend(rows.failures());
     }
     said.extend(rows.unseen(&contenders));
+    said.extend(rows.unmeasured());
+    if !acceptance.first.is_empty() {
+        said.push(format!("There was no earlier run to compare with in {}.", named(&acceptance.first)));
+    }
     Some(said.join(" "))
 }
 
@@ -252,6 +256,18 @@ impl Rows<'_> {
         }
         let colon = if why.is_empty() { "" } else { ": " };
         let mut said = vec![format!("{}{apart}{colon}{}.", self.label(row), why.join(", and "))];
+        let reads_as = |other: &usize| {
+            let same = |it: &Criterion<'_>| {
+                let text = |row| it.value(row).map(|value| it.text(value));
+                text(row) == text(*other)
+            };
+            *other != row && by().all(same)
+        };
+        let level: Vec<usize> = choice.contenders.iter().copied().filter(reads_as).collect();
+        if !level.is_empty() {
+            let are = if level.len() == 1 { "is" } else { "are" };
+            said.push(format!("{} {are} as good, and further down in the table.", self.list(&level)));
+        }
         said.append(&mut others);
         let chose = (self.chose)(row);
         let of_test = choice.by.iter().filter(|it| self.variants_ruled_out && it.split == Some(Split::Test));
@@ -322,13 +338,25 @@ impl Rows<'_> {
         let rows = self.known.iter().filter(|row| !contenders.contains(row));
         let unseen =
             rows.filter(|row| self.acceptance.rows.get(**row).is_some_and(acceptance::Looked::is_unseen));
-        let mut labels: Vec<String> = unseen.map(|row| self.label(*row).to_owned()).collect();
+        let unseen: Vec<usize> = unseen.copied().collect();
+        (!unseen.is_empty()).then(|| format!("No gate looks at {}.", self.list(&unseen)))
+    }
+
+    /// Rows of which there is no number to choose by.
+    fn unmeasured(&self) -> Option<String> {
+        let rows: Vec<usize> = (0..self.labels.len()).filter(|row| !self.known.contains(row)).collect();
+        (!rows.is_empty()).then(|| format!("Not measured: {}.", self.list(&rows)))
+    }
+
+    /// Labels of rows, not too many.
+    fn list(&self, rows: &[usize]) -> String {
+        let mut labels: Vec<String> = rows.iter().map(|row| self.label(*row).to_owned()).collect();
         let more = labels.len().saturating_sub(MOST_NAMED);
         if more > 0 {
             labels.truncate(MOST_NAMED);
             labels.push(format::count(more, "more row"));
         }
-        (!labels.is_empty()).then(|| format!("No gate looks at {}.", format::list(&labels)))
+        format::list(&labels)
     }
 
     /// `Behind in size KB: 104.8 against 100.2 of INT8 dynamic`
@@ -379,10 +407,23 @@ fn not_chosen_again(said: &BTreeSet<String>) -> String {
     )
 }
 
-/// `fails \`a.x > 1\` and \`a.y > 1\``
+/// `fails \`a.x > 1\` and \`a.y > 1\``; where what a gate names was not measured, `is not known to satisfy \`a.x > 1\``.
 fn fails(gates: &[&GateResult]) -> String {
+    let (unknown, failed): (Vec<&GateResult>, Vec<&GateResult>) =
+        gates.iter().partition(|gate| gate.verdict == Verdict::Unknown);
+    let kinds = [(failed, "fails"), (unknown, "is not known to satisfy")];
+    let said: Vec<String> = kinds
+        .iter()
+        .filter(|(gates, _)| !gates.is_empty())
+        .map(|(gates, verb)| format!("{verb} {}", named(gates)))
+        .collect();
+    format::list(&said)
+}
+
+/// `\`a.x > 1\` and \`a.y > 1\``
+fn named(gates: &[&GateResult]) -> String {
     let gates: Vec<String> = gates.iter().map(|gate| format!("`{}`", gate.expression)).collect();
-    format!("fails {}", format::list(&gates))
+    format::list(&gates)
 }
 
 fn labels(criteria: &[&Criterion<'_>]) -> String {

@@ -36,6 +36,8 @@ pub(super) struct Acceptance<'a> {
     pub(super) rows: Vec<Looked<'a>>,
     /// Gates that are not satisfied and judge no row more than another: they stand against each.
     pub(super) general: Vec<&'a GateResult>,
+    /// Gates that had no earlier run to compare with: they say nothing of any row.
+    pub(super) first: Vec<&'a GateResult>,
 }
 
 impl<'a> Acceptance<'a> {
@@ -46,9 +48,13 @@ impl<'a> Acceptance<'a> {
     ) -> Self {
         let shown: Vec<ShownRow> = spec.rows.keys().map(|row| ShownRow::new(spec, row, records)).collect();
         let mut rows: Vec<Looked<'a>> = shown.iter().map(|_| Looked::default()).collect();
-        let mut general = vec![];
+        let (mut general, mut first) = (vec![], vec![]);
         for result in &run.gates {
             let passes = result.judgement(run.certain).lets_pass();
+            if passes && result.is_first() {
+                first.push(result);
+                continue;
+            }
             let gate = Gate::parse(&result.expression);
             let on_test = gate.as_ref().is_ok_and(|gate| looks_at_test_images(gate, records));
             let judged = gate.map(|gate| judged(&gate, &shown)).unwrap_or_default();
@@ -62,12 +68,11 @@ impl<'a> Acceptance<'a> {
                         looked.fails.push(result);
                         looked.fails_on_test |= on_test;
                     }
-                    // Without an earlier run to compare with nothing was looked at.
-                    true => looked.satisfies += usize::from(!result.is_first()),
+                    true => looked.satisfies += 1,
                 }
             }
         }
-        Self { rows, general }
+        Self { rows, general, first }
     }
 
     /// Whether any gate looks at any row.

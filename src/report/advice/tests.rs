@@ -82,7 +82,7 @@ fn a_gate_that_is_about_no_row_stands_against_all() {
     );
     let text = told(&gated(&[STATIC, "export.nothing < 5"]));
     assert!(
-        text.starts_with("None of them: the run fails `export.nothing < 5`"),
+        text.starts_with("None of them: the run is not known to satisfy `export.nothing < 5`"),
         "what is not known is not satisfied: {text}"
     );
 }
@@ -112,7 +112,34 @@ fn a_gate_without_an_earlier_run_accepts_nothing_yet() {
     let gate = "evaluate.int8_dynamic.accuracy >= baseline.evaluate.int8_dynamic.accuracy";
     let sample = gated(&[gate]);
     assert!(sample.run.gates[0].verdict == Verdict::Pass && sample.run.gates[0].is_first());
-    assert!(told(&sample).starts_with("INT8 static: the best in"), "{}", told(&sample));
+    let text = told(&sample);
+    assert!(text.starts_with("INT8 static: the best in"), "{text}");
+    assert!(text.ends_with(&format!(" There was no earlier run to compare with in `{gate}`.")), "{text}");
+}
+
+#[test]
+fn rows_that_read_alike_and_rows_that_were_not_measured_are_named() {
+    let mut sample = gated(&[STATIC, "evaluate.int8_dynamic.accuracy >= 85"]);
+    let evaluate = sample.records.get_mut(&sample::name("evaluate")).unwrap();
+    let same = evaluate.metrics["int8_static.accuracy"].clone();
+    evaluate.metrics.insert("int8_dynamic.accuracy".into(), same);
+    evaluate.metrics.remove("fp32.accuracy");
+    for column in &mut sample.definition.report.columns {
+        column.better = (column.label == "accuracy %").then_some(Better::Higher);
+    }
+    let text = told(&sample);
+    assert!(text.starts_with("INT8 static"), "{text}");
+    assert!(text.contains(" INT8 dynamic is as good, and further down in the table."), "{text}");
+    assert!(text.ends_with(" Not measured: ONNX FP32."), "{text}");
+}
+
+#[test]
+fn what_was_not_measured_does_not_fail_but_is_not_known() {
+    let text = told(&gated(&[STATIC, "evaluate.fp32.lost < 5"]));
+    assert!(text.contains("ONNX FP32 is not known to satisfy `evaluate.fp32.lost < 5`."), "{text}");
+    let text = told(&gated(&["evaluate.fp32.accuracy >= 99.9", "evaluate.fp32.lost < 5"]));
+    let expected = "ONNX FP32 fails `evaluate.fp32.accuracy >= 99.9` and is not known to satisfy `evaluate.fp32.lost < 5`";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
@@ -151,7 +178,7 @@ fn a_choice_that_test_images_made_says_so() {
     }
     assert_eq!(
         told(&sample),
-        "torch FP32: the best in accuracy %. The choice rests on accuracy %, measured on test images, which so make it look a \
+        "torch FP32: the best in accuracy %. ONNX FP32 is as good, and further down in the table. The choice rests on accuracy %, measured on test images, which so make it look a \
          little better than it is."
     );
 }
