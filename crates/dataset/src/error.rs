@@ -75,15 +75,17 @@ pub enum DatasetError {
         limit: String,
     },
     /// More pixels than memory is given for.
-    #[error("refused to read `{source_name}`: {}", budget(*images, image, *bytes, *limit))]
+    #[error("refused to read `{source_name}`: {}", budget(*images, things, image, *bytes, *limit))]
     Budget {
         /// The archive or folder.
         source_name: String,
-        /// How many images it has.
+        /// How many images, or labels, it has.
         images: usize,
+        /// `images` or `labels`.
+        things: &'static str,
         /// What each is like: ``32×24 pixels, as `a.png` ``.
         image: String,
-        /// Bytes of all pixels.
+        /// Bytes of all of them.
         bytes: u64,
         /// Bytes allowed; absent where the machine has not as many.
         limit: Option<u64>,
@@ -153,12 +155,12 @@ impl DatasetError {
     }
 }
 
-fn budget(images: usize, image: &str, bytes: u64, limit: Option<u64>) -> String {
+fn budget(images: usize, things: &str, image: &str, bytes: u64, limit: Option<u64>) -> String {
     let limit = match limit {
         Some(limit) => format!("more than the {} that they may", size(limit)),
         None => "which this machine does not have".into(),
     };
-    format!("{images} images of {image} take {}, {limit}", size(bytes))
+    format!("{images} {things} of {image} take {}, {limit}", size(bytes))
 }
 
 fn size(bytes: u64) -> String {

@@ -49,6 +49,7 @@ pub fn cifar10_binary(
     let budget = |limit| DatasetError::Budget {
         source_name: source.name().into(),
         images: train + test,
+        things: "images",
         image: "32×32 pixels".into(),
         bytes: ((train + test) * PIXELS) as u64,
         limit,

@@ -182,6 +182,7 @@ impl<const N: usize> Canvas<'_, N> {
         DatasetError::Budget {
             source_name: self.source.name().into(),
             images: self.filled.iter().map(Vec::len).sum(),
+            things: "images",
             image,
             bytes: self.bytes(size),
             limit,

@@ -18,6 +18,8 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 const UNSIGNED_BYTE: u8 = 8;
+/// Bytes that a label takes: as it is in the file, and as it is in a dataset.
+const LABEL: u64 = 1 + size_of::<i64>() as u64;
 /// What gzip files start with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -28,7 +30,7 @@ struct Idx {
     data: Vec<u8>,
 }
 
-/// Reads the four files of MNIST and sets like it as images of one channel, whose pixels may take `max_bytes`. Classes
+/// Reads the four files of MNIST and sets like it as images of one channel, whose pixels and labels together may take `max_bytes`. Classes
 /// are named by their label; there are as many as the highest training label says. A file may lie beside its gzipped
 /// form, as torchvision leaves it, if both hold the same. `progress` is told the number of images read so far.
 ///
@@ -42,7 +44,7 @@ pub fn idx(
 ) -> Result<Dataset, DatasetError> {
     let mut files: BTreeMap<&str, Idx> = BTreeMap::new();
     let mut images = 0;
-    let mut left = max_bytes;
+    let mut taken = 0_u64;
     source.visit(&mut |mut entry| {
         let path = entry.path().to_owned();
         let Some(wanted) = standard_name(&path).filter(|_| !entry.is_folder()) else { return Ok(()) };
@@ -59,10 +61,12 @@ pub fn idx(
             }
             return Ok(());
         }
-        if file.bytes as u64 > left {
-            return Err(too_large(source, &file, max_bytes));
+        let each = if wanted.contains("labels") { LABEL } else { 1 };
+        let bytes = (file.bytes as u64).saturating_mul(each);
+        if taken.saturating_add(bytes) > max_bytes {
+            return Err(too_large(source, &file, each, taken, max_bytes));
         }
-        left -= file.bytes as u64;
+        taken += bytes;
         let file = file.read(path.clone()).map_err(wrong)?;
         if let [count, _, _] = *file.dims {
             images += count;
@@ -204,13 +208,27 @@ fn product(dims: &[usize]) -> String {
     dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
 }
 
-fn too_large(source: &Source, file: &Opened<'_>, limit: u64) -> DatasetError {
-    let (images, image) = match *file.dims {
-        [count, height, width] => (count, format!("{width}×{height} pixels")),
-        _ => (file.bytes, "a byte".into()),
+/// `each`: bytes that a byte of the file takes; `taken`: bytes of the files before it.
+fn too_large(source: &Source, file: &Opened<'_>, each: u64, taken: u64, limit: u64) -> DatasetError {
+    let (images, things, mut image) = match *file.dims {
+        [count, height, width] if each == 1 => (count, "images", format!("{width}×{height} pixels")),
+        _ if each == 1 => (file.bytes, "images", "a pixel".into()),
+        _ => (file.bytes, "labels", format!("{each} bytes")),
     };
-    let source_name = source.name().into();
-    DatasetError::Budget { source_name, images, image, bytes: file.bytes as u64, limit: Some(limit) }
+    let mut bytes = (file.bytes as u64).saturating_mul(each);
+    // That much would be allowed by itself.
+    if bytes <= limit {
+        image.push_str(", with what was read before them,");
+        bytes = bytes.saturating_add(taken);
+    }
+    DatasetError::Budget {
+        source_name: source.name().into(),
+        images,
+        things,
+        image,
+        bytes,
+        limit: Some(limit),
+    }
 }
 
 fn dimensions(source: &Source, file: &Idx, expected: usize, names: &str) -> DatasetError {
@@ -322,6 +340,22 @@ mod tests {
         let text = message("t10k-images-idx3-ubyte.gz", gz(&file(&[3_000_000, 100, 100], &[])));
         assert!(
             text.contains("3000000 images of 100×100 pixels take 30.0 GB, more than the 8.6 GB"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn labels_count_as_well_before_they_are_read() {
+        let text = message("t10k-labels-idx1-ubyte.gz", gz(&file(&[2_000_000_000], &[])));
+        assert!(text.contains("2000000000 labels of 9 bytes take 18.0 GB, more than the 8.6 GB"), "{text}");
+        // 12 and 6 pixels, two labels and one.
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &sample());
+        let source = Source::open(folder.path()).unwrap();
+        assert!(idx(&source, 12 + 6 + 3 * LABEL, &mut |_| ()).is_ok());
+        let text = idx(&source, 12 + 6 + 3 * LABEL - 1, &mut |_| ()).unwrap_err().to_string();
+        assert!(
+            text.contains("with what was read before them, take 45 bytes, more than the 44 bytes"),
             "{text}"
         );
     }
