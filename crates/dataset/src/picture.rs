@@ -7,6 +7,7 @@
 mod format;
 mod others;
 mod scale;
+mod tiff;
 
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -37,7 +38,7 @@ pub(crate) struct Picture {
 /// Why a file is not decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {
-    /// It is a picture of a kind that is not read, whole or not; the format's name.
+    /// It is a picture of a kind that is not read, whole or not; what it is, as `TIFF with Lab colours, which is not read`.
     Unread(String),
     /// It breaks its format's rules, is cut, or is too large; the rest of a sentence on the file.
     Damaged(String),

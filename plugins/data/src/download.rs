@@ -280,6 +280,13 @@ fn read(
     if read.left_out.count() > 0 {
         reporter.warn(format!("left out {}", read.left_out));
     }
+    if params.format == Format::ImageFolder && read.set_apart > 0 {
+        let set_apart = counted(read.set_apart, "image", "images");
+        reporter.warn(format!(
+            "passed over {set_apart} beside `train` and `test` that {} set apart by the folder, such as `val`",
+            if read.set_apart == 1 { "is" } else { "are" }
+        ));
+    }
     if read.has_test && options.test.is_some() {
         reporter.warn("`test` is not used: the source has a test split");
     }

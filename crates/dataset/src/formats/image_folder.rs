@@ -11,10 +11,13 @@ use super::filling::{Members, PictureOptions, fill};
 use super::layout::{Layout, Place};
 use super::left_out::{LeftOut, Reason};
 use super::listing::Listing;
+use super::pictures::{folders_of, held_out};
 use crate::validation::test_split;
 use crate::{Dataset, DatasetError, Source};
 
 const FORMAT: &str = "image-folder";
+/// What to do instead of giving `test`, where there is no such param.
+const QUANTIZE: &str = "for `pipe quantize`: leave out `--format`, as no test images are needed";
 
 /// How an image folder is read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,6 +52,8 @@ pub struct FolderRead {
     pub left_out: LeftOut,
     /// Whether the folder has a test split, so that [`FolderOptions::test`] was not needed.
     pub has_test: bool,
+    /// How many pictures were passed over because they are set apart from those to train on, such as in a folder `val`.
+    pub set_apart: usize,
 }
 
 /// Reads an image folder as RGB images; `progress` is told the number of images read so far. What is no picture by its
@@ -78,15 +83,19 @@ impl Folder<'_> {
         let layout = Layout::of(&self.listing.pictures, self.options.test.is_some())
             .map_err(|reason| self.layout(reason))?;
         let Some(layout) = layout else { return Err(self.without_layout()) };
-        let (mut left_out, ignored) = self.left_out(&layout);
+        let apart = self.set_apart(&layout);
+        let (mut left_out, ignored) = self.left_out(&layout, &apart);
         let mut places: Vec<(Place<'_>, &str)> = (self.listing.pictures.iter())
             .filter_map(|path| layout.place(path).map(|place| (place, path.as_str())))
             .collect();
         places.sort();
         left_out.set_read(places.len());
+        let has_test = places.iter().any(|(place, _)| place.is_test);
+        if self.options.test.is_none() && !has_test && !self.has_test_folder(&layout) {
+            return Err(self.without_test(&apart));
+        }
         self.options.pictures.check(self.source, &left_out)?;
 
-        let has_test = places.iter().any(|(place, _)| place.is_test);
         let names = self.class_names(&layout, &places, has_test, &left_out)?;
         let [train, test] = self.members(&names, &places, has_test)?;
         let [train, test] =
@@ -98,16 +107,38 @@ impl Folder<'_> {
                 return Err(self.empty_class(&format!("{name}/{class}"), &left_out));
             }
         }
-        let notes = self.notes(&left_out, ignored);
+        let unread = self.listing.others.iter().filter(|other| other.is_picture && other.reason.is_some());
+        let all = self.listing.pictures.iter().chain(unread.map(|other| &other.path));
+        let set_apart = all.filter(|path| is_below(path, &apart)).count();
+        let notes = self.notes(&left_out, ignored, set_apart);
         let dataset = Dataset::new(names, train, test, FORMAT, notes)?;
-        Ok(FolderRead { dataset, left_out, has_test })
+        Ok(FolderRead { dataset, left_out, has_test, set_apart })
+    }
+
+    /// Folders beside `train` and `test` whose images are set apart by their names, such as `val`.
+    fn set_apart(&self, layout: &Layout) -> BTreeSet<&str> {
+        let Layout::Splits { root } = layout else { return BTreeSet::new() };
+        let mut folders = held_out(&self.listing.pictures);
+        folders.retain(|folder| {
+            let (parent, name) = folder.rsplit_once('/').unwrap_or(("", folder));
+            parent == root && name != split_name(true)
+        });
+        folders
+    }
+
+    /// Whether there is a class in the test split, or what could be one, without an image in it.
+    fn has_test_folder(&self, layout: &Layout) -> bool {
+        let folders = self.listing.folders.iter().filter_map(|folder| layout.class(folder));
+        let files = self.listing.others.iter().filter_map(|other| layout.place(&other.path));
+        folders.chain(files.map(|place| (place.class, place.is_test))).any(|(_, is_test)| is_test)
     }
 
     /// What is left out, before anything is read, and how many files beside it are none that anyone would miss.
-    fn left_out(&self, layout: &Layout) -> (LeftOut, usize) {
+    fn left_out(&self, layout: &Layout, apart: &BTreeSet<&str>) -> (LeftOut, usize) {
         let mut left_out = LeftOut::default();
         let elsewhere = || Reason::Elsewhere(layout.pattern());
-        for path in self.listing.pictures.iter().filter(|path| layout.place(path).is_none()) {
+        let strays = self.listing.pictures.iter().filter(|path| layout.place(path).is_none());
+        for path in strays.filter(|path| !is_below(path, apart)) {
             left_out.add(elsewhere(), path);
         }
         let mut ignored = 0;
@@ -116,6 +147,7 @@ impl Folder<'_> {
                 Some(reason) if layout.place(&other.path).is_some() => {
                     left_out.add(reason.clone(), &other.path);
                 }
+                Some(_) if other.is_picture && is_below(&other.path, apart) => {}
                 Some(_) if other.is_picture => left_out.add(elsewhere(), &other.path),
                 _ => ignored += 1,
             }
@@ -151,10 +183,7 @@ impl Folder<'_> {
             return Err(self.layout("there is no folder `train` with images in class folders".into()));
         }
         if !has_test && self.options.test.is_none() {
-            return Err(self.layout(
-                "there is no folder `test` with images in class folders; `test: 0.2` takes a fifth of each class"
-                    .into(),
-            ));
+            return Err(self.without_test(&BTreeSet::new()));
         }
         if has_test && let Some(class) = train.symmetric_difference(&test).next() {
             let is_test = test.contains(class);
@@ -194,11 +223,11 @@ impl Folder<'_> {
 
     /// What is kept with the dataset. Words of the first version where nothing else is to be said: they are in its file,
     /// whose bytes stay the same for the same images.
-    fn notes(&self, left_out: &LeftOut, ignored: usize) -> Vec<String> {
+    fn notes(&self, left_out: &LeftOut, ignored: usize, set_apart: usize) -> Vec<String> {
         let counts = [
             (self.listing.hidden, "hidden files"),
             (ignored, "files that are neither .jpg, .jpeg nor .png"),
-            (left_out.elsewhere(), "images outside train/CLASS/ and test/CLASS/"),
+            (left_out.elsewhere() + set_apart, "images outside train/CLASS/ and test/CLASS/"),
         ];
         let mut notes: Vec<_> = (counts.into_iter())
             .filter(|(count, _)| *count > 0)
@@ -214,6 +243,21 @@ impl Folder<'_> {
         let mut reason = format!("the class folder `{class}` holds no image");
         if left_out.count() > 0 {
             reason = format!("{reason}; left out are {left_out}");
+        }
+        self.layout(reason)
+    }
+
+    /// `apart`: folders with images that could have been meant.
+    fn without_test(&self, apart: &BTreeSet<&str>) -> DatasetError {
+        let mut reason = format!(
+            "there is no folder `test` with images in class folders; `test: 0.2` takes a fifth of each class of `train` \
+             ({QUANTIZE})"
+        );
+        if let Some(folder) = apart.first() {
+            let name = folder.rsplit('/').next().unwrap_or_default();
+            reason.push_str(&format!(
+                ". The images in `{name}` are read under no other name than `test`: rename that folder if they are to test on"
+            ));
         }
         self.layout(reason)
     }
@@ -235,7 +279,7 @@ impl Folder<'_> {
             }
             _ => {
                 reason = format!(
-                    "{reason} ({pictures} elsewhere); with `test: 0.2` folders of classes alone are enough"
+                    "{reason} ({pictures} elsewhere); with `test: 0.2` folders of classes alone are enough ({QUANTIZE})"
                 );
             }
         }
@@ -245,6 +289,11 @@ impl Folder<'_> {
     fn layout(&self, reason: String) -> DatasetError {
         DatasetError::Layout { source_name: self.source.name().into(), format: FORMAT, reason }
     }
+}
+
+/// Whether a path leads through one of these folders.
+fn is_below(path: &str, folders: &BTreeSet<&str>) -> bool {
+    !folders.is_empty() && folders_of(path).any(|folder| folders.contains(folder))
 }
 
 fn split_name(is_test: bool) -> &'static str {

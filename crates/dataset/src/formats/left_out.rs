@@ -19,7 +19,7 @@ pub struct LeftOut {
 pub(crate) enum Reason {
     /// A picture of a format that is not read.
     Format(String),
-    /// A picture of a kind of a format that is not read, where others of that format are.
+    /// A picture of a kind of a format that is not read, where others of that format are; in words.
     Kind(String),
     /// Something else, by the ending of its name: `` `.npy` ``.
     Other(String),
@@ -99,7 +99,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format(name) => write!(formatter, "{name}, which is not read"),
-            Self::Kind(name) => write!(formatter, "{name} of a kind that is not read"),
+            Self::Kind(what) => formatter.write_str(what),
             Self::Other(ending) => write!(formatter, "{ending}, no image"),
             Self::Misnamed => formatter.write_str("no image in spite of the name"),
             Self::Empty => formatter.write_str("empty"),

@@ -67,16 +67,21 @@ pub fn pictures(
     if left_out.count() > 0 {
         notes.push(format!("left out {left_out}"));
     }
-    Ok(FolderRead { dataset: Dataset::unlabelled(images, notes)?, left_out, has_test: false })
+    Ok(FolderRead {
+        dataset: Dataset::unlabelled(images, notes)?,
+        left_out,
+        has_test: false,
+        set_apart: passed_over,
+    })
 }
 
 /// The folders that a path lies in, from the outermost one on.
-fn folders_of(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn folders_of(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
 /// The folders of these pictures that are [`HELD_OUT`].
-fn held_out(pictures: &[String]) -> BTreeSet<&str> {
+pub(super) fn held_out(pictures: &[String]) -> BTreeSet<&str> {
     let all: BTreeSet<&str> = pictures.iter().flat_map(|path| folders_of(path)).collect();
     let split = |folder: &'_ str| -> (usize, String) {
         let start = folder.rfind('/').map_or(0, |at| at + 1);

@@ -10,18 +10,30 @@ use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{ColorType, ImageDecoder, ImageError, ImageResult, Limits};
 
-use super::{DecodeError, Format, MAX_SIDE, Picture, check_sides, grey_on_white, planes, rgb_on_white};
+use super::{DecodeError, Format, MAX_SIDE, Picture, check_sides, grey_on_white, planes, tiff};
 
 /// Most bytes that a decoder may take: eight for each pixel of the largest picture, and some for the way there.
-const MAX_ALLOC: u64 = 9 * (MAX_SIDE * MAX_SIDE) as u64;
+pub(super) const MAX_ALLOC: u64 = 9 * (MAX_SIDE * MAX_SIDE) as u64;
 
 pub(super) fn dimensions(bytes: &[u8], format: Format) -> Option<[usize; 2]> {
+    if format == Format::Tiff {
+        return tiff::dimensions(bytes);
+    }
     let (width, height) = open(bytes, format).ok()?.dimensions();
     Some([height as usize, width as usize])
 }
 
 pub(super) fn decode(bytes: &[u8], format: Format) -> Result<Picture, DecodeError> {
-    let decoder = open(bytes, format).map_err(|error| explain(error, format))?;
+    if format == Format::Tiff
+        && let Some(decoded) = tiff::decode(bytes)
+    {
+        return decoded;
+    }
+    let explain = |error| match error {
+        ImageError::Unsupported(_) => unread(bytes, format),
+        error => DecodeError::Damaged(error.to_string()),
+    };
+    let decoder = open(bytes, format).map_err(explain)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     check_sides(width, height).map_err(DecodeError::Damaged)?;
@@ -29,9 +41,15 @@ pub(super) fn decode(bytes: &[u8], format: Format) -> Result<Picture, DecodeErro
     let size =
         usize::try_from(decoder.total_bytes()).map_err(|_| DecodeError::Damaged("it is too large".into()))?;
     let mut samples = vec![0; size];
-    decoder.read_image(&mut samples).map_err(|error| explain(error, format))?;
+    decoder.read_image(&mut samples).map_err(explain)?;
     // Samples of 16 bits lie in the machine's order of bytes.
     let high = |pair: [u8; 2]| u8::try_from(u16::from_ne_bytes(pair) >> 8).unwrap_or(u8::MAX);
+    let is_multiplied =
+        format == Format::Tiff && color.has_alpha() && color.has_color() && tiff::is_multiplied(bytes);
+    let rgb_on_white = |[red, green, blue, alpha]: [u8; 4]| match is_multiplied {
+        true => [red, green, blue].map(|value| value.saturating_add(255 - alpha)),
+        false => super::rgb_on_white([red, green, blue, alpha]),
+    };
     let picture = match color {
         ColorType::L8 => planes(height, width, &samples, |[grey]: [u8; 1]| [grey; 3]),
         ColorType::La8 => planes(height, width, &samples, grey_on_white),
@@ -48,7 +66,7 @@ pub(super) fn decode(bytes: &[u8], format: Format) -> Result<Picture, DecodeErro
             rgb_on_white([high([a, b]), high([c, d]), high([e, f]), high([g, h])])
         }),
         // Values that are no whole numbers.
-        _ => return Err(DecodeError::Unread(format.name().into())),
+        _ => return Err(unread(bytes, format)),
     };
     picture.map_err(DecodeError::Damaged)
 }
@@ -68,9 +86,9 @@ fn open(bytes: &[u8], format: Format) -> ImageResult<Box<dyn ImageDecoder + '_>>
     Ok(decoder)
 }
 
-fn explain(error: ImageError, format: Format) -> DecodeError {
-    match error {
-        ImageError::Unsupported(_) => DecodeError::Unread(format.name().into()),
-        error => DecodeError::Damaged(error.to_string()),
+fn unread(bytes: &[u8], format: Format) -> DecodeError {
+    match format {
+        Format::Tiff => tiff::unread(bytes),
+        other => DecodeError::Unread(format!("{} of a kind that is not read", other.name())),
     }
 }

@@ -96,6 +96,7 @@ fn every_format_gives_the_pixels_that_others_read() {
         ("TIFF, LZW", fixture!("lzw.tiff")),
         ("TIFF, deflate", fixture!("deflate.tiff")),
         ("TIFF, CMYK", fixture!("cmyk.tiff")),
+        ("TIFF with a palette", fixture!("palette.tiff")),
         ("PPM", b"P6\n3 2\n255\n\x0a\x14\x1e\x28\x32\x3c\x46\x50\x5a\x64\x6e\x78\x82\x8c\x96\xa0\xaa\xb4"),
         ("PPM in text", b"P3 # a\n3 2 255 10 20 30 40 50 60 70 80 90 100 110 120 130 140 150 160 170 180\n"),
     ] {
@@ -131,9 +132,79 @@ fn samples_of_other_depths_become_bytes() {
     }
 }
 
+/// A TIFF file of one row and one sample a pixel, 8 bits of grey unless `tags` say another thing; `map` is its palette.
+fn tiff_of(width: u16, tags: &[(u16, u16)], map: &[u16], data: &[u8]) -> Vec<u8> {
+    let length = data.len() as u16;
+    let mut all = std::collections::BTreeMap::from([
+        (256, [1, width]),
+        (257, [1, 1]),
+        (258, [1, 8]),
+        (259, [1, 1]),
+        (262, [1, 1]),
+        (273, [1, 0]),
+        (277, [1, 1]),
+        (278, [1, 1]),
+        (279, [1, length]),
+    ]);
+    all.extend(tags.iter().map(|&(tag, value)| (tag, [1, value])));
+    if !map.is_empty() {
+        all.insert(320, [map.len() as u16, 0]);
+    }
+    let start = 8 + 2 + 12 * all.len() as u16 + 4;
+    all.insert(273, [1, start]);
+    all.entry(320).and_modify(|entry| entry[1] = start + length);
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    file.extend((all.len() as u16).to_le_bytes());
+    for (tag, [count, value]) in all {
+        file.extend([tag, 3, count, 0, value, 0].iter().flat_map(|word: &u16| word.to_le_bytes()));
+    }
+    file.extend([0; 4]);
+    file.extend(data);
+    file.extend(map.iter().flat_map(|value| value.to_le_bytes()));
+    file
+}
+
+/// The pixels of a row, as red, green and blue each.
+fn row(file: &[u8]) -> Vec<[u8; 3]> {
+    let picture = decode_rgb(file).unwrap();
+    assert_eq!(dimensions(file), Some([1, picture.width]));
+    (0..picture.width).map(|x| [0, 1, 2].map(|plane| picture.pixels[plane * picture.width + x])).collect()
+}
+
+#[test]
+fn tiff_files_of_few_bits_are_looked_up_as_others_do() {
+    // Values as Pillow reads them.
+    let map = [0, 20_000, 40_000, 65_535, 65_535, 0, 0, 0, 1, 2, 3, 257];
+    let file = tiff_of(5, &[(258, 2), (262, 3)], &map, &[0b0001_1011, 0b0100_0000]);
+    assert_eq!(row(&file), [[0, 255, 0], [78, 0, 0], [156, 0, 0], [255, 0, 1], [78, 0, 0]]);
+    let file = tiff_of(9, &[(258, 1), (262, 3)], &[0, 65_535, 0, 0, 0x8000, 0xff], &[0b1001_1011, 0x80]);
+    assert_eq!(row(&file)[..3], [[255, 0, 0], [0, 0, 128], [0, 0, 128]]);
+    // Some programs write palettes of 8 bits.
+    let file = tiff_of(2, &[(258, 1), (262, 3)], &[1, 2, 3, 4, 5, 255], &[0b0100_0000]);
+    assert_eq!(row(&file), [[1, 3, 5], [2, 4, 255]]);
+    let file = tiff_of(3, &[(258, 4)], &[], &[0x1f, 0x50]);
+    assert_eq!(row(&file), [[17; 3], [255; 3], [85; 3]]);
+    let file = tiff_of(3, &[(258, 2), (262, 0)], &[], &[0b0001_1000]);
+    assert_eq!(row(&file), [[255; 3], [170; 3], [85; 3]]);
+    let short = tiff_of(1, &[(258, 2), (262, 3)], &map[..3], &[0b1000_0000]);
+    assert!(damage(&short).contains("behind the"), "{}", damage(&short));
+    assert!(damage(&tiff_of(1, &[(262, 3)], &[], &[0])).starts_with("cannot be decoded as TIFF: "));
+}
+
 #[test]
 fn kinds_that_are_not_read_are_told_from_damage() {
-    assert_eq!(decode_rgb(fixture!("palette.tiff")), Err(DecodeError::Unread("TIFF".into())));
+    for (tags, reason) in [
+        (&[(258, 32), (339, 3)][..], "TIFF with floating-point values, which is not read"),
+        (&[(258, 12)], "TIFF with values of 12 bits, which is not read"),
+        (&[(262, 8)], "TIFF with Lab colours, which is not read"),
+        (&[(259, 34925)], "TIFF compressed by LZMA, which is not read"),
+        (&[(258, 1), (259, 3)], "TIFF compressed by CCITT Group 3, which is not read"),
+        (&[(258, 1), (266, 2)], "TIFF with the bits of each byte in reverse, which is not read"),
+        (&[(258, 16), (262, 3)], "TIFF with a palette and values of 16 bits, which is not read"),
+    ] {
+        let file = tiff_of(2, tags, &[], &[0; 8]);
+        assert_eq!(decode_rgb(&file), Err(DecodeError::Unread(reason.into())));
+    }
     let cut = fixture!("lossless.webp");
     assert!(damage(&cut[..cut.len() - 8]).starts_with("cannot be decoded as WebP: "));
 }

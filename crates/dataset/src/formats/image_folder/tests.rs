@@ -136,10 +136,7 @@ fn with_left_out(images: u8) -> Files {
     files.insert("set/train/cat/empty.jpg".into(), vec![]);
     files.insert("set/train/cat/a.heic".into(), b"\0\0\0\x18ftypheic\0\0\0\0".to_vec());
     files.insert("set/train/dog/page.jpg".into(), b"<html>404</html>".to_vec());
-    files.insert(
-        "set/train/dog/p.tiff".into(),
-        include_bytes!("../../picture/fixtures/palette.tiff").to_vec(),
-    );
+    files.insert("set/train/dog/p.tiff".into(), include_bytes!("../../picture/fixtures/float.tiff").to_vec());
     files
 }
 
@@ -147,7 +144,7 @@ fn with_left_out(images: u8) -> Files {
 fn up_to_a_tenth_is_left_out_with_counts_reasons_and_names() {
     let read = read_with(&with_left_out(36), &FolderOptions::default()).unwrap();
     assert_eq!((read.dataset.train.len(), read.dataset.test.len()), (34, 2));
-    let left_out = "4 of 40 files: 1 HEIC, which is not read, 1 TIFF of a kind that is not read, 1 no image in spite of \
+    let left_out = "4 of 40 files: 1 HEIC, which is not read, 1 TIFF with floating-point values, which is not read, 1 no image in spite of \
                     the name, 1 empty (such as `set/train/cat/a.heic`, `set/train/dog/p.tiff`, `set/train/dog/page.jpg`)";
     assert_eq!(read.left_out.to_string(), left_out);
     assert_eq!(read.dataset.provenance.notes, [format!("left out {left_out}")]);
@@ -311,6 +308,47 @@ fn both_splits_must_have_the_same_classes() {
     assert!(text.contains("class `cat` is in `train` but not in `test`"), "{text}");
     let text = message(|files| files.retain(|path, _| path.contains("train")));
     assert!(text.contains("there is no folder `test`") && text.contains("`test: 0.2`"), "{text}");
+}
+
+#[test]
+fn what_is_set_apart_to_validate_on_is_neither_read_nor_missing() {
+    for name in ["val", "valid", "validation", "dev", "Val"] {
+        let mut files = sample();
+        for index in 0..9 {
+            files.insert(format!("set/{name}/cat/{index}.png"), picture(1));
+        }
+        files.insert(format!("set/{name}/cat/x.avif"), b"\0\0\0\x20ftypavif".to_vec());
+        let read = read_with(&files, &FolderOptions::default()).unwrap();
+        assert_eq!((read.set_apart, read.left_out.count(), read.dataset.train.len()), (10, 0, 3), "{name}");
+        assert_eq!(
+            read.dataset.provenance.notes,
+            ["ignored images outside train/CLASS/ and test/CLASS/: 10"]
+        );
+
+        // Without images to test on, that is what is said, and not that others are left out.
+        files.retain(|path, _| !path.starts_with("set/test/"));
+        let text = read_with(&files, &FolderOptions::default()).unwrap_err().to_string();
+        assert!(
+            text.contains("there is no folder `test` with images") && text.contains("`test: 0.2`"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("in `{name}` are read under no other name than `test`")), "{text}");
+        assert!(text.contains("`pipe quantize`: leave out `--format`"), "{text}");
+        files.insert("set/train/cat/b.png".into(), picture(14));
+        let read = read_with(&files, &test_share(0.5, 1)).unwrap();
+        assert_eq!((read.dataset.train.len(), read.dataset.test.len(), read.set_apart), (2, 2, 10), "{name}");
+    }
+    // What lies elsewhere is missing, whatever it is called.
+    let mut files = sample();
+    files.insert("set/more/cat/1.png".into(), picture(1));
+    let text = read_with(&files, &FolderOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("1 outside `train/CLASS/` and `test/CLASS/`"), "{text}");
+    // A test split that is there and holds nothing that is read is another matter.
+    let mut files = sample();
+    files.retain(|path, _| !path.starts_with("set/test/"));
+    files.insert("set/test/cat/x.avif".into(), b"\0\0\0\x20ftypavif".to_vec());
+    let text = read_with(&files, &FolderOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("1 AVIF, which is not read"), "{text}");
 }
 
 #[test]
