@@ -77,7 +77,9 @@ impl Bench {
                     fs::write(&path, content(stage.name.as_str())).unwrap();
                     let log = project.store.log_path(&stage.name).unwrap();
                     fs::write(&log, "").unwrap();
-                    project.store.commit(miss, finished(&file, &path, &folder, &log)).unwrap()
+                    let machine = project.machine.clone();
+                    let finished = Finished { machine, ..finished(&file, &path, &folder, &log) };
+                    project.store.commit(miss, finished).unwrap()
                 }
             };
             digests.insert(stage.name.clone(), record.outputs["text"].digest);
