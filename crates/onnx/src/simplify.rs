@@ -24,13 +24,15 @@ impl Model {
         constants::to_initializers(graph);
         evaluate::constants(graph);
         constants::reshape(graph)?;
-        drop_no_ops(graph);
+        drop_no_ops(graph)?;
+        affine::check_norms(graph)?;
         affine::fold(graph);
         reshapes_to_flatten(graph)?;
         graph.remove_unused();
         graph.check()?;
         // What was folded may contradict what was not known before.
-        Shapes::infer(graph)?;
+        let shapes = Shapes::infer(graph)?;
+        check_outputs(graph, &shapes)?;
         Ok(model)
     }
 }
@@ -59,8 +61,14 @@ impl Graph {
     }
 }
 
-/// Removes `Identity` and `Dropout` (which does nothing at inference), unless a graph output would lose its name.
-fn drop_no_ops(graph: &mut Graph) {
+/// Removes `Identity`, `Dropout` (which does nothing at inference) and `Cast` to the type that is there already, unless a graph
+/// output would lose its name.
+fn drop_no_ops(graph: &mut Graph) -> Result<(), Error> {
+    let shapes = Shapes::infer(graph)?;
+    let casts_nothing = |node: &Node| {
+        let element = node.input(0).and_then(|input| shapes.element(input));
+        node.is("Cast") && element.is_some_and(|element| i64::from(element.code()) == node.int("to", 0))
+    };
     let consumed: BTreeSet<String> = graph.nodes.iter().flat_map(|node| node.inputs.clone()).collect();
     let mut index = 0;
     while let Some(node) = graph.nodes.get(index) {
@@ -68,7 +76,8 @@ fn drop_no_ops(graph: &mut Graph) {
         let is_false = |tensor: &Tensor| matches!(tensor.data(), Data::Bool(value) if *value == [0]);
         let training = node.input(2).is_some() && !graph.constant(node, 2).is_some_and(is_false);
         let mask_wanted = node.output(1).is_some_and(|mask| consumed.contains(mask) || graph.is_output(mask));
-        let no_op = node.is("Identity") || (node.is("Dropout") && !training && !mask_wanted);
+        let no_op =
+            node.is("Identity") || (node.is("Dropout") && !training && !mask_wanted) || casts_nothing(node);
         let ends = node.input(0).zip(node.output(0)).map(|(from, to)| (from.to_owned(), to.to_owned()));
         match ends {
             Some((from, to)) if no_op && !graph.is_output(&to) => {
@@ -78,6 +87,40 @@ fn drop_no_ops(graph: &mut Graph) {
             _ => index += 1,
         }
     }
+    Ok(())
+}
+
+/// Refuses outputs that are declared to have another shape than what computes them gives.
+fn check_outputs(graph: &Graph, shapes: &Shapes) -> Result<(), Error> {
+    for output in &graph.outputs {
+        let (Some(declared), Some(computed)) = (output.shape.as_deref(), shapes.dims(&output.name)) else {
+            continue;
+        };
+        let differs =
+            |(one, two): (&Dim, &Dim)| matches!((one, two), (Dim::Known(one), Dim::Known(two)) if one != two);
+        if declared.len() != computed.len() || declared.iter().zip(computed).any(differs) {
+            return Err(Error::Invalid(format!(
+                "the output `{}` is declared as {}, but what computes it gives {}",
+                output.name,
+                in_words(declared),
+                in_words(computed)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `[N, 5]`.
+fn in_words(shape: &[Dim]) -> String {
+    let sizes: Vec<String> = shape
+        .iter()
+        .map(|dim| match dim {
+            Dim::Known(size) => size.to_string(),
+            Dim::Named(name) => name.clone(),
+            Dim::Unknown => "?".into(),
+        })
+        .collect();
+    format!("[{}]", sizes.join(", "))
 }
 
 /// Turns a `Reshape` that keeps the first dimension and joins the others into `Flatten`, which needs no shape.

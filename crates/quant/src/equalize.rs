@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(equalized.graph.initializers["w1"], chain("Sigmoid").graph.initializers["w1"]);
         let mut shared = chain("Relu");
         shared.graph.nodes.push(Node::new("Conv", ["x", "w1"], ["z"]));
-        let z = onnx::Value { name: "z".into(), ..shared.graph.outputs[0].clone() };
+        let z = onnx::Value { name: "z".into(), shape: None, ..shared.graph.outputs[0].clone() };
         shared.graph.outputs.push(z);
         let (equalized, _) = equalize(&shared).unwrap();
         let z = equalized.graph.nodes.iter().find(|node| node.output(0) == Some("z")).unwrap();

@@ -1,8 +1,37 @@
 //! What scales and shifts the channels of a convolution's, or the features of a `Gemm`'s, outcome, folded into its weights.
 
+use crate::error::Error;
 use crate::fold::Affine;
 use crate::graph::{Attribute, Graph, Node};
 use crate::tensor::{Data, Tensor};
+
+/// Refuses batch normalisations whose constants give no numbers: folded, they would be found in weights that nobody knows.
+pub(super) fn check_norms(graph: &Graph) -> Result<(), Error> {
+    for node in graph.nodes.iter().filter(|node| node.is("BatchNormalization")) {
+        let values = |place| graph.constant(node, place).and_then(Tensor::as_f32).unwrap_or_default();
+        let wrong = |reason: String| {
+            Error::Invalid(format!("node `{}` (BatchNormalization): {reason}", node.label()))
+        };
+        for (place, what) in [(1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")] {
+            if let Some((channel, value)) =
+                values(place).iter().enumerate().find(|(_, value)| !value.is_finite())
+            {
+                return Err(wrong(format!("the {what} of channel {channel} is {value}")));
+            }
+        }
+        let epsilon = node.float("epsilon", 1e-5);
+        let is_wrong = |variance: &f32| f64::from(*variance) + f64::from(epsilon) <= 0.0 || epsilon.is_nan();
+        if let Some((channel, variance)) =
+            values(4).iter().enumerate().find(|(_, variance)| is_wrong(variance))
+        {
+            return Err(wrong(format!(
+                "variance {variance} of channel {channel} and epsilon {epsilon} sum to nothing above 0, of which there is no root to \
+                 divide by"
+            )));
+        }
+    }
+    Ok(())
+}
 
 /// Folds batch normalisations, and constants that are added to channels or that they are multiplied by.
 pub(super) fn fold(graph: &mut Graph) {
@@ -69,6 +98,10 @@ fn foldable(graph: &Graph, index: usize) -> Option<(usize, Tensor, Tensor, Strin
     };
     let mut values = weight.as_f32()?.to_vec();
     let bias = affine.fold(&mut values, bias);
+    // What is no number is found where it is, by the name that it has there.
+    if !values.iter().chain(&bias).all(|value| value.is_finite()) {
+        return None;
+    }
     let weight = Tensor::new(weight.shape().to_vec(), Data::F32(values))?;
     Some((conv_index, weight, Tensor::vector(Data::F32(bias)), node.output(0)?.to_owned()))
 }

@@ -70,6 +70,75 @@ fn batch_normalisation_stays_where_the_raw_outcome_is_wanted() {
 }
 
 #[test]
+fn a_norm_without_a_root_is_told_by_its_name() {
+    let refused = |change: &dyn Fn(&mut Model)| {
+        let mut model = conv_with_norm();
+        model.graph.nodes[1].name = "bn1".into();
+        change(&mut model);
+        model.simplified().unwrap_err().to_string()
+    };
+    let constant = |name: &'static str, values: [f32; 2]| {
+        refused(&move |model| drop(model.graph.initializers.insert(name.into(), floats(&values))))
+    };
+    let told = constant("v", [1.0, -1.0]);
+    let wanted =
+        "node `bn1` (BatchNormalization): variance -1 of channel 1 and epsilon 0 sum to nothing above 0";
+    assert!(told.contains(wanted), "{told}");
+    assert!(constant("v", [0.0, 1.0]).contains("variance 0 of channel 0"));
+    assert!(
+        constant("g", [1.0, f32::NAN])
+            .contains("node `bn1` (BatchNormalization): the scale of channel 1 is NaN")
+    );
+    for epsilon in [-2.0, f32::NAN] {
+        let told = refused(&move |model| {
+            model.graph.nodes[1].attributes.insert("epsilon".into(), Attribute::Float(epsilon));
+        });
+        assert!(told.contains("node `bn1`") && told.contains(&format!("epsilon {epsilon}")), "{told}");
+    }
+}
+
+#[test]
+fn weights_that_are_no_numbers_keep_their_names() {
+    let mut model = conv_with_norm();
+    let broken = Tensor::new(vec![2, 2, 1, 1], Data::F32(vec![1.0, f32::INFINITY, 3.0, 4.0])).unwrap();
+    model.graph.initializers.insert("w".into(), broken);
+    assert_eq!(model.simplified().unwrap().graph.nodes[0].input(1), Some("w"));
+}
+
+#[test]
+fn an_output_that_is_declared_otherwise_than_computed_is_told_with_both_shapes() {
+    let declared = |shape: Option<Vec<Dim>>| {
+        let mut model = conv_with_norm();
+        model.graph.outputs[0].shape = shape;
+        model.simplified().map(drop).map_err(|error| error.to_string())
+    };
+    let (n, size) = (|| Dim::Named("batch".into()), Dim::Known);
+    for shape in [vec![n(), size(2), size(3), size(3)], vec![size(1), size(2), Dim::Unknown, n()]] {
+        assert_eq!(declared(Some(shape)), Ok(()));
+    }
+    let told = declared(Some(vec![n(), size(9), size(3), size(3)])).unwrap_err();
+    assert!(
+        told.contains("`y` is declared as [batch, 9, 3, 3], but what computes it gives [n, 2, 3, 3]"),
+        "{told}"
+    );
+    assert!(declared(Some(vec![n(), size(18)])).unwrap_err().contains("[batch, 18]"));
+}
+
+#[test]
+fn a_cast_to_the_type_that_is_there_goes() {
+    let cast = |to: ElementType| {
+        let to = Attribute::Int(to.code().into());
+        let nodes = vec![
+            Node::new("Relu", ["x"], ["r"]),
+            Node::new("Cast", ["r"], ["c"]).with("to", to),
+            Node::new("Relu", ["c"], ["y"]),
+        ];
+        ops(&model(nodes, vec![]).simplified().unwrap()).len()
+    };
+    assert_eq!((cast(ElementType::F32), cast(ElementType::I32)), (2, 3));
+}
+
+#[test]
 fn constants_and_no_ops_go() {
     let clip = model(
         vec![

@@ -53,13 +53,18 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
         .collect();
     if !float_layers.is_empty() {
         reporter.warn(format!(
-            "{} of {} layers stay in floating point, each at the cost of conversions around it:\n{}",
-            float_layers.len(),
-            summary.computing_layers(),
+            "{} in floating point, each at the cost of conversions around it:\n{}",
+            staying(float_layers.len(), summary.computing_layers()),
             float_layers.join("\n")
         ));
     }
     Ok(())
+}
+
+/// `1 of 7 layers stays`.
+fn staying(layers: usize, all: usize) -> String {
+    let (of, stay) = (if all == 1 { "layer" } else { "layers" }, if layers == 1 { "stays" } else { "stay" });
+    format!("{layers} of {all} {of} {stay}")
 }
 
 /// A float model with what was calibrated on it.
@@ -91,4 +96,16 @@ fn same_model(what: &str, model: &str, digest: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(format!("`{what}` were made of another model ({model}, this one is {digest})"))
         .hint("let the stages read the same model"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::staying;
+
+    #[test]
+    fn the_verb_is_of_the_layers_that_stay() {
+        assert_eq!(staying(1, 7), "1 of 7 layers stays");
+        assert_eq!(staying(2, 7), "2 of 7 layers stay");
+        assert_eq!(staying(1, 1), "1 of 1 layer stays");
+    }
 }

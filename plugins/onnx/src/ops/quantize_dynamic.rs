@@ -24,9 +24,10 @@ pub(crate) fn manifest() -> OpManifest {
 pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
     let options: DynamicOptions = request::params(request)?;
     let float = request::model(request)?;
-    // Nothing else runs it before it is quantized, and what does not work as it is must not be taken for an INT8 model's fault.
-    quantized::check_float(request, &float)?;
+    // What is wrong with a node is told with its name, which running it would not tell.
     let (model, summary) = quantize_dynamic(&float, &options)?;
+    // Nothing else runs it before, and what does not work as it is must not be taken for an INT8 model's fault.
+    quantized::check_float(request, &float)?;
     quantized::write(request, &model, &summary, reporter)?;
     Ok(())
 }
