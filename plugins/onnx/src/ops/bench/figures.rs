@@ -113,12 +113,29 @@ pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize,
         caption: format!(
             "Median of round medians{} over {}, and the 95th percentile of all calls; every measurement in a \
              process of its own, in random order.{} {}{cpu}.",
-            if params.rounds < FEWEST_ROUNDS { "" } else { " with its 95 % interval" },
-            counted(params.rounds, "round", "rounds"),
+            if most(outcomes) < FEWEST_ROUNDS { "" } else { " with its 95 % interval" },
+            rounds(outcomes, params.rounds),
             refusals(outcomes, params),
             if with_threads { String::new() } else { format!("{}, ", request::threads(threads)) },
         ),
         content: Content::Table { columns, rows: outcomes.iter().map(row).collect() },
+    }
+}
+
+/// The most rounds that were made of a case.
+pub(super) fn most(outcomes: &[Outcome<'_>]) -> usize {
+    outcomes.iter().map(|outcome| outcome.rounds.len()).max().unwrap_or(0)
+}
+
+/// How many rounds were made, and of how many where that is not all: `7 rounds`, `1 to 2 of 7 rounds`.
+fn rounds(outcomes: &[Outcome<'_>], wanted: usize) -> String {
+    let most = most(outcomes);
+    let fewest = outcomes.iter().map(|outcome| outcome.rounds.len()).min().unwrap_or(0);
+    let all = counted(wanted, "round", "rounds");
+    match (fewest, most) {
+        _ if fewest >= wanted => all,
+        _ if fewest == most => format!("{most} of {all}"),
+        _ => format!("{fewest} to {most} of {all}"),
     }
 }
 

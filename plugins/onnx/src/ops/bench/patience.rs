@@ -40,9 +40,9 @@ impl fmt::Display for GaveUp {
             }
             Self::OutOfTime { took, undisturbed } => write!(
                 f,
-                "after {:.0} s it had no time left: undisturbed it would take about {:.0} s",
-                took.as_secs_f64(),
-                undisturbed.as_secs_f64()
+                "after {} it had no time left: undisturbed it would take about {}",
+                in_words(*took),
+                in_words(*undisturbed)
             ),
         }
     }
@@ -142,6 +142,15 @@ impl Patience {
     }
 }
 
+/// `35 s`, `1.4 s`, `40 ms`: two digits where there are no more.
+fn in_words(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds >= 9.95 => format!("{seconds:.0} s"),
+        seconds if seconds >= 0.9995 => format!("{seconds:.1} s"),
+        seconds => format!("{:.0} ms", (1e3 * seconds).max(1.0)),
+    }
+}
+
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
@@ -201,6 +210,16 @@ mod tests {
         let said = three.out_of_time().to_string();
         assert_eq!(said, "after 70 s it had no time left: undisturbed it would take about 35 s");
         assert!(patience(2.1, 7, 1, &[("a", 1.0); 6]).has_time(&case("a"), 0));
+    }
+
+    #[test]
+    fn a_short_time_is_told_in_smaller_units() {
+        let said = |ms: f64| in_words(Duration::from_secs_f64(ms / 1e3));
+        assert_eq!([0.0, 0.4, 42.4, 999.4].map(said), ["1 ms", "1 ms", "42 ms", "999 ms"]);
+        assert_eq!(
+            [999.6, 1440.0, 9940.0, 9960.0, 95_000.0].map(said),
+            ["1.0 s", "1.4 s", "9.9 s", "10 s", "95 s"]
+        );
     }
 
     #[test]

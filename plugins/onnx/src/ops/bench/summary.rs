@@ -119,7 +119,7 @@ pub(crate) fn report(
         }
         outcomes.extend(of_group);
     }
-    report_spread(params, threads, &outcomes, reporter);
+    report_spread(threads, &outcomes, reporter);
     report_disturbances(measured, reporter);
     report_loading(measured, reporter);
     reporter.figure(figures::latency(&outcomes, params, threads, &cpu));
@@ -248,10 +248,11 @@ fn noise(params: &Params, rounds: &[Measurement]) -> Option<Noise> {
 }
 
 /// Says what is stated but differs from round to round.
-fn report_spread(params: &Params, threads: usize, outcomes: &[Outcome<'_>], reporter: &mut Reporter<'_>) {
-    let too_few = params.rounds < FEWEST_ROUNDS;
+fn report_spread(threads: usize, outcomes: &[Outcome<'_>], reporter: &mut Reporter<'_>) {
+    let made = figures::most(outcomes);
+    let too_few = made < FEWEST_ROUNDS;
     if too_few {
-        let rounds = counted(params.rounds, "round", "rounds");
+        let rounds = counted(made, "round", "rounds");
         reporter.info(format!("no 95 % intervals: {rounds} measured, they take at least {FEWEST_ROUNDS}"));
     }
     let stated = outcomes.iter().filter(|outcome| outcome.noise.is_none());
@@ -277,7 +278,7 @@ fn refusal(
     if refused.is_empty() {
         return None;
     }
-    let rounds = outcomes.iter().map(|outcome| outcome.rounds.len()).max().unwrap_or(0);
+    let rounds = figures::most(outcomes);
     let ended = gave_up
         .map_or(String::new(), |why| format!("; gave up in round {rounds} of {}: {why}", params.rounds));
     let mut help = vec!["close what runs beside"];

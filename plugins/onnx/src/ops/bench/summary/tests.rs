@@ -252,6 +252,12 @@ fn what_was_not_measured_to_its_end_is_not_stated() {
          `patience`"
     );
     assert_eq!(reported.rows("latency")[1]["median"], &Cell::Text("1.000 (unfinished)".into()));
+    let caption = &reported.figures["latency"].caption;
+    assert!(caption.starts_with("Median of round medians over 2 to 3 of 7 rounds, "), "{caption}");
+    assert!(reported.logs.contains("no 95 % intervals: 3 rounds measured"), "{}", reported.logs);
+    let one = Reported::of_rounds(3, &two(&[2.0], &[1.0]), Some(gave_up));
+    let caption = &one.figures["latency"].caption;
+    assert!(caption.starts_with("Median of round medians over 1 of 3 rounds, "), "{caption}");
 }
 
 #[test]
