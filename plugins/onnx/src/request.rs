@@ -34,11 +34,37 @@ pub(crate) fn model(request: &RunRequest) -> Result<onnx::Model, Failure> {
     let (model, files) =
         onnx::Model::read_with(path, &declared(request)).map_err(|error| unread(error, HINT))?;
     check_declared(request, path, &files, HINT)?;
+    check_needed(request, path, &files)?;
     Ok(model)
 }
 
-const HINT: &str = "give it as the input `weights` (for `pipe quantize`: `--weights`); where there are several, give a folder that holds \
-                    them all";
+const HINT: &str = "`pipe quantize`: name it with `--weights`, once for each file; in a pipeline: give it as the input `weights`, and where \
+                    there are several, give a folder that holds them all";
+
+/// Checks that what is declared as weights of the model at `path` holds some: what is read for nothing was taken for something
+/// else. The file that exporters put beside a model may be there without.
+fn check_needed(request: &RunRequest, path: &Path, files: &DataFiles) -> Result<(), Failure> {
+    let Some(weights) = request.inputs.get(WEIGHTS) else { return Ok(()) };
+    let mut usual = path.as_os_str().to_owned();
+    usual.push(".data");
+    if weights.as_os_str() == usual || files.iter().any(|(location, real)| holds(weights, location, real)) {
+        return Ok(());
+    }
+    let held = match files.is_empty() {
+        true => "it holds them itself".to_owned(),
+        false => {
+            let names: Vec<_> = files.keys().map(|name| format!("`{name}`")).collect();
+            format!("they lie in {}", names.join(", "))
+        }
+    };
+    let message = format!(
+        "no weights of `{}` lie in `{}`, given as its weights: {held}",
+        path.display(),
+        weights.display()
+    );
+    Err(Failure::new(message)
+        .hint("leave it out (for `pipe quantize`: `--weights`), or name the file that the model speaks of"))
+}
 
 /// The files with weights of the variant `name`, a model at `path`, each of which must be declared. None where that cannot be
 /// told: ONNX Runtime may read what is not read here.
@@ -82,7 +108,7 @@ fn check_declared(request: &RunRequest, path: &Path, files: &DataFiles, hint: &s
     for (location, real) in files {
         if !request.inputs.values().any(|declared| holds(declared, location, real)) {
             return Err(Failure::new(format!(
-                "weights of `{}` lie in `{location}`, which this stage does not declare, so a change of it would not be noticed",
+                "weights of `{}` lie in `{location}`, which is not declared, so a change of it would not be noticed",
                 path.display()
             ))
             .hint(hint));

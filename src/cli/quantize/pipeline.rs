@@ -110,9 +110,23 @@ fn weights(args: &Args, folder: &Path) -> Result<Option<String>, Error> {
     let cannot =
         |error: std::io::Error| Error::failed(format!("cannot write to the temporary folder: {error}"));
     fs::create_dir(&links).map_err(cannot)?;
+    absolute(&args.model)?;
+    let model = regular::read(&args.model)
+        .map_err(|error| Error::usage(format!("cannot read `{}`: {error}", args.model.display())))?;
     for file in files {
         let name = file.file_name().unwrap_or_default();
         absolute(file)?;
+        // Nothing of the format is known here, but what the file never says it does not name.
+        let bytes = name.as_encoded_bytes();
+        if !model.windows(bytes.len().max(1)).any(|window| window == bytes) {
+            return Err(Error::usage(format!(
+                "no weights of `{}` lie in `{}`: the model does not speak of a file `{}`",
+                args.model.display(),
+                file.display(),
+                name.display()
+            ))
+            .hint("leave that --weights out, or name the file that the model speaks of"));
+        }
         let target = std::path::absolute(file).map_err(cannot)?;
         std::os::unix::fs::symlink(target, links.join(name)).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => Error::usage(format!(
@@ -254,6 +268,7 @@ mod tests {
             fs::write(at(name), name).unwrap();
         }
         fs::create_dir(at("run")).unwrap();
+        fs::write(at("blob"), "..a.data..b.data..").unwrap();
         std::os::unix::fs::symlink("blob", at("m.onnx")).unwrap();
         let words = [&at("m.onnx"), "--dynamic", "--weights", &at("a.data"), "--weights", &at("b.data")];
         let run = folder.path().join("run");
@@ -266,6 +281,11 @@ mod tests {
         fs::remove_dir_all(run.join("weights")).unwrap();
         let twice = [&at("m.onnx"), "--dynamic", "--weights", &at("a.data"), "--weights", &at("a.data")];
         assert!(try_made(&twice, &run).unwrap_err().contains("two files of weights are called `a.data`"));
+        fs::remove_dir_all(run.join("weights")).unwrap();
+        let needless = [&at("m.onnx"), "--dynamic", "--weights", &at("a.data"), "--weights", &at("other")];
+        assert!(
+            try_made(&needless, &run).unwrap_err().contains("the model does not speak of a file `other`")
+        );
         assert!(try_made(&[&at("gone.onnx"), "--dynamic"], &run).unwrap_err().contains("cannot read"));
     }
 }

@@ -192,7 +192,7 @@ fn a_model_in_several_files_is_evaluated_and_timed() {
         run("evaluate", params, undeclared, &[("predictions", &out)]).failed(),
         run("bench", timed.clone(), &undeclared[1..], &[]).failed(),
     ] {
-        assert!(message.contains("lie in `b.bin`, which this stage does not declare"), "{message}");
+        assert!(message.contains("lie in `b.bin`, which is not declared"), "{message}");
         assert!(message.contains("`parts_weights`"), "{message}");
     }
     let needless = [("whole", whole.as_path()), ("weights", &weights)];
@@ -211,9 +211,33 @@ fn weights_that_are_not_declared_or_not_there_are_named_with_what_to_do() {
     let quantize =
         |inputs: &[(&str, &Path)]| run("quantize-dynamic", json!({}), inputs, &[("model", &int8)]).failed();
     let message = quantize(&[("model", &model), ("weights", &weights)]);
-    assert!(message.contains("lie in `b.bin`, which this stage does not declare"), "{message}");
+    assert!(message.contains("lie in `b.bin`, which is not declared"), "{message}");
     assert!(message.contains("give a folder that holds them all"), "{message}");
     fs::remove_file(layouts.at("snapshots/rev/b.bin")).unwrap();
     let message = quantize(&[("model", &model), ("weights", &weights)]);
     assert!(message.contains("the data of `b`") && message.contains("as the input `weights`"), "{message}");
+}
+
+#[test]
+fn weights_that_a_model_does_not_speak_of_are_refused() {
+    let layouts = Layouts::new();
+    let (whole, int8) = (layouts.at("whole.onnx"), layouts.at("int8.onnx"));
+    let quantize = |weights: &Path| {
+        run("quantize-dynamic", json!({}), &[("model", &whole), ("weights", weights)], &[("model", &int8)])
+    };
+    let other = layouts.at("any.bin");
+    fs::write(&other, [7; 5000]).unwrap();
+    let folder = layouts.at("other");
+    fs::create_dir(&folder).unwrap();
+    for weights in [&other, &folder] {
+        let message = quantize(weights).failed();
+        let wanted = format!("lie in `{}`, given as its weights: it holds them itself", weights.display());
+        assert!(message.contains(&wanted) && message.contains("leave it out"), "{message}");
+    }
+    let Some(()) = runtime() else { return };
+    let usual = layouts.at("whole.onnx.data");
+    fs::write(&usual, [7; 5000]).unwrap();
+    let beside = quantize(&usual).done().value("size_ratio");
+    let alone = run("quantize-dynamic", json!({}), &[("model", &whole)], &[("model", &int8)]).done();
+    assert_eq!(beside, alone.value("size_ratio"), "what is not read is not counted");
 }
