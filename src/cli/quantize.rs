@@ -1,6 +1,7 @@
 //! `pipe quantize MODEL`: an INT8 model from a float one, without a pipeline: one is made for it in a temporary folder, and
 //! forgotten.
 
+mod input;
 mod pipeline;
 
 use std::collections::{BTreeMap, BTreeSet};

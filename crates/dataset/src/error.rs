@@ -110,6 +110,16 @@ pub enum DatasetError {
         /// What is wrong, as the rest of a sentence: `is not a JPEG file`.
         reason: String,
     },
+    /// An image of another size than the first, where all must have one.
+    #[error("`{entry}` in `{source_name}` {reason}")]
+    OtherSize {
+        /// The archive or folder.
+        source_name: String,
+        /// The image.
+        entry: String,
+        /// Both sizes, as the rest of a sentence.
+        reason: String,
+    },
     /// Files that the format asks for are missing, or are there twice.
     #[error("`{source_name}` is not in the layout of `{format}`: {reason}")]
     Layout {
@@ -142,6 +152,9 @@ impl DatasetError {
                 Some("make the archive again from plain files and folders, each once, with relative paths")
             }
             Self::Entry { .. } => Some("repair or remove that file"),
+            Self::OtherSize { .. } => Some(
+                "give all images one size with `image_size` (for `pipe quantize`: `--size`), or remove that file",
+            ),
             Self::TooLarge { .. } => Some("check that it is the archive you meant"),
             Self::Budget { .. } => Some(
                 "scale the images with `image_size`, or give the bytes that they may take as `max_bytes`",

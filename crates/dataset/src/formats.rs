@@ -10,7 +10,7 @@ mod listing;
 mod pictures;
 
 pub use cifar10::cifar10_binary;
-pub use filling::{MAX_BYTES, MAX_LEFT_OUT, PictureOptions};
+pub use filling::{Colors, MAX_BYTES, MAX_LEFT_OUT, PictureOptions};
 pub use idx::idx;
 pub use image_folder::{FolderOptions, FolderRead, TestShare, image_folder};
 pub use left_out::LeftOut;

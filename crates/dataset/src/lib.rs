@@ -23,8 +23,8 @@ pub use augment::{Augment, Flip, View};
 pub use error::DatasetError;
 pub use file::{Dataset, Provenance};
 pub use formats::{
-    FolderOptions, FolderRead, LeftOut, MAX_BYTES, MAX_LEFT_OUT, PictureOptions, TestShare, cifar10_binary,
-    idx, image_folder, pictures,
+    Colors, FolderOptions, FolderRead, LeftOut, MAX_BYTES, MAX_LEFT_OUT, PictureOptions, TestShare,
+    cifar10_binary, idx, image_folder, pictures,
 };
 pub use normalization::Normalization;
 pub use outline::Outline;

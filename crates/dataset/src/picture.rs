@@ -35,6 +35,21 @@ pub(crate) struct Picture {
     pub(crate) pixels: Vec<u8>,
 }
 
+impl Picture {
+    /// Three equal planes of its luminance by ITU-R BT.601, as Pillow's `convert("L")` computes it: 0.299 of red, 0.587 of green and
+    /// 0.114 of blue, in 65,536ths, rounded. What is grey stays as it is.
+    pub(crate) fn luminance(mut self) -> Self {
+        let (red, rest) = self.pixels.split_at_mut(self.height * self.width);
+        let (green, blue) = rest.split_at_mut(red.len());
+        for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+            let [r, g, b] = [*red, *green, *blue].map(u32::from);
+            let grey = (19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16;
+            [*red, *green, *blue] = [u8::try_from(grey).unwrap_or(u8::MAX); 3];
+        }
+        self
+    }
+}
+
 /// Why a file is not decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {

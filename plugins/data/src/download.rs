@@ -98,7 +98,10 @@ fn from_source(
         // What passed a digest is what was meant, and would not be better the next time; nor is a set any other that
         // is too large or of which too much is left out.
         let failure = explain(&error);
-        let is_whole = matches!(error, DatasetError::Budget { .. } | DatasetError::LeftOut { .. });
+        let is_whole = matches!(
+            error,
+            DatasetError::Budget { .. } | DatasetError::LeftOut { .. } | DatasetError::OtherSize { .. }
+        );
         if checks.has_digest() || is_whole { failure } else { discard(&fetched, failure) }
     })?;
     dataset.provenance.source_digest = digest;

@@ -1,6 +1,6 @@
 //! Params of the op `download`, and the JSON Schema made from them.
 
-use dataset::{Fit, MAX_BYTES, MAX_LEFT_OUT, PictureOptions, PictureSize, Synthetic, TestShare};
+use dataset::{Colors, Fit, MAX_BYTES, MAX_LEFT_OUT, PictureOptions, PictureSize, Synthetic, TestShare};
 use protocol::Failure;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,12 @@ pub(crate) struct DownloadParams {
     /// and `resize` scales width and height each by itself. Both scale with antialiasing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fit: Option<Fit>,
+    /// How many values a pixel of `image-folder` and `pictures` has: 3, red, green and blue, as by default, or 1, their luminance by
+    /// ITU-R BT.601, which is (19595 R + 38470 G + 7471 B + 32768) / 65536 rounded down, as Pillow's `convert("L")` gives it. Grey
+    /// files have three equal values by default, and their own by 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub(crate) channels: Option<u8>,
     /// Share of the images of `image-folder` to test on where no folder `test` is there, such as 0.2: of each class,
     /// drawn with `seed`, at least one. Then folders of classes alone are enough, without `train`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +67,7 @@ pub(crate) struct DownloadParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(crate) max_left_out: Option<f64>,
-    /// Most bytes that the pixels of all images may take in memory, one for each of red, green and blue; 8 GiB by
+    /// Most bytes that the pixels of all images may take in memory, one for each of red, green and blue, or for grey; 8 GiB by
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_bytes: Option<u64>,
@@ -100,7 +106,17 @@ impl DownloadParams {
         if self.fit.is_some() && size.is_none() {
             return Err(Failure::new("`fit` says how images get a size, but there is no `image_size`"));
         }
+        let colors = match self.channels {
+            None | Some(3) => Colors::Rgb,
+            Some(1) => Colors::Grey,
+            Some(other) => {
+                return Err(Failure::new(format!(
+                    "`channels` is {other}, but must be 1 (grey) or 3 (colors)"
+                )));
+            }
+        };
         Ok(PictureOptions {
+            colors,
             size,
             fit: self.fit.unwrap_or_default(),
             max_left_out: self.max_left_out.unwrap_or(MAX_LEFT_OUT),
@@ -137,6 +153,7 @@ impl DownloadParams {
         let given = [
             ("image_size", self.image_size.is_some(), folder || pictures),
             ("fit", self.fit.is_some(), folder || pictures),
+            ("channels", self.channels.is_some(), folder || pictures),
             ("max_left_out", self.max_left_out.is_some(), folder || pictures),
             ("test", self.test.is_some(), folder),
             ("train_only", self.train_only.is_some(), pictures),
@@ -216,6 +233,8 @@ mod tests {
         for share in [0.0, 1.0, -0.5] {
             assert!(error(json!({"format": "image-folder", "test": share})).contains("between 0 and 1"));
         }
+        assert!(error(json!({"format": "pictures", "channels": 2})).contains("must be 1 (grey) or 3"));
+        assert!(error(json!({"format": "idx", "channels": 1})).contains("`channels` has no meaning"));
         assert!(error(json!({"format": "pictures", "image_size": 9000})).contains("from 1 to 8192"));
         assert!(error(json!({"format": "pictures", "image_size": {"width": 3}})).contains("ImageSize"));
     }
@@ -235,9 +254,17 @@ mod tests {
     #[test]
     fn later_params_are_in_no_key_that_does_not_give_them() {
         let schema = serde_json::to_value(schemars::schema_for!(DownloadParams)).unwrap();
-        for name in
-            ["image_size", "fit", "test", "seed", "train_only", "max_left_out", "max_bytes", "max_download"]
-        {
+        for name in [
+            "image_size",
+            "fit",
+            "channels",
+            "test",
+            "seed",
+            "train_only",
+            "max_left_out",
+            "max_bytes",
+            "max_download",
+        ] {
             let property = &schema["properties"][name];
             assert!(property.is_object() && property.get("default").is_none(), "{name}: {property}");
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Args, Layout, Pixels, Rounding, STAGE, word};
+use super::{Args, Layout, Pixels, Rounding, STAGE, input, word};
 use crate::error::Error;
 
 /// The pipeline that does it, to run in `folder`. JSON is YAML.
@@ -48,6 +48,19 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
         }
         if let Some(Pixels { width, height }) = args.size {
             with["image_size"] = json!({ "width": width, "height": height });
+        }
+        if matches!(args.format, None | Some(Layout::Pictures | Layout::ImageFolder))
+            && let Some(shape) = input::shape(&args.model)
+        {
+            let channels = input::channels(&shape).map_err(|reason| {
+                Error::usage(format!("`{}` cannot be shown pictures: {reason}", args.model.display())).hint(
+                    "export it for images of [batch, channels, height, width] (NCHW) with 1 or 3 channels",
+                )
+            })?;
+            // Red, green and blue is what they have by default.
+            if channels == Some(1) {
+                with["channels"] = 1.into();
+            }
         }
         stages.insert("images".into(), json!({ "uses": "data/download", "with": with }));
         "images.dataset".into()
@@ -247,6 +260,26 @@ mod tests {
             let text = try_made(&words, Path::new("/nowhere")).unwrap_err();
             assert!(text.contains(said), "{text}");
         }
+    }
+
+    #[test]
+    fn pictures_have_as_many_channels_as_the_model_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(at("set")).unwrap();
+        let made = |shape: &[u8], more: &[&str]| {
+            fs::write(at("m.onnx"), input::tests::model(shape)).unwrap();
+            let made =
+                try_made(&[&[&at("m.onnx"), "--data", &at("set")], more].concat(), Path::new("/nowhere"))?;
+            Ok::<_, String>(made["stages"]["images"]["with"]["channels"].clone())
+        };
+        assert_eq!(made(&[0, 1, 28, 28], &[]), Ok(json!(1)));
+        assert_eq!(made(&[0, 1, 28, 28], &["--format", "image-folder"]), Ok(json!(1)));
+        assert_eq!(made(&[0, 1, 28, 28], &["--format", "idx"]), Ok(Value::Null));
+        assert_eq!(made(&[0, 3, 28, 28], &[]), Ok(Value::Null), "as by default");
+        assert!(
+            made(&[0, 28, 28, 3], &[]).unwrap_err().contains("cannot be shown pictures: its input has shape")
+        );
     }
 
     #[test]

@@ -37,11 +37,39 @@ pub struct PictureOptions {
     pub max_left_out: f64,
     /// Most bytes that all pixels together may take, decoded and scaled.
     pub max_bytes: u64,
+    /// What is kept of the colors.
+    pub colors: Colors,
+}
+
+/// What is kept of a picture's colors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Colors {
+    /// Red, green and blue.
+    #[default]
+    Rgb,
+    /// Their luminance: one channel.
+    Grey,
+}
+
+impl Colors {
+    /// Values that a pixel has.
+    fn channels(self) -> usize {
+        match self {
+            Self::Rgb => 3,
+            Self::Grey => 1,
+        }
+    }
 }
 
 impl Default for PictureOptions {
     fn default() -> Self {
-        Self { size: None, fit: Fit::default(), max_left_out: MAX_LEFT_OUT, max_bytes: MAX_BYTES }
+        Self {
+            size: None,
+            fit: Fit::default(),
+            max_left_out: MAX_LEFT_OUT,
+            max_bytes: MAX_BYTES,
+            colors: Colors::default(),
+        }
     }
 }
 
@@ -67,8 +95,8 @@ pub(super) type Members<'a> = Vec<(&'a str, i64)>;
 /// become empty so. `progress` is told the number of images read so far.
 ///
 /// # Errors
-/// As [`Source::open`]; [`DatasetError::Entry`] where a file cannot be decoded or has another size than the first,
-/// [`DatasetError::Budget`] where all would take too many bytes.
+/// As [`Source::open`]; [`DatasetError::Entry`] where a file cannot be decoded, [`DatasetError::OtherSize`] where one has
+/// another size than the first, [`DatasetError::Budget`] where all would take too many bytes.
 pub(super) fn fill<const N: usize>(
     source: &Source,
     options: &PictureOptions,
@@ -170,7 +198,8 @@ impl<const N: usize> Canvas<'_, N> {
     /// Bytes of all images, if they have this height and width.
     fn bytes(&self, [height, width]: [usize; 2]) -> u64 {
         let images: usize = self.filled.iter().map(Vec::len).sum();
-        (images as u64).saturating_mul(3).saturating_mul(height as u64).saturating_mul(width as u64)
+        let values = images.saturating_mul(self.options.colors.channels()) as u64;
+        values.saturating_mul(height as u64).saturating_mul(width as u64)
     }
 
     fn too_large(&self, size: [usize; 2], path: Option<&str>, limit: Option<u64>) -> DatasetError {
@@ -192,7 +221,7 @@ impl<const N: usize> Canvas<'_, N> {
     /// Makes room for all images, once their size is known.
     fn allocate(&mut self, size: [usize; 2], path: Option<&str>) -> Result<(), DatasetError> {
         self.check_budget(size, path)?;
-        let image = 3 * size[0] * size[1];
+        let image = self.options.colors.channels() * size[0] * size[1];
         let mut reserved = Ok(());
         for (pixels, filled) in self.pixels.iter_mut().zip(&self.filled) {
             let bytes = filled.len() * image;
@@ -205,12 +234,18 @@ impl<const N: usize> Canvas<'_, N> {
     }
 
     fn draw(&mut self, batch: Batch<'_>, left_out: &mut LeftOut) -> Result<(), DatasetError> {
-        let PictureOptions { size, fit, .. } = *self.options;
+        let PictureOptions { size, fit, colors, .. } = *self.options;
         let decode = |file: Encoded<'_>| {
             let picture = picture::decode_rgb(&file.bytes);
-            let picture = picture.map(|picture| match size {
-                Some(size) => picture.scaled(size, fit),
-                None => picture,
+            let picture = picture.map(|picture| {
+                // Before it is scaled, as grey files are scaled.
+                let picture = if colors == Colors::Grey { picture.luminance() } else { picture };
+                let mut picture = match size {
+                    Some(size) => picture.scaled(size, fit),
+                    None => picture,
+                };
+                picture.pixels.truncate(colors.channels() * picture.height * picture.width);
+                picture
             });
             (picture, file.path.to_owned(), file.slot)
         };
@@ -232,11 +267,11 @@ impl<const N: usize> Canvas<'_, N> {
             Some(([height, width], first)) => {
                 let first = first.as_deref().unwrap_or_default();
                 let reason = format!(
-                    "is {}×{} pixels, but `{first}` is {width}×{height}; all images must have one size, unless \
-                     they get one by `image_size` (for `pipe quantize`: `--size`)",
+                    "is {}×{} pixels, but `{first}` is {width}×{height}; all images must have one size",
                     picture.width, picture.height
                 );
-                return Err(Entry::error(self.source, path, reason));
+                let source_name = self.source.name().into();
+                return Err(DatasetError::OtherSize { source_name, entry: path.into(), reason });
             }
             None => {
                 if self.options.size.is_none() {
@@ -267,8 +302,8 @@ impl<const N: usize> Canvas<'_, N> {
                 reason: format!("no image of it can be read: left out are {left_out}"),
             });
         };
-        let shape = [3, height, width];
-        let image = 3 * height * width;
+        let shape = [self.options.colors.channels(), height, width];
+        let image = shape.iter().product::<usize>();
         let known: HashSet<&str> = left_out.paths().collect();
         let mut splits = Vec::with_capacity(N);
         for ((mut pixels, filled), members) in self.pixels.into_iter().zip(self.filled).zip(members) {

@@ -60,7 +60,8 @@ pub struct FolderRead {
 /// content is left out, and counted.
 ///
 /// # Errors
-/// As [`Source::open`]; [`DatasetError::Entry`] where a file cannot be decoded or has another size than the first,
+/// As [`Source::open`]; [`DatasetError::Entry`] where a file cannot be decoded, [`DatasetError::OtherSize`] where one has
+/// another size than the first,
 /// [`DatasetError::Layout`] where a split or class is missing or empty, [`DatasetError::LeftOut`] where more is left
 /// out than may be, [`DatasetError::Budget`] where the pixels would take more bytes than they may.
 pub fn image_folder(

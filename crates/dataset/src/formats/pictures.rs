@@ -120,7 +120,10 @@ mod tests {
         let files: Files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
         write_folder(folder.path(), &files);
         let source = Source::open_named(folder.path(), "set".into()).unwrap();
-        pictures(&source, options, train_only, &mut |_| ()).map_err(|error| error.to_string())
+        pictures(&source, options, train_only, &mut |_| ()).map_err(|error| match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        })
     }
 
     fn grey(width: u32, height: u32, value: u8) -> Vec<u8> {
@@ -158,7 +161,7 @@ mod tests {
         let files = [("1.png", grey(3, 5, 1)), ("2.png", grey(5, 3, 1))];
         let text = read(&files, &PictureOptions::default()).unwrap_err();
         assert!(text.contains("`2.png` in `set` is 5×3 pixels, but `1.png` is 3×5"), "{text}");
-        assert!(text.contains("`image_size`"), "{text}");
+        assert!(text.contains("`image_size` (for `pipe quantize`: `--size`)"), "{text}");
     }
 
     #[test]
@@ -196,6 +199,23 @@ mod tests {
         // Whoever asks for all gets all.
         let files = [("train/a.png", grey(1, 1, 1)), ("test/b.png", grey(1, 1, 2))];
         assert_eq!(read(&files, &PictureOptions::default()).unwrap().dataset.train.len(), 2);
+    }
+
+    #[test]
+    fn grey_is_the_luminance_and_what_is_grey_stays() {
+        use super::super::filling::Colors;
+        let colors = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 100, 50], [255; 3], [12, 200, 77]];
+        let rgb = png(6, 1, ::png::ColorType::Rgb, &colors.concat());
+        let values = [0, 1, 2, 128, 254, 255];
+        let files = [("a.png", rgb), ("b.png", png(6, 1, ::png::ColorType::Grayscale, &values))];
+        let options = PictureOptions { colors: Colors::Grey, max_bytes: 12, ..PictureOptions::default() };
+        let train = read(&files, &options).unwrap().dataset.train;
+        assert_eq!(train.shape(), [1, 1, 6]);
+        // 0.299 R + 0.587 G + 0.114 B, rounded.
+        assert_eq!(train.image(0), [76, 150, 29, 124, 255, 130]);
+        assert_eq!(train.image(1), values);
+        let sized = PictureOptions { size: PictureSize::new(3, 1), ..options };
+        assert_eq!(read(&files, &sized).unwrap().dataset.train.shape(), [1, 1, 3]);
     }
 
     #[test]
