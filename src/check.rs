@@ -49,6 +49,7 @@ pub fn check(
                 params: action.params.clone(),
                 inputs: stage.inputs.keys().cloned().collect(),
                 present: present(project, stage, prospects),
+                threads: stage.resources.threads(project.threads),
             };
             asked.entry(&action.plugin).or_default().push((stage, request));
         }

@@ -89,8 +89,10 @@ pub struct OpManifest {
     pub continues: Vec<String>,
     /// Names of the metrics that it reports, so that a gate on any other is told before anything runs; absent where they
     /// are not known before. What stands in braces is filled in for each stage: `{input}` by the name of each of its
-    /// [`OpManifest::extra_inputs`], `{with.NAME}` by each item of the list that this param is; anything else in braces
-    /// stands for any text.
+    /// [`OpManifest::extra_inputs`], `{input but with.NAME}` by each but the one that this param names, and by none where it
+    /// names none, `{with.NAME}` by each item of the list that this param is. `{if with.NAME}`, `{if with.NAME=VALUE}`,
+    /// `{if with.NAME!=VALUE}` and `{if inputs.NAME}` stand for nothing; where that does not hold (a param is given unless it is
+    /// null or `false`), there is no such metric. Anything else in braces stands for any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Vec<String>>,
     /// Whether the plugin answers [`ToPlugin::Check`] for it.

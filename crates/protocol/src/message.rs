@@ -43,6 +43,8 @@ pub struct CheckRequest {
     /// Those inputs that are there already and will be as they are, by name; absolute. A name says nothing of what kind of
     /// file it is: an outcome in the cache is called otherwise. Never write to them.
     pub present: BTreeMap<String, PathBuf>,
+    /// How many threads the stage will have, as in [`RunRequest::threads`].
+    pub threads: usize,
 }
 
 /// Something that is wrong with what a stage asks for.

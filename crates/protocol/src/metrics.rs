@@ -1,4 +1,4 @@
-//! The names of the metrics that an op declares, filled in for one stage. Knows no values.
+//! The names of the metrics that an op declares, filled in for one stage, and why one of them is not reported. Knows no values.
 
 use serde_json::Value;
 
@@ -20,9 +20,33 @@ impl OpManifest {
         inputs: impl IntoIterator<Item = &'n str>,
         params: &Value,
     ) -> Option<MetricNames> {
-        let extra: Vec<&str> = inputs.into_iter().filter(|name| !self.inputs.contains_key(*name)).collect();
+        let all: Vec<&str> = inputs.into_iter().collect();
+        let extra = self.extra(&all);
+        let given = (!params.is_null()).then_some(Given { inputs: &all, params });
         let patterns = self.metrics.as_ref()?.iter();
-        Some(MetricNames(patterns.flat_map(|pattern| filled(pattern, &extra, params)).collect()))
+        Some(MetricNames(patterns.flat_map(|pattern| filled(pattern, &extra, given)).collect()))
+    }
+
+    /// What inputs or params a metric wants that these are not, in words; `None` where that is not what is the matter with it.
+    #[must_use]
+    pub fn missing_for_metric<'n>(
+        &self,
+        inputs: impl IntoIterator<Item = &'n str>,
+        params: &Value,
+        metric: &str,
+    ) -> Option<String> {
+        let all: Vec<&str> = inputs.into_iter().collect();
+        let extra = self.extra(&all);
+        let given = Given { inputs: &all, params };
+        let patterns = self.metrics.iter().flatten();
+        patterns
+            .filter(|pattern| filled(pattern, &extra, None).iter().any(|name| matches(name, metric)))
+            .find_map(|pattern| condition(pattern, given))
+    }
+
+    /// Of some inputs those that are not named by it.
+    fn extra<'n>(&self, inputs: &[&'n str]) -> Vec<&'n str> {
+        inputs.iter().copied().filter(|name| !self.inputs.contains_key(*name)).collect()
     }
 }
 
@@ -39,15 +63,30 @@ impl MetricNames {
     }
 }
 
-/// The names that a pattern stands for: braces around something that is known are filled in, one after the other.
-fn filled(pattern: &str, inputs: &[&str], params: &Value) -> Vec<String> {
+/// What a stage gives its op.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    inputs: &'a [&'a str],
+    params: &'a Value,
+}
+
+/// The names that a pattern stands for, with what is given or with anything: braces around something that is known are filled in, one
+/// after the other. None where a condition does not hold.
+fn filled(pattern: &str, inputs: &[&str], given: Option<Given<'_>>) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut rest = pattern;
     while let Some((before, what, after)) = braces(rest) {
-        let known = match what.strip_prefix("with.") {
-            Some(param) => params.get(param).and_then(items),
-            None if what == "input" => Some(inputs.iter().map(ToString::to_string).collect()),
-            None => None,
+        let all = inputs.iter().map(ToString::to_string);
+        let known = match (Braces::of(what), given) {
+            (Braces::Param(name), Some(given)) => given.params.get(name).and_then(items),
+            (Braces::Input, _) | (Braces::InputBut(_), None) => Some(all.collect()),
+            (Braces::InputBut(param), Some(given)) => Some(match given.text(param) {
+                Some(but) => all.filter(|input| *input != but).collect(),
+                None => vec![],
+            }),
+            (Braces::If(condition), Some(given)) if !given.meets(condition) => Some(vec![]),
+            (Braces::If(_), _) => Some(vec![String::new()]),
+            (Braces::Param(_), None) | (Braces::Other, _) => None,
         };
         let known = known.unwrap_or_else(|| vec![format!("{{{what}}}")]);
         let longer =
@@ -60,6 +99,106 @@ fn filled(pattern: &str, inputs: &[&str], params: &Value) -> Vec<String> {
         rest = after;
     }
     names.into_iter().map(|name| name + rest).collect()
+}
+
+/// What stands in braces.
+enum Braces<'a> {
+    /// `input`: the name of each input that the op does not name.
+    Input,
+    /// `input but with.NAME`: of each but the one that the param names; none where it names none.
+    InputBut(&'a str),
+    /// `with.NAME`: each item of the param.
+    Param(&'a str),
+    /// `if …`: nothing where that holds; no metric where not.
+    If(Condition<'a>),
+    /// Any text.
+    Other,
+}
+
+#[derive(Clone, Copy)]
+enum Condition<'a> {
+    /// `inputs.NAME`: the stage has that input.
+    Input(&'a str),
+    /// `with.NAME`: the param is given, and not `false`.
+    Param(&'a str),
+    /// `with.NAME=VALUE`: the param is this.
+    Is(&'a str, &'a str),
+    /// `with.NAME!=VALUE`: it is not.
+    IsNot(&'a str, &'a str),
+}
+
+impl<'a> Braces<'a> {
+    fn of(what: &'a str) -> Self {
+        if what == "input" {
+            return Self::Input;
+        }
+        if let Some(param) = what.strip_prefix("input but with.") {
+            return Self::InputBut(param);
+        }
+        if let Some(param) = what.strip_prefix("with.") {
+            return Self::Param(param);
+        }
+        if let Some(input) = what.strip_prefix("if inputs.") {
+            return Self::If(Condition::Input(input));
+        }
+        let Some(condition) = what.strip_prefix("if with.") else { return Self::Other };
+        Self::If(match (condition.split_once("!="), condition.split_once('=')) {
+            (Some((param, value)), _) => Condition::IsNot(param, value),
+            (_, Some((param, value))) => Condition::Is(param, value),
+            _ => Condition::Param(condition),
+        })
+    }
+}
+
+impl<'a> Given<'a> {
+    /// The text that a param is.
+    fn text(self, param: &str) -> Option<&'a str> {
+        self.params.get(param).and_then(Value::as_str)
+    }
+
+    /// Whether a param, or an item of it, is this.
+    fn is(self, param: &str, value: &str) -> bool {
+        let items = self.params.get(param).and_then(items);
+        items.is_some_and(|items| items.iter().any(|item| item == value))
+    }
+
+    fn meets(self, condition: Condition<'_>) -> bool {
+        match condition {
+            Condition::Input(name) => self.inputs.contains(&name),
+            Condition::Param(param) => {
+                !matches!(self.params.get(param), None | Some(Value::Null | Value::Bool(false)))
+            }
+            Condition::Is(param, value) => self.is(param, value),
+            Condition::IsNot(param, value) => !self.is(param, value),
+        }
+    }
+}
+
+/// The first condition of a pattern that is not met, in words.
+fn condition(pattern: &str, given: Given<'_>) -> Option<String> {
+    let mut rest = pattern;
+    while let Some((_, what, after)) = braces(rest) {
+        match Braces::of(what) {
+            Braces::If(condition) if !given.meets(condition) => {
+                return Some(match condition {
+                    Condition::Input(name) => format!("it is reported with an input `{name}` only"),
+                    Condition::Param(param) => format!("it is reported with `{param}` only"),
+                    Condition::Is(param, value) => format!("it is reported with `{param}: {value}` only"),
+                    Condition::IsNot(param, value) => {
+                        format!("it is reported with another `{param}` than {value} only")
+                    }
+                });
+            }
+            Braces::InputBut(param) => {
+                return Some(match given.text(param) {
+                    Some(but) => format!("it is reported of every input but `{but}`, the `{param}`"),
+                    None => format!("it is reported where `{param}` names an input only"),
+                });
+            }
+            _ => rest = after,
+        }
+    }
+    None
 }
 
 /// The text before the first pair of braces, what is in it and the text behind it.
@@ -99,7 +238,8 @@ mod tests {
     #[test]
     fn braces_are_filled_by_inputs_and_items_and_else_stand_for_any_text() {
         let params = json!({"batches": [1, 128], "one": 7, "none": null});
-        let filled = |pattern: &str| filled(pattern, &["fp32", "int8"], &params);
+        let given = Given { inputs: &[], params: &params };
+        let filled = |pattern: &str| filled(pattern, &["fp32", "int8"], Some(given));
         assert_eq!(filled("accuracy"), ["accuracy"]);
         assert_eq!(
             filled("{input}.batch{with.batches}.ms"),
@@ -109,6 +249,38 @@ mod tests {
         assert_eq!(filled("a{with.none}.{else}"), ["a{with.none}.{else}"]);
         assert_eq!(filled("a{"), ["a{"]);
         assert_eq!(filled(&"{input}".repeat(40)), ["{any}"]);
+    }
+
+    #[test]
+    fn a_condition_that_does_not_hold_leaves_no_name_and_is_told() {
+        let params = json!({"baseline": "fp32", "select": "test", "threads": null, "off": false, "none": 0, "list": [8]});
+        let given = Given { inputs: &["reference"], params: &params };
+        let filled = |pattern: &str, given| filled(pattern, &["fp32", "int8"], given);
+        for (pattern, names, said) in [
+            (
+                "{input but with.baseline}.drop",
+                &["int8.drop"][..],
+                "of every input but `fp32`, the `baseline`",
+            ),
+            ("{input but with.threads}.drop", &[], "where `threads` names an input only"),
+            ("m{if with.select=test}", &["m"], ""),
+            ("m{if with.select=last}", &[], "with `select: last` only"),
+            ("m{if with.list=8}", &["m"], ""),
+            ("m{if with.list}", &["m"], ""),
+            ("m{if with.threads}.{with.threads}", &[], "with `threads` only"),
+            ("m{if with.off}", &[], "with `off` only"),
+            ("m{if with.none!=0}", &[], "with another `none` than 0 only"),
+            ("m{if with.threads!=0}", &["m"], ""),
+            ("m{if with.gone=1}", &[], "with `gone: 1` only"),
+            ("m{if inputs.reference}", &["m"], ""),
+            ("m{if inputs.teacher}", &[], "with an input `teacher` only"),
+        ] {
+            assert_eq!(filled(pattern, Some(given)), names, "{pattern}");
+            let told = condition(pattern, given).unwrap_or_default();
+            assert!(told.contains(said), "{pattern}: {told}");
+            assert!(!filled(pattern, None).is_empty(), "{pattern}: with others there is one");
+        }
+        assert_eq!(filled("{input but with.baseline}.drop", None), ["fp32.drop", "int8.drop"]);
     }
 
     #[test]

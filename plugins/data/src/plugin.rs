@@ -89,8 +89,13 @@ mod tests {
     #[test]
     fn params_that_contradict_each_other_are_told_where_they_stand() {
         let check = |params: serde_json::Value| {
-            let request =
-                CheckRequest { op: "download".into(), params, inputs: [].into(), present: BTreeMap::new() };
+            let request = CheckRequest {
+                op: "download".into(),
+                params,
+                inputs: [].into(),
+                present: BTreeMap::new(),
+                threads: 1,
+            };
             Data::default().check(&request)
         };
         assert_eq!(check(serde_json::json!({"format": "synthetic"})), []);

@@ -103,7 +103,7 @@ mod tests {
         let inputs = BTreeSet::from(["dataset".to_owned()]);
         let present =
             dataset.map(|path| ("dataset".to_owned(), path)).into_iter().collect::<BTreeMap<_, _>>();
-        CheckRequest { op: op.into(), params, inputs, present }
+        CheckRequest { op: op.into(), params, inputs, present, threads: 1 }
     }
 
     fn with(changes: &Value) -> Value {

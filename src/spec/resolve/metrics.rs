@@ -109,19 +109,22 @@ impl Resolver<'_> {
         };
         let manifest = self.manifest(&action.plugin).ok()?;
         let op = manifest.ops.get(&action.op)?;
+        let inputs = || stage.inputs.keys().map(String::as_str);
         let params = if with_its_params { &action.params } else { &Value::Null };
-        let names = op.metric_names(stage.inputs.keys().map(String::as_str), params)?;
-        if names.contain(metric) {
+        if op.metric_names(inputs(), params)?.contain(metric) {
             return None;
         }
-        Some(Absent {
-            message: format!("names metric `{}`, which stage `{name}` does not report", shortened(metric)),
-            help: did_you_mean_or_list(
-                metric,
-                &format!("metrics of {}/{} are", action.plugin, action.op),
-                names.iter(),
-            ),
-        })
+        let message = format!("names metric `{}`, which stage `{name}` does not report", shortened(metric));
+        if let Some(missing) = op.missing_for_metric(inputs(), &action.params, metric) {
+            return Some(Absent { message, help: missing });
+        }
+        let names = op.metric_names(inputs(), &action.params)?;
+        let help = did_you_mean_or_list(
+            metric,
+            &format!("metrics of {}/{} are", action.plugin, action.op),
+            names.iter(),
+        );
+        Some(Absent { message, help })
     }
 
     /// The place of a metric within the text of a gate, or that of the text where it is written otherwise.

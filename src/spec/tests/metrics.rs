@@ -94,6 +94,12 @@ fn what_depends_on_a_param_is_wanted_of_a_gate_and_may_be_missing_in_a_column() 
         ))
     };
     read(&table("batch2.ms")).unwrap();
+    let told = read(&text("gates: [train.gpu_ms < 1]\n")).map(drop).unwrap_err();
+    assert!(told.contains("names metric `gpu_ms`") && told.contains("with `device: cuda` only"), "{told}");
+    read(&text("gates: [train.gpu_ms < 1]\n").replace("tags: [", "device: cuda, tags: [")).unwrap();
+    read(&table("gpu_ms")).unwrap();
+    let listed = read(&table("speed")).map(drop).unwrap_err();
+    assert!(listed.contains("train_loss, top{k}, batch1.ms, batch8.ms\n"), "filled in: {listed}");
     assert!(read(&table("batch2.s")).is_err());
 }
 

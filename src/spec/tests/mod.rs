@@ -138,8 +138,13 @@ fn train() -> OpManifest {
     });
     let mut train = op(params, &[("dataset", false)], &[("weights", "weights.safetensors")]);
     train.resources.threads = Threads::All;
-    train.metrics =
-        Some(vec!["val_accuracy".into(), "train_loss".into(), "top{k}".into(), "batch{with.tags}.ms".into()]);
+    train.metrics = Some(vec![
+        "val_accuracy".into(),
+        "train_loss".into(),
+        "top{k}".into(),
+        "batch{with.tags}.ms".into(),
+        "gpu_ms{if with.device=cuda}".into(),
+    ]);
     train
 }
 

@@ -89,7 +89,9 @@ fn what_is_no_answer_yet_is_told_with_the_end_and_the_end_of_older_plugins_is_un
 fn every_check_is_answered_until_there_are_no_more() {
     let hello = format!("{{\"type\":\"hello\",\"version\":{PROTOCOL_VERSION}}}\n");
     let check = |params: &str| {
-        format!(r#"{{"type":"check","op":"double","params":{params},"inputs":["a"],"present":{{}}}}"#) + "\n"
+        format!(
+            r#"{{"type":"check","op":"double","params":{params},"inputs":["a"],"present":{{}},"threads":1}}"#
+        ) + "\n"
     };
     let (outcome, messages) = converse(&[hello.clone(), check("{}"), check("{\"n\":1}")].concat());
     outcome.unwrap();

@@ -53,7 +53,7 @@ pub(crate) fn manifest() -> OpManifest {
         .into(),
         outputs: [output("model", "the network as ONNX, batch normalisation folded", "model.onnx")].into(),
         checks: true,
-        metrics: Some(names(&["max_logit_difference", "size_kb", "parameters"])),
+        metrics: Some(names(&["max_logit_difference{if inputs.reference}", "size_kb", "parameters"])),
         time: time(&[], &["with.opset", "with.tolerance", "inputs.reference"]),
         ..manifest_of::<Params>(
             "Writes trained weights as an ONNX model and checks it in ONNX Runtime against reference logits",

@@ -150,7 +150,7 @@ mod tests {
     fn only(op: &str, params: Value, inputs: &[&str], dataset: Option<&std::path::Path>) -> (Place, String) {
         let inputs = inputs.iter().map(ToString::to_string).collect();
         let present = dataset.map(|path| ("dataset".to_owned(), path.to_owned())).into_iter().collect();
-        let problems = check(&CheckRequest { op: op.into(), params, inputs, present });
+        let problems = check(&CheckRequest { op: op.into(), params, inputs, present, threads: 2 });
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         (problem.place.clone(), problem.message.clone())
     }
@@ -161,6 +161,7 @@ mod tests {
         for (op, params, place, expected) in [
             ("bench", json!({"batches": [1]}), "/batches", "`batches` has 1 values, `calls` 2"),
             ("bench", json!({"baseline": "float"}), "/baseline", "is no input of this stage"),
+            ("bench", json!({"threads": [64]}), "/threads", "asks for 64, but this stage has 2 threads"),
             ("evaluate", json!({"baseline": "float"}), "/baseline", "is no variant of this stage"),
             ("export", json!({"network": network}), "/network", "without `classes` or `normalization`"),
         ] {
@@ -191,6 +192,7 @@ mod tests {
             params: json!({}),
             inputs: ["dataset".to_owned()].into(),
             present: [("dataset".to_owned(), path.clone())].into(),
+            threads: 2,
         };
         for op in ["calibrate", "sensitivity", "evaluate"] {
             assert_eq!(check(&request(op)), [], "{op}: by default up to what there is");

@@ -129,9 +129,9 @@ impl Params {
         Ok(())
     }
 
-    /// The numbers of threads to time with, where the stage has `available`. Warns of those that are more.
-    fn threads(&self, available: usize, reporter: &mut Reporter<'_>) -> Result<Vec<usize>, Failure> {
-        let Some(asked) = &self.threads else { return Ok(vec![available]) };
+    /// The numbers of threads to time with, where the stage has `available`, and what is to be said of those that are more.
+    fn threads(&self, available: usize) -> Result<(Vec<usize>, Option<String>), Failure> {
+        let Some(asked) = &self.threads else { return Ok((vec![available], None)) };
         let (fit, too_many): (Vec<usize>, Vec<usize>) =
             asked.iter().partition(|&&threads| threads <= available);
         let list: Vec<_> = too_many.iter().map(ToString::to_string).collect();
@@ -140,14 +140,11 @@ impl Params {
             list.join(", "),
             request::threads(available)
         );
-        if fit.is_empty() {
+        if fit.is_empty() && !too_many.is_empty() {
             return Err(Failure::new(message)
                 .hint("leave `threads` out to time with those that it has, or raise `pipe run --threads`"));
         }
-        if !too_many.is_empty() {
-            reporter.warn(format!("{message}: not timed"));
-        }
-        Ok(fit)
+        Ok((fit, (!too_many.is_empty()).then(|| format!("{message}: not timed"))))
     }
 }
 
@@ -168,9 +165,16 @@ pub(crate) struct Variant {
 
 /// Names of all that it may report.
 fn metrics() -> Vec<String> {
-    let timed = ["median_ms", "p95_ms", "images_per_second", "speedup", "first_result_ms"];
-    let places = ["{input}.batch{with.batches}", "{input}.batch{with.batches}.threads{with.threads}"];
-    let timed = places.iter().flat_map(|place| timed.map(|name| format!("{place}.{name}")));
+    let timed = [
+        ("{input}", "median_ms"),
+        ("{input}", "p95_ms"),
+        ("{input}", "images_per_second"),
+        ("{input but with.baseline}", "speedup"),
+        ("{input}", "first_result_ms"),
+    ];
+    let places = ["batch{with.batches}", "batch{with.batches}{if with.threads}.threads{with.threads}"];
+    let timed =
+        places.iter().flat_map(|place| timed.map(|(variant, name)| format!("{variant}.{place}.{name}")));
     let loading = ["load_ms", "peak_memory_kb"].map(|name| format!("{{input}}.{name}"));
     let counts = ["measured_again", "disturbed"].map(String::from);
     timed.chain(loading).chain(counts).collect()
@@ -219,7 +223,8 @@ pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
     };
     let baseline = check_baseline(&params, request.inputs.iter());
     let nothing = request.inputs.is_empty().then(nothing_to_time);
-    [params.check().err(), baseline.err(), nothing].into_iter().flatten().collect()
+    let threads = params.threads(request.threads).err();
+    [params.check().err(), threads, baseline.err(), nothing].into_iter().flatten().collect()
 }
 
 fn nothing_to_time() -> Failure {
@@ -233,7 +238,10 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let variants = variants(request)?;
     check_baseline(&params, request.inputs.keys())?;
     reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
-    let threads = params.threads(request.threads, reporter)?;
+    let (threads, too_many) = params.threads(request.threads)?;
+    if let Some(too_many) = too_many {
+        reporter.warn(too_many);
+    }
     let (measured, gave_up) = rounds::measure(&params, &variants, &threads, reporter)?;
     let (ratios, noise) = summary::report(&params, request.threads, &measured, gave_up, reporter);
     if let Some(noise) = noise {
@@ -333,18 +341,14 @@ mod tests {
     #[test]
     fn more_threads_than_there_are_are_left_out_aloud() {
         let chosen = |asked: Option<Vec<usize>>, available| {
-            let mut out = Vec::new();
             let params = Params { threads: asked, ..Params::default() };
-            let chosen = params.threads(available, &mut Reporter::new(&mut out));
-            (chosen.map_err(|failure| format!("{failure:?}")), String::from_utf8(out).unwrap())
+            params.threads(available).map_err(|failure| format!("{failure:?}"))
         };
-        assert_eq!(chosen(None, 3), (Ok(vec![3]), String::new()));
-        assert_eq!(chosen(Some(vec![4, 1]), 4), (Ok(vec![4, 1]), String::new()));
-        let (fit, said) = chosen(Some(vec![8, 1, 4]), 2);
-        assert_eq!(fit, Ok(vec![1]));
-        assert!(said.contains("`threads` asks for 8, 4, but this stage has 2 threads: not timed"), "{said}");
-        let (none, _) = chosen(Some(vec![8]), 1);
-        assert!(none.unwrap_err().contains("asks for 8, but this stage has 1 thread"));
+        assert_eq!(chosen(None, 3), Ok((vec![3], None)));
+        assert_eq!(chosen(Some(vec![4, 1]), 4), Ok((vec![4, 1], None)));
+        let said = "`threads` asks for 8, 4, but this stage has 2 threads: not timed".to_owned();
+        assert_eq!(chosen(Some(vec![8, 1, 4]), 2), Ok((vec![1], Some(said))));
+        assert!(chosen(Some(vec![8]), 1).unwrap_err().contains("asks for 8, but this stage has 1 thread"));
     }
 
     #[test]

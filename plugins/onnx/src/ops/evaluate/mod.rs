@@ -93,9 +93,14 @@ pub(crate) fn manifest() -> OpManifest {
         scope: KeyScope::Hardware,
         checks: true,
         metrics: Some(
-            ["accuracy", "ece", "size_kb", "drop", "agreement", "lost", "won", "mcnemar_p"]
+            ["accuracy", "ece", "size_kb"]
                 .map(|name| format!("{{input}}.{name}"))
-                .into(),
+                .into_iter()
+                .chain(
+                    ["drop", "agreement", "lost", "won", "mcnemar_p"]
+                        .map(|name| format!("{{input but with.baseline}}.{name}")),
+                )
+                .collect(),
         ),
         time: time(&["with.images", "inputs.dataset"], &["with.baseline"]),
         ..manifest_of::<Params>("Accuracy of variants of a model on the test images", VERSION)
