@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::params::{Faults, TrainParams, parse};
+use crate::params::{Faults, SelectOn, TrainParams, parse};
 use crate::plugin::output;
 use crate::setup::Setup;
 
@@ -45,8 +45,10 @@ impl Sweep {
         let fields = params.as_object().cloned().unwrap_or_default();
         let (sweep, recipe): (serde_json::Map<_, _>, _) =
             fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
-        let (sweep, recipe): (Self, TrainParams) =
+        let (sweep, mut recipe): (Self, TrainParams) =
             (parse(&Value::Object(sweep))?, parse(&Value::Object(recipe))?);
+        // No epoch is selected here, so nothing is wanted to select it on.
+        (recipe.select_on, recipe.patience) = (SelectOn::Last, None);
         Ok((sweep, recipe))
     }
 
@@ -246,6 +248,20 @@ mod tests {
                 "seed {seed}: {steepest} {lowest}"
             );
         }
+    }
+
+    #[test]
+    fn a_sweep_needs_no_images_to_select_on() {
+        let mut params = train_params();
+        params.as_object_mut().unwrap().extend(
+            json!({"select_on": "validation", "patience": 3, "validation": null})
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        let (_, recipe) = Sweep::split(&params).unwrap();
+        assert_eq!(recipe.problems(), []);
+        assert_eq!(recipe.validation_count(3).unwrap(), 0, "one image of each of three classes");
     }
 
     #[test]

@@ -34,8 +34,8 @@ const TRAINED: [&str; 8] = [
     "best_epoch",
     "images_per_second",
     "train_loss",
-    "val_accuracy",
-    "test_accuracy",
+    "val_accuracy{if with.validation!=0}",
+    "test_accuracy{if with.select_on=test}",
 ];
 
 /// What the time of an epoch does not depend on, or next to nothing. A teacher, an average, Muon, and the network matter.
@@ -239,6 +239,11 @@ pub(crate) fn output<'a>(request: &'a RunRequest, name: &str) -> anyhow::Result<
     request.outputs.get(name).map(PathBuf::as_path).with_context(|| format!("there is no output `{name}`"))
 }
 
+/// `1 image`, `10,000 images`.
+pub(crate) fn images(number: usize) -> String {
+    format!("{} {}", grouped(number as u64), if number == 1 { "image" } else { "images" })
+}
+
 /// A number with commas between thousands: `1,630`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -309,6 +314,11 @@ mod tests {
             (5, "81a667140a289ee5"),
             "bump TRAIN_VERSION, then change this"
         );
+    }
+
+    #[test]
+    fn one_image_is_no_images() {
+        assert_eq!([0, 1, 2000].map(images), ["0 images", "1 image", "2,000 images"]);
     }
 
     #[test]

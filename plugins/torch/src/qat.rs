@@ -11,7 +11,7 @@ use serde_json::Number;
 use crate::device::Device;
 use crate::evaluate::check_fit;
 use crate::params::{AugmentParams, NormalizationParams, Schedule, SelectOn, TrainParams, parse};
-use crate::plugin::{grouped, input, output};
+use crate::plugin::{grouped, images, input, output};
 use crate::rounding;
 use crate::setup::Setup;
 use crate::state::State;
@@ -134,8 +134,8 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     )?;
     let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
     reporter.info(format!(
-        "going on with {} images, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",
-        grouped(setup.train.len() as u64),
+        "going on with {}, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",
+        images(setup.train.len()),
         grouped(setup.validation.len() as u64),
         roundings.iter().filter(|rounding| rounding.outcome.is_some()).count(),
     ));

@@ -14,7 +14,7 @@ use crate::checkpoint::Checkpoint;
 use crate::earlier::Earlier;
 use crate::net::Net;
 use crate::params::{SelectOn, TrainParams, parse};
-use crate::plugin::{grouped, output};
+use crate::plugin::{grouped, images, output};
 use crate::score::{Inference, Score};
 use crate::setup::Setup;
 use crate::snapshot::Snapshot;
@@ -30,8 +30,8 @@ pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(
     let setup = Setup::read(parse(&request.params)?, request)?;
     report_network(&setup.graph, reporter);
     reporter.info(format!(
-        "training on {} images, {} held out",
-        grouped(setup.train.len() as u64),
+        "training on {}, {} held out",
+        images(setup.train.len()),
         grouped(setup.validation.len() as u64),
     ));
     if let Some(teacher) = &setup.teacher {
