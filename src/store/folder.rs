@@ -1,22 +1,21 @@
 //! A folder as content: the sorted list of its files with digest and executable bit, and of its empty folders. The
 //! folder's digest is that of the list. Knows nothing of the store.
 
+mod contents;
+
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
+use self::contents::{Contents, Listed};
 use super::StoreError;
 use super::error::at;
 use crate::digest::Digest;
 use crate::spec::Ignore;
-
-/// Separates digests of links from digests of contents.
-const LINK: &str = "pipe 2026-12 link v1";
 
 /// The manifest of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,18 +49,6 @@ pub(super) struct FolderFile {
     pub(super) executable: bool,
 }
 
-/// Where a walk is.
-struct Place<'a> {
-    folder: &'a Path,
-    /// Steps from the root, each with a `/` after it.
-    prefix: &'a str,
-    linked: bool,
-    /// The folder that the walk began at.
-    root: &'a Path,
-    /// What counts for nothing, where links that lead nowhere are what they are; none where every entry must be content.
-    ignore: Option<&'a Ignore>,
-}
-
 /// What a folder is as an input.
 pub(super) struct Walked {
     pub(super) folder: Folder,
@@ -75,14 +62,6 @@ pub(super) struct Found {
     pub(super) metadata: Metadata,
     /// Whether the way to it, or its own name, is a link: then it is not the folder's to move.
     pub(super) linked: bool,
-}
-
-/// A file that was listed, and not looked at yet.
-struct Listed {
-    path: PathBuf,
-    linked: bool,
-    /// Steps from the root, joined by `/`.
-    inner: String,
 }
 
 /// What is done with each file of a walk, several at a time; gives its digest and length.
@@ -99,17 +78,6 @@ pub(super) enum Noted {
     Hidden,
 }
 
-/// What is below a folder.
-struct Contents<'a> {
-    files: Vec<Listed>,
-    empty: Vec<String>,
-    folders: Vec<PathBuf>,
-    /// Links that count as themselves.
-    links: Vec<FolderFile>,
-    /// Told of folders and links.
-    note: &'a mut dyn FnMut(Noted, &Path, &Metadata),
-}
-
 impl Folder {
     /// Reads a folder. Links are followed: what counts is the content they lead to.
     ///
@@ -120,7 +88,8 @@ impl Folder {
     }
 
     /// Reads a folder without what counts for nothing. Links are followed as in [`Folder::walk`]; one that leads nowhere, or to
-    /// a folder that it is in, counts as itself: for the text that says where it leads.
+    /// a folder that it or a link on the way to it is in, counts as itself: for the text that says where it leads. A folder
+    /// whose contents count elsewhere in this one counts as that: for the path there.
     ///
     /// # Errors
     /// As [`Folder::walk`].
@@ -136,6 +105,20 @@ impl Folder {
         Ok(Contents::of(root, ignore, &mut |_, _, _| ())?.folders)
     }
 
+    /// The links in a folder whose folders are read as part of it, in the order of their paths.
+    ///
+    /// # Errors
+    /// As [`Folder::walk`].
+    pub(super) fn linked(root: &Path, ignore: Option<&Ignore>) -> Result<Vec<PathBuf>, StoreError> {
+        let (mut links, mut linked) = (BTreeSet::new(), BTreeSet::new());
+        let _ = Contents::of(root, ignore, &mut |noted, path, _| match noted {
+            Noted::Link => drop(links.insert(path.to_owned())),
+            Noted::Folder if links.contains(path) => drop(linked.insert(path.to_owned())),
+            Noted::Folder | Noted::Hidden => {}
+        })?;
+        Ok(linked.into_iter().collect())
+    }
+
     /// Both kinds of walk. `note` is called with what it comes by beside files.
     pub(super) fn read(
         root: &Path,
@@ -143,7 +126,7 @@ impl Folder {
         visit: &Visit<'_>,
         note: &mut dyn FnMut(Noted, &Path, &Metadata),
     ) -> Result<Walked, StoreError> {
-        let Contents { files, mut empty, links, .. } = Contents::of(root, ignore, note)?;
+        let Contents { files, mut empty, links, repeated, .. } = Contents::of(root, ignore, note)?;
         let has_links = !links.is_empty();
         let files: Result<Vec<FolderFile>, StoreError> = files
             .into_par_iter()
@@ -156,6 +139,7 @@ impl Folder {
             .collect();
         let mut files = files?;
         files.extend(links);
+        files.extend(repeated);
         files.sort_by(|one, two| one.path.cmp(&two.path));
         empty.sort();
         Ok(Walked { folder: Self { format: Format::V1, files, empty }, has_links })
@@ -179,107 +163,6 @@ impl Folder {
     }
 }
 
-impl<'a> Contents<'a> {
-    fn of(
-        root: &Path,
-        ignore: Option<&Ignore>,
-        note: &'a mut dyn FnMut(Noted, &Path, &Metadata),
-    ) -> Result<Self, StoreError> {
-        let linked = fs::symlink_metadata(root).map_err(at("read", root))?.is_symlink();
-        let metadata = fs::metadata(root).map_err(at("read", root))?;
-        note(Noted::Folder, root, &metadata);
-        let mut contents = Self { files: vec![], empty: vec![], folders: vec![], links: vec![], note };
-        let place = Place { folder: root, prefix: "", linked, root, ignore };
-        contents.add(&place, &mut vec![identity(&metadata)])?;
-        Ok(contents)
-    }
-
-    fn add(&mut self, place: &Place<'_>, ancestors: &mut Vec<(u64, u64)>) -> Result<(), StoreError> {
-        self.folders.push(place.folder.to_owned());
-        for entry in fs::read_dir(place.folder).map_err(at("read", place.folder))? {
-            let entry = entry.map_err(at("read", place.folder))?;
-            let path = entry.path();
-            let kind = entry.file_type().map_err(at("read", &path))?;
-            // Asked before anything else: what counts for nothing may be unreadable, too.
-            let hides =
-                |is_folder| place.ignore.is_some_and(|ignore| ignore.hides(place.root, &path, is_folder));
-            if hides(kind.is_dir()) {
-                self.note_hidden(&path);
-                continue;
-            }
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                return Err(StoreError::Irregular { path, what: "a file whose name is not UTF-8" });
-            };
-            let inner = format!("{}{name}", place.prefix);
-            let linked = place.linked || kind.is_symlink();
-            if kind.is_symlink() {
-                (self.note)(Noted::Link, &path, &fs::symlink_metadata(&path).map_err(at("read", &path))?);
-            }
-            if kind.is_file() {
-                self.files.push(Listed { path, linked, inner });
-                continue;
-            }
-            let metadata = match fs::metadata(&path) {
-                Err(_) if kind.is_symlink() && place.ignore.is_some() => {
-                    self.links.push(link_itself(&path, inner)?);
-                    continue;
-                }
-                Err(error) if kind.is_symlink() && error.kind() == ErrorKind::NotFound => {
-                    return Err(StoreError::Irregular { path, what: "a link that leads nowhere" });
-                }
-                metadata => metadata.map_err(at("read", &path))?,
-            };
-            if metadata.is_dir() && kind.is_symlink() && hides(true) {
-                self.note_hidden(&path);
-                continue;
-            }
-            if metadata.is_file() {
-                self.files.push(Listed { path, linked, inner });
-            } else if metadata.is_dir() {
-                let identity = identity(&metadata);
-                if ancestors.contains(&identity) {
-                    if place.ignore.is_some() {
-                        self.links.push(link_itself(&path, inner)?);
-                        continue;
-                    }
-                    return Err(StoreError::Irregular { path, what: "a link to a folder that it is in" });
-                }
-                let found = self.files.len() + self.empty.len() + self.links.len();
-                (self.note)(Noted::Folder, &path, &metadata);
-                ancestors.push(identity);
-                let prefix = format!("{inner}/");
-                self.add(&Place { folder: &path, prefix: &prefix, linked, ..*place }, ancestors)?;
-                ancestors.pop();
-                if self.files.len() + self.empty.len() + self.links.len() == found {
-                    self.empty.push(inner);
-                }
-            } else {
-                return Err(StoreError::Irregular { path, what: "neither a file nor a folder" });
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Contents<'_> {
-    /// What cannot be looked at need not be: it counts for nothing.
-    fn note_hidden(&mut self, path: &Path) {
-        if let Ok(metadata) = fs::symlink_metadata(path) {
-            (self.note)(Noted::Hidden, path, &metadata);
-        }
-    }
-}
-
-/// A link that counts as itself. No content has its digest.
-fn link_itself(path: &Path, inner: String) -> Result<FolderFile, StoreError> {
-    let target = fs::read_link(path).map_err(at("read", path))?;
-    let target = target.as_os_str().as_bytes();
-    let mut hasher = blake3::Hasher::new_derive_key(LINK);
-    let digest = Digest::from(hasher.update(target).finalize());
-    Ok(FolderFile { path: inner, digest, bytes: target.len() as u64, executable: false })
-}
-
 /// Whether a path stays below the folder it is joined to.
 pub(crate) fn is_inner(path: &str) -> bool {
     !path.is_empty() && Path::new(path).components().all(|step| matches!(step, Component::Normal(_)))
@@ -288,10 +171,6 @@ pub(crate) fn is_inner(path: &str) -> bool {
 /// Whether the owner may execute a file.
 pub(super) fn is_executable(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o100 != 0
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -49,6 +49,14 @@ impl Store {
             Ok((self.digest_file(&found.path, &found.metadata)?.0, found.metadata.len()))
         })?;
         Ok(Digest::of_bytes(&walked.folder.to_bytes()))
+    }
+
+    /// The links in a folder by which folders elsewhere are read as part of it.
+    ///
+    /// # Errors
+    /// As [`Store::digest_path`].
+    pub fn linked_folders(&self, path: &Path, ignore: Option<&Ignore>) -> Result<Vec<PathBuf>, StoreError> {
+        Folder::linked(path, ignore)
     }
 
     /// Digest of a file's content, remembered by what the file system says of the file, and what that said.

@@ -137,6 +137,137 @@ fn in_an_input_links_that_lead_nowhere_or_in_circles_are_what_they_are() {
     assert_ne!(walk_input(root.path(), &[]).folder, first.folder, "a file that says the same is no link");
 }
 
+fn names(walked: &Walked) -> Vec<&str> {
+    walked.folder.files.iter().map(|file| file.path.as_str()).collect()
+}
+
+#[test]
+fn a_link_to_a_folder_above_the_input_counts_as_itself() {
+    let top = tempfile::tempdir().unwrap();
+    let (root, outside) = (top.path().join("in/src"), top.path().join("outside"));
+    fs::create_dir_all(root.join("deep")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(root.join("a"), "1").unwrap();
+    fs::write(outside.join("b"), "1").unwrap();
+    symlink("..", root.join("up")).unwrap();
+    symlink("../..", root.join("deep/root")).unwrap();
+    symlink("/", root.join("all")).unwrap();
+    // A folder that is elsewhere has links to a folder that the input is in, and to one that it is in itself.
+    symlink(&outside, root.join("out")).unwrap();
+    symlink("../in", outside.join("back")).unwrap();
+    symlink("..", outside.join("up")).unwrap();
+    let walked = walk_input(&root, &[]);
+    assert_eq!(names(&walked), ["a", "all", "deep/root", "out/b", "out/back", "out/up", "up"]);
+    assert!(walked.has_links);
+    let up = walked.folder.files.last().unwrap();
+    assert_eq!((up.bytes, up.digest), (2, walked.folder.files[5].digest), "the text `..`");
+    let error = walk(&root).unwrap_err().to_string();
+    assert!(error.ends_with("is a link to a folder that it is in"), "{error}");
+}
+
+#[test]
+fn folders_that_link_to_each_other_are_read_once() {
+    let root = tempfile::tempdir().unwrap();
+    let numbers = 1..=12;
+    for one in numbers.clone() {
+        let folder = root.path().join(format!("d{one:02}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("f"), format!("{one}")).unwrap();
+        for other in numbers.clone().filter(|other| *other != one) {
+            symlink(format!("../d{other:02}"), folder.join(format!("to{other:02}"))).unwrap();
+        }
+    }
+    let before = walk_input(root.path(), &[]);
+    assert_eq!(before.folder.files.len(), 12 + 12 * 11);
+    assert!(!before.has_links, "all of them are content");
+    fs::write(root.path().join("d07/f"), "other").unwrap();
+    let after = walk_input(root.path(), &[]);
+    let changed = before.folder.files.iter().zip(&after.folder.files).filter(|(one, two)| one != two);
+    assert_eq!(changed.map(|(one, _)| one.path.as_str()).collect::<Vec<_>>(), ["d07/f"]);
+    let link = root.path().join("d01/to02");
+    fs::remove_file(&link).unwrap();
+    symlink("../d03", &link).unwrap();
+    assert_ne!(walk_input(root.path(), &[]).folder, after.folder, "which folder it is counts");
+}
+
+#[test]
+fn a_folder_elsewhere_counts_below_the_first_link_to_it_whatever_its_own_path() {
+    let manifests = ["here", "at/another/place"].map(|place| {
+        let top = tempfile::tempdir().unwrap();
+        let (root, outside) = (top.path().join("src"), top.path().join(place));
+        fs::create_dir_all(outside.join("inner")).unwrap();
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::write(outside.join("inner/f"), "x").unwrap();
+        symlink(outside.join("inner"), outside.join("alias")).unwrap();
+        symlink(&outside, root.join("z")).unwrap();
+        symlink(&outside, root.join("b")).unwrap();
+        symlink(outside.join("inner"), root.join("a/c")).unwrap();
+        walk_input(&root, &[])
+    });
+    assert_eq!(manifests[0].folder, manifests[1].folder);
+    assert_eq!(names(&manifests[0]), ["a/c/f", "b/alias", "b/inner", "z"]);
+    let digests: Vec<_> = manifests[0].folder.files.iter().map(|file| file.digest).collect();
+    assert_eq!(digests[1], digests[2], "both are what counts at `a/c`");
+    assert_ne!(digests[2], digests[3]);
+}
+
+#[test]
+fn where_a_folder_counts_elsewhere_what_is_ignored_there_alone_still_counts() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("one/sub")).unwrap();
+    for name in ["one/seen", "one/sub/here", "one/sub/never"] {
+        fs::write(root.path().join(name), name).unwrap();
+    }
+    symlink("one", root.path().join("two")).unwrap();
+    let patterns = ["/one/sub/here", "never"];
+    let ignore = Ignore::exactly(root.path(), patterns).unwrap();
+    let read = || {
+        let visit = |found: &Found| {
+            Ok((Digest::of_file(&found.path).map_err(at("read", &found.path))?, found.metadata.len()))
+        };
+        Folder::walk_input(root.path(), &ignore, &visit).unwrap()
+    };
+    let before = read();
+    assert_eq!(names(&before), ["one/seen", "two", "two/sub/here"]);
+    fs::write(root.path().join("one/sub/never"), "other").unwrap();
+    assert_eq!(read().folder, before.folder);
+    fs::write(root.path().join("one/sub/here"), "other").unwrap();
+    assert_ne!(read().folder, before.folder);
+}
+
+#[test]
+fn an_input_without_repetition_has_the_manifest_that_it_always_had() {
+    let top = tempfile::tempdir().unwrap();
+    let (root, outside) = (top.path().join("src"), top.path().join("outside"));
+    fs::create_dir_all(root.join("in/empty")).unwrap();
+    fs::create_dir_all(outside.join("bare")).unwrap();
+    fs::write(root.join("f"), "f").unwrap();
+    fs::write(outside.join("g"), "g").unwrap();
+    symlink("../outside", root.join("out")).unwrap();
+    symlink("../f", root.join("in/link")).unwrap();
+    symlink("..", root.join("in/circle")).unwrap();
+    symlink("nowhere", root.join("lost")).unwrap();
+    let bytes = walk_input(&root, &[]).folder.to_bytes();
+    assert_eq!(
+        Digest::of_bytes(&bytes).to_string(),
+        "e6436e47655a4bd1663f9a4e6a87105d5dbcace63d88cd549e5f3616a5f95905"
+    );
+}
+
+#[test]
+fn links_whose_folders_are_read_are_listed() {
+    let top = tempfile::tempdir().unwrap();
+    let (root, outside) = (top.path().join("src"), top.path().join("outside"));
+    fs::create_dir_all(&root).unwrap();
+    fs::create_dir_all(outside.join("inner")).unwrap();
+    symlink("..", root.join("up")).unwrap();
+    symlink("nowhere", root.join("lost")).unwrap();
+    symlink("../outside", root.join("out")).unwrap();
+    symlink("../outside/inner", root.join("kept~")).unwrap();
+    let ignore = Ignore::new(&root, []).unwrap();
+    assert_eq!(Folder::linked(&root, Some(&ignore)).unwrap(), [root.join("out")]);
+}
+
 #[test]
 fn a_manifest_cannot_lead_outside() {
     let digest = Digest::of_bytes(b"");
