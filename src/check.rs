@@ -138,18 +138,21 @@ fn present(
     stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), path(input)?))).collect()
 }
 
+/// What the folders of the store are called.
+const CACHE: &str = "the cache";
+
 /// Device and inode of a folder.
 type Folder = (u64, u64);
 
 /// What is wrong with where the inputs of stages lie: a folder that holds the cache, or what the run itself writes, changes
-/// while the run lasts; a file that another stage writes is read before it is written.
+/// while the run lasts, and so does one with a link to such a folder; a file that another stage writes is read before it is written.
 #[must_use]
 pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
     let artifacts = pipeline.root.join(ARTIFACTS);
     let holding: Vec<(&str, &Path, BTreeSet<Folder>)> = store
         .folders()
         .into_iter()
-        .map(|folder| ("the cache", folder))
+        .map(|folder| (CACHE, folder))
         .chain([("the artifacts", artifacts.as_path())])
         .map(|(what, folder)| (what, folder, folder.ancestors().filter_map(identity).collect()))
         .collect();
@@ -161,6 +164,21 @@ pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
                 found.is_some_and(|found| within.contains(&found))
                     && !(name.leaves_out(stage) && is_ignored(pipeline, path, folder))
             });
+            if let Some((what, link)) = found
+                .filter(|_| holds.is_none())
+                .and_then(|_| link_into(stage, name, path, pipeline, store, &holding))
+            {
+                let inner = link.strip_prefix(path).unwrap_or(&link);
+                let problem = Problem::new(format!(
+                    "{} is the folder `{}`, in which the link `{}` leads to {what}: that changes with every run",
+                    name.words(),
+                    path.display(),
+                    inner.display()
+                ))
+                .hint("name the files and folders that are read, each as an input of its own, or leave the link out by a pattern under `ignore`");
+                faults.push(Fault { stage, problem: name.put_in(problem) });
+                continue;
+            }
             let problem = match (holds, written_by(pipeline, &artifacts, path)) {
                 (Some((what, ..)), _) => Problem::new(format!(
                     "{} is the folder `{}`, which holds {what}: it changes with every run",
@@ -180,6 +198,42 @@ pub fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
         }
     }
     (!faults.is_empty()).then(|| pipeline.diagnose(faults))
+}
+
+/// The first link in a folder by which a stage would read what changes with every run, and what that is. What cannot be
+/// listed is told by who reads it.
+fn link_into<'h>(
+    stage: &Stage,
+    name: Named<'_>,
+    path: &Path,
+    pipeline: &Pipeline,
+    store: &Store,
+    holding: &[(&'h str, &Path, BTreeSet<Folder>)],
+) -> Option<(&'h str, PathBuf)> {
+    let ignore = name.leaves_out(stage).then_some(&pipeline.ignore);
+    let links = store.linked_folders(path, ignore).ok()?;
+    links.into_iter().find_map(|link| {
+        let real = std::fs::canonicalize(&link).ok()?;
+        let is_left_out = |inner: &Path| {
+            ignore.is_some_and(|ignore| ignore.hides_on_the_way(path, &link.join(inner), true))
+        };
+        let (what, ..) = holding.iter().find(|(what, folder, _)| {
+            let folder = really(folder);
+            let holds = folder.strip_prefix(&real).is_ok_and(|inner| !is_left_out(inner));
+            // What a stage made stays until that stage is executed again.
+            holds || *what == CACHE && real.starts_with(folder)
+        })?;
+        Some((*what, link))
+    })
+}
+
+/// Where a folder is, or would be.
+fn really(folder: &Path) -> PathBuf {
+    let there = folder.ancestors().find_map(|above| Some((above, std::fs::canonicalize(above).ok()?)));
+    there.map_or_else(
+        || folder.to_owned(),
+        |(above, real)| folder.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest)),
+    )
 }
 
 /// Whether patterns of the pipeline hide `inner`, or a folder on the way to it, from who reads `folder`.

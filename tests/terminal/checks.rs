@@ -178,3 +178,33 @@ two: { run: 'cat ${inputs.o}', inputs: { o: artifacts/one/o.txt } }
     project.set_stages("one: { run: 'ls ${inputs.all}', inputs: { all: data } }\n");
     project.pipe_ok(&["run"]);
 }
+
+#[test]
+fn a_link_in_an_input_to_what_the_run_writes_is_refused_by_its_name() {
+    use std::os::unix::fs::symlink;
+    let project = Project::new("one: { run: 'ls ${inputs.i}', inputs: { i: sub } }\n");
+    let refused = |expected: &str| {
+        for command in ["run", "status"] {
+            let outcome = project.pipe(&[command]);
+            assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("or leave the link out by a pattern under `ignore`"));
+        }
+    };
+    project.write("sub/deep/x", "");
+    project.write("elsewhere/y", "");
+    std::fs::create_dir_all(project.path("cache")).unwrap();
+    symlink("../../cache", project.path("sub/deep/c")).unwrap();
+    refused("input `i` is the folder `$PROJECT/sub`, in which the link `deep/c` leads to the cache");
+    std::fs::create_dir_all(project.path("artifacts")).unwrap();
+    std::fs::remove_file(project.path("sub/deep/c")).unwrap();
+    symlink("../artifacts", project.path("elsewhere/a")).unwrap();
+    symlink("../elsewhere", project.path("sub/e")).unwrap();
+    refused("in which the link `e/a` leads to the artifacts");
+    let pipeline = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &pipeline.replace("stages:", "ignore: [/sub/e/a]\nstages:"));
+    // A link to a folder that it is in is not followed.
+    symlink("..", project.path("sub/up")).unwrap();
+    project.pipe_ok(&["run"]);
+    assert!(project.pipe_ok(&["status"]).stdout.contains("fresh"));
+}
