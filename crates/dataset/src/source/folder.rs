@@ -1,8 +1,9 @@
 //! Entries of a folder on disk, sorted by name at each level.
 //!
 //! Links are followed: a data set may be one of links into a store, as DVC and Hugging Face lay them out, and what is
-//! read is what the runner took the digest of. A link to a folder that it lies in has no end, and is refused. What counts for
-//! nothing is not even looked at, as by the runner: it may be a link that leads nowhere.
+//! read is what the runner took the digest of. A link to a folder that it lies in is passed over, as the runner takes it for
+//! no content: what it leads to is read already, or lies around the source. Folders that are in each other by links have no
+//! end, and are refused. What counts for nothing is not even looked at, as by the runner: it may be a link that leads nowhere.
 
 use std::fs::{self, File};
 use std::io;
@@ -74,11 +75,18 @@ fn visit_below(
             return Err(guard.refuse(&relative, "is neither a file nor a folder"));
         }
         let size = if is_folder { 0 } else { metadata.len() };
+        let real =
+            if is_folder { fs::canonicalize(&path).map_err(unreadable(&path))? } else { PathBuf::new() };
+        if is_link && is_folder && ancestors.last().is_some_and(|here| here.starts_with(&real)) {
+            continue;
+        }
         let relative = guard.admit(relative.as_bytes(), is_folder, size)?;
         if is_folder {
-            let real = fs::canonicalize(&path).map_err(unreadable(&path))?;
-            if ancestors.contains(&real) {
-                return Err(guard.refuse(&relative, "is a link to a folder that it lies in"));
+            if ancestors.iter().any(|above| above.starts_with(&real)) {
+                return Err(guard.refuse(
+                    &relative,
+                    "is a link to a folder that is read already on the way to it (`ignore` can leave it out)",
+                ));
             }
             visitor(Entry::new(guard.source, &relative, size, None))?;
             ancestors.push(real);

@@ -179,9 +179,31 @@ fn links_in_a_folder_lead_to_what_is_read() {
     let message = read_with(&Source::open(&set).unwrap()).unwrap_err().to_string();
     assert!(message.contains("`top/lost` is a link to `nowhere`, which is not there"), "{message}");
     fs::remove_file(set.join("top/lost")).unwrap();
-    symlink("..", set.join("top/up")).unwrap();
-    let message = read_with(&Source::open(&link).unwrap()).unwrap_err().to_string();
-    assert!(message.contains("`top/up` is a link to a folder that it lies in"), "{message}");
+    for (to, name) in [("..", "top/up"), ("../..", "top/above"), (".", "top/here"), ("/", "all")] {
+        symlink(to, set.join(name)).unwrap();
+        assert_eq!(read_with(&Source::open(&link).unwrap()).unwrap(), sample(), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn folders_that_link_to_each_other_are_refused_by_the_link_s_name() {
+    use std::os::unix::fs::symlink;
+    let set = tempfile::tempdir().unwrap();
+    for one in 1..=9 {
+        fs::create_dir(set.path().join(format!("d{one}"))).unwrap();
+        for other in (1..=9).filter(|other| *other != one) {
+            symlink(format!("../d{other}"), set.path().join(format!("d{one}/to{other}"))).unwrap();
+        }
+    }
+    let message = read_with(&Source::open(set.path()).unwrap()).unwrap_err().to_string();
+    assert!(message.contains("`d1/to2/to1` is a link to a folder that is read already"), "{message}");
+    // A folder of two names is read as both.
+    let twice = tempfile::tempdir().unwrap();
+    write_folder(twice.path(), &Files::from([("one/x".into(), vec![1])]));
+    symlink("one", twice.path().join("two")).unwrap();
+    let files = read_with(&Source::open(twice.path()).unwrap()).unwrap();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["one/x", "two/x"]);
 }
 
 #[cfg(unix)]
