@@ -20,13 +20,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::action::remove;
-use super::file::{Record, read_record};
 use super::inventory::{Content, RecordFile, Records, Said, Unreadable, entries, lengths, or_note};
 use super::lock::Alone;
 use super::{Store, StoreError};
 use crate::clock::millis;
 use crate::digest::Digest;
-use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
 use crate::spec::StageName;
 
 /// After so long nobody comes back for partial work, a manifest of a plugin or a damaged object.
@@ -48,7 +46,7 @@ pub struct Collection {
     /// Partial work, manifests of plugins and damaged objects that were left for weeks, and what was kept for pages of runs
     /// that are on record no more: how many.
     pub leftovers: usize,
-    /// Bytes of these. They do not count towards the size.
+    /// Bytes of these. Only outcomes that others took the place of count towards the size.
     pub leftover_bytes: u64,
     /// How many outcomes are left.
     pub records: usize,
@@ -198,18 +196,25 @@ impl Store {
         let Records { files, unreadable: mut doubtful, .. } = self.list_records();
         let (whole, mut damaged) = split(files, &mut doubtful);
         let candidates = self.candidates(&whole, &mut doubtful);
-        let mut choice = choose(&candidates, &objects, &needed, limit);
+        let mut unread = Vec::new();
+        let of_no_run = self.of_no_run(&self.others()?, &mut unread);
+        let counting = of_no_run.iter().filter(|path| path.starts_with(&self.shared));
+        let counting = counting.filter(|path| !path.starts_with(self.definitions_folder()));
+        let superseded_gone: u64 = counting.map(|path| size(path)).sum();
+        // They stay as long as the runs do that show them.
+        let superseded = self.superseded_bytes().saturating_sub(superseded_gone);
+        let mut choice = choose(&candidates, &objects, &needed, limit.saturating_sub(superseded));
         let kept_in_doubt = !doubtful.is_empty();
         if kept_in_doubt {
             choice = choice.of_nothing(&candidates, &objects);
             damaged.clear();
         }
-        let mut unreadable = [listed.unreadable, doubtful].concat();
+        let mut unreadable = [listed.unreadable, doubtful, unread].concat();
         let evicted = choice.records.iter().filter_map(|position| whole.get(*position));
         let evicted: Vec<&(RecordFile, Content)> = evicted.collect();
         let finished: HashSet<Digest> = whole.iter().map(|(_, content)| content.key).collect();
         let mut leftovers = self.leftovers(&needed, &finished, &mut unreadable);
-        leftovers.extend(self.of_no_run(&mut unreadable));
+        leftovers.extend(of_no_run);
         unreadable.sort();
         let sum = |objects: &[(Digest, u64)]| objects.iter().map(|(_, bytes)| bytes).sum::<u64>();
         let collection = Collection {
@@ -229,8 +234,8 @@ impl Store {
             leftover_bytes: leftovers.iter().map(|path| size(path)).sum(),
             records: whole.len() - evicted.len(),
             objects: objects.len() - choice.objects.len() - choice.unnamed.len(),
-            bytes: choice.bytes,
-            needed_bytes: choice.needed_bytes,
+            bytes: choice.bytes + superseded,
+            needed_bytes: choice.needed_bytes + superseded,
             unreadable,
             kept_in_doubt,
         };
@@ -294,56 +299,28 @@ impl Store {
         found
     }
 
-    /// What was kept for pages of runs that are on record no more: what their pipelines said, and outcomes that others took the
-    /// place of. All of it stays where a record of a run cannot be read: it may be of that.
-    fn of_no_run(&self, unreadable: &mut Vec<Unreadable>) -> Vec<PathBuf> {
+    /// What was kept for pages of runs, of this pipeline and of `others`, that are on record no more: what their pipelines said, and
+    /// outcomes that others took the place of. All of it stays where a record of a run cannot be read: it may be of that.
+    fn of_no_run(&self, others: &[PathBuf], unreadable: &mut Vec<Unreadable>) -> Vec<PathBuf> {
         let mut doubts = Vec::new();
-        let mut runs: Vec<RunRecord> = Vec::new();
-        for path in or_note(self.run_files(), &self.runs_folder(), &mut doubts) {
-            match read_record::<RunRecord>(&path) {
-                Record::Whole(run) => runs.push(run),
-                Record::Unreadable(why) => doubts.push(Unreadable::new(&path, why)),
-                // One that is damaged has no page.
-                Record::Damaged | Record::Absent => {}
-            }
-        }
+        let runs = self.all_runs(others, &mut doubts);
         let is_known = doubts.is_empty();
         unreadable.append(&mut doubts);
         if !is_known {
             return Vec::new();
         }
-        let mut read = |folder: &Path| or_note(entries(folder), folder, unreadable);
         let said: HashSet<PathBuf> =
             runs.iter().filter_map(|run| Some(self.definition_file(run.definition.as_ref()?))).collect();
-        let named = |path: &Path| path.file_stem()?.to_str()?.parse::<Digest>().ok();
-        let definitions = read(&self.definitions_folder()).into_iter();
+        let is_named = |path: &Path| {
+            let name = path.file_stem().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.parse::<Digest>().is_ok())
+        };
+        let folder = self.definitions_folder();
+        let definitions = or_note(entries(&folder), &folder, unreadable).into_iter();
         // What has another name is nothing of ours.
         let mut found: Vec<PathBuf> =
-            definitions.filter(|path| named(path).is_some() && !said.contains(path)).collect();
-        for folder in read(&self.all_superseded()) {
-            let Some(key) = named(&folder) else { continue };
-            let of = |run: &RunRecord| run.stages.iter().any(|stage| stage.key == Some(key));
-            let with_it: Vec<&RunRecord> = runs.iter().filter(|run| of(run)).collect();
-            if with_it.is_empty() {
-                found.push(folder);
-                continue;
-            }
-            // A run that took it over shows it as well as the run that made it.
-            let shown = |record: &ActionRecord| {
-                with_it.iter().any(|run| {
-                    let took_over =
-                        |stage: &StageRun| stage.key == Some(key) && stage.outcome != Outcome::Ran;
-                    run.id == record.run || run.stages.iter().any(took_over)
-                })
-            };
-            for path in read(&folder) {
-                if let Record::Whole(record) = read_record::<ActionRecord>(&path)
-                    && !shown(&record)
-                {
-                    found.push(path);
-                }
-            }
-        }
+            definitions.filter(|path| is_named(path) && !said.contains(path)).collect();
+        found.extend(self.superseded_of_none(&runs, unreadable));
         found
     }
 }

@@ -19,6 +19,9 @@ const SLACK: u64 = 2;
 /// A file of so many bytes is not worth writing anew.
 const SMALL: u64 = 64 * 1024;
 
+/// Ending of the name of a file that is being written anew.
+const UNFINISHED: &str = "new";
+
 /// The file of an execution's figures.
 #[derive(Debug)]
 pub(crate) struct FigureFile {
@@ -75,13 +78,20 @@ impl FigureFile {
     }
 
     fn write_anew(&mut self, all: &[Figure]) -> io::Result<()> {
-        let temporary = self.path.with_extension("new");
-        let mut file = io::BufWriter::new(regular::create(&temporary)?);
-        for figure in all {
-            file.write_all(&line(figure)?)?;
-        }
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        fs::rename(&temporary, &self.path)?;
+        let temporary = self.path.with_extension(UNFINISHED);
+        let write = || {
+            let mut file = io::BufWriter::new(regular::create(&temporary)?);
+            for figure in all {
+                file.write_all(&line(figure)?)?;
+            }
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            fs::rename(&temporary, &self.path)?;
+            Ok(file)
+        };
+        let file = write().inspect_err(|_: &io::Error| {
+            // On a full disk it would be in the way. The error at hand says more than one of tidying up.
+            let _ = fs::remove_file(&temporary);
+        })?;
         self.written = file.metadata()?.len();
         self.state = State::Open(file);
         Ok(())
@@ -122,6 +132,16 @@ impl Store {
     #[must_use]
     pub fn unfinished_figures(&self, stage: &StageName) -> Option<Vec<Figure>> {
         read(&self.figures_path(stage))
+    }
+
+    /// Removes what a killed run was about to write anew. What cannot be removed costs space.
+    pub(super) fn clear_unfinished_figures(&self) {
+        for entry in fs::read_dir(self.folder.join("logs")).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 }
 
@@ -187,6 +207,24 @@ mod tests {
         assert_eq!(read(&path), Some(vec![one, two]));
         fs::write(&path, "").unwrap();
         assert_eq!(read(&path), None);
+    }
+
+    #[test]
+    fn what_could_not_be_written_anew_is_not_left_lying_about() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let stage = StageName::try_from("s".to_owned()).unwrap();
+        let path = store.figures_path(&stage);
+        let unfinished = path.with_extension(UNFINISHED);
+        // A folder is where the file is to get its name.
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        let mut file = FigureFile::new(path);
+        let large = figure(1, &"x".repeat(100_000));
+        file.show(&large, std::slice::from_ref(&large));
+        assert!(matches!(file.state, State::Unwritable) && !unfinished.exists());
+        fs::write(&unfinished, "of a run that was killed").unwrap();
+        drop(store.lock(&mut |line| panic!("waits: {line}")).unwrap());
+        assert!(!unfinished.exists());
     }
 
     #[test]

@@ -157,11 +157,11 @@ impl Store {
         }
     }
 
-    /// Bytes of all objects and records, as far as they can be looked at.
+    /// Bytes of all objects and records, those that others took the place of included, as far as they can be looked at.
     pub(super) fn measure(&self) -> u64 {
         let records = list(&self.records_folder(), ".json");
         let all = self.list_objects().found.into_iter().chain(records.found);
-        all.map(|(_, _, metadata)| metadata.len()).sum()
+        all.map(|(_, _, metadata)| metadata.len()).sum::<u64>() + self.superseded_bytes()
     }
 }
 

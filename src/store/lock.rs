@@ -164,6 +164,7 @@ impl Store {
             self.clear_old_temporaries();
         }
         self.clear_unfinished()?;
+        self.clear_unfinished_figures();
         let mut last = self.last_keys();
         last.reload();
         if let Some(bytes) = last.compacted() {

@@ -14,7 +14,6 @@
 //! runs/…           one record per run
 //! standing         what the last run came to, and what that rests on
 //! stat             (dev, inode, size, mtime, ctime) → digest
-//! superseded/…     outcomes that another execution of the same key took the place of, for the runs that had them
 //! work/…           outputs being written; emptied when a run begins
 //! lock             held while a run lasts
 //! ```
@@ -24,6 +23,7 @@
 //! ```text
 //! objects/ab/cd…   contents of files, and manifests of folders, by BLAKE3; read-only
 //! actions/ab/cd…   one record per executed key
+//! superseded/…     outcomes that another execution of the same key took the place of, for the runs that had them
 //! tmp/…            what is being written
 //! corrupt/…        objects and records that are damaged
 //! locks/…          keys being executed, in a shared folder only
@@ -33,6 +33,8 @@
 //! verified         when everything here was read and compared last
 //! size             about how many bytes objects and records take
 //! ```
+//!
+//! Earlier versions kept `superseded` with the pipeline, where it is still read.
 //!
 //! **Order of writes.** A file of the store is written below `tmp/` and renamed, so it is there whole or not at all. A
 //! finished stage becomes objects, then the record that names them, then artifacts, then `last`. Killed between any two

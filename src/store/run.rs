@@ -37,7 +37,7 @@ impl Store {
         format!("{:013}-{}", now_ms().max(after), std::process::id())
     }
 
-    /// Keeps the record of a run.
+    /// Keeps the record of a run, without what is secret in URLs.
     ///
     /// # Errors
     /// When it cannot be written, or its id is not a file name.
@@ -45,7 +45,8 @@ impl Store {
         if run.id.contains('/') || !super::folder::is_inner(&run.id) {
             return Err(StoreError::Name { name: run.id.clone() });
         }
-        self.write_record(&self.runs_folder().join(format!("{}.json", run.id)), run, Durability::Synced)
+        let path = self.runs_folder().join(format!("{}.json", run.id));
+        self.write_record(&path, &hidden_in(run.clone()), Durability::Synced)
     }
 
     /// All runs, first to last, and those of which nothing is known but that they were.

@@ -66,12 +66,17 @@ impl Store {
 
     /// Another pipeline that is running and uses the shared folder, in words.
     pub(super) fn busy_other(&self) -> Option<String> {
+        Self::busy_among(&self.others().ok()?)
+    }
+
+    /// One of other pipelines that is running, in words.
+    pub(super) fn busy_among(others: &[PathBuf]) -> Option<String> {
         let busy = |root: &PathBuf| {
             let mut file = regular::open(&root.join("cache").join("v1").join("lock")).ok()?;
             matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
                 .then(|| format!("{} in `{}`", super::lock::process(&mut file), root.display()))
         };
-        self.others().ok()?.iter().find_map(busy)
+        others.iter().find_map(busy)
     }
 
     /// Counts what was added to the shared folder.

@@ -104,7 +104,7 @@ impl Store {
         found.damage.sort();
         found.notes.sort();
         if mend {
-            self.set_size(found.bytes + record_bytes)?;
+            self.set_size(found.bytes + record_bytes + self.superseded_bytes())?;
             self.write(&self.verified_file(), format!("{}\n", now_ms()).as_bytes(), Durability::Eventual)?;
         }
         Ok(found)

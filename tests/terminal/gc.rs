@@ -226,3 +226,27 @@ fn what_was_kept_for_pages_of_runs_goes_with_their_records() {
     project.pipe_ok(&["report", "-o", &report.to_string_lossy()]);
     assert!(fs::read_to_string(report).unwrap().contains("second"));
 }
+
+#[test]
+fn what_another_pipeline_made_anew_stays_with_the_runs_that_had_it_until_these_go() {
+    let stages = "one:\n  run: date +%N > ${outputs.o}\n  outputs: { o: o }\n";
+    let (first, second) = (Project::new(stages), Project::new(stages));
+    let shared = tempfile::tempdir().unwrap();
+    let cache = shared.path().to_str().unwrap();
+    first.pipe_ok(&["run", "--cache", cache]);
+    second.pipe_ok(&["run", "--cache", cache, "--force", "one"]);
+    let page = |name: &str| {
+        first.pipe_ok(&["report", "--cache", cache, "-o", name]);
+        first.read(name)
+    };
+    assert!(!page("before.html").contains("no longer in the cache"));
+    let kept = || walkdir::WalkDir::new(shared.path().join("v1/superseded")).into_iter().flatten();
+    let kept = || kept().filter(|entry| entry.file_type().is_file()).count();
+    assert_eq!(kept(), 1);
+    second.pipe_ok(&["gc", "--cache", cache]);
+    assert_eq!(kept(), 1, "a run of the other pipeline shows it");
+    assert!(!page("after.html").contains("no longer in the cache"));
+    fs::remove_dir_all(first.path("cache/v1/runs")).unwrap();
+    second.pipe_ok(&["gc", "--cache", cache]);
+    assert_eq!(kept(), 0);
+}

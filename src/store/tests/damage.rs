@@ -6,6 +6,8 @@ use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::record::{Outcome, RunRecord, StageRun};
+
 #[test]
 fn a_missing_output_is_named_and_nothing_is_recorded() {
     let bench = bench();
@@ -239,7 +241,7 @@ fn what_cannot_be_read_is_told_and_the_rest_is_read_all_the_same() {
     let blocked = store.records_folder().join("zz");
     std::os::unix::fs::symlink("zz", &blocked).unwrap();
     fs::create_dir(store.folder().join("stat")).unwrap();
-    let superseded = store.all_superseded();
+    let superseded = store.all_superseded().remove(0);
     fs::write(&superseded, "no folder").unwrap();
     let found = store.verify(true, None, &|_| ()).unwrap();
     let told: Vec<_> = found.damage.iter().map(|it| (it.kind, it.name.as_str(), &it.remedy)).collect();
@@ -247,4 +249,95 @@ fn what_cannot_be_read_is_told_and_the_rest_is_read_all_the_same() {
     assert_eq!(told, [place("cache/v1/stat"), place("cache/v1/superseded")]);
     assert_eq!((found.records, found.objects), (1, 2));
     assert!(found.notes.iter().any(|note| note.contains("actions/zz")), "{:?}", found.notes);
+}
+
+#[test]
+fn what_another_pipeline_makes_anew_stays_known_to_the_one_that_had_it() {
+    let shared = disk();
+    let sharing = || {
+        let bench = bench();
+        let store = bench.store.clone().sharing(Some(shared.path()));
+        Bench { store, ..bench }
+    };
+    let (one, other) = (sharing(), sharing());
+    let first = one.execute("s", "a", "f", writes("one"));
+    let again = |bench: &Bench, run: &str, text: &str| {
+        let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
+        let folder = bench.store.work_dir().unwrap();
+        fs::write(folder.join("f"), text).unwrap();
+        let log = bench.store.log_path(&name("s")).unwrap();
+        fs::write(&log, text).unwrap();
+        let finished = Finished { run: run.into(), ..finished("f", folder, log) };
+        bench.store.commit(hit.discard(None), finished).unwrap()
+    };
+    let second = again(&other, "run-2", "two");
+    assert_eq!(one.store.outcomes(&first.key), [second, first.clone()]);
+    assert_eq!(other.store.outcomes(&first.key), one.store.outcomes(&first.key));
+    assert!(!other.store.folder().join("superseded").exists());
+    // It counts towards the size of what is shared.
+    let size = one.store.measure();
+    let superseded = one.store.superseded_bytes();
+    let rest: u64 = one.store.list_objects().found.iter().map(|(_, _, file)| file.len()).sum::<u64>()
+        + one.store.list_records().files.iter().map(|file| file.bytes).sum::<u64>();
+    assert!(superseded > 0 && size == rest + superseded);
+    // As earlier versions kept it: with the pipeline that made it anew.
+    let own = other.store.folder().join("superseded");
+    fs::rename(shared.path().join("v1/superseded"), &own).unwrap();
+    assert_eq!(other.store.outcomes(&first.key)[1..], [first]);
+}
+
+#[test]
+fn of_many_outcomes_of_a_key_those_that_no_run_shows_go() {
+    let bench = bench();
+    let key = bench.execute("s", "a", "f", writes("one")).key;
+    for number in 0..40 {
+        let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
+        let folder = bench.store.work_dir().unwrap();
+        fs::write(folder.join("f"), number.to_string()).unwrap();
+        let log = bench.store.log_path(&name("s")).unwrap();
+        fs::write(&log, "").unwrap();
+        let run = format!("run-{number:02}");
+        bench
+            .store
+            .commit(hit.discard(None), Finished { run: run.clone(), ..finished("f", folder, log) })
+            .unwrap();
+        // Every fourth run gets as far as its record.
+        if number % 4 == 0 {
+            bench.store.save_run(&run_of(&run, key)).unwrap();
+        }
+    }
+    let kept: Vec<String> = bench.store.outcomes(&key).into_iter().map(|record| record.run).collect();
+    assert!(kept.len() <= 20, "{kept:?}");
+    for number in (0..40).step_by(4) {
+        assert!(kept.contains(&format!("run-{number:02}")), "{kept:?}");
+    }
+    assert_eq!(kept[0], "run-39");
+}
+
+/// A run that executed one stage, which has `key`.
+fn run_of(id: &str, key: Digest) -> RunRecord {
+    let stage = StageRun {
+        stage: name("s"),
+        outcome: Outcome::Ran,
+        key: Some(key),
+        changes: vec![],
+        offset_ms: 0,
+        duration_ms: 0,
+        provisional: None,
+    };
+    RunRecord {
+        id: id.into(),
+        pipeline: "p".into(),
+        version: "0".into(),
+        profile: None,
+        vars: BTreeMap::new(),
+        started_ms: 0,
+        duration_ms: 0,
+        machine: Machine::default(),
+        threads: 1,
+        stages: vec![stage],
+        gates: vec![],
+        certain: false,
+        definition: None,
+    }
 }

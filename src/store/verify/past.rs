@@ -51,7 +51,9 @@ impl Store {
 
     /// Checks outcomes that others took the place of.
     pub(super) fn check_superseded(&self, mend: bool, found: &mut Verification) -> Result<(), StoreError> {
-        for folder in self.entries_or_tell(&self.all_superseded(), found) {
+        let all: Vec<_> =
+            self.all_superseded().iter().flat_map(|all| self.entries_or_tell(all, found)).collect();
+        for folder in all {
             let Ok(key) = stem(&folder).parse::<Digest>() else {
                 found.notes.push(not_ours(&folder));
                 continue;
