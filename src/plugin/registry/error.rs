@@ -99,8 +99,12 @@ impl PluginError {
             Self::Version { plugin, .. } => {
                 Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
             }
-            Self::Crashed { tail, .. } => {
-                Some(loader::missing_library(tail).unwrap_or_else(|| BROKEN.into()))
+            Self::Crashed { path, tail, .. } => {
+                let told = loader::library(tail).or_else(|| loader::missing_interpreter(path, tail));
+                Some(told.unwrap_or_else(|| BROKEN.into()))
+            }
+            Self::Start { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some(loader::lost_interpreter(path).unwrap_or_else(|| BROKEN.into()))
             }
             Self::Start { .. } | Self::Rubbish { .. } => Some(BROKEN.into()),
             Self::Store(error) => error.hint(),
