@@ -286,15 +286,21 @@ impl Resolver<'_> {
     fn no_variant(&self, selector: Selector<'_>, over: &[usize]) -> (String, String) {
         const SHOWN: usize = 5;
         let family = selector.family();
-        let all = product(self.sizes(over)).take(SHOWN).filter_map(|picked| {
+        let mut picked = product(self.sizes(over));
+        let all = picked.by_ref().take(SHOWN).filter_map(|picked| {
             let of: Vec<(usize, usize)> = over.iter().copied().zip(picked).collect();
             self.variant(family, &of).ok().map(|(name, _)| format!("`{name}`"))
         });
         let all: Vec<String> = all.collect();
         let help = if over.is_empty() {
             format!("`{family}` has no variants")
-        } else {
+        } else if picked.next().is_some() {
             format!("there are {}, …", all.join(", "))
+        } else {
+            match all.split_last() {
+                Some((last, rest)) if !rest.is_empty() => format!("there are {} and {last}", rest.join(", ")),
+                _ => format!("there is {}", all.join("")),
+            }
         };
         (format!("no variant of `{family}` has these values"), help)
     }

@@ -170,6 +170,18 @@ fn a_variant_can_be_read_by_name() {
     let problems = read(&text.replace("train[width=1,lr=0.1]", "train[width=7]")).unwrap_err();
     assert!(problems.contains("no variant of `train` has these values"), "{problems}");
     assert!(problems.contains("there are `train[width=1,lr=0.1]`, "), "{problems}");
+    let few = |values: &str| {
+        let text = format!(
+            "version: 1\nname: x\nstages:\n  t:\n    run: ls > ${{outputs.o}}\n    matrix: {{ e: {values} }}\n    outputs: {{ o: o }}\n  \
+             u:\n    run: ls ${{inputs.i}}\n    inputs: {{ i: 't[e=9].o' }}\n"
+        );
+        read(&text).unwrap_err()
+    };
+    let told = |problems: &str, help: &str| assert!(problems.contains(help), "{problems}");
+    told(&few("[1, 2]"), "there are `t[e=1]` and `t[e=2]`\n");
+    told(&few("[1]"), "there is `t[e=1]`\n");
+    told(&few("[1, 2, 3, 4, 5]"), "`t[e=4]` and `t[e=5]`\n");
+    told(&few("[1, 2, 3, 4, 5, 6]"), "`t[e=5]`, …\n");
 }
 
 #[test]
