@@ -16,6 +16,7 @@ use crate::gate::GateResult;
 use crate::plugin::{self, Registry};
 use crate::project::Project;
 use crate::record::{ActionRecord, RunRecord};
+use crate::secret::hidden_in;
 use crate::spec::{Action, Input, ReportSpec, Stage, StageName};
 use crate::store::{Sights, Store};
 
@@ -42,7 +43,8 @@ impl Question {
     /// The same without what is secret in URLs: it is kept.
     fn sealed(&self, store: &Store) -> Self {
         let set = self.set.iter().map(|set| store.salt().sealed(set).into_owned()).collect();
-        Self { set, ..self.clone() }
+        let profile = self.profile.as_ref().map(|profile| store.salt().sealed(profile).into_owned());
+        Self { set, profile, ..self.clone() }
     }
 }
 
@@ -160,6 +162,7 @@ pub fn keep(
         report: report.to_owned(),
     };
     let machine = Here::now(&project.store);
+    let answer = hidden_in(answer);
     let standing = Standing { question: question.sealed(&project.store), machine, plugins, answer };
     if let Ok(text) = serde_json::to_vec(&standing) {
         // Without it the next run takes longer, nothing else.

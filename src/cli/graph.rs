@@ -10,7 +10,7 @@ use super::output::{Version, print, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
-use crate::progress::{Paint, word};
+use crate::progress::{Paint, clean_line, word};
 use crate::project::Project;
 use crate::record::action;
 use crate::report::{StageState, stages_svg};
@@ -102,11 +102,16 @@ fn text(
 ) -> String {
     let does = |stage: &StageName| {
         let does = pipeline.stages.get(stage).map(action).unwrap_or_default();
-        does.split_whitespace().next().unwrap_or_default().chars().take(32).collect::<String>()
+        // The first word may be the assignment of a variable.
+        clean_line(&does).split_whitespace().next().unwrap_or_default().chars().take(32).collect::<String>()
     };
     let names = order.iter().map(|stage| stage.as_str().len()).max().unwrap_or(0);
     let ops = order.iter().map(|stage| does(stage).chars().count()).max().unwrap_or(0);
-    let mut text = format!(" {} · {}\n\n", paint.strong(&pipeline.name), format::count(order.len(), "stage"));
+    let mut text = format!(
+        " {} · {}\n\n",
+        paint.strong(&clean_line(&pipeline.name)),
+        format::count(order.len(), "stage")
+    );
     for stage in order {
         let state = states.get(*stage).map_or("", |state| word(&state.expectation));
         let shown = format!("{state:<7}");

@@ -1,5 +1,6 @@
-//! One JSON object a line for programs. Each has `version` and `time_ms` before the event's own fields.
+//! One JSON object a line for programs, without what is secret in URLs. Each has `version` and `time_ms` before the event's own fields.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 use super::Sink;
 use crate::clock::now_ms;
 use crate::event::Event;
+use crate::secret::{hidden, with_texts};
 
 /// Version of the lines, in each of them. A change that could break a reader increases it.
 const VERSION: u32 = 1;
@@ -63,8 +65,15 @@ impl<W: Write + Send> Sink for Json<W> {
             line.extend(fields);
         }
         // What cannot be written is no reason to stop the run: standard output remembers that it lacks something.
-        let line = format!("{}\n", Value::Object(line));
-        let _ = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        let mut line = Value::Object(line);
+        let mut text = line.to_string();
+        // Few hold anything that is secret in a URL.
+        if let Cow::Owned(_) = hidden(&text) {
+            line = with_texts(&line, &|text| hidden(text).into_owned());
+            text = line.to_string();
+        }
+        text.push('\n');
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 }
 

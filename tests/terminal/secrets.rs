@@ -87,6 +87,58 @@ fn no_secret_is_shown_or_kept_anywhere() {
     assert!(said.contains("https://***@host.invalid/x?***"), "{said}");
 }
 
+#[test]
+fn what_a_pipeline_calls_itself_and_its_parts_is_shown_and_kept_without_secrets() {
+    let project = Project::new("unused:\n  run: 'true'\n");
+    let text = format!(
+        "version: 1\nname: 'n https://u:NAMEPASSWD@h/'\nplugins: {{ fake: {} }}\n\
+         profiles: {{ 'https://u:PROFILEPASS@h/': {{ vars: {{ v: 2 }} }} }}\nvars: {{ v: 1 }}\nstages:\n  \
+         one:\n    uses: fake/write\n    description: see https://u:DESCPASSWD@h/\n    \
+         matrix: {{ e: ['https://u:MATRIXPASS@h/', b] }}\n    with: {{ text: '${{matrix.e}} ${{vars.v}}' }}\n  \
+         three:\n    uses: fake/pick\n  \
+         two:\n    run: HUB=https://u:WORDPASSWD@h/ true\n\
+         report:\n  title: of https://u:TITLEPASS@h/\n  rows: {{ 'row https://u:ROWPASSWDD@h/': three }}\n  \
+         columns: [{{ label: 'x https://u:LABELPASS@h/', metric: '${{row}}.picked' }}]\n",
+        crate::project::built("examples/pipe-fake").display()
+    );
+    project.write("pipeline.yaml", &text);
+    let secrets = [
+        "NAMEPASSWD",
+        "PROFILEPASS",
+        "DESCPASSWD",
+        "MATRIXPASS",
+        "WORDPASSWD",
+        "TITLEPASS",
+        "ROWPASSWDD",
+        "LABELPASS",
+    ];
+    let profile = ["--profile", "https://u:PROFILEPASS@h/"];
+    for args in [
+        &["run"][..],
+        &["run"],
+        &["run", "--force", "--json"],
+        &["status"],
+        &["graph"],
+        &["graph", "--json"],
+        &["graph", "--format", "dot"],
+        &["graph", "--format", "svg"],
+        &["graph", "--format", "mermaid"],
+        &["history"],
+        &["report", "-o", "page.html"],
+        &["report", "-o", "page.md"],
+        &["report", "--json"],
+    ] {
+        let takes_profile = matches!(args[0], "run" | "status" | "graph");
+        let args = [args, if takes_profile { &profile } else { &[] }].concat();
+        let outcome = project.pipe_ok(&args);
+        let said = outcome.stdout + &outcome.stderr;
+        for secret in secrets {
+            assert!(!said.contains(secret), "{args:?}: {secret}: {said}");
+        }
+    }
+    assert_eq!(leaks(&project.path("."), &secrets), [""; 0]);
+}
+
 /// Says its secret in every message that the protocol has.
 const LEAKY: &str = r#"if [ "$1" = describe ]; then
 echo '{"protocol":1,"plugin":"leaky","version":"1","ops":{"say":{"description":"Says it.","version":1,"params":{"type":"object"}}}}'

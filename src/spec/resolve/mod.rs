@@ -35,6 +35,7 @@ use super::written::Texts;
 use super::{Pipeline, Stage, StageName};
 use crate::gate::{BASELINE, Gate};
 use crate::graph::{Cycle, Graph};
+use crate::secret::hidden;
 
 /// Where manifests come from.
 pub trait Manifests {
@@ -96,7 +97,8 @@ pub fn resolve(
         _ => return Err(sources.diagnose(problems)),
     };
     Ok(Pipeline {
-        name: parsed.name,
+        // It is nothing but shown and kept.
+        name: hidden(&parsed.name).into_owned(),
         file: parsed.file,
         digest: parsed.digest,
         root: parsed.root,
