@@ -63,9 +63,7 @@ pub fn check(
     for (plugin, answer) in answers {
         match answer {
             Ok(found) => faults.extend(found),
-            Err(why) => checked.warnings.push(format!(
-                "plugin `{plugin}` was asked whether anything is wrong with what its stages ask for, and did not say: {why}"
-            )),
+            Err(why) => checked.warnings.push(cannot_ask(plugin, &why)),
         }
     }
     if !faults.is_empty() {
@@ -93,7 +91,15 @@ fn lacking(project: &Project, stage: &Stage, expectation: &Expectation) -> Vec<P
     problems
 }
 
-fn is_checked(project: &Project, action: &OpAction) -> bool {
+/// What to say where a plugin was asked and gave no answer.
+pub(crate) fn cannot_ask(plugin: &str, why: &str) -> String {
+    format!(
+        "plugin `{plugin}` was asked whether anything is wrong with what its stages ask for, and did not say: {why}"
+    )
+}
+
+/// Whether an op can be asked about.
+pub(crate) fn is_checked(project: &Project, action: &OpAction) -> bool {
     let manifest = project.registry.manifest(&action.plugin);
     manifest.is_ok_and(|manifest| manifest.ops.get(&action.op).is_some_and(|op| op.checks))
 }

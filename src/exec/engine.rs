@@ -1,6 +1,7 @@
 //! The loop that takes every selected stage from waiting to its end. One thread decides and keeps states; executions
 //! run and commit on threads of their own and report through one channel.
 
+mod checks;
 mod end;
 mod listen;
 mod ready;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
+use self::checks::{Answer, Checks};
 use self::ready::Ready;
 use super::budget::{Budget, Grant, lacking_gpus};
 use super::inputs;
@@ -68,6 +70,8 @@ enum Message {
     Ended(StageId, Box<Result<ActionRecord, Failure>>),
     /// Another process has ended the execution of the key that this stage has.
     KeyFree(StageId),
+    /// A plugin was asked about stages again.
+    Checked(Box<Answer>),
     Signal(Request),
 }
 
@@ -96,6 +100,8 @@ struct Task {
     /// What the plan says, until that is used or known to be outdated.
     foreseen: Option<Decision>,
     record: Option<Arc<ActionRecord>>,
+    /// Whether what it gives was there before the run, for whoever was asked then about those that read it.
+    was_there: bool,
     run: StageRun,
 }
 
@@ -112,6 +118,7 @@ struct Engine<'a> {
     undecided: VecDeque<StageId>,
     queued: BTreeMap<StageId, Queued>,
     ready: Ready,
+    checks: Checks,
     running: BTreeMap<StageId, Running>,
     /// Keys that are queued or running, and the stages that wait for the outcome because theirs is the same.
     under_way: HashMap<Digest, Vec<StageId>>,
@@ -162,6 +169,7 @@ impl<'a> Engine<'a> {
                 waits_for: project.graph.dependencies(id).len(),
                 foreseen: prospect.decision.filter(|_| prospect.unknown.is_empty()),
                 record: None,
+                was_there: !prospect.planned.expectation.may_execute(),
                 run: StageRun {
                     stage: project.pipeline[id].name.clone(),
                     outcome: Outcome::Interrupted,
@@ -187,6 +195,7 @@ impl<'a> Engine<'a> {
             undecided,
             queued: BTreeMap::new(),
             ready,
+            checks: Checks::default(),
             running: BTreeMap::new(),
             under_way: HashMap::new(),
             elsewhere: BTreeSet::new(),
@@ -238,11 +247,15 @@ impl<'a> Engine<'a> {
             while let Some(id) = self.undecided.pop_front() {
                 self.look_at(id)?;
             }
-            self.start_what_fits(scope)?;
+            self.ask_again();
+            if !self.checks.is_asking() || self.given_up().is_some() {
+                self.start_what_fits(scope)?;
+            }
             if !self.undecided.is_empty() {
                 continue;
             }
-            if self.running.is_empty() && self.elsewhere.is_empty() {
+            let is_asking = self.checks.is_asking() && self.interrupted.is_none();
+            if self.running.is_empty() && self.elsewhere.is_empty() && !is_asking {
                 return Ok(());
             }
             self.listen()?;

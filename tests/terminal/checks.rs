@@ -114,6 +114,33 @@ three: { uses: fake/pick, inputs: { text: words.txt }, with: { lines: 2 } }
     told();
 }
 
+/// The input of `late` that its number is about is made first; then the one that takes its time would be.
+const LATE: &str = "
+data: { uses: fake/write, with: { text: \"1\\n2\\n3\\n\" } }
+train: { uses: fake/write, inputs: { data: data.out }, with: { text: trained } }
+late: { uses: fake/pick, inputs: { text: data.out, model: train.out }, with: { lines: 4 } }
+after: { uses: fake/write, inputs: { it: late.out } }
+";
+
+#[test]
+fn a_number_above_what_the_run_itself_makes_is_told_before_anything_else_is_started() {
+    let project = Project::new(LATE);
+    for args in [&["run"][..], &["run", "--force", "--keep-going"]] {
+        let outcome = project.pipe(args);
+        assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("`lines` asks for 4, but there are 3"), "{}", outcome.stderr);
+        let mut expected = vec!["check", "write 1", "2", "3", "", "check"];
+        if args.contains(&"--keep-going") {
+            expected.push("write trained");
+        }
+        assert_eq!(project.executed(), expected, "{args:?}");
+        std::fs::remove_dir_all(project.path("cache")).unwrap();
+    }
+    project.set_stages(&LATE.replace("lines: 4", "lines: 3"));
+    project.pipe_ok(&["run"]);
+    assert!(project.path("artifacts/after/out.txt").exists());
+}
+
 #[test]
 fn a_plugin_that_cannot_be_asked_is_warned_of_and_its_stage_runs() {
     for (how, expected) in

@@ -40,6 +40,7 @@ impl Engine<'_> {
                 self.elsewhere.remove(&id);
                 self.undecided.push_back(id);
             }
+            Some(Message::Checked(answer)) => self.checked(*answer)?,
             Some(Message::Signal(Request::Suspend)) => {
                 self.signal_all(Signal::STOP);
                 interrupt::sleep();

@@ -85,6 +85,12 @@ impl Ready {
         chosen.into_iter().map(|((_, id), grant)| (id, grant)).collect()
     }
 
+    /// Takes one out, where it is there.
+    pub(super) fn remove(&mut self, id: StageId) {
+        self.waiting.retain(|(_, waiting)| *waiting != id);
+        self.passed_over.remove(&id);
+    }
+
     /// Takes out all of them.
     pub(super) fn take_all(&mut self) -> Vec<StageId> {
         std::mem::take(&mut self.waiting).into_iter().map(|(_, id)| id).collect()
