@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::history::tell_lost;
-use super::output::{self, PAGE, Version, print, print_json};
+use super::output::{self, PAGE, Version, print, print_json, tell};
 use super::{Context, Selection, browser, completions};
 use crate::error::{Error, ExitStatus};
 use crate::history::{FindError, History, Past};
@@ -104,6 +104,15 @@ fn write_first(args: &Args, context: &Context, store: &Store) -> Result<ExitStat
 
 /// Refuses to write over what somebody else put where the report is to go.
 fn may_replace(args: &Args, file: &Path) -> Result<(), Error> {
+    let is_file = std::fs::symlink_metadata(file).is_ok_and(|there| there.is_file());
+    if args.output.is_none() && !is_file {
+        // A run does the same. Where somebody names a pipe or a device, it is meant.
+        let moved = report::make_room(file).map_err(|error| cannot_write(file, &error))?;
+        if let Some(to) = moved {
+            let (from, to) = (file.display().to_string(), to.display().to_string());
+            tell(&clean_line(&format!("`{from}` was no page of `pipe`: it is kept as `{to}`")));
+        }
+    }
     output::may_replace(file, args.force, PAGE, &report::is_document)
 }
 

@@ -185,13 +185,17 @@ pub(crate) fn is_page(file: &Path) -> bool {
     regular::read(file).is_ok_and(|bytes| bytes.is_empty() || is_document(&bytes))
 }
 
-/// Moves what is where a page is to be written, and is none, to another name beside it, which it gives.
+/// Moves what is where a page is to be written, and is none, to another name beside it, which it gives: no link is written through,
+/// and no pipe or device is written into.
 ///
 /// # Errors
 /// When it cannot be moved.
 pub(crate) fn make_room(file: &Path) -> io::Result<Option<PathBuf>> {
-    if !std::fs::symlink_metadata(file).is_ok_and(|there| there.is_file()) || is_page(file) {
-        return Ok(None);
+    match std::fs::symlink_metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(there) if there.is_file() && is_page(file) => return Ok(None),
+        Ok(_) => {}
     }
     let to = free_name(file, |_| false);
     std::fs::rename(file, &to)?;
@@ -228,6 +232,26 @@ pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_is_no_page_is_moved_and_nothing_is_written_through_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, target) = (folder.path().join("report.html"), folder.path().join("target"));
+        assert_eq!(make_room(&file).unwrap(), None);
+        std::fs::write(&target, "mine").unwrap();
+        for number in 1..=3 {
+            match number {
+                1 => assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success()),
+                2 => std::os::unix::fs::symlink(&target, &file).unwrap(),
+                _ => std::fs::create_dir(&file).unwrap(),
+            }
+            let kept = folder.path().join(format!("report.html.kept-{number}"));
+            assert_eq!(make_room(&file).unwrap(), Some(kept));
+            write_whole(&file, b"page").unwrap();
+            std::fs::remove_file(&file).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
+    }
 
     #[test]
     fn only_stages_that_were_not_part_of_the_run_are_looked_up() {
