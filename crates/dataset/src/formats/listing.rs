@@ -1,6 +1,6 @@
 //! The files of a source, sorted into pictures and others by a look at how each starts. Knows no classes.
 
-use crate::picture::{Content, HEAD};
+use crate::picture::{Content, Format, HEAD};
 use crate::{DatasetError, Source};
 
 use super::left_out::Reason;
@@ -61,13 +61,18 @@ impl Listing {
     }
 
     fn add(&mut self, path: String, content: Content) {
-        if let Content::Picture(_) = content {
-            self.pictures.push(path);
-            return;
-        }
         let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
         let ending = name.rsplit_once('.').map(|(_, ending)| ending);
         let has = |endings: &[&str]| ending.is_some_and(|ending| endings.contains(&ending));
+        match content {
+            // A table may start as PNM does, and nobody calls PNM a table.
+            Content::Picture(Format::Pnm) if has(&TEXTS) => {}
+            Content::Picture(_) => {
+                self.pictures.push(path);
+                return;
+            }
+            _ => {}
+        }
         let called_picture = has(&PICTURES);
         let (reason, is_picture) = match content {
             Content::OtherPicture(format) => (Some(Reason::Format(format.into())), true),
@@ -133,6 +138,9 @@ mod tests {
             ("1.annotation", b"0.5 0.5 1 1"),
             ("Thumbs.db", b"\xd0\xcf\x11\xe0"),
             ("__init__.py", b""),
+            ("participants.tsv", b"P1\t34\tF\nP2\t28\tM\n"),
+            ("participants", b"P5\t34\t170\tF\n"),
+            ("table.csv", b"P4 8 1 \xff"),
         ] {
             assert_eq!(reason(name, bytes), None, "{name}");
         }

@@ -52,6 +52,9 @@ const OTHERS: [(usize, &[u8], &str); 17] = [
 /// Sizes of the headers that follow a BMP file's first: two letters alone would be found in too many files.
 const BMP_HEADERS: [u32; 7] = [12, 16, 40, 52, 56, 108, 124];
 
+/// Most pixels on a side that a PNM file is believed to have.
+const MOST_PIXELS: usize = 10_000_000;
+
 impl Format {
     /// As it is called.
     pub(crate) fn name(self) -> &'static str {
@@ -80,10 +83,7 @@ impl Format {
             [b'P', b'7', b'\n', rest @ ..] => {
                 (rest.starts_with(b"WIDTH") || rest.starts_with(b"#")).then_some(Self::Pnm)
             }
-            [b'P', b'1'..=b'6', space, rest @ ..] if space.is_ascii_whitespace() => {
-                let next = rest.iter().find(|byte| !byte.is_ascii_whitespace());
-                next.is_some_and(|byte| byte.is_ascii_digit() || *byte == b'#').then_some(Self::Pnm)
-            }
+            [b'P', kind @ b'1'..=b'6', ..] => is_pnm(*kind, head).then_some(Self::Pnm),
             _ => None,
         }
     }
@@ -111,6 +111,73 @@ impl Content {
             return Self::OtherPicture("SVG");
         }
         Self::Text
+    }
+}
+
+/// Whether a file that starts with `P` and this digit goes on as PNM does: width, height and, but for bitmaps, the largest
+/// value, as whole numbers with comments between them, and then pixels. Tables of persons `P1`, `P2`… start so, too.
+fn is_pnm(kind: u8, head: &[u8]) -> bool {
+    let is_bitmap = matches!(kind, b'1' | b'4');
+    let limits: &[usize] = if is_bitmap { &[MOST_PIXELS; 2] } else { &[MOST_PIXELS, MOST_PIXELS, 65_535] };
+    let mut rest = &head[2..];
+    let mut values = Vec::with_capacity(limits.len());
+    for &most in limits {
+        let Some(number) = after_blanks(rest) else {
+            // A long comment may hide what follows.
+            return head.len() >= HEAD && rest.contains(&b'#');
+        };
+        let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let value = str::from_utf8(&number[..digits]).ok().and_then(|digits| digits.parse::<usize>().ok());
+        let Some(value) = value.filter(|value| (1..=most).contains(value)) else { return false };
+        if number.len() == rest.len() {
+            return false;
+        }
+        values.push(value);
+        rest = &number[digits..];
+    }
+    let [width, height, ..] = *values else { return false };
+    let Some((blank, pixels)) = rest.split_first() else { return false };
+    if !(blank.is_ascii_whitespace() || *blank == b'#' && kind <= b'3') {
+        return false;
+    }
+    if kind <= b'3' {
+        let Some(samples) = after_blanks(rest) else { return head.len() >= HEAD };
+        let is_sample = |byte: &u8| match is_bitmap {
+            true => matches!(byte, b'0' | b'1'),
+            false => byte.is_ascii_digit(),
+        };
+        let mut samples = samples.iter().take_while(|&&byte| byte != b'#');
+        return samples.all(|byte| is_sample(byte) || byte.is_ascii_whitespace());
+    }
+    // Pixels may be any bytes, even those of a text, but hardly those of a table's next rows, or of its end.
+    let is_row = |line: &[u8]| match line {
+        [b'P', rest @ ..] => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            digits > 0 && rest.get(digits) == head.get(2)
+        }
+        _ => false,
+    };
+    let row = match kind {
+        b'4' => width.div_ceil(8),
+        b'5' => width,
+        _ => width.saturating_mul(3),
+    };
+    let is_cut = head.len() < HEAD && pixels.len() < row.saturating_mul(height);
+    let looks_like_text = pixels.is_empty() || is_text(pixels);
+    !looks_like_text || !(is_cut || pixels.split(|&byte| byte == b'\n').any(is_row))
+}
+
+/// What follows after blanks and comments; nothing where the file, or what is seen of it, ends before.
+fn after_blanks(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        bytes = bytes.trim_ascii_start();
+        match bytes.first()? {
+            b'#' => {
+                let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+                bytes = &bytes[end..];
+            }
+            _ => return Some(bytes),
+        }
     }
 }
 
@@ -144,7 +211,12 @@ mod tests {
         assert_eq!(of(b"MM\0*\0\0\0\x08"), "TIFF");
         assert_eq!(of(b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"), "BMP");
         assert_eq!(of(b"P6\n4 2\n255\n"), "PNM");
-        assert_eq!(of(b"P2 # made by hand\n"), "PNM");
+        assert_eq!(of(b"P2 # made by hand\n1 1\n#\n9 5"), "PNM");
+        assert_eq!(of(b"P1 8 1\n10110001"), "PNM");
+        assert_eq!(of(b"P5\t1 # wide\n2\t255\nAB"), "PNM");
+        let mut long = b"P6\n# ".to_vec();
+        long.resize(HEAD, b'x');
+        assert_eq!(of(&long), "PNM");
         assert_eq!(of(b"P7\nWIDTH 4\n"), "PNM");
     }
 
@@ -157,6 +229,27 @@ mod tests {
         assert_eq!(Content::of(&"ü".as_bytes()[..1]), Content::Unknown);
         assert_eq!(Content::of(&[1, 2, 3]), Content::Unknown);
         assert_eq!(Content::of(b"RIFF\x24\0\0\0WAVEfmt "), Content::Unknown);
+    }
+
+    #[test]
+    fn tables_of_persons_are_texts() {
+        let rest = [
+            "\t34\tF\n",
+            "\t34\t170\tF\n",
+            "\t34\t170\t65\n",
+            " 34 170 65 1\n",
+            "\t34\t1\n",
+            " 0 1 2 3 4\n",
+            "\t1\n",
+        ];
+        for rest in rest {
+            for first in 1..=6 {
+                let table: String = (first..40).map(|person| format!("P{person}{rest}")).collect();
+                assert_eq!(Content::of(&table.as_bytes()[..HEAD]), Content::Text, "P{first}{rest}");
+                let row = format!("P{first}{rest}");
+                assert_eq!(Content::of(row.as_bytes()), Content::Text, "{row}");
+            }
+        }
     }
 
     #[test]
