@@ -161,7 +161,8 @@ fn fetch_archive(
 ) -> Result<Fetched, Failure> {
     let mut transfer = Transfer::new(reporter, url);
     let (size, has_digest) = (checks.size, checks.has_digest());
-    let wanted = Wanted { url, folder: resume_dir, name: ARCHIVE, size, most, has_digest };
+    let wanted =
+        Wanted { url, folder: resume_dir, name: ARCHIVE, size, most, has_digest, is_one_of_many: false };
     let path = fetcher.fetch(&wanted, &mut |event| transfer.show(event)).map_err(|error| error.failure)?;
     Ok(Fetched { path, name: url.to_string(), ignore: None, downloads: vec![wanted.partial()] })
 }
@@ -189,10 +190,25 @@ fn fetch_idx(
         let mut fetch = |name: &str| -> Result<(), FetchError> {
             let url = url.join(name);
             let mut transfer = Transfer::new(reporter, &url);
-            let wanted = Wanted { url: &url, folder: &folder, name, size: None, most, has_digest: false };
-            fetcher.fetch(&wanted, &mut |event| transfer.show(event))?;
+            let wanted = Wanted {
+                url: &url,
+                folder: &folder,
+                name,
+                size: None,
+                most,
+                has_digest: false,
+                is_one_of_many: true,
+            };
+            let fetched = fetcher.fetch(&wanted, &mut |event| transfer.show(event));
+            if let Err(FetchError { status: Some(404), .. }) = fetched {
+                // What an earlier run found under this name is there no longer.
+                wanted.partial().discard().map_err(|error| {
+                    let failure = Failure::new(format!("cannot delete the download of `{url}`: {error}"));
+                    FetchError { status: None, failure }
+                })?;
+            }
             downloads.push(wanted.partial());
-            Ok(())
+            fetched.map(drop)
         };
         match fetch(&format!("{name}.gz")) {
             Err(FetchError { status: Some(404), .. }) => fetch(name),

@@ -19,13 +19,14 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use self::answer::{describe, is_complete, next_part};
+use self::answer::{describe, is_complete, is_still, next_part};
 use self::room::Room;
 pub(crate) use self::room::free_bytes;
 use self::trouble::{check_size, gave_up, no_answer, refuse, refused, too_long};
 use self::way::Way;
 use crate::partial::{Partial, Remote};
 use crate::url::Url;
+use crate::validator::Validator;
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,6 +74,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) most: Option<u64>,
     /// Whether a digest is checked afterwards, so that a URL that is signed anew leads to the same file.
     pub(crate) has_digest: bool,
+    /// Whether it is one of several files that belong together: the server is asked whether one that is finished is still
+    /// what it has, so that files of two states of a set are not put together.
+    pub(crate) is_one_of_many: bool,
+}
+
+/// What a request is bound to.
+#[derive(Clone, Copy)]
+enum Condition<'a> {
+    /// The whole file.
+    Whole,
+    /// Its bytes from a number on, if it is still in the state that a validator tells; else the whole file.
+    From(u64, &'a Validator),
+    /// The whole file, unless it is still in that state.
+    Unless(&'a Validator),
 }
 
 impl Wanted<'_> {
@@ -152,7 +167,7 @@ impl Fetcher {
     ) -> Result<PathBuf, FetchError> {
         let url = wanted.url;
         let partial = wanted.partial();
-        if let Some(finished) = partial.finished() {
+        if let Some((finished, _)) = partial.finished().filter(|_| !wanted.is_one_of_many) {
             return Ok(finished.into());
         }
         let (remote, have) = partial.resume();
@@ -210,9 +225,15 @@ impl Fetcher {
         }
         // Parts that no strong validator holds together may be of different files.
         let begun = known.validator.as_ref().filter(|_| have > 0);
-        let range = begun.map(|validator| (have, validator.as_str()));
+        let finished = partial.finished();
+        let kept = finished.as_ref().and_then(|(_, remote)| remote.validator.as_ref());
+        let condition = match (begun, kept) {
+            (Some(validator), _) => Condition::From(have, validator),
+            (None, Some(validator)) => Condition::Unless(validator),
+            (None, None) => Condition::Whole,
+        };
         let mut way = Way::from(wanted.url);
-        let response = self.ask(&mut way, range)?;
+        let response = self.ask(&mut way, condition)?;
         if way.loses_encryption() && !wanted.has_digest {
             on_event(Event::Note(&format!(
                 "{way} does not come encrypted all the way, so that it may be changed on it: a `sha256` would notice"
@@ -222,6 +243,15 @@ impl Fetcher {
         let status = response.status();
         let another =
             |reason: &str| Stop::Broken(format!("{way} does not go on with the file begun: {reason}"));
+        if let (StatusCode::NOT_MODIFIED, Condition::Unless(validator), Some((path, remote))) =
+            (status, condition, &finished)
+        {
+            if remote.place == place && is_still(&response, validator) {
+                return Ok((*path).into());
+            }
+            partial.discard().map_err(on_disk)?;
+            return Err(Stop::Broken(format!("{way} does not say that the file is what it was")));
+        }
         let part = match (status, begun) {
             (StatusCode::PARTIAL_CONTENT, Some(validator)) => {
                 match next_part(&response, &known, validator, have, &place) {
@@ -286,15 +316,17 @@ impl Fetcher {
         }
     }
 
-    /// The answer to a request for a file, or for its bytes from a number on if it is still in the state that a validator
-    /// tells. Goes where servers send to.
-    fn ask(&self, way: &mut Way<'_>, range: Option<(u64, &str)>) -> Result<Response<Body>, Stop> {
+    /// The answer to a request for a file. Goes where servers send to.
+    fn ask(&self, way: &mut Way<'_>, condition: Condition<'_>) -> Result<Response<Body>, Stop> {
         loop {
             let mut request = self.agent.get(way.last().secret());
-            if let Some((from, validator)) = range {
-                request = request.header(header::RANGE, format!("bytes={from}-"));
-                request = request.header(header::IF_RANGE, validator);
-            }
+            request = match condition {
+                Condition::Whole => request,
+                Condition::From(from, validator) => request
+                    .header(header::RANGE, format!("bytes={from}-"))
+                    .header(header::IF_RANGE, validator.as_str()),
+                Condition::Unless(validator) => request.header(validator.unless(), validator.as_str()),
+            };
             let response = request.call().map_err(|error| no_answer(way, error))?;
             let status = response.status();
             match way.follow(&response) {

@@ -48,18 +48,24 @@ impl Partial {
         Self { source, whole: file(""), part: file(".part"), state: file(".json") }
     }
 
-    /// The finished file, where there is one.
-    pub(crate) fn finished(&self) -> Option<&Path> {
-        self.whole.is_file().then_some(&*self.whole)
+    /// The finished file and what the server said of it, where there is one, of the URL that is asked for.
+    pub(crate) fn finished(&self) -> Option<(&Path, Remote)> {
+        let remote = self.described().filter(|_| self.whole.is_file())?;
+        Some((&self.whole, remote))
+    }
+
+    /// What is known of the file that is there, finished or not; nothing where it is of another URL.
+    fn described(&self) -> Option<Remote> {
+        let State { source, remote } = serde_json::from_slice(&regular::read(&self.state).ok()?).ok()?;
+        (source == self.source).then_some(remote)
     }
 
     /// What is known of the file, and how many bytes are there; nothing where it is of another URL.
     pub(crate) fn resume(&self) -> (Remote, u64) {
         let read = || -> Option<(Remote, u64)> {
-            let State { source, remote } = serde_json::from_slice(&regular::read(&self.state).ok()?).ok()?;
+            let remote = self.described()?;
             let have = self.part.metadata().ok()?.len();
-            let possible = remote.total.is_none_or(|total| have <= total);
-            (source == self.source && possible).then_some((remote, have))
+            remote.total.is_none_or(|total| have <= total).then_some((remote, have))
         };
         read().unwrap_or_default()
     }
@@ -70,27 +76,29 @@ impl Partial {
             return regular::append(&self.part);
         }
         // The bytes of an older file must be gone before its description is.
+        remove(&self.whole)?;
         let file = regular::create(&self.part)?;
         let state = State { source: self.source.clone(), remote: remote.clone() };
         fs::write(&self.state, serde_json::to_vec(&state)?)?;
         Ok(file)
     }
 
-    /// Makes the part the finished file.
+    /// Makes the part the finished file. What the server said of it stays, so that it can be asked whether that is so still.
     pub(crate) fn finish(&self) -> io::Result<PathBuf> {
         fs::rename(&self.part, &self.whole)?;
-        fs::remove_file(&self.state)?;
         Ok(self.whole.clone())
     }
 
     /// Deletes everything.
     pub(crate) fn discard(&self) -> io::Result<()> {
-        for path in [&self.state, &self.part, &self.whole] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        [&self.state, &self.part, &self.whole].into_iter().try_for_each(|path| remove(path))
+    }
+}
+
+/// Deletes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) range: Option<String>,
     pub(crate) if_range: Option<String>,
     pub(crate) authorization: Option<String>,
+    /// `If-None-Match`.
+    pub(crate) unless: Option<String>,
     /// Bytes of the body that were sent.
     pub(crate) sent: usize,
 }
@@ -107,6 +109,7 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
         match name.to_ascii_lowercase().as_str() {
             "range" => request.range = Some(value.into()),
             "if-range" => request.if_range = Some(value.into()),
+            "if-none-match" => request.unless = Some(value.into()),
             "authorization" => request.authorization = Some(value.into()),
             _ => {}
         }
@@ -124,6 +127,10 @@ fn answer(mut stream: TcpStream, state: &mut State) -> std::io::Result<()> {
             stream.write_all(&state.content)?;
             stream.write_all(b"\r\n")?;
         }
+    }
+    if request.unless.is_some() && request.unless == state.etag && matches!(answer, Answer::Ranged) {
+        state.requests.push(request);
+        return stream.write_all(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n");
     }
     let total = state.content.len();
     let same = request.if_range.is_none() || request.if_range == state.etag;

@@ -42,7 +42,15 @@ impl Validator {
         }
     }
 
-    /// As `If-Range` takes it.
+    /// The header that asks for the file unless it is in this state.
+    pub(crate) fn unless(&self) -> HeaderName {
+        match self {
+            Self::ETag(_) => header::IF_NONE_MATCH,
+            Self::LastModified(_) => header::IF_MODIFIED_SINCE,
+        }
+    }
+
+    /// As `If-Range` takes it, and the header of [`Validator::unless`].
     pub(crate) fn as_str(&self) -> &str {
         let (Self::ETag(text) | Self::LastModified(text)) = self;
         text

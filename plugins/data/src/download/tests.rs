@@ -269,6 +269,31 @@ fn four_idx_files_are_fetched_from_a_folder_on_a_server() {
 }
 
 #[test]
+fn idx_files_are_all_of_one_state_of_the_set() {
+    let answer = |version: u8, values: &[u8], dims: &[u32]| {
+        let dims: Vec<_> = dims.iter().flat_map(|dim| dim.to_be_bytes()).collect();
+        let rank = dims.len() as u8 / 4;
+        let file = gz(&[&[0, 0, 8, rank][..], &dims, values].concat());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"v{version}\"\r\nConnection: close\r\n\r\n",
+            file.len()
+        );
+        Answer::Raw([head.as_bytes(), &file].concat())
+    };
+    let images = |version: u8| answer(version, &[version], &[1, 1, 1]);
+    let labels = |version: u8| answer(version, &[version], &[1]);
+    let server = Server::start(&[], &[images(1), Answer::Status(500)]);
+    let params = json!({"source": server.url("mnist/"), "format": "idx"});
+    let mut stage = Stage::new();
+    assert!(stage.run(params.clone()).unwrap_err().contains("500"));
+    server.replace(&[], None, &[images(2), labels(2), images(2), labels(2)]);
+    let dataset = stage.run(params).unwrap();
+    assert_eq!((dataset.train.image(0), dataset.test.image(0)), (&[2][..], &[2][..]));
+    assert_eq!((dataset.train.labels(), dataset.test.labels()), (&[2][..], &[2][..]));
+    assert_eq!(server.requests()[0].unless.as_deref(), Some("\"v1\""));
+}
+
+#[test]
 fn an_idx_folder_is_read_and_takes_no_checks() {
     let mut stage = Stage::new();
     let folder = stage.folder.path().join("mnist");

@@ -110,6 +110,16 @@ pub(super) fn is_complete(
     same && total == Some(have) && known.total.is_none_or(|known| known == have)
 }
 
+/// Whether an answer that a file is not modified does not say something else itself.
+pub(super) fn is_still(response: &Response<Body>, validator: &Validator) -> bool {
+    let headers = response.headers();
+    let says = headers.contains_key(match validator {
+        Validator::ETag(_) => header::ETAG,
+        Validator::LastModified(_) => header::LAST_MODIFIED,
+    });
+    !says || validator.is_that_of(headers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

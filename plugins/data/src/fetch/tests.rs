@@ -10,11 +10,18 @@ struct Session {
     folder: tempfile::TempDir,
     notes: Vec<String>,
     most: Option<u64>,
+    is_one_of_many: bool,
 }
 
 impl Session {
     fn new() -> Self {
-        Self { fetcher: fetcher(), folder: tempfile::tempdir().unwrap(), notes: Vec::new(), most: None }
+        Self {
+            fetcher: fetcher(),
+            folder: tempfile::tempdir().unwrap(),
+            notes: Vec::new(),
+            most: None,
+            is_one_of_many: false,
+        }
     }
 
     /// Leaves a part of `url` as an earlier run does.
@@ -39,7 +46,15 @@ impl Session {
             }
         };
         let (folder, most) = (self.folder.path(), self.most);
-        let wanted = Wanted { url: &url, folder, name: "archive", size, most, has_digest };
+        let wanted = Wanted {
+            url: &url,
+            folder,
+            name: "archive",
+            size,
+            most,
+            has_digest,
+            is_one_of_many: self.is_one_of_many,
+        };
         self.fetcher
             .fetch(&wanted, &mut on_event)
             .map(|path| std::fs::read(path).unwrap())
@@ -49,6 +64,33 @@ impl Session {
 
 fn content() -> Vec<u8> {
     (0..300_000_u32).map(|value| (value.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+#[test]
+fn a_file_of_many_is_asked_for_again_and_kept_as_long_as_it_is_the_same() {
+    let other: Vec<u8> = content().into_iter().rev().collect();
+    let server = Server::start(&content(), &[Answer::Ranged]);
+    let mut session = Session { is_one_of_many: true, ..Session::new() };
+    for _ in 0..2 {
+        assert_eq!(session.fetch(&server, None).unwrap(), content());
+    }
+    let sent: Vec<_> = server.requests().into_iter().map(|request| (request.unless, request.sent)).collect();
+    assert_eq!(sent, [(None, 300_000), (Some("\"v1\"".into()), 0)]);
+    server.replace(&other, Some("\"v2\""), &[Answer::Cut(1000), Answer::Ranged]);
+    assert_eq!(session.fetch(&server, None).unwrap(), other);
+    assert_eq!(server.requests()[1].range.as_deref(), Some("bytes=1000-"));
+    // Nothing tells one state from another.
+    server.replace(&content(), None, &[Answer::Ranged]);
+    for _ in 0..2 {
+        assert_eq!(session.fetch(&server, None).unwrap(), content());
+    }
+    assert_eq!(server.requests().iter().map(|request| request.sent).collect::<Vec<_>>(), [300_000; 2]);
+    // Neither is an answer believed that it is what it was, with another state's name.
+    server.replace(&content(), Some("\"v3\""), &[Answer::Ranged]);
+    session.fetch(&server, None).unwrap();
+    let unchanged = b"HTTP/1.1 304 Not Modified\r\nETag: \"v4\"\r\nConnection: close\r\n\r\n".to_vec();
+    server.replace(&other, Some("\"v4\""), &[Answer::Raw(unchanged), Answer::Ranged]);
+    assert_eq!(session.fetch(&server, None).unwrap(), other);
 }
 
 #[test]
