@@ -160,10 +160,24 @@ impl<'a> Entry<'a> {
 
     /// Reads the file whole; nothing for a folder.
     pub(crate) fn read(self) -> Result<Vec<u8>, DatasetError> {
-        let Some(content) = self.content else { return Ok(Vec::new()) };
-        let mut bytes = Vec::new();
+        self.read_after(Vec::new())
+    }
+
+    /// Reads the file whole, of which `bytes` were read already; nothing for a folder. Takes no more memory than the file.
+    pub(crate) fn read_after(self, mut bytes: Vec<u8>) -> Result<Vec<u8>, DatasetError> {
+        let Some(content) = self.content else { return Ok(bytes) };
+        let rest = self.size.saturating_sub(bytes.len() as u64);
+        let has_room = usize::try_from(rest).is_ok_and(|rest| bytes.try_reserve_exact(rest).is_ok());
+        if !has_room {
+            let reason = format!("has {} bytes, for which this machine has no memory", self.size);
+            return Err(DatasetError::Entry {
+                source_name: self.source.into(),
+                entry: self.path.into(),
+                reason,
+            });
+        }
         content
-            .take(self.size.saturating_add(1))
+            .take(rest.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(|error| damage(self.source, &in_the_middle_of(self.path), error))?;
         match (bytes.len() as u64).cmp(&self.size) {

@@ -1,15 +1,17 @@
 //! From pictures in a source to pixels in memory: each is decoded, scaled and put where it belongs, whatever the
 //! source's order.
 //!
-//! Memory: the pixels of the set once, and beside them what is being decoded: [`BATCH_BYTES`] of files, and
-//! [`DECODED_BYTES`] for each thread or what the largest picture takes, whichever is more.
+//! Memory: the pixels of the set once, and beside them what is being decoded: [`BATCH_BYTES`] of files or the longest one,
+//! and [`DECODED_BYTES`] for each thread or what the largest picture takes, whichever is more. A file is no longer than a
+//! picture can be of the height and width in its header, or of those that fit into the bytes of the set, and [`SURPLUS`]; that is
+//! asked before it is read.
 
 use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use super::left_out::{LeftOut, Reason};
-use crate::picture::{self, DecodeError, Fit, MAX_SIDE, Picture, PictureSize};
+use crate::picture::{self, Content, DecodeError, Fit, Format, HEAD, MAX_SIDE, Picture, PictureSize};
 use crate::source::Entry;
 use crate::{DatasetError, Source, Split};
 
@@ -18,8 +20,12 @@ pub(super) const BATCH_FILES: usize = 1024;
 const BATCH_BYTES: usize = 32 << 20;
 /// What decoding may take together, for each thread.
 const DECODED_BYTES: usize = 96 << 20;
-/// Longest file: the largest picture with four values of 16 bits a pixel, as they are, and what stands around them.
-const MAX_FILE: u64 = 8 * (MAX_SIDE * MAX_SIDE) as u64 + (16 << 20);
+/// Bytes from the start of a file in which its height and width are looked for before it is read whole.
+const HEADER: usize = 1 << 16;
+/// Most bytes of a file for each pixel: four values of 16 bits, as they are.
+const FILE_BYTES_PER_PIXEL: u64 = 8;
+/// Most bytes of a file beside its pixels: what cameras and programs note, further frames and pages.
+const SURPLUS: u64 = 64 << 20;
 
 /// Most bytes that the decoded pixels of a set take, where nothing else is asked for: 8 GiB.
 pub const MAX_BYTES: u64 = 8 << 30;
@@ -123,28 +129,28 @@ pub(super) fn fill<const N: usize>(
     }
     let mut batch = Batch::default();
     let most = DECODED_BYTES.saturating_mul(rayon::current_num_threads());
-    source.visit(&mut |entry| {
+    source.visit(&mut |mut entry| {
         let Some((&path, &slot)) = slots.get_key_value(entry.path()) else { return Ok(()) };
-        if entry.size() > MAX_FILE {
-            let reason = format!("has {} bytes, more than any image of {MAX_SIDE}×{MAX_SIDE}", entry.size());
-            return Err(Entry::error(source, path, reason));
-        }
-        let bytes = entry.read()?;
-        let dimensions = picture::dimensions(&bytes);
-        let is_first = canvas.size.is_none() && options.size.is_none();
-        // One that is too large by itself is told when it is decoded.
-        let possible = |size: &[usize; 2]| size.iter().all(|&side| side <= MAX_SIDE);
-        if let Some(size) = dimensions.filter(|size| is_first && possible(size)) {
-            canvas.check_budget(size, Some(path))?;
-        }
-        let decoded = dimensions.map_or(0, |size| picture::bytes_in_work(size, options.size));
-        let full = batch.files.len() >= BATCH_FILES
-            || batch.bytes + bytes.len() > BATCH_BYTES
-            || batch.decoded.saturating_add(decoded) > most;
-        if full && !batch.files.is_empty() {
+        let head = entry.head(HEADER)?;
+        let mut dimensions = picture::dimensions(&head);
+        canvas.admit(path, entry.size(), dimensions, Content::of(head.get(..HEAD).unwrap_or(&head)))?;
+        let length = usize::try_from(entry.size()).unwrap_or(usize::MAX);
+        let work =
+            |size: Option<[usize; 2]>| size.map_or(0, |size| picture::bytes_in_work(size, options.size));
+        if batch.is_full(length, work(dimensions), most) {
             canvas.draw(std::mem::take(&mut batch), left_out)?;
             progress(canvas.images);
         }
+        let bytes = entry.read_after(head)?;
+        if dimensions.is_none() {
+            dimensions = picture::dimensions(&bytes);
+            canvas.admit_size(path, dimensions)?;
+            if batch.is_full(length, work(dimensions), most) {
+                canvas.draw(std::mem::take(&mut batch), left_out)?;
+                progress(canvas.images);
+            }
+        }
+        let decoded = work(dimensions);
         batch.bytes += bytes.len();
         batch.decoded = batch.decoded.saturating_add(decoded);
         batch.files.push(Encoded { path, slot, bytes });
@@ -177,6 +183,16 @@ struct Batch<'a> {
     decoded: usize,
 }
 
+impl Batch<'_> {
+    /// Whether a file of so many bytes, whose decoding takes so many, belongs to the next one. `most`: what decoding may take.
+    fn is_full(&self, bytes: usize, decoded: usize, most: usize) -> bool {
+        let is_full = self.files.len() >= BATCH_FILES
+            || self.bytes.saturating_add(bytes) > BATCH_BYTES
+            || self.decoded.saturating_add(decoded) > most;
+        is_full && !self.files.is_empty()
+    }
+}
+
 /// The pixels of all splits, while they are drawn.
 struct Canvas<'a, const N: usize> {
     source: &'a Source,
@@ -189,6 +205,49 @@ struct Canvas<'a, const N: usize> {
 }
 
 impl<const N: usize> Canvas<'_, N> {
+    /// Refuses a file before it is read that is longer than a picture can be, by its header and by the bytes of the set.
+    fn admit(
+        &self,
+        path: &str,
+        length: u64,
+        size: Option<[usize; 2]>,
+        content: Content,
+    ) -> Result<(), DatasetError> {
+        self.admit_size(path, size)?;
+        let images: usize = self.filled.iter().map(Vec::len).sum();
+        let largest = (MAX_SIDE * MAX_SIDE) as u64;
+        let allowed = match self.options.size {
+            Some(_) => largest,
+            None => (self.options.max_bytes / 3 / (images as u64).max(1)).min(largest),
+        };
+        let pixels = match size {
+            Some([height, width]) => allowed.min((height as u64).saturating_mul(width as u64)),
+            // What it is like may stand at its end.
+            None if content == Content::Picture(Format::Tiff) => allowed,
+            None => 0,
+        };
+        if length <= pixels * FILE_BYTES_PER_PIXEL + SURPLUS {
+            return Ok(());
+        }
+        let what = match size {
+            Some([height, width]) => format!("a picture of {width}×{height} pixels"),
+            None => "a picture whose height and width do not stand at its start".into(),
+        };
+        let reason = format!("has {length} bytes, more than {what} is read of");
+        Err(Entry::error(self.source, path, reason))
+    }
+
+    /// Refuses the first image by its height and width, where all would take too much together.
+    fn admit_size(&self, path: &str, size: Option<[usize; 2]>) -> Result<(), DatasetError> {
+        let is_first = self.size.is_none() && self.options.size.is_none();
+        // One that is too large by itself is told when it is decoded.
+        let possible = |size: &[usize; 2]| size.iter().all(|&side| side <= MAX_SIDE);
+        match size.filter(|size| is_first && possible(size)) {
+            Some(size) => self.check_budget(size, Some(path)),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses images of a height and width, those of the image at `path`, whose pixels would take too much together.
     fn check_budget(&self, size: [usize; 2], path: Option<&str>) -> Result<(), DatasetError> {
         let limit = self.options.max_bytes;

@@ -174,6 +174,50 @@ mod tests {
         );
     }
 
+    /// What a file of 526 MiB without content on disk, which starts so, is refused for.
+    fn refused(start: &[u8], options: &PictureOptions) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, start).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(526 << 20).unwrap();
+        let source = Source::open_named(folder.path(), "set".into()).unwrap();
+        pictures(&source, options, false, &mut |_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_its_picture_can_be_is_refused_before_it_is_read() {
+        let budget = PictureOptions { max_bytes: 1_000_000, ..PictureOptions::default() };
+        let scaled = PictureOptions { size: PictureSize::new(2, 2), ..PictureOptions::default() };
+        for options in [&budget, &scaled, &PictureOptions::default()] {
+            let text = refused(b"\x89PNG\r\n\x1a\n", options);
+            assert!(
+                text.contains("`a.png` in `set` has 551550976 bytes, more than a picture whose height"),
+                "{text}"
+            );
+            let text = refused(&grey(3, 5, 1), options);
+            assert!(
+                text.contains("has 551550976 bytes, more than a picture of 3×5 pixels is read of"),
+                "{text}"
+            );
+        }
+        let text = refused(b"II*\0\x08\0\0\0", &budget);
+        assert!(text.contains("has 551550976 bytes, more than"), "{text}");
+        let text = refused(&grey(1000, 1000, 1), &budget);
+        assert!(text.contains("take 3.0 MB, more than the 1.0 MB that they may"), "{text}");
+    }
+
+    #[test]
+    fn what_stands_around_pixels_may_be_long() {
+        // A whole picture, and 40 MiB behind it.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, grey(3, 5, 7)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(40 << 20).unwrap();
+        let source = Source::open(folder.path()).unwrap();
+        let read = pictures(&source, &PictureOptions::default(), false, &mut |_| ()).unwrap();
+        assert_eq!(read.dataset.train.image(0), [7; 45]);
+    }
+
     /// What is read of files that hold their number.
     fn trained_on(paths: &[&str]) -> (Vec<u8>, Vec<String>) {
         let files: Vec<_> = (paths.iter().zip(1..)).map(|(path, value)| (*path, grey(1, 1, value))).collect();
