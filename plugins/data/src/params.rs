@@ -63,7 +63,7 @@ pub(crate) struct DownloadParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) train_only: Option<bool>,
     /// Largest share of the files of `image-folder` and `pictures` that may be left out because they are no images of
-    /// a format that is read, or lie outside of the classes; 0.1 by default. Texts and hidden files do not count.
+    /// a format that is read, or lie outside of the classes; 0.1 by default. Texts, and hidden files that are no images, do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub(crate) max_left_out: Option<f64>,

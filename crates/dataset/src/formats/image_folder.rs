@@ -142,6 +142,9 @@ impl Folder<'_> {
         for path in strays.filter(|path| !is_below(path, apart)) {
             left_out.add(elsewhere(), path);
         }
+        for path in self.listing.hidden_pictures.iter().filter(|path| !is_below(path, apart)) {
+            left_out.add(Reason::Hidden, path);
+        }
         let mut ignored = 0;
         for other in &self.listing.others {
             match &other.reason {
@@ -271,6 +274,9 @@ impl Folder<'_> {
             if let Some(unread) = &other.reason {
                 left_out.add(unread.clone(), &other.path);
             }
+        }
+        for path in &self.listing.hidden_pictures {
+            left_out.add(Reason::Hidden, path);
         }
         match (pictures, left_out.count()) {
             (0, 0) => {}

@@ -29,6 +29,8 @@ pub(crate) enum Reason {
     Empty,
     /// A picture that does not lie where pictures are looked for.
     Elsewhere(&'static str),
+    /// A picture that is hidden, or in a hidden folder.
+    Hidden,
 }
 
 impl LeftOut {
@@ -104,6 +106,7 @@ impl fmt::Display for Reason {
             Self::Misnamed => formatter.write_str("no image in spite of the name"),
             Self::Empty => formatter.write_str("empty"),
             Self::Elsewhere(place) => write!(formatter, "outside {place}"),
+            Self::Hidden => formatter.write_str("hidden (by a `.` at the start of a name)"),
         }
     }
 }

@@ -15,6 +15,20 @@ const PICTURES: [&str; 31] = [
 /// What file managers leave behind, in lowercase, beside files with a dot at the start.
 const LITTER: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"];
 
+/// Hidden folders in which nobody keeps images of a set, in lowercase: what programs keep for themselves.
+const OWN_FOLDERS: [&str; 10] = [
+    "__macosx",
+    ".git",
+    ".hg",
+    ".svn",
+    ".ipynb_checkpoints",
+    ".ds_store",
+    ".thumbnails",
+    ".trash",
+    ".trashes",
+    ".dvc",
+];
+
 /// Endings of texts whose characters need not be UTF-8.
 const TEXTS: [&str; 12] =
     ["txt", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "md", "html", "htm", "log"];
@@ -27,7 +41,9 @@ pub(super) struct Listing {
     /// Paths of folders.
     pub(super) folders: Vec<String>,
     pub(super) others: Vec<Other>,
-    /// How many files are hidden, or lie in hidden folders.
+    /// Paths of pictures that are hidden or lie in hidden folders, but for those of [`OWN_FOLDERS`] and the like.
+    pub(super) hidden_pictures: Vec<String>,
+    /// How many other files are hidden, or lie in hidden folders.
     pub(super) hidden: usize,
 }
 
@@ -48,7 +64,14 @@ impl Listing {
         source.visit(&mut |mut entry| {
             let path = entry.path().to_owned();
             if path.split('/').any(|name| name.starts_with('.') || name == "__MACOSX") {
-                listing.hidden += usize::from(!entry.is_folder());
+                if entry.is_folder() {
+                    return Ok(());
+                }
+                let is_own = path.split('/').any(is_own);
+                match if is_own { Content::Empty } else { Content::of(&entry.head(HEAD)?) } {
+                    Content::Picture(_) | Content::OtherPicture(_) => listing.hidden_pictures.push(path),
+                    _ => listing.hidden += 1,
+                }
             } else if entry.is_folder() {
                 listing.folders.push(path);
             } else {
@@ -90,6 +113,11 @@ impl Listing {
         };
         self.others.push(Other { path, reason, is_picture });
     }
+}
+
+/// Whether a program keeps this for itself: one of [`OWN_FOLDERS`], or what macOS writes beside a file (AppleDouble).
+fn is_own(name: &str) -> bool {
+    name.starts_with("._") || OWN_FOLDERS.contains(&&*name.to_lowercase())
 }
 
 #[cfg(test)]
@@ -144,8 +172,18 @@ mod tests {
         ] {
             assert_eq!(reason(name, bytes), None, "{name}");
         }
-        let listing =
-            listing(&[(".DS_Store", b"\0"), (".cache/a.jpg", b"\xff\xd8"), ("__MACOSX/._a.jpg", b"")]);
+        let listing = listing(&[(".DS_Store", b"\0"), (".cache/a.txt", b"a"), ("__MACOSX/._a.jpg", b"")]);
         assert_eq!((listing.hidden, listing.others.len(), listing.pictures.len()), (3, 0, 0));
+    }
+
+    #[test]
+    fn hidden_pictures_are_told_from_what_programs_keep() {
+        let bytes: &[u8] = &jpeg(2, 2, [1, 2, 3]);
+        let hidden = [".net/a.jpg", ".x.jpg", "a/.b/c"];
+        let own = ["._x.jpg", "a/.git/x.png", ".ipynb_checkpoints/a-checkpoint.png", "a/.DS_Store"];
+        let files: Vec<_> = hidden.iter().chain(&own).map(|&path| (path, bytes)).collect();
+        let listing = listing(&files);
+        assert_eq!((listing.hidden, listing.pictures.len()), (4, 0));
+        assert_eq!(listing.hidden_pictures, hidden);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::filling::{PictureOptions, fill};
 use super::image_folder::FolderRead;
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, Reason};
 use super::listing::Listing;
 use crate::{Dataset, DatasetError, Source};
 
@@ -37,6 +37,9 @@ pub fn pictures(
             Some(reason) => left_out.add(reason.clone(), &other.path),
             None => ignored += 1,
         }
+    }
+    for path in listing.hidden_pictures.iter().filter(|path| is_wanted(path)) {
+        left_out.add(Reason::Hidden, path);
     }
     let mut paths: Vec<&str> =
         listing.pictures.iter().map(String::as_str).filter(|path| is_wanted(path)).collect();

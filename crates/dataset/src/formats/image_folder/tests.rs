@@ -154,6 +154,28 @@ fn up_to_a_tenth_is_left_out_with_counts_reasons_and_names() {
 }
 
 #[test]
+fn a_hidden_class_counts_as_left_out() {
+    let mut files = sample();
+    for index in 0..25 {
+        files.insert(format!("set/train/.net/{index}.png"), picture(index));
+    }
+    files.insert("set/train/.ipynb_checkpoints/a.png".into(), picture(1));
+    let text = read_with(&files, &FolderOptions::default()).unwrap_err().to_string();
+    assert!(
+        text.contains("left out would be 25 of 30 files: 25 hidden")
+            && text.contains("`set/train/.net/0.png`"),
+        "{text}"
+    );
+    let options = FolderOptions {
+        pictures: PictureOptions { max_left_out: 0.9, ..PictureOptions::default() },
+        ..FolderOptions::default()
+    };
+    let read = read_with(&files, &options).unwrap();
+    assert_eq!((read.left_out.count(), read.dataset.train.len(), read.dataset.classes.len()), (25, 3, 2));
+    assert_eq!(read.dataset.provenance.notes[0], "ignored hidden files: 1");
+}
+
+#[test]
 fn more_than_a_tenth_is_refused_unless_asked_for() {
     let files = with_left_out(35);
     let error = read_with(&files, &FolderOptions::default()).unwrap_err();
