@@ -55,6 +55,16 @@ pub(crate) struct Entry<'a> {
     content: Option<&'a mut dyn Read>,
     /// What a folder's content is.
     nothing: io::Empty,
+    real: Option<Real>,
+}
+
+/// Which file of a disk an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Real {
+    /// The same for all ways to it: device and inode.
+    pub(crate) file: (u64, u64),
+    /// Whether the way to it leads over a symbolic link.
+    pub(crate) is_linked: bool,
 }
 
 impl Source {
@@ -117,7 +127,18 @@ type Visitor<'v> = dyn FnMut(Entry<'_>) -> Result<(), DatasetError> + 'v;
 
 impl<'a> Entry<'a> {
     fn new(source: &'a str, path: &'a str, size: u64, content: Option<&'a mut dyn Read>) -> Self {
-        Self { source, path, size, content, nothing: io::empty() }
+        Self { source, path, size, content, nothing: io::empty(), real: None }
+    }
+
+    /// Says which file of a disk it is, where that is known.
+    fn at(mut self, real: Option<Real>) -> Self {
+        self.real = real;
+        self
+    }
+
+    /// Which file of a disk it is; nothing in an archive.
+    pub(crate) fn real(&self) -> Option<Real> {
+        self.real
     }
 
     /// Path relative to the source, `/` between its components, none of them empty, `.` or `..`.

@@ -11,7 +11,7 @@ use super::filling::{Members, PictureOptions, fill};
 use super::layout::{Layout, Place};
 use super::left_out::{LeftOut, Reason};
 use super::listing::Listing;
-use super::pictures::{folders_of, held_out};
+use super::pictures::{SAME, folders_of, held_out};
 use crate::validation::test_split;
 use crate::{Dataset, DatasetError, Source};
 
@@ -230,6 +230,7 @@ impl Folder<'_> {
     fn notes(&self, left_out: &LeftOut, ignored: usize, set_apart: usize) -> Vec<String> {
         let counts = [
             (self.listing.hidden, "hidden files"),
+            (self.listing.same, SAME),
             (ignored, "files that are neither .jpg, .jpeg nor .png"),
             (left_out.elsewhere() + set_apart, "images outside train/CLASS/ and test/CLASS/"),
         ];

@@ -1,6 +1,9 @@
 //! The files of a source, sorted into pictures and others by a look at how each starts. Knows no classes.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::picture::{Content, Format, HEAD};
+use crate::source::Real;
 use crate::{DatasetError, Source};
 
 use super::left_out::Reason;
@@ -38,6 +41,10 @@ const TEXTS: [&str; 12] =
 pub(super) struct Listing {
     /// Paths of pictures of formats that are read.
     pub(super) pictures: Vec<String>,
+    /// Which file of a disk each picture is; as many as pictures.
+    real: Vec<Option<Real>>,
+    /// How many files are passed over as they are read under other names.
+    pub(super) same: usize,
     /// Paths of folders.
     pub(super) folders: Vec<String>,
     pub(super) others: Vec<Other>,
@@ -76,14 +83,15 @@ impl Listing {
                 listing.folders.push(path);
             } else {
                 let content = Content::of(&entry.head(HEAD)?);
-                listing.add(path, content);
+                listing.add(path, content, entry.real());
             }
             Ok(())
         })?;
+        listing.pass_over_blobs();
         Ok(listing)
     }
 
-    fn add(&mut self, path: String, content: Content) {
+    fn add(&mut self, path: String, content: Content, real: Option<Real>) {
         let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
         let ending = name.rsplit_once('.').map(|(_, ending)| ending);
         let has = |endings: &[&str]| ending.is_some_and(|ending| endings.contains(&ending));
@@ -92,6 +100,7 @@ impl Listing {
             Content::Picture(Format::Pnm) if has(&TEXTS) => {}
             Content::Picture(_) => {
                 self.pictures.push(path);
+                self.real.push(real);
                 return;
             }
             _ => {}
@@ -112,6 +121,54 @@ impl Listing {
             }
         };
         self.others.push(Other { path, reason, is_picture });
+    }
+
+    /// Passes over folders `blobs` whose files a folder `snapshots` beside them leads to, as Hugging Face lays a
+    /// repository out: there they have their names and classes.
+    fn pass_over_blobs(&mut self) {
+        let stores: Vec<String> = (self.folders.iter())
+            .filter_map(|folder| folder.strip_suffix("blobs"))
+            .filter(|parent| parent.is_empty() || parent.ends_with('/'))
+            .filter(|parent| {
+                let files = |folder: &str, is_linked: bool| -> HashSet<(u64, u64)> {
+                    let below = format!("{parent}{folder}/");
+                    let pairs = self.pictures.iter().zip(&self.real);
+                    let reals =
+                        pairs.filter(|(path, _)| path.starts_with(&below)).filter_map(|(_, real)| *real);
+                    reals.filter(|real| real.is_linked == is_linked).map(|real| real.file).collect()
+                };
+                !files("snapshots", true).is_disjoint(&files("blobs", false))
+            })
+            .map(|parent| format!("{parent}blobs/"))
+            .collect();
+        self.retain(|path, _| !stores.iter().any(|store| path.starts_with(store)));
+        self.others.retain(|other| !stores.iter().any(|store| other.path.starts_with(store)));
+    }
+
+    /// Keeps of each file that links lead to one way to it, of the pictures that are `wanted`: that without a link, or else the first.
+    pub(super) fn pass_over_links(&mut self, wanted: impl Fn(&str) -> bool) {
+        let mut ways: HashMap<(u64, u64), (&str, bool)> = HashMap::new();
+        let wanted_ways = self.pictures.iter().zip(&self.real).filter(|(path, _)| wanted(path));
+        for (path, Real { file, is_linked }) in
+            wanted_ways.filter_map(|(path, real)| real.map(|real| (path, real)))
+        {
+            let way = ways.entry(file).or_insert((path, is_linked));
+            if way.1 && !is_linked {
+                *way = (path, false);
+            }
+        }
+        let kept: HashSet<String> = ways.into_values().map(|(path, _)| path.to_owned()).collect();
+        self.retain(|path, real| {
+            real.is_none_or(|real| !real.is_linked) || !wanted(path) || kept.contains(path)
+        });
+    }
+
+    /// Keeps some pictures; counts the others as read under other names.
+    fn retain(&mut self, keeps: impl Fn(&str, Option<Real>) -> bool) {
+        let before = self.pictures.len();
+        let pairs = std::mem::take(&mut self.pictures).into_iter().zip(std::mem::take(&mut self.real));
+        (self.pictures, self.real) = pairs.filter(|(path, real)| keeps(path, *real)).unzip();
+        self.same += before - self.pictures.len();
     }
 }
 

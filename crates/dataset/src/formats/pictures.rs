@@ -12,6 +12,9 @@ use crate::{Dataset, DatasetError, Source};
 const HELD_OUT: [&str; 6] = ["test", "val", "valid", "validation", "dev", "eval"];
 const TRAIN: &str = "train";
 
+/// What is said of files that are there under several names.
+pub(super) const SAME: &str = "links to files that are read, and files that links lead to";
+
 /// Reads all pictures of a source, at any depth and under any names, as RGB images without labels; `progress` is told
 /// the number of images read so far. With `train_only` those that are set apart are passed over: what lies in a folder `test`,
 /// `val`, `valid`, `validation`, `dev` or `eval` beside a folder `train`, both with pictures in them. They become the training split of a [`Dataset::unlabelled`], sorted by folder and
@@ -27,9 +30,13 @@ pub fn pictures(
     train_only: bool,
     progress: &mut dyn FnMut(usize),
 ) -> Result<FolderRead, DatasetError> {
-    let listing = Listing::of(source)?;
-    let apart = if train_only { held_out(&listing.pictures) } else { BTreeSet::new() };
+    let mut listing = Listing::of(source)?;
+    let apart: BTreeSet<String> = match train_only {
+        true => held_out(&listing.pictures).into_iter().map(str::to_owned).collect(),
+        false => BTreeSet::new(),
+    };
     let is_wanted = |path: &str| !folders_of(path).any(|folder| apart.contains(folder));
+    listing.pass_over_links(is_wanted);
     let mut left_out = LeftOut::default();
     let mut ignored = 0;
     for other in listing.others.iter().filter(|other| is_wanted(&other.path)) {
@@ -61,6 +68,7 @@ pub fn pictures(
     let counts = [
         (listing.hidden, "hidden files"),
         (ignored, "files that are no pictures"),
+        (listing.same, SAME),
         (passed_over, "pictures in folders for testing or validating beside a folder `train`"),
     ];
     let mut notes: Vec<_> = (counts.into_iter())
@@ -175,6 +183,50 @@ mod tests {
             "`set` is not in the layout of `pictures`: there is no picture in it; left out are 1 of 1 files: 1 \
              `.npy`, no image (`a.npy`)"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_counts_once_however_many_links_lead_to_it() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let set = folder.path().join("ds");
+        let path = |path: &str| {
+            let path = set.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        // As Hugging Face lays a repository out, with 40 images to train on and 10 to test on.
+        for value in 0..50_u8 {
+            std::fs::write(path(&format!("blobs/{value:02x}")), grey(1, 1, value)).unwrap();
+            let split = if value < 40 { "train" } else { "test" };
+            let link = path(&format!("snapshots/abc/{split}/c/{value}.png"));
+            symlink(format!("../../../../blobs/{value:02x}"), link).unwrap();
+        }
+        let read = |train_only| {
+            let source = Source::open(&set).unwrap();
+            let read = pictures(&source, &PictureOptions::default(), train_only, &mut |_| ()).unwrap();
+            let mut values: Vec<u8> =
+                (0..read.dataset.train.len()).map(|index| read.dataset.train.image(index)[0]).collect();
+            values.sort_unstable();
+            (values, read.dataset.provenance.notes)
+        };
+        assert_eq!(read(true).0, (0..40).collect::<Vec<_>>());
+        let (values, notes) = read(false);
+        assert_eq!(values, (0..50).collect::<Vec<_>>());
+        assert_eq!(notes, ["ignored links to files that are read, and files that links lead to: 50"]);
+        // Another snapshot of the same files, and a link to a folder.
+        symlink("../../blobs/00", path("snapshots/def/0.png").as_path()).unwrap();
+        symlink("snapshots/abc/train", path("latest")).unwrap();
+        let (values, notes) = read(false);
+        assert_eq!(values, (0..50).collect::<Vec<_>>());
+        assert_eq!(notes, ["ignored links to files that are read, and files that links lead to: 91"]);
+        // Without a folder for the files, those count that are no links.
+        std::fs::rename(set.join("blobs"), set.join("files")).unwrap();
+        std::fs::remove_dir_all(set.join("snapshots")).unwrap();
+        std::fs::remove_file(set.join("latest")).unwrap();
+        symlink("files/00", path("favourite.png")).unwrap();
+        assert_eq!(read(false).0, (0..50).collect::<Vec<_>>());
     }
 
     /// What a file of 526 MiB without content on disk, which starts so, is refused for.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use patterns::Ignore;
 
-use super::{Entry, Guard, Visitor};
+use super::{Entry, Guard, Real, Visitor};
 use crate::DatasetError;
 
 /// Deeper folders than any layout has.
@@ -26,7 +26,7 @@ pub(super) fn visit(
     let real = fs::canonicalize(root).map_err(unreadable(root))?;
     let hides =
         |path: &Path, is_folder: bool| ignore.is_some_and(|ignore| ignore.hides(root, path, is_folder));
-    visit_below(root, "", &hides, &mut vec![real], guard, visitor)
+    visit_below(Folder { path: root, prefix: "", is_linked: false }, &hides, &mut vec![real], guard, visitor)
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DatasetError + use<> {
@@ -34,15 +34,36 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DatasetError + use<> {
     move |cause| DatasetError::Unreadable { place, cause }
 }
 
+/// A folder in a source.
+#[derive(Clone, Copy)]
+struct Folder<'a> {
+    path: &'a Path,
+    /// As the source has it.
+    prefix: &'a str,
+    /// Whether the way to it leads over a link below the source.
+    is_linked: bool,
+}
+
+#[cfg(unix)]
+fn real(metadata: &fs::Metadata, is_linked: bool) -> Option<Real> {
+    use std::os::unix::fs::MetadataExt;
+    Some(Real { file: (metadata.dev(), metadata.ino()), is_linked })
+}
+
+#[cfg(not(unix))]
+fn real(_: &fs::Metadata, _: bool) -> Option<Real> {
+    None
+}
+
 /// `hides`: whether something, which is a folder or not, counts for nothing. `ancestors`: where this folder and those above it really are.
 fn visit_below(
-    folder: &Path,
-    prefix: &str,
+    folder: Folder<'_>,
     hides: &dyn Fn(&Path, bool) -> bool,
     ancestors: &mut Vec<PathBuf>,
     guard: &mut Guard<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), DatasetError> {
+    let Folder { path: folder, prefix, is_linked: is_below_link } = folder;
     if ancestors.len() > MAX_DEPTH {
         return Err(guard.refuse(prefix, format!("lies more than {MAX_DEPTH} folders deep")));
     }
@@ -90,11 +111,13 @@ fn visit_below(
             }
             visitor(Entry::new(guard.source, &relative, size, None))?;
             ancestors.push(real);
-            visit_below(&path, &relative, hides, ancestors, guard, visitor)?;
+            let below = Folder { path: &path, prefix: &relative, is_linked: is_below_link || is_link };
+            visit_below(below, hides, ancestors, guard, visitor)?;
             ancestors.pop();
         } else {
             let mut file = LazyFile { path: &path, file: None };
-            visitor(Entry::new(guard.source, &relative, size, Some(&mut file)))?;
+            let real = real(&metadata, is_below_link || is_link);
+            visitor(Entry::new(guard.source, &relative, size, Some(&mut file)).at(real))?;
         }
     }
     Ok(())
