@@ -1,10 +1,10 @@
 //! IDX files as MNIST comes in: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same two with
-//! `t10k`, each plain or gzipped, at any depth.
+//! `t10k` or `test`, each plain or gzipped, at any depth. All may have one prefix, such as `emnist-letters-`.
 //!
 //! A file is a magic number (two zeros, the element type, the number of dimensions), the dimensions as
 //! big-endian u32, then the elements. Source: <https://yann.lecun.com/exdb/mnist/>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use crate::source::Entry;
@@ -18,15 +18,19 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 const UNSIGNED_BYTE: u8 = 8;
+/// Whole numbers of 32 bits, as QMNIST has its labels in: a row for each image, whose first column is the class.
+const INT: u8 = 12;
 /// Bytes that a label takes: as it is in the file, and as it is in a dataset.
 const LABEL: u64 = 1 + size_of::<i64>() as u64;
 /// What gzip files start with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// An IDX file of unsigned bytes.
+/// An IDX file.
 struct Idx {
     path: String,
     dims: Vec<usize>,
+    /// Bytes of a value.
+    width: usize,
     data: Vec<u8>,
 }
 
@@ -42,12 +46,14 @@ pub fn idx(
     max_bytes: u64,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Dataset, DatasetError> {
+    let prefix = prefix(source)?;
     let mut files: BTreeMap<&str, Idx> = BTreeMap::new();
     let mut images = 0;
     let mut taken = 0_u64;
     source.visit(&mut |mut entry| {
         let path = entry.path().to_owned();
-        let Some(wanted) = standard_name(&path).filter(|_| !entry.is_folder()) else { return Ok(()) };
+        let name = standard_name(&path).filter(|(found, _)| !entry.is_folder() && *found == prefix);
+        let Some((_, wanted)) = name else { return Ok(()) };
         let wrong = |reason: String| Entry::error(source, &path, reason);
         let file = Opened::new(entry.stream()).map_err(wrong)?;
         if let Some(first) = files.get(wanted) {
@@ -77,10 +83,13 @@ pub fn idx(
     })?;
     let mut split = |images: &str, labels: &str| -> Result<Split, DatasetError> {
         let mut take = |name: &str| {
-            let missing = || layout(source, format!("there is no file `{name}`, plain or gzipped"));
+            let missing = || layout(source, format!("there is no file `{prefix}{name}`, plain or gzipped"));
             files.remove(name).ok_or_else(missing)
         };
-        let (images, labels) = (take(images)?, take(labels)?);
+        let (images, labels) = (take(images)?, take(labels)?.first_column(source)?);
+        if images.width != 1 {
+            return Err(Entry::error(source, &images.path, "has values of 32 bits, not pixels of 8"));
+        }
         let [count, height, width] = *images.dims else {
             return Err(dimensions(source, &images, 3, "images, rows, columns"));
         };
@@ -101,11 +110,48 @@ pub fn idx(
     Dataset::new((0..classes).map(|label| label.to_string()).collect(), train, test, FORMAT, Vec::new())
 }
 
-/// The standard name that a path stands for: `.gz` may follow, and some copies write `.idx3` for `-idx3`.
-fn standard_name(path: &str) -> Option<&'static str> {
-    let name = path.rsplit('/').next()?;
+/// The prefix and the standard name that a path stands for: `.gz` may follow, some copies write `.idx3` for `-idx3`, EMNIST
+/// and QMNIST `test` for `t10k`, and QMNIST has more than the class among its labels.
+fn standard_name(path: &str) -> Option<(String, &'static str)> {
+    let name = path.rsplit('/').next().filter(|name| !name.starts_with('.'))?;
     let name = name.strip_suffix(".gz").unwrap_or(name).replace(".idx", "-idx");
-    FILES.into_iter().find(|&wanted| wanted == name)
+    let name = name.replace("-labels-idx2-int", "-labels-idx1-ubyte");
+    FILES.into_iter().find_map(|wanted| {
+        let prefix =
+            name.strip_suffix(wanted).or_else(|| name.strip_suffix(&wanted.replace("t10k", "test")))?;
+        (prefix.is_empty() || prefix.ends_with(['-', '_', '.'])).then(|| (prefix.to_owned(), wanted))
+    })
+}
+
+/// What stands before the standard names in the one set of the source; nothing where they stand alone.
+fn prefix(source: &Source) -> Result<String, DatasetError> {
+    let mut sets: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    source.visit(&mut |entry| {
+        if let Some((prefix, name)) = standard_name(entry.path()).filter(|_| !entry.is_folder()) {
+            sets.entry(prefix).or_default().insert(name);
+        }
+        Ok(())
+    })?;
+    if sets.is_empty() || sets.contains_key("") {
+        return Ok(String::new());
+    }
+    let whole: Vec<_> = sets.iter().filter(|(_, names)| names.len() == FILES.len()).collect();
+    match (&*whole, sets.len()) {
+        ([(prefix, _)], _) => Ok((*prefix).clone()),
+        ([], 1) => Ok(sets.keys().next().cloned().unwrap_or_default()),
+        _ => {
+            let names: Vec<_> = sets.keys().map(|prefix| format!("`{prefix}`")).collect();
+            Err(layout(
+                source,
+                format!(
+                    "there are files of {} sets, whose names begin with {}; give a folder with the four files of one, \
+                     or hide the others by `ignore`",
+                    names.len(),
+                    names.join(", ")
+                ),
+            ))
+        }
+    }
 }
 
 /// Whether `packed` is the gzipped form of `plain`, by their names.
@@ -113,9 +159,27 @@ fn is_packed(plain: &str, packed: &str) -> bool {
     packed.strip_suffix(".gz") == Some(plain)
 }
 
+impl Idx {
+    /// Of labels with several columns the first, whose values must be classes.
+    fn first_column(mut self, source: &Source) -> Result<Self, DatasetError> {
+        let (values, _) = self.data.as_chunks::<4>();
+        let (4, &[count, columns]) = (self.width, &*self.dims) else { return Ok(self) };
+        let classes =
+            values.iter().step_by(columns.max(1)).map(|&value| u8::try_from(i32::from_be_bytes(value)));
+        let data = classes.collect::<Result<Vec<u8>, _>>();
+        let data = data
+            .map_err(|_| Entry::error(source, &self.path, "has labels that are no classes from 0 to 255"))?;
+        (self.dims, self.width) = (vec![count], 1);
+        self.data = data;
+        Ok(self)
+    }
+}
+
 /// A file of which the header is read.
 struct Opened<'a> {
     dims: Vec<usize>,
+    /// Bytes of a value.
+    width: usize,
     /// Bytes of data that the header announces.
     bytes: usize,
     data: Box<dyn Read + 'a>,
@@ -140,18 +204,22 @@ impl<'a> Opened<'a> {
             Ok(bytes)
         };
         let magic = take(4)?;
-        let [0, 0, UNSIGNED_BYTE, rank] = *magic else {
-            let magic: String = magic.iter().map(|byte| format!("{byte:02x}")).collect();
-            return Err(format!(
-                "is not an IDX file of unsigned bytes: its magic number is 0x{magic}, not 0x000008 and a rank"
-            ));
+        let (rank, width): (u8, usize) = match *magic {
+            [0, 0, UNSIGNED_BYTE, rank] => (rank, 1),
+            [0, 0, INT, 2] => (2, 4),
+            _ => {
+                let magic: String = magic.iter().map(|byte| format!("{byte:02x}")).collect();
+                return Err(format!(
+                    "is not an IDX file of unsigned bytes: its magic number is 0x{magic}, not 0x000008 and a rank"
+                ));
+            }
         };
         let words = take(4 * usize::from(rank))?;
         let (words, _) = words.as_chunks::<4>();
         let dims: Vec<_> = words.iter().map(|&word| u32::from_be_bytes(word) as usize).collect();
-        let bytes = dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
+        let bytes = dims.iter().try_fold(width, |product, &dim| product.checked_mul(dim));
         match bytes.filter(|_| dims.len() == usize::from(rank)) {
-            Some(bytes) => Ok(Self { dims, bytes, data, is_packed }),
+            Some(bytes) => Ok(Self { dims, width, bytes, data, is_packed }),
             None => Err(format!("has 0 bytes of data, but its header announces {}", product(&dims))),
         }
     }
@@ -173,12 +241,12 @@ impl<'a> Opened<'a> {
         if self.data.read(&mut [0]).map_err(|error| broken(self.is_packed, &error))? > 0 {
             return Err(wrong(format!("more than {}", self.bytes)));
         }
-        Ok(Idx { path, dims: self.dims, data })
+        Ok(Idx { path, dims: self.dims, width: self.width, data })
     }
 
     /// Whether it holds the same as a file that was read.
     fn holds(mut self, other: &Idx) -> Result<bool, String> {
-        if self.dims != other.dims {
+        if (&self.dims, self.width) != (&other.dims, other.width) {
             return Ok(false);
         }
         let mut buffer = vec![0; 1 << 16];
@@ -241,135 +309,4 @@ fn layout(source: &Source, reason: String) -> DatasetError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::MAX_BYTES;
-    use crate::testing::{Files, gz, write_folder};
-
-    fn file(dims: &[u32], data: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, 0, 8, dims.len() as u8];
-        bytes.extend(dims.iter().flat_map(|dim| dim.to_be_bytes()));
-        bytes.extend(data);
-        bytes
-    }
-
-    fn sample() -> Files {
-        Files::from([
-            (
-                "raw/train-images-idx3-ubyte".into(),
-                file(&[2, 2, 3], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
-            ),
-            ("raw/train-labels.idx1-ubyte".into(), file(&[2], &[0, 4])),
-            ("t10k-images-idx3-ubyte.gz".into(), gz(&file(&[1, 2, 3], &[9; 6]))),
-            ("t10k-labels-idx1-ubyte.gz".into(), gz(&file(&[1], &[3]))),
-        ])
-    }
-
-    fn read(files: &Files) -> Result<Dataset, DatasetError> {
-        let folder = tempfile::tempdir().unwrap();
-        write_folder(folder.path(), files);
-        idx(&Source::open(folder.path()).unwrap(), MAX_BYTES, &mut |_| ())
-    }
-
-    fn message(name: &str, bytes: Vec<u8>) -> String {
-        let mut files = sample();
-        files.insert(name.into(), bytes);
-        read(&files).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn plain_and_gzipped_files_are_read() {
-        let dataset = read(&sample()).unwrap();
-        assert_eq!(dataset.shape(), [1, 2, 3]);
-        assert_eq!(dataset.train.image(1), [7, 8, 9, 10, 11, 12]);
-        assert_eq!((dataset.train.labels(), dataset.test.labels()), (&[0, 4][..], &[3][..]));
-        assert_eq!(dataset.classes, ["0", "1", "2", "3", "4"]);
-    }
-
-    #[test]
-    fn a_bad_magic_number_is_shown() {
-        let text = message("raw/train-images-idx3-ubyte", vec![0, 0, 13, 3, 0, 0]);
-        assert!(text.contains("`raw/train-images-idx3-ubyte`") && text.contains("0x00000d03"), "{text}");
-        let text = message("raw/train-images-idx3-ubyte", vec![]);
-        assert!(text.contains("magic number is 0x,"), "{text}");
-    }
-
-    #[test]
-    fn wrong_lengths_and_counts_are_errors() {
-        let text = message("raw/train-images-idx3-ubyte", file(&[2, 2, 3], &[0; 11]));
-        assert!(text.contains("11 bytes of data, but its header announces 2×2×3"), "{text}");
-        let text = message("raw/train-images-idx3-ubyte", file(&[u32::MAX, u32::MAX, u32::MAX], &[]));
-        assert!(text.contains("0 bytes of data"), "{text}");
-        let text = message("raw/train-labels.idx1-ubyte", file(&[3], &[0, 1, 2]));
-        assert!(text.contains("has 3 labels, but `raw/train-images-idx3-ubyte` has 2 images"), "{text}");
-        let text = message("raw/train-labels.idx1-ubyte", file(&[2, 1], &[0, 1]));
-        assert!(text.contains("has 2 dimensions, not 1 (labels)"), "{text}");
-        let mut cut = gz(&file(&[1], &[3]));
-        cut.truncate(cut.len() - 9);
-        let text = message("t10k-labels-idx1-ubyte.gz", cut);
-        assert!(text.contains("damaged or truncated gzip"), "{text}");
-    }
-
-    #[test]
-    fn a_file_may_lie_beside_its_gzipped_form() {
-        let mut files = sample();
-        let plain = files["raw/train-images-idx3-ubyte"].clone();
-        files.insert("raw/train-images-idx3-ubyte.gz".into(), gz(&plain));
-        files.insert("t10k-labels-idx1-ubyte".into(), file(&[1], &[3]));
-        assert_eq!(read(&files).unwrap(), read(&sample()).unwrap());
-        for other in [file(&[2, 2, 3], &[0; 12]), file(&[2, 3, 2], &plain[16..])] {
-            let text = message("raw/train-images-idx3-ubyte.gz", gz(&other));
-            assert!(
-                text.contains("`raw/train-images-idx3-ubyte` and `raw/train-images-idx3-ubyte.gz` differ"),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn no_more_is_unpacked_than_the_header_announces() {
-        // It would unpack to 64 MB.
-        let mut bomb = file(&[1, 2, 3], &[]);
-        bomb.resize(64 << 20, 0);
-        let text = message("t10k-images-idx3-ubyte.gz", gz(&bomb));
-        assert!(text.contains("has more than 6 bytes of data, but its header announces 1×2×3"), "{text}");
-    }
-
-    #[test]
-    fn more_pixels_than_are_allowed_are_refused_by_the_header() {
-        let text = message("t10k-images-idx3-ubyte.gz", gz(&file(&[3_000_000, 100, 100], &[])));
-        assert!(
-            text.contains("3000000 images of 100×100 pixels take 30.0 GB, more than the 8.6 GB"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn labels_count_as_well_before_they_are_read() {
-        let text = message("t10k-labels-idx1-ubyte.gz", gz(&file(&[2_000_000_000], &[])));
-        assert!(text.contains("2000000000 labels of 9 bytes take 18.0 GB, more than the 8.6 GB"), "{text}");
-        // 12 and 6 pixels, two labels and one.
-        let folder = tempfile::tempdir().unwrap();
-        write_folder(folder.path(), &sample());
-        let source = Source::open(folder.path()).unwrap();
-        assert!(idx(&source, 12 + 6 + 3 * LABEL, &mut |_| ()).is_ok());
-        let text = idx(&source, 12 + 6 + 3 * LABEL - 1, &mut |_| ()).unwrap_err().to_string();
-        assert!(
-            text.contains("with what was read before them, take 45 bytes, more than the 44 bytes"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn missing_and_doubled_files_are_named() {
-        let mut files = sample();
-        files.remove("t10k-images-idx3-ubyte.gz");
-        let text = read(&files).unwrap_err().to_string();
-        assert!(text.contains("there is no file `t10k-images-idx3-ubyte`"), "{text}");
-        let text = message("train-images-idx3-ubyte.gz", gz(&file(&[1, 1, 1], &[0])));
-        assert!(
-            text.contains("both `raw/train-images-idx3-ubyte` and `train-images-idx3-ubyte.gz`"),
-            "{text}"
-        );
-    }
-}
+mod tests;
