@@ -96,6 +96,7 @@ impl Engine<'_> {
             params: action.params.clone(),
             inputs: stage.inputs.keys().cloned().collect(),
             present,
+            threads: stage.resources.threads(self.project.threads),
         }
     }
 

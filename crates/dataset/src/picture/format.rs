@@ -146,6 +146,14 @@ fn is_pnm(kind: u8, head: &[u8]) -> bool {
             true => matches!(byte, b'0' | b'1'),
             false => byte.is_ascii_digit(),
         };
+        // Of a file that is seen whole, so are its pixels.
+        let count = match is_bitmap {
+            true => samples.iter().filter(|byte| is_sample(byte)).count(),
+            false => samples.split(u8::is_ascii_whitespace).filter(|sample| !sample.is_empty()).count(),
+        };
+        if head.len() < HEAD && count < width.saturating_mul(height) {
+            return false;
+        }
         let mut samples = samples.iter().take_while(|&&byte| byte != b'#');
         return samples.all(|byte| is_sample(byte) || byte.is_ascii_whitespace());
     }
@@ -210,7 +218,7 @@ mod tests {
         assert_eq!(of(b"II*\0\x08\0\0\0"), "TIFF");
         assert_eq!(of(b"MM\0*\0\0\0\x08"), "TIFF");
         assert_eq!(of(b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"), "BMP");
-        assert_eq!(of(b"P6\n4 2\n255\n"), "PNM");
+        assert_eq!(of(b"P6\n4 2\n255\n\0"), "PNM");
         assert_eq!(of(b"P2 # made by hand\n1 1\n#\n9 5"), "PNM");
         assert_eq!(of(b"P1 8 1\n10110001"), "PNM");
         assert_eq!(of(b"P5\t1 # wide\n2\t255\nAB"), "PNM");

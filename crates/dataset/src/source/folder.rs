@@ -45,13 +45,13 @@ struct Folder<'a> {
 }
 
 #[cfg(unix)]
-fn real(metadata: &fs::Metadata, is_linked: bool) -> Option<Real> {
+fn identity(metadata: &fs::Metadata, is_linked: bool) -> Option<Real> {
     use std::os::unix::fs::MetadataExt;
     Some(Real { file: (metadata.dev(), metadata.ino()), is_linked })
 }
 
 #[cfg(not(unix))]
-fn real(_: &fs::Metadata, _: bool) -> Option<Real> {
+fn identity(_: &fs::Metadata, _: bool) -> Option<Real> {
     None
 }
 
@@ -116,8 +116,8 @@ fn visit_below(
             ancestors.pop();
         } else {
             let mut file = LazyFile { path: &path, file: None };
-            let real = real(&metadata, is_below_link || is_link);
-            visitor(Entry::new(guard.source, &relative, size, Some(&mut file)).at(real))?;
+            let identity = identity(&metadata, is_below_link || is_link);
+            visitor(Entry::new(guard.source, &relative, size, Some(&mut file)).at(identity))?;
         }
     }
     Ok(())
