@@ -145,6 +145,7 @@ fn no_damage_to_any_file_of_the_cache_hangs_panics_or_comes_to_something_wrong()
             scope.spawn(|| {
                 // Names are not those of the other bench, but as many, and in the same order.
                 let pairs = pairs(bench);
+                assert_eq!(pairs.len(), all, "{:?}\n{:?}", benches[0].places(), bench.places());
                 while let Some(number) = drawn.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (place, is_folder, kind) = &pairs[*number];
                     bench.restore();

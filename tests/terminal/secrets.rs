@@ -92,9 +92,9 @@ fn what_a_pipeline_calls_itself_and_its_parts_is_shown_and_kept_without_secrets(
     let project = Project::new("unused:\n  run: 'true'\n");
     let text = format!(
         "version: 1\nname: 'n https://u:NAMEPASSWD@h/'\nplugins: {{ fake: {} }}\n\
-         profiles: {{ 'https://u:PROFILEPASS@h/': {{ vars: {{ v: 2 }} }} }}\nvars: {{ v: 1 }}\nstages:\n  \
+         profiles: {{ 'https://u:PROFILEPASS@h/': {{ v: 2 }} }}\nvars: {{ v: 1 }}\nstages:\n  \
          one:\n    uses: fake/write\n    description: see https://u:DESCPASSWD@h/\n    \
-         matrix: {{ e: ['https://u:MATRIXPASS@h/', b] }}\n    with: {{ text: '${{matrix.e}} ${{vars.v}}' }}\n  \
+         matrix: {{ e: ['https://u:MATRIXPASS@h/', b] }}\n    with: {{ text: 'v ${{vars.v}}' }}\n  \
          three:\n    uses: fake/pick\n  \
          two:\n    run: HUB=https://u:WORDPASSWD@h/ true\n\
          report:\n  title: of https://u:TITLEPASS@h/\n  rows: {{ 'row https://u:ROWPASSWDD@h/': three }}\n  \

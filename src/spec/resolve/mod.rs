@@ -103,7 +103,7 @@ pub fn resolve(
         digest: parsed.digest,
         root: parsed.root,
         vars: vars.to_json(),
-        profile: overrides.profile.clone(),
+        profile: overrides.profile.as_deref().map(|profile| hidden(profile).into_owned()),
         ignore,
         stages,
         gates,

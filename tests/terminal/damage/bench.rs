@@ -82,6 +82,8 @@ impl Bench {
         });
         stuck.kill().unwrap();
         stuck.wait().unwrap();
+        // What it started ends after it, and leaves nothing behind then.
+        bench.project.wait_until("the end of what it started", || bench.project.processes().is_empty());
         run(&["--force", "words"], 0);
         assert_eq!(bench.pipe(&["verify"]).code, Some(0));
         for name in ["work/left", "tmp/left", "corrupt/left"] {
