@@ -44,13 +44,7 @@ pub fn check(
         if let (Action::Op(action), Expectation::Run { .. }) = (&stage.action, &prospect.planned.expectation)
             && is_checked(project, action)
         {
-            let request = CheckRequest {
-                op: action.op.clone(),
-                params: action.params.clone(),
-                inputs: stage.inputs.keys().cloned().collect(),
-                present: present(project, stage, prospects),
-                threads: stage.resources.threads(project.threads),
-            };
+            let request = request(project, stage, action, &|input| present(project, input, prospects));
             asked.entry(&action.plugin).or_default().push((stage, request));
         }
     }
@@ -120,13 +114,26 @@ fn ask<'a>(
     Ok(faults.collect())
 }
 
-/// The inputs of a stage that are there and stay as they are.
-fn present(
+/// What a plugin is asked of a stage; `present` says where an input lies that is there and stays as it is.
+pub(crate) fn request(
     project: &Project,
     stage: &Stage,
-    prospects: &BTreeMap<StageId, Prospect>,
-) -> BTreeMap<String, PathBuf> {
-    let path = |input: &Input| match input {
+    action: &OpAction,
+    present: &dyn Fn(&Input) -> Option<PathBuf>,
+) -> CheckRequest {
+    let there = stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), present(input)?)));
+    CheckRequest {
+        op: action.op.clone(),
+        params: action.params.clone(),
+        inputs: stage.inputs.keys().cloned().collect(),
+        present: there.collect(),
+        threads: stage.resources.threads(project.threads),
+    }
+}
+
+/// Where an input lies before anything is executed, if it stays as it is then.
+fn present(project: &Project, input: &Input, prospects: &BTreeMap<StageId, Prospect>) -> Option<PathBuf> {
+    match input {
         Input::Path(path) => Some(path.clone()),
         Input::Output { stage: from, output } => {
             let producer = prospects.get(&project.pipeline.id(from)?)?;
@@ -140,8 +147,7 @@ fn present(
                 _ => None,
             }
         }
-    };
-    stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), path(input)?))).collect()
+    }
 }
 
 /// What the folders of the store are called.

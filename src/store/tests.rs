@@ -326,10 +326,9 @@ fn opening_and_asking_create_nothing() {
     assert_eq!(fs::read_dir(bench.root.path()).unwrap().count(), 0);
 }
 
-#[test]
-fn runs_are_kept_in_order_and_damaged_ones_told() {
-    let bench = bench();
-    let run = |id: &str| crate::record::RunRecord {
+/// A run that nothing is known of but its stages.
+fn run(id: &str, stages: Vec<crate::record::StageRun>) -> crate::record::RunRecord {
+    crate::record::RunRecord {
         id: id.into(),
         pipeline: "p".into(),
         version: "0".into(),
@@ -339,11 +338,17 @@ fn runs_are_kept_in_order_and_damaged_ones_told() {
         duration_ms: 0,
         machine: Machine::default(),
         threads: 1,
-        stages: vec![],
+        stages,
         gates: vec![],
         certain: false,
         definition: None,
-    };
+    }
+}
+
+#[test]
+fn runs_are_kept_in_order_and_damaged_ones_told() {
+    let bench = bench();
+    let run = |id: &str| run(id, vec![]);
     for id in ["2", "1", "3"] {
         bench.store.save_run(&run(id)).unwrap();
     }

@@ -18,6 +18,7 @@ mod earlier;
 mod gates;
 mod gc;
 mod hostile;
+mod inputs;
 mod interrupt;
 mod json;
 mod leftovers;

@@ -130,9 +130,9 @@ impl<'a> Entry<'a> {
         Self { source, path, size, content, nothing: io::empty(), real: None }
     }
 
-    /// Says which file of a disk it is, where that is known.
-    fn at(mut self, real: Option<Real>) -> Self {
-        self.real = real;
+    /// Says which file of a disk it is.
+    fn at(mut self, real: Real) -> Self {
+        self.real = Some(real);
         self
     }
 

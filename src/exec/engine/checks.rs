@@ -10,11 +10,11 @@ use protocol::{CheckRequest, Problem};
 use super::super::Failure;
 use super::super::state::State;
 use super::{Engine, Message};
-use crate::check::{cannot_ask, is_checked};
+use crate::check::{cannot_ask, is_checked, request};
 use crate::error::Error;
 use crate::event::Event;
 use crate::plugin::{self, Program};
-use crate::spec::{Action, Input, OpAction, Stage, StageId};
+use crate::spec::{Action, Input, StageId};
 
 /// What is to be asked again, and what is being asked.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl Engine<'_> {
                 && is_checked(self.project, action)
                 && !self.checks.silent.contains(&action.plugin)
             {
-                let request = self.request(stage, action);
+                let request = request(self.project, stage, action, &|input| self.present(input));
                 requests.entry(action.plugin.clone()).or_default().push((id, request));
             }
         }
@@ -80,23 +80,15 @@ impl Engine<'_> {
         }
     }
 
-    fn request(&self, stage: &Stage, action: &OpAction) -> CheckRequest {
-        let path = |input: &Input| match input {
+    /// Where an input lies, if it is there by now.
+    fn present(&self, input: &Input) -> Option<PathBuf> {
+        match input {
             Input::Path(path) => Some(path.clone()),
             Input::Output { stage: from, output } => {
                 let id = self.project.pipeline.id(from)?;
                 let record = self.tasks.get(&id)?.record.as_ref()?;
                 Some(self.project.store.artifacts(from).join(&record.outputs.get(output)?.file))
             }
-        };
-        let present: BTreeMap<String, PathBuf> =
-            stage.inputs.iter().filter_map(|(name, input)| Some((name.clone(), path(input)?))).collect();
-        CheckRequest {
-            op: action.op.clone(),
-            params: action.params.clone(),
-            inputs: stage.inputs.keys().cloned().collect(),
-            present,
-            threads: stage.resources.threads(self.project.threads),
         }
     }
 

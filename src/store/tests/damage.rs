@@ -122,19 +122,10 @@ fn what_another_execution_took_the_place_of_is_kept_unless_it_is_damaged() {
     let bench = bench();
     let first = bench.execute("s", "a", "f", writes("one"));
     let key = first.key;
-    let made_again = |run: &str, text: &str| {
-        let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
-        let folder = bench.store.work_dir().unwrap();
-        fs::write(folder.join("f"), text).unwrap();
-        let log = bench.store.log_path(&name("s")).unwrap();
-        fs::write(&log, text).unwrap();
-        let finished = Finished { run: run.into(), ..finished("f", folder, log) };
-        bench.store.commit(hit.discard(None), finished).unwrap()
-    };
     let runs = || bench.store.outcomes(&key).into_iter().map(|record| record.run).collect::<Vec<_>>();
     assert_eq!(runs(), ["r"]);
-    let second = made_again("run-2", "two");
-    made_again("run-3", "three");
+    let second = again(&bench, "run-2", "two");
+    again(&bench, "run-3", "three");
     assert_eq!(runs(), ["run-3", "run-2", "r"]);
     assert_eq!(bench.store.outcomes(&key)[1], second);
     assert!(bench.store.verify(false, None, &|_| ()).unwrap().damage.is_empty());
@@ -261,15 +252,6 @@ fn what_another_pipeline_makes_anew_stays_known_to_the_one_that_had_it() {
     };
     let (one, other) = (sharing(), sharing());
     let first = one.execute("s", "a", "f", writes("one"));
-    let again = |bench: &Bench, run: &str, text: &str| {
-        let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
-        let folder = bench.store.work_dir().unwrap();
-        fs::write(folder.join("f"), text).unwrap();
-        let log = bench.store.log_path(&name("s")).unwrap();
-        fs::write(&log, text).unwrap();
-        let finished = Finished { run: run.into(), ..finished("f", folder, log) };
-        bench.store.commit(hit.discard(None), finished).unwrap()
-    };
     let second = again(&other, "run-2", "two");
     assert_eq!(one.store.outcomes(&first.key), [second, first.clone()]);
     assert_eq!(other.store.outcomes(&first.key), one.store.outcomes(&first.key));
@@ -291,16 +273,8 @@ fn of_many_outcomes_of_a_key_those_that_no_run_shows_go() {
     let bench = bench();
     let key = bench.execute("s", "a", "f", writes("one")).key;
     for number in 0..40 {
-        let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
-        let folder = bench.store.work_dir().unwrap();
-        fs::write(folder.join("f"), number.to_string()).unwrap();
-        let log = bench.store.log_path(&name("s")).unwrap();
-        fs::write(&log, "").unwrap();
         let run = format!("run-{number:02}");
-        bench
-            .store
-            .commit(hit.discard(None), Finished { run: run.clone(), ..finished("f", folder, log) })
-            .unwrap();
+        again(&bench, &run, &number.to_string());
         // Every fourth run gets as far as its record.
         if number % 4 == 0 {
             bench.store.save_run(&run_of(&run, key)).unwrap();
@@ -314,30 +288,29 @@ fn of_many_outcomes_of_a_key_those_that_no_run_shows_go() {
     assert_eq!(kept[0], "run-39");
 }
 
+/// Executes what is in the cache once more.
+fn again(bench: &Bench, run: &str, text: &str) -> ActionRecord {
+    let Lookup::Hit(hit) = bench.store.lookup(&name("s"), key_of("a")) else { panic!("a miss") };
+    let folder = bench.store.work_dir().unwrap();
+    fs::write(folder.join("f"), text).unwrap();
+    let log = bench.store.log_path(&name("s")).unwrap();
+    fs::write(&log, text).unwrap();
+    let finished = Finished { run: run.into(), ..finished("f", folder, log) };
+    bench.store.commit(hit.discard(None), finished).unwrap()
+}
+
 /// A run that executed one stage, which has `key`.
 fn run_of(id: &str, key: Digest) -> RunRecord {
-    let stage = StageRun {
-        stage: name("s"),
-        outcome: Outcome::Ran,
-        key: Some(key),
-        changes: vec![],
-        offset_ms: 0,
-        duration_ms: 0,
-        provisional: None,
-    };
-    RunRecord {
-        id: id.into(),
-        pipeline: "p".into(),
-        version: "0".into(),
-        profile: None,
-        vars: BTreeMap::new(),
-        started_ms: 0,
-        duration_ms: 0,
-        machine: Machine::default(),
-        threads: 1,
-        stages: vec![stage],
-        gates: vec![],
-        certain: false,
-        definition: None,
-    }
+    run(
+        id,
+        vec![StageRun {
+            stage: name("s"),
+            outcome: Outcome::Ran,
+            key: Some(key),
+            changes: vec![],
+            offset_ms: 0,
+            duration_ms: 0,
+            provisional: None,
+        }],
+    )
 }

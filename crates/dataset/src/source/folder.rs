@@ -44,15 +44,9 @@ struct Folder<'a> {
     is_linked: bool,
 }
 
-#[cfg(unix)]
-fn identity(metadata: &fs::Metadata, is_linked: bool) -> Option<Real> {
+fn identity(metadata: &fs::Metadata, is_linked: bool) -> Real {
     use std::os::unix::fs::MetadataExt;
-    Some(Real { file: (metadata.dev(), metadata.ino()), is_linked })
-}
-
-#[cfg(not(unix))]
-fn identity(_: &fs::Metadata, _: bool) -> Option<Real> {
-    None
+    Real { file: (metadata.dev(), metadata.ino()), is_linked }
 }
 
 /// `hides`: whether something, which is a folder or not, counts for nothing. `ancestors`: where this folder and those above it really are.
