@@ -1,9 +1,10 @@
 //! What the system says where an executable cannot be started, in the words of the dynamic loader of glibc, of `env` and of
 //! shells, and what to do about it. Knows these words, and no library.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+
+use crate::regular;
 
 /// Longer than the kernel reads of the first line of a script.
 const FIRST_LINE: u64 = 512;
@@ -60,7 +61,7 @@ fn advice(program: &str) -> String {
 /// What the first line of a script names to run it, with the first word after it that is no option.
 fn interpreter(path: &Path) -> Option<(String, Option<String>)> {
     let mut head = Vec::new();
-    File::open(path).ok()?.take(FIRST_LINE).read_to_end(&mut head).ok()?;
+    regular::open(path).ok()?.take(FIRST_LINE).read_to_end(&mut head).ok()?;
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_whitespace();
