@@ -117,10 +117,9 @@ impl<'a> Builder<'a> {
             let tensor = self.lower(node)?;
             self.tensors.push(tensor);
         }
-        let logits = self.tensors.last().cloned().unwrap_or_default();
-        if logits == INPUT {
+        let Some(logits) = self.tensors.last().filter(|logits| *logits != INPUT).cloned() else {
             return Err(Error::Build("the network computes nothing".into()));
-        }
+        };
         let consumed_and_made =
             self.nodes.iter_mut().flat_map(|node| node.inputs.iter_mut().chain(&mut node.outputs));
         for name in consumed_and_made.chain(&mut self.tensors).filter(|name| **name == logits) {

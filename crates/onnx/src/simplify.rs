@@ -48,8 +48,8 @@ impl Graph {
                 wanted.extend(node.inputs.iter().cloned());
             }
         }
-        let mut keep = keep.into_iter();
-        self.nodes.retain(|_| keep.next().unwrap_or(true));
+        let nodes = std::mem::take(&mut self.nodes).into_iter().zip(keep);
+        self.nodes = nodes.filter(|(_, keep)| *keep).map(|(node, _)| node).collect();
         self.initializers.retain(|name, _| wanted.contains(name));
     }
 

@@ -134,8 +134,8 @@ fn divergence(bins: &[(f64, f64)], total: f64, (low, high): (f64, f64)) -> f64 {
     let last = bins.partition_point(|(centre, _)| *centre <= high);
     let (Some(within), true) = (bins.get(first..last), first < last) else { return f64::INFINITY };
     let sum = |bins: &[(f64, f64)]| bins.iter().map(|(_, count)| count).sum::<f64>() / total;
-    let below = sum(bins.get(..first).unwrap_or_default());
-    let above = sum(bins.get(last..).unwrap_or_default());
+    let below = sum(&bins[..first]);
+    let above = sum(&bins[last..]);
     let integer = |centre: f64| ((centre - low) / scale).round_ties_even();
     // Nothing is left where the values outside were.
     let mut divergence = (below + above) * std::f64::consts::LN_2;

@@ -128,7 +128,9 @@ impl Rewriter<'_> {
         weighty: &Weighty<'_>,
         rounded: &SymmetricWeight,
     ) -> Result<(), QuantError> {
-        let input = self.round(node.input(0).unwrap_or_default());
+        let input = node.input(0).ok_or_else(|| QuantError::unplanned(node, "input"))?;
+        let output = node.output(0).ok_or_else(|| QuantError::unplanned(node, "output"))?;
+        let input = self.round(input);
         let (op, integers, rank, axis) = if node.is("Conv") {
             let rank = weighty.tensor.shape().len();
             ("ConvInteger", weighty.integers(rounded), rank, 1)
@@ -139,7 +141,6 @@ impl Rewriter<'_> {
         let integers = self.emitter.constant(&format!("{}_integers", weighty.name), integers);
         let mut shape = vec![1; rank];
         let weight_scale = self.scales(weighty.name, rounded, &mut shape, axis)?;
-        let output = node.output(0).unwrap_or_default();
         let sums = self.emitter.fresh(&format!("{output}_sums"));
         let mut product = Node::new(op, [&input.integers, &integers, &input.zero_point], [&sums]);
         if node.is("Conv") {

@@ -41,25 +41,22 @@ pub fn equalize(model: &Model) -> Result<(Model, Vec<Equalized>), QuantError> {
         (0..graph.nodes.len()).filter_map(|second| Some((before(graph, second)?, second))).collect();
     let pairs: Vec<Pair> =
         found.into_iter().filter_map(|(one, other)| Pair::new(graph, one, other)).collect();
-    let spread = |graph: &Graph, pair: &Pair| pair.spread(graph).unwrap_or(1.0);
-    let spreads: Vec<f32> = pairs.iter().map(|pair| spread(graph, pair)).collect();
+    let spreads = pairs.iter().map(|pair| pair.spread(graph)).collect::<Result<Vec<f32>, QuantError>>()?;
     for _ in 0..SWEEPS {
         let mut most = 1.0_f32;
         for pair in &pairs {
-            most = most.max(pair.balance(graph).unwrap_or(1.0));
+            most = most.max(pair.balance(graph)?);
         }
         if most < SETTLED {
             break;
         }
     }
-    let label = |node: usize| graph.nodes.get(node).map(Node::label).unwrap_or_default().to_owned();
-    let report = pairs.iter().zip(spreads).map(|(pair, spread_before)| Equalized {
-        first: label(pair.first),
-        second: label(pair.second),
-        spread_before,
-        spread_after: spread(graph, pair),
+    let report = pairs.into_iter().zip(spreads).map(|(pair, spread_before)| {
+        let spread_after = pair.spread(graph)?;
+        let [first, second] = pair.labels;
+        Ok(Equalized { first, second, spread_before, spread_after })
     });
-    let report = report.collect();
+    let report = report.collect::<Result<_, QuantError>>()?;
     Ok((model, report))
 }
 
@@ -91,6 +88,8 @@ fn before(graph: &Graph, second: usize) -> Option<usize> {
 struct Pair {
     first: usize,
     second: usize,
+    /// Of the two nodes.
+    labels: [String; 2],
     channels: usize,
     /// By weight of the second layer, the channel of the first that it multiplies.
     reads: Vec<usize>,
@@ -113,17 +112,20 @@ impl Pair {
             graph.initializers.get(bias)?.as_f32().filter(|bias| bias.len() == channels)?;
         }
         let reads = reads(other, &other_shape, channels)?;
+        let labels = [one.label().to_owned(), other.label().to_owned()];
         for (node, place) in [(first, 1), (first, 2), (second, 1)] {
             own(graph, node, place);
         }
-        Some(Self { first, second, channels, reads })
+        Some(Self { first, second, labels, channels, reads })
     }
 
     /// Largest absolute weight of each channel, of the first and of the second layer. A bias of the first counts as one of
     /// its weights: what it adds is divided, too, and must not dwarf the other channels.
-    fn ranges(&self, graph: &Graph) -> Option<[Vec<f32>; 2]> {
+    fn ranges(&self, graph: &Graph) -> Result<[Vec<f32>; 2], QuantError> {
         let values = |node: usize| graph.constant(graph.nodes.get(node)?, 1)?.as_f32();
-        let (one, other) = (values(self.first)?, values(self.second)?);
+        let (Some(one), Some(other)) = (values(self.first), values(self.second)) else {
+            return Err(self.lost());
+        };
         let filter = (one.len() / self.channels.max(1)).max(1);
         let largest = |values: &[f32]| values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         let mut first: Vec<f32> = one.chunks(filter).map(largest).collect();
@@ -135,17 +137,25 @@ impl Pair {
         for (value, channel) in other.iter().zip(&self.reads) {
             second[*channel] = second[*channel].max(value.abs());
         }
-        Some([first, second])
+        Ok([first, second])
     }
 
-    fn spread(&self, graph: &Graph) -> Option<f32> {
+    /// [`Pair::new`] found weights that are no longer there.
+    fn lost(&self) -> QuantError {
+        let [first, second] = &self.labels;
+        QuantError::Internal(format!(
+            "the weights of `{first}` and `{second}` vanished while they were balanced"
+        ))
+    }
+
+    fn spread(&self, graph: &Graph) -> Result<f32, QuantError> {
         let [first, _] = self.ranges(graph)?;
         let alive = || first.iter().copied().filter(|range| *range > 0.0);
-        Some(alive().fold(0.0, f32::max) / alive().fold(f32::INFINITY, f32::min))
+        Ok(alive().fold(0.0, f32::max) / alive().fold(f32::INFINITY, f32::min))
     }
 
     /// Gives both layers the same range in each channel. Returns by how much the most unequal channel was scaled.
-    fn balance(&self, graph: &mut Graph) -> Option<f32> {
+    fn balance(&self, graph: &mut Graph) -> Result<f32, QuantError> {
         let [first, second] = self.ranges(graph)?;
         // `s = √(r₁·r₂) / r₂`, equation 11 there.
         let scales: Vec<f32> = first
@@ -156,10 +166,13 @@ impl Pair {
                 if scale.is_normal() { scale } else { 1.0 }
             })
             .collect();
-        change(graph, self.first, 1, |place, count| 1.0 / scales[place / (count / self.channels).max(1)])?;
-        change(graph, self.first, 2, |place, _| 1.0 / scales[place]);
-        change(graph, self.second, 1, |place, _| scales[self.reads[place]])?;
-        Some(scales.iter().fold(1.0, |most, scale| most.max(scale.max(1.0 / scale))))
+        let filters = |place, count: usize| 1.0 / scales[place / (count / self.channels).max(1)];
+        change(graph, self.first, 1, filters).ok_or_else(|| self.lost())?;
+        if graph.nodes.get(self.first).is_some_and(|node| node.input(2).is_some()) {
+            change(graph, self.first, 2, |place, _| 1.0 / scales[place]).ok_or_else(|| self.lost())?;
+        }
+        change(graph, self.second, 1, |place, _| scales[self.reads[place]]).ok_or_else(|| self.lost())?;
+        Ok(scales.iter().fold(1.0, |most, scale| most.max(scale.max(1.0 / scale))))
     }
 }
 

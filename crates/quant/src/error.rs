@@ -1,5 +1,7 @@
 //! What can be wrong with calibration or quantization.
 
+use onnx::Node;
+
 /// What can be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {
@@ -74,12 +76,20 @@ pub enum QuantError {
         /// The name.
         node: String,
     },
+    /// Two parts of this crate contradict each other: a fault here, whatever the model is like.
+    #[error("internal error: {0}; please report it together with the model")]
+    Internal(String),
     /// A file of what was calibrated or measured cannot be read or written.
     #[error("{0}")]
     File(String),
 }
 
 impl QuantError {
+    /// A node of the graph lacks what the plan counts on.
+    pub(crate) fn unplanned(node: &Node, what: &str) -> Self {
+        Self::Internal(format!("`{}` ({}) is to be rewritten and has no {what}", node.label(), node.op))
+    }
+
     /// A constant has fewer or more numbers than its shape says.
     pub(crate) fn unfilled(name: &str) -> Self {
         onnx::Error::Invalid(format!("`{name}` does not fill its shape")).into()

@@ -81,7 +81,7 @@ impl Histogram {
                 self.widen();
                 continue;
             }
-            let before = if is_new { 0 } else { usize::try_from(self.first - low).unwrap_or(0) };
+            let before = if is_new { 0 } else { self.first.abs_diff(low) as usize };
             self.counts.splice(0..0, std::iter::repeat_n(0, before));
             self.counts.resize(bins, 0);
             self.first = low;
@@ -113,7 +113,7 @@ impl Histogram {
             }
             let mut counts = vec![0; bins];
             for part in [&*self, &other] {
-                let offset = usize::try_from(part.first - first).unwrap_or(0);
+                let offset = part.first.abs_diff(first) as usize;
                 counts.iter_mut().skip(offset).zip(&part.counts).for_each(|(sum, count)| *sum += count);
             }
             (self.first, self.counts) = (first, counts);
@@ -131,7 +131,7 @@ impl Histogram {
         let first = self.first >> 1;
         let mut counts: Vec<u64> = Vec::with_capacity(self.counts.len() / 2 + 1);
         for (index, count) in (self.first..).zip(&self.counts) {
-            let place = usize::try_from((index >> 1) - first).unwrap_or(0);
+            let place = (index >> 1).abs_diff(first) as usize;
             match counts.get_mut(place) {
                 Some(merged) => *merged += count,
                 None => counts.push(*count),

@@ -2,6 +2,8 @@
 //!
 //! Rounding is to the nearest, ties to even, as ONNX's `QuantizeLinear` rounds. Knows numbers only.
 
+use onnx::{Data, Tensor};
+
 use crate::options::ActivationType;
 use crate::plan::Bounds;
 use crate::ranges::Range;
@@ -62,6 +64,32 @@ impl Grid {
         (value / self.scale).clamp(least, most) + WHOLE - WHOLE
     }
 
+    /// The integers nearest to `values`, in the grid's type.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`quantize` gives what the type holds"
+    )]
+    pub(crate) fn integers(self, values: &[f32]) -> Data {
+        match self.kind {
+            ActivationType::U8 => Data::U8(values.iter().map(|&value| self.quantize(value) as u8).collect()),
+            ActivationType::S8 => Data::I8(values.iter().map(|&value| self.quantize(value) as i8).collect()),
+        }
+    }
+
+    /// The zero point, in the grid's type.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a zero point lies within its type"
+    )]
+    pub(crate) fn zero_point(self) -> Tensor {
+        match self.kind {
+            ActivationType::U8 => Tensor::scalar_u8(self.zero_point as u8),
+            ActivationType::S8 => Tensor::scalar_i8(self.zero_point as i8),
+        }
+    }
+
     /// The value that `integer` stands for.
     #[expect(clippy::cast_precision_loss, reason = "the difference of two bytes is exact")]
     pub(crate) fn dequantize(self, integer: i32) -> f32 {
@@ -107,9 +135,10 @@ impl Channels {
         }
     }
 
+    /// The channel of an element, always below the count of a weight that has elements.
     fn of(self, element: usize, elements: usize) -> usize {
         match self {
-            Self::First(count) => element / (elements / count.max(1)).max(1),
+            Self::First(count) => (element / (elements / count.max(1)).max(1)).min(count.saturating_sub(1)),
             Self::Last(count) => element % count.max(1),
         }
     }
@@ -135,9 +164,8 @@ impl SymmetricWeight {
         let mut scales = vec![0.0_f32; if per_channel { channels.count() } else { 1 }];
         let slot = |element| if per_channel { channels.of(element, values.len()) } else { 0 };
         for (element, value) in values.iter().enumerate() {
-            if let Some(scale) = scales.get_mut(slot(element)) {
-                *scale = scale.max(value.abs() / LARGEST);
-            }
+            let scale = &mut scales[slot(element)];
+            *scale = scale.max(value.abs() / LARGEST);
         }
         let mut raised = 0;
         for (channel, scale) in scales.iter_mut().enumerate() {
@@ -153,9 +181,8 @@ impl SymmetricWeight {
             }
         }
         let integers = values.iter().enumerate().map(|(element, value)| {
-            let scale = scales.get(slot(element)).copied().unwrap_or(1.0);
             #[expect(clippy::cast_possible_truncation, reason = "clamped to what a signed byte holds")]
-            let integer = (value / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8;
+            let integer = (value / scales[slot(element)]).round_ties_even().clamp(-LARGEST, LARGEST) as i8;
             integer
         });
         Self { integers: integers.collect(), scales, raised }
@@ -165,7 +192,7 @@ impl SymmetricWeight {
     pub(crate) fn scale(&self, channel: usize) -> f32 {
         match self.scales.as_slice() {
             [one] => *one,
-            many => many.get(channel).copied().unwrap_or(1.0),
+            many => many[channel],
         }
     }
 

@@ -56,7 +56,8 @@ pub fn integer_layers(model: &Model, options: &StaticOptions) -> Result<Vec<Inte
         let mut sources: BTreeSet<usize> =
             node.inputs.iter().filter_map(|name| makers.get(name.as_str())).flatten().copied().collect();
         if *role == Role::Integer {
-            let output = plan.outcomes.get(&index).cloned().unwrap_or_default();
+            let output = plan.outcomes.get(&index).cloned();
+            let output = output.ok_or_else(|| QuantError::unplanned(node, "output"))?;
             let elements = node.output(0).and_then(|name| count(&shapes, name)).unwrap_or(1);
             layers.push(IntegerLayer {
                 name: node.label().into(),
@@ -77,23 +78,22 @@ pub fn integer_layers(model: &Model, options: &StaticOptions) -> Result<Vec<Inte
 
 /// Which layer to leave in floating point next, beside those `kept` there already: the one that takes the most of the
 /// noise for what it costs: the largest `noise / (products + 100 · conversions)`, where conversions are those that it adds. `noise` is the power of what rounding each
-/// layer alone does to the logits, in whatever unit.
+/// layer alone does to the logits, in whatever unit; layers without one are not considered.
 #[must_use]
 pub fn next_to_keep(layers: &[IntegerLayer], noise: &[f64], kept: &BTreeSet<usize>) -> Option<usize> {
-    let left = (0..layers.len()).filter(|place| !kept.contains(place));
+    let left = layers.iter().zip(noise).enumerate().filter(|(place, _)| !kept.contains(place));
     let before = conversions(layers, kept);
-    let worth = |place: &usize| {
+    let worth = |place: usize, layer: &IntegerLayer, noise: f64| {
         let mut with = kept.clone();
-        with.insert(*place);
-        let products = layers.get(*place).map_or(0, |layer| layer.products);
+        with.insert(place);
         // Between two layers that are floats already, one more saves conversions.
         let converted = conversions(layers, &with).saturating_sub(before);
-        let cost = products.saturating_add(converted.saturating_mul(PRODUCTS_A_CONVERSION)).max(1);
+        let cost = layer.products.saturating_add(converted.saturating_mul(PRODUCTS_A_CONVERSION)).max(1);
         #[expect(clippy::cast_precision_loss, reason = "costs are compared, not counted")]
-        let worth = noise.get(*place).copied().unwrap_or(0.0) / cost as f64;
+        let worth = noise / cost as f64;
         worth
     };
-    left.map(|place| (worth(&place), place))
+    left.map(|(place, (layer, noise))| (worth(place, layer, *noise), place))
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, place)| place)
 }

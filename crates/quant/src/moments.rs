@@ -158,10 +158,12 @@ impl MomentsObserver {
             let (Role::Integer, Some(weighty)) = (role, Weighty::of(&observed.graph, node)?) else {
                 continue;
             };
-            let input = node.input(0).unwrap_or_default();
-            let (Some(view), Some(grid)) = (View::of(node, weighty.tensor, &shapes), grids.get(input)) else {
-                continue;
+            let Some(input) = node.input(0) else { return Err(QuantError::unplanned(node, "input")) };
+            let Some(grid) = grids.get(input) else {
+                return Err(QuantError::unplanned(node, "rounded input"));
             };
+            // Where sizes are not known, neither is what a filter sees.
+            let Some(view) = View::of(node, weighty.tensor, &shapes) else { continue };
             layers.push(Layer::new(node.label(), input, *grid, view));
         }
         for layer in &layers {
@@ -263,8 +265,8 @@ impl Layer {
         let mut square = vec![0.0_f32; terms * terms];
         for (group, products) in self.products.chunks_mut((terms * terms).max(1)).enumerate() {
             square.fill(0.0);
-            for row in rows.chunks(groups * terms) {
-                let row = row.get(group * terms..).unwrap_or_default().get(..terms).unwrap_or_default();
+            for row in rows.chunks_exact(groups * terms) {
+                let row = &row[group * terms..][..terms];
                 for (index, (&value, line)) in row.iter().zip(square.chunks_mut(terms)).enumerate() {
                     // What ReLU leaves is often zero.
                     if value != 0.0 {

@@ -316,21 +316,17 @@ impl Planner<'_> {
 
     /// Makes the roles final, now that it is known which tensors are quantized.
     fn settle(&mut self, quantized: &BTreeSet<String>) {
-        let float_outcomes: BTreeSet<usize> = self
-            .outcomes
-            .iter()
-            .filter(|(_, tensor)| !quantized.contains(*tensor))
-            .map(|(&index, _)| index)
+        let left = self.outcomes.iter().filter(|(_, tensor)| !quantized.contains(*tensor));
+        // What such a node gives by itself: the `Relu` or `Clip` behind it is not merged into it.
+        let float_outcomes: BTreeMap<usize, String> = left
+            .filter_map(|(&index, _)| Some((index, self.graph.nodes.get(index)?.output(0)?.to_owned())))
             .collect();
         for role in &mut self.roles {
-            if matches!(role, Role::Merged { into } if float_outcomes.contains(into)) {
+            if matches!(role, Role::Merged { into } if float_outcomes.contains_key(into)) {
                 *role = Role::Float(AFTER_FLOATS.into());
             }
         }
-        for &index in &float_outcomes {
-            let raw = self.graph.nodes.get(index).and_then(|node| node.output(0)).unwrap_or_default();
-            self.outcomes.insert(index, raw.to_owned());
-        }
+        self.outcomes.extend(float_outcomes);
         let mut reached = quantized.clone();
         for (node, role) in self.graph.nodes.iter().zip(&mut self.roles) {
             if *role != Role::Passes {

@@ -142,8 +142,8 @@ fn gates_to_clips(graph: &mut Graph) {
         let raw = names.fresh("gate.raw");
         graph.initializers.extend(added);
         if let Some(conv) = graph.nodes.get_mut(conv_index) {
-            let input = conv.input(0).unwrap_or_default().to_owned();
-            conv.inputs = vec![input, weight, bias];
+            conv.inputs.truncate(1);
+            conv.inputs.extend([weight, bias]);
             conv.outputs = vec![raw.clone()];
         }
         if let Some(node) = graph.nodes.get_mut(index) {

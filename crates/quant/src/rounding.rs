@@ -66,7 +66,7 @@ pub(crate) fn lost_mean(
         return None;
     }
     let lost = |channel: usize| {
-        let mean = moment.mean.chunks(terms).nth(channel / (filters / groups)).unwrap_or_default();
+        let mean = &moment.mean[channel / (filters / groups) * terms..][..terms];
         let scale = rounded.scale(channel);
         let each = mean.iter().enumerate().map(|(term, mean)| {
             let element = channels.element(channel, term, terms);
@@ -121,7 +121,7 @@ impl Filter {
         self.slopes = covariance.chunks(terms).map(product).collect();
         for _ in 0..STEPS * terms {
             let Some((term, step)) = self.best(covariance) else { break };
-            let line = covariance.chunks(terms).nth(term).unwrap_or_default();
+            let line = &covariance[term * terms..][..terms];
             self.slopes.iter_mut().zip(line).for_each(|(slope, value)| *slope += step * value);
             self.errors[term] += step;
             #[expect(clippy::cast_possible_truncation, reason = "kept within what a signed byte holds")]

@@ -44,8 +44,8 @@ impl View {
     /// What stands at place `place` of `image`, by group and weight.
     pub(crate) fn look<'a>(&'a self, image: &'a [f32], place: usize) -> impl Iterator<Item = f32> + 'a {
         let width = self.groups * self.terms;
-        let elements = self.elements.get(place * width..).unwrap_or_default().iter().take(width);
-        elements.map(|&element| image.get(element as usize).copied().unwrap_or(0.0))
+        let elements = self.elements[place * width..][..width].iter();
+        elements.map(|&element| if element == OUTSIDE { 0.0 } else { image[element as usize] })
     }
 
     fn of_product(input: &[usize]) -> Option<Self> {

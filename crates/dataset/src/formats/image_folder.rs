@@ -206,7 +206,10 @@ impl Folder<'_> {
     ) -> Result<[Members<'p>; 2], DatasetError> {
         let (mut train, mut test) = (Members::new(), Members::new());
         for (place, path) in places {
-            let label = names.binary_search_by(|name| name.as_str().cmp(place.class)).unwrap_or_default();
+            let label = names.binary_search_by(|name| name.as_str().cmp(place.class));
+            let label = label.map_err(|_| {
+                self.layout(format!("`{path}` is of class `{}`, which is not among those found", place.class))
+            })?;
             let members = if place.is_test { &mut test } else { &mut train };
             members.push((path, label as i64));
         }

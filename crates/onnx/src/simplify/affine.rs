@@ -48,8 +48,8 @@ pub(super) fn fold(graph: &mut Graph) {
                         // The folded weights are `[out, in]`.
                         node.attributes.insert("transB".into(), Attribute::Int(1));
                     }
-                    let input = node.input(0).unwrap_or_default().to_owned();
-                    node.inputs = vec![input, weight_name, bias_name];
+                    node.inputs.truncate(1);
+                    node.inputs.extend([weight_name, bias_name]);
                     node.outputs = vec![output];
                 }
                 graph.nodes.remove(index);

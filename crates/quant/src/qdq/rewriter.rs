@@ -105,15 +105,14 @@ impl<'a> Rewriter<'a> {
             self.round(&value.name);
         }
         let mut layers = Vec::with_capacity(self.source.nodes.len());
-        for (index, node) in self.source.nodes.iter().enumerate() {
-            let role = self.plan.roles.get(index).cloned().unwrap_or(Role::Float(String::new()));
+        for (index, (node, role)) in self.source.nodes.iter().zip(&self.plan.roles).enumerate() {
             let mut weight = None;
-            match &role {
+            match role {
                 Role::Merged { .. } => {}
                 Role::Integer => weight = self.integer(index, node)?,
                 Role::Passes | Role::Float(_) => self.copy(node),
             }
-            layers.push(self.layer(index, node, role, weight));
+            layers.push(self.layer(index, node, role, weight)?);
         }
         Ok(layers)
     }
@@ -131,12 +130,14 @@ impl<'a> Rewriter<'a> {
 
     /// Emits an operator that the runtime computes in integers.
     fn integer(&mut self, index: usize, node: &Node) -> Result<Option<Weight>, QuantError> {
-        let outcome = self.plan.outcomes.get(&index).map_or("", String::as_str);
+        let outcome = self.plan.outcomes.get(&index);
+        let outcome = outcome.ok_or_else(|| QuantError::unplanned(node, "output"))?;
         let mut summary = None;
         let inputs = match Weighty::of(self.source, node)? {
             Some(weighty) => {
-                let input = node.input(0).unwrap_or_default();
-                let input_scale = self.grids.get(input).map_or(1.0, |grid| grid.scale);
+                let rounded = node.input(0).and_then(|input| Some((input, self.grids.get(input)?.scale)));
+                let (input, input_scale) =
+                    rounded.ok_or_else(|| QuantError::unplanned(node, "rounded input"))?;
                 // ONNX Runtime quantizes a float bias only where the outcome is rounded.
                 let bias = if self.grids.contains_key(outcome) { self.options.bias } else { BiasType::Int32 };
                 let missing = match self.options.activation_type() {
@@ -145,7 +146,7 @@ impl<'a> Rewriter<'a> {
                 };
                 let (weight, constants) = self.weights(node, &weighty, input_scale, bias, missing)?;
                 summary = Some(weight);
-                std::iter::once(self.widened(input, missing)).chain(constants).collect()
+                std::iter::once(self.widened(input, missing)?).chain(constants).collect()
             }
             None => {
                 let operands = node.inputs.iter().enumerate();
@@ -163,13 +164,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// The rounded form of `tensor`, an activation, with `missing` channels of zeros behind its own.
-    fn widened(&mut self, tensor: &str, missing: usize) -> String {
-        let (Some(&grid), 1..) = (self.grids.get(tensor), missing) else { return self.rounded(tensor) };
+    fn widened(&mut self, tensor: &str, missing: usize) -> Result<String, QuantError> {
+        let (Some(&grid), 1..) = (self.grids.get(tensor), missing) else { return Ok(self.rounded(tensor)) };
         let mut pads = vec![0; 8];
-        pads[5] = i64::try_from(missing).unwrap_or(0);
+        pads[5] = whole(missing)?;
         let pads = self.emitter.constant("pads", Tensor::vector(Data::I64(pads)));
         let zero = self.params(grid).zero_point;
-        self.moved(tensor, "Pad", &[&pads, &zero], "wide")
+        Ok(self.moved(tensor, "Pad", &[&pads, &zero], "wide"))
     }
 
     /// The rounded form of an operand, `times` of it side by side.
@@ -179,7 +180,7 @@ impl<'a> Rewriter<'a> {
         if signed || !self.grids.contains_key(name) {
             return self.operand(name);
         }
-        let times = Tensor::vector(Data::I64(vec![1, 1, 1, i64::try_from(times).unwrap_or(1)]));
+        let times = Tensor::vector(Data::I64(vec![1, 1, 1, whole(times)?]));
         let times = self.emitter.constant("repeats", times);
         Ok(self.moved(name, "Tile", &[&times], "repeated"))
     }
@@ -297,23 +298,16 @@ impl<'a> Rewriter<'a> {
     /// The rounded form of an operand, which may be a constant.
     fn operand(&mut self, name: &str) -> Result<String, QuantError> {
         let Some(tensor) = self.source.initializers.get(name) else { return Ok(self.rounded(name)) };
-        let values = tensor.as_f32().unwrap_or(&[]);
+        let values = tensor.as_f32();
+        let values = values
+            .ok_or_else(|| QuantError::Internal(format!("the constant operand `{name}` holds no floats")))?;
         let range = values.iter().fold(Range { min: 0.0, max: 0.0 }, |range, &value| Range {
             min: range.min.min(value),
             max: range.max.max(value),
         });
         let grid = Grid::spanning(range, None, self.options.activation_type());
-        let integers = values.iter().map(|&value| grid.quantize(value));
-        let data = match self.options.activation_type() {
-            ActivationType::U8 => {
-                Data::U8(integers.map(|integer| u8::try_from(integer).unwrap_or(u8::MAX)).collect())
-            }
-            ActivationType::S8 => {
-                Data::I8(integers.map(|integer| i8::try_from(integer).unwrap_or(i8::MAX)).collect())
-            }
-        };
-        let integers =
-            Tensor::new(tensor.shape().to_vec(), data).ok_or_else(|| QuantError::unfilled(name))?;
+        let integers = Tensor::new(tensor.shape().to_vec(), grid.integers(values));
+        let integers = integers.ok_or_else(|| QuantError::unfilled(name))?;
         let integers = self.emitter.constant(&format!("{name}_integers"), integers);
         let params = self.params(grid);
         Ok(self.emitter.value("DequantizeLinear", &operands(&integers, &params), &format!("{name}_rounded")))
@@ -334,11 +328,7 @@ impl<'a> Rewriter<'a> {
             return params.clone();
         }
         let scale = self.emitter.constant("scale", Tensor::scalar_f32(grid.scale));
-        let zero_point = match grid.kind {
-            ActivationType::U8 => Tensor::scalar_u8(u8::try_from(grid.zero_point).unwrap_or(u8::MAX)),
-            ActivationType::S8 => Tensor::scalar_i8(i8::try_from(grid.zero_point).unwrap_or(i8::MAX)),
-        };
-        let zero_point = self.emitter.constant("zero_point", zero_point);
+        let zero_point = self.emitter.constant("zero_point", grid.zero_point());
         let params = Params { scale, zero_point };
         self.params.insert(key, params.clone());
         params
@@ -352,7 +342,13 @@ impl<'a> Rewriter<'a> {
         self.tensors.get(tensor).map_or_else(|| tensor.to_owned(), |ends| ends.raw.clone())
     }
 
-    fn layer(&self, index: usize, node: &Node, role: Role, weight: Option<Weight>) -> Layer {
+    fn layer(
+        &self,
+        index: usize,
+        node: &Node,
+        role: &Role,
+        weight: Option<Weight>,
+    ) -> Result<Layer, QuantError> {
         let tensor = match role {
             Role::Merged { .. } => None,
             Role::Integer => self.plan.outcomes.get(&index).map(String::as_str),
@@ -366,15 +362,20 @@ impl<'a> Rewriter<'a> {
         });
         let form = match role {
             Role::Integer | Role::Passes => Form::Integer,
-            Role::Float(reason) => {
-                Form::left(reason, self.computes_sizes.get(index).copied().unwrap_or_default())
-            }
+            Role::Float(reason) => Form::left(reason.clone(), self.computes_sizes[index]),
             Role::Merged { into } => {
-                Form::Merged { into: self.source.nodes.get(into).map(Node::label).unwrap_or_default().into() }
+                let into = self.source.nodes.get(*into);
+                let into = into.ok_or_else(|| QuantError::unplanned(node, "node that it is merged into"))?;
+                Form::Merged { into: into.label().into() }
             }
         };
-        Layer { name: node.label().into(), op: node.op.clone(), form, weight, output }
+        Ok(Layer { name: node.label().into(), op: node.op.clone(), form, weight, output })
     }
+}
+
+/// A size as ONNX has it.
+fn whole(size: usize) -> Result<i64, QuantError> {
+    i64::try_from(size).map_err(|_| QuantError::Internal(format!("a size of {size} elements")))
 }
 
 /// The inputs of `QuantizeLinear` or `DequantizeLinear`.
