@@ -48,7 +48,7 @@ fn assert_up_to_date(name: &str, fresh: &str) {
         std::fs::write(&path, fresh).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(committed, fresh, "run the tests with PIPE_UPDATE_DOCS=1 and commit the change");
+    assert_eq!(committed, fresh, "run `cargo xtask bless` and look at the difference");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! before the native libraries that some of them need are there.
 
 mod given;
+mod habits;
 mod peers;
 mod pins;
 mod requirements;
@@ -24,6 +25,12 @@ Usage: cargo xtask <TASK>
   setup          fetch libtorch and ONNX Runtime into `native/`, unless they are there or given
   demo [ARGS…]   set up, build in release mode, then `pipe run --profile demo ARGS…`
   test [ARGS…]   set up, build, then `cargo test --workspace ARGS…`
+  fmt            format the whole workspace
+  lint           what a change has to pass before its tests: formatting, clippy without a warning, and the licences and
+                 origins of all dependencies (`deny.toml`)
+  bless          write anew what tests hold against the code: schemas, the reference, the output that pages show,
+                 snapshots. Look at the difference before you commit it
+  bench CLAIM…   measure a claim and write its section of `docs/benchmarks.md`: see `bench/README.md`
   soak [PART…]   the tests against kills, damage and hostile input, for as long as it takes (hours), into
                  `docs/reliability.md`; goes on with the parts that are not done yet. `--again` does all of them anew,
                  `--short` as long as in `test`, writing nothing

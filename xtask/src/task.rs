@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::soak::Soak;
 use crate::workspace::{Workspace, say};
-use crate::{peers, setup, usage};
+use crate::{habits, peers, setup, usage};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(crate) enum Task {
     Setup,
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
+    Fmt,
+    Lint,
+    Bless,
+    Bench(Vec<OsString>),
     Soak(Soak),
     Help,
 }
@@ -36,6 +40,10 @@ impl Task {
         };
         match name.to_str() {
             Some("setup") => alone(Self::Setup),
+            Some("fmt") => alone(Self::Fmt),
+            Some("lint") => alone(Self::Lint),
+            Some("bless") => alone(Self::Bless),
+            Some("bench") => Ok(Self::Bench(rest)),
             Some("help" | "--help" | "-h") => alone(Self::Help),
             Some("demo") => Ok(Self::Demo(rest)),
             Some("test") => Ok(Self::Test(rest)),
@@ -44,8 +52,8 @@ impl Task {
         }
     }
 
-    /// Runs the task. `demo` and `test` end by becoming their last command, so that its exit code, and a Ctrl-C,
-    /// are its own; they return only when a step before it failed.
+    /// Runs the task. `demo`, `test` and `bench` end by becoming their last command, so that its exit code, and a
+    /// Ctrl-C, are its own; they return only when a step before it failed.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Help => {
@@ -58,6 +66,12 @@ impl Task {
             }
             Self::Demo(args) => demo(&Workspace::find()?, &args),
             Self::Test(args) => test(&Workspace::find()?, &args),
+            Self::Fmt => habits::fmt(&Workspace::find()?),
+            Self::Lint => habits::lint(&Workspace::find()?),
+            Self::Bless => habits::bless(&Workspace::find()?),
+            Self::Bench(args) => {
+                become_command(Workspace::find()?.command("python3").arg("bench/run.py").args(args))
+            }
             Self::Soak(soak) => soak.run(&Workspace::find()?),
         }
     }
@@ -111,7 +125,7 @@ fn in_ci() -> bool {
 }
 
 /// Runs a step that has to succeed before the next one.
-fn finish(step: &mut Command) -> Result<()> {
+pub(crate) fn finish(step: &mut Command) -> Result<()> {
     let status = step.status().with_context(|| format!("cannot start {}", name_of(step)))?;
     if !status.success() {
         bail!("{} failed ({status}); its messages are above", name_of(step));
@@ -148,6 +162,7 @@ mod tests {
             Ok(Task::Demo(vec!["--set".into(), "epochs=1".into()]))
         );
         assert_eq!(parse(&["test", "--help"]), Ok(Task::Test(vec!["--help".into()])));
+        assert_eq!(parse(&["bench", "null-run"]), Ok(Task::Bench(vec!["null-run".into()])));
     }
 
     #[test]
