@@ -275,6 +275,25 @@ pub fn known_records(store: &Store, run: &RunRecord) -> BTreeMap<StageName, Acti
     done.filter_map(|stage| Some((stage.stage.clone(), known_record(store, run, stage)?))).collect()
 }
 
+/// As [`known_records`], where those in `known` are in memory already. Most stages of two runs have the same key.
+#[must_use]
+pub fn known_records_beside(
+    store: &Store,
+    run: &RunRecord,
+    known: &BTreeMap<StageName, ActionRecord>,
+) -> BTreeMap<StageName, ActionRecord> {
+    let in_memory = |stage: &StageRun| {
+        let record = known.get(&stage.stage).filter(|record| Some(record.key) == stage.key)?;
+        is_outcome_of(record, run, stage).then(|| record.clone())
+    };
+    let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
+    done.filter_map(|stage| {
+        let record = in_memory(stage).or_else(|| known_record(store, run, stage))?;
+        Some((stage.stage.clone(), record))
+    })
+    .collect()
+}
+
 /// Vars that differ, by their path below `vars`.
 #[must_use]
 pub fn changed_vars(before: &RunRecord, after: &RunRecord) -> Vec<Change> {

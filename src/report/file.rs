@@ -12,7 +12,7 @@ use super::document::is_document;
 use super::front::{directions, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{History, Past, Side, compare, definition, key_record, known_records};
+use crate::history::{History, Past, Side, compare, definition, key_record, known_records, known_records_beside};
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
 use crate::regular;
 use crate::secret::hidden;
@@ -120,7 +120,8 @@ impl Told<'_> {
         } else {
             (self.records.clone(), BTreeMap::new(), BTreeMap::new())
         };
-        let previous_records = self.previous.map(|run| known_records(store, run)).unwrap_or_default();
+        let previous_records =
+            self.previous.map(|run| known_records_beside(store, run, self.records)).unwrap_or_default();
         make(&Input {
             definition: &definition,
             undefined,
@@ -169,15 +170,15 @@ fn unfinished_figures<'a>(
     stages: impl Iterator<Item = &'a StageName>,
 ) -> BTreeMap<StageName, Vec<Figure>> {
     let begin = std::time::UNIX_EPOCH + std::time::Duration::from_millis(run.started_ms);
+    let done = run.stages.iter().filter(|part| part.outcome.is_done());
+    let done: BTreeSet<&StageName> = done.map(|part| &part.stage).collect();
     let settled = |stage: &StageName| {
-        let done = |part: &&crate::record::StageRun| {
-            part.stage == *stage && matches!(part.outcome, Outcome::Fresh | Outcome::Restored | Outcome::Ran)
-        };
         let written = std::fs::metadata(store.figures_path(stage)).and_then(|file| file.modified());
-        run.stages.iter().any(|part| done(&part)) && written.is_ok_and(|written| written < begin)
+        done.contains(stage) && written.is_ok_and(|written| written < begin)
     };
-    let stages = stages.filter(|stage| !settled(stage));
-    stages.filter_map(|stage| Some((stage.clone(), store.unfinished_figures(stage)?))).collect()
+    // Few stages have any: they are read first.
+    let stages = stages.filter_map(|stage| Some((stage, store.unfinished_figures(stage)?)));
+    stages.filter(|(stage, _)| !settled(stage)).map(|(stage, figures)| (stage.clone(), figures)).collect()
 }
 
 /// Whether a file is one of these pages, or as good as none.
