@@ -14,11 +14,12 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-Every figure here was written by a script of `bench/`; nothing is typed in by hand. A section names the machine, the
-versions, the number of rounds and the command that writes it anew. Whole processes are timed, from just before
-one is made until it is gone. In each round every command runs once, one after the other (A B A B …), and a ratio is taken
-within a round, so that a disturbance which outlasts a round hits both sides. Memory is the largest resident set of
-the process, in a run of its own before the rounds.
+Every figure here was written by a script of `bench/`; nothing is typed in by hand. Each section states the
+machine, the versions, the number of rounds and the command that reproduces it. Whole processes are timed, from
+just before the process is created until it has exited. In each round every command runs once, one after the other
+(A B A B …), and ratios are taken within a round, so that a disturbance longer than a round affects both sides.
+Memory is the peak resident set of the process, in a separate run before the rounds. Terms are in the
+[glossary](glossary.md).
 """
 
 ORDER = (
