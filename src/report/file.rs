@@ -9,10 +9,12 @@ use protocol::Figure;
 
 use super::comparison::{Versus, comparison};
 use super::document::is_document;
-use super::front::{directions, past_runs};
+use super::front::{directions, has_tradeoff, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{History, Past, Side, compare, definition, key_record, known_records, known_records_beside};
+use crate::history::{
+    History, Past, Side, compare, definition, key_record, known_records, known_records_beside,
+};
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
 use crate::regular;
 use crate::secret::hidden;
@@ -35,7 +37,11 @@ pub fn write(
     previous: Option<&RunRecord>,
     file: &Path,
 ) -> io::Result<()> {
-    let history = History::load(store).unwrap_or_default();
+    // Earlier runs are only in the trade-off, and take long to read where stages are many.
+    let history = match said {
+        Some(said) if !has_tradeoff(&said.report) => History::default(),
+        _ => History::load(store).unwrap_or_default(),
+    };
     let told = Told { run, said, records, previous, is_latest: true };
     told.with_input(store, &history, |input| write_whole(file, html(input).as_bytes()))
 }

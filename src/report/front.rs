@@ -32,7 +32,7 @@ pub(crate) fn past_runs(
     spec: &ReportSpec,
     until: Option<&str>,
 ) -> Vec<PastRun> {
-    if dimensions(spec).len() < 2 {
+    if !has_tradeoff(spec) {
         return vec![];
     }
     let stages = stages(spec);
@@ -57,6 +57,11 @@ fn stages(spec: &ReportSpec) -> BTreeSet<String> {
     let metrics = || spec.columns.iter().flat_map(|column| &column.metrics);
     let of = |row: &String, metric: &String| Some(spec.metric_of(row, metric)?.0);
     spec.rows.keys().flat_map(|row| metrics().filter_map(move |metric| of(row, metric))).collect()
+}
+
+/// Whether a table has two columns at least that say which numbers are better.
+pub(super) fn has_tradeoff(spec: &ReportSpec) -> bool {
+    dimensions(spec).len() >= 2
 }
 
 /// The columns that say which numbers are better.

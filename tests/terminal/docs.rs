@@ -70,3 +70,30 @@ fn the_protocol_schema_is_up_to_date() {
     let fresh = serde_json::to_string_pretty(&schema).unwrap() + "\n";
     assert_up_to_date("plugin-protocol.schema.json", &fresh);
 }
+
+/// The files and folders that a page names in backticks, from the root of the repository.
+fn places(page: &str) -> Vec<&str> {
+    let quoted = page.split('`').skip(1).step_by(2);
+    let roots = ["src/", "crates/", "plugins/", "tests/", "docs/", "fuzz/", "bench/", "xtask/", "examples/"];
+    quoted
+        .filter(|text| roots.iter().any(|root| text.starts_with(root)) && !text.contains(['*', ' ', '…']))
+        .collect()
+}
+
+#[test]
+fn the_glossary_names_places_that_are_there_and_is_in_order() {
+    let page = page("glossary.md");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let gone: Vec<&str> = places(&page).into_iter().filter(|place| !root.join(place).exists()).collect();
+    assert_eq!(gone, [""; 0], "not there any more");
+    assert!(places(&page).len() > 50, "the page names where terms live");
+    let terms: Vec<String> = page
+        .lines()
+        .filter_map(|line| {
+            Some(line.strip_prefix("- **")?.split_once("**")?.0.replace('`', "").to_lowercase())
+        })
+        .collect();
+    let mut sorted = terms.clone();
+    sorted.sort();
+    assert_eq!(terms, sorted);
+}
