@@ -208,7 +208,9 @@ fn native(name: &str, native: &NativeLibrary, needed: bool) -> Finding {
     match (&native.version, needed) {
         (Some(version), _) => finding(State::Good, name, format!("{version}{detail}")),
         (None, needed) => {
-            let remedy = native.remedy.as_deref().map(|remedy| format!("\n{remedy}")).unwrap_or_default();
+            // What is wrong may end with what to do.
+            let remedy = native.remedy.as_deref().filter(|remedy| !native.detail.contains(remedy));
+            let remedy = remedy.map(|remedy| format!("\n{remedy}")).unwrap_or_default();
             let state = if needed { State::Missing } else { State::Remark };
             let whom = if needed { "" } else { "; no stage needs it" };
             finding(state, name, format!("not found{whom}{detail}{remedy}"))
@@ -388,6 +390,9 @@ mod tests {
         let missing = NativeLibrary { remedy: Some("install it".into()), ..NativeLibrary::default() };
         assert_eq!(native("cuda", &missing, false).state, State::Remark);
         assert_eq!(native("cuda", &missing, true), finding(State::Missing, "cuda", "not found\ninstall it"));
+        let said = NativeLibrary { detail: "no `libcuda.so`: install it".into(), ..missing };
+        let told = finding(State::Missing, "cuda", "not found, no `libcuda.so`: install it");
+        assert_eq!(native("cuda", &said, true), told);
     }
 
     #[test]
