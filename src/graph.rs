@@ -2,48 +2,44 @@
 //! stage does: a stage is its position in the file.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+
+use petgraph::csr::Csr;
+use petgraph::visit::{Dfs, Visitable};
 
 use crate::spec::{Input, Pipeline, StageId, StageName};
 
 /// The stages of a pipeline and the edges between them, free of cycles.
 #[derive(Debug, Clone)]
 pub struct Graph {
-    /// Whom each stage reads from.
+    /// From each stage to those that it reads from.
     dependencies: Edges,
-    /// Who reads from each stage.
+    /// From each stage to those that read from it.
     dependents: Edges,
     order: Vec<StageId>,
 }
 
-/// Sorted neighbours of every stage, one list after the other.
-#[derive(Debug, Clone)]
-struct Edges {
-    /// Where the list of each stage ends; it begins where that of the stage before ends.
-    ends: Vec<usize>,
-    neighbours: Vec<StageId>,
+/// Edges between positions in the file, in compressed rows: sorted neighbours of every stage, one list after the other.
+type Edges = Csr<(), (), petgraph::Directed, usize>;
+
+/// The edges in `pairs` (from, to) between `count` stages.
+fn edges(count: usize, pairs: impl Iterator<Item = (StageId, StageId)>) -> Edges {
+    let mut pairs: Vec<(usize, usize)> = pairs.map(|(from, to)| (from.index(), to.index())).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    // One edge at a time would take a time quadratic in their number.
+    #[expect(clippy::expect_used, reason = "sorted, and without duplicates, just above")]
+    let mut edges = Edges::from_sorted_edges(&pairs).expect("sorted edges");
+    while edges.node_count() < count {
+        edges.add_node(());
+    }
+    edges
 }
 
-impl Edges {
-    /// The edges in `pairs` (from, to), which are sorted and without duplicates.
-    fn new(count: usize, pairs: &[(StageId, StageId)]) -> Self {
-        let mut ends = vec![0; count];
-        for (from, _) in pairs {
-            ends[from.index()] += 1;
-        }
-        let mut sum = 0;
-        for end in &mut ends {
-            sum += *end;
-            *end = sum;
-        }
-        Self { ends, neighbours: pairs.iter().map(|(_, to)| *to).collect() }
-    }
-
-    fn of(&self, stage: StageId) -> &[StageId] {
-        let index = stage.index();
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.neighbours[start..self.ends[index]]
-    }
+/// The stages that edges lead to from one, in the order of the file.
+fn neighbours(edges: &Edges, stage: StageId) -> impl ExactSizeIterator<Item = StageId> + '_ {
+    edges.neighbors_slice(stage.index()).iter().copied().map(StageId::at)
 }
 
 /// Stages that wait for each other: each reads an output of the next, and the last one of the first.
@@ -89,15 +85,9 @@ impl Graph {
             names.iter().enumerate().map(|(index, name)| (*name, StageId::at(index))).collect();
         let reads =
             reads.into_iter().filter_map(|(reader, producer)| Some((*ids.get(reader)?, *ids.get(producer)?)));
-        let mut pairs: Vec<(StageId, StageId)> = reads.collect();
-        pairs.sort_unstable();
-        pairs.dedup();
-        let dependencies = Edges::new(names.len(), &pairs);
-        for (reader, producer) in &mut pairs {
-            std::mem::swap(reader, producer);
-        }
-        pairs.sort_unstable();
-        let dependents = Edges::new(names.len(), &pairs);
+        let pairs: Vec<(StageId, StageId)> = reads.collect();
+        let dependencies = edges(names.len(), pairs.iter().copied());
+        let dependents = edges(names.len(), pairs.iter().map(|&(reader, producer)| (producer, reader)));
         let order = topological_order(&dependencies, &dependents);
         if order.len() < names.len() {
             let sorted: BTreeSet<StageId> = order.into_iter().collect();
@@ -115,45 +105,40 @@ impl Graph {
 
     /// The stages that `stage` reads from directly, in the order of the file.
     #[must_use]
-    pub fn dependencies(&self, stage: StageId) -> &[StageId] {
-        self.dependencies.of(stage)
+    pub fn dependencies(&self, stage: StageId) -> impl ExactSizeIterator<Item = StageId> + '_ {
+        neighbours(&self.dependencies, stage)
     }
 
     /// The stages that read directly from `stage`, in the order of the file.
     #[must_use]
-    pub fn dependents(&self, stage: StageId) -> &[StageId] {
-        self.dependents.of(stage)
+    pub fn dependents(&self, stage: StageId) -> impl ExactSizeIterator<Item = StageId> + '_ {
+        neighbours(&self.dependents, stage)
     }
 
     /// `stages` and all that they depend on, directly or not.
     #[must_use]
     pub fn with_upstream(&self, stages: impl IntoIterator<Item = StageId>) -> BTreeSet<StageId> {
-        let mut reached = BTreeSet::new();
-        let mut waiting: Vec<StageId> = stages.into_iter().collect();
-        while let Some(stage) = waiting.pop() {
-            if reached.insert(stage) {
-                waiting.extend(self.dependencies(stage));
-            }
-        }
-        reached
+        let stages = stages.into_iter().map(StageId::index).collect();
+        let mut walk = Dfs::from_parts(stages, self.dependencies.visit_map());
+        std::iter::from_fn(|| walk.next(&self.dependencies)).map(StageId::at).collect()
     }
 }
 
 /// Kahn's algorithm with a heap, so that the earliest stage of the file comes first. Stages on or behind a cycle are
 /// missing.
 fn topological_order(dependencies: &Edges, dependents: &Edges) -> Vec<StageId> {
-    let count = dependencies.ends.len();
-    let mut open: Vec<usize> = (0..count).map(|index| dependencies.of(StageId::at(index)).len()).collect();
+    let count = dependencies.node_count();
+    let mut open: Vec<usize> = (0..count).map(|index| dependencies.out_degree(index)).collect();
     let ready = (0..count).map(StageId::at).filter(|stage| open[stage.index()] == 0);
     let mut ready: BinaryHeap<Reverse<StageId>> = ready.map(Reverse).collect();
     let mut order = Vec::with_capacity(count);
     while let Some(Reverse(stage)) = ready.pop() {
         order.push(stage);
-        for reader in dependents.of(stage) {
+        for reader in neighbours(dependents, stage) {
             let open = &mut open[reader.index()];
             *open -= 1;
             if *open == 0 {
-                ready.push(Reverse(*reader));
+                ready.push(Reverse(reader));
             }
         }
     }
@@ -162,13 +147,13 @@ fn topological_order(dependencies: &Edges, dependents: &Edges) -> Vec<StageId> {
 
 /// The shortest cycle through the earliest stage that is on one, each stage followed by one that it reads from.
 fn shortest_cycle(dependencies: &Edges, sorted: &BTreeSet<StageId>) -> Vec<StageId> {
-    let all = (0..dependencies.ends.len()).map(StageId::at);
+    let all = (0..dependencies.node_count()).map(StageId::at);
     for start in all.filter(|stage| !sorted.contains(stage)) {
         let mut came_from: BTreeMap<StageId, StageId> = BTreeMap::new();
         let mut waiting = VecDeque::from([start]);
         while let Some(stage) = waiting.pop_front() {
-            for producer in dependencies.of(stage) {
-                if *producer == start {
+            for producer in neighbours(dependencies, stage) {
+                if producer == start {
                     let mut path = vec![stage];
                     let mut at = stage;
                     while let Some(&before) = came_from.get(&at) {
@@ -178,9 +163,9 @@ fn shortest_cycle(dependencies: &Edges, sorted: &BTreeSet<StageId>) -> Vec<Stage
                     path.reverse();
                     return path;
                 }
-                if !came_from.contains_key(producer) {
-                    came_from.insert(*producer, stage);
-                    waiting.push_back(*producer);
+                if let Entry::Vacant(unseen) = came_from.entry(producer) {
+                    unseen.insert(stage);
+                    waiting.push_back(producer);
                 }
             }
         }
@@ -208,14 +193,14 @@ mod tests {
         Graph::from_reads(&stages, pairs.iter().map(|(reader, producer)| (reader, producer)))
     }
 
-    fn numbers<'a>(stages: impl IntoIterator<Item = &'a StageId>) -> Vec<usize> {
-        stages.into_iter().map(|stage| stage.index()).collect()
+    fn numbers(stages: impl IntoIterator<Item = StageId>) -> Vec<usize> {
+        stages.into_iter().map(StageId::index).collect()
     }
 
     #[test]
     fn the_order_respects_reads_then_the_file() {
         let graph = graph("bench train download other", "bench<train train<download").unwrap();
-        assert_eq!(numbers(graph.order()), [2, 1, 0, 3]);
+        assert_eq!(numbers(graph.order().iter().copied()), [2, 1, 0, 3]);
     }
 
     #[test]
@@ -224,8 +209,8 @@ mod tests {
         let [d, t, e, _, b] = [0, 1, 2, 3, 4].map(StageId::at);
         assert_eq!(numbers(graph.dependencies(b)), [1, 2, 3]);
         assert_eq!(numbers(graph.dependents(t)), [2, 4]);
-        assert!(graph.dependencies(d).is_empty());
-        assert_eq!(numbers(&graph.with_upstream([e])), [0, 1, 2]);
+        assert_eq!(graph.dependencies(d).count(), 0);
+        assert_eq!(numbers(graph.with_upstream([e])), [0, 1, 2]);
     }
 
     #[test]
@@ -256,8 +241,8 @@ mod tests {
                     for (reader, producer) in &reads {
                         prop_assert!(position(producer) < position(reader));
                         let id = |stage: &StageName| StageId::at(stages.iter().position(|s| s == stage).unwrap());
-                        prop_assert!(graph.dependencies(id(reader)).contains(&id(producer)));
-                        prop_assert!(graph.dependents(id(producer)).contains(&id(reader)));
+                        prop_assert!(graph.dependencies(id(reader)).any(|stage| stage == id(producer)));
+                        prop_assert!(graph.dependents(id(producer)).any(|stage| stage == id(reader)));
                     }
                 }
                 Err(Cycle(loop_)) => {

@@ -102,24 +102,24 @@ impl Engine<'_> {
         };
         let was_there = self.tasks.get(&id).is_some_and(|task| task.was_there);
         for dependent in project.graph.dependents(id) {
-            let Some(task) = self.tasks.get_mut(dependent) else { continue };
+            let Some(task) = self.tasks.get_mut(&dependent) else { continue };
             // What was found to be wrong is at its end before those that it reads from are.
             if matches!(task.state, State::Ended(_)) {
                 continue;
             }
             if !outcome.is_done() {
-                ending.push((*dependent, follows.clone(), Instant::now()));
+                ending.push((dependent, follows.clone(), Instant::now()));
                 continue;
             }
             if *outcome == Outcome::Ran {
                 task.foreseen = None;
             }
             if !was_there || *outcome == Outcome::Ran {
-                self.checks.is_due(*dependent);
+                self.checks.is_due(dependent);
             }
             task.waits_for = task.waits_for.saturating_sub(1);
             if task.waits_for == 0 {
-                self.undecided.push_back(*dependent);
+                self.undecided.push_back(dependent);
             }
         }
     }

@@ -45,8 +45,7 @@ impl Ready {
                 Expectation::Fresh | Expectation::Restorable { .. } => 0,
                 Expectation::Run { .. } | Expectation::Maybe { .. } => guess(planned).unwrap_or(average),
             };
-            let behind =
-                graph.dependents(*id).iter().filter_map(|dependent| remaining_ms.get(dependent)).max();
+            let behind = graph.dependents(*id).filter_map(|dependent| remaining_ms.get(&dependent)).max();
             remaining_ms.insert(*id, own.saturating_add(behind.copied().unwrap_or(0)));
         }
         Self { remaining_ms, waiting: BTreeSet::new(), passed_over: BTreeMap::new() }
