@@ -12,10 +12,12 @@ use protocol::{Partial, TimeSpec};
 use self::model::Sample;
 use self::scale::{Sizes, Work};
 use crate::event::Expectation;
-use crate::plan::{Decision, Prospect};
+use crate::graph::StageId;
 use crate::project::Project;
+use crate::prospect::Decision;
+use crate::prospect::Prospect;
 use crate::record::{ActionRecord, Ingredient, Outcome, RunRecord};
-use crate::spec::{Action, CommandLine, Input, Stage, StageId, StageName};
+use crate::spec::{Action, CommandLine, Input, Stage, StageName};
 
 /// Executions of a stage that the median is taken of.
 const SAMPLES: usize = 5;

@@ -10,7 +10,6 @@ use protocol::{Figure, Manifest, Metric};
 use serde_json::Value;
 
 use crate::event::Event;
-use crate::graph::Graph;
 use crate::history::{History, Now, Outcomes, Past};
 use crate::key;
 use crate::plugin;
@@ -38,7 +37,7 @@ pub fn pipeline(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match read_pipeline(text, &arguments(text), &known_manifests()) {
         Ok(pipeline) => {
-            assert!(Graph::new(&pipeline).is_ok(), "a valid pipeline has a cycle");
+            assert!(pipeline.graph().is_ok(), "a valid pipeline has a cycle");
             let _ = report::stages_svg(&pipeline, &[]);
         }
         Err(problems) => check_problems(&problems, text),

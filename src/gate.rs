@@ -14,7 +14,7 @@ use protocol::Metric;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use demand::Demand;
+pub use demand::{Better, Demand};
 pub(crate) use expression::BASELINE;
 pub use expression::GateError;
 use expression::{Comparison, Expr, Name, Whose};

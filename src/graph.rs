@@ -1,10 +1,26 @@
-//! The graph of stages: who reads whose outputs, and an order to run them in. Knows no names and nothing of what a
-//! stage does: a stage is its position in the file.
+//! The graph of stages: who reads whose outputs, and an order to run them in. Knows nothing of what a stage does: it is a
+//! name, and a position in the file.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 
-use crate::spec::{Input, Pipeline, StageId, StageName};
+use crate::spec::StageName;
+
+/// Position of a stage in the file, counted from 0. Means nothing in another pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageId(usize);
+
+impl StageId {
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The position as an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// The stages of a pipeline and the edges between them, free of cycles.
 #[derive(Debug, Clone)]
@@ -61,26 +77,12 @@ impl Cycle {
 }
 
 impl Graph {
-    /// The graph of a pipeline.
-    ///
-    /// # Errors
-    /// When stages wait for each other.
-    pub fn new(pipeline: &Pipeline) -> Result<Self, Cycle> {
-        let reads = pipeline.stages.values().flat_map(|stage| {
-            stage.inputs.values().filter_map(|input| match input {
-                Input::Output { stage: from, .. } => Some((&stage.name, from)),
-                Input::Path(_) => None,
-            })
-        });
-        Self::from_reads(pipeline.stages.keys(), reads)
-    }
-
     /// The graph of stages in the order of the file and of pairs (reader, producer). Pairs that name other stages
     /// are left out.
     ///
     /// # Errors
     /// When stages wait for each other.
-    pub(crate) fn from_reads<'a>(
+    pub fn new<'a>(
         stages: impl IntoIterator<Item = &'a StageName>,
         reads: impl IntoIterator<Item = (&'a StageName, &'a StageName)>,
     ) -> Result<Self, Cycle> {
@@ -205,7 +207,7 @@ mod tests {
             (name(reader), name(producer))
         });
         let pairs: Vec<(StageName, StageName)> = pairs.collect();
-        Graph::from_reads(&stages, pairs.iter().map(|(reader, producer)| (reader, producer)))
+        Graph::new(&stages, pairs.iter().map(|(reader, producer)| (reader, producer)))
     }
 
     fn numbers<'a>(stages: impl IntoIterator<Item = &'a StageId>) -> Vec<usize> {
@@ -247,7 +249,7 @@ mod tests {
                 .iter()
                 .filter_map(|&(reader, producer)| Some((stages.get(reader)?, stages.get(producer)?)))
                 .collect();
-            match Graph::from_reads(&stages, reads.iter().copied()) {
+            match Graph::new(&stages, reads.iter().copied()) {
                 Ok(graph) => {
                     let position = |stage: &StageName| {
                         graph.order().iter().position(|id| &stages[id.index()] == stage).unwrap()

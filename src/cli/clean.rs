@@ -10,9 +10,9 @@ use super::{Context, completions};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::format;
-use crate::project::ARTIFACTS;
 use crate::report;
 use crate::spec::{StageName, did_you_mean_or_list};
+use crate::store::ARTIFACTS;
 use crate::store::{Cleaned, Kept, Store};
 use crate::streams;
 

@@ -14,6 +14,7 @@ use super::output::{PAGE, Version, may_replace, print, print_json, print_painted
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::format;
+use crate::gate::Better;
 use crate::gate::{GateResult, Verdict};
 use crate::history::{
     Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
@@ -23,7 +24,6 @@ use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
 use crate::record::Outcome;
 use crate::report;
 use crate::report::front::directions;
-use crate::spec::Better;
 
 /// Compare two runs: params, metrics, durations and outcomes
 #[derive(Debug, clap::Args)]

@@ -10,11 +10,12 @@ use super::output::{Version, print, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
+use crate::graph::StageId;
 use crate::progress::{Paint, clean_line, word};
 use crate::project::Project;
 use crate::record::action;
 use crate::report::{StageState, stages_svg};
-use crate::spec::{Input, Pipeline, StageId, StageName};
+use crate::spec::{Input, Pipeline, StageName};
 use crate::{format, plan};
 
 /// Show the stages, who reads whose outputs, and what a run would do with each

@@ -32,9 +32,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::error::{Error, ExitStatus};
+use crate::graph::StageId;
 use crate::progress::clean;
 use crate::project::Project;
-use crate::spec::{Overrides, Selector, StageId, StageName, did_you_mean_or_list, list};
+use crate::spec::{Overrides, Selector, StageName, did_you_mean_or_list, list};
 use crate::store::{Store, StoreError};
 use crate::streams;
 
@@ -294,7 +295,8 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     };
     let context = Context::new(cli.global);
     let result = match cli.command {
-        Command::Run(args) => run::run(args, &context),
+        Command::Run(args) if args.watch => watch::watch(&args, &context),
+        Command::Run(args) => run::run(&args, &context),
         Command::Status(args) => status::run(args, &context),
         Command::Why(args) => why::run(args, &context),
         Command::Log(args) => log::run(args, &context),

@@ -13,9 +13,10 @@ use super::{Context, Selection, browser, completions};
 use crate::error::{Error, ExitStatus};
 use crate::history::{FindError, History, Past};
 use crate::progress::clean_line;
-use crate::project::{ARTIFACTS, Project};
+use crate::project::Project;
 use crate::record::{Definition, RunRecord};
 use crate::report::{self, Brief};
+use crate::store::ARTIFACTS;
 use crate::store::Store;
 
 /// Write the report of a run anew, or print it in short

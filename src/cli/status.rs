@@ -10,10 +10,12 @@ use super::{Context, Selection, completions, find_stages};
 use crate::check;
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
-use crate::plan::{self, Prospect};
+use crate::graph::StageId;
+use crate::plan::{self};
 use crate::progress::{self, Origin, Total};
 use crate::project::Project;
-use crate::spec::{Pipeline, StageId, StageName};
+use crate::prospect::Prospect;
+use crate::spec::{Pipeline, StageName};
 
 /// Show which stages are stale, what changed, and how long they will take
 #[derive(Debug, clap::Args)]

@@ -29,11 +29,14 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
 use crate::format;
-use crate::plan::{self, Decision, Prospect};
+use crate::graph::StageId;
+use crate::plan::{self};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
+use crate::prospect::Decision;
+use crate::prospect::Prospect;
 use crate::record::{ActionRecord, Change, Outcome, StageRun};
-use crate::spec::{Stage, StageId, StageName};
+use crate::spec::{Stage, StageName};
 use crate::store::{Aside, KeyLock, Miss};
 
 /// How to run.

@@ -7,10 +7,11 @@ use super::Failure;
 use super::trace::{Artifact, Trace};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::graph::StageId;
 use crate::key::Key;
 use crate::plan;
 use crate::project::Project;
-use crate::spec::{Action, Input, OpAction, Stage, StageId};
+use crate::spec::{Action, Input, OpAction, Stage};
 use crate::store::{MARGIN, Miss, Snapshot, Touched};
 
 /// Digests of a stage's inputs; `made` knows those of the outputs of stages that it depends on.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
-use crate::plan::{Decision, decide, plan};
+use crate::plan::{decide, plan};
+use crate::prospect::Decision;
 use crate::record::{Machine, Pace, RunRecord, StageRun};
 use crate::spec::Overrides;
 use crate::store::Finished;

@@ -1,8 +1,18 @@
 //! What a gate asks of each metric that it names: to be high, or to be low. Knows no values.
 
+use serde::{Deserialize, Serialize};
+
 use super::Gate;
 use super::expression::{Comparison, Expr, Name, Sign, Whose};
-use crate::spec::Better;
+
+/// Which of two numbers is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Better {
+    /// The higher one.
+    Higher,
+    /// The lower one.
+    Lower,
+}
 
 /// What a gate asks of a metric of the run that is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

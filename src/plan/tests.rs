@@ -5,6 +5,7 @@ use super::*;
 use std::fs;
 use std::path::Path;
 
+use crate::record::Change;
 use crate::spec::Overrides;
 use crate::store::Finished;
 

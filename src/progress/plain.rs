@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use protocol::{LogLevel, Progress};
 
+use super::plan::opening;
 use super::remaining::Remaining;
 use super::{Paint, Sink, words};
 use crate::event::Event;
@@ -73,7 +74,7 @@ impl Lines {
                 let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
                 self.name_width = widest.clamp(4, 40);
                 self.usual_ms = words::foretold(stages);
-                vec![format!("{stamp} {}: {}", clean_line(pipeline), words::opening(stages).join(", "))]
+                vec![format!("{stamp} {}: {}", clean_line(pipeline), opening(stages).join(", "))]
             }
             Event::Notice { message } => self.block(&stamp, &clean(message)),
             Event::Warning { message } => {

@@ -256,6 +256,20 @@ fn about(millis: u64) -> String {
     format!("≈ {}", format::duration_rough(Duration::from_millis(millis)))
 }
 
+/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run ≈ 41 min and 1 not known`.
+pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
+    let Total { run, maybe, restorable, fresh } = Total::of(stages);
+    let known = |price: &Price, word: &str| format!("{} {word}{}", price.stages, price.words());
+    let parts = [
+        (fresh, format!("{fresh} fresh")),
+        (restorable, format!("{restorable} in the cache")),
+        (run.stages, known(&run, "to run")),
+        (maybe.stages, known(&maybe, "that depend on their outcome")),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part);
+    std::iter::once(format::count(stages.len(), "stage")).chain(parts).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,5 +364,23 @@ mod tests {
         let text = shown(&[planned("download", None, Expectation::Fresh)], 100, false);
         assert!(text.ends_with("\n nothing to run · 1 fresh\n"), "{text}");
         assert_eq!(shown(&[], 100, true), "");
+    }
+
+    #[test]
+    fn opening_estimates_only_what_is_known() {
+        let run = || run(vec![]);
+        let mut stages = vec![
+            planned("a", None, Expectation::Fresh),
+            planned("b", Some(60_000 * 40), run()),
+            planned("c", Some(60_000), run()),
+        ];
+        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run ≈ 41 min"]);
+        stages.push(planned("d", None, run()));
+        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run ≈ 41 min and 1 not known"]);
+        stages.push(planned("e", Some(60_000), Expectation::Maybe { after: vec![] }));
+        assert_eq!(
+            opening(&stages[3..]),
+            ["2 stages", "1 to run, time not known", "1 that depend on their outcome ≈ 1 min"]
+        );
     }
 }

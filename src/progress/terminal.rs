@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use protocol::LogLevel;
 
 use super::live::{Live, pad};
+use super::plan::opening;
 use super::{Paint, Sink, words};
 use crate::event::{Event, PlannedStage};
 use crate::printable::{clean, clean_line};
@@ -75,7 +76,7 @@ impl Terminal {
         let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
         self.name_width = widest.clamp(8, 40);
         let mut parts = vec![self.paint.strong(&clean_line(pipeline))];
-        parts.extend(words::opening(stages));
+        parts.extend(opening(stages));
         self.print(&format!(" {}", parts.join(" · ")));
         self.print("");
         self.ahead = stages.iter().map(|stage| stage.stage.clone()).collect();

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use protocol::Progress;
 
-use super::plan::{Price, Total};
 use crate::event::PlannedStage;
 use crate::format;
 use crate::printable::{clean, clean_line};
@@ -51,20 +50,6 @@ pub(super) fn changes(changes: &[Change]) -> String {
     let more = changes.len().saturating_sub(shown.len());
     let more = if more == 0 { String::new() } else { format!(", and {more} more") };
     format!("{}{more}", shown.join(", "))
-}
-
-/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run ≈ 41 min and 1 not known`.
-pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
-    let Total { run, maybe, restorable, fresh } = Total::of(stages);
-    let known = |price: &Price, word: &str| format!("{} {word}{}", price.stages, price.words());
-    let parts = [
-        (fresh, format!("{fresh} fresh")),
-        (restorable, format!("{restorable} in the cache")),
-        (run.stages, known(&run, "to run")),
-        (maybe.stages, known(&maybe, "that depend on their outcome")),
-    ];
-    let parts = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part);
-    std::iter::once(format::count(stages.len(), "stage")).chain(parts).collect()
 }
 
 /// How long each stage that may be executed will take, milliseconds, as far as that is known.
@@ -118,16 +103,6 @@ pub(super) fn failure(log_of: Option<&str>, message: &str, hint: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Expectation;
-
-    pub(crate) fn planned(name: &str, expectation: Expectation, usual_ms: Option<u64>) -> PlannedStage {
-        PlannedStage {
-            stage: StageName::try_from(name.to_owned()).unwrap(),
-            expectation,
-            usual_ms,
-            last_ms: None,
-        }
-    }
 
     fn progress(done: f64, total: f64, unit: &str) -> Progress {
         Progress { done, total, unit: unit.into(), text: String::new(), milestone: false }
@@ -152,23 +127,5 @@ mod tests {
         assert_eq!(step(&progress(12345.0, 50000.0, "image")), "image 12,345/50,000");
         assert_eq!(share(&progress(1.0, 0.0, "x")), 0.0);
         assert_eq!(share(&progress(9.0, 3.0, "x")), 1.0);
-    }
-
-    #[test]
-    fn opening_estimates_only_what_is_known() {
-        let run = || Expectation::Run { changes: vec![], reason: None };
-        let mut stages = vec![
-            planned("a", Expectation::Fresh, None),
-            planned("b", run(), Some(60_000 * 40)),
-            planned("c", run(), Some(60_000)),
-        ];
-        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run ≈ 41 min"]);
-        stages.push(planned("d", run(), None));
-        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run ≈ 41 min and 1 not known"]);
-        stages.push(planned("e", Expectation::Maybe { after: vec![] }, Some(60_000)));
-        assert_eq!(
-            opening(&stages[3..]),
-            ["2 stages", "1 to run, time not known", "1 that depend on their outcome ≈ 1 min"]
-        );
     }
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use protocol::Content;
 
-use super::{Input, advice, prose, stage};
+use super::{Input, advice, mention, prose};
 use crate::spec::StageName;
 
 /// A question, its answer, and the stage that gave it; the report's own has none.
@@ -28,7 +28,7 @@ pub(super) fn section(input: &Input) -> Option<Markup> {
                         h3 {
                             (answer.question)
                             @if let Some(stage) = answer.stage {
-                                " " a.small href={ "#" (stage::anchor(stage)) } { (stage) }
+                                " " a.small href={ "#" (mention::anchor(stage)) } { (stage) }
                             }
                         }
                         p { (prose(&answer.text)) }

@@ -9,10 +9,11 @@ use super::gates::{self, State};
 use super::results::{Results, interval};
 use super::{Input, changes, page};
 use crate::format;
+use crate::gate::Better;
 use crate::gate::{GateResult, sorted};
 use crate::history::{RunDigest, RunName, Side, compare, within_intervals};
 use crate::record::{Change, Outcome};
-use crate::spec::{Better, ReportColumn, StageName};
+use crate::spec::{ReportColumn, StageName};
 
 /// A run in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

@@ -7,7 +7,7 @@ use protocol::Metric;
 
 use super::results::Results;
 use super::shown::Shown;
-use super::{Input, stage};
+use super::{Input, mention};
 use crate::format;
 use crate::history::changed_vars;
 use crate::record::{ActionRecord, Change};
@@ -32,7 +32,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
                         h3 { "What was changed" }
                         @if !vars.is_empty() { (self::table(&vars)) }
                         @for run in stages {
-                            h4 { a href={ "#" (stage::anchor(&run.stage)) } { (run.stage) } }
+                            h4 { a href={ "#" (mention::anchor(&run.stage)) } { (run.stage) } }
                             (self::table(&run.changes))
                         }
                     }
@@ -44,7 +44,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
                             thead { tr { td {} th.num scope="col" { "before" } th.num scope="col" { "now" } th.num scope="col" { "difference" } } }
                             tbody { @for number in &numbers {
                                 tr {
-                                    th scope="row" { a href={ "#" (stage::anchor(number.stage)) } { (number.row) ", " (number.column.label) } }
+                                    th scope="row" { a href={ "#" (mention::anchor(number.stage)) } { (number.row) ", " (number.column.label) } }
                                     td.num.old { (number.text(number.old.value)) }
                                     td.num { (number.text(number.new.value)) }
                                     td.num { (number.difference()) }

@@ -9,10 +9,11 @@ use super::document::document;
 use super::front::PastRun;
 use super::{prose, tradeoff};
 use crate::format;
+use crate::gate::Better;
 use crate::gate::{GateResult, Judgement};
 use crate::history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
 use crate::record::Outcome;
-use crate::spec::{Better, ReportSpec, StageName};
+use crate::spec::{ReportSpec, StageName};
 
 /// Two runs, compared.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::Results;
 use crate::format;
+use crate::gate::Better;
 use crate::history::{History, RunName, known_record};
 use crate::record::{ActionRecord, RunRecord};
-use crate::spec::{Better, ReportColumn, ReportSpec, StageName};
+use crate::spec::{ReportColumn, ReportSpec, StageName};
 use crate::store::Store;
 
 /// Runs that are looked at, the last ones.

@@ -15,6 +15,7 @@ mod file;
 pub(crate) mod front;
 mod gates;
 mod markdown;
+mod mention;
 mod page;
 mod provenance;
 pub(crate) mod results;
@@ -51,7 +52,7 @@ pub use file::{brief, write};
 pub(crate) use file::{is_page, make_room, of_past, of_two, spec_of_two, write_whole};
 pub use front::PastRun;
 pub use markdown::markdown;
-pub(crate) use run::{class, note};
+pub(crate) use mention::{class, note};
 pub use stages_graph::{StageState, stages_svg};
 
 /// What a report is made from.

@@ -11,12 +11,13 @@ use super::sample_figures::figures;
 use super::sample_past::past;
 use super::{Input, PastRun};
 use crate::digest::Digest;
+use crate::gate::Better;
 use crate::gate::{Gate, GateResult, Verdict};
 use crate::record::{
     ActionRecord, Change, Definition, Ingredient, Machine, Outcome, OutputRecord, RunRecord, StageRun,
 };
 use crate::spec::{
-    self, Action, Better, Ignore, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName,
+    self, Action, Ignore, Location, OpAction, Pipeline, ReportColumn, ReportSpec, Stage, StageName,
 };
 
 /// A run with all that belongs to it.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::chart::{Bar, bars};
 use super::results::{Results, interval};
-use super::{Input, provenance, run, stage};
+use super::{Input, mention, provenance};
 use crate::format;
 use crate::spec::{ReportColumn, StageName};
 
@@ -126,10 +126,10 @@ fn earlier<'a>(input: &Input, stages: impl Iterator<Item = &'a StageName>) -> Ma
     let others: BTreeSet<&StageName> = stages.filter(|stage| !parts.contains(stage)).collect();
     html! {
         @if !others.is_empty() {
-            p.small { "From an earlier run, as the stage was " (run::NOT_PART) ": "
+            p.small { "From an earlier run, as the stage was " (mention::NOT_PART) ": "
                 @for (index, stage) in others.iter().enumerate() {
                     @if index > 0 { ", " }
-                    a href={ "#" (stage::anchor(stage)) } { (stage) }
+                    a href={ "#" (mention::anchor(stage)) } { (stage) }
                 }
             }
         }
@@ -199,7 +199,7 @@ fn all_metrics(input: &Input) -> Markup {
                     tbody {
                         @for (stage, name, metric) in metrics {
                             tr {
-                                th scope="row" { a href={ "#" (stage::anchor(stage)) } { (stage) "." (name) } }
+                                th scope="row" { a href={ "#" (mention::anchor(stage)) } { (stage) "." (name) } }
                                 td.num { (format::number_auto(metric.value)) }
                                 td { (metric.unit) }
                             }

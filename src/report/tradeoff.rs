@@ -6,8 +6,9 @@ use maud::{Markup, html};
 use super::chart::{Dot, Plane, color, scatter};
 use super::front::{Front, PastRun, Point, var, varying};
 use crate::format;
+use crate::gate::Better;
 use crate::record::RunRecord;
-use crate::spec::{Better, ReportSpec};
+use crate::spec::ReportSpec;
 
 /// Points in the table; the best come first.
 const MOST_ROWS: usize = 200;

@@ -3,17 +3,27 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::Location;
-use super::tree::MOST_PROBLEMS;
 use crate::printable::{excerpt, excerpt_char, indented};
 use crate::secret::{MASK, hidden, secret_parts};
 
+/// Most problems that are looked for: beyond them a file is not worth reading on.
+pub(super) const MOST_PROBLEMS: usize = 500;
 /// Widest excerpt of a line that is printed, in columns.
 const WIDEST: usize = 120;
 /// How many problems are printed in full.
 const MOST: usize = 50;
+
+/// A place in `pipeline.yaml`, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Location {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
 
 /// Everything that is wrong, in the order of the file. At least one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]

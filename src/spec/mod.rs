@@ -1,6 +1,7 @@
 //! `pipeline.yaml`: parsed, then resolved. The only reader of YAML.
 
 mod diagnostic;
+mod fault;
 mod keys;
 mod matrix;
 mod name;
@@ -18,7 +19,8 @@ mod vars;
 mod written;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Snippet};
+pub use diagnostic::{Diagnostic, Diagnostics, Location, Snippet};
+pub use fault::Fault;
 pub use name::{Selector, StageName, split_reference};
 pub use overlay::Overrides;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -26,11 +28,10 @@ pub(crate) use parse::parse_text;
 pub use parse::{Parsed, parse};
 pub use patterns::{Ignore, USUAL};
 pub use pipeline::{
-    Action, Better, CommandAction, CommandLine, Input, Location, OpAction, Pipeline, ReportColumn,
-    ReportSpec, Stage, StageId,
+    Action, CommandAction, CommandLine, Input, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
 };
 pub use resolve::{Manifests, Unusable, resolve};
 pub use resources::{Cpus, Resources, Retries, parse_size};
 pub use schema::schema;
 pub(crate) use suggest::{did_you_mean_or_list, list};
-pub use written::{Fault, Texts, Written};
+pub use written::{Texts, Written};

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::{Diagnostic, Diagnostics};
+use super::diagnostic::{Diagnostic, Diagnostics, MOST_PROBLEMS};
 use super::keys::{self, KeySpec};
 use super::suggest::did_you_mean_or_list;
-use super::tree::{Data, Key, MOST_PROBLEMS, Node, Problem, Sources, Span};
+use super::tree::{Data, Key, Node, Problem, Sources, Span};
 use super::yaml;
 use crate::digest::Digest;
 

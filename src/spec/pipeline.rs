@@ -12,11 +12,13 @@ use protocol::KeyScope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::diagnostic::Location;
 use super::name::{Selector, StageName, split_reference};
 use super::resources::{Resources, Retries};
 use super::written::{Texts, Written};
 use crate::digest::Digest;
-use crate::gate::Gate;
+use crate::gate::{Better, Gate};
+use crate::graph::{Cycle, Graph, StageId};
 
 /// A valid pipeline.
 #[derive(Debug, Clone)]
@@ -57,6 +59,20 @@ impl Pipeline {
         (0..self.stages.len()).map(StageId::at)
     }
 
+    /// Which of its stages read what others make.
+    ///
+    /// # Errors
+    /// When stages wait for each other.
+    pub fn graph(&self) -> Result<Graph, Cycle> {
+        let reads = self.stages.values().flat_map(|stage| {
+            stage.inputs.values().filter_map(|input| match input {
+                Input::Output { stage: from, .. } => Some((&stage.name, from)),
+                Input::Path(_) => None,
+            })
+        });
+        Graph::new(self.stages.keys(), reads)
+    }
+
     /// The stages that `text` names: one, all variants of one, or those with some values (`train[lr=0.1]`).
     #[must_use]
     pub fn select(&self, text: &str) -> Vec<StageName> {
@@ -71,22 +87,6 @@ impl Index<StageId> for Pipeline {
 
     fn index(&self, id: StageId) -> &Stage {
         &self.stages[id.index()]
-    }
-}
-
-/// Position of a stage in the file, counted from 0. Means nothing in another pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StageId(usize);
-
-impl StageId {
-    pub(crate) fn at(index: usize) -> Self {
-        Self(index)
-    }
-
-    /// The position as an index.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0
     }
 }
 
@@ -144,15 +144,6 @@ impl Stage {
             written: Written::default(),
         }
     }
-}
-
-/// A place in `pipeline.yaml`, both counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct Location {
-    /// Line.
-    pub line: usize,
-    /// Column, in characters.
-    pub column: usize,
 }
 
 /// What a stage does.
@@ -322,13 +313,4 @@ pub struct ReportColumn {
     pub better: Option<Better>,
     /// Values to compare with, by row label.
     pub reference: IndexMap<String, f64>,
-}
-
-/// Which of two numbers is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Better {
-    /// The higher one.
-    Higher,
-    /// The lower one.
-    Lower,
 }

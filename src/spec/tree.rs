@@ -211,9 +211,6 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| line.split('\r'))
 }
 
-/// Most problems that are looked for: beyond them a file is not worth reading on.
-pub(super) const MOST_PROBLEMS: usize = 500;
-
 /// The texts that spans point into.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sources(Vec<Source>);

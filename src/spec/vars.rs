@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::diagnostic::MOST_PROBLEMS;
 use super::overlay::{Overrides, apply_profiles, apply_set};
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
-use super::tree::{Data, MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
+use super::tree::{Data, Node, Problem, Sources, Span, shortened};
 use super::yaml;
 
 /// Bound on the bytes that vars may expand to, in all.

@@ -16,7 +16,7 @@ use crate::record::{ActionRecord, OutputRecord};
 use crate::spec::StageName;
 
 /// The folder of all artifacts, beside the pipeline.
-const ARTIFACTS: &str = "artifacts";
+pub const ARTIFACTS: &str = "artifacts";
 
 /// Start of the names of copies that are not in place yet.
 const UNFINISHED: &str = ".pipe-";

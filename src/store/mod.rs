@@ -88,6 +88,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 pub use action::{Finished, Hit, Lookup, Miss};
+pub use artifacts::ARTIFACTS;
 pub use aside::Aside;
 pub(crate) use aside::free_name;
 pub use clean::{Cleaned, Kept};
@@ -228,7 +229,7 @@ impl Store {
     /// Where the outputs of a stage lie.
     #[must_use]
     pub fn artifacts(&self, stage: &StageName) -> PathBuf {
-        self.root.join("artifacts").join(stage.as_str())
+        self.root.join(ARTIFACTS).join(stage.as_str())
     }
 
     /// Which start of the machine this is.

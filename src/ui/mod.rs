@@ -7,6 +7,7 @@
 //! its own name this address; and pages may load and run nothing but what the server's headers name by digest. Browsers
 //! keep cookies by host, not by port: whatever else is opened on this host gets the cookie, so it is not the token.
 
+mod client;
 mod events;
 mod home;
 mod live;

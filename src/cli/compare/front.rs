@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::gate::Better;
 use crate::history::{History, Past, RunName};
 use crate::progress::{Grid, Paint, clean_line};
 use crate::report::front::{Front, past_runs};
-use crate::spec::{Better, ReportSpec};
+use crate::spec::ReportSpec;
 use crate::store::Store;
 
 /// Points that are listed.

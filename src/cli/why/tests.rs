@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::event::PlannedStage;
 use crate::key::Key;
-use crate::plan::Decision;
+use crate::prospect::Decision;
 use crate::record::{ActionRecord, Machine};
 use crate::spec::{Action, Location, OpAction};
 use crate::store::{Lookup, Store};

@@ -13,8 +13,9 @@ use super::{Engine, Message};
 use crate::check::{cannot_ask, is_checked, request};
 use crate::error::Error;
 use crate::event::Event;
+use crate::graph::StageId;
 use crate::plugin::{self, Program};
-use crate::spec::{Action, Input, StageId};
+use crate::spec::{Action, Input};
 
 /// What is to be asked again, and what is being asked.
 #[derive(Default)]

@@ -9,9 +9,9 @@ use super::Engine;
 use crate::clock::millis;
 use crate::error::Error;
 use crate::event::Event;
+use crate::graph::StageId;
 use crate::record::{ActionRecord, Change, Outcome};
 use crate::secret::hidden;
-use crate::spec::StageId;
 
 impl Engine<'_> {
     /// How a stage ends that is not to be started any more, after an interrupt or a failure elsewhere.

@@ -11,8 +11,8 @@ use super::super::{Failure, Notice};
 use super::{Engine, Message};
 use crate::error::Error;
 use crate::event::Event;
+use crate::graph::StageId;
 use crate::record::{ActionRecord, Outcome};
-use crate::spec::StageId;
 
 /// How long stages may take to stop after an interrupt before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);

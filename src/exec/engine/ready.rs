@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Expectation, PlannedStage};
 use crate::graph::Graph;
-use crate::plan::Prospect;
-use crate::spec::StageId;
+use crate::graph::StageId;
+use crate::prospect::Prospect;
 
 /// A stage that does not fit is passed over so many times by less urgent ones that do. Then they wait for it, or it
 /// would never find the whole machine free.

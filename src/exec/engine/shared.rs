@@ -5,7 +5,8 @@ use std::thread::Scope;
 use super::{Engine, Message};
 use crate::error::Error;
 use crate::event::Event;
-use crate::spec::{StageId, StageName};
+use crate::graph::StageId;
+use crate::spec::StageName;
 use crate::store::{KeyLock, Lookup, Miss, TryKey};
 
 /// Whose a key is, among the runs that share a cache.

@@ -15,8 +15,8 @@ use super::{Engine, Message, Queued, Running};
 use crate::clock::millis;
 use crate::error::Error;
 use crate::event::Event;
+use crate::graph::StageId;
 use crate::plugin::process::Stopper;
-use crate::spec::StageId;
 
 impl<'a> Engine<'a> {
     /// Starts stages, the most urgent ones first, until there is no more room.

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::Metric;
 
 use crate::format;
+use crate::gate::Better;
 use crate::record::{ActionRecord, Definition, Source};
 use crate::report::results::find;
 use crate::report::split::{Split, has_chosen, split_of};
-use crate::spec::{Better, ReportColumn, ReportSpec, StageName};
+use crate::spec::{ReportColumn, ReportSpec, StageName};
 
 /// Something to compare rows by.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! What is advised, on records.
 
 use super::*;
+use crate::gate::Better;
 use crate::gate::{Gate, Verdict};
 use crate::record::{Source, StageDefinition};
 use crate::report::sample::{self, Sample};
-use crate::spec::{Better, ReportSpec};
+use crate::spec::ReportSpec;
 
 const STATIC: &str = "evaluate.int8_static.accuracy >= 85";
 

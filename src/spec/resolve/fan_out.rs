@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::super::StageName;
 use super::super::matrix::{AxisValue, Matrix, bracket, product, variant_name};
 use super::super::name::{Selector, split_reference};
 use super::super::parse::{Parsed, ParsedStage};
 use super::super::tree::{Data, Node, Problem, Span};
 use super::super::vars::Also;
-use super::super::{StageId, StageName};
 use super::{Read, Resolver};
 use crate::graph::Graph;
+use crate::graph::StageId;
 
 /// Most variants of one stage, or of one gate or row of the report.
 pub(super) const MOST_VARIANTS: usize = 10_000;
@@ -150,7 +151,7 @@ impl Resolver<'_> {
             .collect();
         let names: Vec<StageName> = (0..parsed.stages.len()).filter_map(name).collect();
         let pairs = all.iter().map(|read| (&read.reader, &read.producer));
-        match Graph::from_reads(&names, pairs) {
+        match Graph::new(&names, pairs) {
             Ok(graph) => {
                 let order = graph.order().iter();
                 let index = |id: &StageId| self.outlines.get_index_of(names.get(id.index())?.as_str());

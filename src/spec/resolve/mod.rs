@@ -23,13 +23,13 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use protocol::Manifest;
 
-use super::diagnostic::Diagnostics;
+use super::diagnostic::{Diagnostics, MOST_PROBLEMS};
 use super::matrix::Matrix;
 use super::name::Selector;
 use super::overlay::Overrides;
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
-use super::tree::{MOST_PROBLEMS, Node, Problem, Sources, Span, shortened};
+use super::tree::{Node, Problem, Sources, Span, shortened};
 use super::vars::{Also, Vars};
 use super::written::Texts;
 use super::{Pipeline, Stage, StageName};
@@ -292,7 +292,7 @@ impl Resolver<'_> {
         let known: BTreeSet<&StageName> = names.iter().collect();
         let variants: BTreeSet<&StageName> = variants.filter(|name| !known.contains(name)).collect();
         let pairs = self.reads.iter().map(|read| (&read.reader, &read.producer));
-        if let Err(cycle) = Graph::from_reads(names.iter().chain(variants), pairs) {
+        if let Err(cycle) = Graph::new(names.iter().chain(variants), pairs) {
             let reads = std::mem::take(&mut self.reads);
             self.tell_cycle(&cycle, &reads);
         }

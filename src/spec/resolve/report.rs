@@ -10,9 +10,10 @@ use super::super::parse::unknown_or_missing;
 use super::super::suggest::did_you_mean_or_list;
 use super::super::tree::{Data, Node, Problem, shortened};
 use super::super::vars::Also;
-use super::super::{Better, ReportColumn, ReportSpec, Stage, StageName};
+use super::super::{ReportColumn, ReportSpec, Stage, StageName};
 use super::Resolver;
 use super::fan_out::Instance;
+use crate::gate::Better;
 
 /// Decimals of a column that does not say.
 const DIGITS: usize = 2;

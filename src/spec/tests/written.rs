@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::*;
-use crate::graph::Graph;
 use crate::spec::schema::OUTPUTS_KEYWORD;
 use crate::spec::{StageName, keys, schema};
 
@@ -94,7 +93,7 @@ fn the_pipeline_is_right_by_itself_and_as_a_demo() {
         let pipeline =
             resolved(PIPELINE, &overrides(&[], profile)).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(params(&pipeline, "train")["epochs"], epochs);
-        let graph = Graph::new(&pipeline).unwrap();
+        let graph = pipeline.graph().unwrap();
         assert_eq!(graph.order().first().map(|id| pipeline[*id].name.as_str()), Some("download"));
         assert_eq!(pipeline.gates.len(), 4);
         assert_eq!(pipeline.report.rows.len(), 4);
