@@ -14,8 +14,6 @@ use blake3::hazmat::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::regular;
-
 /// Bytes that are read and digested at a time: they stay in the cache of a core between the two. Reading them takes less
 /// time than mapping the file, whose pages are faulted in one by one, and a file that is cut short meanwhile is an error
 /// and not a signal.

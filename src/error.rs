@@ -4,9 +4,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use text::printable::indented;
+
 use crate::history::FindError;
 use crate::plugin::PluginError;
-use crate::printable::indented;
 use crate::store::StoreError;
 
 /// How the process ends. The numbers are part of the contract with scripts.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use protocol::{CHECKSUMS, KeyScope, Manifest, OpManifest, SOURCE_KEYWORD};
 use serde_json::{Map, Value};
+use text::secret::{Salt, with_texts, without_secrets};
 
 use crate::digest::Digest;
 use crate::record::{Change, Ingredient, Machine};
-use crate::secret::{Salt, with_texts, without_secrets};
 use crate::spec::{Action, CommandAction, CommandLine, OpAction, Stage};
 
 /// Separates digests of keys from digests of anything else.

@@ -5,13 +5,11 @@
 
 pub mod check;
 pub mod cli;
-pub mod clock;
 pub mod digest;
 pub mod error;
 pub mod event;
 pub mod exec;
 mod forecast;
-pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,14 +21,11 @@ pub mod key;
 mod misplaced;
 pub mod plan;
 pub mod plugin;
-mod printable;
 pub mod progress;
 pub mod project;
 pub mod prospect;
 pub mod record;
-pub(crate) use ::regular;
 pub mod report;
-pub mod secret;
 pub mod spec;
 pub mod standing;
 pub mod store;

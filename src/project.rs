@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use text::secret::with_texts;
 
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::misplaced::misplaced;
 use crate::plugin::Registry;
 use crate::record::Machine;
-use crate::secret::with_texts;
 use crate::spec::{self, Overrides, Pipeline};
 use crate::store::{ARTIFACTS, Store};
 

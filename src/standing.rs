@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use text::secret::hidden_in;
 
 use crate::digest::Digest;
 use crate::gate::GateResult;
 use crate::plugin::{self, Registry};
 use crate::project::Project;
 use crate::record::{ActionRecord, RunRecord};
-use crate::secret::hidden_in;
 use crate::spec::{Action, Input, ReportSpec, Stage, StageName};
 use crate::store::{Sights, Store};
 

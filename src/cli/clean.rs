@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
+use text::format;
+
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::report;
 use crate::spec::{StageName, did_you_mean_or_list};
 use crate::store::ARTIFACTS;

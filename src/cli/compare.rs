@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::history::{stages, tell_lost};
 use super::output::{PAGE, Version, may_replace, print, print_json, print_painted};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::gate::Better;
 use crate::gate::{GateResult, Verdict};
 use crate::history::{

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::env::Shells;
 use clap_complete::{ArgValueCompleter, CompleteEnv, CompletionCandidate};
+use text::format;
 
 use super::output::print;
 use super::{Cli, Context};
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::history::History;
 use crate::progress::{change, clean_line};
 use crate::project::Project;

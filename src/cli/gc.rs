@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
-use crate::format;
 use crate::plan::{self};
 use crate::progress::{Grid, Paint, Sink, stdout_width};
 use crate::project::Project;

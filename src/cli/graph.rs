@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::output::{Version, print, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
 use crate::event::{Expectation, PlannedStage};
 use crate::graph::StageId;
+use crate::plan;
 use crate::progress::{Paint, clean_line, word};
 use crate::project::Project;
 use crate::record::action;
 use crate::report::{StageState, stages_svg};
 use crate::spec::{Input, Pipeline, StageName};
-use crate::{format, plan};
 
 /// Show the stages, who reads whose outputs, and what a run would do with each
 #[derive(Debug, clap::Args)]

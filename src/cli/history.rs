@@ -2,11 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::Context;
 use super::output::{Version, print_json, print_painted, tell};
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::gate::Judgement;
 use crate::history::{Counts, History, RunDigest, key_record};
 use crate::progress::{Grid, Paint, change, clean_line, stdout_width};

@@ -1,13 +1,13 @@
 //! `pipe log STAGE`: what the last execution of a stage logged. Reads the cache alone, so that it works while the
 //! pipeline is broken.
 
+use text::format;
+use text::secret::hidden;
+
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::progress::clean;
-use crate::regular;
-use crate::secret::hidden;
 use crate::spec::StageName;
 use crate::store::Store;
 

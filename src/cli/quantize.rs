@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use text::format;
+
 use self::pipeline::{pipeline, usual_weights};
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
 use crate::exec::{self, Options, Order};
-use crate::format;
 use crate::plan;
 use crate::progress::{self, Sink};
 use crate::project::Project;

@@ -165,7 +165,7 @@ fn first_run(project: &Project) -> RunRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         profile: project.pipeline.profile.clone(),
         vars: project.recorded_vars(),
-        started_ms: crate::clock::now_ms(),
+        started_ms: text::clock::now_ms(),
         duration_ms: 0,
         machine: project.machine.clone(),
         threads: project.threads,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use protocol::Metric;
+use text::clock::{millis, now_ms};
 
 use super::{Context, Selection, completions, find_stages, gc, output, status};
-use crate::clock::{millis, now_ms};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::progress::Paint;
 use crate::project::Project;
 use crate::spec::{Action, Input, StageName};

@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use text::format;
+
 use self::edits::{Looks, Places, Wake, wait};
 use super::{Context, find_stages, run};
 use crate::error::{Error, ExitStatus};
 use crate::event::Event;
 use crate::exec::BetweenRuns;
-use crate::format;
 use crate::progress;
 use crate::project::Project;
 use crate::spec::{self, Action, Input};

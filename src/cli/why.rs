@@ -6,20 +6,20 @@ use std::time::Duration;
 use protocol::SOURCE_KEYWORD;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
+use text::secret::visible;
 
 use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stage, status};
 use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
 use crate::event::Expectation;
-use crate::format;
 use crate::key::{changes, digest_of};
 use crate::plan::{self};
 use crate::progress::{Grid, Origin, Paint, clean, clean_line, short_value, stdout_width, values};
 use crate::project::Project;
 use crate::prospect::Prospect;
 use crate::record::{ActionRecord, Change, Ingredient};
-use crate::secret::visible;
 use crate::spec::{Action, Pipeline, Stage, StageName};
 
 /// Explain why a stage would run, stay as it is, or be restored from the cache

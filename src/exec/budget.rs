@@ -101,7 +101,7 @@ impl Budget {
 pub fn lacking_gpus(resources: &Resources, there: usize) -> Option<String> {
     let wanted = usize::try_from(resources.gpus).unwrap_or(usize::MAX);
     (wanted > there).then(|| {
-        let wanted = crate::format::count(wanted, "GPU");
+        let wanted = text::format::count(wanted, "GPU");
         match there {
             0 => format!("it wants {wanted}, but there is none"),
             1 => format!("it wants {wanted}, but there is one"),

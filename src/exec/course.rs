@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use protocol::Progress;
+use text::clock::millis;
 
-use crate::clock::millis;
 use crate::record::Pace;
 
 /// Watches one bar from its first report to its last.

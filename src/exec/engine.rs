@@ -16,6 +16,7 @@ use std::thread::Scope;
 use std::time::Instant;
 
 use rustix::process::Signal;
+use text::format;
 
 use self::checks::{Answer, Checks};
 use self::ready::Ready;
@@ -28,7 +29,6 @@ use super::{Failure, Notice};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
-use crate::format;
 use crate::graph::StageId;
 use crate::plan::{self};
 use crate::plugin::process::Stopper;

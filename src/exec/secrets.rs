@@ -3,10 +3,10 @@
 
 use protocol::{Figure, Metric, Progress};
 use serde_json::Value;
+use text::secret::{Masks, Search};
 
 use super::Notice;
 use crate::plugin::process::PROXIES;
-use crate::secret::{Masks, Search};
 use crate::spec::{Action, CommandLine, Stage};
 
 /// The variables that a stage declares as secrets and that hold nothing here. What is empty is as good as not set: so are

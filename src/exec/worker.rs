@@ -6,19 +6,19 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::{Ignored, LogLevel, RunRequest};
+use text::clock::{Stopwatch, millis, now_ms};
+use text::format;
+use text::secret::Masks;
 
 use super::command::PRINTED;
 use super::log::Log;
 use super::setting::{Setting, Timeout};
 use super::trace::Trace;
 use super::{Failure, Notice, Yield, command, inputs, op, outputs, secrets};
-use crate::clock::{Stopwatch, millis, now_ms};
 use crate::error::Error;
-use crate::format;
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::record::ActionRecord;
-use crate::secret::Masks;
 use crate::spec::{Action, Ignore, Stage};
 use crate::store::{Finished, Miss};
 

@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use crate::clock::millis;
+use text::clock::millis;
+
 use crate::record::Pace;
 
 /// Sizes that are so many times apart tell the fixed part from the rest.

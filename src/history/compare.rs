@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::Metric;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::changed_vars;
-use crate::format;
 use crate::gate::{GateResult, Verdict};
 use crate::key;
 use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};

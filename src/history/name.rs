@@ -5,10 +5,10 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::Past;
 use crate::digest::Digest;
-use crate::format;
 
 /// Digits of a name where fewer would do.
 const SHORTEST: usize = 4;

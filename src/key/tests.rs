@@ -6,8 +6,8 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 use protocol::{NativeLibrary, OpManifest};
 use serde_json::json;
+use text::secret::Salt;
 
-use crate::secret::Salt;
 use crate::spec::{Cpus, Input, Resources, StageName};
 
 mod sensitivity;

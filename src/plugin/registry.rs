@@ -17,10 +17,10 @@ pub use error::PluginError;
 use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use text::secret::without_credentials;
 
 use super::process::{Output, PROXIES, Process, Stdout, Stopper};
 use crate::digest::Digest;
-use crate::secret::without_credentials;
 use crate::spec::{Manifests, Unusable};
 use crate::store::{Durability, Store, is_inner, read_record};
 

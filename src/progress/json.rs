@@ -5,11 +5,11 @@ use std::io::Write;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
+use text::clock::now_ms;
+use text::secret::{hidden, with_texts};
 
 use super::Sink;
-use crate::clock::now_ms;
 use crate::event::Event;
-use crate::secret::{hidden, with_texts};
 
 /// Version of the lines, in each of them. A change that could break a reader increases it.
 const VERSION: u32 = 1;

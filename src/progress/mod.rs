@@ -19,7 +19,6 @@ use console::Term;
 use crate::event::Event;
 use crate::streams::Steady;
 
-pub use crate::printable::{clean, clean_line};
 pub use grid::Grid;
 pub use json::{Json, Line};
 pub use kept::Kept;
@@ -30,6 +29,7 @@ pub use plan::{Total, plan, word};
 pub(crate) use remaining::Remaining;
 pub use summary::{Closing, Tally, summary};
 pub use terminal::Terminal;
+pub use text::printable::{clean, clean_line};
 pub use words::{change, short_value, values};
 pub(crate) use words::{share, step};
 

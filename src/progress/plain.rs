@@ -6,13 +6,13 @@ use std::io::Write;
 use std::time::Instant;
 
 use protocol::{LogLevel, Progress};
+use text::format;
+use text::printable::{clean, clean_line};
 
 use super::plan::opening;
 use super::remaining::Remaining;
 use super::{Paint, Sink, words};
 use crate::event::Event;
-use crate::format;
-use crate::printable::{clean, clean_line};
 use crate::record::Outcome;
 use crate::spec::StageName;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use console::{measure_text_width, truncate_str};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
+use text::printable::clean_line;
 
 use super::live::pad;
 use super::{Origin, Paint, words};
 use crate::event::{Expectation, PlannedStage};
-use crate::format;
-use crate::printable::clean_line;
 use crate::record::Change;
 use crate::spec::Pipeline;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use console::{Alignment, measure_text_width, pad_str};
+use text::format;
+use text::printable::clean_line;
 
 use super::Paint;
-use crate::format;
 use crate::gate::{GateResult, Judgement, sorted};
-use crate::printable::clean_line;
 use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::report::results::{Results, interval};
 use crate::spec::{ReportSpec, StageName};

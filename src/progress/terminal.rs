@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use console::{Term, truncate_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use protocol::LogLevel;
+use text::printable::{clean, clean_line};
 
 use super::live::{Live, pad};
 use super::plan::opening;
 use super::{Paint, Sink, words};
 use crate::event::{Event, PlannedStage};
-use crate::printable::{clean, clean_line};
 use crate::record::Outcome;
 use crate::spec::StageName;
 

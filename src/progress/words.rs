@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::Progress;
+use text::format;
+use text::printable::{clean, clean_line};
 
 use crate::event::PlannedStage;
-use crate::format;
-use crate::printable::{clean, clean_line};
 use crate::record::{Change, Outcome};
 use crate::spec::StageName;
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use text::secret::hidden_in;
 
 use super::{ActionRecord, RunRecord};
 use crate::digest::Digest;
-use crate::secret::hidden_in;
 use crate::spec::{Action, CommandLine, Input, Pipeline, ReportSpec, Stage, StageName};
 
 /// A pipeline as a run found it.

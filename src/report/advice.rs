@@ -10,13 +10,13 @@ mod words;
 use std::collections::BTreeSet;
 
 use protocol::Metric;
+use text::format;
 
 use self::acceptance::Acceptance;
 use self::criteria::Criterion;
 use self::words::{fails, labels, named, not_checked, not_chosen, not_chosen_again};
 use super::Input;
 use super::split::Split;
-use crate::format;
 use crate::gate::GateResult;
 use crate::history::within_intervals;
 use crate::spec::ReportSpec;

@@ -4,11 +4,11 @@
 use protocol::Metric;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::gates::{self, State};
 use super::results::{Results, interval};
 use super::{Input, changes, page};
-use crate::format;
 use crate::gate::Better;
 use crate::gate::{GateResult, sorted};
 use crate::history::{RunDigest, RunName, Side, compare, within_intervals};

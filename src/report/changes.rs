@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use protocol::Metric;
+use text::format;
 
 use super::results::Results;
 use super::shown::Shown;
 use super::{Input, mention};
-use crate::format;
 use crate::history::changed_vars;
 use crate::record::{ActionRecord, Change};
 use crate::spec::{ReportColumn, ReportSpec, StageName};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::changes::{moved, value};
 use super::document::document;
 use super::front::PastRun;
 use super::{prose, tradeoff};
-use crate::format;
 use crate::gate::Better;
 use crate::gate::{GateResult, Judgement};
 use crate::history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};

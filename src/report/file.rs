@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use maud::Markup;
 use protocol::Figure;
+use text::secret::hidden;
 
 use super::comparison::{Versus, comparison};
 use super::document::is_document;
@@ -14,8 +15,6 @@ use super::page::page;
 use super::{Brief, Input, html};
 use crate::history::{History, Past, Side, compare, definition, key_record, known_records};
 use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
-use crate::regular;
-use crate::secret::hidden;
 use crate::spec::{ReportSpec, StageName};
 use crate::store::{Store, free_name};
 

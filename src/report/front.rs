@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use text::format;
+
 use super::results::Results;
-use crate::format;
 use crate::gate::Better;
 use crate::history::{History, RunName, known_record};
 use crate::record::{ActionRecord, RunRecord};

@@ -4,9 +4,9 @@ use maud::{Markup, html};
 use protocol::Metric;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::{Input, prose, results};
-use crate::format;
 use crate::gate::{Gate, GateResult, Judgement, sorted};
 use crate::record::Outcome;
 

@@ -1,9 +1,10 @@
 //! A run in short as GitHub-flavoured Markdown, for a comment on a pull request. Whatever names and messages hold stays
 //! text: it opens no tag, ends no cell, mentions nobody and becomes no link.
 
+use text::format;
+
 use super::brief::{Brief, Failed, Since, Table};
 use super::gates::State;
-use crate::format;
 use crate::gate::{GateResult, Judgement};
 use crate::history::Counts;
 use crate::progress::{clean, clean_line, values};

@@ -1,6 +1,7 @@
 //! How one part of a page speaks of a stage that has a section of its own: the link there, and how it ended.
 
-use crate::format;
+use text::format;
+
 use crate::record::Outcome;
 use crate::spec::StageName;
 

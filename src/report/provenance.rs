@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use protocol::Metric;
+use text::format;
 
 use super::{Input, mention};
-use crate::format;
 use crate::record::ActionRecord;
 use crate::spec::StageName;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use protocol::Metric;
+use text::format;
 
-use crate::format;
 use crate::record::ActionRecord;
 use crate::spec::{ReportColumn, ReportSpec, StageName};
 

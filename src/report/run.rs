@@ -1,12 +1,12 @@
 //! How the run went: counts, duration, what failed and why, the graph of stages and the timeline.
 
 use maud::{Markup, html};
+use text::format;
 
 use super::chart::{Span, timeline};
 use super::shown::Shown;
 use super::stages_graph::{StageState, stages_graph};
 use super::{Input, mention, prose};
-use crate::format;
 use crate::record::Outcome;
 
 /// Lines of a failed stage's log that are shown.

@@ -3,12 +3,12 @@
 use maud::{Markup, html};
 use protocol::{Content, Figure};
 use serde_json::Value;
+use text::format;
 
 use super::figures::{Budget, figures};
 use super::mention::{self, anchor};
 use super::shown::Shown;
 use super::{Input, changes, prose, provenance};
-use crate::format;
 use crate::record::{ActionRecord, Outcome, Param, Source, StageDefinition, StageRun};
 use crate::spec::StageName;
 

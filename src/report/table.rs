@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::chart::{Bar, bars};
 use super::results::{Results, interval};
 use super::{Input, mention, provenance};
-use crate::format;
 use crate::spec::{ReportColumn, StageName};
 
 /// The table with its charts, or all metrics where the pipeline says nothing of a table.

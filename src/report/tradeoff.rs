@@ -2,10 +2,10 @@
 //! the vars that tell the runs apart.
 
 use maud::{Markup, html};
+use text::format;
 
 use super::chart::{Dot, Plane, color, scatter};
 use super::front::{Front, PastRun, Point, var, varying};
-use crate::format;
 use crate::gate::Better;
 use crate::record::RunRecord;
 use crate::spec::ReportSpec;

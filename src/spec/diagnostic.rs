@@ -4,10 +4,9 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use text::printable::{excerpt, excerpt_char, indented};
+use text::secret::{MASK, hidden, secret_parts};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-use crate::printable::{excerpt, excerpt_char, indented};
-use crate::secret::{MASK, hidden, secret_parts};
 
 /// Most problems that are looked for: beyond them a file is not worth reading on.
 pub(super) const MOST_PROBLEMS: usize = 500;

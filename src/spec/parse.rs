@@ -146,7 +146,7 @@ pub fn parse(file: &Path) -> Result<Parsed, Diagnostics> {
 fn read_bytes(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(yaml::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
-    crate::regular::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    regular::open(file)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

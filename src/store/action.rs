@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use protocol::{Figure, Metric, Partial};
+use text::secret::{hidden, hidden_in};
 
 use super::error::at;
 use super::file::{Durability, Record, read_record, seal, with_parent};
@@ -19,8 +20,6 @@ use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::key::{Key, digest_of};
 use crate::record::{ActionRecord, Machine, Pace};
-use crate::regular;
-use crate::secret::{hidden, hidden_in};
 use crate::spec::StageName;
 
 /// No statement of partial work is longer.

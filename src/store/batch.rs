@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::file::Durability;
-use crate::regular;
 
 /// A sync of one file waits for the disk once or twice; that of a whole file system as often, and writes what others have
 /// not written yet.

@@ -18,12 +18,12 @@ use std::time::{Duration, SystemTime};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::clock::millis;
 
 use super::action::remove;
 use super::inventory::{Content, RecordFile, Records, Said, Unreadable, entries, lengths, or_note};
 use super::lock::Alone;
 use super::{Store, StoreError};
-use crate::clock::millis;
 use crate::digest::Digest;
 use crate::spec::StageName;
 

@@ -8,7 +8,6 @@ use super::file::{Durability, Record};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::record::Definition;
-use crate::regular;
 
 impl Store {
     /// Keeps what a pipeline says, for the record of a run to name.

@@ -11,7 +11,6 @@ use indexmap::IndexMap;
 use protocol::Figure;
 
 use super::Store;
-use crate::regular;
 use crate::spec::StageName;
 
 /// The file is written anew when it has this many times the bytes of what counts, and never below [`SMALL`].

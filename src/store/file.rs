@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 use super::error::at;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::regular;
 
 /// Whether a file is certain to outlive a power cut once it has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

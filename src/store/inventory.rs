@@ -17,7 +17,6 @@ use super::folder::Folder;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::record::{ActionRecord, OutputRecord};
-use crate::regular;
 use crate::spec::StageName;
 
 /// The file of an action record.

@@ -15,7 +15,6 @@ use super::stat::{self, Memory, StatKey};
 use super::writers::{self, Writers};
 use super::{Durability, Store, StoreError};
 use crate::digest::Digest;
-use crate::regular;
 use crate::spec::Ignore;
 
 impl Store {

@@ -11,7 +11,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::regular;
 use crate::spec::StageName;
 
 /// The file is written anew when it has this many times as many lines as stages.

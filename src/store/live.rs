@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use super::error::at;
 use super::file::{create, or_remove, place};
 use super::{Store, StoreError};
-use crate::regular;
 
 /// What a run has said of itself.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use super::error::at;
 use super::file::with_parent;
 use super::{Durability, Store, StoreError};
 use crate::digest::Digest;
-use crate::regular;
 
 /// A file that nobody has written to for so long is not being written any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);

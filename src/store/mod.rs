@@ -104,13 +104,12 @@ pub use run::LostRun;
 pub use sight::Sights;
 pub use snapshot::{Snapshot, Touched};
 pub(crate) use stat::MARGIN;
+use text::secret::Salt;
 pub use verify::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Step, Verification};
 pub use writers::Holder;
 
 use crate::digest::Digest;
 use crate::record::OutputRecord;
-use crate::regular;
-use crate::secret::Salt;
 use crate::spec::StageName;
 use error::at;
 use last::LastKeys;

@@ -14,7 +14,6 @@ use super::folder::{Folder, is_executable};
 use super::{Store, StoreError, fan_out};
 use crate::digest::Digest;
 use crate::record::OutputRecord;
-use crate::regular;
 
 /// Up to this length a file is read and written at once; beyond it the kernel copies it, or shares its blocks.
 const SMALL: u64 = 128 << 10;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::clock::now_ms;
+use text::secret::hidden_in;
 
 use super::error::at;
 use super::file::{Durability, Record, read_record};
 use super::{Store, StoreError};
-use crate::clock::now_ms;
 use crate::record::RunRecord;
-use crate::secret::hidden_in;
 
 /// A run whose record tells nothing any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::error::at;
 use super::sight::{self, Sights};
 use super::{Durability, Store, StoreError};
-use crate::regular;
 
 impl Store {
     /// Keeps a text together with the sights that it rests on.

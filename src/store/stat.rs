@@ -21,7 +21,6 @@ use std::time::{Duration, SystemTime};
 use super::medium::Medium;
 use super::writers::Mapped;
 use crate::digest::Digest;
-use crate::regular;
 
 /// Longer than a tick of any kernel's clock (10 ms at 100 Hz).
 pub(crate) const MARGIN: Duration = Duration::from_millis(25);

@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use text::secret::Salt;
+
 use super::medium::Medium;
 use super::stat::StatKey;
 use crate::key::{Key, Parts, key};
 use crate::record::{ActionRecord, Machine};
-use crate::secret::Salt;
 use crate::spec::{Action, CommandAction, CommandLine, Stage};
 
 mod aside;

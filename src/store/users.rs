@@ -14,7 +14,6 @@ use super::file::with_parent;
 use super::inventory::entries;
 use super::{Durability, Store, StoreError, last};
 use crate::digest::Digest;
-use crate::regular;
 
 impl Store {
     /// Writes this pipeline down as one that uses a shared folder.

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
-
 pub use found::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Verification};
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use text::clock::now_ms;
 
 use super::error::at;
 use super::file::Durability;
@@ -24,10 +24,8 @@ use super::folder::Folder;
 use super::inventory::{Content, Listed, Named, Records, Said, Unreadable, entries, or_note};
 use super::stat::StatKey;
 use super::{Store, StoreError};
-use crate::clock::now_ms;
 use crate::digest::Digest;
 use crate::record::{ActionRecord, OutputRecord};
-use crate::regular;
 use crate::spec::{Ignore, StageName};
 
 /// How far verifying is.

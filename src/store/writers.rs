@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use regular::open;
 
 use super::folder::Folder;
 use super::medium::Medium;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::regular::open;
 
 /// Of `linux/fcntl.h`: which signal tells the holder of a lease.
 const F_SETSIG: libc::c_int = 10;

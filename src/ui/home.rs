@@ -6,16 +6,15 @@ use std::fs;
 use std::time::SystemTime;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::live::{Follower, LiveRun, LiveStage, LiveState, Pulse, last_lines};
 use super::page::Page;
 use super::{request, runs};
 use crate::event::Expectation;
-use crate::format;
 use crate::history::History;
 use crate::progress::{clean, clean_line, share, step};
 use crate::record::Outcome;
-use crate::regular;
 use crate::report;
 use crate::spec::StageName;
 use crate::store::Store;
@@ -186,7 +185,7 @@ fn live_stage(stage: &LiveStage, log: Option<&Vec<String>>, is_alive: bool, now_
         LiveState::Running { .. } if !is_alive => ("st-interrupted", "did not end".into()),
         LiveState::Running { .. } => ("st-running", String::new()),
         LiveState::Ended { outcome, duration } => {
-            (report::class(outcome), report::note(outcome, crate::clock::millis(*duration)))
+            (report::class(outcome), report::note(outcome, text::clock::millis(*duration)))
         }
     };
     let has_log = !matches!(stage.state, LiveState::Planned(_));

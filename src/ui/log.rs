@@ -8,12 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::page::Page;
 use super::request::encode;
-use crate::format;
 use crate::progress::clean;
-use crate::regular;
 use crate::spec::StageName;
 use crate::store::Store;
 

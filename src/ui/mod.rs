@@ -171,7 +171,7 @@ impl Ui {
         let folder = self.file.parent().and_then(|folder| folder.file_name());
         let folder = folder.map_or_else(|| "pipe".into(), |name| name.to_string_lossy().into_owned());
         let home = Home::new(request.query("all").is_some());
-        Ok(Response::page(Status::Ok, home.page(&self.store()?, crate::clock::now_ms(), &folder)))
+        Ok(Response::page(Status::Ok, home.page(&self.store()?, text::clock::now_ms(), &folder)))
     }
 
     fn run(&self, name: &str) -> Result<Response, Problem> {
@@ -198,7 +198,7 @@ impl Ui {
         let history = History::load(&self.store()?)?;
         let mut chosen = names.map(|name| history.find(name)).collect::<Result<Vec<&Past>, _>>()?;
         let [one, other] = chosen.as_mut_slice() else {
-            let count = crate::format::count(chosen.len(), "run");
+            let count = text::format::count(chosen.len(), "run");
             return Err(Problem::wrong(&format!("Choose two runs to compare: {count} were chosen.")));
         };
         if one.record.id > other.record.id {

@@ -1,9 +1,9 @@
 //! The list of runs, newest first, with what was changed before each. Knows records only.
 
 use maud::{Markup, html};
+use text::format;
 
 use super::request::encode;
-use crate::format;
 use crate::gate::Judgement;
 use crate::history::{Counts, Gates, History, RunDigest, key_record};
 use crate::progress::change;

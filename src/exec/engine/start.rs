@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
 
+use text::clock::millis;
+
 use super::super::Failure;
 use super::super::budget::Grant;
 use super::super::state::Step;
@@ -12,7 +14,6 @@ use super::super::worker::{self, Job};
 use super::ready::Room;
 use super::shared::Claim;
 use super::{Engine, Message, Queued, Running};
-use crate::clock::millis;
 use crate::error::Error;
 use crate::event::Event;
 use crate::graph::StageId;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::Metric;
+use text::format;
 
-use crate::format;
 use crate::gate::Better;
 use crate::record::{ActionRecord, Definition, Source};
 use crate::report::results::find;

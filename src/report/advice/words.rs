@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use text::format;
+
 use super::MOST_NAMED;
 use super::criteria::Criterion;
-use crate::format;
 use crate::gate::{GateResult, Verdict};
 
 /// Why nothing is chosen in a run of some stages.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use protocol::Manifest;
+use text::secret::hidden;
 
 use super::diagnostic::{Diagnostics, MOST_PROBLEMS};
 use super::matrix::Matrix;
@@ -35,7 +36,6 @@ use super::written::Texts;
 use super::{Pipeline, Stage, StageName};
 use crate::gate::{BASELINE, Gate};
 use crate::graph::{Cycle, Graph};
-use crate::secret::hidden;
 
 /// Where manifests come from.
 pub trait Manifests {

@@ -28,17 +28,19 @@ pub fn clean_line(text: &str) -> String {
 
 /// [`clean`], with the lines after the first as far in as what stands before it: none passes for a message of its own.
 #[must_use]
-pub(crate) fn indented(text: &str, width: usize) -> String {
+pub fn indented(text: &str, width: usize) -> String {
     clean(text).replace('\n', &format!("\n{:width$}", ""))
 }
 
 /// A line of a file, as many characters as it has, so that a place in it stays where it is.
-pub(crate) fn excerpt(text: &str) -> String {
+#[must_use]
+pub fn excerpt(text: &str) -> String {
     text.chars().map(excerpt_char).collect()
 }
 
 /// A character of [`excerpt`].
-pub(crate) fn excerpt_char(c: char) -> char {
+#[must_use]
+pub fn excerpt_char(c: char) -> char {
     match c {
         '\t' => ' ',
         c if turns_round(c) || c.is_control() => UNSHOWN,
@@ -52,12 +54,14 @@ fn turns_round(c: char) -> bool {
 }
 
 /// Text without colours of its own, on its way out: line breaks and tabs stay, and no other control character.
-pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn plain(text: &str) -> Cow<'_, str> {
     only(text, &|c| c == '\n' || c == '\t')
 }
 
 /// Text with colours of its own, on its way out: as [`plain`], and sequences that set colours stay.
-pub(crate) fn painted(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn painted(text: &str) -> Cow<'_, str> {
     if !text.contains('\u{1b}') {
         return plain(text);
     }
@@ -88,7 +92,8 @@ fn color_length(text: &str) -> Option<usize> {
 }
 
 /// JSON: what a terminal obeys and JSON leaves as it is occurs in strings only, and is escaped there.
-pub(crate) fn json(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn json(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
     if !text.contains(obeyed) {
         return Cow::Borrowed(text);

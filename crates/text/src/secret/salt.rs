@@ -51,8 +51,9 @@ impl Salt {
     }
 
     /// One of these bytes, for tests.
-    #[cfg(test)]
-    pub(crate) fn fixed(byte: u8) -> Self {
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn fixed(byte: u8) -> Self {
         Self {
             file: None,
             is_shared: false,
@@ -139,7 +140,7 @@ fn random() -> [u8; LENGTH] {
 /// What is in the file. `None` where there is none, or none that holds a salt.
 fn read(file: &Path) -> io::Result<Option<[u8; LENGTH]>> {
     let mut bytes = vec![];
-    match crate::regular::open(file) {
+    match regular::open(file) {
         Ok(open) => open.take(LENGTH as u64 + 1).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

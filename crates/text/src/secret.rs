@@ -57,7 +57,7 @@ pub fn with_texts(value: &Value, change: &dyn Fn(&str) -> String) -> Value {
 
 /// A record of an earlier version, which may hold secrets, without them. As it is where it cannot be read back, which a
 /// text in the place of a text cannot bring about.
-pub(crate) fn hidden_in<T: Serialize + DeserializeOwned>(record: T) -> T {
+pub fn hidden_in<T: Serialize + DeserializeOwned>(record: T) -> T {
     // Few hold any.
     let text = serde_json::to_string(&record).unwrap_or_default();
     if matches!(hidden(&text), Cow::Borrowed(_)) {
