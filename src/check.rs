@@ -5,16 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use pipeline::graph::StageId;
+use pipeline::spec::{Action, Diagnostics, Fault, Input, OpAction, Stage};
 use protocol::{CheckRequest, Problem};
+use record::event::Expectation;
 
-use crate::event::Expectation;
 use crate::exec::{lacking_gpus, missing_secrets};
-use crate::graph::StageId;
 use crate::plugin::{self, Program};
 use crate::project::Project;
-use crate::prospect::Decision;
-use crate::prospect::Prospect;
-use crate::spec::{Action, Diagnostics, Fault, Input, OpAction, Stage};
+use crate::prospect::{Decision, Prospect};
 
 /// What a check came to.
 #[derive(Debug, Default)]

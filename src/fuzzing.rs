@@ -6,17 +6,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use pipeline::StageName;
+use pipeline::spec::{self, Diagnostics, Manifests, Overrides, Pipeline, Unusable};
 use protocol::{Figure, Manifest, Metric};
+use record::event::Event;
+use record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun, key};
 use serde_json::Value;
 
-use crate::event::Event;
 use crate::history::{History, Now, Outcomes, Past};
-use crate::key;
-use crate::plugin;
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
-use crate::record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun};
-use crate::report;
-use crate::spec::{self, Diagnostics, Manifests, Overrides, Pipeline, StageName, Unusable};
+use crate::{plugin, report};
 
 /// A pipeline with a gate, a result table and two stages.
 const PIPELINE: &str = "\

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use pipeline::spec::{Action, Diagnostics, Fault, Input, Pipeline, Stage};
 use protocol::Problem;
 
-use crate::spec::{Action, Diagnostics, Fault, Input, Pipeline, Stage};
 use crate::store::{ARTIFACTS, Store};
 
 /// What the folders of the store are called.

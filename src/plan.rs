@@ -4,17 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::digest::Digest;
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::graph::StageId;
+use pipeline::spec::{Action, Input, Stage};
+use record::ActionRecord;
+use record::event::{Expectation, PlannedStage};
+use record::key::{Key, KeyError, Parts, key};
+
 use crate::error::Error;
-use crate::event::{Expectation, PlannedStage};
 use crate::forecast;
-use crate::graph::StageId;
-use crate::key::{Key, KeyError, Parts, key};
 use crate::plugin::PluginError;
 use crate::project::Project;
 use crate::prospect::{Decision, Prospect};
-use crate::record::ActionRecord;
-use crate::spec::{Action, Input, Stage, StageName};
 use crate::store::{Lookup, StoreError};
 
 /// Why it cannot be said what would happen to a stage.

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pipeline::graph::Graph;
+use pipeline::spec::{self, Overrides, Pipeline};
+use record::Machine;
 use serde_json::Value;
 use text::secret::with_texts;
 
 use crate::error::Error;
-use crate::graph::Graph;
 use crate::misplaced::misplaced;
 use crate::plugin::Registry;
-use crate::record::Machine;
-use crate::spec::{self, Overrides, Pipeline};
 use crate::store::{ARTIFACTS, Store};
 
 /// A loaded project.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::digest::Digest;
-use crate::event::PlannedStage;
-use crate::record::{ActionRecord, Change, Ingredient};
+use pipeline::digest::Digest;
+use record::event::PlannedStage;
+use record::{ActionRecord, Change, Ingredient};
+
 use crate::store::Miss;
 
 /// What is to be done for a stage whose inputs are known.

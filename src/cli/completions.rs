@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::env::Shells;
 use clap_complete::{ArgValueCompleter, CompleteEnv, CompletionCandidate};
+use pipeline::spec::{self, Overrides};
+use record::words::change;
 use text::format;
+use text::printable::clean_line;
 
 use super::output::print;
 use super::{Cli, Context};
 use crate::error::{Error, ExitStatus};
 use crate::history::History;
-use crate::progress::{change, clean_line};
 use crate::project::Project;
-use crate::spec::{self, Overrides};
 use crate::store::Store;
 
 /// Environment variable by which a shell asks for completions: its name.

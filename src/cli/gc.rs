@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use pipeline::digest::Digest;
+use pipeline::spec::parse_size;
+use record::event::Event;
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
-use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
 use crate::plan::{self};
 use crate::progress::{Grid, Paint, Sink, stdout_width};
 use crate::project::Project;
 use crate::prospect::Decision;
-use crate::spec::parse_size;
 use crate::store::{Collection, Evicted, Lock, Store, Unreadable};
 use crate::streams;
 
@@ -230,7 +230,7 @@ fn by_stage(evicted: &[Evicted]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    use crate::spec::StageName;
+    use pipeline::StageName;
 
     #[test]
     fn what_goes_is_told_by_kind_and_by_stage() {

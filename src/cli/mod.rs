@@ -30,12 +30,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use pipeline::graph::StageId;
+use pipeline::spec::{Overrides, did_you_mean_or_list, list};
+use pipeline::{Selector, StageName};
+use text::printable::clean;
 
 use crate::error::{Error, ExitStatus};
-use crate::graph::StageId;
-use crate::progress::clean;
 use crate::project::Project;
-use crate::spec::{Overrides, Selector, StageName, did_you_mean_or_list, list};
 use crate::store::{Store, StoreError};
 use crate::streams;
 

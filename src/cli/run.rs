@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::gate::{Gate, GateResult, Judgement};
+use pipeline::graph::StageId;
+use pipeline::spec::Action;
 use protocol::Metric;
+use record::event::Event;
+use record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
 use text::clock::{millis, now_ms};
 
 use super::{Context, Selection, completions, find_stages, gc, output, status};
-use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
 use crate::exec::{self, Options, Order};
-use crate::gate::{Gate, GateResult, Judgement};
-use crate::graph::StageId;
 use crate::history::{History, Now, Outcomes, Past, RunName, definition};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
-use crate::record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
-use crate::spec::{Action, StageName};
 use crate::standing::{self, Answer, Question};
 use crate::{check, plan, report};
 

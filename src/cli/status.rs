@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use pipeline::spec::Pipeline;
+use record::event::{Expectation, PlannedStage};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -9,13 +13,10 @@ use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::check;
 use crate::error::{Error, ExitStatus};
-use crate::event::{Expectation, PlannedStage};
-use crate::graph::StageId;
 use crate::plan::{self};
 use crate::progress::{self, Origin, Total};
 use crate::project::Project;
 use crate::prospect::Prospect;
-use crate::spec::{Pipeline, StageName};
 
 /// Show which stages are stale, what changed, and how long they will take
 #[derive(Debug, clap::Args)]

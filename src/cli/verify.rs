@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pipeline::StageName;
+use pipeline::spec::{Action, Input};
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
@@ -14,7 +16,6 @@ use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
 use crate::progress::Paint;
 use crate::project::Project;
-use crate::spec::{Action, Input, StageName};
 use crate::store::{Damage, Kind, Misremembered, Origin, Remedy, Step, Verification};
 
 /// Places that are listed for one damaged file.

@@ -16,18 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use pipeline::spec::{self, Action, Input};
+use record::event::Event;
 use text::format;
 
 use self::edits::{Looks, Places, Wake, wait};
 use super::{Context, find_stages, run};
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
 use crate::exec::BetweenRuns;
-use crate::progress;
 use crate::project::Project;
-use crate::spec::{self, Action, Input};
 use crate::store::ARTIFACTS;
-use crate::streams;
+use crate::{progress, streams};
 
 /// How many names a line has.
 const SHOWN: usize = 5;

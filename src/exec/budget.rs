@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::spec::Resources;
+use pipeline::spec::Resources;
 
 /// What there is, and what of it is free.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ pub fn lacking_gpus(resources: &Resources, there: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Cpus;
+    use pipeline::spec::Cpus;
     use proptest::prelude::*;
 
     const GB: u64 = 1 << 30;

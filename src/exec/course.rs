@@ -4,9 +4,8 @@
 use std::time::{Duration, Instant};
 
 use protocol::Progress;
+use record::Pace;
 use text::clock::millis;
-
-use crate::record::Pace;
 
 /// Watches one bar from its first report to its last.
 #[derive(Debug)]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use pipeline::spec::{Action, Ignore, Stage};
 use protocol::{Ignored, LogLevel, RunRequest};
+use record::ActionRecord;
 use text::clock::{Stopwatch, millis, now_ms};
 use text::format;
 use text::secret::Masks;
@@ -18,8 +20,6 @@ use super::{Failure, Notice, Yield, command, inputs, op, outputs, secrets};
 use crate::error::Error;
 use crate::plugin::process::Stopper;
 use crate::project::Project;
-use crate::record::ActionRecord;
-use crate::spec::{Action, Ignore, Stage};
 use crate::store::{Finished, Miss};
 
 /// Whether a run is to end: what has not begun does not begin any more.

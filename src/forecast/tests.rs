@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use pipeline::spec::Overrides;
+use record::{Machine, Pace, RunRecord, StageRun};
+
 use super::*;
 use crate::plan::{decide, plan};
 use crate::prospect::Decision;
-use crate::record::{Machine, Pace, RunRecord, StageRun};
-use crate::spec::Overrides;
 use crate::store::Finished;
 
 struct Bench(tempfile::TempDir);

@@ -10,12 +10,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use pipeline::digest::Digest;
+use pipeline::gate::{Baseline, BaselineRun, Earlier, Gate, GateResult};
 use protocol::Metric;
+use record::{ActionRecord, RunRecord, StageRun};
 
 use super::{History, Past, is_outcome_of};
-use crate::digest::Digest;
-use crate::gate::{Baseline, BaselineRun, Earlier, Gate, GateResult};
-use crate::record::{ActionRecord, RunRecord, StageRun};
 
 /// The run at hand, as far as others are compared with it.
 #[derive(Debug, Clone, Copy)]
@@ -174,9 +174,9 @@ mod tests {
 
     use super::super::tests::{record, run};
     use super::*;
-    use crate::gate::Verdict;
-    use crate::record::{Ingredient, Outcome};
-    use crate::spec::StageName;
+    use pipeline::StageName;
+    use pipeline::gate::Verdict;
+    use record::{Ingredient, Outcome};
 
     /// A run of stage `train` with this key.
     fn past(id: &str, key: &str, outcome: Outcome) -> RunRecord {

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pipeline::StageName;
+use pipeline::gate::{GateResult, Verdict};
 use protocol::Metric;
+use record::{ActionRecord, Outcome, RunRecord, StageRun, key};
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
 
 use super::changed_vars;
-use crate::gate::{GateResult, Verdict};
-use crate::key;
-use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
-use crate::spec::StageName;
 
 /// One of the two runs, with what the cache still has of its stages.
 #[derive(Debug, Clone, Copy)]
@@ -213,7 +212,7 @@ fn makers<'a>(side: Side<'a>) -> BTreeMap<String, &'a StageName> {
 fn params(stage: &StageName, old: Side<'_>, new: Side<'_>, makers: &Makers<'_>) -> Vec<ParamPair> {
     let (Some(before), Some(after)) = (old.records.get(stage), new.records.get(stage)) else { return vec![] };
     let changes = key::changes(&before.ingredients, &after.ingredients);
-    let pair = |change: crate::record::Change| {
+    let pair = |change: record::Change| {
         let by = |makers: &BTreeMap<String, &StageName>, digest: &Option<String>| {
             digest.as_ref().and_then(|digest| makers.get(digest)).copied().cloned()
         };

@@ -1,6 +1,7 @@
 //! What the pipeline said at a run, as far as the cache knows it.
 
-use crate::record::{Definition, RunRecord};
+use record::{Definition, RunRecord};
+
 use crate::store::Store;
 
 /// Why nothing is known of what the pipeline said at a run.

@@ -8,13 +8,13 @@ mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pipeline::StageName;
+use pipeline::gate::{Judgement, Verdict};
+use record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::gate::{Judgement, Verdict};
-use crate::record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
-use crate::spec::StageName;
 use crate::store::{LostRun, Store, StoreError};
 
 pub use baseline::{Now, Outcomes};

@@ -3,12 +3,12 @@
 
 use std::fmt;
 
+use pipeline::digest::Digest;
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
 
 use super::Past;
-use crate::digest::Digest;
 
 /// Digits of a name where fewer would do.
 const SHORTEST: usize = 4;

@@ -1,13 +1,13 @@
 //! Names, differences and comparisons of made-up runs.
 
+use pipeline::digest::Digest;
+use pipeline::gate::GateResult;
 use protocol::Metric;
+use record::key::digest_of;
+use record::{Ingredient, Machine, OutputRecord};
 use serde_json::json;
 
 use super::*;
-use crate::digest::Digest;
-use crate::gate::GateResult;
-use crate::key::digest_of;
-use crate::record::{Ingredient, Machine, OutputRecord};
 
 fn name(text: &str) -> StageName {
     StageName::try_from(text.to_owned()).unwrap()
@@ -126,7 +126,7 @@ fn names_grow_until_they_differ() {
 fn vars_are_compared_leaf_by_leaf() {
     let before = run("1", json!({"lr": 0.05, "set": {"train": 1, "test": 2}, "gone": "x"}), vec![]);
     let after = run("2", json!({"lr": 0.08, "set": {"train": 1, "test": 3}}), vec![]);
-    let changes: Vec<String> = changed_vars(&before, &after).iter().map(crate::progress::change).collect();
+    let changes: Vec<String> = changed_vars(&before, &after).iter().map(record::words::change).collect();
     assert_eq!(changes, ["vars.gone \"x\" → (none)", "vars.lr 0.05 → 0.08", "vars.set.test 2 → 3"]);
 }
 
@@ -147,7 +147,7 @@ fn a_run_tells_what_was_changed_by_hand_and_not_what_follows() {
     let record_of =
         |stage: &StageRun| Some(record(stage.stage.as_str(), &[], "weights", Metric::new(1.0, "")));
     let digest = history.digest(history.find("latest").unwrap(), &record_of);
-    let changes: Vec<String> = digest.changes.iter().map(crate::progress::change).collect();
+    let changes: Vec<String> = digest.changes.iter().map(record::words::change).collect();
     assert_eq!(changes, ["vars.lr 0.05 → 0.08", "train.with.epochs 3 → 5", "train.inputs.images aa → bb"]);
     assert_eq!((digest.stages.ran, digest.stages.failed, digest.failed), (2, 1, vec![name("bench")]));
     let first = history.digest(history.find("latest~").unwrap(), &record_of);

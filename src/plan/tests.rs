@@ -5,9 +5,12 @@ use super::*;
 use std::fs;
 use std::path::Path;
 
-use crate::record::Change;
-use crate::spec::Overrides;
+use pipeline::spec::Overrides;
+use record::Change;
+
 use crate::store::Finished;
+
+mod order;
 
 const PIPELINE: &str = "
 version: 1
@@ -109,7 +112,7 @@ fn finished(file: &str, path: &Path, folder: &Path, log: &Path) -> Finished {
         log: log.into(),
         started_ms: 0,
         duration_ms: 1_500,
-        machine: crate::record::Machine::default(),
+        machine: record::Machine::default(),
         run: "r".into(),
         provisional: None,
         pace: None,

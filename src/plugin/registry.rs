@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use error::PluginError;
+use pipeline::digest::Digest;
+use pipeline::spec::{Manifests, Unusable};
 use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use text::secret::without_credentials;
 
 use super::process::{Output, PROXIES, Process, Stdout, Stopper};
-use crate::digest::Digest;
-use crate::spec::{Manifests, Unusable};
 use crate::store::{Durability, Store, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.

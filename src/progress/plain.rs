@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
+use pipeline::StageName;
 use protocol::{LogLevel, Progress};
+use record::Outcome;
+use record::event::Event;
 use text::format;
 use text::printable::{clean, clean_line};
 
 use super::plan::opening;
 use super::remaining::Remaining;
 use super::{Paint, Sink, words};
-use crate::event::Event;
-use crate::record::Outcome;
-use crate::spec::StageName;
 
 /// Writes plain lines.
 #[derive(Debug)]
@@ -151,8 +151,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::{Expectation, PlannedStage};
-    use crate::record::Change;
+    use record::Change;
+    use record::event::{Expectation, PlannedStage};
 
     fn name(text: &str) -> StageName {
         StageName::try_from(text.to_owned()).unwrap()

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
+use pipeline::spec::Pipeline;
+use record::Change;
+use record::event::{Expectation, PlannedStage};
+use record::words::change_of;
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
 use text::printable::clean_line;
 
 use super::live::pad;
-use super::{Origin, Paint, words};
-use crate::event::{Expectation, PlannedStage};
-use crate::record::Change;
-use crate::spec::Pipeline;
+use super::{Origin, Paint};
 
 /// Changes of a stage that are listed; `pipe why` lists all.
 const MAX_CHANGES: usize = 6;
@@ -200,7 +201,7 @@ impl Text<'_> {
         let line = |change: &Change| {
             let origin =
                 known.map(|stage| Origin::of(self.pipeline, stage, &change.name)).unwrap_or_default();
-            let told = words::change_of(change, origin.from.as_deref());
+            let told = change_of(change, origin.from.as_deref());
             match origin.place(self.pipeline) {
                 Some(place) if measure_text_width(&told) + place.len() + widest + 28 < self.width => {
                     format!("{told}  {}", self.paint.faint(&place))
@@ -273,7 +274,7 @@ pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample::{self, name};
+    use record::sample::{self, name};
 
     fn planned(text: &str, usual_ms: Option<u64>, expectation: Expectation) -> PlannedStage {
         PlannedStage { stage: name(text), expectation, usual_ms, last_ms: None }

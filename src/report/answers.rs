@@ -1,10 +1,10 @@
 //! What came out, in words: which row to ship, and what the stages' answers say. Pure; knows no stage by name.
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::Content;
 
 use super::{Input, advice, mention, prose};
-use crate::spec::StageName;
 
 /// A question, its answer, and the stage that gave it; the report's own has none.
 struct Answer<'a> {

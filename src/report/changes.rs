@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use pipeline::StageName;
+use pipeline::spec::{ReportColumn, ReportSpec};
 use protocol::Metric;
+use record::{ActionRecord, Change};
 use text::format;
 
 use super::results::Results;
 use super::shown::Shown;
 use super::{Input, mention};
 use crate::history::changed_vars;
-use crate::record::{ActionRecord, Change};
-use crate::spec::{ReportColumn, ReportSpec, StageName};
 
 /// The section, or nothing where there was no run before or nothing differs.
 pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {

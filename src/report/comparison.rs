@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use pipeline::StageName;
+use pipeline::gate::{Better, GateResult, Judgement};
+use pipeline::spec::ReportSpec;
+use record::Outcome;
 use text::format;
 
 use super::changes::{moved, value};
 use super::document::document;
 use super::front::PastRun;
 use super::{prose, tradeoff};
-use crate::gate::Better;
-use crate::gate::{GateResult, Judgement};
 use crate::history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
-use crate::record::Outcome;
-use crate::spec::{ReportSpec, StageName};
 
 /// Two runs, compared.
 #[derive(Debug, Clone, Copy)]
@@ -291,9 +291,9 @@ fn end(end: Option<&StageEnd>) -> Markup {
 mod tests {
     use super::*;
     use crate::history::{History, compare};
-    use crate::record::RunRecord;
     use crate::report::sample::{self, Sample};
     use crate::report::tests::check;
+    use record::RunRecord;
 
     fn page(sample: &Sample, spec: &ReportSpec) -> String {
         let (before, old_records) = &sample.previous;

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use maud::Markup;
+use pipeline::StageName;
+use pipeline::spec::ReportSpec;
 use protocol::Figure;
+use record::{ActionRecord, Definition, Outcome, RunRecord};
 use text::secret::hidden;
 
 use super::comparison::{Versus, comparison};
@@ -14,8 +17,6 @@ use super::front::{directions, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
 use crate::history::{History, Past, Side, compare, definition, key_record, known_records};
-use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
-use crate::spec::{ReportSpec, StageName};
 use crate::store::{Store, free_name};
 
 /// The end of a failed stage's log that is read, in bytes.
@@ -169,7 +170,7 @@ fn unfinished_figures<'a>(
 ) -> BTreeMap<StageName, Vec<Figure>> {
     let begin = std::time::UNIX_EPOCH + std::time::Duration::from_millis(run.started_ms);
     let settled = |stage: &StageName| {
-        let done = |part: &&crate::record::StageRun| {
+        let done = |part: &&record::StageRun| {
             part.stage == *stage && matches!(part.outcome, Outcome::Fresh | Outcome::Restored | Outcome::Ran)
         };
         let written = std::fs::metadata(store.figures_path(stage)).and_then(|file| file.modified());
@@ -256,7 +257,7 @@ mod tests {
     fn only_stages_that_were_not_part_of_the_run_are_looked_up() {
         let mut sample = crate::report::sample::train_fails();
         sample.run.stages.retain(|run| !matches!(run.stage.as_str(), "evaluate" | "bench"));
-        let all = crate::report::sample::tinynet().records;
+        let all = crate::report::sample::tinynet().base.records;
         let last = |stage: &StageName| all.get(stage).filter(|_| stage.as_str() != "bench").cloned();
         let records = with_others(&sample.records, &sample.run, sample.definition.stages.keys(), last);
         assert_eq!(records.keys().map(StageName::as_str).collect::<Vec<_>>(), ["download", "evaluate"]);

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pipeline::StageName;
+use pipeline::gate::Better;
+use pipeline::spec::{ReportColumn, ReportSpec};
+use record::{ActionRecord, RunRecord};
 use text::format;
 
 use super::results::Results;
-use crate::gate::Better;
 use crate::history::{History, RunName, known_record};
-use crate::record::{ActionRecord, RunRecord};
-use crate::spec::{ReportColumn, ReportSpec, StageName};
 use crate::store::Store;
 
 /// Runs that are looked at, the last ones.
@@ -228,7 +229,7 @@ mod tests {
     fn measurements_of_another_cpu_do_not_count() {
         let mut sample = sample::tinynet();
         let bench = sample.past[0].records.get_mut(&sample::name("bench")).unwrap();
-        let cpu = crate::record::Ingredient { name: "machine.cpu".into(), value: "another".into() };
+        let cpu = record::Ingredient { name: "machine.cpu".into(), value: "another".into() };
         bench.ingredients.push(cpu);
         let front = Front::new(&sample.definition.report, &sample.past, &sample.run.machine.cpu).unwrap();
         assert_eq!((front.points.len(), front.elsewhere), (24, 4));

@@ -1,9 +1,8 @@
 //! How one part of a page speaks of a stage that has a section of its own: the link there, and how it ended.
 
+use pipeline::StageName;
+use record::Outcome;
 use text::format;
-
-use crate::record::Outcome;
-use crate::spec::StageName;
 
 /// What is said of a stage that was not part of the run.
 pub(super) const NOT_PART: &str = "not part of this run";

@@ -23,11 +23,7 @@ mod run;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
-mod sample_figures;
-#[cfg(test)]
 mod sample_past;
-#[cfg(test)]
-mod sample_png;
 mod shown;
 mod split;
 mod stage;
@@ -39,12 +35,11 @@ mod unfinished;
 use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html as markup};
-
+use pipeline::StageName;
 use protocol::Figure;
+use record::{ActionRecord, Definition, RunRecord};
 
 use crate::history::Undefined;
-use crate::record::{ActionRecord, Definition, RunRecord};
-use crate::spec::StageName;
 
 pub use brief::Brief;
 pub(crate) use document::{head, is_document, policy, policy_of, style};

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::Metric;
+use record::ActionRecord;
 use text::format;
 
 use super::{Input, mention};
-use crate::record::ActionRecord;
-use crate::spec::StageName;
 
 /// What opens over the page for a number of the result table. `id` is unique in the page.
 pub(super) fn popover(input: &Input, of: &StageName, metric: &Metric, id: &str) -> Markup {

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use pipeline::StageName;
+use pipeline::spec::{ReportColumn, ReportSpec};
 use protocol::Metric;
+use record::ActionRecord;
 use text::format;
-
-use crate::record::ActionRecord;
-use crate::spec::{ReportColumn, ReportSpec, StageName};
 
 /// The result table.
 #[derive(Debug)]

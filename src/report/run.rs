@@ -1,13 +1,13 @@
 //! How the run went: counts, duration, what failed and why, the graph of stages and the timeline.
 
 use maud::{Markup, html};
+use record::Outcome;
 use text::format;
 
 use super::chart::{Span, timeline};
 use super::shown::Shown;
 use super::stages_graph::{StageState, stages_graph};
 use super::{Input, mention, prose};
-use crate::record::Outcome;
 
 /// Lines of a failed stage's log that are shown.
 const LOG_LINES: usize = 30;
@@ -131,7 +131,7 @@ pub(super) fn failures(input: &Input) -> Markup {
 
 /// The last lines of a log, and how many were left out.
 fn tail(log: &str) -> (String, usize) {
-    let clean = crate::progress::clean(log);
+    let clean = text::printable::clean(log);
     let lines: Vec<&str> = clean.lines().collect();
     let left_out = lines.len().saturating_sub(LOG_LINES);
     let shown: Vec<String> =

@@ -1,7 +1,9 @@
 //! One stage: how it ended and why it ran, its figures, metrics, params, outputs and where they come from.
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::{Content, Figure};
+use record::{ActionRecord, Outcome, Param, Source, StageDefinition, StageRun};
 use serde_json::Value;
 use text::format;
 
@@ -9,8 +11,6 @@ use super::figures::{Budget, figures};
 use super::mention::{self, anchor};
 use super::shown::Shown;
 use super::{Input, changes, prose, provenance};
-use crate::record::{ActionRecord, Outcome, Param, Source, StageDefinition, StageRun};
-use crate::spec::StageName;
 
 /// The section of a stage.
 pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Budget) -> Markup {

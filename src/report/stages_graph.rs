@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, PreEscaped, html};
+use pipeline::StageName;
+use pipeline::spec::Pipeline;
+use record::{Definition, Source};
 
 use super::chart::{self, GraphEdge, GraphNode, graph};
 use super::mention;
-use crate::record::{Definition, Source};
-use crate::spec::{Pipeline, StageName};
 
 /// What is written on a stage's node.
 #[derive(Debug, Clone)]

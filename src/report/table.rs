@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
+use pipeline::StageName;
+use pipeline::spec::ReportColumn;
 use text::format;
 
 use super::chart::{Bar, bars};
 use super::results::{Results, interval};
 use super::{Input, mention, provenance};
-use crate::spec::{ReportColumn, StageName};
 
 /// The table with its charts, or all metrics where the pipeline says nothing of a table.
 pub(super) fn results(input: &Input) -> Markup {

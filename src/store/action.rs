@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
 use protocol::{Figure, Metric, Partial};
+use record::key::{Key, digest_of};
+use record::{ActionRecord, Machine, Pace};
 use text::secret::{hidden, hidden_in};
 
 use super::error::at;
 use super::file::{Durability, Record, read_record, seal, with_parent};
 use super::folder::is_inner;
 use super::{Store, StoreError, fan_out};
-use crate::digest::Digest;
-use crate::key::{Key, digest_of};
-use crate::record::{ActionRecord, Machine, Pace};
-use crate::spec::StageName;
 
 /// No statement of partial work is longer.
 const MOST_OF_PARTIAL: u64 = 4096;
@@ -365,7 +365,7 @@ impl Store {
     /// The record of a key, without secrets of URLs, which earlier versions kept. One that is not of that key, or names files outside of the stage's folder, is damaged.
     pub(super) fn action(&self, key: &Digest) -> Record<ActionRecord> {
         match read_record::<ActionRecord>(&self.action_path(key)) {
-            Record::Whole(record) if !record.is_sound(key) => Record::Damaged,
+            Record::Whole(record) if !is_sound(&record, key) => Record::Damaged,
             Record::Whole(record) => Record::Whole(without_old_secrets(record)),
             record => record,
         }
@@ -388,13 +388,11 @@ fn without_old_secrets(record: ActionRecord) -> ActionRecord {
     if is_held { hidden_in(record) } else { record }
 }
 
-impl ActionRecord {
-    /// Whether it is the record of a key, and names files below the stage's folder only.
-    pub(super) fn is_sound(&self, key: &Digest) -> bool {
-        self.key == *key
-            && digest_of(&self.ingredients) == *key
-            && self.outputs.values().all(|output| is_inner(&output.file))
-    }
+/// Whether a record is that of a key, and names files below the stage's folder only.
+pub(super) fn is_sound(record: &ActionRecord, key: &Digest) -> bool {
+    record.key == *key
+        && digest_of(&record.ingredients) == *key
+        && record.outputs.values().all(|output| is_inner(&output.file))
 }
 
 /// What an op left beside its partial work. It is of its own making, and believed only where it is what it should be.

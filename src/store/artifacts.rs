@@ -7,13 +7,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use pipeline::StageName;
+use record::{ActionRecord, OutputRecord};
+
 use super::action::remove;
 use super::error::at;
 use super::file::{Durability, with_parent};
 use super::folder::is_executable;
 use super::{Store, StoreError, is_folder_or_nothing, is_unique};
-use crate::record::{ActionRecord, OutputRecord};
-use crate::spec::StageName;
 
 /// The folder of all artifacts, beside the pipeline.
 pub const ARTIFACTS: &str = "artifacts";

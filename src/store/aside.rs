@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use pipeline::digest::Digest;
+use record::{ActionRecord, OutputRecord};
+
 use super::action::remove;
 use super::clean::Plan;
 use super::error::at;
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::record::{ActionRecord, OutputRecord};
 
 /// Something of a user's that was in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use record::OutputRecord;
+
 use super::action::remove;
 use super::file::Record;
 use super::folder::Folder;
 use super::lock::{Alone, Lock};
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::record::OutputRecord;
-use crate::spec::StageName;
 
 /// What was removed.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -15,6 +15,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -24,8 +26,6 @@ use super::action::remove;
 use super::inventory::{Content, RecordFile, Records, Said, Unreadable, entries, lengths, or_note};
 use super::lock::Alone;
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::spec::StageName;
 
 /// After so long nobody comes back for partial work, a manifest of a plugin or a damaged object.
 const STALE: Duration = Duration::from_secs(4 * 7 * 24 * 3600);

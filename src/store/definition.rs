@@ -4,10 +4,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use pipeline::digest::Digest;
+use record::Definition;
+
 use super::file::{Durability, Record};
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::record::Definition;
 
 impl Store {
     /// Keeps what a pipeline says, for the record of a run to name.
@@ -56,7 +57,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::report::sample;
+    use record::sample;
 
     #[test]
     fn what_is_kept_is_found_and_what_was_changed_is_not() {

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use pipeline::StageName;
 use protocol::Figure;
 
 use super::Store;
-use crate::spec::StageName;
 
 /// The file is written anew when it has this many times the bytes of what counts, and never below [`SMALL`].
 const SLACK: u64 = 2;

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use pipeline::digest::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::at;
 use super::{Store, StoreError};
-use crate::digest::Digest;
 
 /// Whether a file is certain to outlive a power cut once it has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,14 +8,14 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
 use self::contents::{Contents, Listed};
 use super::StoreError;
 use super::error::at;
-use crate::digest::Digest;
-use crate::spec::Ignore;
 
 /// The manifest of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

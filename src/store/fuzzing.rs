@@ -3,16 +3,16 @@
 
 use std::fmt::Debug;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use record::{ActionRecord, RunRecord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::file::{checksum_line, seal, unseal};
 use super::folder::Folder;
 use super::{last, stat};
-use crate::digest::Digest;
 use crate::plugin::Known;
-use crate::record::{ActionRecord, RunRecord};
-use crate::spec::StageName;
 
 /// What the bytes can be read as.
 pub(crate) struct Records {

@@ -7,17 +7,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use record::{ActionRecord, OutputRecord};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::action::is_sound;
 use super::error::at;
 use super::file::unseal;
 use super::folder::Folder;
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::record::{ActionRecord, OutputRecord};
-use crate::spec::StageName;
 
 /// The file of an action record.
 pub(super) struct RecordFile {
@@ -117,7 +118,7 @@ impl Store {
             let said = match regular::read(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
                 Err(error) => Said::Unreadable(error.to_string()),
-                Ok(bytes) => match unseal::<ActionRecord>(&bytes).filter(|record| record.is_sound(&key)) {
+                Ok(bytes) => match unseal::<ActionRecord>(&bytes).filter(|record| is_sound(record, &key)) {
                     Some(record) => Said::Whole(Content::of(record)),
                     None => Said::Damaged,
                 },

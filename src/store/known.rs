@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::error::at;
@@ -14,8 +16,6 @@ use super::medium::{self, Medium};
 use super::stat::{self, Memory, StatKey};
 use super::writers::{self, Writers};
 use super::{Durability, Store, StoreError};
-use crate::digest::Digest;
-use crate::spec::Ignore;
 
 impl Store {
     /// Digest of the content of a file or folder. What has not changed since it was last hashed is only looked at.

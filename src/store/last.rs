@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::digest::Digest;
-use crate::spec::StageName;
+use pipeline::StageName;
+use pipeline::digest::Digest;
 
 /// The file is written anew when it has this many times as many lines as stages.
 const SLACK: usize = 4;

@@ -7,11 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pipeline::digest::Digest;
+
 use super::action::remove;
 use super::error::at;
 use super::file::with_parent;
 use super::{Durability, Store, StoreError};
-use crate::digest::Digest;
 
 /// A file that nobody has written to for so long is not being written any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);

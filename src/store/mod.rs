@@ -94,26 +94,25 @@ pub(crate) use aside::free_name;
 pub use clean::{Cleaned, Kept};
 pub use collect::{Collection, Evicted};
 pub use error::StoreError;
+use error::at;
 pub(crate) use figures::FigureFile;
 pub(crate) use file::{Durability, read_record};
 pub(crate) use folder::is_inner;
 pub use inventory::Unreadable;
+use last::LastKeys;
 pub use live::LiveFile;
 pub use lock::{Alone, KeyLock, Lock, TryKey};
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use record::OutputRecord;
 pub use run::LostRun;
 pub use sight::Sights;
 pub use snapshot::{Snapshot, Touched};
 pub(crate) use stat::MARGIN;
+use stat::StatCache;
 use text::secret::Salt;
 pub use verify::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Step, Verification};
 pub use writers::Holder;
-
-use crate::digest::Digest;
-use crate::record::OutputRecord;
-use crate::spec::StageName;
-use error::at;
-use last::LastKeys;
-use stat::StatCache;
 
 /// Name of the file that holds the salt.
 const SALT: &str = "salt";

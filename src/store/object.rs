@@ -7,13 +7,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pipeline::digest::Digest;
+use record::OutputRecord;
+
 use super::batch::Batch;
 use super::error::at;
 use super::file::{Durability, or_remove, place, with_parent, write_new};
 use super::folder::{Folder, is_executable};
 use super::{Store, StoreError, fan_out};
-use crate::digest::Digest;
-use crate::record::OutputRecord;
 
 /// Up to this length a file is read and written at once; beyond it the kernel copies it, or shares its blocks.
 const SMALL: u64 = 128 << 10;

@@ -1,9 +1,9 @@
 //! Records of runs, for reports and history.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+use record::RunRecord;
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::clock::now_ms;
@@ -12,7 +12,6 @@ use text::secret::hidden_in;
 use super::error::at;
 use super::file::{Durability, Record, read_record};
 use super::{Store, StoreError};
-use crate::record::RunRecord;
 
 /// A run whose record tells nothing any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

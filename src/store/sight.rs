@@ -11,14 +11,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use rustix::fs::{AtFlags, statat};
 
 use super::Store;
 use super::folder::{Folder, Found};
 use super::medium::Medium;
 use super::stat::StatKey;
-use crate::digest::Digest;
-use crate::spec::Ignore;
 
 /// A thread is worth starting for so many looks.
 const LOOKS_A_THREAD: usize = 1_000;

@@ -4,20 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 
 use super::error::at;
 use super::folder::{Folder, Noted};
 use super::medium::Medium;
 use super::stat::StatKey;
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::spec::Ignore;
 
 /// The kernel makes a file first and puts its name into the folder then; on a busy machine that takes no longer than this.
 const NAMED_WITHIN: Duration = Duration::from_millis(100);

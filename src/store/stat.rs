@@ -18,9 +18,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use pipeline::digest::Digest;
+
 use super::medium::Medium;
 use super::writers::Mapped;
-use crate::digest::Digest;
 
 /// Longer than a tick of any kernel's clock (10 ms at 100 Hz).
 pub(crate) const MARGIN: Duration = Duration::from_millis(25);

@@ -7,12 +7,13 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::action::remove;
+use pipeline::digest::Digest;
+use record::{ActionRecord, Outcome, RunRecord, StageRun};
+
+use super::action::{is_sound, remove};
 use super::file::{Durability, Record, read_record, seal};
 use super::inventory::{Unreadable, entries, or_note};
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::record::{ActionRecord, Outcome, RunRecord, StageRun};
 
 /// Name of the folder of all of them.
 const FOLDER: &str = "superseded";
@@ -27,7 +28,7 @@ impl Store {
         let files = self.superseded_of(key);
         let mut earlier: Vec<ActionRecord> = (files.iter())
             .filter_map(|file| {
-                read_record::<ActionRecord>(file).whole().filter(|record| record.is_sound(key))
+                read_record::<ActionRecord>(file).whole().filter(|record| is_sound(record, key))
             })
             .collect();
         earlier.sort_by(|one, other| (&other.run, other.started_ms).cmp(&(&one.run, one.started_ms)));

@@ -7,18 +7,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use pipeline::spec::{Action, CommandAction, CommandLine, Stage};
+use record::key::{Key, Parts, key};
+use record::{ActionRecord, Machine};
 use text::secret::Salt;
 
 use super::medium::Medium;
 use super::stat::StatKey;
-use crate::key::{Key, Parts, key};
-use crate::record::{ActionRecord, Machine};
-use crate::spec::{Action, CommandAction, CommandLine, Stage};
 
 mod aside;
 mod damage;
 mod mapped;
 mod property;
+mod records;
 
 /// A store in a folder of its own.
 struct Bench {
@@ -328,8 +329,8 @@ fn opening_and_asking_create_nothing() {
 }
 
 /// A run that nothing is known of but its stages.
-fn run(id: &str, stages: Vec<crate::record::StageRun>) -> crate::record::RunRecord {
-    crate::record::RunRecord {
+fn run(id: &str, stages: Vec<record::StageRun>) -> record::RunRecord {
+    record::RunRecord {
         id: id.into(),
         pipeline: "p".into(),
         version: "0".into(),

@@ -8,12 +8,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use pipeline::digest::Digest;
+
 use super::action::remove;
 use super::error::at;
 use super::file::with_parent;
 use super::inventory::entries;
 use super::{Durability, Store, StoreError, last};
-use crate::digest::Digest;
 
 impl Store {
     /// Writes this pipeline down as one that uses a shared folder.

@@ -8,14 +8,17 @@ mod memory;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, io};
 
 pub use found::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Verification};
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use record::{ActionRecord, OutputRecord};
 use text::clock::now_ms;
 
 use super::error::at;
@@ -24,9 +27,6 @@ use super::folder::Folder;
 use super::inventory::{Content, Listed, Named, Records, Said, Unreadable, entries, or_note};
 use super::stat::StatKey;
 use super::{Store, StoreError};
-use crate::digest::Digest;
-use crate::record::{ActionRecord, OutputRecord};
-use crate::spec::{Ignore, StageName};
 
 /// How far verifying is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

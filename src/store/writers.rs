@@ -12,13 +12,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use pipeline::digest::Digest;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use regular::open;
 
 use super::folder::Folder;
 use super::medium::Medium;
 use super::{Store, StoreError};
-use crate::digest::Digest;
 
 /// Of `linux/fcntl.h`: which signal tells the holder of a lease.
 const F_SETSIG: libc::c_int = 10;

@@ -8,12 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use text::format;
+use text::printable::clean;
 
 use super::page::Page;
 use super::request::encode;
-use crate::progress::clean;
-use crate::spec::StageName;
 use crate::store::Store;
 
 /// Bytes of a log that a page holds, and that are read at once: the last ones.

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use maud::html;
+use pipeline::StageName;
 
 use self::events::Subject;
 use self::home::Home;
@@ -35,7 +36,6 @@ use self::token::Token;
 use crate::error::Error;
 use crate::history::{FindError, History, Past};
 use crate::report;
-use crate::spec::StageName;
 use crate::store::{Store, StoreError};
 
 /// A server that has its address and answers nobody yet.

@@ -1,13 +1,14 @@
 //! The trade-off over all runs that the cache still knows, as text and JSON: what no other beats, and the two runs.
 
+use pipeline::gate::Better;
+use pipeline::spec::ReportSpec;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::printable::clean_line;
 
-use crate::gate::Better;
 use crate::history::{History, Past, RunName};
-use crate::progress::{Grid, Paint, clean_line};
+use crate::progress::{Grid, Paint};
 use crate::report::front::{Front, past_runs};
-use crate::spec::ReportSpec;
 use crate::store::Store;
 
 /// Points that are listed.

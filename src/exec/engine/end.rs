@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pipeline::graph::StageId;
+use record::event::Event;
+use record::{ActionRecord, Change, Outcome};
 use text::clock::millis;
 use text::secret::hidden;
 
@@ -10,9 +13,6 @@ use super::super::state::{State, Step};
 use super::super::{Failure, worker};
 use super::Engine;
 use crate::error::Error;
-use crate::event::Event;
-use crate::graph::StageId;
-use crate::record::{ActionRecord, Change, Outcome};
 
 impl Engine<'_> {
     /// How a stage ends that is not to be started any more, after an interrupt or a failure elsewhere.

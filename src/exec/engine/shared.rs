@@ -2,11 +2,12 @@
 
 use std::thread::Scope;
 
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use record::event::Event;
+
 use super::{Engine, Message};
 use crate::error::Error;
-use crate::event::Event;
-use crate::graph::StageId;
-use crate::spec::StageName;
 use crate::store::{KeyLock, Lookup, Miss, TryKey};
 
 /// Whose a key is, among the runs that share a cache.

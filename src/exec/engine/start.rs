@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
 
+use pipeline::graph::StageId;
+use record::event::Event;
 use text::clock::millis;
 
 use super::super::Failure;
@@ -15,8 +17,6 @@ use super::ready::Room;
 use super::shared::Claim;
 use super::{Engine, Message, Queued, Running};
 use crate::error::Error;
-use crate::event::Event;
-use crate::graph::StageId;
 use crate::plugin::process::Stopper;
 
 impl<'a> Engine<'a> {

@@ -10,11 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
+
 use super::super::StoreError;
 use super::super::error::at;
 use super::{FolderFile, Noted};
-use crate::digest::Digest;
-use crate::spec::Ignore;
 
 /// Separates digests of links from digests of contents.
 const LINK: &str = "pipe 2026-12 link v1";

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::record::{Outcome, RunRecord, StageRun};
+use record::{Outcome, RunRecord, StageRun};
 
 #[test]
 fn a_missing_output_is_named_and_nothing_is_recorded() {
@@ -104,7 +104,7 @@ fn a_record_that_cannot_be_read_is_not_called_damaged() {
 #[test]
 fn a_damaged_definition_is_found_and_moved_aside_and_what_is_none_is_left() {
     let bench = bench();
-    let definition = crate::record::Definition::default();
+    let definition = record::Definition::default();
     let digest = bench.store.keep_definition(&definition).unwrap();
     assert!(bench.store.verify(false, None, &|_| ()).unwrap().damage.is_empty());
     let file = bench.store.definition_file(&digest);

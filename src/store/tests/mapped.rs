@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 
+use pipeline::spec::Ignore;
+
 use super::super::stat::Memory;
 use super::super::writers::tests::{end, python};
 use super::*;
-use crate::spec::Ignore;
 
 /// Maps a file, writes to it, and writes again what it is told to: the pages are written to already, so that no time changes.
 const WRITER: &str = "

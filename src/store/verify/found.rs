@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use pipeline::StageName;
 use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::spec::StageName;
 
 /// What verifying found.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]

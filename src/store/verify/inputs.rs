@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{Misremembered, Step, Verification};
-use crate::digest::Digest;
-use crate::spec::{Ignore, StageName};
 use crate::store::error::at;
 use crate::store::folder::{Folder, Found};
 use crate::store::stat::StatKey;

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use pipeline::digest::Digest;
 use text::format;
 
 use super::{Damage, Kind, Remedy, Verification};
-use crate::digest::Digest;
 use crate::store::action::remove;
 use crate::store::file::{Record, read_record};
 use crate::store::inventory::Unreadable;

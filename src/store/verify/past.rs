@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use pipeline::digest::Digest;
+use record::{ActionRecord, RunRecord};
+
 use super::{Damage, Kind, Remedy, Verification, not_ours};
-use crate::digest::Digest;
-use crate::record::{ActionRecord, RunRecord};
+use crate::store::action::is_sound;
 use crate::store::file::{Record, read_record};
 use crate::store::inventory::or_note;
 use crate::store::{Store, StoreError};
@@ -60,7 +62,7 @@ impl Store {
             };
             for path in self.entries_or_tell(&folder, found) {
                 let record = match read_record::<ActionRecord>(&path) {
-                    Record::Whole(record) if !record.is_sound(&key) => Record::Damaged,
+                    Record::Whole(record) if !is_sound(&record, &key) => Record::Damaged,
                     record => record,
                 };
                 let aside = format!("superseded-{key}-{}.json", stem(&path));
