@@ -4,11 +4,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use history::FindError;
+use store::StoreError;
 use text::printable::indented;
 
-use crate::history::FindError;
 use crate::plugin::PluginError;
-use crate::store::StoreError;
 
 /// How the process ends. The numbers are part of the contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

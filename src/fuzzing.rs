@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use history::{History, Now, Outcomes, Past};
 use pipeline::StageName;
 use pipeline::spec::{self, Diagnostics, Manifests, Overrides, Pipeline, Unusable};
 use protocol::{Figure, Manifest, Metric};
@@ -13,7 +14,6 @@ use record::event::Event;
 use record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun, key};
 use serde_json::Value;
 
-use crate::history::{History, Now, Outcomes, Past};
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
 use crate::{plugin, report};
 
@@ -97,7 +97,8 @@ pub fn plugin_message(bytes: &[u8]) {
 
 /// Reads bytes as each kind of record in the cache. What can be read is drawn.
 pub fn cache_record(bytes: &[u8]) {
-    let records = crate::store::fuzzing::read(bytes);
+    let _ = store::fuzzing::record::<plugin::Known>(bytes);
+    let records = store::fuzzing::read(bytes);
     if let Some(record) = records.action {
         let _ = key::digest_of(&record.ingredients);
         let _ = key::changes(&record.ingredients, &[]);

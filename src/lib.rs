@@ -12,7 +12,6 @@ mod forecast;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hardware;
-pub mod history;
 mod misplaced;
 pub mod plan;
 pub mod plugin;
@@ -21,6 +20,5 @@ pub mod project;
 pub mod prospect;
 pub mod report;
 pub mod standing;
-pub mod store;
 mod streams;
 pub mod ui;

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pipeline::spec::{Action, Diagnostics, Fault, Input, Pipeline, Stage};
 use protocol::Problem;
-
-use crate::store::{ARTIFACTS, Store};
+use store::{ARTIFACTS, Store};
 
 /// What the folders of the store are called.
 const CACHE: &str = "the cache";

@@ -11,13 +11,13 @@ use pipeline::spec::{Action, Input, Stage};
 use record::ActionRecord;
 use record::event::{Expectation, PlannedStage};
 use record::key::{Key, KeyError, Parts, key};
+use store::{Lookup, StoreError};
 
 use crate::error::Error;
 use crate::forecast;
 use crate::plugin::PluginError;
 use crate::project::Project;
 use crate::prospect::{Decision, Prospect};
-use crate::store::{Lookup, StoreError};
 
 /// Why it cannot be said what would happen to a stage.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,12 @@ use pipeline::graph::Graph;
 use pipeline::spec::{self, Overrides, Pipeline};
 use record::Machine;
 use serde_json::Value;
+use store::{ARTIFACTS, Store};
 use text::secret::with_texts;
 
 use crate::error::Error;
 use crate::misplaced::misplaced;
 use crate::plugin::Registry;
-use crate::store::{ARTIFACTS, Store};
 
 /// A loaded project.
 pub struct Project {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use pipeline::digest::Digest;
 use record::event::PlannedStage;
 use record::{ActionRecord, Change, Ingredient};
-
-use crate::store::Miss;
+use store::Miss;
 
 /// What is to be done for a stage whose inputs are known.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,11 +15,11 @@ use pipeline::gate::GateResult;
 use pipeline::spec::{Action, Input, ReportSpec, Stage};
 use record::{ActionRecord, RunRecord};
 use serde::{Deserialize, Serialize};
+use store::{Sights, Store};
 use text::secret::hidden_in;
 
 use crate::plugin::{self, Registry};
 use crate::project::Project;
-use crate::store::{Sights, Store};
 
 /// What was asked for, and of whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,12 +8,12 @@ use std::path::Path;
 use pipeline::StageName;
 use pipeline::digest::Digest;
 use pipeline::spec::did_you_mean_or_list;
+use store::{ARTIFACTS, Cleaned, Kept, Store};
 use text::format;
 
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::store::{ARTIFACTS, Cleaned, Kept, Store};
 use crate::{report, streams};
 
 /// Files that are listed because they stay.

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueHint;
+use history::{
+    Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
+    key_record, known_records,
+};
 use pipeline::gate::{Better, GateResult, Verdict};
 use record::Outcome;
 use record::words::short_value;
@@ -18,10 +22,6 @@ use super::history::{stages, tell_lost};
 use super::output::{PAGE, Version, may_replace, print, print_json, print_painted};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::history::{
-    Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
-    key_record, known_records,
-};
 use crate::progress::{Grid, Paint, stdout_width};
 use crate::report;
 use crate::report::front::directions;

@@ -8,6 +8,7 @@ use pipeline::spec::{self, Action, Manifests, Overrides, Parsed, Pipeline};
 use protocol::{Manifest, NativeLibrary};
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::Store;
 use text::clock::now_ms;
 use text::format;
 use text::printable::clean;
@@ -18,7 +19,6 @@ use crate::error::{Error, ExitStatus};
 use crate::hardware;
 use crate::plugin::{PluginError, Registry};
 use crate::progress::Paint;
-use crate::store::Store;
 
 /// Less free space than this is worth a remark.
 const LITTLE_SPACE: u64 = 3 << 30;

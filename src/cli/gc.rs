@@ -7,6 +7,7 @@ use pipeline::spec::parse_size;
 use record::event::Event;
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::{Collection, Evicted, Lock, Store, Unreadable};
 use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
@@ -16,7 +17,6 @@ use crate::plan::{self};
 use crate::progress::{Grid, Paint, Sink, stdout_width};
 use crate::project::Project;
 use crate::prospect::Decision;
-use crate::store::{Collection, Evicted, Lock, Store, Unreadable};
 use crate::streams;
 
 /// Environment variable: how large the cache may get.

@@ -1,18 +1,18 @@
 //! `pipe history`: the runs so far, newest first. Reads the cache alone, so that it works while the pipeline is broken.
 
+use history::{Counts, History, RunDigest, key_record};
 use pipeline::gate::Judgement;
 use record::words::change;
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::LostRun;
 use text::format;
 use text::printable::clean_line;
 
 use super::Context;
 use super::output::{Version, print_json, print_painted, tell};
 use crate::error::{Error, ExitStatus};
-use crate::history::{Counts, History, RunDigest, key_record};
 use crate::progress::{Grid, Paint, stdout_width};
-use crate::store::LostRun;
 
 /// Changes of a run that are listed; `pipe compare` lists all.
 const MAX_CHANGES: usize = 4;

@@ -2,6 +2,7 @@
 //! pipeline is broken.
 
 use pipeline::StageName;
+use store::Store;
 use text::format;
 use text::printable::clean;
 use text::secret::hidden;
@@ -9,7 +10,6 @@ use text::secret::hidden;
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::store::Store;
 
 /// Print the log of a stage's last execution: of the one under way or failed, else of the one its outputs came from
 #[derive(Debug, clap::Args)]

@@ -33,11 +33,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pipeline::graph::StageId;
 use pipeline::spec::{Overrides, did_you_mean_or_list, list};
 use pipeline::{Selector, StageName};
+use store::{Store, StoreError};
 use text::printable::clean;
 
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::store::{Store, StoreError};
 use crate::streams;
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use history::{History, Now, Outcomes, Past, RunName, definition};
 use pipeline::StageName;
 use pipeline::digest::Digest;
 use pipeline::gate::{Gate, GateResult, Judgement};
@@ -17,7 +18,6 @@ use text::clock::{millis, now_ms};
 use super::{Context, Selection, completions, find_stages, gc, output, status};
 use crate::error::{Error, ExitStatus};
 use crate::exec::{self, Options, Order};
-use crate::history::{History, Now, Outcomes, Past, RunName, definition};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
 use crate::standing::{self, Answer, Question};

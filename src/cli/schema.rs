@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pipeline::spec::{self, Manifests};
 use protocol::Manifest;
 use schemars::generate::SchemaSettings;
+use store::Store;
 use text::printable::{clean, clean_line};
 
 use super::output::{may_replace, print, print_json_text, tell};
@@ -14,7 +15,6 @@ use super::{Context, compare, doctor, gc, graph, history, reference, report, sta
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
 use crate::progress::Line;
-use crate::store::Store;
 
 /// Print the JSON Schema of pipeline.yaml, with every plugin's params, for editors to complete and check
 #[derive(Debug, clap::Args)]

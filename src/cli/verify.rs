@@ -9,6 +9,7 @@ use pipeline::StageName;
 use pipeline::spec::{Action, Input};
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::{Damage, Kind, Misremembered, Origin, Remedy, Step, Verification};
 use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
@@ -16,7 +17,6 @@ use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
 use crate::progress::Paint;
 use crate::project::Project;
-use crate::store::{Damage, Kind, Misremembered, Origin, Remedy, Step, Verification};
 
 /// Places that are listed for one damaged file.
 const MAX_ORIGINS: usize = 4;

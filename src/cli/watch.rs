@@ -18,6 +18,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use pipeline::spec::{self, Action, Input};
 use record::event::Event;
+use store::ARTIFACTS;
 use text::format;
 
 use self::edits::{Looks, Places, Wake, wait};
@@ -25,7 +26,6 @@ use super::{Context, find_stages, run};
 use crate::error::{Error, ExitStatus};
 use crate::exec::BetweenRuns;
 use crate::project::Project;
-use crate::store::ARTIFACTS;
 use crate::{progress, streams};
 
 /// How many names a line has.

@@ -22,6 +22,7 @@ use pipeline::spec::Stage;
 use record::event::Event;
 use record::{ActionRecord, Change, Outcome, StageRun};
 use rustix::process::Signal;
+use store::{Aside, KeyLock, Miss};
 use text::format;
 
 use self::checks::{Answer, Checks};
@@ -36,7 +37,6 @@ use crate::plan::{self};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::prospect::{Decision, Prospect};
-use crate::store::{Aside, KeyLock, Miss};
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]

@@ -7,13 +7,13 @@ use pipeline::digest::Digest;
 use pipeline::graph::StageId;
 use pipeline::spec::{Action, Input, OpAction, Stage};
 use record::key::Key;
+use store::{MARGIN, Miss, Snapshot, Touched};
 
 use super::Failure;
 use super::trace::{Artifact, Trace};
 use crate::error::Error;
 use crate::plan;
 use crate::project::Project;
-use crate::store::{MARGIN, Miss, Snapshot, Touched};
 
 /// Digests of a stage's inputs; `made` knows those of the outputs of stages that it depends on.
 pub(super) fn digests(

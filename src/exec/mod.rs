@@ -28,11 +28,11 @@ pub use op::HELLO_TIMEOUT_VARIABLE;
 use protocol::{Figure, LogLevel, Metric, Progress};
 use record::Pace;
 pub use secrets::missing_secrets;
+use store::StoreError;
 use text::secret::Masks;
 pub use trace::check as check_trace;
 
 use crate::error::Error;
-use crate::store::StoreError;
 
 /// Why a stage failed, in words for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]

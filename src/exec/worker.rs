@@ -8,6 +8,7 @@ use std::time::Duration;
 use pipeline::spec::{Action, Ignore, Stage};
 use protocol::{Ignored, LogLevel, RunRequest};
 use record::ActionRecord;
+use store::{Finished, Miss};
 use text::clock::{Stopwatch, millis, now_ms};
 use text::format;
 use text::secret::Masks;
@@ -20,7 +21,6 @@ use super::{Failure, Notice, Yield, command, inputs, op, outputs, secrets};
 use crate::error::Error;
 use crate::plugin::process::Stopper;
 use crate::project::Project;
-use crate::store::{Finished, Miss};
 
 /// Whether a run is to end: what has not begun does not begin any more.
 #[derive(Debug, Default)]

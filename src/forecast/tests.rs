@@ -5,11 +5,11 @@ use std::fs;
 
 use pipeline::spec::Overrides;
 use record::{Machine, Pace, RunRecord, StageRun};
+use store::Finished;
 
 use super::*;
 use crate::plan::{decide, plan};
 use crate::prospect::Decision;
-use crate::store::Finished;
 
 struct Bench(tempfile::TempDir);
 

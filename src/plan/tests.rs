@@ -7,8 +7,7 @@ use std::path::Path;
 
 use pipeline::spec::Overrides;
 use record::Change;
-
-use crate::store::Finished;
+use store::Finished;
 
 mod order;
 

@@ -9,9 +9,9 @@ use std::time::Instant;
 use pipeline::StageName;
 use record::Outcome;
 use record::event::Event;
+use store::StoreError;
 
 use super::{Json, Sink};
-use crate::store::StoreError;
 
 /// So much progress of a stage is kept at once.
 const BURST: f64 = 20.0;

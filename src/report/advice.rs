@@ -9,6 +9,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
+use history::within_intervals;
 use pipeline::gate::GateResult;
 use pipeline::spec::ReportSpec;
 use protocol::Metric;
@@ -19,7 +20,6 @@ use self::criteria::Criterion;
 use self::words::{fails, labels, named, not_checked, not_chosen, not_chosen_again};
 use super::Input;
 use super::split::Split;
-use crate::history::within_intervals;
 
 /// Rows that are named one by one.
 const MOST_NAMED: usize = 8;

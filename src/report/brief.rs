@@ -1,6 +1,7 @@
 //! A run in short, as data: what `pipe report` says of it to programs, and what its Markdown is written from. Pure; knows
 //! no stage, metric or figure by name.
 
+use history::{RunDigest, RunName, Side, compare, within_intervals};
 use pipeline::StageName;
 use pipeline::gate::{Better, GateResult, sorted};
 use pipeline::spec::ReportColumn;
@@ -13,7 +14,6 @@ use text::format;
 use super::gates::{self, State};
 use super::results::{Results, interval};
 use super::{Input, changes, page};
-use crate::history::{RunDigest, RunName, Side, compare, within_intervals};
 
 /// A run in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

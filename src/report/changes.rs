@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use history::changed_vars;
 use maud::{Markup, html};
 use pipeline::StageName;
 use pipeline::spec::{ReportColumn, ReportSpec};
@@ -12,7 +13,6 @@ use text::format;
 use super::results::Results;
 use super::shown::Shown;
 use super::{Input, mention};
-use crate::history::changed_vars;
 
 /// The section, or nothing where there was no run before or nothing differs.
 pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {

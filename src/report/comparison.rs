@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
 use maud::{Markup, html};
 use pipeline::StageName;
 use pipeline::gate::{Better, GateResult, Judgement};
@@ -13,7 +14,6 @@ use super::changes::{moved, value};
 use super::document::document;
 use super::front::PastRun;
 use super::{prose, tradeoff};
-use crate::history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
 
 /// Two runs, compared.
 #[derive(Debug, Clone, Copy)]
@@ -290,9 +290,9 @@ fn end(end: Option<&StageEnd>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{History, compare};
     use crate::report::sample::{self, Sample};
     use crate::report::tests::check;
+    use history::{History, compare};
     use record::RunRecord;
 
     fn page(sample: &Sample, spec: &ReportSpec) -> String {

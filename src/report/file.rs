@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use history::{History, Past, Side, compare, definition, key_record, known_records};
 use maud::Markup;
 use pipeline::StageName;
 use pipeline::spec::ReportSpec;
 use protocol::Figure;
 use record::{ActionRecord, Definition, Outcome, RunRecord};
+use store::{Store, free_name};
 use text::secret::hidden;
 
 use super::comparison::{Versus, comparison};
@@ -16,8 +18,6 @@ use super::document::is_document;
 use super::front::{directions, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{History, Past, Side, compare, definition, key_record, known_records};
-use crate::store::{Store, free_name};
 
 /// The end of a failed stage's log that is read, in bytes.
 const MOST_LOG: usize = 256 * 1024;

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use history::{History, RunName, known_record};
 use pipeline::StageName;
 use pipeline::gate::Better;
 use pipeline::spec::{ReportColumn, ReportSpec};
 use record::{ActionRecord, RunRecord};
+use store::Store;
 use text::format;
 
 use super::results::Results;
-use crate::history::{History, RunName, known_record};
-use crate::store::Store;
 
 /// Runs that are looked at, the last ones.
 const MOST_RUNS: usize = 500;
@@ -172,7 +172,7 @@ pub(crate) fn directions(spec: &ReportSpec) -> BTreeMap<String, Better> {
 /// Vars whose values differ between the runs of some points, by path; and the value in a run.
 pub(crate) fn varying(runs: &[&PastRun]) -> Vec<String> {
     let Some((first, rest)) = runs.split_first() else { return vec![] };
-    let differ = rest.iter().flat_map(|run| crate::history::changed_vars(&first.run, &run.run));
+    let differ = rest.iter().flat_map(|run| history::changed_vars(&first.run, &run.run));
     differ.map(|change| change.name).collect::<BTreeSet<String>>().into_iter().collect()
 }
 

@@ -34,20 +34,18 @@ mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use maud::{Markup, html as markup};
-use pipeline::StageName;
-use protocol::Figure;
-use record::{ActionRecord, Definition, RunRecord};
-
-use crate::history::Undefined;
-
 pub use brief::Brief;
 pub(crate) use document::{head, is_document, policy, policy_of, style};
 pub use file::{brief, write};
 pub(crate) use file::{is_page, make_room, of_past, of_two, spec_of_two, write_whole};
 pub use front::PastRun;
+use history::Undefined;
 pub use markdown::markdown;
+use maud::{Markup, html as markup};
 pub(crate) use mention::{class, note};
+use pipeline::StageName;
+use protocol::Figure;
+use record::{ActionRecord, Definition, RunRecord};
 pub use stages_graph::{StageState, stages_svg};
 
 /// What a report is made from.

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;
 
+use history::History;
 use maud::{Markup, html};
 use pipeline::StageName;
 use record::Outcome;
 use record::event::Expectation;
+use store::Store;
 use text::format;
 use text::printable::{clean, clean_line};
 
 use super::live::{Follower, LiveRun, LiveStage, LiveState, Pulse, last_lines};
 use super::page::Page;
 use super::{request, runs};
-use crate::history::History;
 use crate::progress::{share, step};
 use crate::report;
-use crate::store::Store;
 
 /// Stages that are shown of a run with many.
 const MOST_STAGES: usize = 60;

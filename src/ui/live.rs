@@ -12,9 +12,9 @@ use protocol::Progress;
 use record::Outcome;
 use record::event::{Event, Expectation, PlannedStage};
 use serde::Deserialize;
+use store::{LiveFile, Store};
 
 use crate::progress::Remaining;
-use crate::store::{LiveFile, Store};
 
 /// Bytes that are read at once.
 const MOST_AT_ONCE: u64 = 64 << 20;

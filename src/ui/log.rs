@@ -9,12 +9,12 @@ use std::str::FromStr;
 
 use maud::{Markup, html};
 use pipeline::StageName;
+use store::Store;
 use text::format;
 use text::printable::clean;
 
 use super::page::Page;
 use super::request::encode;
-use crate::store::Store;
 
 /// Bytes of a log that a page holds, and that are read at once: the last ones.
 const MOST: u64 = 256 * 1024;

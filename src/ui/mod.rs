@@ -24,8 +24,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use history::{FindError, History, Past};
 use maud::html;
 use pipeline::StageName;
+use store::{Store, StoreError};
 
 use self::events::Subject;
 use self::home::Home;
@@ -34,9 +36,7 @@ use self::request::{Request, encode};
 use self::response::{Response, Status};
 use self::token::Token;
 use crate::error::Error;
-use crate::history::{FindError, History, Past};
 use crate::report;
-use crate::store::{Store, StoreError};
 
 /// A server that has its address and answers nobody yet.
 pub struct Server {

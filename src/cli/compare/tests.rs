@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use console::measure_text_width;
 use pipeline::gate::Verdict;
+use record::sample;
 
 use super::*;
-use record::sample;
 
 /// The made-up run, and the same where an edit made everything from training on run.
 fn answer() -> Answer {

@@ -8,9 +8,9 @@ use pipeline::spec::{Action, Location, OpAction};
 use record::event::PlannedStage;
 use record::key::Key;
 use record::{ActionRecord, Machine};
+use store::{Lookup, Store};
 
 use crate::prospect::Decision;
-use crate::store::{Lookup, Store};
 
 fn ingredients(lr: &str) -> Vec<Ingredient> {
     let list = [

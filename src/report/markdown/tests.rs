@@ -1,11 +1,11 @@
 //! The Markdown of made-up runs, word for word, and that nothing in it is more than text.
 
+use history::History;
 use pipeline::gate::Gate;
 use pipeline::spec::ReportSpec;
 use record::Outcome;
 
 use super::*;
-use crate::history::History;
 use crate::report::sample::{self, Sample};
 
 fn brief(sample: &Sample) -> Brief {

@@ -52,7 +52,7 @@ fn a_mapping_is_of_a_file_only_if_its_path_is_too() {
 }
 
 /// A process that does `what` with the file that it is given, says so and waits for the end of its standard input.
-pub(in crate::store) fn python(what: &str, path: &Path) -> Option<Child> {
+pub(crate) fn python(what: &str, path: &Path) -> Option<Child> {
     let script =
         format!("import mmap, os, sys\npath = sys.argv[1]\n{what}\nprint(flush=True)\nsys.stdin.read()");
     let mut command = Command::new("python3");
@@ -67,7 +67,7 @@ pub(in crate::store) fn python(what: &str, path: &Path) -> Option<Child> {
 }
 
 /// Lets a process end.
-pub(in crate::store) fn end(mut child: Child) {
+pub(crate) fn end(mut child: Child) {
     drop(child.stdin.take());
     child.wait().unwrap();
 }

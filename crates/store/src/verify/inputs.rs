@@ -11,10 +11,10 @@ use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{Misremembered, Step, Verification};
-use crate::store::error::at;
-use crate::store::folder::{Folder, Found};
-use crate::store::stat::StatKey;
-use crate::store::{Store, StoreError};
+use crate::error::at;
+use crate::folder::{Folder, Found};
+use crate::stat::StatKey;
+use crate::{Store, StoreError};
 
 impl Store {
     /// Reads inputs, and compares them with what is remembered of them. What cannot be read is told by the next run.

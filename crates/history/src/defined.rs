@@ -1,8 +1,7 @@
 //! What the pipeline said at a run, as far as the cache knows it.
 
 use record::{Definition, RunRecord};
-
-use crate::store::Store;
+use store::Store;
 
 /// Why nothing is known of what the pipeline said at a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

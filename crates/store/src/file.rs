@@ -14,7 +14,7 @@ use super::{Store, StoreError};
 
 /// Whether a file is certain to outlive a power cut once it has its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durability {
+pub enum Durability {
     /// It is: its content is synced first.
     Synced,
     /// Only if the power stays on for the half minute or so that the kernel takes to write it. What is torn is noticed.
@@ -49,7 +49,10 @@ impl Store {
     }
 
     /// Writes a record with its checksum.
-    pub(crate) fn write_record<T: Serialize>(
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_record<T: Serialize>(
         &self,
         path: &Path,
         record: &T,
@@ -109,7 +112,7 @@ pub(super) fn with_parent<T>(path: &Path, attempt: impl Fn() -> io::Result<T>) -
 
 /// A record as read.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Record<T> {
+pub enum Record<T> {
     /// Whole.
     Whole(T),
     /// Not there.
@@ -122,7 +125,7 @@ pub(crate) enum Record<T> {
 
 impl<T> Record<T> {
     /// The record if it is whole.
-    pub(crate) fn whole(self) -> Option<T> {
+    pub fn whole(self) -> Option<T> {
         match self {
             Self::Whole(record) => Some(record),
             Self::Absent | Self::Damaged | Self::Unreadable(_) => None,
@@ -131,7 +134,7 @@ impl<T> Record<T> {
 }
 
 /// Reads a record and checks its checksum.
-pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Record<T> {
+pub fn read_record<T: DeserializeOwned>(path: &Path) -> Record<T> {
     match regular::read(path) {
         Ok(bytes) => unseal(&bytes).map_or(Record::Damaged, Record::Whole),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Record::Absent,

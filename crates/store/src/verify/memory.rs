@@ -7,10 +7,10 @@ use pipeline::digest::Digest;
 use text::format;
 
 use super::{Damage, Kind, Remedy, Verification};
-use crate::store::action::remove;
-use crate::store::file::{Record, read_record};
-use crate::store::inventory::Unreadable;
-use crate::store::{Store, StoreError, last};
+use crate::action::remove;
+use crate::file::{Record, read_record};
+use crate::inventory::Unreadable;
+use crate::{Store, StoreError, last};
 
 impl Store {
     /// Checks what only saves time.

@@ -23,7 +23,7 @@ const UNFINISHED: &str = "new";
 
 /// The file of an execution's figures.
 #[derive(Debug)]
-pub(crate) struct FigureFile {
+pub struct FigureFile {
     path: PathBuf,
     state: State,
     /// Bytes of the line that counts, by id.
@@ -44,12 +44,13 @@ enum State {
 
 impl FigureFile {
     /// A file that is made when there is something to show.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
         Self { path, state: State::NotYet, lines: HashMap::new(), counting: 0, written: 0 }
     }
 
     /// Shows a figure, the new one or one in the place of an earlier one; `all` are those that count, this one among them.
-    pub(crate) fn show(&mut self, figure: &Figure, all: &[Figure]) {
+    pub fn show(&mut self, figure: &Figure, all: &[Figure]) {
         if matches!(self.state, State::Unwritable) {
             return;
         }

@@ -164,7 +164,8 @@ impl Folder {
 }
 
 /// Whether a path stays below the folder it is joined to.
-pub(crate) fn is_inner(path: &str) -> bool {
+#[must_use]
+pub fn is_inner(path: &str) -> bool {
     !path.is_empty() && Path::new(path).components().all(|step| matches!(step, Component::Normal(_)))
 }
 

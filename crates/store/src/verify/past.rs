@@ -6,10 +6,10 @@ use pipeline::digest::Digest;
 use record::{ActionRecord, RunRecord};
 
 use super::{Damage, Kind, Remedy, Verification, not_ours};
-use crate::store::action::is_sound;
-use crate::store::file::{Record, read_record};
-use crate::store::inventory::or_note;
-use crate::store::{Store, StoreError};
+use crate::action::is_sound;
+use crate::file::{Record, read_record};
+use crate::inventory::or_note;
+use crate::{Store, StoreError};
 
 impl Store {
     /// Checks the records of runs.

@@ -24,7 +24,7 @@ use super::medium::Medium;
 use super::writers::Mapped;
 
 /// Longer than a tick of any kernel's clock (10 ms at 100 Hz).
-pub(crate) const MARGIN: Duration = Duration::from_millis(25);
+pub const MARGIN: Duration = Duration::from_millis(25);
 
 /// The same where times have whole seconds only (2 s on FAT).
 const COARSE_MARGIN: Duration = Duration::from_millis(2_100);

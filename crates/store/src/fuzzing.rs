@@ -12,16 +12,19 @@ use serde::de::DeserializeOwned;
 use super::file::{checksum_line, seal, unseal};
 use super::folder::Folder;
 use super::{last, stat};
-use crate::plugin::Known;
 
 /// What the bytes can be read as.
-pub(crate) struct Records {
-    pub(crate) action: Option<ActionRecord>,
-    pub(crate) run: Option<RunRecord>,
+#[derive(Debug)]
+pub struct Records {
+    /// An outcome.
+    pub action: Option<ActionRecord>,
+    /// A run.
+    pub run: Option<RunRecord>,
 }
 
 /// Reads `bytes` as everything. What can be read must be the same after it was written and read again.
-pub(crate) fn read(bytes: &[u8]) -> Records {
+#[must_use]
+pub fn read(bytes: &[u8]) -> Records {
     if let Some(folder) = Folder::from_bytes(bytes) {
         assert_eq!(Folder::from_bytes(&folder.to_bytes()).as_ref(), Some(&folder));
         let _ = folder.bytes();
@@ -32,7 +35,6 @@ pub(crate) fn read(bytes: &[u8]) -> Records {
     let body = bytes.get(..bytes.len().saturating_sub(stat::CHECKSUM)).unwrap_or_default();
     let _ = stat::parse(&[body, Digest::of_bytes(body).as_bytes()].concat(), &boot);
     String::from_utf8_lossy(bytes).lines().for_each(last_key);
-    let _ = record::<Known>(bytes);
     Records { action: record(bytes), run: record(bytes) }
 }
 
@@ -47,7 +49,8 @@ fn last_key(line: &str) {
     }
 }
 
-fn record<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+/// Reads `bytes` as a record of one kind, as they are and with their checksum made right.
+pub fn record<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let _ = unseal::<T>(bytes);
     let mut line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
     line.push(b'\n');

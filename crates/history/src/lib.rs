@@ -8,21 +8,19 @@ mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pipeline::StageName;
-use pipeline::gate::{Judgement, Verdict};
-use record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::Value;
-
-use crate::store::{LostRun, Store, StoreError};
-
 pub use baseline::{Now, Outcomes};
 pub use compare::{
     Comparison, GatePair, MetricPair, ParamPair, Side, StageEnd, StagePair, compare, within_intervals,
 };
 pub use defined::{Undefined, definition};
 pub use name::{FindError, RunName};
+use pipeline::StageName;
+use pipeline::gate::{Judgement, Verdict};
+use record::{ActionRecord, Change, Outcome, RunRecord, StageRun};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use store::{LostRun, Store, StoreError};
 
 /// All recorded runs, first to last.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use record::ActionRecord;
 use record::arbitrary::{action_records, run_records};
 
-use crate::store::{Durability, Store, read_record};
+use crate::{Durability, Store, read_record};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

@@ -122,7 +122,8 @@ impl Store {
 }
 
 /// The first of `NAME.kept-1`, `NAME.kept-2`, … that nothing has, and that is not spoken for.
-pub(crate) fn free_name(path: &Path, is_spoken_for: impl Fn(&OsStr) -> bool) -> PathBuf {
+#[must_use]
+pub fn free_name(path: &Path, is_spoken_for: impl Fn(&OsStr) -> bool) -> PathBuf {
     let name = path.file_name().unwrap_or_default();
     let named = |number: usize| {
         let mut named = name.to_owned();
