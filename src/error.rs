@@ -4,11 +4,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::history::FindError;
-use crate::plan::PlanError;
+use history::FindError;
+use store::StoreError;
+use text::printable::indented;
+
 use crate::plugin::PluginError;
-use crate::printable::indented;
-use crate::store::StoreError;
 
 /// How the process ends. The numbers are part of the contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,9 @@ impl Error {
         self
     }
 
-    fn maybe_hint(mut self, hint: Option<String>) -> Self {
+    /// [`Error::hint`], where there is one.
+    #[must_use]
+    pub(crate) fn maybe_hint(mut self, hint: Option<String>) -> Self {
         self.hints.extend(hint);
         self
     }
@@ -129,13 +131,6 @@ impl From<FindError> for Error {
 
 impl From<PluginError> for Error {
     fn from(error: PluginError) -> Self {
-        let hint = error.hint();
-        Self::failed(error).maybe_hint(hint)
-    }
-}
-
-impl From<PlanError> for Error {
-    fn from(error: PlanError) -> Self {
         let hint = error.hint();
         Self::failed(error).maybe_hint(hint)
     }

@@ -7,15 +7,17 @@ mod scale;
 
 use std::collections::BTreeMap;
 
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use pipeline::spec::{Action, CommandLine, Input, Stage};
 use protocol::{Partial, TimeSpec};
+use record::event::Expectation;
+use record::{ActionRecord, Ingredient, Outcome, RunRecord};
 
 use self::model::Sample;
 use self::scale::{Sizes, Work};
-use crate::event::Expectation;
-use crate::plan::{Decision, Prospect};
 use crate::project::Project;
-use crate::record::{ActionRecord, Ingredient, Outcome, RunRecord};
-use crate::spec::{Action, CommandLine, Input, Stage, StageId, StageName};
+use crate::prospect::{Decision, Prospect};
 
 /// Executions of a stage that the median is taken of.
 const SAMPLES: usize = 5;

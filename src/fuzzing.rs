@@ -6,18 +6,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use history::{History, Now, Outcomes, Past};
+use pipeline::StageName;
+use pipeline::spec::{self, Diagnostics, Manifests, Overrides, Pipeline, Unusable};
 use protocol::{Figure, Manifest, Metric};
+use record::event::Event;
+use record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun, key};
 use serde_json::Value;
 
-use crate::event::Event;
-use crate::graph::Graph;
-use crate::history::{History, Now, Outcomes, Past};
-use crate::key;
-use crate::plugin;
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
-use crate::record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun};
-use crate::report;
-use crate::spec::{self, Diagnostics, Manifests, Overrides, Pipeline, StageName, Unusable};
+use crate::{plugin, report};
 
 /// A pipeline with a gate, a result table and two stages.
 const PIPELINE: &str = "\
@@ -38,7 +36,7 @@ pub fn pipeline(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match read_pipeline(text, &arguments(text), &known_manifests()) {
         Ok(pipeline) => {
-            assert!(Graph::new(&pipeline).is_ok(), "a valid pipeline has a cycle");
+            assert!(pipeline.graph().is_ok(), "a valid pipeline has a cycle");
             let _ = report::stages_svg(&pipeline, &[]);
         }
         Err(problems) => check_problems(&problems, text),
@@ -99,7 +97,8 @@ pub fn plugin_message(bytes: &[u8]) {
 
 /// Reads bytes as each kind of record in the cache. What can be read is drawn.
 pub fn cache_record(bytes: &[u8]) {
-    let records = crate::store::fuzzing::read(bytes);
+    let _ = store::fuzzing::record::<plugin::Known>(bytes);
+    let records = store::fuzzing::read(bytes);
     if let Some(record) = records.action {
         let _ = key::digest_of(&record.ingredients);
         let _ = key::changes(&record.ingredients, &[]);

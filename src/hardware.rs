@@ -1,7 +1,7 @@
 //! This machine: CPU model, instruction sets and cores, as far as they matter to a measurement; GPUs and memory, as far
 //! as stages share them. Asks the standard library and the operating system; what cannot be found out is `unknown`.
 
-use crate::record::Machine;
+use record::Machine;
 
 /// The machine that this process runs on.
 #[must_use]

@@ -5,32 +5,20 @@
 
 pub mod check;
 pub mod cli;
-pub mod clock;
-pub mod digest;
 pub mod error;
-pub mod event;
 pub mod exec;
 mod forecast;
-pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod gate;
-pub mod graph;
 pub mod hardware;
-pub mod history;
-pub mod key;
+mod misplaced;
 pub mod plan;
 pub mod plugin;
-mod printable;
 pub mod progress;
 pub mod project;
-pub mod record;
-pub(crate) use ::regular;
+pub mod prospect;
 pub mod report;
-pub mod secret;
-pub mod spec;
 pub mod standing;
-pub mod store;
 mod streams;
 pub mod ui;

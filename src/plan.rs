@@ -4,38 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::digest::Digest;
-use crate::event::{Expectation, PlannedStage};
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::graph::StageId;
+use pipeline::spec::{Action, Input, Stage};
+use record::ActionRecord;
+use record::event::{Expectation, PlannedStage};
+use record::key::{Key, KeyError, Parts, key};
+use store::{Lookup, StoreError};
+
+use crate::error::Error;
 use crate::forecast;
-use crate::key::{Key, KeyError, Parts, key};
 use crate::plugin::PluginError;
 use crate::project::Project;
-use crate::record::{ActionRecord, Change, Ingredient};
-use crate::spec::{Action, Input, Stage, StageId, StageName};
-use crate::store::{Lookup, Miss, StoreError};
-
-/// What is to be done for a stage whose inputs are known.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
-    /// Nothing: its outputs are in place.
-    Fresh(Arc<ActionRecord>),
-    /// Its outputs are in the cache, to be restored.
-    Restorable {
-        /// Their record.
-        record: Arc<ActionRecord>,
-        /// What differs from the key that its artifacts came from.
-        changes: Vec<Change>,
-    },
-    /// It must be executed.
-    Run {
-        /// What can be committed afterwards.
-        miss: Miss,
-        /// What differs from the key that its artifacts came from.
-        changes: Vec<Change>,
-        /// Why, where `changes` does not say it.
-        reason: Option<String>,
-    },
-}
+use crate::prospect::{Decision, Prospect};
 
 /// Why it cannot be said what would happen to a stage.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +57,13 @@ impl PlanError {
             Self::Plugin { source, .. } => source.hint(),
             Self::Key(_) => None,
         }
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        let hint = error.hint();
+        Self::failed(error).maybe_hint(hint)
     }
 }
 
@@ -163,50 +152,6 @@ pub fn decide(
     };
     let changes = since(miss.key(), &last);
     Ok(Decision::Run { miss, changes, reason })
-}
-
-/// What is expected of a stage, with what that rests on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Prospect {
-    /// What is expected.
-    pub planned: PlannedStage,
-    /// What is to be done if all inputs stay as they are known or assumed to be; absent where one was never made.
-    pub decision: Option<Decision>,
-    /// The record that the stage's artifacts came from.
-    pub last: Option<Arc<ActionRecord>>,
-    /// Inputs that are not known yet.
-    pub unknown: Vec<String>,
-}
-
-impl Prospect {
-    /// The key, where all inputs are known or can be assumed to stay as they were; else empty.
-    #[must_use]
-    pub fn ingredients(&self) -> &[Ingredient] {
-        match &self.decision {
-            Some(Decision::Run { miss, .. }) => miss.key().ingredients(),
-            Some(Decision::Fresh(record) | Decision::Restorable { record, .. }) => &record.ingredients,
-            None => &[],
-        }
-    }
-
-    /// The record in the cache for that key.
-    #[must_use]
-    pub fn record(&self) -> Option<&ActionRecord> {
-        match &self.decision {
-            Some(Decision::Fresh(record) | Decision::Restorable { record, .. }) => Some(record),
-            Some(Decision::Run { .. }) | None => None,
-        }
-    }
-
-    /// Digest of an output after the run, as far as it is known now, or would be if nothing changes.
-    fn output(&self, name: &str) -> Option<Digest> {
-        let record = self.record().or(self.last.as_deref())?;
-        record.outputs.get(name).map(|output| output.digest)
-    }
-
-    fn is_known(&self) -> bool {
-        !self.planned.expectation.may_execute()
-    }
 }
 
 /// What is expected of the stages in `selected`, in the order of the file.

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pipeline::graph::Graph;
+use pipeline::spec::{self, Overrides, Pipeline};
+use record::Machine;
 use serde_json::Value;
+use store::{ARTIFACTS, Store};
+use text::secret::with_texts;
 
-use crate::check;
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::misplaced::misplaced;
 use crate::plugin::Registry;
-use crate::record::Machine;
-use crate::secret::with_texts;
-use crate::spec::{self, Overrides, Pipeline};
-use crate::store::Store;
-
-/// Name of the folder for outputs and the report, beside `pipeline.yaml`.
-pub const ARTIFACTS: &str = "artifacts";
 
 /// A loaded project.
 pub struct Project {
@@ -55,10 +52,10 @@ impl Project {
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
         let pipeline = spec::resolve(parsed, overrides, &registry)
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
-        if let Some(problems) = check::misplaced(&pipeline, &store) {
+        if let Some(problems) = misplaced(&pipeline, &store) {
             return Err(Error::pipeline(problems.render(color)));
         }
-        let graph = Graph::new(&pipeline).map_err(Error::usage)?;
+        let graph = pipeline.graph().map_err(Error::usage)?;
         let machine = crate::hardware::machine();
         let threads = threads.unwrap_or(machine.cores).max(1);
         let (gpus, memory) = (crate::hardware::gpus(), crate::hardware::memory());

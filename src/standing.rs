@@ -9,16 +9,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::gate::GateResult;
+use pipeline::spec::{Action, Input, ReportSpec, Stage};
+use record::{ActionRecord, RunRecord};
 use serde::{Deserialize, Serialize};
+use store::{Sights, Store};
+use text::secret::hidden_in;
 
-use crate::digest::Digest;
-use crate::gate::GateResult;
 use crate::plugin::{self, Registry};
 use crate::project::Project;
-use crate::record::{ActionRecord, RunRecord};
-use crate::secret::hidden_in;
-use crate::spec::{Action, Input, ReportSpec, Stage, StageName};
-use crate::store::{Sights, Store};
 
 /// What was asked for, and of whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,7 +244,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::record::tests::action_records;
+    use record::arbitrary::action_records;
 
     fn digests() -> impl Strategy<Value = Digest> {
         any::<[u8; 32]>().prop_map(Digest::from_bytes)

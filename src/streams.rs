@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::printable;
+use text::printable;
 
 /// A standard stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::spec::did_you_mean_or_list;
+use store::{ARTIFACTS, Cleaned, Kept, Store};
+use text::format;
+
 use super::output::{print, tell};
 use super::{Context, completions};
-use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::format;
-use crate::project::ARTIFACTS;
-use crate::report;
-use crate::spec::{StageName, did_you_mean_or_list};
-use crate::store::{Cleaned, Kept, Store};
-use crate::streams;
+use crate::{report, streams};
 
 /// Files that are listed because they stay.
 const MAX_KEPT: usize = 10;

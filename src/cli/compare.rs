@@ -6,24 +6,25 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueHint;
+use history::{
+    Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
+    key_record, known_records,
+};
+use pipeline::gate::{Better, GateResult, Verdict};
+use record::Outcome;
+use record::words::short_value;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
+use text::printable::clean_line;
 
 use super::history::{stages, tell_lost};
 use super::output::{PAGE, Version, may_replace, print, print_json, print_painted};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::format;
-use crate::gate::{GateResult, Verdict};
-use crate::history::{
-    Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
-    key_record, known_records,
-};
-use crate::progress::{Grid, Paint, clean_line, short_value, stdout_width};
-use crate::record::Outcome;
+use crate::progress::{Grid, Paint, stdout_width};
 use crate::report;
 use crate::report::front::directions;
-use crate::spec::Better;
 
 /// Compare two runs: params, metrics, durations and outcomes
 #[derive(Debug, clap::Args)]

@@ -7,16 +7,17 @@ use std::path::PathBuf;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::env::Shells;
 use clap_complete::{ArgValueCompleter, CompleteEnv, CompletionCandidate};
+use history::History;
+use pipeline::spec::{self, Overrides};
+use record::words::change;
+use store::Store;
+use text::format;
+use text::printable::clean_line;
 
 use super::output::print;
 use super::{Cli, Context};
 use crate::error::{Error, ExitStatus};
-use crate::format;
-use crate::history::History;
-use crate::progress::{change, clean_line};
 use crate::project::Project;
-use crate::spec::{self, Overrides};
-use crate::store::Store;
 
 /// Environment variable by which a shell asks for completions: its name.
 const VARIABLE: &str = "PIPE_COMPLETE";
@@ -105,7 +106,7 @@ pub(super) fn runs() -> ArgValueCompleter {
         let root = pipeline_file().parent().map(PathBuf::from).unwrap_or_default();
         let store = Store::open(&root.join("."));
         let Some(history) = store.ok().and_then(|store| History::load(&store).ok()) else { return vec![] };
-        let told = |run: &crate::history::Past| {
+        let told = |run: &history::Past| {
             let changes = history.digest(run, &|_| None).changes;
             let changes: Vec<String> = changes.iter().take(2).map(change).collect();
             format!("{} UTC {}", format::date_time(run.record.started_ms), changes.join(", "))

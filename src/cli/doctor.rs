@@ -4,19 +4,21 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use pipeline::spec::{self, Action, Manifests, Overrides, Parsed, Pipeline};
 use protocol::{Manifest, NativeLibrary};
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::Store;
+use text::clock::now_ms;
+use text::format;
+use text::printable::clean;
 
 use super::output::{Version, print_json, print_painted};
 use super::{Context, gc};
-use crate::clock::now_ms;
 use crate::error::{Error, ExitStatus};
+use crate::hardware;
 use crate::plugin::{PluginError, Registry};
-use crate::progress::{Paint, clean};
-use crate::spec::{self, Action, Manifests, Overrides, Parsed, Pipeline};
-use crate::store::Store;
-use crate::{format, hardware};
+use crate::progress::Paint;
 
 /// Less free space than this is worth a remark.
 const LITTLE_SPACE: u64 = 3 << 30;

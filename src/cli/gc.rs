@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use pipeline::digest::Digest;
+use pipeline::spec::parse_size;
+use record::event::Event;
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::{Collection, Evicted, Lock, Store, Unreadable};
+use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
-use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
-use crate::format;
-use crate::plan::{self, Decision};
+use crate::plan::{self};
 use crate::progress::{Grid, Paint, Sink, stdout_width};
 use crate::project::Project;
-use crate::spec::parse_size;
-use crate::store::{Collection, Evicted, Lock, Store, Unreadable};
+use crate::prospect::Decision;
 use crate::streams;
 
 /// Environment variable: how large the cache may get.
@@ -229,7 +230,7 @@ fn by_stage(evicted: &[Evicted]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    use crate::spec::StageName;
+    use pipeline::StageName;
 
     #[test]
     fn what_goes_is_told_by_kind_and_by_stage() {

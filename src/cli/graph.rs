@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::ValueEnum;
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use pipeline::spec::{Input, Pipeline};
+use record::action;
+use record::event::{Expectation, PlannedStage};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
+use text::printable::clean_line;
 
 use super::output::{Version, print, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::error::{Error, ExitStatus};
-use crate::event::{Expectation, PlannedStage};
-use crate::progress::{Paint, clean_line, word};
+use crate::plan;
+use crate::progress::{Paint, word};
 use crate::project::Project;
-use crate::record::action;
 use crate::report::{StageState, stages_svg};
-use crate::spec::{Input, Pipeline, StageId, StageName};
-use crate::{format, plan};
 
 /// Show the stages, who reads whose outputs, and what a run would do with each
 #[derive(Debug, clap::Args)]
@@ -288,7 +292,7 @@ fn drawn(order: &[&StageName], states: &BTreeMap<StageName, PlannedStage>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use record::sample;
 
     fn order(pipeline: &Pipeline) -> Vec<&StageName> {
         pipeline

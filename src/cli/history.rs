@@ -1,16 +1,18 @@
 //! `pipe history`: the runs so far, newest first. Reads the cache alone, so that it works while the pipeline is broken.
 
+use history::{Counts, History, RunDigest, key_record};
+use pipeline::gate::Judgement;
+use record::words::change;
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::LostRun;
+use text::format;
+use text::printable::clean_line;
 
 use super::Context;
 use super::output::{Version, print_json, print_painted, tell};
 use crate::error::{Error, ExitStatus};
-use crate::format;
-use crate::gate::Judgement;
-use crate::history::{Counts, History, RunDigest, key_record};
-use crate::progress::{Grid, Paint, change, clean_line, stdout_width};
-use crate::store::LostRun;
+use crate::progress::{Grid, Paint, stdout_width};
 
 /// Changes of a run that are listed; `pipe compare` lists all.
 const MAX_CHANGES: usize = 4;
@@ -187,10 +189,10 @@ fn details(run: &RunDigest) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Verdict;
-    use crate::report::sample;
+    use pipeline::gate::Verdict;
+    use record::sample;
 
-    fn shown(change: fn(&mut crate::record::RunRecord)) -> String {
+    fn shown(change: fn(&mut record::RunRecord)) -> String {
         let mut sample = sample::gate_inconclusive();
         change(&mut sample.run);
         let history = History::new(vec![sample.run]);

@@ -1,15 +1,15 @@
 //! `pipe log STAGE`: what the last execution of a stage logged. Reads the cache alone, so that it works while the
 //! pipeline is broken.
 
+use pipeline::StageName;
+use store::Store;
+use text::format;
+use text::printable::clean;
+use text::secret::hidden;
+
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::format;
-use crate::progress::clean;
-use crate::regular;
-use crate::secret::hidden;
-use crate::spec::StageName;
-use crate::store::Store;
 
 /// Print the log of a stage's last execution: of the one under way or failed, else of the one its outputs came from
 #[derive(Debug, clap::Args)]

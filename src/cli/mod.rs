@@ -30,12 +30,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use pipeline::graph::StageId;
+use pipeline::spec::{Overrides, did_you_mean_or_list, list};
+use pipeline::{Selector, StageName};
+use store::{Store, StoreError};
+use text::printable::clean;
 
 use crate::error::{Error, ExitStatus};
-use crate::progress::clean;
 use crate::project::Project;
-use crate::spec::{Overrides, Selector, StageId, StageName, did_you_mean_or_list, list};
-use crate::store::{Store, StoreError};
 use crate::streams;
 
 /// A build system for models: runs the stages of pipeline.yaml that are stale, restores the others from its cache,
@@ -294,7 +296,8 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     };
     let context = Context::new(cli.global);
     let result = match cli.command {
-        Command::Run(args) => run::run(args, &context),
+        Command::Run(args) if args.watch => watch::watch(&args, &context),
+        Command::Run(args) => run::run(&args, &context),
         Command::Status(args) => status::run(args, &context),
         Command::Why(args) => why::run(args, &context),
         Command::Log(args) => log::run(args, &context),

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
+use text::secret;
 
 use crate::error::Error;
-use crate::regular;
-use crate::secret;
 use crate::streams::{self, Shown};
 
 /// Writes text without colours to standard output. A reader that has read enough, such as `head`, is no error.

@@ -9,17 +9,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ::pipeline::StageName;
+use record::event::Event;
+use record::{ActionRecord, Outcome, StageRun};
+use text::format;
+
 use self::pipeline::{pipeline, usual_weights};
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
 use crate::exec::{self, Options, Order};
-use crate::format;
 use crate::plan;
 use crate::progress::{self, Sink};
 use crate::project::Project;
-use crate::record::{ActionRecord, Outcome, StageRun};
-use crate::spec::StageName;
 use clap::{ValueEnum, ValueHint};
 
 /// Quantize an ONNX model to INT8, without a pipeline

@@ -4,19 +4,19 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
+use history::{FindError, History, Past};
+use record::{Definition, RunRecord};
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::{ARTIFACTS, Store};
+use text::printable::clean_line;
 
 use super::history::tell_lost;
 use super::output::{self, PAGE, Version, print, print_json, tell};
 use super::{Context, Selection, browser, completions};
 use crate::error::{Error, ExitStatus};
-use crate::history::{FindError, History, Past};
-use crate::progress::clean_line;
-use crate::project::{ARTIFACTS, Project};
-use crate::record::{Definition, RunRecord};
+use crate::project::Project;
 use crate::report::{self, Brief};
-use crate::store::Store;
 
 /// Write the report of a run anew, or print it in short
 #[derive(Debug, clap::Args)]
@@ -164,7 +164,7 @@ fn first_run(project: &Project) -> RunRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         profile: project.pipeline.profile.clone(),
         vars: project.recorded_vars(),
-        started_ms: crate::clock::now_ms(),
+        started_ms: text::clock::now_ms(),
         duration_ms: 0,
         machine: project.machine.clone(),
         threads: project.threads,

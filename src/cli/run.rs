@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use history::{History, Now, Outcomes, Past, RunName, definition};
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::gate::{Gate, GateResult, Judgement};
+use pipeline::graph::StageId;
+use pipeline::spec::Action;
 use protocol::Metric;
+use record::event::Event;
+use record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
+use text::clock::{millis, now_ms};
 
-use super::{Context, Selection, completions, find_stages, gc, output, status, watch};
-use crate::clock::{millis, now_ms};
-use crate::digest::Digest;
+use super::{Context, Selection, completions, find_stages, gc, output, status};
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
 use crate::exec::{self, Options, Order};
-use crate::gate::{Gate, GateResult, Judgement};
-use crate::history::{History, Now, Outcomes, Past, RunName, definition};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
-use crate::record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
-use crate::spec::{Action, StageId, StageName};
 use crate::standing::{self, Answer, Question};
 use crate::{check, plan, report};
 
@@ -57,22 +59,14 @@ pub struct Args {
     certain: bool,
     /// After the run wait for an edit of what it depends on, run again, and so on until Ctrl-C
     #[arg(short, long, conflicts_with = "dry_run")]
-    watch: bool,
-}
-
-/// Runs the command.
-///
-/// # Errors
-/// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
-pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
-    if args.watch { watch::watch(&args, context) } else { run_once(&args, context) }
+    pub(super) watch: bool,
 }
 
 /// Runs once.
 ///
 /// # Errors
-/// As [`run`].
-pub(super) fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
+/// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
+pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
     let question = question(args, context);
     if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(standing::recall) {

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pipeline::spec::{self, Manifests};
 use protocol::Manifest;
 use schemars::generate::SchemaSettings;
+use store::Store;
+use text::printable::{clean, clean_line};
 
 use super::output::{may_replace, print, print_json_text, tell};
 use super::{Context, compare, doctor, gc, graph, history, reference, report, status, verify, why};
 use crate::error::{Error, ExitStatus};
 use crate::plugin::Registry;
-use crate::progress::{Line, clean, clean_line};
-use crate::spec::{self, Manifests};
-use crate::store::Store;
+use crate::progress::Line;
 
 /// Print the JSON Schema of pipeline.yaml, with every plugin's params, for editors to complete and check
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use pipeline::spec::Pipeline;
+use record::event::{Expectation, PlannedStage};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -9,11 +13,10 @@ use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stages};
 use crate::check;
 use crate::error::{Error, ExitStatus};
-use crate::event::{Expectation, PlannedStage};
-use crate::plan::{self, Prospect};
+use crate::plan::{self};
 use crate::progress::{self, Origin, Total};
 use crate::project::Project;
-use crate::spec::{Pipeline, StageId, StageName};
+use crate::prospect::Prospect;
 
 /// Show which stages are stale, what changed, and how long they will take
 #[derive(Debug, clap::Args)]

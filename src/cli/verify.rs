@@ -5,17 +5,18 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pipeline::StageName;
+use pipeline::spec::{Action, Input};
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::{Damage, Kind, Misremembered, Origin, Remedy, Step, Verification};
+use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
 use crate::error::{Error, ExitStatus};
-use crate::format;
 use crate::progress::Paint;
 use crate::project::Project;
-use crate::spec::{Action, Input, StageName};
-use crate::store::{Damage, Kind, Misremembered, Origin, Remedy, Step, Verification};
 
 /// Places that are listed for one damaged file.
 const MAX_ORIGINS: usize = 4;

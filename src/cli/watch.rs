@@ -16,16 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use pipeline::spec::{self, Action, Input};
+use record::event::Event;
+use store::ARTIFACTS;
+use text::format;
+
 use self::edits::{Looks, Places, Wake, wait};
 use super::{Context, find_stages, run};
 use crate::error::{Error, ExitStatus};
-use crate::event::Event;
 use crate::exec::BetweenRuns;
-use crate::format;
-use crate::progress;
-use crate::project::{ARTIFACTS, Project};
-use crate::spec::{self, Action, Input};
-use crate::streams;
+use crate::project::Project;
+use crate::{progress, streams};
 
 /// How many names a line has.
 const SHOWN: usize = 5;
@@ -42,7 +43,7 @@ const PATIENCE: u32 = 3;
 pub(super) fn watch(args: &run::Args, context: &Context) -> Result<ExitStatus, Error> {
     let file = std::path::absolute(&context.global.file).map_err(Error::failed)?;
     if !file.exists() {
-        return run::run_once(args, context);
+        return run::run(args, context);
     }
     let is_idle = Arc::new(AtomicBool::new(false));
     let (wake, woken) = mpsc::channel();
@@ -112,7 +113,7 @@ impl Watch<'_> {
             self.hope();
         }
         let before = self.sources.look().and(pipeline);
-        let status = ready.and_then(|()| run::run_once(self.args, self.context)).unwrap_or_else(|error| {
+        let status = ready.and_then(|()| run::run(self.args, self.context)).unwrap_or_else(|error| {
             streams::tell(&error.to_string());
             error.status()
         });

@@ -3,23 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::spec::{Action, Pipeline, Stage};
 use protocol::SOURCE_KEYWORD;
+use record::event::Expectation;
+use record::key::{changes, digest_of};
+use record::words::{short_value, values};
+use record::{ActionRecord, Change, Ingredient};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
+use text::printable::{clean, clean_line};
+use text::secret::visible;
 
 use super::output::{Version, print_json, print_painted};
 use super::{Context, Selection, completions, find_stage, status};
-use crate::digest::Digest;
 use crate::error::{Error, ExitStatus};
-use crate::event::Expectation;
-use crate::format;
-use crate::key::{changes, digest_of};
-use crate::plan::{self, Prospect};
-use crate::progress::{Grid, Origin, Paint, clean, clean_line, short_value, stdout_width, values};
+use crate::plan::{self};
+use crate::progress::{Grid, Origin, Paint, stdout_width};
 use crate::project::Project;
-use crate::record::{ActionRecord, Change, Ingredient};
-use crate::secret::visible;
-use crate::spec::{Action, Pipeline, Stage, StageName};
+use crate::prospect::Prospect;
 
 /// Explain why a stage would run, stay as it is, or be restored from the cache
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::spec::Resources;
+use pipeline::spec::Resources;
 
 /// What there is, and what of it is free.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Budget {
 pub fn lacking_gpus(resources: &Resources, there: usize) -> Option<String> {
     let wanted = usize::try_from(resources.gpus).unwrap_or(usize::MAX);
     (wanted > there).then(|| {
-        let wanted = crate::format::count(wanted, "GPU");
+        let wanted = text::format::count(wanted, "GPU");
         match there {
             0 => format!("it wants {wanted}, but there is none"),
             1 => format!("it wants {wanted}, but there is one"),
@@ -113,7 +113,7 @@ pub fn lacking_gpus(resources: &Resources, there: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Cpus;
+    use pipeline::spec::Cpus;
     use proptest::prelude::*;
 
     const GB: u64 = 1 << 30;

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pipeline::spec::CommandAction;
 use rustix::io::Errno;
 
 use super::line::{Line, as_script};
@@ -12,7 +13,6 @@ use super::op::describe_exit;
 use super::setting::{Setting, stopped};
 use super::{Failure, Notice, Yield};
 use crate::plugin::process::{Process, Stdout, clean_environment};
-use crate::spec::CommandAction;
 
 /// Comes before the last lines of what a command printed, in the message of its failure.
 pub(super) const PRINTED: &str = "; the end of what it printed:\n";

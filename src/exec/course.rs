@@ -4,9 +4,8 @@
 use std::time::{Duration, Instant};
 
 use protocol::Progress;
-
-use crate::clock::millis;
-use crate::record::Pace;
+use record::Pace;
+use text::clock::millis;
 
 /// Watches one bar from its first report to its last.
 #[derive(Debug)]

@@ -15,26 +15,28 @@ use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::Instant;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
+use pipeline::graph::StageId;
+use pipeline::spec::Stage;
+use record::event::Event;
+use record::{ActionRecord, Change, Outcome, StageRun};
 use rustix::process::Signal;
+use store::{Aside, KeyLock, Miss};
+use text::format;
 
 use self::checks::{Answer, Checks};
 use self::ready::Ready;
 use super::budget::{Budget, Grant, lacking_gpus};
-use super::inputs;
 use super::interrupt::{self, Request};
 use super::state::{State, Step};
 use super::worker::{Job, Stopping};
-use super::{Failure, Notice};
-use crate::digest::Digest;
+use super::{Failure, Notice, inputs};
 use crate::error::Error;
-use crate::event::Event;
-use crate::format;
-use crate::plan::{self, Decision, Prospect};
+use crate::plan::{self};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
-use crate::record::{ActionRecord, Change, Outcome, StageRun};
-use crate::spec::{Stage, StageId, StageName};
-use crate::store::{Aside, KeyLock, Miss};
+use crate::prospect::{Decision, Prospect};
 
 /// How to run.
 #[derive(Debug, Clone, Copy)]

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use pipeline::StageName;
 use protocol::{Figure, Metric};
+use record::event::Event;
+use text::secret::Masks;
 
 use super::log::Log;
 use super::op::{Program, overhear};
 use super::{Failure, Notice, Yield};
-use crate::event::Event;
-use crate::secret::Masks;
-use crate::spec::StageName;
 
 /// What the runner keeps of a conversation in which the plugin of `stage` says `lines`. What it tells meanwhile goes
 /// to `emit`; the log goes nowhere.

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use pipeline::digest::Digest;
+use pipeline::graph::StageId;
+use pipeline::spec::{Action, Input, OpAction, Stage};
+use record::key::Key;
+use store::{MARGIN, Miss, Snapshot, Touched};
+
 use super::Failure;
 use super::trace::{Artifact, Trace};
-use crate::digest::Digest;
 use crate::error::Error;
-use crate::key::Key;
 use crate::plan;
 use crate::project::Project;
-use crate::spec::{Action, Input, OpAction, Stage, StageId};
-use crate::store::{MARGIN, Miss, Snapshot, Touched};
 
 /// Digests of a stage's inputs; `made` knows those of the outputs of stages that it depends on.
 pub(super) fn digests(

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use pipeline::spec::{CommandAction, CommandLine};
 use rustix::fs::{Access, access};
 
 use super::setting::Setting;
-use crate::spec::{CommandAction, CommandLine};
 
 const SHELL: &str = "/bin/sh";
 

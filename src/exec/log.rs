@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
+use text::secret::Masks;
+
 use super::Failure;
-use crate::secret::Masks;
 
 /// Bytes of a log that are kept, with the time before each line.
 const LONGEST: usize = 64 << 20;

@@ -21,19 +21,18 @@ mod worker;
 
 use std::collections::BTreeMap;
 
-use protocol::{Figure, LogLevel, Metric, Progress};
-
 pub use budget::lacking_gpus;
 pub use engine::{Finished, Options, Order, run};
 pub use interrupt::BetweenRuns;
 pub use op::HELLO_TIMEOUT_VARIABLE;
+use protocol::{Figure, LogLevel, Metric, Progress};
+use record::Pace;
 pub use secrets::missing_secrets;
+use store::StoreError;
+use text::secret::Masks;
 pub use trace::check as check_trace;
 
 use crate::error::Error;
-use crate::record::Pace;
-use crate::secret::Masks;
-use crate::store::StoreError;
 
 /// Why a stage failed, in words for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use protocol::{Figure, FromPlugin, LogLevel, MetricNames, PROTOCOL_VERSION, RunRequest, ToPlugin};
 use rustix::process::Signal;
+use store::FigureFile;
+use text::format;
+use text::secret::Masks;
 
 use super::course::Course;
 use super::log::Log;
 use super::secrets::{hide_figure, hide_metric};
 use super::setting::{Setting, Timeout, next_within, stopped};
 use super::{Failure, Notice, Yield};
-use crate::format;
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
-use crate::secret::Masks;
-use crate::store::FigureFile;
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use pipeline::spec::{Action, Stage};
+use text::secret::Leak;
+
 use super::setting::Setting;
 use super::{Failure, secrets};
 use crate::project::Project;
-use crate::regular;
-use crate::secret::Leak;
-use crate::spec::{Action, Stage};
 
 /// Looks at the outputs of a stage that has ended.
 ///

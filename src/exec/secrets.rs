@@ -1,13 +1,13 @@
 //! The secrets of a stage: which of them are missing, and what has to be taken out of all that it says. Reads environment
 //! variables; knows no processes.
 
+use pipeline::spec::{Action, CommandLine, Stage};
 use protocol::{Figure, Metric, Progress};
 use serde_json::Value;
+use text::secret::{Masks, Search};
 
 use super::Notice;
 use crate::plugin::process::PROXIES;
-use crate::secret::{Masks, Search};
-use crate::spec::{Action, CommandLine, Stage};
 
 /// The variables that a stage declares as secrets and that hold nothing here. What is empty is as good as not set: so are
 /// secrets in a continuous integration that may not have them.
@@ -97,7 +97,8 @@ fn add_texts(value: &Value, texts: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{CommandAction, StageName};
+    use pipeline::StageName;
+    use pipeline::spec::CommandAction;
     use serde_json::json;
     use std::collections::{BTreeMap, BTreeSet};
 

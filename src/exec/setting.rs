@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use protocol::LogLevel;
 use rustix::process::Signal;
+use text::clock::Stopwatch;
+use text::format;
+use text::secret::Masks;
 
 use super::log::Log;
 use super::trace::Trace;
 use super::{Failure, Notice};
-use crate::clock::Stopwatch;
+use crate::hardware;
 use crate::plugin::process::{End, Left, Output, Process, Stopper};
-use crate::secret::Masks;
-use crate::{format, hardware};
 
 /// What a try is given.
 pub(super) struct Setting {

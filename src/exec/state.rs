@@ -1,6 +1,6 @@
 //! The states of a stage in a run, and the one function that moves between them.
 
-use crate::record::Outcome;
+use record::Outcome;
 
 /// Where a stage stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

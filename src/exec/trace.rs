@@ -9,9 +9,9 @@ use std::io::{self, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use text::format;
+
 use crate::error::Error;
-use crate::format;
-use crate::regular;
 
 /// How many files are named.
 const SHOWN: usize = 10;

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use pipeline::spec::{Action, Ignore, Stage};
 use protocol::{Ignored, LogLevel, RunRequest};
+use record::ActionRecord;
+use store::{Finished, Miss};
+use text::clock::{Stopwatch, millis, now_ms};
+use text::format;
+use text::secret::Masks;
 
 use super::command::PRINTED;
 use super::log::Log;
 use super::setting::{Setting, Timeout};
 use super::trace::Trace;
 use super::{Failure, Notice, Yield, command, inputs, op, outputs, secrets};
-use crate::clock::{Stopwatch, millis, now_ms};
 use crate::error::Error;
-use crate::format;
 use crate::plugin::process::Stopper;
 use crate::project::Project;
-use crate::record::ActionRecord;
-use crate::secret::Masks;
-use crate::spec::{Action, Ignore, Stage};
-use crate::store::{Finished, Miss};
 
 /// Whether a run is to end: what has not begun does not begin any more.
 #[derive(Debug, Default)]

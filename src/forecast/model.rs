@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
-use crate::clock::millis;
-use crate::record::Pace;
+use record::Pace;
+use text::clock::millis;
 
 /// Sizes that are so many times apart tell the fixed part from the rest.
 const APART: f64 = 2.0;

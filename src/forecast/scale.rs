@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use protocol::TimeSpec;
-
-use crate::key;
-use crate::record::{Change, Ingredient};
+use record::{Change, Ingredient, key};
 
 /// Inputs that are no more apart than this share are of one size.
 const SAME: f64 = 0.1;

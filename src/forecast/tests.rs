@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use pipeline::spec::Overrides;
+use record::{Machine, Pace, RunRecord, StageRun};
+use store::Finished;
+
 use super::*;
-use crate::plan::{Decision, decide, plan};
-use crate::record::{Machine, Pace, RunRecord, StageRun};
-use crate::spec::Overrides;
-use crate::store::Finished;
+use crate::plan::{decide, plan};
+use crate::prospect::Decision;
 
 struct Bench(tempfile::TempDir);
 

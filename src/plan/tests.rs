@@ -5,8 +5,11 @@ use super::*;
 use std::fs;
 use std::path::Path;
 
-use crate::spec::Overrides;
-use crate::store::Finished;
+use pipeline::spec::Overrides;
+use record::Change;
+use store::Finished;
+
+mod order;
 
 const PIPELINE: &str = "
 version: 1
@@ -108,7 +111,7 @@ fn finished(file: &str, path: &Path, folder: &Path, log: &Path) -> Finished {
         log: log.into(),
         started_ms: 0,
         duration_ms: 1_500,
-        machine: crate::record::Machine::default(),
+        machine: record::Machine::default(),
         run: "r".into(),
         provisional: None,
         pace: None,

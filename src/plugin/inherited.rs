@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::secret::without_credentials;
+use text::secret::without_credentials;
 
 /// Environment variables that every child gets: what programs need to find themselves, their files and the
 /// network. Everything else is withheld, so that a result cannot depend on it unnoticed.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::secret::Masks;
+use text::secret::Masks;
 
 /// Longest line of a conversation: a figure is far smaller.
 const MAX_MESSAGE: usize = 64 << 20;

@@ -4,8 +4,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::regular;
-
 /// Longer than the kernel reads of the first line of a script.
 const FIRST_LINE: u64 = 512;
 

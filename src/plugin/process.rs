@@ -14,12 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
+use text::secret::Masks;
 
 use super::group::{self, Member};
 use super::lines::Lines;
 use super::stopper::Told;
 use super::warden;
-use crate::secret::Masks;
 
 pub use super::group::Left;
 pub use super::inherited::{PROXIES, clean_environment};

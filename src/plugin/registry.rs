@@ -14,15 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use error::PluginError;
+use pipeline::digest::Digest;
+use pipeline::spec::{Manifests, Unusable};
 use protocol::{Manifest, PROTOCOL_VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::{Durability, Store, is_inner, read_record};
+use text::secret::without_credentials;
 
 use super::process::{Output, PROXIES, Process, Stdout, Stopper};
-use crate::digest::Digest;
-use crate::secret::without_credentials;
-use crate::spec::{Manifests, Unusable};
-use crate::store::{Durability, Store, is_inner, read_record};
 
 /// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
 pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use record::event::Event;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
+use text::clock::now_ms;
+use text::secret::{hidden, with_texts};
 
 use super::Sink;
-use crate::clock::now_ms;
-use crate::event::Event;
-use crate::secret::{hidden, with_texts};
 
 /// Version of the lines, in each of them. A change that could break a reader increases it.
 const VERSION: u32 = 1;
@@ -80,7 +80,7 @@ impl<W: Write + Send> Sink for Json<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::StageName;
+    use pipeline::StageName;
 
     #[test]
     fn one_line_an_event() {

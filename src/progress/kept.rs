@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::time::Instant;
 
+use pipeline::StageName;
+use record::Outcome;
+use record::event::Event;
+use store::StoreError;
+
 use super::{Json, Sink};
-use crate::event::Event;
-use crate::record::Outcome;
-use crate::spec::StageName;
-use crate::store::StoreError;
 
 /// So much progress of a stage is kept at once.
 const BURST: f64 = 20.0;

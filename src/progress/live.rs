@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use console::{measure_text_width, truncate_str};
+use pipeline::StageName;
 use protocol::Progress;
+use text::format;
+use text::printable::clean_line;
 
 use super::remaining::Remaining;
 use super::{Paint, words};
-use crate::format;
-use crate::printable::clean_line;
-use crate::spec::StageName;
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const BAR: std::ops::RangeInclusive<usize> = 10..=28;

@@ -15,11 +15,10 @@ mod terminal;
 mod words;
 
 use console::Term;
+use record::event::Event;
 
-use crate::event::Event;
 use crate::streams::Steady;
 
-pub use crate::printable::{clean, clean_line};
 pub use grid::Grid;
 pub use json::{Json, Line};
 pub use kept::Kept;
@@ -30,7 +29,6 @@ pub use plan::{Total, plan, word};
 pub(crate) use remaining::Remaining;
 pub use summary::{Closing, Tally, summary};
 pub use terminal::Terminal;
-pub use words::{change, short_value, values};
 pub(crate) use words::{share, step};
 
 /// Where events go. Never fails: what cannot be shown is not shown.

@@ -1,10 +1,9 @@
 //! Where an ingredient of a key comes from: its line in the pipeline's file, and the file, folder or output that an
 //! input is. Pure.
 
+use pipeline::spec::{Action, Input, Pipeline, Stage};
 use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::spec::{Action, Input, Pipeline, Stage};
 
 /// Where an ingredient comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -69,7 +68,7 @@ fn from(pipeline: &Pipeline, stage: &Stage, ingredient: &str) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use record::sample;
 
     #[test]
     fn params_have_lines_and_inputs_have_names() {

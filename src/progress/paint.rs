@@ -1,8 +1,7 @@
 //! Colours of the terminal, or none. Knows no text.
 
 use console::Style;
-
-use crate::gate::Judgement;
+use pipeline::gate::Judgement;
 
 /// Puts text in colour, or leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
+use pipeline::StageName;
 use protocol::{LogLevel, Progress};
+use record::Outcome;
+use record::event::Event;
+use text::format;
+use text::printable::{clean, clean_line};
 
+use super::plan::opening;
 use super::remaining::Remaining;
 use super::{Paint, Sink, words};
-use crate::event::Event;
-use crate::format;
-use crate::printable::{clean, clean_line};
-use crate::record::Outcome;
-use crate::spec::StageName;
 
 /// Writes plain lines.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Lines {
                 let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
                 self.name_width = widest.clamp(4, 40);
                 self.usual_ms = words::foretold(stages);
-                vec![format!("{stamp} {}: {}", clean_line(pipeline), words::opening(stages).join(", "))]
+                vec![format!("{stamp} {}: {}", clean_line(pipeline), opening(stages).join(", "))]
             }
             Event::Notice { message } => self.block(&stamp, &clean(message)),
             Event::Warning { message } => {
@@ -150,8 +151,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::{Expectation, PlannedStage};
-    use crate::record::Change;
+    use record::Change;
+    use record::event::{Expectation, PlannedStage};
 
     fn name(text: &str) -> StageName {
         StageName::try_from(text.to_owned()).unwrap()

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
+use pipeline::spec::Pipeline;
+use record::Change;
+use record::event::{Expectation, PlannedStage};
+use record::words::change_of;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
+use text::printable::clean_line;
 
 use super::live::pad;
-use super::{Origin, Paint, words};
-use crate::event::{Expectation, PlannedStage};
-use crate::format;
-use crate::printable::clean_line;
-use crate::record::Change;
-use crate::spec::Pipeline;
+use super::{Origin, Paint};
 
 /// Changes of a stage that are listed; `pipe why` lists all.
 const MAX_CHANGES: usize = 6;
@@ -200,7 +201,7 @@ impl Text<'_> {
         let line = |change: &Change| {
             let origin =
                 known.map(|stage| Origin::of(self.pipeline, stage, &change.name)).unwrap_or_default();
-            let told = words::change_of(change, origin.from.as_deref());
+            let told = change_of(change, origin.from.as_deref());
             match origin.place(self.pipeline) {
                 Some(place) if measure_text_width(&told) + place.len() + widest + 28 < self.width => {
                     format!("{told}  {}", self.paint.faint(&place))
@@ -256,10 +257,24 @@ fn about(millis: u64) -> String {
     format!("≈ {}", format::duration_rough(Duration::from_millis(millis)))
 }
 
+/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run ≈ 41 min and 1 not known`.
+pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
+    let Total { run, maybe, restorable, fresh } = Total::of(stages);
+    let known = |price: &Price, word: &str| format!("{} {word}{}", price.stages, price.words());
+    let parts = [
+        (fresh, format!("{fresh} fresh")),
+        (restorable, format!("{restorable} in the cache")),
+        (run.stages, known(&run, "to run")),
+        (maybe.stages, known(&maybe, "that depend on their outcome")),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part);
+    std::iter::once(format::count(stages.len(), "stage")).chain(parts).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample::{self, name};
+    use record::sample::{self, name};
 
     fn planned(text: &str, usual_ms: Option<u64>, expectation: Expectation) -> PlannedStage {
         PlannedStage { stage: name(text), expectation, usual_ms, last_ms: None }
@@ -350,5 +365,23 @@ mod tests {
         let text = shown(&[planned("download", None, Expectation::Fresh)], 100, false);
         assert!(text.ends_with("\n nothing to run · 1 fresh\n"), "{text}");
         assert_eq!(shown(&[], 100, true), "");
+    }
+
+    #[test]
+    fn opening_estimates_only_what_is_known() {
+        let run = || run(vec![]);
+        let mut stages = vec![
+            planned("a", None, Expectation::Fresh),
+            planned("b", Some(60_000 * 40), run()),
+            planned("c", Some(60_000), run()),
+        ];
+        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run ≈ 41 min"]);
+        stages.push(planned("d", None, run()));
+        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run ≈ 41 min and 1 not known"]);
+        stages.push(planned("e", Some(60_000), Expectation::Maybe { after: vec![] }));
+        assert_eq!(
+            opening(&stages[3..]),
+            ["2 stages", "1 to run, time not known", "1 that depend on their outcome ≈ 1 min"]
+        );
     }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use console::{Alignment, measure_text_width, pad_str};
+use pipeline::StageName;
+use pipeline::gate::{GateResult, Judgement, sorted};
+use pipeline::spec::ReportSpec;
+use record::{ActionRecord, Outcome, RunRecord};
+use text::format;
+use text::printable::clean_line;
 
 use super::Paint;
-use crate::format;
-use crate::gate::{GateResult, Judgement, sorted};
-use crate::printable::clean_line;
-use crate::record::{ActionRecord, Outcome, RunRecord};
 use crate::report::results::{Results, interval};
-use crate::spec::{ReportSpec, StageName};
 
 /// What a run came to, as far as it is told at its end.
 #[derive(Debug, Clone, Copy)]
@@ -256,7 +257,7 @@ fn ending(tally: &Tally, duration_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample::{self, Sample};
+    use record::sample::{self, Sample};
 
     fn closing<'a>(sample: &'a Sample, report: Option<&'a Path>) -> Closing<'a> {
         Closing {

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use console::{Term, truncate_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use pipeline::StageName;
 use protocol::LogLevel;
+use record::Outcome;
+use record::event::{Event, PlannedStage};
+use text::printable::{clean, clean_line};
 
 use super::live::{Live, pad};
+use super::plan::opening;
 use super::{Paint, Sink, words};
-use crate::event::{Event, PlannedStage};
-use crate::printable::{clean, clean_line};
-use crate::record::Outcome;
-use crate::spec::StageName;
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -75,7 +76,7 @@ impl Terminal {
         let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
         self.name_width = widest.clamp(8, 40);
         let mut parts = vec![self.paint.strong(&clean_line(pipeline))];
-        parts.extend(words::opening(stages));
+        parts.extend(opening(stages));
         self.print(&format!(" {}", parts.join(" · ")));
         self.print("");
         self.ahead = stages.iter().map(|stage| stage.stage.clone()).collect();
@@ -190,7 +191,7 @@ mod tests {
     use protocol::Progress;
 
     use super::*;
-    use crate::event::Expectation;
+    use record::event::Expectation;
 
     fn name(text: &str) -> StageName {
         StageName::try_from(text.to_owned()).unwrap()

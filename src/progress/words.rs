@@ -3,47 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pipeline::StageName;
 use protocol::Progress;
-
-use super::plan::{Price, Total};
-use crate::event::PlannedStage;
-use crate::format;
-use crate::printable::{clean, clean_line};
-use crate::record::{Change, Outcome};
-use crate::spec::StageName;
-
-/// A changed ingredient: `with.lr 0.05 → 0.08`. Digests and long values are shortened.
-#[must_use]
-pub fn change(change: &Change) -> String {
-    change_of(change, None)
-}
-
-/// [`change`] with what the ingredient is: `inputs.data (data/raw.txt) 7f50268a4ac6… → cbeb7950aa32…`.
-pub(super) fn change_of(change: &Change, from: Option<&str>) -> String {
-    let from = from.map(|from| format!(" ({})", clean_line(from))).unwrap_or_default();
-    let (old, new) = values(change);
-    format!("{}{from} {old} → {new}", clean_line(&change.name))
-}
-
-/// Both values of a change, shortened; `(none)` where there is none.
-#[must_use]
-pub fn values(change: &Change) -> (String, String) {
-    let value = |value: &Option<String>| value.as_deref().map_or_else(|| "(none)".into(), short_value);
-    (value(&change.old), value(&change.new))
-}
-
-/// A value on one line: of digests the first digits, of long values the beginning.
-#[must_use]
-pub fn short_value(value: &str) -> String {
-    let value = clean_line(value);
-    let digest = value.strip_prefix("content ").unwrap_or(&value);
-    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let (value, limit) = if is_digest { (digest, 12) } else { (value.as_str(), 40) };
-    match value.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or(value)),
-        None => value.to_owned(),
-    }
-}
+use record::event::PlannedStage;
+use record::words::change;
+use record::{Change, Outcome};
+use text::format;
+use text::printable::{clean, clean_line};
 
 /// Changes in a few words: the first two, and how many more.
 pub(super) fn changes(changes: &[Change]) -> String {
@@ -51,20 +17,6 @@ pub(super) fn changes(changes: &[Change]) -> String {
     let more = changes.len().saturating_sub(shown.len());
     let more = if more == 0 { String::new() } else { format!(", and {more} more") };
     format!("{}{more}", shown.join(", "))
-}
-
-/// What is to be done, in parts: `9 stages`, `2 fresh`, `6 to run ≈ 41 min and 1 not known`.
-pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
-    let Total { run, maybe, restorable, fresh } = Total::of(stages);
-    let known = |price: &Price, word: &str| format!("{} {word}{}", price.stages, price.words());
-    let parts = [
-        (fresh, format!("{fresh} fresh")),
-        (restorable, format!("{restorable} in the cache")),
-        (run.stages, known(&run, "to run")),
-        (maybe.stages, known(&maybe, "that depend on their outcome")),
-    ];
-    let parts = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part);
-    std::iter::once(format::count(stages.len(), "stage")).chain(parts).collect()
 }
 
 /// How long each stage that may be executed will take, milliseconds, as far as that is known.
@@ -118,29 +70,16 @@ pub(super) fn failure(log_of: Option<&str>, message: &str, hint: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Expectation;
-
-    pub(crate) fn planned(name: &str, expectation: Expectation, usual_ms: Option<u64>) -> PlannedStage {
-        PlannedStage {
-            stage: StageName::try_from(name.to_owned()).unwrap(),
-            expectation,
-            usual_ms,
-            last_ms: None,
-        }
-    }
 
     fn progress(done: f64, total: f64, unit: &str) -> Progress {
         Progress { done, total, unit: unit.into(), text: String::new(), milestone: false }
     }
 
     #[test]
-    fn changes_are_short() {
+    fn changes_are_few() {
         let lr = Change { name: "with.lr".into(), old: Some("0.05".into()), new: Some("0.08".into()) };
-        let input = Change { name: "inputs.model".into(), old: None, new: Some("ab".repeat(32)) };
-        assert_eq!(change(&lr), "with.lr 0.05 → 0.08");
-        assert_eq!(change(&input), "inputs.model (none) → abababababab…");
         assert_eq!(
-            changes(&[lr.clone(), lr.clone(), input]),
+            changes(&[lr.clone(), lr.clone(), lr]),
             "with.lr 0.05 → 0.08, with.lr 0.05 → 0.08, and 1 more"
         );
     }
@@ -152,23 +91,5 @@ mod tests {
         assert_eq!(step(&progress(12345.0, 50000.0, "image")), "image 12,345/50,000");
         assert_eq!(share(&progress(1.0, 0.0, "x")), 0.0);
         assert_eq!(share(&progress(9.0, 3.0, "x")), 1.0);
-    }
-
-    #[test]
-    fn opening_estimates_only_what_is_known() {
-        let run = || Expectation::Run { changes: vec![], reason: None };
-        let mut stages = vec![
-            planned("a", Expectation::Fresh, None),
-            planned("b", run(), Some(60_000 * 40)),
-            planned("c", run(), Some(60_000)),
-        ];
-        assert_eq!(opening(&stages), ["3 stages", "1 fresh", "2 to run ≈ 41 min"]);
-        stages.push(planned("d", run(), None));
-        assert_eq!(opening(&stages), ["4 stages", "1 fresh", "3 to run ≈ 41 min and 1 not known"]);
-        stages.push(planned("e", Expectation::Maybe { after: vec![] }, Some(60_000)));
-        assert_eq!(
-            opening(&stages[3..]),
-            ["2 stages", "1 to run, time not known", "1 that depend on their outcome ≈ 1 min"]
-        );
     }
 }

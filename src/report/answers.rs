@@ -1,10 +1,10 @@
 //! What came out, in words: which row to ship, and what the stages' answers say. Pure; knows no stage by name.
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::Content;
 
-use super::{Input, advice, prose, stage};
-use crate::spec::StageName;
+use super::{Input, advice, mention, prose};
 
 /// A question, its answer, and the stage that gave it; the report's own has none.
 struct Answer<'a> {
@@ -28,7 +28,7 @@ pub(super) fn section(input: &Input) -> Option<Markup> {
                         h3 {
                             (answer.question)
                             @if let Some(stage) = answer.stage {
-                                " " a.small href={ "#" (stage::anchor(stage)) } { (stage) }
+                                " " a.small href={ "#" (mention::anchor(stage)) } { (stage) }
                             }
                         }
                         p { (prose(&answer.text)) }

@@ -1,18 +1,19 @@
 //! A run in short, as data: what `pipe report` says of it to programs, and what its Markdown is written from. Pure; knows
 //! no stage, metric or figure by name.
 
+use history::{RunDigest, RunName, Side, compare, within_intervals};
+use pipeline::StageName;
+use pipeline::gate::{Better, GateResult, sorted};
+use pipeline::spec::ReportColumn;
 use protocol::Metric;
+use record::{Change, Outcome};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::gates::{self, State};
 use super::results::{Results, interval};
 use super::{Input, changes, page};
-use crate::format;
-use crate::gate::{GateResult, sorted};
-use crate::history::{RunDigest, RunName, Side, compare, within_intervals};
-use crate::record::{Change, Outcome};
-use crate::spec::{Better, ReportColumn, StageName};
 
 /// A run in short.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

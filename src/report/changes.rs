@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use history::changed_vars;
 use maud::{Markup, html};
+use pipeline::StageName;
+use pipeline::spec::{ReportColumn, ReportSpec};
 use protocol::Metric;
+use record::{ActionRecord, Change};
+use text::format;
 
 use super::results::Results;
 use super::shown::Shown;
-use super::{Input, stage};
-use crate::format;
-use crate::history::changed_vars;
-use crate::record::{ActionRecord, Change};
-use crate::spec::{ReportColumn, ReportSpec, StageName};
+use super::{Input, mention};
 
 /// The section, or nothing where there was no run before or nothing differs.
 pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
@@ -32,7 +33,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
                         h3 { "What was changed" }
                         @if !vars.is_empty() { (self::table(&vars)) }
                         @for run in stages {
-                            h4 { a href={ "#" (stage::anchor(&run.stage)) } { (run.stage) } }
+                            h4 { a href={ "#" (mention::anchor(&run.stage)) } { (run.stage) } }
                             (self::table(&run.changes))
                         }
                     }
@@ -44,7 +45,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Option<Markup> {
                             thead { tr { td {} th.num scope="col" { "before" } th.num scope="col" { "now" } th.num scope="col" { "difference" } } }
                             tbody { @for number in &numbers {
                                 tr {
-                                    th scope="row" { a href={ "#" (stage::anchor(number.stage)) } { (number.row) ", " (number.column.label) } }
+                                    th scope="row" { a href={ "#" (mention::anchor(number.stage)) } { (number.row) ", " (number.column.label) } }
                                     td.num.old { (number.text(number.old.value)) }
                                     td.num { (number.text(number.new.value)) }
                                     td.num { (number.difference()) }

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
 use maud::{Markup, html};
+use pipeline::StageName;
+use pipeline::gate::{Better, GateResult, Judgement};
+use pipeline::spec::ReportSpec;
+use record::Outcome;
+use text::format;
 
 use super::changes::{moved, value};
 use super::document::document;
 use super::front::PastRun;
 use super::{prose, tradeoff};
-use crate::format;
-use crate::gate::{GateResult, Judgement};
-use crate::history::{Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair};
-use crate::record::Outcome;
-use crate::spec::{Better, ReportSpec, StageName};
 
 /// Two runs, compared.
 #[derive(Debug, Clone, Copy)]
@@ -289,10 +290,10 @@ fn end(end: Option<&StageEnd>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{History, compare};
-    use crate::record::RunRecord;
     use crate::report::sample::{self, Sample};
     use crate::report::tests::check;
+    use history::{History, compare};
+    use record::RunRecord;
 
     fn page(sample: &Sample, spec: &ReportSpec) -> String {
         let (before, old_records) = &sample.previous;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::{Input, stage};
-use crate::format;
 
 /// The section on the environment.
 pub(super) fn section(input: &Input) -> Markup {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use indexmap::IndexSet;
 use maud::{Markup, html};
 use protocol::{Cell, Column, Content, Figure, Image};
+use text::format;
 
 use super::{chart, prose};
-use crate::format;
 
 /// Bytes of figures in all; what would go beyond is left out and says so.
 const MOST_BYTES: usize = 1_600_000;

@@ -4,22 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use history::{History, Past, Side, compare, definition, key_record, known_records, known_records_beside};
 use maud::Markup;
+use pipeline::StageName;
+use pipeline::spec::ReportSpec;
 use protocol::Figure;
+use record::{ActionRecord, Definition, Outcome, RunRecord};
+use store::{Store, free_name};
+use text::secret::hidden;
 
 use super::comparison::{Versus, comparison};
 use super::document::is_document;
 use super::front::{directions, has_tradeoff, past_runs};
 use super::page::page;
 use super::{Brief, Input, html};
-use crate::history::{
-    History, Past, Side, compare, definition, key_record, known_records, known_records_beside,
-};
-use crate::record::{ActionRecord, Definition, Outcome, RunRecord};
-use crate::regular;
-use crate::secret::hidden;
-use crate::spec::{ReportSpec, StageName};
-use crate::store::{Store, free_name};
 
 /// The end of a failed stage's log that is read, in bytes.
 const MOST_LOG: usize = 256 * 1024;
@@ -264,7 +262,7 @@ mod tests {
     fn only_stages_that_were_not_part_of_the_run_are_looked_up() {
         let mut sample = crate::report::sample::train_fails();
         sample.run.stages.retain(|run| !matches!(run.stage.as_str(), "evaluate" | "bench"));
-        let all = crate::report::sample::tinynet().records;
+        let all = crate::report::sample::tinynet().base.records;
         let last = |stage: &StageName| all.get(stage).filter(|_| stage.as_str() != "bench").cloned();
         let records = with_others(&sample.records, &sample.run, sample.definition.stages.keys(), last);
         assert_eq!(records.keys().map(StageName::as_str).collect::<Vec<_>>(), ["download", "evaluate"]);

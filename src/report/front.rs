@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use history::{History, RunName, known_record};
+use pipeline::StageName;
+use pipeline::gate::Better;
+use pipeline::spec::{ReportColumn, ReportSpec};
+use record::{ActionRecord, RunRecord};
+use store::Store;
+use text::format;
+
 use super::results::Results;
-use crate::format;
-use crate::history::{History, RunName, known_record};
-use crate::record::{ActionRecord, RunRecord};
-use crate::spec::{Better, ReportColumn, ReportSpec, StageName};
-use crate::store::Store;
 
 /// Runs that are looked at, the last ones.
 const MOST_RUNS: usize = 500;
@@ -174,7 +177,7 @@ pub(crate) fn directions(spec: &ReportSpec) -> BTreeMap<String, Better> {
 /// Vars whose values differ between the runs of some points, by path; and the value in a run.
 pub(crate) fn varying(runs: &[&PastRun]) -> Vec<String> {
     let Some((first, rest)) = runs.split_first() else { return vec![] };
-    let differ = rest.iter().flat_map(|run| crate::history::changed_vars(&first.run, &run.run));
+    let differ = rest.iter().flat_map(|run| history::changed_vars(&first.run, &run.run));
     differ.map(|change| change.name).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
@@ -231,7 +234,7 @@ mod tests {
     fn measurements_of_another_cpu_do_not_count() {
         let mut sample = sample::tinynet();
         let bench = sample.past[0].records.get_mut(&sample::name("bench")).unwrap();
-        let cpu = crate::record::Ingredient { name: "machine.cpu".into(), value: "another".into() };
+        let cpu = record::Ingredient { name: "machine.cpu".into(), value: "another".into() };
         bench.ingredients.push(cpu);
         let front = Front::new(&sample.definition.report, &sample.past, &sample.run.machine.cpu).unwrap();
         assert_eq!((front.points.len(), front.elsewhere), (24, 4));

@@ -1,14 +1,14 @@
 //! The verdict: did the run do what was asked, and which gates hold. Failing ones first.
 
 use maud::{Markup, html};
+use pipeline::gate::{Gate, GateResult, Judgement, sorted};
 use protocol::Metric;
+use record::Outcome;
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::format;
 
 use super::{Input, prose, results};
-use crate::format;
-use crate::gate::{Gate, GateResult, Judgement, sorted};
-use crate::record::Outcome;
 
 /// A sentence, then the gates.
 pub(super) fn verdict(input: &Input) -> Markup {
@@ -193,9 +193,9 @@ fn certainties(input: &Input, gate: &GateResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::Verdict;
-    use crate::record::RunRecord;
     use crate::report::sample;
+    use pipeline::gate::Verdict;
+    use record::RunRecord;
 
     #[test]
     fn the_sentence_agrees_with_the_exit_code() {

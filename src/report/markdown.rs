@@ -1,12 +1,14 @@
 //! A run in short as GitHub-flavoured Markdown, for a comment on a pull request. Whatever names and messages hold stays
 //! text: it opens no tag, ends no cell, mentions nobody and becomes no link.
 
+use history::Counts;
+use pipeline::gate::{GateResult, Judgement};
+use record::words::values;
+use text::format;
+use text::printable::{clean, clean_line};
+
 use super::brief::{Brief, Failed, Since, Table};
 use super::gates::State;
-use crate::format;
-use crate::gate::{GateResult, Judgement};
-use crate::history::Counts;
-use crate::progress::{clean, clean_line, values};
 
 /// Bytes of it all: a comment has at most 65,536 characters.
 const MOST: usize = 65_000;

@@ -15,6 +15,7 @@ mod file;
 pub(crate) mod front;
 mod gates;
 mod markdown;
+mod mention;
 mod page;
 mod provenance;
 pub(crate) mod results;
@@ -22,11 +23,7 @@ mod run;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
-mod sample_figures;
-#[cfg(test)]
 mod sample_past;
-#[cfg(test)]
-mod sample_png;
 mod shown;
 mod split;
 mod stage;
@@ -37,21 +34,18 @@ mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use maud::{Markup, html as markup};
-
-use protocol::Figure;
-
-use crate::history::Undefined;
-use crate::record::{ActionRecord, Definition, RunRecord};
-use crate::spec::StageName;
-
 pub use brief::Brief;
 pub(crate) use document::{head, is_document, policy, policy_of, style};
 pub use file::{brief, write};
 pub(crate) use file::{is_page, make_room, of_past, of_two, spec_of_two, write_whole};
 pub use front::PastRun;
+use history::Undefined;
 pub use markdown::markdown;
-pub(crate) use run::{class, note};
+use maud::{Markup, html as markup};
+pub(crate) use mention::{class, note};
+use pipeline::StageName;
+use protocol::Figure;
+use record::{ActionRecord, Definition, RunRecord};
 pub use stages_graph::{StageState, stages_svg};
 
 /// What a report is made from.

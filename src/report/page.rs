@@ -1,13 +1,13 @@
 //! The report's sections from top to bottom.
 
+use history::Undefined;
 use maud::{Markup, html};
+use text::format;
 
 use super::document::document;
 use super::figures::Budget;
 use super::shown::Shown;
 use super::{Input, answers, changes, environment, gates, prose, run, stage, table, tradeoff, unfinished};
-use crate::format;
-use crate::history::Undefined;
 
 /// The whole document, with `above` over its head.
 pub(super) fn page(input: &Input, above: &Markup) -> Markup {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::Metric;
+use record::ActionRecord;
+use text::format;
 
-use super::{Input, run, stage};
-use crate::format;
-use crate::record::ActionRecord;
-use crate::spec::StageName;
+use super::{Input, mention};
 
 /// What opens over the page for a number of the result table. `id` is unique in the page.
 pub(super) fn popover(input: &Input, of: &StageName, metric: &Metric, id: &str) -> Markup {
@@ -17,7 +17,7 @@ pub(super) fn popover(input: &Input, of: &StageName, metric: &Metric, id: &str) 
     let number = format::number_auto(metric.value);
     html! {
         div id=(id) popover {
-            h3 { "From stage " a href={ "#" (stage::anchor(of)) } { (of) } }
+            h3 { "From stage " a href={ "#" (mention::anchor(of)) } { (of) } }
             p.headline { (number) " " (metric.unit) }
             dl.values {
                 @if let Some([low, high]) = metric.interval {
@@ -25,11 +25,11 @@ pub(super) fn popover(input: &Input, of: &StageName, metric: &Metric, id: &str) 
                 }
                 @if !metric.basis.is_empty() { dt { "based on" } dd { (metric.basis) } }
                 @if let Some(run) = run {
-                    dt { "in this run" } dd { (run::note(&run.outcome, run.duration_ms)) }
+                    dt { "in this run" } dd { (mention::note(&run.outcome, run.duration_ms)) }
                     @for change in &run.changes {
                         dt { "because of" } dd { code { (change.name) } }
                     }
-                } @else { dt { "in this run" } dd { (run::NOT_PART) } }
+                } @else { dt { "in this run" } dd { (mention::NOT_PART) } }
                 @if let Some(record) = record {
                     (executed(record))
                     @for ingredient in record.ingredients.iter().filter(|ingredient| ingredient.name.ends_with(".seed")) {

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use pipeline::StageName;
+use pipeline::spec::{ReportColumn, ReportSpec};
 use protocol::Metric;
-
-use crate::format;
-use crate::record::ActionRecord;
-use crate::spec::{ReportColumn, ReportSpec, StageName};
+use record::ActionRecord;
+use text::format;
 
 /// The result table.
 #[derive(Debug)]

@@ -1,19 +1,16 @@
 //! How the run went: counts, duration, what failed and why, the graph of stages and the timeline.
 
 use maud::{Markup, html};
+use record::Outcome;
+use text::format;
 
 use super::chart::{Span, timeline};
 use super::shown::Shown;
 use super::stages_graph::{StageState, stages_graph};
-use super::{Input, prose, stage};
-use crate::format;
-use crate::record::Outcome;
+use super::{Input, mention, prose};
 
 /// Lines of a failed stage's log that are shown.
 const LOG_LINES: usize = 30;
-
-/// What is said of a stage that was not part of the run.
-pub(super) const NOT_PART: &str = "not part of this run";
 
 /// The section on the run.
 pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
@@ -23,14 +20,14 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
         .iter()
         .map(|stage| StageState {
             stage: stage.stage.clone(),
-            class: class(&stage.outcome),
-            note: note(&stage.outcome, stage.duration_ms),
+            class: mention::class(&stage.outcome),
+            note: mention::note(&stage.outcome, stage.duration_ms),
         })
         .collect();
     states.extend(shown.others.iter().map(|(stage, _)| StageState {
         stage: (*stage).clone(),
         class: "st-none",
-        note: NOT_PART.into(),
+        note: mention::NOT_PART.into(),
     }));
     let spans: Vec<Span> = shown
         .runs
@@ -44,7 +41,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
         .filter(|stage| stage.duration_ms > 0 || stage.outcome == Outcome::Ran)
         .map(|stage| Span {
             label: stage.stage.to_string(),
-            class: class(&stage.outcome),
+            class: mention::class(&stage.outcome),
             start: stage.offset_ms,
             length: stage.duration_ms,
         })
@@ -59,7 +56,7 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
                 @for (class, word) in [
                     ("st-ran", "ran"), ("st-restored", "restored from the cache"), ("st-fresh", "fresh"),
                     ("st-failed", "failed"), ("st-blocked", "not reached"), ("st-interrupted", "interrupted"),
-                    ("st-none", NOT_PART),
+                    ("st-none", mention::NOT_PART),
                 ] {
                     @if states.iter().any(|state| state.class == class) {
                         li.(class) { span.swatch aria-hidden="true" {} (word) }
@@ -83,27 +80,6 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
                 }
             }
         }
-    }
-}
-
-/// The class of an outcome, for colour.
-pub(crate) fn class(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Fresh => "st-fresh",
-        Outcome::Restored => "st-restored",
-        Outcome::Ran => "st-ran",
-        Outcome::Failed { .. } => "st-failed",
-        Outcome::Blocked { .. } => "st-blocked",
-        Outcome::Interrupted => "st-interrupted",
-    }
-}
-
-/// An outcome with its duration where it took time.
-pub(crate) fn note(outcome: &Outcome, duration_ms: u64) -> String {
-    match outcome {
-        Outcome::Blocked { by } => format!("waits for {by}"),
-        Outcome::Fresh => outcome.word().into(),
-        _ => format!("{} · {}", outcome.word(), format::millis(duration_ms)),
     }
 }
 
@@ -136,7 +112,7 @@ pub(super) fn failures(input: &Input) -> Markup {
         @for stage in &input.run.stages {
             @if let Outcome::Failed { message, hint } = &stage.outcome {
                 div.failure role="alert" {
-                    h3 { a href={ "#" (stage::anchor(&stage.stage)) } { (stage.stage) } " failed after " (format::millis(stage.duration_ms)) }
+                    h3 { a href={ "#" (mention::anchor(&stage.stage)) } { (stage.stage) } " failed after " (format::millis(stage.duration_ms)) }
                     p.message { (prose(message)) }
                     @if let Some(hint) = hint { p { strong { "What to do: " } (prose(hint)) } }
                     @if let Some(log) = input.logs.get(&stage.stage) {
@@ -155,7 +131,7 @@ pub(super) fn failures(input: &Input) -> Markup {
 
 /// The last lines of a log, and how many were left out.
 fn tail(log: &str) -> (String, usize) {
-    let clean = crate::progress::clean(log);
+    let clean = text::printable::clean(log);
     let lines: Vec<&str> = clean.lines().collect();
     let left_out = lines.len().saturating_sub(LOG_LINES);
     let shown: Vec<String> =

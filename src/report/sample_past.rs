@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use history::History;
+use pipeline::StageName;
+use record::{ActionRecord, RunRecord};
 use serde_json::json;
 
 use super::PastRun;
-use crate::history::History;
-use crate::record::{ActionRecord, RunRecord};
-use crate::spec::StageName;
 
 type Records = BTreeMap<StageName, ActionRecord>;
 

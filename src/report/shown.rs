@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use pipeline::StageName;
+use record::{ActionRecord, Outcome, StageRun};
+
 use super::Input;
-use crate::record::{ActionRecord, Outcome, StageRun};
-use crate::spec::StageName;
 
 /// More stages than this are not shown; what happened to the others is counted.
 const MOST: usize = 150;

@@ -1,9 +1,8 @@
 //! On which images a metric was measured, as far as its basis or its name says so. Knows the words that machine learning has
 //! for splits of a dataset, and no metric.
 
+use pipeline::StageName;
 use protocol::Metric;
-
-use crate::spec::StageName;
 
 /// A split of a dataset that no training saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,20 +1,16 @@
 //! One stage: how it ended and why it ran, its figures, metrics, params, outputs and where they come from.
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::{Content, Figure};
+use record::{ActionRecord, Outcome, Param, Source, StageDefinition, StageRun};
 use serde_json::Value;
+use text::format;
 
 use super::figures::{Budget, figures};
+use super::mention::{self, anchor};
 use super::shown::Shown;
-use super::{Input, changes, prose, provenance, run};
-use crate::format;
-use crate::record::{ActionRecord, Outcome, Param, Source, StageDefinition, StageRun};
-use crate::spec::StageName;
-
-/// The id of a stage's section.
-pub(super) fn anchor(stage: &StageName) -> String {
-    format!("stage-{stage}")
-}
+use super::{Input, changes, prose, provenance};
 
 /// The section of a stage.
 pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Budget) -> Markup {
@@ -25,7 +21,7 @@ pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Bud
             header {
                 h3 { (run.stage) }
                 @if let Some(stage) = stage { (does(stage)) }
-                span.chip.(run::class(&run.outcome)) { (run::note(&run.outcome, run.duration_ms)) }
+                span.chip.(mention::class(&run.outcome)) { (mention::note(&run.outcome, run.duration_ms)) }
             }
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             (why(run, record))
@@ -52,7 +48,7 @@ pub(super) fn other(input: &Input, name: &StageName, record: &ActionRecord, budg
             header {
                 h3 { (name) }
                 @if let Some(stage) = stage { (does(stage)) }
-                span.chip.st-none { (run::NOT_PART) }
+                span.chip.st-none { (mention::NOT_PART) }
             }
             @if let Some(description) = stage.and_then(|stage| stage.description.as_ref()) { p.why { (description) } }
             p.why { "From an earlier run: executed on " (executed(record)) "." }

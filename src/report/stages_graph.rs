@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, PreEscaped, html};
+use pipeline::StageName;
+use pipeline::spec::Pipeline;
+use record::{Definition, Source};
 
 use super::chart::{self, GraphEdge, GraphNode, graph};
-use super::stage;
-use crate::record::{Definition, Source};
-use crate::spec::{Pipeline, StageName};
+use super::mention;
 
 /// What is written on a stage's node.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub(super) fn stages_graph(definition: &Definition, states: &[StageState], linke
             note: state.note.clone(),
             detail: definition.stages.get(&state.stage).map(|stage| stage.action.clone()).unwrap_or_default(),
             class: state.class.into(),
-            link: linked.then(|| format!("#{}", stage::anchor(&state.stage))),
+            link: linked.then(|| format!("#{}", mention::anchor(&state.stage))),
         })
         .collect();
     let mut edges = vec![];

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
+use pipeline::StageName;
+use pipeline::spec::ReportColumn;
+use text::format;
 
 use super::chart::{Bar, bars};
 use super::results::{Results, interval};
-use super::{Input, provenance, run, stage};
-use crate::format;
-use crate::spec::{ReportColumn, StageName};
+use super::{Input, mention, provenance};
 
 /// The table with its charts, or all metrics where the pipeline says nothing of a table.
 pub(super) fn results(input: &Input) -> Markup {
@@ -126,10 +127,10 @@ fn earlier<'a>(input: &Input, stages: impl Iterator<Item = &'a StageName>) -> Ma
     let others: BTreeSet<&StageName> = stages.filter(|stage| !parts.contains(stage)).collect();
     html! {
         @if !others.is_empty() {
-            p.small { "From an earlier run, as the stage was " (run::NOT_PART) ": "
+            p.small { "From an earlier run, as the stage was " (mention::NOT_PART) ": "
                 @for (index, stage) in others.iter().enumerate() {
                     @if index > 0 { ", " }
-                    a href={ "#" (stage::anchor(stage)) } { (stage) }
+                    a href={ "#" (mention::anchor(stage)) } { (stage) }
                 }
             }
         }
@@ -199,7 +200,7 @@ fn all_metrics(input: &Input) -> Markup {
                     tbody {
                         @for (stage, name, metric) in metrics {
                             tr {
-                                th scope="row" { a href={ "#" (stage::anchor(stage)) } { (stage) "." (name) } }
+                                th scope="row" { a href={ "#" (mention::anchor(stage)) } { (stage) "." (name) } }
                                 td.num { (format::number_auto(metric.value)) }
                                 td { (metric.unit) }
                             }

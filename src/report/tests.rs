@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use protocol::{Cell, Column, Content, Figure, Image};
+use record::{Ingredient, Outcome};
 
 use super::sample::{self, Sample};
 use super::*;
-use crate::record::{Ingredient, Outcome};
 
 /// Tags that take no end tag in HTML.
 const VOID: [&str; 4] = ["meta", "img", "br", "link"];
@@ -185,7 +185,7 @@ fn stages_that_were_not_part_of_the_run_are_shown_and_marked() {
         assert!(html.contains(text), "no `{text}`");
     }
     assert!(!render(&sample::tinynet()).contains("not part of this run"));
-    sample.definition.report = crate::spec::ReportSpec::default();
+    sample.definition.report = pipeline::spec::ReportSpec::default();
     check(&render(&sample));
 }
 
@@ -207,14 +207,14 @@ fn a_run_without_anything_is_a_report_too() {
     sample.run.gates.clear();
     sample.run.vars.clear();
     check(&html(&Input { previous: None, ..sample.input() }));
-    sample.definition.report = crate::spec::ReportSpec::default();
+    sample.definition.report = pipeline::spec::ReportSpec::default();
     check(&html(&Input { previous: None, ..sample.input() }));
 }
 
 #[test]
 fn without_a_table_all_metrics_are_shown() {
     let mut sample = sample::tinynet();
-    sample.definition.report = crate::spec::ReportSpec::default();
+    sample.definition.report = pipeline::spec::ReportSpec::default();
     let html = render(&sample);
     check(&html);
     assert!(html.contains("evaluate.int8_static.accuracy"));
@@ -241,7 +241,7 @@ fn hostile_text_stays_text() {
     run.version = text();
     run.vars.insert(text(), serde_json::json!({ evil: [evil, evil, evil, evil] }));
     run.machine.cpu = text();
-    run.gates = sample::gate_fails().run.gates;
+    run.gates = sample::gate_fails().base.run.gates;
     for gate in &mut run.gates {
         gate.expression = text();
         gate.message = text();
@@ -250,7 +250,7 @@ fn hostile_text_stays_text() {
         if let Outcome::Failed { message, hint } = &mut stage.outcome {
             (*message, *hint) = (text(), Some(text()));
         }
-        stage.changes.push(crate::record::Change { name: text(), old: Some(text()), new: None });
+        stage.changes.push(record::Change { name: text(), old: Some(text()), new: None });
     }
     for log in sample.logs.values_mut() {
         *log = text();
@@ -276,9 +276,9 @@ fn hostile_text_stays_text() {
     }
     for stage in sample.definition.stages.values_mut() {
         (stage.action, stage.description) = (text(), Some(text()));
-        stage.params.insert(text(), crate::record::Param { value: evil.into(), is_default: true });
-        stage.inputs.insert(text(), crate::record::Source::Path { name: text() });
-        stage.inputs.insert(format!("{evil}2"), crate::record::Source::Content { digest: text() });
+        stage.params.insert(text(), record::Param { value: evil.into(), is_default: true });
+        stage.inputs.insert(text(), record::Source::Path { name: text() });
+        stage.inputs.insert(format!("{evil}2"), record::Source::Content { digest: text() });
     }
     let html = render(&sample);
     check(&html);

@@ -2,12 +2,13 @@
 //! the vars that tell the runs apart.
 
 use maud::{Markup, html};
+use pipeline::gate::Better;
+use pipeline::spec::ReportSpec;
+use record::RunRecord;
+use text::format;
 
 use super::chart::{Dot, Plane, color, scatter};
 use super::front::{Front, PastRun, Point, var, varying};
-use crate::format;
-use crate::record::RunRecord;
-use crate::spec::{Better, ReportSpec};
 
 /// Points in the table; the best come first.
 const MOST_ROWS: usize = 200;

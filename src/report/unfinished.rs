@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use pipeline::StageName;
 use protocol::Figure;
+use record::Definition;
 
 use super::figures::{Budget, figures};
-use crate::record::Definition;
-use crate::spec::StageName;
 
 /// The section; nothing where nothing was shown. What stages do is said as far as that is known.
 pub(super) fn section(

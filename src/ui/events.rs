@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Ui;
+use super::client::Client;
 use super::home::{Home, Part};
 use super::log::{Heard, LogFollower, Shown};
-use super::server::Client;
 
 /// How often files are looked at.
 const INTERVAL: Duration = Duration::from_millis(250);

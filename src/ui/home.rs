@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;
 
+use history::History;
 use maud::{Markup, html};
+use pipeline::StageName;
+use record::Outcome;
+use record::event::Expectation;
+use store::Store;
+use text::format;
+use text::printable::{clean, clean_line};
 
 use super::live::{Follower, LiveRun, LiveStage, LiveState, Pulse, last_lines};
 use super::page::Page;
 use super::{request, runs};
-use crate::event::Expectation;
-use crate::format;
-use crate::history::History;
-use crate::progress::{clean, clean_line, share, step};
-use crate::record::Outcome;
-use crate::regular;
+use crate::progress::{share, step};
 use crate::report;
-use crate::spec::StageName;
-use crate::store::Store;
 
 /// Stages that are shown of a run with many.
 const MOST_STAGES: usize = 60;
@@ -186,7 +186,7 @@ fn live_stage(stage: &LiveStage, log: Option<&Vec<String>>, is_alive: bool, now_
         LiveState::Running { .. } if !is_alive => ("st-interrupted", "did not end".into()),
         LiveState::Running { .. } => ("st-running", String::new()),
         LiveState::Ended { outcome, duration } => {
-            (report::class(outcome), report::note(outcome, crate::clock::millis(*duration)))
+            (report::class(outcome), report::note(outcome, text::clock::millis(*duration)))
         }
     };
     let has_log = !matches!(stage.state, LiveState::Planned(_));
@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    use crate::record::RunRecord;
+    use record::RunRecord;
     use std::fs::File;
 
     fn begin(store: &Store) -> File {
@@ -320,7 +320,7 @@ mod tests {
         let mut home = Home::new(false);
         let parts = home.look(&store, None);
         assert!(parts.iter().any(|part| part.html.contains("Did not end")), "{parts:?}");
-        let record = |id: &str| RunRecord { id: id.into(), ..crate::report::sample::tinynet().run };
+        let record = |id: &str| RunRecord { id: id.into(), ..record::sample::tinynet().run };
         store.save_run(&record("0-9")).unwrap();
         let parts = home.look(&store, None);
         assert!(parts.iter().all(|part| part.id == "part-runs"), "an earlier run changes nothing: {parts:?}");
@@ -331,7 +331,7 @@ mod tests {
         let mut file = begin(&store);
         assert!(home.look(&store, None)[0].html.contains("Under way"));
         let record = record("1-1");
-        let event = crate::event::Event::RunFinished { record: Box::new(record), report: None };
+        let event = record::event::Event::RunFinished { record: Box::new(record), report: None };
         writeln!(file, "{}", serde_json::to_string(&event).unwrap()).unwrap();
         assert_eq!(home.look(&store, None)[0], Part { id: "part-live", html: String::new() });
     }

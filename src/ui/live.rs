@@ -7,14 +7,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use pipeline::StageName;
 use protocol::Progress;
+use record::Outcome;
+use record::event::{Event, Expectation, PlannedStage};
 use serde::Deserialize;
+use store::{LiveFile, Store};
 
-use crate::event::{Event, Expectation, PlannedStage};
 use crate::progress::Remaining;
-use crate::record::Outcome;
-use crate::spec::StageName;
-use crate::store::{LiveFile, Store};
 
 /// Bytes that are read at once.
 const MOST_AT_ONCE: u64 = 64 << 20;
@@ -252,7 +252,7 @@ pub(super) fn last_lines(file: &mut File, most: usize) -> Vec<String> {
         return vec![];
     }
     let text = String::from_utf8_lossy(&bytes);
-    let text = crate::progress::clean(&text);
+    let text = text::printable::clean(&text);
     // The first line may have begun before.
     let lines: Vec<&str> = text.lines().skip(usize::from(from > 0)).collect();
     lines.iter().skip(lines.len().saturating_sub(most)).map(|line| (*line).to_owned()).collect()

@@ -8,14 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
 use maud::{Markup, html};
+use pipeline::StageName;
+use store::Store;
+use text::format;
+use text::printable::clean;
 
 use super::page::Page;
 use super::request::encode;
-use crate::format;
-use crate::progress::clean;
-use crate::regular;
-use crate::spec::StageName;
-use crate::store::Store;
 
 /// Bytes of a log that a page holds, and that are read at once: the last ones.
 const MOST: u64 = 256 * 1024;

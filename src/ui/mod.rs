@@ -7,6 +7,7 @@
 //! its own name this address; and pages may load and run nothing but what the server's headers name by digest. Browsers
 //! keep cookies by host, not by port: whatever else is opened on this host gets the cookie, so it is not the token.
 
+mod client;
 mod events;
 mod home;
 mod live;
@@ -23,7 +24,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use history::{FindError, History, Past};
 use maud::html;
+use pipeline::StageName;
+use store::{Store, StoreError};
 
 use self::events::Subject;
 use self::home::Home;
@@ -32,10 +36,7 @@ use self::request::{Request, encode};
 use self::response::{Response, Status};
 use self::token::Token;
 use crate::error::Error;
-use crate::history::{FindError, History, Past};
 use crate::report;
-use crate::spec::StageName;
-use crate::store::{Store, StoreError};
 
 /// A server that has its address and answers nobody yet.
 pub struct Server {
@@ -170,7 +171,7 @@ impl Ui {
         let folder = self.file.parent().and_then(|folder| folder.file_name());
         let folder = folder.map_or_else(|| "pipe".into(), |name| name.to_string_lossy().into_owned());
         let home = Home::new(request.query("all").is_some());
-        Ok(Response::page(Status::Ok, home.page(&self.store()?, crate::clock::now_ms(), &folder)))
+        Ok(Response::page(Status::Ok, home.page(&self.store()?, text::clock::now_ms(), &folder)))
     }
 
     fn run(&self, name: &str) -> Result<Response, Problem> {
@@ -197,7 +198,7 @@ impl Ui {
         let history = History::load(&self.store()?)?;
         let mut chosen = names.map(|name| history.find(name)).collect::<Result<Vec<&Past>, _>>()?;
         let [one, other] = chosen.as_mut_slice() else {
-            let count = crate::format::count(chosen.len(), "run");
+            let count = text::format::count(chosen.len(), "run");
             return Err(Problem::wrong(&format!("Choose two runs to compare: {count} were chosen.")));
         };
         if one.record.id > other.record.id {

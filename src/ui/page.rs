@@ -1,9 +1,9 @@
 //! What all pages of this server have in common, and those that only say something. Text is escaped by `maud`.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use text::printable::clean;
 
 use super::response::{SCRIPT, own_style};
-use crate::printable::clean;
 use crate::report::{head, prose};
 
 /// A page.

@@ -1,13 +1,13 @@
 //! The list of runs, newest first, with what was changed before each. Knows records only.
 
+use history::{Counts, Gates, History, RunDigest, key_record};
 use maud::{Markup, html};
+use pipeline::gate::Judgement;
+use record::words::change;
+use store::Store;
+use text::format;
 
 use super::request::encode;
-use crate::format;
-use crate::gate::Judgement;
-use crate::history::{Counts, Gates, History, RunDigest, key_record};
-use crate::progress::change;
-use crate::store::Store;
 
 /// Runs that are listed where not all are asked for.
 const MOST_RUNS: usize = 100;

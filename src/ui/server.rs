@@ -1,13 +1,13 @@
 //! Connections: how many, how long, how large. One thread each, one request each. Knows no page.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::request::{LONGEST_HEAD, holds_end};
+use super::client::{Client, LINGER};
 use super::response::{Response, Status, stream_head};
 use super::{Answer, Ui, events, page};
 
@@ -19,12 +19,6 @@ const MOST_STREAMS: usize = 24;
 const MOST_REFUSALS: usize = 16;
 /// A request must be here after this.
 const LONGEST_REQUEST: Duration = Duration::from_secs(2);
-/// An answer must be taken after this, and each piece of a stream.
-const LONGEST_ANSWER: Duration = Duration::from_secs(60);
-/// How long a client may take to close its end once it has its answer.
-const LINGER: Duration = Duration::from_millis(500);
-/// What more of it is read meanwhile.
-const MOST_IGNORED: usize = 1 << 20;
 /// After a connection that could not be taken, because something ran out.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,7 +38,7 @@ pub(super) fn serve(listener: &TcpListener, ui: &Arc<Ui>) {
             let number = silent.add(Arc::clone(&stream), slot);
             let (ui, streams, others) = (Arc::clone(ui), streams.clone(), silent.clone());
             let started = thread.spawn(move || {
-                let mut client = Client { stream: &stream };
+                let mut client = Client::new(&stream);
                 let head = client.head(LONGEST_REQUEST);
                 if let (Some(_slot), Ok(Some(head))) = (others.speaks(number), head) {
                     let _ = answer(&mut client, &head, &ui, &streams);
@@ -63,7 +57,7 @@ pub(super) fn serve(listener: &TcpListener, ui: &Arc<Ui>) {
 }
 
 fn turn_away(stream: &TcpStream) -> io::Result<()> {
-    let mut client = Client { stream };
+    let mut client = Client::new(stream);
     if client.head(LINGER)?.is_some() {
         client.send(&busy().bytes(false))?;
     }
@@ -88,84 +82,6 @@ fn answer(client: &mut Client<'_>, head: &[u8], ui: &Ui, streams: &Slots) -> io:
         },
     }
     client.close()
-}
-
-/// The other end of a connection.
-pub(super) struct Client<'a> {
-    stream: &'a TcpStream,
-}
-
-impl Client<'_> {
-    /// The head of its request, as much of it as may be read. `None` where it has said nothing.
-    fn head(&mut self, longest: Duration) -> io::Result<Option<Vec<u8>>> {
-        let deadline = Instant::now() + longest;
-        let mut head = Vec::new();
-        let mut buffer = [0; 2048];
-        let mut known = 0;
-        while head.len() < LONGEST_HEAD && !holds_end(&head, known) {
-            known = head.len();
-            self.stream.set_read_timeout(Some(left(deadline)?))?;
-            let room = buffer.len().min(LONGEST_HEAD - head.len());
-            match self.stream.read(buffer.get_mut(..room).unwrap_or_default())? {
-                0 => break,
-                read => head.extend_from_slice(buffer.get(..read).unwrap_or_default()),
-            }
-        }
-        Ok((!head.is_empty()).then_some(head))
-    }
-
-    /// Sends bytes, all of them before long.
-    ///
-    /// # Errors
-    /// When it has gone, or takes too long.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let deadline = Instant::now() + LONGEST_ANSWER;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            self.stream.set_write_timeout(Some(left(deadline)?))?;
-            match self.stream.write(rest)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => rest = rest.get(written..).unwrap_or_default(),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for so long. Whether it has gone meanwhile, or said what it has no business to say.
-    pub(super) fn is_gone_within(&mut self, duration: Duration) -> bool {
-        let waited =
-            self.stream.set_read_timeout(Some(duration)).and_then(|()| self.stream.read(&mut [0; 64]));
-        !matches!(waited, Err(error) if is_timeout(&error))
-    }
-
-    /// Ends the connection. What it has sent in vain is read first, or it would see an error instead of its answer.
-    fn close(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)?;
-        let deadline = Instant::now() + LINGER;
-        let mut buffer = [0; 4096];
-        let mut ignored = 0;
-        while ignored < MOST_IGNORED {
-            self.stream.set_read_timeout(Some(left(deadline)?))?;
-            match self.stream.read(&mut buffer)? {
-                0 => break,
-                read => ignored += read,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
-}
-
-/// Time until a deadline.
-///
-/// # Errors
-/// When it is over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// Places of which there are only so many.

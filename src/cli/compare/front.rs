@@ -1,13 +1,15 @@
 //! The trade-off over all runs that the cache still knows, as text and JSON: what no other beats, and the two runs.
 
+use history::{History, Past, RunName};
+use pipeline::gate::Better;
+use pipeline::spec::ReportSpec;
 use schemars::JsonSchema;
 use serde::Serialize;
+use store::Store;
+use text::printable::clean_line;
 
-use crate::history::{History, Past, RunName};
-use crate::progress::{Grid, Paint, clean_line};
+use crate::progress::{Grid, Paint};
 use crate::report::front::{Front, past_runs};
-use crate::spec::{Better, ReportSpec};
-use crate::store::Store;
 
 /// Points that are listed.
 const MOST_POINTS: usize = 30;

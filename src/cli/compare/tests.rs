@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use console::measure_text_width;
+use pipeline::gate::Verdict;
+use record::sample;
 
 use super::*;
-use crate::gate::Verdict;
-use crate::report::sample;
 
 /// The made-up run, and the same where an edit made everything from training on run.
 fn answer() -> Answer {
@@ -44,7 +44,7 @@ fn differences_are_good_or_bad_where_the_pipeline_says_so() {
 fn an_inconclusive_gate_says_what_it_needs() {
     let mut answer = answer();
     let sample = sample::gate_inconclusive();
-    let run = crate::record::RunRecord { gates: sample.run.gates, ..sample.previous.0.clone() };
+    let run = record::RunRecord { gates: sample.run.gates, ..sample.previous.0.clone() };
     answer.comparison = compare(
         Side { run: &sample.previous.0, records: &sample.records },
         Side { run: &run, records: &sample.records },

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use pipeline::spec::Ignore;
 use walkdir::WalkDir;
-
-use crate::spec::Ignore;
 
 /// An edit is over when nothing has happened for this long: an editor may remove a file and write it anew.
 const QUIET: Duration = Duration::from_millis(100);

@@ -4,12 +4,13 @@ use super::*;
 
 use std::sync::Arc;
 
-use crate::event::PlannedStage;
-use crate::key::Key;
-use crate::plan::Decision;
-use crate::record::{ActionRecord, Machine};
-use crate::spec::{Action, Location, OpAction};
-use crate::store::{Lookup, Store};
+use pipeline::spec::{Action, Location, OpAction};
+use record::event::PlannedStage;
+use record::key::Key;
+use record::{ActionRecord, Machine};
+use store::{Lookup, Store};
+
+use crate::prospect::Decision;
 
 fn ingredients(lr: &str) -> Vec<Ingredient> {
     let list = [
@@ -32,7 +33,7 @@ fn record(lr: &str, day: u64) -> ActionRecord {
         outputs: BTreeMap::new(),
         metrics: BTreeMap::new(),
         figures: vec![],
-        log: crate::digest::Digest::of_bytes(b""),
+        log: pipeline::digest::Digest::of_bytes(b""),
         started_ms: day * 86_400_000,
         duration_ms: 60_000,
         machine: Machine::default(),
@@ -82,7 +83,7 @@ fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Pr
 
 fn text(prospect: &Prospect, all: bool) -> String {
     let stage = stage();
-    let pipeline = crate::report::sample::tinynet().pipeline;
+    let pipeline = record::sample::tinynet().pipeline;
     let view = View {
         prospect,
         pipeline: &pipeline,

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use pipeline::graph::StageId;
+use pipeline::spec::{Action, Input};
 use protocol::{CheckRequest, Problem};
+use record::event::Event;
 
 use super::super::Failure;
 use super::super::state::State;
 use super::{Engine, Message};
 use crate::check::{cannot_ask, is_checked, request};
 use crate::error::Error;
-use crate::event::Event;
 use crate::plugin::{self, Program};
-use crate::spec::{Action, Input, StageId};
 
 /// What is to be asked again, and what is being asked.
 #[derive(Default)]

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pipeline::graph::StageId;
+use record::event::Event;
+use record::{ActionRecord, Change, Outcome};
+use text::clock::millis;
+use text::secret::hidden;
+
 use super::super::state::{State, Step};
 use super::super::{Failure, worker};
 use super::Engine;
-use crate::clock::millis;
 use crate::error::Error;
-use crate::event::Event;
-use crate::record::{ActionRecord, Change, Outcome};
-use crate::secret::hidden;
-use crate::spec::StageId;
 
 impl Engine<'_> {
     /// How a stage ends that is not to be started any more, after an interrupt or a failure elsewhere.

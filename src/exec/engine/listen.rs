@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use pipeline::graph::StageId;
+use record::event::Event;
+use record::{ActionRecord, Outcome};
 use rustix::process::Signal;
 
 use super::super::interrupt::{self, Request};
 use super::super::{Failure, Notice};
 use super::{Engine, Message};
 use crate::error::Error;
-use crate::event::Event;
-use crate::record::{ActionRecord, Outcome};
-use crate::spec::StageId;
 
 /// How long stages may take to stop after an interrupt before they are killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);

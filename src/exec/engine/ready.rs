@@ -4,10 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{Expectation, PlannedStage};
-use crate::graph::Graph;
-use crate::plan::Prospect;
-use crate::spec::StageId;
+use pipeline::graph::{Graph, StageId};
+use record::event::{Expectation, PlannedStage};
+
+use crate::prospect::Prospect;
 
 /// A stage that does not fit is passed over so many times by less urgent ones that do. Then they wait for it, or it
 /// would never find the whole machine free.

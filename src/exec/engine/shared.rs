@@ -2,11 +2,13 @@
 
 use std::thread::Scope;
 
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use record::event::Event;
+use store::{KeyLock, Lookup, Miss, TryKey};
+
 use super::{Engine, Message};
 use crate::error::Error;
-use crate::event::Event;
-use crate::spec::{StageId, StageName};
-use crate::store::{KeyLock, Lookup, Miss, TryKey};
 
 /// Whose a key is, among the runs that share a cache.
 pub(super) enum Claim {

@@ -5,6 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
 
+use pipeline::graph::StageId;
+use record::event::Event;
+use text::clock::millis;
+
 use super::super::Failure;
 use super::super::budget::Grant;
 use super::super::state::Step;
@@ -12,11 +16,8 @@ use super::super::worker::{self, Job};
 use super::ready::Room;
 use super::shared::Claim;
 use super::{Engine, Message, Queued, Running};
-use crate::clock::millis;
 use crate::error::Error;
-use crate::event::Event;
 use crate::plugin::process::Stopper;
-use crate::spec::StageId;
 
 impl<'a> Engine<'a> {
     /// Starts stages, the most urgent ones first, until there is no more room.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use protocol::PROTOCOL_VERSION;
+use store::StoreError;
 
 use super::DESCRIBE_TIMEOUT_VARIABLE;
 use crate::plugin::loader;
-use crate::store::StoreError;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::gate::{Demand, Gate, GateResult};
-use crate::record::{ActionRecord, RunRecord};
+use pipeline::StageName;
+use pipeline::gate::{Better, Demand, Gate, GateResult};
+use pipeline::spec::ReportSpec;
+use record::{ActionRecord, RunRecord};
+
 use crate::report::results::find;
 use crate::report::split::{Split, split_of};
-use crate::spec::{Better, ReportSpec, StageName};
 
 /// What gates say of a row.
 #[derive(Debug, Default)]

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pipeline::StageName;
+use pipeline::gate::Better;
+use pipeline::spec::{ReportColumn, ReportSpec};
 use protocol::Metric;
+use record::{ActionRecord, Definition, Source};
+use text::format;
 
-use crate::format;
-use crate::record::{ActionRecord, Definition, Source};
 use crate::report::results::find;
 use crate::report::split::{Split, has_chosen, split_of};
-use crate::spec::{Better, ReportColumn, ReportSpec, StageName};
 
 /// Something to compare rows by.
 #[derive(Debug)]

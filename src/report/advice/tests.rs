@@ -1,10 +1,11 @@
 //! What is advised, on records.
 
+use pipeline::gate::{Better, Gate, Verdict};
+use pipeline::spec::ReportSpec;
+use record::{Source, StageDefinition};
+
 use super::*;
-use crate::gate::{Gate, Verdict};
-use crate::record::{Source, StageDefinition};
 use crate::report::sample::{self, Sample};
-use crate::spec::{Better, ReportSpec};
 
 const STATIC: &str = "evaluate.int8_static.accuracy >= 85";
 
@@ -16,10 +17,11 @@ fn told(sample: &Sample) -> String {
 fn gated(gates: &[&str]) -> Sample {
     let mut sample = sample::tinynet();
     let lookup = |stage: &str, metric: &str| {
-        Some(crate::report::results::find(&sample.records, stage, metric)?.1.clone())
+        Some(crate::report::results::find(&sample.base.records, stage, metric)?.1.clone())
     };
+    let results = gates.iter().map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).collect();
     sample.definition.gates = gates.iter().map(ToString::to_string).collect();
-    sample.run.gates = gates.iter().map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).collect();
+    sample.run.gates = results;
     sample
 }
 

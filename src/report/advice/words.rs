@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use pipeline::gate::{GateResult, Verdict};
+use text::format;
+
 use super::MOST_NAMED;
 use super::criteria::Criterion;
-use crate::format;
-use crate::gate::{GateResult, Verdict};
 
 /// Why nothing is chosen in a run of some stages.
 pub(super) fn not_checked(gates: &[String]) -> String {

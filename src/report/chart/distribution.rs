@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 use protocol::{Axis, Group};
+use text::format;
 
 use super::scale::Scale;
 use super::{WIDTH, color, picture, px, shorten, with_unit, x_axis};
-use crate::format;
 
 const LEFT: f64 = 6.0;
 const RIGHT: f64 = 14.0;

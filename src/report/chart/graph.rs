@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::layout::{Layout, Sizes, layout};
 use super::{picture, px, shorten, text_width};
-use crate::format;
 
 /// Larger graphs are not drawn.
 const MOST_NODES: usize = 600;

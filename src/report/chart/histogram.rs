@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 use protocol::{Axis, Histogram};
+use text::format;
 
 use super::scale::Scale;
 use super::{WIDTH, anchor, color, picture, px, shorten, with_unit, x_axis};
-use crate::format;
 
 const LEFT: f64 = 4.0;
 const RIGHT: f64 = 12.0;

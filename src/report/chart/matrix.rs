@@ -1,9 +1,9 @@
 //! A matrix as a heat map with its numbers.
 
 use maud::{Markup, html};
+use text::format;
 
 use super::{WIDTH, px, shorten, text_width};
-use crate::format;
 
 /// Larger matrices are drawn as sums of blocks.
 const MOST_SIDE: usize = 48;

@@ -12,13 +12,12 @@ mod scatter;
 mod series;
 mod timeline;
 
-use maud::{Markup, html};
-
 pub(crate) use bars::{Bar, bars};
 pub(crate) use distribution::distribution;
 pub(crate) use graph::{GraphEdge, GraphNode, graph, too_large};
 pub(crate) use histogram::histograms;
 pub(crate) use matrix::{Matrix, matrix};
+use maud::{Markup, html};
 pub(crate) use scatter::{Dot, Plane, scatter};
 pub(crate) use series::series;
 pub(crate) use timeline::{Span, timeline};

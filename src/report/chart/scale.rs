@@ -1,7 +1,7 @@
 //! From numbers to positions: linear and logarithmic scales with round ticks. Total: any finite numbers, even none,
 //! give finite positions.
 
-use crate::format;
+use text::format;
 
 /// A mark on an axis.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,10 @@
 //! Points in two dimensions, the line of those that no other beats in these two, and rings around some.
 
 use maud::{Markup, html};
+use text::format;
 
 use super::scale::Scale;
 use super::{WIDTH, color, picture, px, x_axis};
-use crate::format;
 
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;

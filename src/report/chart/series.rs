@@ -3,10 +3,10 @@
 use indexmap::IndexSet;
 use maud::{Markup, html};
 use protocol::{Axis, Series};
+use text::format;
 
 use super::scale::Scale;
 use super::{WIDTH, color, picture, px, with_unit, x_axis};
-use crate::format;
 
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 12.0;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
+use text::format;
 
 use super::scale::Scale;
 use super::{WIDTH, anchor, picture, px, shorten, text_width};
-use crate::format;
 
 const ROW: f64 = 24.0;
 const RIGHT: f64 = 8.0;

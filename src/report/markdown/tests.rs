@@ -1,11 +1,12 @@
 //! The Markdown of made-up runs, word for word, and that nothing in it is more than text.
 
+use history::History;
+use pipeline::gate::Gate;
+use pipeline::spec::ReportSpec;
+use record::Outcome;
+
 use super::*;
-use crate::gate::Gate;
-use crate::history::History;
-use crate::record::Outcome;
 use crate::report::sample::{self, Sample};
-use crate::spec::ReportSpec;
 
 fn brief(sample: &Sample) -> Brief {
     let history = History::new(vec![sample.previous.0.clone(), sample.run.clone()]);
@@ -106,14 +107,14 @@ fn what_is_long_is_cut() {
 #[test]
 fn however_much_there_is_it_fits_into_a_comment() {
     let mut sample = sample::train_fails();
-    sample.records = sample::tinynet().records;
+    sample.records = sample::tinynet().base.records;
     let stage = sample.run.stages.iter().find(|stage| matches!(stage.outcome, Outcome::Failed { .. }));
     let mut stage = stage.unwrap().clone();
     let hint = Some("@".repeat(MOST_TEXT));
     stage.outcome =
         Outcome::Failed { message: format!("{}\n", "é".repeat(MOST_TEXT)).repeat(MOST_LINES), hint };
     sample.run.stages = vec![stage; MOST_CHANGES];
-    sample.run.gates = vec![sample::gate_fails().run.gates[1].clone(); MOST_ROWS];
+    sample.run.gates = vec![sample::gate_fails().base.run.gates[1].clone(); MOST_ROWS];
     for gate in &mut sample.run.gates {
         (gate.expression, gate.message) = ("`".repeat(MOST_TEXT), "<".repeat(MOST_TEXT));
     }
@@ -167,10 +168,10 @@ fn hostile_text_stays_text() {
             (column.label, column.prefix) = (evil.into(), evil.into());
         }
         sample.definition.report.rows.insert(evil.into(), "fp32".into());
-        sample.records = sample::tinynet().records;
+        sample.records = sample::tinynet().base.records;
         sample.run.profile = Some(evil.into());
         sample.run.vars.insert(evil.into(), evil.into());
-        sample.run.gates = sample::gate_fails().run.gates;
+        sample.run.gates = sample::gate_fails().base.run.gates;
         for gate in &mut sample.run.gates {
             (gate.expression, gate.message) = (evil.into(), evil.into());
         }

@@ -1,0 +1,140 @@
+//! Metrics that gates and columns name: whether the stages that they name them of report any such, as far as their ops
+//! say. What an op does not say is not known, and nothing is told.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::super::suggest::did_you_mean_or_list;
+use super::super::tree::{Data, Node, Problem, Span, shortened};
+use super::super::{Action, ReportSpec, Stage};
+use super::Resolver;
+use crate::StageName;
+use crate::gate::Gate;
+use crate::name::Selector;
+
+/// A metric that a stage does not report, in words.
+struct Absent {
+    message: String,
+    help: String,
+}
+
+impl Resolver<'_> {
+    /// Tells of each metric in gates, which `written` became, that its stage does not report. Of variants the first is told.
+    pub(super) fn check_metrics_of_gates(
+        &mut self,
+        gates: &[Gate],
+        written: &Node,
+        stages: &IndexMap<StageName, Stage>,
+    ) {
+        let mut told = BTreeSet::new();
+        for gate in gates {
+            for (stage, metric) in gate.metrics().into_iter().chain(gate.baseline_metrics()) {
+                if let Some(absent) = self.absent(stage, metric, stages, true) {
+                    // A variant goes by the name of its family in the text.
+                    let family = stage.split('[').next().unwrap_or(stage);
+                    if !told.insert((family.to_owned(), metric.to_owned())) {
+                        continue;
+                    }
+                    let span = self.place_of(written, family, metric);
+                    let message = format!("gate {}", absent.message);
+                    self.tell(
+                        Problem { span: Some(span), ..Problem::at(written, message) }.help(absent.help),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Tells of each metric in `columns`, which became those of `report`, that the stages of no row report. A column that stays
+    /// empty because a run measures less than others (`--set batches=[1]`) is none of these.
+    pub(super) fn check_metrics_of_columns(
+        &mut self,
+        report: &ReportSpec,
+        columns: &[Node],
+        stages: &IndexMap<StageName, Stage>,
+    ) {
+        for (column, node) in report.columns.iter().zip(columns) {
+            let Some(node) = node.get("metric") else { continue };
+            let nodes = match &node.data {
+                Data::List(items) => items.iter().collect(),
+                _ => vec![node],
+            };
+            for (metric, node) in column.metrics.iter().zip(nodes) {
+                let mut first = None;
+                let is_absent = |row: &String| match report.metric_of(row, metric) {
+                    Some((stage, name)) => match self.absent(&stage, &name, stages, false) {
+                        Some(absent) => {
+                            first.get_or_insert(absent);
+                            true
+                        }
+                        // Of a stage with which something is wrong nothing is known. One that is not written is one that the
+                        // row does not name.
+                        None => !self.outlines.contains_key(Selector::new(&stage).family()),
+                    },
+                    None => true,
+                };
+                // Other metrics may serve the other rows.
+                if report.rows.keys().all(is_absent)
+                    && let Some(absent) = first
+                {
+                    let message = format!("column `{}` {}", shortened(&column.label), absent.message);
+                    self.tell(Problem::at(node, message).help(absent.help));
+                }
+            }
+        }
+    }
+
+    /// What to say where a stage is known not to report a metric: with its params, or else with any.
+    fn absent(
+        &mut self,
+        stage: &str,
+        metric: &str,
+        stages: &IndexMap<StageName, Stage>,
+        with_its_params: bool,
+    ) -> Option<Absent> {
+        let stage = find(stage, stages)?;
+        let (name, metric) = (&stage.name, metric);
+        let action = match &stage.action {
+            Action::Op(action) => action,
+            Action::Command(_) => {
+                return Some(Absent {
+                    message: format!(
+                        "names metric `{}` of stage `{name}`, but a command reports none",
+                        shortened(metric)
+                    ),
+                    help: "ops of plugins report metrics; a plugin is a page of code: docs/plugins.md".into(),
+                });
+            }
+        };
+        let manifest = self.manifest(&action.plugin).ok()?;
+        let op = manifest.ops.get(&action.op)?;
+        let inputs = || stage.inputs.keys().map(String::as_str);
+        let params = if with_its_params { &action.params } else { &Value::Null };
+        if op.metric_names(inputs(), params)?.contain(metric) {
+            return None;
+        }
+        let message = format!("names metric `{}`, which stage `{name}` does not report", shortened(metric));
+        if let Some(missing) = op.missing_for_metric(inputs(), &action.params, metric) {
+            return Some(Absent { message, help: missing });
+        }
+        let names = op.metric_names(inputs(), &action.params)?;
+        let help = did_you_mean_or_list(
+            metric,
+            &format!("metrics of {}/{} are", action.plugin, action.op),
+            names.iter(),
+        );
+        Some(Absent { message, help })
+    }
+
+    /// The place of a metric within the text of a gate, or that of the text where it is written otherwise.
+    fn place_of(&self, node: &Node, stage: &str, metric: &str) -> Span {
+        let whole = self.sources.find(node.span, &format!("{stage}.{metric}"));
+        if whole != node.span { whole } else { self.sources.find(node.span, &format!(".{metric}")) }
+    }
+}
+
+fn find<'s>(stage: &str, stages: &'s IndexMap<StageName, Stage>) -> Option<&'s Stage> {
+    stages.get(&StageName::try_from(stage.to_owned()).ok()?)
+}
