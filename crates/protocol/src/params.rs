@@ -2,7 +2,7 @@
 //! its manifest says. Knows schemas and values; not what params mean together, which is the op's to check.
 
 use jsonschema::ValidationError;
-use jsonschema::error::ValidationErrorKind as Kind;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use schemars::{JsonSchema, schema_for};
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
@@ -81,6 +81,9 @@ fn told(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
             | Kind::ExclusiveMaximum { .. },
             Some(range),
         ) => format!("`{name}` is {}, but must be {range}", shown(error.instance())),
+        (Kind::Type { kind }, _) => {
+            format!("`{name}` is {}, but must be {}", shown(error.instance()), in_words(kind))
+        }
         (Kind::MinItems { limit }, _) => format!("`{name}` must have at least {limit} of its items"),
         (Kind::Pattern { pattern }, _) => {
             format!("`{name}` is {}, but must be like `{pattern}`", shown(error.instance()))
@@ -89,6 +92,24 @@ fn told(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
     };
     let end = if is_nullable { "; or leave it out" } else { "" };
     vec![Problem::new(format!("{message}{end}")).param(pointer.trim_start_matches('/'))]
+}
+
+/// The types of a value that is there: `a whole number`.
+fn in_words(kind: &TypeKind) -> String {
+    let types: Vec<_> = match kind {
+        TypeKind::Single(one) => vec![*one],
+        TypeKind::Multiple(several) => several.into_iter().collect(),
+    };
+    let words = types.iter().filter_map(|kind| match kind.as_str() {
+        "null" => None,
+        "integer" => Some("a whole number"),
+        "number" => Some("a number"),
+        "string" => Some("a text"),
+        "boolean" => Some("true or false"),
+        "array" => Some("a list"),
+        _ => Some("a map"),
+    });
+    words.collect::<Vec<_>>().join(" or ")
 }
 
 /// The numbers that a schema allows: `at least 1`, `1 to 9`, `above 0 and at most 1`.

@@ -20,6 +20,8 @@ struct Recipe {
     turned: Option<Turned>,
     #[schemars(length(min = 1), inner(range(min = 1)))]
     sizes: Vec<usize>,
+    #[schemars(extend("if" = { "minimum": 1 }, "then" = { "type": ["integer", "null"] }))]
+    share: Option<serde_json::Number>,
     #[schemars(regex(pattern = "^[0-9a-f]{4}$"))]
     digest: Option<String>,
 }
@@ -40,7 +42,9 @@ fn with(changes: &Value) -> Value {
 
 #[test]
 fn what_the_schema_allows_is_read() {
-    for changes in [json!({}), json!({"patience": null, "turned": null}), json!({"turned": {"lr": 1}})] {
+    for changes in
+        [json!({}), json!({"patience": null, "turned": null, "share": 0.5}), json!({"turned": {"lr": 1}})]
+    {
         let recipe: Recipe = params(&with(&changes)).unwrap();
         assert_eq!((recipe.epochs, recipe.sizes), (2, vec![3]));
     }
@@ -62,6 +66,7 @@ fn what_it_does_not_is_told_with_place_value_and_range() {
         ),
         (json!({"sizes": [4, 0]}), "/sizes/1", "`sizes[1]` is 0, but must be at least 1"),
         (json!({"sizes": []}), "/sizes", "`sizes` must have at least 1 of its items"),
+        (json!({"share": 2.5}), "/share", "`share` is 2.5, but must be a whole number; or leave it out"),
         (
             json!({"digest": "xyz"}),
             "/digest",
