@@ -2,7 +2,6 @@
 //! told to an [`Observer`], who may stop it.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -11,20 +10,30 @@ use model::Graph;
 use rand::seq::SliceRandom;
 use tch::Device;
 
-use crate::album::Album;
-use crate::batches::{Batch, Feed};
-use crate::computes::Computes;
-use crate::engine::{At, Engine, Learned, Rules};
-use crate::libtorch::{Libtorch, Setting};
-use crate::native::Native;
-use crate::net::TorchError;
+use self::checkpoint::Setting;
+use self::observer::{Observer, StepReport};
+use self::snapshot::{Best, EpochRecord, Snapshot};
+use crate::backend::choice::BackendKind;
+use crate::backend::{At, Backend, Task, TrainState};
+use crate::data::device_images::DeviceImages;
+use crate::data::loader::{Batch, Loader};
+use crate::error::{TorchError, TrainError};
+use crate::net::fake_quant::NodeFakeQuant;
+use crate::net::parameters::Parameters;
+use crate::net::score::{Score, rounded};
+use crate::net::teacher::Teacher;
+use crate::optim::Rules;
 use crate::params::{SelectOn, TrainParams};
 use crate::random::{Purpose, generator};
-use crate::rounding::NodeRounding;
-use crate::score::{Score, rounded};
-use crate::snapshot::{Best, EpochRecord, Snapshot};
-use crate::state::State;
-use crate::teacher::Teacher;
+
+pub(crate) mod check;
+pub(crate) mod checkpoint;
+pub(crate) mod curves;
+pub(crate) mod fit;
+pub(crate) mod observer;
+pub(crate) mod setup;
+pub(crate) mod snapshot;
+pub(crate) mod warm_start;
 
 /// Batches that wait ready for the next step.
 const PREPARED: usize = 4;
@@ -34,7 +43,7 @@ const SAMPLE: usize = 2560;
 const TELLING: Duration = Duration::from_millis(250);
 
 /// What to train, on what, how and where.
-pub(crate) struct Training<'a> {
+pub(crate) struct Trainer<'a> {
     /// The recipe.
     pub(crate) params: &'a TrainParams,
     /// The images.
@@ -61,127 +70,60 @@ pub(crate) struct Training<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Tuning<'a> {
     /// The numbers to start from.
-    pub(crate) state: &'a State,
+    pub(crate) parameters: &'a Parameters,
     /// How each node is rounded.
-    pub(crate) roundings: &'a [NodeRounding],
+    pub(crate) fake_quants: &'a [NodeFakeQuant],
 }
 
-/// How far an epoch is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StepReport {
-    /// Whole epochs behind it.
-    pub(crate) epochs_done: u32,
-    /// Steps of this epoch that are done, and of how many.
-    pub(crate) steps: (usize, usize),
-    /// Mean loss of this epoch so far.
-    pub(crate) loss: f64,
-    /// Training images a second in this epoch so far.
-    pub(crate) speed: f64,
-}
-
-/// Who is told what happens.
-pub(crate) trait Observer {
-    /// Before the first step: who computes.
-    fn starts(&mut self, engine: &str);
-    /// Now and then after a step.
-    fn step(&mut self, report: &StepReport);
-    /// After an epoch and its validation; `speed` in training images a second. A break stops the training.
-    fn epoch(&mut self, snapshot: &Snapshot, speed: f64) -> ControlFlow<()>;
-}
-
-/// Why a training ends early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TrainError {
-    /// The loss or a parameter is no longer a number.
-    #[error("{what} became {value} in epoch {epoch}, step {step} of {steps} (learning rate {lr:.4})")]
-    Diverged { what: &'static str, value: f64, epoch: u32, step: usize, steps: usize, lr: f64 },
-    /// libtorch refused an operation.
-    #[error(transparent)]
-    Torch(#[from] TorchError),
-    /// A param that does not fit the dataset.
-    #[error("{0}")]
-    Params(String),
-    /// Our own kernels cannot be started.
-    #[error("`engine` is native, but {0}; use `engine: auto` or `libtorch`")]
-    Native(String),
-    /// The system gave no thread.
-    #[error("cannot start a thread to prepare images: {0}")]
-    Thread(#[from] std::io::Error),
-    /// The thread that prepares images is gone.
-    #[error("the thread that prepares images ended early")]
-    Starved,
-}
-
-impl From<tch::TchError> for TrainError {
-    fn from(error: tch::TchError) -> Self {
-        Self::Torch(error.into())
-    }
-}
-
-impl<'a> Training<'a> {
+impl<'a> Trainer<'a> {
     /// The snapshot before the first epoch.
     pub(crate) fn start(&self) -> Snapshot {
-        let state = match self.tuning {
-            Some(Tuning { state, .. }) => state.clone(),
-            None => State::initial(self.graph, &mut generator(self.params.seed, Purpose::Initialization, 0)),
+        let parameters = match self.tuning {
+            Some(Tuning { parameters, .. }) => parameters.clone(),
+            None => {
+                Parameters::initial(self.graph, &mut generator(self.params.seed, Purpose::Initialization, 0))
+            }
         };
-        let velocity = vec![0.0; state.values.len()];
-        let average = self.params.ema.map(|_| state.clone());
-        let learned = Learned { state, velocity, average };
-        Snapshot { epochs_done: 0, learned, best: None, history: Vec::new(), continued: None }
+        let velocity = vec![0.0; parameters.values.len()];
+        let average = self.params.ema.map(|_| parameters.clone());
+        let train_state = TrainState { parameters, velocity, average };
+        Snapshot { epochs_done: 0, train_state, best: None, history: Vec::new(), continued: None }
     }
 
     /// Whether a snapshot is of this network and recipe.
     pub(crate) fn fits(&self, snapshot: &Snapshot) -> bool {
-        let lengths = |learned: &Learned| {
-            let state = &learned.state;
-            (state.values.len(), state.stats.len(), learned.velocity.len(), learned.average.is_some())
+        let lengths = |train_state: &TrainState| {
+            let parameters = &train_state.parameters;
+            (
+                parameters.values.len(),
+                parameters.stats.len(),
+                train_state.velocity.len(),
+                train_state.average.is_some(),
+            )
         };
-        lengths(&snapshot.learned) == lengths(&self.start().learned)
+        lengths(&snapshot.train_state) == lengths(&self.start().train_state)
     }
 
     /// What a snapshot of it depends on, beside its params.
-    pub(crate) fn setting(&self) -> crate::checkpoint::Setting {
-        let engine = self.computes().map_or("", Computes::name);
-        crate::checkpoint::Setting {
+    pub(crate) fn setting(&self) -> Setting {
+        let backend = BackendKind::of(&self.task()).map_or("", BackendKind::name);
+        Setting {
             images: [self.train.len(), self.validation.len()],
-            computed: [engine, crate::device::name(self.device)],
+            computed: [backend, crate::device::name(self.device)],
         }
     }
 
-    fn engine<'b>(
-        &'b self,
-        computes: Computes,
-        rules: &'b Rules,
-        learned: &Learned,
-        album: Option<Album>,
-    ) -> Result<Box<dyn Engine + 'b>, TrainError> {
-        match computes {
-            Computes::Native => {
-                let network = |graph| {
-                    backprop::Network::new(graph, self.threads)
-                        .map_err(|error| TrainError::Native(error.to_string()))
-                };
-                let teacher = match self.teacher {
-                    Some(teacher) => Some((network(&teacher.graph)?, teacher)),
-                    None => None,
-                };
-                let (network, classes) = (network(self.graph)?, self.graph.classes());
-                let learned = learned.clone();
-                Ok(Box::new(Native::new(network, rules, self.normalization, classes, learned, teacher)))
-            }
-            Computes::Libtorch => {
-                let setting = Setting {
-                    graph: self.graph,
-                    rules,
-                    normalization: self.normalization,
-                    roundings: self.tuning.map(|tuning| tuning.roundings),
-                    precision: self.params.precision,
-                    teacher: self.teacher,
-                    device: self.device,
-                };
-                Ok(Box::new(Libtorch::new(setting, learned, album)?))
-            }
+    /// What is asked of who computes.
+    fn task(&self) -> Task<'a> {
+        Task {
+            graph: self.graph,
+            normalization: self.normalization,
+            fake_quants: self.tuning.map(|tuning| tuning.fake_quants),
+            engine: self.params.engine,
+            precision: self.params.precision,
+            teacher: self.teacher,
+            device: self.device,
+            threads: self.threads,
         }
     }
 
@@ -193,27 +135,28 @@ impl<'a> Training<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Snapshot, TrainError> {
         let rules = self.rules()?;
-        let computes = self.computes()?;
-        let (album, crowded) = match Album::on(self.device, &self.feed(false)) {
-            Ok(album) => (album, None),
+        let task = self.task();
+        let kind = BackendKind::of(&task)?;
+        let (device_images, crowded) = match DeviceImages::on(self.device, &self.loader(false)) {
+            Ok(device_images) => (device_images, None),
             Err(error) => (None, Some(error)),
         };
-        let mut engine = self.engine(computes, &rules, &snapshot.learned, album)?;
-        observer.starts(&self.described(computes, crowded.as_ref()));
-        let feed = self.feed(!engine.makes_images());
+        let mut backend = kind.build(task, &rules, &snapshot.train_state, device_images)?;
+        observer.starts(&kind.described(&task, crowded.as_ref()));
+        let loader = self.loader(!backend.makes_images());
         let epochs = snapshot.epochs_done..self.params.epochs;
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREPARED);
             let prepared = epochs.clone();
             std::thread::Builder::new()
                 .name("images".into())
-                .spawn_scoped(scope, move || feed.send(prepared, &sender))?;
+                .spawn_scoped(scope, move || loader.send(prepared, &sender))?;
             for epoch in epochs {
                 if snapshot.exhausted(self.params.patience) {
                     break;
                 }
-                let (train, speed) = self.epoch(epoch, &mut *engine, &receiver, observer)?;
-                self.close_epoch(epoch, train, &mut *engine, &mut snapshot)?;
+                let (train, speed) = self.epoch(epoch, &mut *backend, &receiver, observer)?;
+                self.close_epoch(epoch, train, &mut *backend, &mut snapshot)?;
                 if observer.epoch(&snapshot, speed).is_break() {
                     break;
                 }
@@ -231,19 +174,20 @@ impl<'a> Training<'a> {
         mut each: impl FnMut(u32, f64) -> bool,
     ) -> Result<(), TrainError> {
         let rules = self.rules()?;
-        let mut engine = self.engine(self.computes()?, &rules, &self.start().learned, None)?;
-        let feed = self.feed(!engine.makes_images());
+        let task = self.task();
+        let mut backend = BackendKind::of(&task)?.build(task, &rules, &self.start().train_state, None)?;
+        let loader = self.loader(!backend.makes_images());
         let steps = u32::try_from(self.steps()).unwrap_or(u32::MAX);
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREPARED);
             std::thread::Builder::new()
                 .name("images".into())
-                .spawn_scoped(scope, move || feed.send(0..count.div_ceil(steps), &sender))?;
+                .spawn_scoped(scope, move || loader.send(0..count.div_ceil(steps), &sender))?;
             for step in 0..count {
                 let batch = receiver.recv().map_err(|_| TrainError::Starved)?;
                 let at = At { epoch: step / steps, step: u64::from(step), lr: rate(step) };
-                engine.step(&batch, at)?;
-                if !engine.outcomes()?.iter().all(|outcome| each(step, outcome.loss)) {
+                backend.step(&batch, at)?;
+                if !backend.outcomes()?.iter().all(|outcome| each(step, outcome.loss)) {
                     break;
                 }
             }
@@ -261,11 +205,11 @@ impl<'a> Training<'a> {
 
     /// Steps of an epoch.
     pub(crate) fn steps(&self) -> usize {
-        self.feed(false).batches()
+        self.loader(false).batches()
     }
 
-    fn feed(&self, renders: bool) -> Feed<'a> {
-        Feed {
+    fn loader(&self, renders: bool) -> Loader<'a> {
+        Loader {
             split: &self.dataset.train,
             indices: self.train,
             augment: self.params.augment,
@@ -279,7 +223,7 @@ impl<'a> Training<'a> {
     fn epoch(
         &self,
         epoch: u32,
-        engine: &mut dyn Engine,
+        backend: &mut dyn Backend,
         batches: &Receiver<Batch>,
         observer: &mut dyn Observer,
     ) -> Result<(Score, f64), TrainError> {
@@ -293,13 +237,13 @@ impl<'a> Training<'a> {
             let batch = batches.recv().map_err(|_| TrainError::Starved)?;
             let lr = self.learning_rate(epoch, step);
             let done = u64::from(epoch) * steps as u64 + step as u64;
-            engine.step(&batch, At { epoch, step: done - 1, lr })?;
+            backend.step(&batch, At { epoch, step: done - 1, lr })?;
             untold.push_back((step, lr, batch.labels.len()));
             if step > 1 && step < steps && asked.elapsed() < TELLING {
                 continue;
             }
             asked = Instant::now();
-            for outcome in engine.outcomes()? {
+            for outcome in backend.outcomes()? {
                 let Some((step, lr, count)) = untold.pop_front() else { break };
                 if !outcome.loss.is_finite() {
                     let (what, value) = ("loss", outcome.loss);
@@ -326,18 +270,18 @@ impl<'a> Training<'a> {
         &self,
         epoch: u32,
         train: Score,
-        engine: &mut dyn Engine,
+        backend: &mut dyn Backend,
         snapshot: &mut Snapshot,
     ) -> Result<(), TrainError> {
         if self.params.ema.is_some() {
             let sample = self.sample();
             // Statistics want more than one image.
             let batches = sample.chunks(self.params.batch_size.max(2)).filter(|batch| batch.len() > 1);
-            engine.estimate_statistics(&self.dataset.train, &batches.collect::<Vec<_>>())?;
+            backend.estimate_statistics(&self.dataset.train, &batches.collect::<Vec<_>>())?;
         }
-        snapshot.learned = engine.learned()?;
+        snapshot.train_state = backend.train_state()?;
         snapshot.epochs_done = epoch + 1;
-        if !snapshot.learned.state.is_finite() {
+        if !snapshot.train_state.parameters.is_finite() {
             let steps = self.steps();
             let lr = self.learning_rate(epoch, steps);
             let epoch = epoch + 1;
@@ -352,12 +296,12 @@ impl<'a> Training<'a> {
         }
         let validation = match self.validation {
             [] => None,
-            indices => Some(self.score(engine, &self.dataset.train, indices)?),
+            indices => Some(self.score(backend, &self.dataset.train, indices)?),
         };
         let test = match self.params.select_on {
             SelectOn::Test => {
                 let all: Vec<_> = (0..self.dataset.test.len()).collect();
-                Some(self.score(engine, &self.dataset.test, &all)?)
+                Some(self.score(backend, &self.dataset.test, &all)?)
             }
             SelectOn::Validation | SelectOn::Last => None,
         };
@@ -365,8 +309,8 @@ impl<'a> Training<'a> {
         if let Some(score) = selecting
             && snapshot.best_score(self.params.select_on).is_none_or(|best| score.is_better_than(&best))
         {
-            let state = snapshot.learned.kept().clone();
-            snapshot.best = Some(Best { epoch: epoch + 1, correct: score.correct, state });
+            let parameters = snapshot.train_state.kept().clone();
+            snapshot.best = Some(Best { epoch: epoch + 1, correct: score.correct, parameters });
         }
         let lr = self.learning_rate(epoch, 1);
         snapshot.history.push(EpochRecord { epoch: epoch + 1, lr, train, validation, test });
@@ -389,11 +333,11 @@ impl<'a> Training<'a> {
 
     fn score(
         &self,
-        engine: &mut dyn Engine,
+        backend: &mut dyn Backend,
         split: &dataset::Split,
         indices: &[usize],
     ) -> Result<Score, TorchError> {
-        let logits = engine.logits(split, indices)?;
+        let logits = backend.logits(split, indices)?;
         let labels: Vec<_> = indices.iter().map(|&index| split.label(index)).collect();
         Ok(Score::of(&logits, &labels, self.graph.classes(), self.params.label_smoothing))
     }

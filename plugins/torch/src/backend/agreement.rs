@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::fixtures::{alone, network};
-use crate::net::{MemoryFormat, Net, to_host, to_images};
+use crate::net::Net;
+use crate::net::parameters::Parameters;
 use crate::random::{Purpose, generator};
-use crate::state::State;
+use crate::tensor::{MemoryFormat, to_host, to_images};
 
 const SMOOTHING: f64 = 0.1;
 
@@ -24,7 +25,7 @@ fn graph(network: Value, classes: usize) -> Graph {
     serde_json::from_value::<Network>(network).unwrap().lower(classes).unwrap()
 }
 
-/// The gradient of the loss by the logits, by libtorch for both.
+/// The gradient of the loss with respect to the logits, by libtorch for both.
 fn loss_gradient(logits: &[f32], labels: &[i64]) -> Vec<f32> {
     let classes = (logits.len() / labels.len()) as i64;
     let logits = Tensor::from_slice(logits).view((-1, classes)).set_requires_grad(true);
@@ -38,9 +39,9 @@ fn loss(logits: &Tensor, labels: &[i64]) -> Tensor {
 }
 
 /// By libtorch, in numbers of `kind`.
-fn libtorch(kind: Kind, graph: &Graph, state: &State, images: &[f32], labels: &[i64]) -> Computed {
+fn libtorch(kind: Kind, graph: &Graph, parameters: &Parameters, images: &[f32], labels: &[i64]) -> Computed {
     let [values, stats] =
-        [&state.values, &state.stats].map(|values| Tensor::from_slice(values).to_kind(kind));
+        [&parameters.values, &parameters.stats].map(|values| Tensor::from_slice(values).to_kind(kind));
     let net = Net::of(graph, values, stats, true, None).unwrap();
     let images = to_images(images, graph.input_shape(), Device::Cpu, MemoryFormat::ChannelsLast).unwrap();
     let images = images.to_kind(kind);
@@ -55,13 +56,13 @@ fn libtorch(kind: Kind, graph: &Graph, state: &State, images: &[f32], labels: &[
     }
 }
 
-fn ours(graph: &Graph, state: &State, images: &[f32], labels: &[i64], threads: usize) -> Computed {
+fn ours(graph: &Graph, parameters: &Parameters, images: &[f32], labels: &[i64], threads: usize) -> Computed {
     let mut network = backprop::Network::new(graph, threads).unwrap();
-    let (mut stats, mut gradient) = (state.stats.clone(), Vec::new());
+    let (mut stats, mut gradient) = (parameters.stats.clone(), Vec::new());
     let mode = Mode::Training { stats: &mut stats, momentum: 0.1, dropout: Some(1) };
-    let logits = network.forward(&state.values, mode, images).to_vec();
-    network.backward(&state.values, &loss_gradient(&logits, labels), &mut gradient);
-    let evaluated = network.forward(&state.values, Mode::Inference { stats: &stats }, images).to_vec();
+    let logits = network.forward(&parameters.values, mode, images).to_vec();
+    network.backward(&parameters.values, &loss_gradient(&logits, labels), &mut gradient);
+    let evaluated = network.forward(&parameters.values, Mode::Inference { stats: &stats }, images).to_vec();
     Computed { logits, gradient, stats, evaluated }
 }
 
@@ -100,11 +101,11 @@ fn smooth(network: &Value) -> Value {
     network
 }
 
-/// A network's name, itself without dropout, a state and a batch.
+/// A network's name, itself without dropout, a parameters and a batch.
 struct Case {
     name: &'static str,
     graph: Graph,
-    state: State,
+    parameters: Parameters,
     images: Vec<f32>,
     labels: Vec<i64>,
 }
@@ -113,23 +114,23 @@ impl Case {
     fn new(name: &'static str, network: Value, classes: usize, count: usize) -> Self {
         let graph = graph(without_dropout(network), classes);
         let mut rng = generator(7, Purpose::Order, 0);
-        let mut state = State::initial(&graph, &mut rng);
+        let mut parameters = Parameters::initial(&graph, &mut rng);
         // Normalisations that do something.
-        for value in &mut state.values {
+        for value in &mut parameters.values {
             *value += (rng.random::<f32>() - 0.5) * 0.1;
         }
         let length: usize = graph.input_shape().iter().product();
         let images = (0..count * length).map(|_| rng.random::<f32>() * 4.0 - 2.0).collect();
         let labels = (0..count).map(|_| rng.random_range(0..classes as i64)).collect();
-        Self { name, graph, state, images, labels }
+        Self { name, graph, parameters, images, labels }
     }
 
     fn libtorch(&self, kind: Kind) -> Computed {
-        libtorch(kind, &self.graph, &self.state, &self.images, &self.labels)
+        libtorch(kind, &self.graph, &self.parameters, &self.images, &self.labels)
     }
 
     fn ours(&self) -> Computed {
-        ours(&self.graph, &self.state, &self.images, &self.labels, 2)
+        ours(&self.graph, &self.parameters, &self.images, &self.labels, 2)
     }
 }
 

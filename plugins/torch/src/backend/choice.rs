@@ -1,57 +1,50 @@
-//! Who computes a training: kernels of our own, or libtorch.
+//! Which backend computes a training, why, and how it is made. Knows what each can do; knows no epochs.
 
 use tch::Device;
 
-use crate::net::TorchError;
+use super::libtorch::Libtorch;
+use super::native::Native;
+use super::{Backend, Task, TrainState};
+use crate::data::device_images::DeviceImages;
+use crate::error::{TorchError, TrainError};
+use crate::optim::Rules;
 use crate::params::{EngineName, Precision};
-use crate::training::{TrainError, Training};
 
 /// Who computes a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Computes {
+pub(crate) enum BackendKind {
     Native,
     Libtorch,
 }
 
-impl Computes {
+impl BackendKind {
+    /// Who computes: kernels of our own where they may and can.
+    ///
+    /// # Errors
+    /// Where they must, but cannot.
+    pub(crate) fn of(task: &Task<'_>) -> Result<Self, TrainError> {
+        match (task.engine, hindrance(task)) {
+            (EngineName::Auto | EngineName::Native, None) => Ok(Self::Native),
+            (EngineName::Native, Some(reason)) => Err(TrainError::Native(reason)),
+            (EngineName::Auto | EngineName::Libtorch, _) => Ok(Self::Libtorch),
+        }
+    }
+
+    /// What it is called, in checkpoints, too.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Native => "kernels of our own",
             Self::Libtorch => "libtorch",
         }
     }
-}
-
-impl Training<'_> {
-    /// Who computes: kernels of our own where they may and can. An error where they must, but cannot.
-    pub(crate) fn computes(&self) -> Result<Computes, TrainError> {
-        match (self.params.engine, self.hindrance()) {
-            (EngineName::Auto | EngineName::Native, None) => Ok(Computes::Native),
-            (EngineName::Native, Some(reason)) => Err(TrainError::Native(reason)),
-            (EngineName::Auto | EngineName::Libtorch, _) => Ok(Computes::Libtorch),
-        }
-    }
-
-    /// Why kernels of our own cannot compute it, if they cannot.
-    fn hindrance(&self) -> Option<String> {
-        if self.params.precision == Precision::Bfloat16 {
-            return Some("`precision: bfloat16` is computed by libtorch alone".into());
-        }
-        if self.device != Device::Cpu || self.tuning.is_some() {
-            return Some("it computes on a CPU and without rounding".into());
-        }
-        let own = backprop::supports(self.graph).err().map(|error| error.to_string());
-        let teachers = self.teacher.and_then(|teacher| backprop::supports(&teacher.graph).err());
-        own.or_else(|| teachers.map(|error| format!("the teacher: {error}")))
-    }
 
     /// Who computes, and how, in words; `crowded` is why the device does not hold the training images.
-    pub(crate) fn described(&self, computes: Computes, crowded: Option<&TorchError>) -> String {
-        let mut words = computes.name().to_owned();
-        if self.params.precision == Precision::Bfloat16 {
+    pub(crate) fn described(self, task: &Task<'_>, crowded: Option<&TorchError>) -> String {
+        let mut words = self.name().to_owned();
+        if task.precision == Precision::Bfloat16 {
             words.push_str(", in bfloat16");
-        } else if let (Computes::Libtorch, EngineName::Auto, Device::Cpu, None, Some(reason)) =
-            (computes, self.params.engine, self.device, &self.tuning, self.hindrance())
+        } else if let (Self::Libtorch, EngineName::Auto, Device::Cpu, None, Some(reason)) =
+            (self, task.engine, task.device, task.fake_quants, hindrance(task))
         {
             words.push_str(&format!(" ({reason})"));
         }
@@ -60,4 +53,46 @@ impl Training<'_> {
         }
         words
     }
+
+    /// The backend itself, which goes on from `train_state`; images are made by `device_images`, where there are such.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the device has no room.
+    pub(crate) fn build<'a>(
+        self,
+        task: Task<'a>,
+        rules: &'a Rules,
+        train_state: &TrainState,
+        device_images: Option<DeviceImages>,
+    ) -> Result<Box<dyn Backend + 'a>, TrainError> {
+        match self {
+            Self::Native => {
+                let network = |graph| {
+                    backprop::Network::new(graph, task.threads)
+                        .map_err(|error| TrainError::Native(error.to_string()))
+                };
+                let teacher = match task.teacher {
+                    Some(teacher) => Some((network(&teacher.graph)?, teacher)),
+                    None => None,
+                };
+                let network = network(task.graph)?;
+                let (images, classes) = (task.normalization, task.graph.classes());
+                Ok(Box::new(Native::new(network, rules, images, classes, train_state.clone(), teacher)))
+            }
+            Self::Libtorch => Ok(Box::new(Libtorch::new(task, rules, train_state, device_images)?)),
+        }
+    }
+}
+
+/// Why kernels of our own cannot compute it, if they cannot.
+fn hindrance(task: &Task<'_>) -> Option<String> {
+    if task.precision == Precision::Bfloat16 {
+        return Some("`precision: bfloat16` is computed by libtorch alone".into());
+    }
+    if task.device != Device::Cpu || task.fake_quants.is_some() {
+        return Some("it computes on a CPU and without rounding".into());
+    }
+    let own = backprop::supports(task.graph).err().map(|error| error.to_string());
+    let teachers = task.teacher.and_then(|teacher| backprop::supports(&teacher.graph).err());
+    own.or_else(|| teachers.map(|error| format!("the teacher: {error}")))
 }

@@ -1,114 +1,93 @@
 //! Training by libtorch: on any device, and on the grid of an INT8 model.
 
-use dataset::{Normalization, Split};
-use model::Graph;
-use tch::{Device, Kind, Reduction, Tensor};
+use dataset::Split;
+use tch::{Kind, Reduction, Tensor};
 
-use crate::album::{Album, to_device};
-use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules, kept, with_shares};
-use crate::loss::Outcome;
-use crate::net::{MemoryFormat, Net, Pass, TorchError, inference, to_host, to_images};
-use crate::params::{Distill, Precision};
+use super::{At, Backend, Task, TrainState, with_shares};
+use crate::data::device_images::DeviceImages;
+use crate::data::loader::Batch;
+use crate::error::TorchError;
+use crate::net::Net;
+use crate::net::kernel::Pass;
+use crate::net::parameters::Parameters;
+use crate::net::score::Inference;
+use crate::net::teacher::Teacher;
+use crate::optim::device::DeviceOptimizer;
+use crate::optim::loss::Outcome;
+use crate::optim::{Rules, kept};
+use crate::params::Distill;
 use crate::random::seed_libtorch;
-use crate::rounding::NodeRounding;
-use crate::score::Inference;
-use crate::sgd::Sgd;
-use crate::state::State;
-use crate::teacher::Teacher;
+use crate::tensor::{MemoryFormat, inference, to_device, to_host, to_images, whole_to_device};
 
 /// Images at a time when validating.
 const EVALUATION_BATCH: usize = 256;
 
-/// What a network is computed from.
-#[derive(Clone, Copy)]
-pub(crate) struct Setting<'a> {
-    /// The network.
-    pub(crate) graph: &'a Graph,
-    /// What concerns a step.
-    pub(crate) rules: &'a Rules,
-    /// How pixels become input.
-    pub(crate) normalization: &'a Normalization,
-    /// How each node is rounded, if its INT8 model is what learns.
-    pub(crate) roundings: Option<&'a [NodeRounding]>,
-    /// In what numbers a step is computed.
-    pub(crate) precision: Precision,
-    /// A network to learn from.
-    pub(crate) teacher: Option<&'a Teacher>,
-    /// Where.
-    pub(crate) device: Device,
-}
-
 /// A network that learns.
 pub(crate) struct Libtorch<'a> {
-    setting: Setting<'a>,
+    task: Task<'a>,
+    rules: &'a Rules,
     net: Net,
-    sgd: Sgd<'a>,
+    optimizer: DeviceOptimizer<'a>,
     class_weights: Option<Tensor>,
     /// Averages of trained values and of statistics.
     average: Option<[Tensor; 2]>,
     teacher: Option<(Net, Distill)>,
     /// Where images are made, unless on the host.
-    album: Option<Album>,
+    device_images: Option<DeviceImages>,
     epoch: Option<u32>,
     /// Loss, and number of right answers, of each step that nobody asked for yet.
     outcomes: Vec<[Tensor; 2]>,
 }
 
 impl<'a> Libtorch<'a> {
-    /// Goes on from `learned`. Images come from the host, unless from an `album`.
+    /// Goes on from `train_state`. Images come from the host, unless from `device_images`.
     pub(crate) fn new(
-        setting: Setting<'a>,
-        learned: &Learned,
-        album: Option<Album>,
+        task: Task<'a>,
+        rules: &'a Rules,
+        train_state: &TrainState,
+        device_images: Option<DeviceImages>,
     ) -> Result<Self, TorchError> {
-        let Setting { graph, rules, roundings, device, precision, teacher, .. } = setting;
-        let put = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
+        let Task { graph, fake_quants, device, precision, teacher, .. } = task;
+        let put = |values: &[f32]| to_device(values, device);
         Ok(Self {
-            net: Net::new(graph, &learned.state, device, true, roundings)?.learning_in(precision),
-            sgd: Sgd {
-                velocity: put(&learned.velocity)?,
-                momentum: rules.momentum,
-                nesterov: rules.nesterov,
-                weight_decay: put(&rules.weight_decay)?,
-                muon: rules.muon.as_ref(),
-                clip: rules.clip,
-            },
+            net: Net::new(graph, &train_state.parameters, device, true, fake_quants)?.learning_in(precision),
+            optimizer: DeviceOptimizer::new(rules, &train_state.velocity, device)?,
             class_weights: rules.class_weights.as_deref().map(put).transpose()?,
-            average: match &learned.average {
-                Some(state) => Some([put(&state.values)?, put(&state.stats)?]),
+            average: match &train_state.average {
+                Some(parameters) => Some([put(&parameters.values)?, put(&parameters.stats)?]),
                 None => None,
             },
             teacher: match teacher {
-                Some(Teacher { graph, state, distill }) => {
-                    Some((Net::new(graph, state, device, false, None)?, *distill))
+                Some(Teacher { graph, parameters, distill }) => {
+                    Some((Net::new(graph, parameters, device, false, None)?, *distill))
                 }
                 None => None,
             },
-            album,
+            device_images,
             epoch: None,
             outcomes: Vec::new(),
-            setting,
+            task,
+            rules,
         })
     }
 }
 
-impl Engine for Libtorch<'_> {
+impl Backend for Libtorch<'_> {
     fn makes_images(&self) -> bool {
-        self.album.is_some()
+        self.device_images.is_some()
     }
 
     fn step(&mut self, batch: &Batch, at: At) -> Result<(), TorchError> {
-        let Setting { graph, rules, device, .. } = self.setting;
+        let (Task { graph, device, .. }, rules) = (self.task, self.rules);
         if self.epoch != Some(at.epoch) {
             self.epoch = Some(at.epoch);
             seed_libtorch(rules.seed, at.epoch);
         }
-        let images = match &self.album {
-            Some(album) => album.images(&batch.seen)?,
+        let images = match &self.device_images {
+            Some(device_images) => device_images.images(&batch.seen)?,
             None => to_images(&batch.images, graph.input_shape(), device, MemoryFormat::ChannelsLast)?,
         };
-        let labels = to_device(&batch.labels, device)?;
+        let labels = whole_to_device(&batch.labels, device)?;
         let logits = self.net.forward(&images, true)?;
         let mut loss = cross_entropy(&logits, &labels, rules.smoothing, self.class_weights.as_ref())?;
         if let Some((teacher, Distill { weight, temperature })) = &self.teacher {
@@ -120,7 +99,7 @@ impl Engine for Libtorch<'_> {
             loss = loss.f_mul_scalar(1.0 - weight)?.f_add(&divergence)?;
         }
         let gradient = self.net.gradient(&loss)?;
-        self.sgd.step(self.net.values_mut(), gradient, at.lr)?;
+        self.optimizer.step(self.net.values_mut(), gradient, at.lr)?;
         if let (Some(decay), Some([values, _])) = (rules.average, &mut self.average) {
             let share = 1.0 - kept(decay, at.step);
             inference(|| values.f_lerp_(self.net.values_mut(), share).map(drop))?;
@@ -149,9 +128,9 @@ impl Engine for Libtorch<'_> {
     }
 
     fn estimate_statistics(&mut self, split: &Split, batches: &[&[usize]]) -> Result<(), TorchError> {
-        let Setting { graph, normalization, roundings, device, .. } = self.setting;
+        let Task { graph, normalization, fake_quants, device, .. } = self.task;
         let Some([values, stats]) = &self.average else { return Ok(()) };
-        let net = Net::of(graph, values.shallow_clone(), stats.shallow_clone(), false, roundings)?;
+        let net = Net::of(graph, values.shallow_clone(), stats.shallow_clone(), false, fake_quants)?;
         let mut images = Vec::new();
         for (batch, share) in with_shares(batches) {
             images.clear();
@@ -162,28 +141,32 @@ impl Engine for Libtorch<'_> {
         Ok(())
     }
 
-    fn learned(&self) -> Result<Learned, TorchError> {
+    fn train_state(&self) -> Result<TrainState, TorchError> {
         let average = match &self.average {
-            Some([values, stats]) => Some(State { values: to_host(values)?, stats: to_host(stats)? }),
+            Some([values, stats]) => Some(Parameters { values: to_host(values)?, stats: to_host(stats)? }),
             None => None,
         };
-        Ok(Learned { state: self.net.state()?, velocity: to_host(&self.sgd.velocity)?, average })
+        Ok(TrainState {
+            parameters: self.net.parameters()?,
+            velocity: to_host(self.optimizer.velocity())?,
+            average,
+        })
     }
 
     fn logits(&mut self, split: &Split, indices: &[usize]) -> Result<Vec<f32>, TorchError> {
-        let Setting { graph, normalization, roundings, device, .. } = self.setting;
+        let Task { graph, normalization, fake_quants, device, .. } = self.task;
         let inference = Inference { normalization, device, batch_size: EVALUATION_BATCH };
         match &self.average {
             None => inference.logits(&self.net, split, indices, |_| {}),
             Some([values, stats]) => {
-                let net = Net::of(graph, values.shallow_clone(), stats.shallow_clone(), false, roundings)?;
+                let net = Net::of(graph, values.shallow_clone(), stats.shallow_clone(), false, fake_quants)?;
                 inference.logits(&net, split, indices, |_| {})
             }
         }
     }
 }
 
-/// The loss of logits `[N, classes]`, by the formula of [`crate::loss::CrossEntropy::of`]. libtorch's own, with weights and
+/// The loss of logits `[N, classes]`, by the formula of [`crate::optim::loss::CrossEntropy::of`]. libtorch's own, with weights and
 /// smoothing, makes the host wait: it looks for labels to ignore.
 fn cross_entropy(
     logits: &Tensor,
@@ -213,10 +196,13 @@ fn cross_entropy(
 mod tests {
     use std::sync::mpsc::sync_channel;
 
+    use dataset::Normalization;
+    use tch::Device;
+
     use super::*;
-    use crate::batches::Feed;
+    use crate::data::loader::Loader;
     use crate::fixtures::{alone, network, synthetic};
-    use crate::params::{TrainParams, parse};
+    use crate::params::{EngineName, Precision, TrainParams};
     use crate::random::{Purpose, generator};
 
     #[test]
@@ -241,26 +227,28 @@ mod tests {
     fn it_learns_the_same_from_images_made_on_the_device() {
         let _turn = alone();
         let params: TrainParams =
-            parse(&serde_json::json!({"network": network(), "label_smoothing": 0.1})).unwrap();
+            serde_json::from_value(serde_json::json!({"network": network(), "label_smoothing": 0.1}))
+                .unwrap();
         let graph = params.network.lower(2).unwrap();
         let split = synthetic(64, 2).train;
         let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
         let rules = Rules::new(&params, &graph, None);
-        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
-        let velocity = vec![0.0; state.values.len()];
-        let learned = Learned { state, velocity, average: None };
-        let setting = Setting {
+        let parameters = Parameters::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let velocity = vec![0.0; parameters.values.len()];
+        let train_state = TrainState { parameters, velocity, average: None };
+        let task = Task {
             graph: &graph,
-            rules: &rules,
             normalization: &normalization,
-            roundings: None,
+            fake_quants: None,
+            engine: EngineName::Libtorch,
             precision: Precision::Float32,
             teacher: None,
             device: Device::Cpu,
+            threads: 1,
         };
         let indices: Vec<_> = (0..64).collect();
         let run = |on_device: bool| {
-            let feed = Feed {
+            let loader = Loader {
                 split: &split,
                 indices: &indices,
                 augment: params.augment,
@@ -269,11 +257,11 @@ mod tests {
                 seed: 1,
                 renders: !on_device,
             };
-            let album = on_device.then(|| Album::new(Device::Cpu, &feed).unwrap());
-            let mut engine = Libtorch::new(setting, &learned, album).unwrap();
+            let device_images = on_device.then(|| DeviceImages::new(Device::Cpu, &loader).unwrap());
+            let mut engine = Libtorch::new(task, &rules, &train_state, device_images).unwrap();
             assert_eq!(engine.makes_images(), on_device);
             let (sender, receiver) = sync_channel(8);
-            feed.send(0..2, &sender);
+            loader.send(0..2, &sender);
             drop(sender);
             for (step, batch) in receiver.into_iter().enumerate() {
                 let step = step as u64;
@@ -281,7 +269,7 @@ mod tests {
             }
             let outcomes = engine.outcomes().unwrap();
             assert_eq!((outcomes.len(), engine.outcomes().unwrap().len()), (8, 0), "each is told once");
-            (outcomes, engine.learned().unwrap())
+            (outcomes, engine.train_state().unwrap())
         };
         assert!(run(false) == run(true));
     }

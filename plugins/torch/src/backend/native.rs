@@ -4,22 +4,19 @@ use backprop::{Mode, Network};
 use dataset::{Normalization, Split};
 use rand::RngCore;
 
-use crate::batches::Batch;
-use crate::engine::{At, Engine, Learned, Rules, kept, with_shares};
-use crate::loss::{CrossEntropy, Outcome, distil};
-use crate::muon::{Muon, Scratch};
-use crate::net::{BATCH_NORM_MOMENTUM, TorchError};
+use super::{At, Backend, TrainState, with_shares};
+use crate::data::loader::Batch;
+use crate::error::TorchError;
+use crate::net::kernel::BATCH_NORM_MOMENTUM;
+use crate::net::parameters::Parameters;
+use crate::net::teacher::Teacher;
+use crate::optim::host::HostOptimizer;
+use crate::optim::loss::{CrossEntropy, Outcome, distil};
+use crate::optim::{Rules, kept};
 use crate::random::{Purpose, generator};
-use crate::state::State;
-use crate::teacher::Teacher;
 
 /// Images at a time when validating: as many values are in memory as in a usual step.
 const EVALUATION_BATCH: usize = 128;
-
-/// What a gradient is multiplied with so that its `norm` is at most `limit`: as `torch.nn.utils.clip_grad_norm_`.
-fn clipped(limit: Option<f64>, norm: impl FnOnce() -> f64) -> f64 {
-    limit.map_or(1.0, |limit| (limit / (norm() + 1e-6)).min(1.0))
-}
 
 /// A network that learns.
 pub(crate) struct Native<'a> {
@@ -27,23 +24,22 @@ pub(crate) struct Native<'a> {
     rules: &'a Rules,
     normalization: &'a Normalization,
     classes: usize,
-    learned: Learned,
+    train_state: TrainState,
     teacher: Option<(Network, &'a Teacher)>,
-    /// One for each weight that learns by Muon.
-    scratches: Vec<Scratch>,
-    by_logits: Vec<f32>,
+    optimizer: HostOptimizer<'a>,
+    logits_gradient: Vec<f32>,
     gradient: Vec<f32>,
     outcomes: Vec<Outcome>,
 }
 
 impl<'a> Native<'a> {
-    /// Goes on from `learned`; a teacher comes with its network.
+    /// Goes on from `train_state`; a teacher comes with its network.
     pub(crate) fn new(
         network: Network,
         rules: &'a Rules,
         normalization: &'a Normalization,
         classes: usize,
-        learned: Learned,
+        train_state: TrainState,
         teacher: Option<(Network, &'a Teacher)>,
     ) -> Self {
         Self {
@@ -51,69 +47,51 @@ impl<'a> Native<'a> {
             rules,
             normalization,
             classes,
-            learned,
+            train_state,
             teacher,
-            scratches: (rules.muon.iter().flat_map(Muon::matrices))
-                .map(|&matrix| Scratch::new(matrix))
-                .collect(),
-            by_logits: Vec::new(),
+            optimizer: HostOptimizer::new(rules),
+            logits_gradient: Vec::new(),
             gradient: Vec::new(),
             outcomes: Vec::new(),
         }
     }
 
-    /// As [`crate::sgd::Sgd`] does it, and [`Muon`].
-    fn update(&mut self, rate: f64) {
-        let (momentum, lr) = (self.rules.momentum as f32, rate as f32);
-        let factor = clipped(self.rules.clip, || {
-            self.gradient.iter().map(|&slope| f64::from(slope).powi(2)).sum::<f64>().sqrt()
-        });
-        self.gradient.iter_mut().for_each(|slope| *slope *= factor as f32);
-        let Learned { state: State { values, .. }, velocity, .. } = &mut self.learned;
-        for range in self.rules.descended.iter().cloned() {
-            let pulls = self.gradient[range.clone()].iter().zip(&self.rules.weight_decay[range.clone()]);
-            let values = values[range.clone()].iter_mut().zip(&mut velocity[range]);
-            for ((value, velocity), (gradient, decay)) in values.zip(pulls) {
-                let gradient = gradient + *value * decay;
-                *velocity = *velocity * momentum + gradient;
-                *value -= lr * if self.rules.nesterov { gradient + *velocity * momentum } else { *velocity };
-            }
-        }
-        if let Some(muon) = &self.rules.muon {
-            for (matrix, scratch) in muon.matrices().iter().zip(&mut self.scratches) {
-                let range = matrix.range();
-                let learned = [&mut values[range.clone()], &mut velocity[range.clone()]];
-                muon.step(rate, scratch, learned, &self.gradient[range]);
-            }
-        }
-    }
-
     fn average(&mut self, step: u64) {
-        let (Some(decay), Some(average)) = (self.rules.average, &mut self.learned.average) else { return };
+        let (Some(decay), Some(average)) = (self.rules.average, &mut self.train_state.average) else {
+            return;
+        };
         let share = (1.0 - kept(decay, step)) as f32;
-        let values = average.values.iter_mut().zip(&self.learned.state.values);
+        let values = average.values.iter_mut().zip(&self.train_state.parameters.values);
         values.for_each(|(average, new)| *average += share * (new - *average));
     }
 }
 
-impl Engine for Native<'_> {
+impl Backend for Native<'_> {
     fn step(&mut self, batch: &Batch, at: At) -> Result<(), TorchError> {
         let mut dropout = generator(self.rules.seed, Purpose::Dropout, at.epoch);
         let dropout = dropout.next_u64().wrapping_add(at.step);
-        let state = &mut self.learned.state;
-        let mode =
-            Mode::Training { stats: &mut state.stats, momentum: BATCH_NORM_MOMENTUM, dropout: Some(dropout) };
-        let logits = self.network.forward(&state.values, mode, &batch.images);
+        let parameters = &mut self.train_state.parameters;
+        let mode = Mode::Training {
+            stats: &mut parameters.stats,
+            momentum: BATCH_NORM_MOMENTUM,
+            dropout: Some(dropout),
+        };
+        let logits = self.network.forward(&parameters.values, mode, &batch.images);
         let loss =
             CrossEntropy { smoothing: self.rules.smoothing, weights: self.rules.class_weights.as_deref() };
-        let mut outcome = loss.of(logits, &batch.labels, self.classes, &mut self.by_logits);
-        if let Some((network, Teacher { state, distill, .. })) = &mut self.teacher {
-            let told = network.forward(&state.values, Mode::Inference { stats: &state.stats }, &batch.images);
-            distil(*distill, [told, logits], self.classes, &mut outcome, &mut self.by_logits);
+        let mut outcome = loss.of(logits, &batch.labels, self.classes, &mut self.logits_gradient);
+        if let Some((network, Teacher { parameters, distill, .. })) = &mut self.teacher {
+            let told = network.forward(
+                &parameters.values,
+                Mode::Inference { stats: &parameters.stats },
+                &batch.images,
+            );
+            distil(*distill, [told, logits], self.classes, &mut outcome, &mut self.logits_gradient);
         }
         if outcome.loss.is_finite() {
-            self.network.backward(&state.values, &self.by_logits, &mut self.gradient);
-            self.update(at.lr);
+            self.network.backward(&parameters.values, &self.logits_gradient, &mut self.gradient);
+            let TrainState { parameters: Parameters { values, .. }, velocity, .. } = &mut self.train_state;
+            self.optimizer.step(at.lr, [values, velocity], &mut self.gradient);
             self.average(at.step);
         }
         self.outcomes.push(outcome);
@@ -125,7 +103,7 @@ impl Engine for Native<'_> {
     }
 
     fn estimate_statistics(&mut self, split: &Split, batches: &[&[usize]]) -> Result<(), TorchError> {
-        let Some(State { values, stats }) = &mut self.learned.average else { return Ok(()) };
+        let Some(Parameters { values, stats }) = &mut self.train_state.average else { return Ok(()) };
         let mut images = Vec::new();
         for (batch, share) in with_shares(batches) {
             images.clear();
@@ -135,18 +113,18 @@ impl Engine for Native<'_> {
         Ok(())
     }
 
-    fn learned(&self) -> Result<Learned, TorchError> {
-        Ok(self.learned.clone())
+    fn train_state(&self) -> Result<TrainState, TorchError> {
+        Ok(self.train_state.clone())
     }
 
     fn logits(&mut self, split: &Split, indices: &[usize]) -> Result<Vec<f32>, TorchError> {
-        let state = self.learned.kept();
+        let parameters = self.train_state.kept();
         let (mut logits, mut images) = (Vec::new(), Vec::new());
         for batch in indices.chunks(EVALUATION_BATCH) {
             images.clear();
             self.normalization.apply(split, batch, &mut images);
-            let mode = Mode::Inference { stats: &state.stats };
-            logits.extend_from_slice(self.network.forward(&state.values, mode, &images));
+            let mode = Mode::Inference { stats: &parameters.stats };
+            logits.extend_from_slice(self.network.forward(&parameters.values, mode, &images));
         }
         Ok(logits)
     }
@@ -156,37 +134,41 @@ impl Engine for Native<'_> {
 mod tests {
     use super::*;
     use crate::fixtures::{network, synthetic};
-    use crate::params::{TrainParams, parse};
+    use crate::params::TrainParams;
 
     #[test]
     fn statistics_of_an_average_are_the_mean_of_those_of_its_batches() {
-        let params: TrainParams = parse(&serde_json::json!({"network": network(), "ema": 0.9})).unwrap();
+        let params: TrainParams =
+            serde_json::from_value(serde_json::json!({"network": network(), "ema": 0.9})).unwrap();
         let graph = params.network.lower(2).unwrap();
         let rules = Rules::new(&params, &graph, None);
         let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
-        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
-        let learned = Learned {
-            velocity: vec![0.0; state.values.len()],
-            average: Some(State { values: state.values.clone(), stats: vec![7.0; state.stats.len()] }),
-            state,
+        let parameters = Parameters::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let train_state = TrainState {
+            velocity: vec![0.0; parameters.values.len()],
+            average: Some(Parameters {
+                values: parameters.values.clone(),
+                stats: vec![7.0; parameters.stats.len()],
+            }),
+            parameters,
         };
         let split = synthetic(24, 2).train;
         let order: Vec<_> = (0..24).collect();
         let batches = [&order[..10], &order[10..22], &order[22..]];
         let mut one = Network::new(&graph, 1).unwrap();
-        let mut mean = vec![0.0; learned.state.stats.len()];
+        let mut mean = vec![0.0; train_state.parameters.stats.len()];
         for batch in batches {
             let (mut stats, mut images) = (vec![0.0; mean.len()], Vec::new());
             normalization.apply(&split, batch, &mut images);
             let mode = Mode::Training { stats: &mut stats, momentum: 1.0, dropout: None };
-            one.forward(&learned.state.values, mode, &images);
+            one.forward(&train_state.parameters.values, mode, &images);
             let share = batch.len() as f32 / 24.0;
             mean.iter_mut().zip(&stats).for_each(|(mean, value)| *mean += value * share);
         }
         let network = Network::new(&graph, 1).unwrap();
-        let mut engine = Native::new(network, &rules, &normalization, 2, learned, None);
+        let mut engine = Native::new(network, &rules, &normalization, 2, train_state, None);
         engine.estimate_statistics(&split, &batches).unwrap();
-        for (found, mean) in engine.learned().unwrap().average.unwrap().stats.iter().zip(&mean) {
+        for (found, mean) in engine.train_state().unwrap().average.unwrap().stats.iter().zip(&mean) {
             assert!((found - mean).abs() < 1e-5 * mean.abs().max(1.0), "{found} {mean}");
         }
     }

@@ -1,16 +1,17 @@
-//! A split's images on a device, which crops, mirrors and normalises them itself: bit for bit what [`Feed`] makes on the
+//! A split's images on a device, which crops, mirrors and normalises them itself: bit for bit what [`Loader`] makes on the
 //! host, without a batch of floats on its way from there.
 
 use tch::{Device, Kind, Tensor};
 
-use crate::batches::{Feed, Seen};
-use crate::net::TorchError;
+use super::loader::{Loader, Seen};
+use crate::error::TorchError;
+use crate::tensor::whole_to_device;
 
 /// Bytes of images that are copied to a device at a time.
 const PIECE: usize = 1 << 24;
 
 /// Images on a device.
-pub(crate) struct Album {
+pub(crate) struct DeviceImages {
     device: Device,
     /// Bytes `[N, C, H, W]`.
     pixels: Tensor,
@@ -25,19 +26,19 @@ pub(crate) struct Album {
     padding: i64,
 }
 
-impl Album {
-    /// All images that a feed takes batches from, unless the device is the host itself.
+impl DeviceImages {
+    /// All images that a loader takes batches from, unless the device is the host itself.
     ///
     /// # Errors
     /// When the device has no room for them.
-    pub(crate) fn on(device: Device, feed: &Feed<'_>) -> Result<Option<Self>, TorchError> {
-        if device == Device::Cpu { Ok(None) } else { Self::new(device, feed).map(Some) }
+    pub(crate) fn on(device: Device, loader: &Loader<'_>) -> Result<Option<Self>, TorchError> {
+        if device == Device::Cpu { Ok(None) } else { Self::new(device, loader).map(Some) }
     }
 
-    /// As [`Album::on`], on any device.
+    /// As [`DeviceImages::on`], on any device.
     pub(crate) fn new(
         device: Device,
-        Feed { split, normalization, augment, .. }: &Feed<'_>,
+        Loader { split, normalization, augment, .. }: &Loader<'_>,
     ) -> Result<Self, TorchError> {
         let [channels, height, width] = split.shape().map(|dim| dim as i64);
         // In pieces, so that the host needs no second copy of them all.
@@ -70,7 +71,7 @@ impl Album {
             .chain(part(|seen| seen.view.left))
             .chain(part(|seen| seen.view.mirrored.into()))
             .collect();
-        let numbers = to_device(&numbers, self.device)?.f_view((4, -1, 1))?;
+        let numbers = whole_to_device(&numbers, self.device)?.f_view((4, -1, 1))?;
         let [index, top, left, mirrored] = [0, 1, 2, 3].map(|part| numbers.f_select(0, part));
         let count = seen.len() as i64;
         let rows = top?.f_add(&self.rows)?.f_view((count, -1, 1))?;
@@ -86,11 +87,6 @@ impl Album {
     }
 }
 
-/// Numbers on a device; the host does not wait until they are there.
-pub(crate) fn to_device(numbers: &[i64], device: Device) -> Result<Tensor, TorchError> {
-    Ok(Tensor::f_from_slice(numbers)?.f_internal_to_copy((Kind::Int64, device), true)?)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
@@ -99,8 +95,8 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{alone, synthetic};
-    use crate::net::to_host;
     use crate::params::{AugmentParams, Mirror};
+    use crate::tensor::to_host;
 
     #[test]
     fn a_device_makes_the_same_images_to_the_bit() {
@@ -108,7 +104,7 @@ mod tests {
         let split = synthetic(50, 2).train;
         let normalization = Normalization { mean: vec![0.4, 0.6], std: vec![0.2, 0.3] };
         for crop_padding in [0, 1, 5] {
-            let feed = Feed {
+            let loader = Loader {
                 split: &split,
                 indices: &(0..50).collect::<Vec<_>>(),
                 augment: AugmentParams { crop_padding, flip: Mirror::Random(true) },
@@ -117,12 +113,12 @@ mod tests {
                 seed: 1,
                 renders: true,
             };
-            let album = Album::new(Device::Cpu, &feed).unwrap();
+            let device_images = DeviceImages::new(Device::Cpu, &loader).unwrap();
             let (sender, receiver) = sync_channel(100);
-            feed.send(0..2, &sender);
+            loader.send(0..2, &sender);
             drop(sender);
             for batch in receiver {
-                let images = album.images(&batch.seen).unwrap();
+                let images = device_images.images(&batch.seen).unwrap();
                 assert_eq!(images.size(), [batch.seen.len() as i64, 2, 8, 8]);
                 assert!(to_host(&images.contiguous()).unwrap() == batch.images, "padding {crop_padding}");
             }

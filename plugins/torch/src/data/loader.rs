@@ -30,7 +30,7 @@ pub(crate) struct Batch {
 
 /// Where batches come from.
 #[derive(Clone, Copy)]
-pub(crate) struct Feed<'a> {
+pub(crate) struct Loader<'a> {
     /// The images.
     pub(crate) split: &'a Split,
     /// Which of them.
@@ -47,7 +47,7 @@ pub(crate) struct Feed<'a> {
     pub(crate) renders: bool,
 }
 
-impl Feed<'_> {
+impl Loader<'_> {
     /// Batches of one epoch. A single image left over is left out, because batch normalisation wants two.
     pub(crate) fn batches(&self) -> usize {
         let full = self.indices.len() / self.batch_size.max(1);
@@ -118,7 +118,7 @@ mod tests {
     fn labels(count: usize, batch_size: usize, epochs: Range<u32>) -> Vec<Vec<i64>> {
         let split = Split::new([1, 1, 1], vec![7; count], (0..count as i64).collect()).unwrap();
         let indices: Vec<_> = (0..count).collect();
-        let feed = Feed {
+        let loader = Loader {
             split: &split,
             indices: &indices,
             augment: AugmentParams { crop_padding: 0, flip: Mirror::Random(false) },
@@ -128,10 +128,10 @@ mod tests {
             renders: true,
         };
         let (sender, receiver) = std::sync::mpsc::sync_channel(1000);
-        feed.send(epochs.clone(), &sender);
+        loader.send(epochs.clone(), &sender);
         drop(sender);
         let batches: Vec<_> = receiver.into_iter().map(|batch| batch.labels).collect();
-        assert_eq!(batches.len(), feed.batches() * epochs.len());
+        assert_eq!(batches.len(), loader.batches() * epochs.len());
         batches
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn alternating_images_are_mirrored_in_every_other_epoch() {
         let split = Split::new([1, 1, 2], [1, 2].repeat(40), (0..40).collect()).unwrap();
         let indices: Vec<_> = (0..40).collect();
-        let feed = Feed {
+        let loader = Loader {
             split: &split,
             indices: &indices,
             augment: AugmentParams { crop_padding: 0, flip: Mirror::Named(Alternating::Alternating) },
@@ -159,7 +159,7 @@ mod tests {
             renders: true,
         };
         let (sender, receiver) = std::sync::mpsc::sync_channel(4);
-        feed.send(0..3, &sender);
+        loader.send(0..3, &sender);
         let mirrored = |batch: Batch| {
             let images = batch.images.chunks(2).map(|pixels| pixels[0] > pixels[1]);
             let mut images: Vec<_> = batch.labels.into_iter().zip(images).collect();

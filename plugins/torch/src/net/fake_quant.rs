@@ -9,23 +9,23 @@ use model::{Graph, Node, Op, Weights};
 use quant::{ActivationGrid, Ranges, StaticOptions, activation_grids, integer_layers};
 use tch::{Kind, Tensor, no_grad};
 
-use crate::net::TorchError;
+use crate::error::TorchError;
 
 /// The largest integer of a weight; the smallest is its negative.
 const LARGEST: i64 = 127;
 
 /// How a node of a network is rounded.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct NodeRounding {
+pub(crate) struct NodeFakeQuant {
     /// Its weights.
-    pub(crate) weights: Option<WeightRounding>,
+    pub(crate) weights: Option<WeightScales>,
     /// Its outcome.
     pub(crate) outcome: Option<ActivationGrid>,
 }
 
 /// How weights are rounded: symmetrically, to the largest of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WeightRounding {
+pub(crate) enum WeightScales {
     /// With a scale for each output channel.
     PerChannel,
     /// With one for all.
@@ -38,24 +38,24 @@ pub(crate) fn of_network(
     weights: &Weights,
     ranges: &Ranges,
     options: &StaticOptions,
-) -> anyhow::Result<Vec<NodeRounding>> {
+) -> anyhow::Result<Vec<NodeFakeQuant>> {
     let model = onnx::build::from_network(graph, weights, &onnx::build::BuildOptions::default())?;
     let mut grids = activation_grids(&model, ranges, options)?;
     let layers = integer_layers(&model, options)?;
     let tensors = onnx::build::tensor_names(graph, weights)?;
-    let scales = if options.per_channel { WeightRounding::PerChannel } else { WeightRounding::PerTensor };
+    let scales = if options.per_channel { WeightScales::PerChannel } else { WeightScales::PerTensor };
     let is_integer = |node: &Node| layers.iter().any(|layer| layer.name == node.name);
     // A batch normalisation that goes into a convolution shares its tensor, which is then what stands behind it. A dropout
     // does so too, and is none in the model.
     let leaves_tensor = |(node, _): &(&Node, &String)| !matches!(node.op, Op::Dropout { .. });
-    let mut roundings: Vec<NodeRounding> = (graph.nodes().iter().zip(&tensors).rev())
-        .map(|pair| NodeRounding {
+    let mut fake_quants: Vec<NodeFakeQuant> = (graph.nodes().iter().zip(&tensors).rev())
+        .map(|pair| NodeFakeQuant {
             weights: (is_integer(pair.0) && !pair.0.op.params().is_empty()).then_some(scales),
             outcome: if leaves_tensor(&pair) { grids.remove(pair.1) } else { None },
         })
         .collect();
-    roundings.reverse();
-    Ok(roundings)
+    fake_quants.reverse();
+    Ok(fake_quants)
 }
 
 /// `tensor` with each element rounded to the grid.
@@ -70,11 +70,11 @@ pub(crate) fn activations(tensor: &Tensor, grid: ActivationGrid) -> Result<Tenso
 }
 
 /// The weights `[out, …]` of a layer, rounded.
-pub(crate) fn weights(tensor: &Tensor, rounding: WeightRounding) -> Result<Tensor, TorchError> {
+pub(crate) fn weights(tensor: &Tensor, rounding: WeightScales) -> Result<Tensor, TorchError> {
     let largest = no_grad(|| {
         let rows = match rounding {
-            WeightRounding::PerChannel => tensor.f_flatten(1, -1)?,
-            WeightRounding::PerTensor => tensor.f_reshape([1, -1])?,
+            WeightScales::PerChannel => tensor.f_flatten(1, -1)?,
+            WeightScales::PerTensor => tensor.f_reshape([1, -1])?,
         };
         rows.f_abs()?.f_amax([1], false)
     })?;
@@ -93,13 +93,13 @@ mod tests {
     fn weights_keep_their_largest_and_pass_gradients() {
         let values =
             Tensor::from_slice(&[1.27_f32, 0.504, 100.0, -12.7]).view([2, 2]).set_requires_grad(true);
-        let rounded = weights(&values, WeightRounding::PerChannel).unwrap();
+        let rounded = weights(&values, WeightScales::PerChannel).unwrap();
         let got: Vec<f32> = Vec::try_from(rounded.flatten(0, -1)).unwrap();
         let wanted = [1.27, 0.50, 100.0, -16.0 * 100.0 / 127.0];
         assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}");
         rounded.sum(Kind::Float).backward();
         assert_eq!(Vec::<f32>::try_from(values.grad().flatten(0, -1)).unwrap(), [1.0; 4]);
-        let one = weights(&values, WeightRounding::PerTensor).unwrap();
+        let one = weights(&values, WeightScales::PerTensor).unwrap();
         assert!(one.double_value(&[0, 1]).abs() < 1.0);
     }
 

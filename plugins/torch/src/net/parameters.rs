@@ -9,14 +9,14 @@ use tensors::{Data, Tensor};
 
 /// All numbers of a network, each part in the order of [`Graph::params`].
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct State {
+pub(crate) struct Parameters {
     /// What gradients train.
     pub(crate) values: Vec<f32>,
     /// Running means and variances.
     pub(crate) stats: Vec<f32>,
 }
 
-impl State {
+impl Parameters {
     /// PyTorch's default initialisation: weights and biases uniform within ±1/√fan_in (He's uniform with a = √5, as
     /// `torch.nn.Conv2d` and `Linear` do), normalisation that changes nothing.
     pub(crate) fn initial(graph: &Graph, rng: &mut impl Rng) -> Self {
@@ -100,10 +100,10 @@ mod tests {
     #[test]
     fn initial_values_have_pytorchs_spread() {
         let graph = Network::tinynet().lower(10).unwrap();
-        let state = State::initial(&graph, &mut generator(42, Purpose::Initialization, 0));
-        assert_eq!(state.values.len(), 78_630);
+        let parameters = Parameters::initial(&graph, &mut generator(42, Purpose::Initialization, 0));
+        assert_eq!(parameters.values.len(), 78_630);
         for (param, place) in placed(&graph) {
-            let part = if param.kind.trainable() { &state.values } else { &state.stats };
+            let part = if param.kind.trainable() { &parameters.values } else { &parameters.stats };
             let values = &part[place..place + param.count()];
             let expected = match param.kind {
                 ParamKind::NormScale | ParamKind::RunningVar => (1.0, 1.0),
@@ -125,15 +125,15 @@ mod tests {
     #[test]
     fn a_state_dict_and_back() {
         let graph = Network::tinynet().lower(10).unwrap();
-        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let parameters = Parameters::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
         let metadata = WeightsMetadata {
             network: Network::tinynet(),
             classes: (0..10).map(|class| class.to_string()).collect(),
             normalization: Normalization::cifar10(),
             held_out: None,
         };
-        let weights = Weights::new(state.to_tensors(&graph, 7), metadata).unwrap();
+        let weights = Weights::new(parameters.to_tensors(&graph, 7), metadata).unwrap();
         assert_eq!(weights.tensors["stem.1.num_batches_tracked"].data(), &Data::I64(vec![7]));
-        assert_eq!(State::from_weights(&graph, &weights).unwrap(), state);
+        assert_eq!(Parameters::from_weights(&graph, &weights).unwrap(), parameters);
     }
 }

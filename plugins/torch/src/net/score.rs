@@ -1,10 +1,14 @@
 //! What a network says of images, and how right it is. Knows nothing of training.
 
 use dataset::{Normalization, Split};
+use model::Graph;
+use protocol::Metric;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::net::{MemoryFormat, Net, TorchError, inference, to_host, to_images};
+use super::Net;
+use crate::error::TorchError;
+use crate::tensor::{MemoryFormat, inference, to_host, to_images};
 
 /// Loss and number of right answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,6 +55,12 @@ impl Score {
 /// Six decimals: what is written as text is then read back as the same number.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
+}
+
+/// Size of the state dict.
+pub(crate) fn size_metric(graph: &Graph) -> Metric {
+    Metric::new(graph.state_dict_bytes() as f64 / 1024.0, "KB")
+        .basis("state dict: 32-bit parameters and running statistics, counters")
 }
 
 /// What images are, and where and in what portions they are computed.

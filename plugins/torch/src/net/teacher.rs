@@ -6,14 +6,13 @@ use anyhow::ensure;
 use dataset::{Dataset, Normalization};
 use model::{Graph, Weights};
 
-use crate::evaluate::check_fit;
+use super::parameters::Parameters;
 use crate::params::Distill;
-use crate::state::State;
 
 /// A network that knows already.
 pub(crate) struct Teacher {
     pub(crate) graph: Graph,
-    pub(crate) state: State,
+    pub(crate) parameters: Parameters,
     /// How much it counts.
     pub(crate) distill: Distill,
 }
@@ -40,7 +39,23 @@ impl Teacher {
             normalization.std
         );
         let graph = weights.graph()?;
-        let state = State::from_weights(&graph, &weights)?;
-        Ok(Self { graph, state, distill })
+        let parameters = Parameters::from_weights(&graph, &weights)?;
+        Ok(Self { graph, parameters, distill })
     }
+}
+
+/// Checks that the dataset is of the kind that the weights were trained on.
+pub(crate) fn check_fit(weights: &Weights, dataset: &Dataset) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        weights.metadata.classes == dataset.classes,
+        "the weights know the classes {}, but the dataset has {}; take the dataset that they were trained on",
+        weights.metadata.classes.join(", "),
+        dataset.classes.join(", ")
+    );
+    let ([c, h, w], [ic, ih, iw]) = (weights.metadata.network.input, dataset.shape());
+    anyhow::ensure!(
+        weights.metadata.network.input == dataset.shape(),
+        "the weights are for images of {c}×{h}×{w}, but those of the dataset are {ic}×{ih}×{iw}"
+    );
+    Ok(())
 }

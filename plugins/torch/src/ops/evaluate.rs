@@ -2,65 +2,108 @@
 
 use dataset::{Dataset, Predictions, wilson_interval};
 use model::Weights;
-use protocol::{Content, Failure, Figure, Metric, Progress, Reporter, RunRequest};
+use protocol::{
+    CheckRequest, Content, Failure, Figure, InputSpec, KeyScope, Metric, Op, OpManifest, OutputSpec, Problem,
+    Progress, Reporter, RunRequest, grouped,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::specs::{LIBTORCH, dataset, trained};
+use crate::device::Device;
 use crate::net::Net;
-use crate::params::{EvaluateParams, parse};
-use crate::plugin::{grouped, input, output};
-use crate::score::Inference;
-use crate::state::State;
-use crate::train::size_metric;
+use crate::net::parameters::Parameters;
+use crate::net::score::{Inference, size_metric};
+use crate::net::teacher::check_fit;
 
-/// Runs the op.
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: EvaluateParams = parse(&request.params)?;
-    let weights = Weights::read(input(request, "weights")?)?;
-    let dataset = Dataset::read(input(request, "dataset")?)?;
-    check_fit(&weights, &dataset)?;
-    let graph = weights.graph()?;
-    let device = params.device.resolve()?;
-    let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, device, false, None)?;
-
-    let indices: Vec<_> = (0..dataset.test.len()).collect();
-    let inference =
-        Inference { normalization: &weights.metadata.normalization, device, batch_size: params.batch_size };
-    let total = indices.len() as f64;
-    let logits = inference.logits(&net, &dataset.test, &indices, |done| {
-        let progress = Progress {
-            done: done as f64,
-            total,
-            unit: "image".into(),
-            text: String::new(),
-            milestone: false,
-        };
-        reporter.progress(progress);
-    })?;
-    let predictions = Predictions::new(logits, dataset.classes.len(), dataset.test.labels().to_vec())?;
-    predictions.write(output(request, "predictions")?)?;
-
-    let [low, high] = wilson_interval(predictions.correct(), predictions.len() as u64);
-    let basis = format!("{} test images", grouped(predictions.len() as u64));
-    let accuracy = Metric::new(predictions.accuracy(), "%").interval(low, high).basis(&basis);
-    reporter.metric("accuracy", accuracy);
-    reporter.metric("size_kb", size_metric(&graph));
-    reporter.figure(confusion(&predictions, &dataset.classes, &basis));
-    Ok(())
+/// How to evaluate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EvaluateParams {
+    /// Images at a time.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub(super) batch_size: usize,
+    /// Where to compute.
+    pub(super) device: Device,
 }
 
-/// Checks that the dataset is of the kind that the weights were trained on.
-pub(crate) fn check_fit(weights: &Weights, dataset: &Dataset) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        weights.metadata.classes == dataset.classes,
-        "the weights know the classes {}, but the dataset has {}; take the dataset that they were trained on",
-        weights.metadata.classes.join(", "),
-        dataset.classes.join(", ")
-    );
-    let ([c, h, w], [ic, ih, iw]) = (weights.metadata.network.input, dataset.shape());
-    anyhow::ensure!(
-        weights.metadata.network.input == dataset.shape(),
-        "the weights are for images of {c}×{h}×{w}, but those of the dataset are {ic}×{ih}×{iw}"
-    );
-    Ok(())
+impl Default for EvaluateParams {
+    fn default() -> Self {
+        Self { batch_size: 256, device: Device::Auto }
+    }
+}
+
+/// The op.
+pub(super) struct Evaluate;
+
+impl Op for Evaluate {
+    const NAME: &'static str = "evaluate";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Computes logits and accuracy on all test images";
+    const NATIVES: &'static [&'static str] = &[LIBTORCH];
+    const CHECKS: bool = true;
+    type Params = EvaluateParams;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        vec![dataset(), trained()]
+    }
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        let description = "Logits and labels of all test images";
+        vec![("predictions", OutputSpec::new(description, "predictions.safetensors"))]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        let manifest = OpManifest::of(self).on_all_threads().with_metrics(&["accuracy", "size_kb"]);
+        OpManifest { scope: KeyScope::Hardware, ..manifest }.with_time(&["inputs.dataset"], &[])
+    }
+
+    fn check(&self, params: &EvaluateParams, _: &CheckRequest) -> Vec<Problem> {
+        let resolved = params.device.resolve();
+        resolved.err().map(|error| Problem::new(error.to_string()).param("device")).into_iter().collect()
+    }
+
+    fn run(
+        &self,
+        params: EvaluateParams,
+        request: &RunRequest,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Failure> {
+        let weights = Weights::read(request.input("weights")?)?;
+        let dataset = Dataset::read(request.input("dataset")?)?;
+        check_fit(&weights, &dataset)?;
+        let graph = weights.graph()?;
+        let device = params.device.resolve()?;
+        let net = Net::new(&graph, &Parameters::from_weights(&graph, &weights)?, device, false, None)?;
+
+        let indices: Vec<_> = (0..dataset.test.len()).collect();
+        let inference = Inference {
+            normalization: &weights.metadata.normalization,
+            device,
+            batch_size: params.batch_size,
+        };
+        let total = indices.len() as f64;
+        let logits = inference.logits(&net, &dataset.test, &indices, |done| {
+            let progress = Progress {
+                done: done as f64,
+                total,
+                unit: "image".into(),
+                text: String::new(),
+                milestone: false,
+            };
+            reporter.progress(progress);
+        })?;
+        let predictions = Predictions::new(logits, dataset.classes.len(), dataset.test.labels().to_vec())?;
+        predictions.write(request.output("predictions")?)?;
+
+        let [low, high] = wilson_interval(predictions.correct(), predictions.len() as u64);
+        let basis = format!("{} test images", grouped(predictions.len() as u64));
+        let accuracy = Metric::new(predictions.accuracy(), "%").interval(low, high).basis(&basis);
+        reporter.metric("accuracy", accuracy);
+        reporter.metric("size_kb", size_metric(&graph));
+        reporter.figure(confusion(&predictions, &dataset.classes, &basis));
+        Ok(())
+    }
 }
 
 fn confusion(predictions: &Predictions, classes: &[String], basis: &str) -> Figure {
@@ -99,7 +142,10 @@ mod tests {
         let inputs = [("dataset", at("d.safetensors")), ("weights", at("w.safetensors"))];
         let run = |batch_size: usize, out: &str| {
             let params = json!({"batch_size": batch_size, "device": "cpu"});
-            serve_op(run, &request("evaluate", params, &inputs, &[("predictions", at(out))], folder.path()))
+            serve_op(
+                Evaluate,
+                &request("evaluate", params, &inputs, &[("predictions", at(out))], folder.path()),
+            )
         };
         let reported = run(8, "p.safetensors").unwrap();
         let predictions = Predictions::read(&at("p.safetensors")).unwrap();
@@ -126,7 +172,7 @@ mod tests {
         weights(7).write(&at("w.safetensors")).unwrap();
         let inputs = [("dataset", at("d.safetensors")), ("weights", at("w.safetensors"))];
         let request = request("evaluate", json!({}), &inputs, &[("predictions", at("p"))], folder.path());
-        let message = serve_op(run, &request).unwrap_err();
+        let message = serve_op(Evaluate, &request).unwrap_err();
         assert!(message.contains("but the dataset has other, bright"), "{message}");
     }
 
@@ -158,7 +204,7 @@ mod tests {
         weights.write(&at("w.safetensors")).unwrap();
         let inputs = [("dataset", at("d.safetensors")), ("weights", at("w.safetensors"))];
         let request = request("evaluate", json!({}), &inputs, &[("predictions", at("p"))], folder.path());
-        let reported = serve_op(run, &request).unwrap();
+        let reported = serve_op(Evaluate, &request).unwrap();
         // ONNX Runtime got 91.05 % of the same 1,017 images right.
         assert_eq!(format!("{:.2}", reported.metric("accuracy").value), "91.05");
         assert_eq!(format!("{:.1}", reported.metric("size_kb").value), "318.3");

@@ -1,14 +1,21 @@
 //! The op `find-lr`: how high the learning rate of a recipe may be. It rises from step to step while the network learns,
 //! until learning falls apart (Smith, *Cyclical Learning Rates for Training Neural Networks* (2017), §3.3).
 
-use protocol::{Axis, Content, Failure, Figure, Metric, Problem, Progress, Reporter, RunRequest, Series};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use protocol::{
+    Axis, CheckRequest, Content, Failure, Figure, InputSpec, Metric, Op, OpManifest, OutputSpec, Problem,
+    Progress, Reporter, RunRequest, Series,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use crate::params::{Faults, SelectOn, TrainParams, parse};
-use crate::plugin::output;
-use crate::setup::Setup;
+use super::specs::{LIBTORCH, UNTIMED, dataset, teacher};
+use crate::params::{SelectOn, TrainParams};
+use crate::trainer::check;
+use crate::trainer::setup::Setup;
 
 /// Share of a new loss in the smoothed one.
 const NEW: f64 = 0.05;
@@ -20,16 +27,16 @@ const APART: f64 = 1.5;
 /// The range to go through. Everything else is as in `torch/train`, so that a stage can have the same `with`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Sweep {
+struct Sweep {
     /// Learning rate of the first step.
     #[schemars(extend("exclusiveMinimum" = 0))]
-    pub(crate) lr_from: f64,
+    lr_from: f64,
     /// Learning rate of the last step, unless learning falls apart before.
     #[schemars(extend("exclusiveMinimum" = 0))]
-    pub(crate) lr_to: f64,
+    lr_to: f64,
     /// Steps between the two.
     #[schemars(range(min = 10, max = 100_000))]
-    pub(crate) steps: u32,
+    steps: u32,
 }
 
 impl Default for Sweep {
@@ -39,95 +46,148 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// The sweep, and the recipe that it is of, from params of both.
-    pub(crate) fn split(params: &Value) -> anyhow::Result<(Self, TrainParams)> {
-        let own = ["lr_from", "lr_to", "steps"];
-        let fields = params.as_object().cloned().unwrap_or_default();
-        let (sweep, recipe): (serde_json::Map<_, _>, _) =
-            fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
-        let (sweep, mut recipe): (Self, TrainParams) =
-            (parse(&Value::Object(sweep))?, parse(&Value::Object(recipe))?);
-        // No epoch is selected here, so nothing is wanted to select it on.
-        (recipe.select_on, recipe.patience) = (SelectOn::Last, None);
-        Ok((sweep, recipe))
-    }
-
-    /// All that makes no sense by itself.
-    pub(crate) fn problems(self) -> Vec<Problem> {
-        let mut faults = Faults::default();
-        let Self { lr_from, lr_to, steps } = self;
-        faults.ensure(lr_from.is_finite() && lr_from > 0.0 && lr_to.is_finite() && lr_to > lr_from, "lr_to", || {
-            format!(
-                "`lr_from` is {lr_from} and `lr_to` {lr_to}, but the first must be above 0 and the second above the first"
-            )
-        });
-        faults.ensure((10..=100_000).contains(&steps), "steps", || {
-            format!("`steps` is {steps}, but must be 10 to 100000")
-        });
-        faults.0
-    }
-
-    /// JSON Schema of a sweep's params: those of `recipe` and its own.
-    pub(crate) fn schema(mut recipe: Value) -> Value {
-        let own = schemars::schema_for!(Self);
-        if let (Some(all), Some(own)) = (
-            recipe.pointer_mut("/properties").and_then(Value::as_object_mut),
-            own.get("properties").and_then(Value::as_object),
-        ) {
-            all.extend(own.clone());
-        }
-        recipe
-    }
-
     /// Learning rate of a step, from 0.
     fn rate(self, step: u32) -> f64 {
         self.lr_from * (self.lr_to / self.lr_from).powf(f64::from(step) / f64::from(self.steps - 1))
     }
 }
 
-/// Runs the op.
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let (sweep, params) = Sweep::split(&request.params)?;
-    sweep.problems().into_iter().next().map_or(Ok(()), Err)?;
-    let setup = Setup::read(params, request)?;
-    let mut losses = Losses::default();
-    let mut milestone = 0;
-    setup
-        .training()
-        .steps_at(
-            sweep.steps,
-            |step| sweep.rate(step),
-            |step, loss| {
-                let goes_on = losses.add(sweep.rate(step), loss);
-                let tenth = (step + 1) * 10 / sweep.steps;
-                reporter.progress(Progress {
-                    done: f64::from(step + 1),
-                    total: f64::from(sweep.steps),
-                    unit: "step".into(),
-                    text: format!("lr {:.2e}  loss {loss:.3}", sweep.rate(step)),
-                    milestone: std::mem::replace(&mut milestone, tenth) < tenth,
-                });
-                goes_on
-            },
-        )
-        .map_err(anyhow::Error::from)?;
-    let found = losses.found();
-    let Some(found) = found else {
-        return Err(anyhow::anyhow!("the loss was no number from the first step on; lower `lr_from`").into());
-    };
-    reporter.figure(losses.figure(&found));
-    reporter.metric(
-        "lr",
-        Metric::new(found.steepest, "")
-            .basis("where the smoothed loss falls fastest: a careful highest rate"),
-    );
-    reporter.metric(
-        "lr_lowest_loss",
-        Metric::new(found.lowest, "").basis("where the smoothed loss is lowest: a schedule must stay below"),
-    );
-    let points: Vec<_> = losses.smoothed.iter().map(|[lr, loss]| json!({"lr": lr, "loss": loss})).collect();
-    std::fs::write(output(request, "sweep")?, serde_json::to_vec_pretty(&points)?)?;
-    Ok(())
+/// A sweep, and the recipe that it is of, from params of both.
+#[derive(Debug)]
+pub(super) struct SweepParams {
+    sweep: Sweep,
+    recipe: TrainParams,
+}
+
+impl<'de> Deserialize<'de> for SweepParams {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let own = ["lr_from", "lr_to", "steps"];
+        let fields = serde_json::Map::deserialize(deserializer)?;
+        let (sweep, recipe): (serde_json::Map<_, _>, serde_json::Map<_, _>) =
+            fields.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
+        let (sweep, mut recipe): (Sweep, TrainParams) = (part(sweep)?, part(recipe)?);
+        // No epoch is selected here, so nothing is wanted to select it on.
+        (recipe.select_on, recipe.patience) = (SelectOn::Last, None);
+        Ok(Self { sweep, recipe })
+    }
+}
+
+/// The error names the place.
+fn part<T: DeserializeOwned, E: serde::de::Error>(fields: serde_json::Map<String, Value>) -> Result<T, E> {
+    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
+        let place = error.path().to_string();
+        E::custom(format!("`{place}`: {}", error.into_inner()))
+    })
+}
+
+/// The schema of the recipe, and the sweep's own params behind it.
+impl JsonSchema for SweepParams {
+    fn schema_name() -> Cow<'static, str> {
+        TrainParams::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut recipe = TrainParams::json_schema(generator);
+        let own = Sweep::json_schema(generator);
+        if let (Some(all), Some(own)) = (
+            recipe.get_mut("properties").and_then(Value::as_object_mut),
+            own.get("properties").and_then(Value::as_object),
+        ) {
+            all.extend(own.clone());
+        }
+        recipe
+    }
+}
+
+/// The op.
+pub(super) struct FindLr;
+
+impl Op for FindLr {
+    const NAME: &'static str = "find-lr";
+    const VERSION: u32 = 2;
+    const DESCRIPTION: &'static str =
+        "Tries learning rates from low to high: which a training of the same params can bear";
+    const NATIVES: &'static [&'static str] = &[LIBTORCH];
+    const CHECKS: bool = true;
+    type Params = SweepParams;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        vec![dataset(), teacher()]
+    }
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        vec![("sweep", OutputSpec::new("Smoothed loss by learning rate", "sweep.json"))]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        let own = ["with.lr_from", "with.lr_to", "with.epochs", "inputs.dataset"];
+        OpManifest::of(self)
+            .on_all_threads()
+            .with_metrics(&["lr", "lr_lowest_loss"])
+            .with_time(&["with.steps"], &[&UNTIMED[..], &own].concat())
+    }
+
+    fn check(&self, SweepParams { sweep, recipe }: &SweepParams, request: &CheckRequest) -> Vec<Problem> {
+        let Sweep { lr_from, lr_to, .. } = sweep;
+        let falling = (lr_to <= lr_from).then(|| {
+            Problem::new(format!(
+                "`lr_from` is {lr_from} and `lr_to` {lr_to}, but the first must be above 0 and the second above the first"
+            ))
+            .param("lr_to")
+        });
+        falling.into_iter().chain(check::recipe(recipe, request)).collect()
+    }
+
+    fn run(
+        &self,
+        SweepParams { sweep, recipe }: SweepParams,
+        request: &RunRequest,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Failure> {
+        let setup = Setup::read(recipe, request)?;
+        let mut losses = Losses::default();
+        let mut milestone = 0;
+        setup
+            .training()
+            .steps_at(
+                sweep.steps,
+                |step| sweep.rate(step),
+                |step, loss| {
+                    let goes_on = losses.add(sweep.rate(step), loss);
+                    let tenth = (step + 1) * 10 / sweep.steps;
+                    reporter.progress(Progress {
+                        done: f64::from(step + 1),
+                        total: f64::from(sweep.steps),
+                        unit: "step".into(),
+                        text: format!("lr {:.2e}  loss {loss:.3}", sweep.rate(step)),
+                        milestone: std::mem::replace(&mut milestone, tenth) < tenth,
+                    });
+                    goes_on
+                },
+            )
+            .map_err(anyhow::Error::from)?;
+        let found = losses.found();
+        let Some(found) = found else {
+            return Err(
+                anyhow::anyhow!("the loss was no number from the first step on; lower `lr_from`").into()
+            );
+        };
+        reporter.figure(losses.figure(&found));
+        reporter.metric(
+            "lr",
+            Metric::new(found.steepest, "")
+                .basis("where the smoothed loss falls fastest: a careful highest rate"),
+        );
+        reporter.metric(
+            "lr_lowest_loss",
+            Metric::new(found.lowest, "")
+                .basis("where the smoothed loss is lowest: a schedule must stay below"),
+        );
+        let points: Vec<_> =
+            losses.smoothed.iter().map(|[lr, loss]| json!({"lr": lr, "loss": loss})).collect();
+        std::fs::write(request.output("sweep")?, serde_json::to_vec_pretty(&points)?)?;
+        Ok(())
+    }
 }
 
 /// What is known of the loss at each learning rate.
@@ -208,7 +268,7 @@ mod tests {
         params.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let outputs = [("sweep", folder.path().join("sweep.json"))];
         let reported =
-            serve_op(run, &request("find-lr", params, &[("dataset", data)], &outputs, folder.path()))?;
+            serve_op(FindLr, &request("find-lr", params, &[("dataset", data)], &outputs, folder.path()))?;
         Ok((
             reported,
             serde_json::from_slice(&std::fs::read(folder.path().join("sweep.json")).unwrap()).unwrap(),
@@ -259,14 +319,14 @@ mod tests {
                 .unwrap()
                 .clone(),
         );
-        let (_, recipe) = Sweep::split(&params).unwrap();
-        assert_eq!(recipe.problems(), []);
+        let SweepParams { recipe, .. } = protocol::params(&params).unwrap();
+        assert_eq!(recipe.check(), []);
         assert_eq!(recipe.validation_count(3).unwrap(), 0, "one image of each of three classes");
     }
 
     #[test]
     fn a_sweep_takes_what_a_training_takes_and_its_own() {
-        let schema = Sweep::schema(serde_json::to_value(schemars::schema_for!(TrainParams)).unwrap());
+        let schema = schemars::schema_for!(SweepParams).to_value();
         for name in ["lr_from", "steps", "network", "momentum"] {
             assert!(schema["properties"][name]["description"].is_string(), "{name}");
         }

@@ -2,60 +2,63 @@
 
 use dataset::{Dataset, Normalization, validation_split};
 use model::{HeldOut, Network, Weights};
-use protocol::{Failure, Problem, Reporter, RunRequest};
+use protocol::{
+    CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest, counted,
+    grouped,
+};
 use quant::{QuantError, Ranges, Sensitivity, StaticOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+use super::specs::{LIBTORCH, dataset, trained, training, weights};
 use crate::device::Device;
-use crate::evaluate::check_fit;
-use crate::params::{AugmentParams, NormalizationParams, Schedule, SelectOn, TrainParams, parse};
-use crate::plugin::{grouped, images, input, output};
-use crate::rounding;
-use crate::setup::Setup;
-use crate::state::State;
-use crate::train::to_the_end;
-use crate::training::{Training, Tuning};
+use crate::net::fake_quant;
+use crate::net::parameters::Parameters;
+use crate::net::teacher::check_fit;
+use crate::params::{AugmentParams, NormalizationParams, Schedule, SelectOn, TrainParams};
+use crate::trainer::fit::fit;
+use crate::trainer::setup::Setup;
+use crate::trainer::{Trainer, Tuning, check};
 
 /// How to go on. What has no default of its own is as in `torch/train`; network and normalisation are those of the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct QatParams {
+pub(super) struct QatParams {
     /// Passes over the training images.
     #[schemars(range(min = 1, max = 100_000))]
-    pub(crate) epochs: u32,
+    pub(super) epochs: u32,
     /// Images a step.
     #[schemars(range(min = 1, max = 65_536))]
-    pub(crate) batch_size: usize,
+    pub(super) batch_size: usize,
     /// Learning rate at the start: a tenth of what the weights were trained with, or less.
     #[schemars(extend("exclusiveMinimum" = 0))]
-    pub(crate) lr: f64,
+    pub(super) lr: f64,
     /// What becomes of the learning rate from step to step.
-    pub(crate) schedule: Schedule,
+    pub(super) schedule: Schedule,
     /// Momentum of gradient descent; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
-    pub(crate) momentum: f64,
+    pub(super) momentum: f64,
     /// Pull of every parameter towards zero.
     #[schemars(range(min = 0.0))]
-    pub(crate) weight_decay: f64,
+    pub(super) weight_decay: f64,
     /// Share of the target spread evenly over all classes; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
-    pub(crate) label_smoothing: f64,
+    pub(super) label_smoothing: f64,
     /// Random changes to training images.
-    pub(crate) augment: AugmentParams,
+    pub(super) augment: AugmentParams,
     /// Images held out of the training set, as in `torch/train`: with its `seed` they are the same ones.
     #[schemars(range(min = 0.0), extend("if" = { "minimum": 1 }, "then" = { "type": ["integer", "null"] }))]
-    pub(crate) validation: Option<Number>,
+    pub(super) validation: Option<Number>,
     /// Which images choose the epoch whose weights are kept: that of the most right answers, and among several the one of the
     /// lowest loss.
-    pub(crate) select_on: SelectOn,
+    pub(super) select_on: SelectOn,
     /// Seed of everything random, and of which images are held out.
-    pub(crate) seed: u64,
+    pub(super) seed: u64,
     /// Where to compute.
-    pub(crate) device: Device,
+    pub(super) device: Device,
     /// Options of quantization, as `onnx/quantize` will have them. Weights are rounded to the nearest.
-    pub(crate) quantize: StaticOptions,
+    pub(super) quantize: StaticOptions,
 }
 
 impl Default for QatParams {
@@ -89,7 +92,7 @@ impl QatParams {
     }
 
     /// As a recipe for a network.
-    pub(crate) fn recipe(&self, network: Network, normalization: NormalizationParams) -> TrainParams {
+    pub(super) fn recipe(&self, network: Network, normalization: NormalizationParams) -> TrainParams {
         TrainParams {
             network,
             epochs: self.epochs,
@@ -110,42 +113,92 @@ impl QatParams {
     }
 }
 
-/// Runs the op.
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let mut params: QatParams = parse(&request.params)?;
-    let weights = Weights::read(input(request, "weights")?)?;
-    let recipe = params.recipe_for(&weights);
-    recipe.check()?;
-    let dataset = Dataset::read(input(request, "dataset")?)?;
-    check_fit(&weights, &dataset)?;
-    let setup = Setup::new(recipe, dataset, request)?;
-    check_held_out(&weights, setup.dataset.train.labels(), &setup.validation)?;
-    let mut ranges = Ranges::read(input(request, "ranges")?)?;
-    if request.inputs.contains_key("sensitivity") {
-        params.quantize.exclude.extend(Sensitivity::read(input(request, "sensitivity")?)?.keep_float);
+/// The op.
+pub(super) struct Qat;
+
+impl Op for Qat {
+    const NAME: &'static str = "qat";
+    const VERSION: u32 = 5;
+    const DESCRIPTION: &'static str =
+        "Goes on training on the grid of the network's INT8 model (quantization-aware training)";
+    const NATIVES: &'static [&'static str] = &[LIBTORCH];
+    const CHECKS: bool = true;
+    type Params = QatParams;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        let ranges = "Ranges, from onnx/calibrate of the model that onnx/export makes of these weights";
+        let sensitivity = "Which layers stay in floating point, from onnx/sensitivity";
+        vec![
+            dataset(),
+            trained(),
+            ("ranges", InputSpec::required(ranges)),
+            ("sensitivity", InputSpec::optional(sensitivity)),
+        ]
     }
-    let roundings = rounding::of_network(&setup.graph, &weights, &ranges, &params.quantize).map_err(
-        |error| match error.downcast_ref() {
-            Some(QuantError::MissingRange { .. } | QuantError::BadRange { .. }) => {
-                error.context("`ranges` must be those of the model that `onnx/export` makes of `weights`")
-            }
-            _ => error,
-        },
-    )?;
-    let rounded = roundings.iter().filter(|rounding| rounding.weights.is_some()).count();
-    reporter.info(format!(
-        "going on with {}, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",
-        images(setup.train.len()),
-        grouped(setup.validation.len() as u64),
-        roundings.iter().filter(|rounding| rounding.outcome.is_some()).count(),
-    ));
-    // The model that will be made of the new weights is another one, and its ranges are these all the same.
-    ranges.lineage.model.clear();
-    ranges.write(output(request, "ranges")?)?;
-    let state = State::from_weights(&setup.graph, &weights)?;
-    let tuning = Some(Tuning { state: &state, roundings: &roundings });
-    let training = Training { tuning, ..setup.training() };
-    to_the_end(&training, request, reporter)
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        let reference = "A few normalised training images and their logits in floats";
+        let ranges = "The ranges, for onnx/quantize of the new model";
+        vec![
+            weights(),
+            ("reference", OutputSpec::new(reference, "reference.safetensors")),
+            ("ranges", OutputSpec::new(ranges, "ranges.json")),
+        ]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        training(OpManifest::of(self))
+    }
+
+    /// Network and normalisation are those of the weights, which need not be there yet.
+    fn check(&self, params: &QatParams, request: &CheckRequest) -> Vec<Problem> {
+        let TrainParams { network, normalization, .. } = TrainParams::default();
+        let recipe = params.recipe(network, normalization);
+        let mut problems = recipe.check();
+        problems.extend(check::held_out(&recipe, request));
+        problems.extend(check::device(&recipe));
+        problems
+    }
+
+    fn run(
+        &self,
+        mut params: QatParams,
+        request: &RunRequest,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Failure> {
+        let weights = Weights::read(request.input("weights")?)?;
+        let recipe = params.recipe_for(&weights);
+        let dataset = Dataset::read(request.input("dataset")?)?;
+        check_fit(&weights, &dataset)?;
+        let setup = Setup::new(recipe, dataset, request)?;
+        check_held_out(&weights, setup.dataset.train.labels(), &setup.validation)?;
+        let mut ranges = Ranges::read(request.input("ranges")?)?;
+        if request.inputs.contains_key("sensitivity") {
+            params.quantize.exclude.extend(Sensitivity::read(request.input("sensitivity")?)?.keep_float);
+        }
+        let fake_quants =
+            fake_quant::of_network(&setup.graph, &weights, &ranges, &params.quantize).map_err(|error| {
+                match error.downcast_ref() {
+                    Some(QuantError::MissingRange { .. } | QuantError::BadRange { .. }) => error
+                        .context("`ranges` must be those of the model that `onnx/export` makes of `weights`"),
+                    _ => error,
+                }
+            })?;
+        let rounded = fake_quants.iter().filter(|rounding| rounding.weights.is_some()).count();
+        reporter.info(format!(
+            "going on with {}, {} held out; weights of {rounded} layers, and {} activations, are rounded to 8 bits",
+            counted(setup.train.len(), "image", "images"),
+            grouped(setup.validation.len() as u64),
+            fake_quants.iter().filter(|rounding| rounding.outcome.is_some()).count(),
+        ));
+        // The model that will be made of the new weights is another one, and its ranges are these all the same.
+        ranges.lineage.model.clear();
+        ranges.write(request.output("ranges")?)?;
+        let parameters = Parameters::from_weights(&setup.graph, &weights)?;
+        let tuning = Some(Tuning { parameters: &parameters, fake_quants: &fake_quants });
+        let training = Trainer { tuning, ..setup.training() };
+        fit(&training, request, reporter)
+    }
 }
 
 /// Refuses to judge by images that the weights learned from: they would flatter.
@@ -180,7 +233,9 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{alone, request, serve_op, synthetic, train_params, weights};
-    use crate::net::{Net, to_host};
+    use crate::net::Net;
+    use crate::ops::train::Train;
+    use crate::tensor::to_host;
 
     /// Made-up ranges of what export makes of `weights`.
     fn ranges(weights: &Weights) -> Ranges {
@@ -196,10 +251,10 @@ mod tests {
     fn every_layer_with_weights_is_rounded_and_so_is_every_activation_that_the_model_rounds() {
         let weights = weights(7);
         let graph = weights.graph().unwrap();
-        let roundings =
-            rounding::of_network(&graph, &weights, &ranges(&weights), &StaticOptions::default()).unwrap();
-        let names = |pick: fn(&rounding::NodeRounding) -> bool| -> Vec<&str> {
-            let nodes = graph.nodes().iter().zip(&roundings);
+        let fake_quants =
+            fake_quant::of_network(&graph, &weights, &ranges(&weights), &StaticOptions::default()).unwrap();
+        let names = |pick: fn(&fake_quant::NodeFakeQuant) -> bool| -> Vec<&str> {
+            let nodes = graph.nodes().iter().zip(&fake_quants);
             nodes.filter(|(_, rounding)| pick(rounding)).map(|(node, _)| node.name.as_str()).collect()
         };
         let rounded = names(|rounding| rounding.weights.is_some());
@@ -220,12 +275,12 @@ mod tests {
         let graph = weights.graph().unwrap();
         let options =
             StaticOptions { exclude: vec!["blocks.0.project.0".into()], ..StaticOptions::default() };
-        let roundings = rounding::of_network(&graph, &weights, &ranges(&weights), &options).unwrap();
+        let fake_quants = fake_quant::of_network(&graph, &weights, &ranges(&weights), &options).unwrap();
         let of = |name: &str| {
             let place = graph.nodes().iter().position(|node| node.name == name).unwrap();
-            &roundings[place]
+            &fake_quants[place]
         };
-        assert_eq!(*of("blocks.0.project.0"), rounding::NodeRounding::default());
+        assert_eq!(*of("blocks.0.project.0"), fake_quant::NodeFakeQuant::default());
         assert!(of("blocks.0.project.1").outcome.is_some());
     }
 
@@ -233,26 +288,26 @@ mod tests {
     fn rounding_is_seen_in_the_logits_and_fine_grids_leave_them_as_they_are() {
         let weights = weights(7);
         let graph = weights.graph().unwrap();
-        let state = State::from_weights(&graph, &weights).unwrap();
+        let parameters = Parameters::from_weights(&graph, &weights).unwrap();
         let options = StaticOptions::default();
-        let mut roundings = rounding::of_network(&graph, &weights, &ranges(&weights), &options).unwrap();
+        let mut fake_quants = fake_quant::of_network(&graph, &weights, &ranges(&weights), &options).unwrap();
         let images = Tensor::from_slice(&(0..128).map(|i| (i % 7) as f32 / 7.0).collect::<Vec<_>>())
             .view([1, 2, 8, 8]);
-        let logits = |roundings: Option<&[rounding::NodeRounding]>| {
-            let net = Net::new(&graph, &state, Place::Cpu, false, roundings).unwrap();
+        let logits = |fake_quants: Option<&[fake_quant::NodeFakeQuant]>| {
+            let net = Net::new(&graph, &parameters, Place::Cpu, false, fake_quants).unwrap();
             to_host(&net.forward(&images, false).unwrap()).unwrap()
         };
         let difference = |one: &[f32], other: &[f32]| {
             one.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
         };
         let float = logits(None);
-        let rounded = difference(&logits(Some(&roundings)), &float);
+        let rounded = difference(&logits(Some(&fake_quants)), &float);
         assert!(rounded > 0.0 && rounded < 0.5, "{rounded}");
         // Batch normalisation in the weights, and nothing rounded, is the same function.
-        for rounding in &mut roundings {
+        for rounding in &mut fake_quants {
             rounding.outcome = None;
         }
-        let folded = difference(&logits(Some(&roundings)), &float);
+        let folded = difference(&logits(Some(&fake_quants)), &float);
         assert!(folded < rounded, "{folded} {rounded}");
     }
 
@@ -268,7 +323,7 @@ mod tests {
             request(op, params, inputs, outputs, &folder.path().join(op))
         };
         let first = request_of("train", train_params(), &[("dataset", at("d.safetensors"))], &trained);
-        let before = serve_op(crate::train::run, &first).unwrap().metric("val_accuracy").value;
+        let before = serve_op(Train, &first).unwrap().metric("val_accuracy").value;
         let weights = Weights::read(&at("w.safetensors")).unwrap();
         let mut known = ranges(&weights);
         known.lineage.model = "blake3:0".into();
@@ -276,7 +331,7 @@ mod tests {
         let inputs =
             [("dataset", at("d.safetensors")), ("weights", at("w.safetensors")), ("ranges", at("r.json"))];
         let outputs = [("weights", at("w2")), ("reference", at("reference")), ("ranges", at("r2.json"))];
-        let tuned = |params: serde_json::Value| serve_op(run, &request_of("qat", params, &inputs, &outputs));
+        let tuned = |params: serde_json::Value| serve_op(Qat, &request_of("qat", params, &inputs, &outputs));
         let params = json!({"epochs": 3, "batch_size": 16, "validation": 20, "device": "cpu"});
         let reported = tuned(params).unwrap();
         assert!(reported.logs().contains("are rounded to 8 bits"), "{}", reported.logs());

@@ -1,5 +1,5 @@
 //! Cross-entropy as `torch.nn.CrossEntropyLoss` computes it, with label smoothing and weights of classes, what a teacher adds
-//! to it, and the gradient of both. On the host; see [`crate::libtorch`] for the same on a device.
+//! to it, and the gradient of both. On the host; see [`crate::backend::libtorch`] for the same on a device.
 
 use crate::params::Distill;
 
@@ -53,7 +53,7 @@ fn log_softmax(row: &[f32], temperature: f64) -> impl Iterator<Item = f64> {
 }
 
 impl CrossEntropy<'_> {
-    /// The loss of logits `[N, classes]`; `gradient` becomes that by the logits.
+    /// The loss of logits `[N, classes]`; `gradient` becomes the gradient of it with respect to them.
     ///
     /// With target t = (1 - s)·onehot + s/C and weights w of classes, an image's loss is -Σ w·t·log softmax, and the mean is
     /// that over the weights of the images' classes.
@@ -96,7 +96,7 @@ mod tests {
     use tch::{Reduction, Tensor};
 
     use super::*;
-    use crate::net::to_host;
+    use crate::tensor::to_host;
 
     #[test]
     fn loss_and_gradient_are_pytorchs() {

@@ -9,9 +9,10 @@ use backprop::Orthogonal;
 use model::{Conv, Graph, Node, Op};
 use tch::{Kind, Tensor};
 
-use crate::net::TorchError;
+use super::sgd::Momentum;
+use crate::error::TorchError;
+use crate::net::parameters::placed;
 use crate::params::{MuonParams, TrainParams};
-use crate::state::placed;
 
 /// A weight as a matrix: a row for each output channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Matrix {
 pub(crate) struct Muon {
     /// Its learning rate by that of everything else.
     ratio: f64,
-    momentum: f64,
+    momentum: Momentum,
     matrices: Vec<Matrix>,
 }
 
@@ -42,6 +43,7 @@ impl Muon {
     /// As `params` want it for a network, if they do.
     pub(crate) fn new(params: &TrainParams, graph: &Graph) -> Option<Self> {
         let MuonParams { lr, momentum } = params.muon?;
+        let momentum = Momentum { share: momentum, nesterov: true };
         Some(Self { ratio: lr / params.lr, momentum, matrices: matrices(graph) })
     }
 
@@ -59,11 +61,11 @@ impl Muon {
         [values, velocity]: [&mut [f32]; 2],
         gradient: &[f32],
     ) {
-        let momentum = self.momentum as f32;
         scratch.direction.clear();
         scratch.direction.extend(velocity.iter_mut().zip(gradient).map(|(velocity, gradient)| {
-            *velocity = *velocity * momentum + gradient;
-            gradient + *velocity * momentum
+            let Ok([new, direction]) = self.momentum.advance(&*velocity, gradient);
+            *velocity = new;
+            direction
         }));
         let (length, turns) = (norm(values), scratch.orthogonal.replace(&mut scratch.direction));
         if length < Orthogonal::LEAST_NORM || !turns {
@@ -82,8 +84,7 @@ impl Muon {
         Matrix { rows, columns, .. }: Matrix,
         [values, velocity, gradient]: [&Tensor; 3],
     ) -> Result<[Tensor; 2], TorchError> {
-        let velocity = velocity.f_mul_scalar(self.momentum)?.f_add(gradient)?;
-        let direction = gradient.f_add(&velocity.f_mul_scalar(self.momentum)?)?;
+        let [velocity, direction] = self.momentum.advance(velocity, gradient)?;
         let turns = direction.f_norm()?.f_ge(Orthogonal::LEAST_NORM)?;
         let direction = orthogonal(&direction.f_view([rows as i64, columns as i64])?)?.f_reshape([-1])?;
         let length = values.f_norm()?;
@@ -155,8 +156,8 @@ mod tests {
     use rand::Rng;
 
     use super::*;
-    use crate::net::to_host;
     use crate::random::{Purpose, generator};
+    use crate::tensor::to_host;
 
     #[test]
     fn convolutions_before_normalisations_learn_by_it() {

@@ -8,10 +8,10 @@ use protocol::Partial;
 use serde::{Deserialize, Serialize};
 use tensors::{Data, Tensor, TensorFile};
 
-use crate::engine::Learned;
+use crate::backend::TrainState;
+use crate::net::parameters::Parameters;
 use crate::params::TrainParams;
-use crate::snapshot::{Best, EpochRecord, Snapshot};
-use crate::state::State;
+use crate::trainer::snapshot::{Best, EpochRecord, Snapshot};
 
 /// Bumped when the file's layout or the meaning of its numbers changes.
 const FORMAT: u32 = 3;
@@ -27,7 +27,7 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Setting {
     /// Training and held-out images.
     pub(crate) images: [usize; 2],
-    /// Who computes, and where: each has roundings of its own.
+    /// Who computes, and where: each has fake_quants of its own.
     pub(crate) computed: [&'static str; 2],
 }
 
@@ -64,17 +64,17 @@ impl Checkpoint {
                 tensors.insert(name.to_owned(), tensor);
             }
         };
-        let Learned { state, velocity, average } = &snapshot.learned;
-        add("values", &state.values);
-        add("stats", &state.stats);
+        let TrainState { parameters, velocity, average } = &snapshot.train_state;
+        add("values", &parameters.values);
+        add("stats", &parameters.stats);
         add("velocity", velocity);
         if let Some(average) = average {
             add("average.values", &average.values);
             add("average.stats", &average.stats);
         }
         if let Some(best) = &snapshot.best {
-            add("best.values", &best.state.values);
-            add("best.stats", &best.state.stats);
+            add("best.values", &best.parameters.values);
+            add("best.stats", &best.parameters.stats);
         }
         let mut metadata = Metadata {
             format: FORMAT,
@@ -114,23 +114,23 @@ impl Checkpoint {
         );
         let averaged = file.tensors.contains_key("average.values");
         let mut take = |name: &str| file.take_f32(&self.path, name).map(|(_, values)| values);
-        let state = State { values: take("values")?, stats: take("stats")? };
+        let parameters = Parameters { values: take("values")?, stats: take("stats")? };
         let velocity = take("velocity")?;
         let average = match averaged {
             false => None,
-            true => Some(State { values: take("average.values")?, stats: take("average.stats")? }),
+            true => Some(Parameters { values: take("average.values")?, stats: take("average.stats")? }),
         };
-        let learned = Learned { state, velocity, average };
+        let train_state = TrainState { parameters, velocity, average };
         let best = match &file.metadata.best {
             None => None,
             &Some(BestRecord { epoch, correct }) => {
                 let mut take = |name: &str| file.take_f32(&self.path, name).map(|(_, values)| values);
-                let state = State { values: take("best.values")?, stats: take("best.stats")? };
-                Some(Best { epoch, correct, state })
+                let parameters = Parameters { values: take("best.values")?, stats: take("best.stats")? };
+                Some(Best { epoch, correct, parameters })
             }
         };
         let Metadata { epochs_done, history, continued, .. } = file.metadata;
-        Ok(Some(Snapshot { epochs_done, learned, best, history, continued }))
+        Ok(Some(Snapshot { epochs_done, train_state, best, history, continued }))
     }
 }
 
@@ -151,17 +151,21 @@ fn checksum(tensors: &BTreeMap<String, Tensor>, metadata: &Metadata) -> serde_js
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::{Score, rounded};
+    use crate::net::score::{Score, rounded};
 
     const SETTING: Setting = Setting { images: [10, 2], computed: ["kernels of our own", "CPU"] };
 
     fn snapshot() -> Snapshot {
-        let state = |value: f32| State { values: vec![value, -0.1], stats: vec![0.3] };
+        let parameters = |value: f32| Parameters { values: vec![value, -0.1], stats: vec![0.3] };
         let score = Score { loss: rounded(1.234_567_890_123), correct: 7, total: 9 };
         Snapshot {
             epochs_done: 3,
-            learned: Learned { state: state(0.7), velocity: vec![1e-30, 5.0], average: Some(state(0.5)) },
-            best: Some(Best { epoch: 2, correct: 7, state: state(0.6) }),
+            train_state: TrainState {
+                parameters: parameters(0.7),
+                velocity: vec![1e-30, 5.0],
+                average: Some(parameters(0.5)),
+            },
+            best: Some(Best { epoch: 2, correct: 7, parameters: parameters(0.6) }),
             history: vec![EpochRecord {
                 epoch: 1,
                 lr: 0.1 + 0.2,
@@ -178,8 +182,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = Checkpoint::new(folder.path(), &TrainParams::default(), SETTING).unwrap();
         assert_eq!(checkpoint.read().unwrap(), None);
-        let plain = Learned { average: None, ..snapshot().learned };
-        for snapshot in [snapshot(), Snapshot { best: None, learned: plain, ..snapshot() }] {
+        let plain = TrainState { average: None, ..snapshot().train_state };
+        for snapshot in [snapshot(), Snapshot { best: None, train_state: plain, ..snapshot() }] {
             checkpoint.write(&snapshot).unwrap();
             assert_eq!(checkpoint.read().unwrap(), Some(snapshot));
         }

@@ -2,9 +2,9 @@
 
 use protocol::{Axis, Content, Figure, Series};
 
+use crate::net::score::Score;
 use crate::params::{Distill, TrainParams};
-use crate::score::Score;
-use crate::snapshot::{EpochRecord, Snapshot};
+use crate::trainer::snapshot::{EpochRecord, Snapshot};
 
 const LOSS: usize = 0;
 const ACCURACY: usize = 1;
@@ -69,18 +69,18 @@ fn caption(continued: Option<u32>, params: &TrainParams) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Learned;
-    use crate::state::State;
+    use crate::backend::TrainState;
+    use crate::net::parameters::Parameters;
 
     #[test]
     fn curves_are_drawn_for_what_was_measured() {
         let score = Score { loss: 1.5, correct: 3, total: 4 };
         let record =
             |epoch| EpochRecord { epoch, lr: 0.05, train: score, validation: Some(score), test: None };
-        let state = State { values: Vec::new(), stats: Vec::new() };
-        let learned = Learned { state, velocity: Vec::new(), average: None };
+        let parameters = Parameters { values: Vec::new(), stats: Vec::new() };
+        let train_state = TrainState { parameters, velocity: Vec::new(), average: None };
         let history = vec![record(1), record(2)];
-        let snapshot = Snapshot { epochs_done: 2, learned, best: None, history, continued: None };
+        let snapshot = Snapshot { epochs_done: 2, train_state, best: None, history, continued: None };
         let figure = figure(&snapshot, &TrainParams::default());
         let Content::Series { series, y, .. } = figure.content else { panic!() };
         let names: Vec<_> = series.iter().map(|line| (line.name.as_str(), line.axis)).collect();

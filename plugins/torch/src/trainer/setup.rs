@@ -3,12 +3,11 @@
 use anyhow::Context;
 use dataset::{Dataset, Normalization, Outline, validation_split};
 use model::Graph;
-use protocol::{Failure, Problem, RunRequest};
+use protocol::{Failure, Problem, RunRequest, grouped};
 
+use super::Trainer;
+use crate::net::teacher::Teacher;
 use crate::params::{Budget, TrainParams};
-use crate::plugin::{grouped, input};
-use crate::teacher::Teacher;
-use crate::training::Training;
 
 /// Everything that a training borrows.
 pub(crate) struct Setup {
@@ -28,11 +27,10 @@ pub(crate) struct Setup {
 impl Setup {
     /// What `params` ask for with the request's inputs.
     pub(crate) fn read(params: TrainParams, request: &RunRequest) -> Result<Self, Failure> {
-        params.check()?;
-        Self::new(params, Dataset::read(input(request, "dataset")?)?, request)
+        Self::new(params, Dataset::read(request.input("dataset")?)?, request)
     }
 
-    /// As [`Setup::read`], with the params checked and the images read already.
+    /// As [`Setup::read`], with the images read already.
     pub(crate) fn new(
         mut params: TrainParams,
         dataset: Dataset,
@@ -70,8 +68,8 @@ impl Setup {
     }
 
     /// The training itself.
-    pub(crate) fn training(&self) -> Training<'_> {
-        Training {
+    pub(crate) fn training(&self) -> Trainer<'_> {
+        Trainer {
             params: &self.params,
             dataset: &self.dataset,
             graph: &self.graph,

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Learned;
+use crate::backend::TrainState;
+use crate::net::parameters::Parameters;
+use crate::net::score::Score;
 use crate::params::SelectOn;
-use crate::score::Score;
-use crate::state::State;
 
 /// Everything that the rest of a training depends on, between two epochs.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,7 +13,7 @@ pub(crate) struct Snapshot {
     /// Epochs behind it.
     pub(crate) epochs_done: u32,
     /// Numbers and velocity.
-    pub(crate) learned: Learned,
+    pub(crate) train_state: TrainState,
     /// The best epoch so far, where one is selected.
     pub(crate) best: Option<Best>,
     /// What each epoch came to.
@@ -30,7 +30,7 @@ pub(crate) struct Best {
     /// Right answers on the selecting images.
     pub(crate) correct: u64,
     /// Its numbers.
-    pub(crate) state: State,
+    pub(crate) parameters: Parameters,
 }
 
 /// What an epoch came to.
@@ -50,8 +50,10 @@ pub(crate) struct EpochRecord {
 
 impl Snapshot {
     /// The chosen epoch, from 1, and its numbers.
-    pub(crate) fn chosen(&self) -> (u32, &State) {
-        self.best.as_ref().map_or((self.epochs_done, self.learned.kept()), |best| (best.epoch, &best.state))
+    pub(crate) fn chosen(&self) -> (u32, &Parameters) {
+        self.best
+            .as_ref()
+            .map_or((self.epochs_done, self.train_state.kept()), |best| (best.epoch, &best.parameters))
     }
 
     /// What the best epoch so far came to on the selecting images.

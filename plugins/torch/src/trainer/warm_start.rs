@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use protocol::Reporter;
 
-use crate::checkpoint::Checkpoint;
 use crate::params::TrainParams;
-use crate::snapshot::Snapshot;
-use crate::training::Training;
+use crate::trainer::Trainer;
+use crate::trainer::checkpoint::Checkpoint;
+use crate::trainer::snapshot::Snapshot;
 
 /// The folder that all lengths of a training share.
-pub(crate) struct Earlier {
+pub(crate) struct WarmStart {
     checkpoint: Checkpoint,
     /// Says how long the last training was whose rate fell to zero.
     length: PathBuf,
 }
 
-impl Earlier {
-    pub(crate) fn new(folder: &Path, training: &Training<'_>) -> anyhow::Result<Self> {
+impl WarmStart {
+    pub(crate) fn new(folder: &Path, training: &Trainer<'_>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).context("cannot create the folder for later trainings")?;
         let any_length = TrainParams { epochs: 0, ..training.params.clone() };
         Ok(Self {
@@ -31,7 +31,7 @@ impl Earlier {
 
     /// Where an earlier training ended, if it went the same way as this one will. One that is damaged or of another network
     /// is as good as none: nobody was promised that it would be there.
-    pub(crate) fn go_on(&self, training: &Training<'_>, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
+    pub(crate) fn go_on(&self, training: &Trainer<'_>, reporter: &mut Reporter<'_>) -> Option<Snapshot> {
         let epochs = training.params.epochs;
         if !training.params.goes_on() {
             let done: u32 = regular::read_text(&self.length).ok()?.trim().parse().ok()?;

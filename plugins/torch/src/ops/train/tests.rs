@@ -1,16 +1,22 @@
 //! The op as the runner sees it, on a training that takes a moment.
 
 mod longer;
+mod seed;
 
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use model::Weights;
 use protocol::{Content, FromPlugin};
 use serde_json::{Value, json};
+use tensors::Data;
 
 use super::*;
 use crate::fixtures::{Reported, alone, request, serve_op, synthetic, train_params};
+use crate::trainer::checkpoint::Checkpoint;
+use crate::trainer::observer::{Observer, StepReport};
+use crate::trainer::snapshot::Snapshot;
 
 /// Runs the op in `folder`; outputs are `weights` and `reference` there.
 fn train(folder: &Path, params: Value) -> Result<Reported, String> {
@@ -29,7 +35,7 @@ fn train_with(
     let outputs = [("weights", folder.join("weights")), ("reference", folder.join("reference"))];
     let request = request("train", params, &inputs, &outputs, folder);
     tch::set_num_threads(1);
-    serve_op(run, &request)
+    serve_op(Train, &request)
 }
 
 fn with(changes: &Value) -> Value {
@@ -108,7 +114,7 @@ fn stop_after(folder: &Path, epochs: u32, params: Value, more: &[(&str, PathBuf)
     synthetic(120, 30).write(&data).unwrap();
     let inputs: Vec<_> = [("dataset", data)].into_iter().chain(more.iter().cloned()).collect();
     let request = request("train", params, &inputs, &[], folder);
-    let setup = Setup::read(parse(&request.params).unwrap(), &request).unwrap();
+    let setup = Setup::read(protocol::params(&request.params).unwrap(), &request).unwrap();
     let training = setup.training();
     let resume = folder.join("resume");
     fs::create_dir_all(&resume).unwrap();

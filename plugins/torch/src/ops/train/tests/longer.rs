@@ -55,8 +55,8 @@ fn a_change_of_what_training_comes_to_wants_a_new_version() {
     train(folder.path(), with(&recipe)).unwrap();
     let digest = blake3::hash(&fs::read(folder.path().join("weights")).unwrap()).to_hex();
     assert_eq!(
-        (crate::plugin::TRAIN_VERSION, &digest[..16]),
+        (Train::VERSION, &digest[..16]),
         (5, "d9a684ce2f868856"),
-        "bump TRAIN_VERSION, then change this"
+        "bump Train::VERSION, then change this"
     );
 }
