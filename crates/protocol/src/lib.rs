@@ -1,7 +1,8 @@
 //! What the runner and its plugins say to each other: one JSON value a line, the version first.
 //!
-//! Knows messages, manifests and figures, how a plugin serves them over any reader and writer, and what must not be shown
-//! of a URL in any of them. Knows nothing of stages, keys or caches, and nothing of machine learning.
+//! Knows messages, manifests and figures, what an op is to a plugin and how its params are read, how a plugin serves them over
+//! any reader and writer, and what must not be shown of a URL in any of them. Knows nothing of stages, keys or caches, and
+//! nothing of machine learning.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -10,9 +11,13 @@ mod manifest;
 pub mod masking;
 mod message;
 mod metrics;
+mod op;
+mod params;
 mod partial;
+mod request;
 mod serve;
 mod timing;
+mod words;
 
 pub use figure::{
     Axis, Bin, Cell, Column, Content, Edge, Figure, Group, Histogram, Image, Marker, Node, Series,
@@ -25,9 +30,12 @@ pub use message::{
     CheckRequest, FromPlugin, Ignored, LogLevel, Metric, Place, Problem, Progress, RunRequest, ToPlugin,
 };
 pub use metrics::MetricNames;
+pub use op::{Op, Ops};
+pub use params::params;
 pub use partial::Partial;
 pub use serve::{Failure, Plugin, Reporter, ServeError, main, say, serve};
 pub use timing::{CallTimes, TimeRequest, TimeResult, time_calls};
+pub use words::{counted, grouped};
 
 /// Version of the protocol. Runner and plugin must agree exactly; both say theirs before anything else.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -110,6 +110,31 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+impl OpManifest {
+    /// It, with the names of its metrics; see [`OpManifest::metrics`].
+    #[must_use]
+    pub fn with_metrics(self, names: &[&str]) -> Self {
+        Self { metrics: Some(owned(names)), ..self }
+    }
+
+    /// It, with what its time is in proportion to and what it hardly depends on; see [`TimeSpec`].
+    #[must_use]
+    pub fn with_time(self, scales_with: &[&str], ignores: &[&str]) -> Self {
+        Self { time: Some(TimeSpec { scales_with: owned(scales_with), ignores: owned(ignores) }), ..self }
+    }
+
+    /// It, on all threads of the run's budget.
+    #[must_use]
+    pub fn on_all_threads(mut self) -> Self {
+        self.resources.threads = Threads::All;
+        self
+    }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
 /// What the time that an op takes depends on, so that how long it took is scaled to other params and inputs. Names are
 /// those of a key: `with.NAME` of a param, `inputs.NAME` of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -135,6 +160,20 @@ pub struct InputSpec {
     pub optional: bool,
 }
 
+impl InputSpec {
+    /// One that every stage has.
+    #[must_use]
+    pub fn required(description: &str) -> Self {
+        Self { description: description.into(), optional: false }
+    }
+
+    /// One that a stage may leave out.
+    #[must_use]
+    pub fn optional(description: &str) -> Self {
+        Self { description: description.into(), optional: true }
+    }
+}
+
 /// An output of an op: a file or a folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +182,14 @@ pub struct OutputSpec {
     pub description: String,
     /// File or folder name below the stage's folder, such as `model.onnx`.
     pub file: String,
+}
+
+impl OutputSpec {
+    /// One that lies in the file or folder `file`.
+    #[must_use]
+    pub fn new(description: &str, file: &str) -> Self {
+        Self { description: description.into(), file: file.into() }
+    }
 }
 
 /// What an op needs while it runs.

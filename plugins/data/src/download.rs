@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use dataset::{Dataset, DatasetError, FolderOptions, Source};
 use patterns::Ignore;
-use protocol::{CheckRequest, Failure, Ignored, Metric, Problem, Progress, Reporter, RunRequest};
+use protocol::{
+    CheckRequest, Failure, Ignored, Metric, Op, OpManifest, OutputSpec, Problem, Progress, Reporter,
+    RunRequest,
+};
 
 use crate::checks::{Checks, fingerprint};
 use crate::fetch::{Event, FetchError, Fetcher, Wanted};
@@ -28,27 +31,59 @@ const IDX_FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// Runs the op.
-pub(crate) fn run(
-    fetcher: &Fetcher,
-    request: &RunRequest,
-    reporter: &mut Reporter<'_>,
-) -> Result<(), Failure> {
-    let params: DownloadParams = serde_json::from_value(request.params.clone())?;
-    params.check()?;
-    let output = request.outputs.get("dataset").ok_or("no place was given for the output `dataset`")?;
-    // A pool that exists already, in a process that runs more than one op, serves as well.
-    drop(rayon::ThreadPoolBuilder::new().num_threads(request.threads).build_global());
-    let dataset = match params.format {
-        Format::Synthetic => synthetic(&params, reporter)?,
-        _ => from_source(fetcher, &params, request, reporter)?,
-    };
-    // What is left out was said aloud.
-    for note in dataset.provenance.notes.iter().filter(|note| !note.starts_with("left out ")) {
-        reporter.info(note.clone());
+/// The op.
+pub(crate) struct Download {
+    /// How servers are reached.
+    pub(crate) fetcher: Fetcher,
+}
+
+impl Op for Download {
+    const NAME: &'static str = "download";
+    const VERSION: u32 = 3;
+    const DESCRIPTION: &'static str =
+        "Fetches a set of labelled images, checks it, and writes it as one dataset file";
+    const CHECKS: bool = true;
+    type Params = DownloadParams;
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        let description = "Training and test images with their labels and class names";
+        vec![("dataset", OutputSpec::new(description, "dataset.safetensors"))]
     }
-    dataset.write(output).map_err(|error| explain(&error))?;
-    report(&dataset, reporter)
+
+    /// What takes its time may be the network, so that nothing is said of that.
+    fn manifest(&self) -> OpManifest {
+        OpManifest::of(self).with_metrics(&["train_images", "test_images", "classes"]).on_all_threads()
+    }
+
+    fn check(&self, params: &DownloadParams, request: &CheckRequest) -> Vec<Problem> {
+        let source = match params.format {
+            Format::Synthetic => None,
+            _ => source(params).err().map(|failure| Problem::from(failure).param("source")),
+        };
+        let contradiction = params.check().err().map(|failure| Problem::from(failure).about(&request.params));
+        source.into_iter().chain(contradiction).collect()
+    }
+
+    fn run(
+        &self,
+        params: DownloadParams,
+        request: &RunRequest,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Failure> {
+        let output = request.output("dataset")?;
+        // A pool that exists already, in a process that runs more than one op, serves as well.
+        drop(rayon::ThreadPoolBuilder::new().num_threads(request.threads).build_global());
+        let dataset = match params.format {
+            Format::Synthetic => synthetic(&params, reporter)?,
+            _ => from_source(&self.fetcher, &params, request, reporter)?,
+        };
+        // What is left out was said aloud.
+        for note in dataset.provenance.notes.iter().filter(|note| !note.starts_with("left out ")) {
+            reporter.info(note.clone());
+        }
+        dataset.write(output).map_err(|error| explain(&error))?;
+        report(&dataset, reporter)
+    }
 }
 
 fn synthetic(params: &DownloadParams, reporter: &mut Reporter<'_>) -> Result<Dataset, Failure> {
@@ -128,22 +163,6 @@ fn source(params: &DownloadParams) -> Result<(Location, Checks), Failure> {
         Location::Remote { fragment, .. } => Checks::new(params, fragment)?,
     };
     Ok((location, checks))
-}
-
-/// What is wrong with the params, before anything is fetched.
-pub(crate) fn problems(request: &CheckRequest) -> Vec<Problem> {
-    let params = match serde_json::from_value::<DownloadParams>(request.params.clone()) {
-        Ok(params) => params,
-        Err(error) => return vec![Problem::new(error.to_string())],
-    };
-    let source = match params.format {
-        Format::Synthetic => None,
-        _ => source(&params).err().map(|failure| Problem::from(failure).param("source")),
-    };
-    source
-        .into_iter()
-        .chain(params.check().err().map(|failure| Problem::from(failure).about(&request.params)))
-        .collect()
 }
 
 fn is_archive(url: &Url) -> bool {

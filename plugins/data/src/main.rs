@@ -18,5 +18,5 @@ mod validator;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    protocol::main(&plugin::Data::default())
+    protocol::main(&plugin::Data::new(fetch::Fetcher::default()))
 }

@@ -1,18 +1,13 @@
-//! The plugin: its manifest, and which op does what.
+//! The plugin as the runner sees it: its ops, and on what of its environment they depend.
 
 use std::collections::BTreeMap;
 
 use protocol::{
-    CheckRequest, Failure, KeyScope, Manifest, OpManifest, OutputSpec, PROTOCOL_VERSION, Plugin, Problem,
-    Reporter, Resources, RunRequest, Threads,
+    CheckRequest, Failure, Manifest, Ops, PROTOCOL_VERSION, Plugin, Problem, Reporter, RunRequest,
 };
 
-use crate::download;
+use crate::download::Download;
 use crate::fetch::Fetcher;
-use crate::params::DownloadParams;
-
-/// Bumped whenever the output of `download` could differ for the same source and params.
-const DOWNLOAD_VERSION: u32 = 3;
 
 /// Variables that decide how servers are reached and whom to trust.
 const ENVIRONMENT: [&str; 10] = [
@@ -29,56 +24,35 @@ const ENVIRONMENT: [&str; 10] = [
 ];
 
 /// The plugin `data`.
-#[derive(Default)]
 pub(crate) struct Data {
-    pub(crate) fetcher: Fetcher,
+    ops: Ops,
+}
+
+impl Data {
+    /// The plugin, whose ops fetch with `fetcher`.
+    pub(crate) fn new(fetcher: Fetcher) -> Self {
+        Self { ops: Ops::default().and(Download { fetcher }) }
+    }
 }
 
 impl Plugin for Data {
     fn manifest(&self) -> Manifest {
-        let download = OpManifest {
-            description: "Fetches a set of labelled images, checks it, and writes it as one dataset file"
-                .into(),
-            version: DOWNLOAD_VERSION,
-            params: schemars::schema_for!(DownloadParams).into(),
-            inputs: BTreeMap::new(),
-            extra_inputs: None,
-            outputs: BTreeMap::from([(
-                "dataset".into(),
-                OutputSpec {
-                    description: "Training and test images with their labels and class names".into(),
-                    file: "dataset.safetensors".into(),
-                },
-            )]),
-            resources: Resources { threads: Threads::All, exclusive: false },
-            scope: KeyScope::Portable,
-            natives: Vec::new(),
-            companions: Vec::new(),
-            continues: Vec::new(),
-            metrics: Some(["train_images", "test_images", "classes"].map(Into::into).into()),
-            checks: true,
-            // Most of it may be the network's.
-            time: None,
-        };
         Manifest {
             protocol: PROTOCOL_VERSION,
             plugin: "data".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            ops: BTreeMap::from([("download".into(), download)]),
+            ops: self.ops.manifests(),
             natives: BTreeMap::new(),
             env: ENVIRONMENT.map(Into::into).to_vec(),
         }
     }
 
     fn check(&self, request: &CheckRequest) -> Vec<Problem> {
-        download::problems(request)
+        self.ops.check(request)
     }
 
     fn run(&self, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-        match request.op.as_str() {
-            "download" => download::run(&self.fetcher, request, reporter),
-            other => Err(Failure::new(format!("plugin `data` has no op `{other}`"))),
-        }
+        self.ops.run(request, reporter)
     }
 }
 
@@ -96,7 +70,7 @@ mod tests {
                 present: BTreeMap::new(),
                 threads: 1,
             };
-            Data::default().check(&request)
+            Data::new(Fetcher::default()).check(&request)
         };
         assert_eq!(check(serde_json::json!({"format": "synthetic"})), []);
         assert_eq!(check(serde_json::json!({"format": "idx", "source": "https://h/x.zip#size=3"})), []);
@@ -110,11 +84,23 @@ mod tests {
 
     #[test]
     fn the_manifest_names_the_op_and_its_output() {
-        let manifest = Data::default().manifest();
+        let manifest = Data::new(Fetcher::default()).manifest();
         let op = &manifest.ops["download"];
         assert_eq!(op.outputs["dataset"].file, "dataset.safetensors");
         assert_eq!(op.params["type"], "object");
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+    }
+
+    /// What is said here is part of the keys of all stages.
+    #[test]
+    fn the_manifest_is_the_one_that_was_agreed_on() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.json");
+        let ops = serde_json::to_string_pretty(&Data::new(Fetcher::default()).manifest().ops).unwrap() + "\n";
+        if std::env::var_os("PIPE_UPDATE_DOCS").is_some() {
+            std::fs::write(path, &ops).unwrap();
+        }
+        let agreed = std::fs::read_to_string(path).unwrap();
+        assert!(ops == agreed, "if it is meant, set PIPE_UPDATE_DOCS to write `{path}` anew");
     }
 }

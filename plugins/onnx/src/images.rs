@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
-use protocol::{Failure, Progress, Reporter};
+use protocol::{Failure, Progress, Reporter, grouped};
 use quant::{MomentsObserver, Observer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::metadata;
-use crate::request::grouped;
 use crate::runtime::Model;
 
 /// Which images, and how pixels become a model's input.

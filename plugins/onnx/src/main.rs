@@ -29,6 +29,6 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match (args.next(), args.next()) {
         (Some(word), None) if word == "time" => time::main(),
-        _ => protocol::main(&plugin::Onnx),
+        _ => protocol::main(&plugin::Onnx::new()),
     }
 }

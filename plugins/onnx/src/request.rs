@@ -1,4 +1,5 @@
-//! What every op does with its request: params, paths, file sizes.
+//! The model that a stage is given, with the files that hold its weights: read, measured and hashed, and refused where a file
+//! is not declared. Knows requests and paths; knows no runtime.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,23 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use onnx::DataFiles;
-use protocol::{Failure, RunRequest};
-use serde::de::DeserializeOwned;
-
-/// The op's params.
-pub(crate) fn params<T: DeserializeOwned>(request: &RunRequest) -> Result<T, Failure> {
-    serde_json::from_value(request.params.clone())
-        .map_err(|error| Failure::new(format!("params of `onnx/{}`: {error}", request.op)))
-}
-
-/// The file or folder of input `name`.
-pub(crate) fn input<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path, Failure> {
-    request
-        .inputs
-        .get(name)
-        .map(AsRef::as_ref)
-        .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no input `{name}`", request.op)))
-}
+use protocol::{Failure, RunRequest, counted};
 
 /// Name of the input that is a file beside the model with its weights, or a folder with several.
 pub(crate) const WEIGHTS: &str = "weights";
@@ -30,7 +15,7 @@ pub(crate) const WEIGHTS: &str = "weights";
 /// The model that input `model` is. Weights in files beside it must be declared: what a stage does not declare may change
 /// without making it stale.
 pub(crate) fn model(request: &RunRequest) -> Result<onnx::Model, Failure> {
-    let path = input(request, "model")?;
+    let path = request.input("model")?;
     let (model, files) =
         onnx::Model::read_with(path, &declared(request)).map_err(|error| unread(error, HINT))?;
     check_declared(request, path, &files, HINT)?;
@@ -127,15 +112,6 @@ pub(crate) fn holds(declared: &Path, location: &str, real: &Path) -> bool {
             && (leads_there(&declared.join(location)) || name.is_some_and(|name| leads_there(&name)))
 }
 
-/// Where output `name` is to be written.
-pub(crate) fn output<'a>(request: &'a RunRequest, name: &str) -> Result<&'a Path, Failure> {
-    request
-        .outputs
-        .get(name)
-        .map(AsRef::as_ref)
-        .ok_or_else(|| Failure::new(format!("`onnx/{}` was given no place for output `{name}`", request.op)))
-}
-
 /// Size of a file in KB of 1,024 bytes.
 pub(crate) fn size_kb(path: &Path) -> Result<f64> {
     let bytes = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?.len();
@@ -178,34 +154,4 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A number of threads in words.
 pub(crate) fn threads(count: usize) -> String {
     counted(count, "thread", "threads")
-}
-
-/// A number of things in words: `1 round`, `10,000 calls`.
-pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(count), if count == 1 { one } else { many })
-}
-
-/// A whole number with commas between thousands: `10,000`.
-pub(crate) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let first = digits.len() % 3;
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && place % 3 == first {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        let texts = [0, 7, 42, 999, 1000, 10_000, 123_456, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "7", "42", "999", "1,000", "10,000", "123,456", "1,234,567"]);
-    }
 }

@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dataset::{Dataset, Normalization, Split};
 use model::{Network, Weights, WeightsMetadata};
-use protocol::{Failure, Figure, FromPlugin, Metric, Plugin, Reporter, RunRequest};
+use protocol::{Figure, FromPlugin, Metric, Op, Ops, Reporter, RunRequest};
 use rand::Rng;
 use serde_json::{Value, json};
 
+use crate::net::parameters::Parameters;
 use crate::random::{Purpose, generator};
-use crate::state::State;
 
 /// Dark and bright images of 8×8 with noise.
 pub(crate) fn synthetic(train: usize, test: usize) -> Dataset {
@@ -53,11 +53,11 @@ pub(crate) fn train_params() -> Value {
 pub(crate) fn weights(seed: u64) -> Weights {
     let network: Network = serde_json::from_value(network()).unwrap();
     let graph = network.lower(2).unwrap();
-    let state = State::initial(&graph, &mut generator(seed, Purpose::Initialization, 0));
+    let parameters = Parameters::initial(&graph, &mut generator(seed, Purpose::Initialization, 0));
     let normalization = Normalization { mean: vec![0.5; 2], std: vec![0.25; 2] };
     let classes = vec!["dark".into(), "bright".into()];
     Weights::new(
-        state.to_tensors(&graph, 0),
+        parameters.to_tensors(&graph, 0),
         WeightsMetadata { network, classes, normalization, held_out: None },
     )
     .unwrap()
@@ -124,17 +124,14 @@ impl Reported {
 }
 
 /// Runs an op; what it said, or the failure's words.
-pub(crate) fn serve_op(
-    op: impl Fn(&RunRequest, &mut Reporter<'_>) -> Result<(), Failure>,
-    request: &RunRequest,
-) -> Result<Reported, String> {
+pub(crate) fn serve_op(op: impl Op + 'static, request: &RunRequest) -> Result<Reported, String> {
+    let ops = Ops::default().and(op);
     let mut bytes = Vec::new();
-    let outcome = op(request, &mut Reporter::new(&mut bytes));
+    let outcome = ops.run(request, &mut Reporter::new(&mut bytes));
     let text = String::from_utf8(bytes).unwrap();
     let messages: Vec<FromPlugin> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let inputs = request.inputs.keys().map(String::as_str);
-    let declared =
-        crate::plugin::Torch.manifest().ops[&request.op].metric_names(inputs, &request.params).unwrap();
+    let declared = ops.manifests()[&request.op].metric_names(inputs, &request.params).unwrap();
     for message in &messages {
         if let FromPlugin::Metric { name, .. } = message {
             assert!(declared.contain(name), "{} does not declare `{name}`", request.op);

@@ -2,40 +2,21 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod album;
-mod batches;
-mod check;
-mod checkpoint;
-mod computes;
+mod backend;
+mod data;
 mod device;
-mod earlier;
-mod engine;
-mod evaluate;
-mod find_lr;
-mod history;
-mod libtorch;
-mod loss;
-mod muon;
-mod native;
+mod error;
 mod net;
+mod ops;
+mod optim;
 mod params;
 mod plugin;
 mod process;
-mod qat;
 mod random;
-mod rounding;
-mod score;
-mod setup;
-mod sgd;
-mod snapshot;
-mod state;
-mod teacher;
+mod tensor;
 mod time;
-mod train;
-mod training;
+mod trainer;
 
-#[cfg(test)]
-mod agreement;
 #[cfg(test)]
 mod fixtures;
 
@@ -48,5 +29,5 @@ fn main() -> ExitCode {
         Some(_) => {}
         None => process::wait_politely(),
     }
-    protocol::main(&plugin::Torch)
+    protocol::main(&plugin::Torch::new())
 }

@@ -5,64 +5,20 @@
 
 use model::{Graph, Node};
 use quant::ActivationGrid;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor};
 
-use self::kernel::Kernel;
+use self::fake_quant::NodeFakeQuant;
+use self::kernel::{Kernel, Pass};
+use self::parameters::{Parameters, placed};
+use crate::error::TorchError;
 use crate::params::Precision;
-use crate::rounding::{self, NodeRounding};
-use crate::state::{State, placed};
+use crate::tensor::{to_device, to_host};
 
-mod kernel;
-
-/// PyTorch's default weight of a new batch in the running statistics.
-pub(crate) const BATCH_NORM_MOMENTUM: f64 = 0.1;
-
-/// libtorch refused an operation; its first line says why.
-#[derive(Debug, thiserror::Error)]
-#[error("libtorch: {0}")]
-pub(crate) struct TorchError(String);
-
-impl From<tch::TchError> for TorchError {
-    fn from(error: tch::TchError) -> Self {
-        let text = match error {
-            tch::TchError::Torch(text) => text,
-            other => other.to_string(),
-        };
-        // What follows is the C++ call stack.
-        Self(text.lines().next().unwrap_or_default().to_owned())
-    }
-}
-
-/// How an image's values lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MemoryFormat {
-    /// Channel by channel.
-    Contiguous,
-    /// Pixel by pixel: what libtorch's convolutions on a CPU are fastest with.
-    ChannelsLast,
-}
-
-/// What a pass forward is for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Pass {
-    /// Running statistics; nothing is dropped out.
-    Inference,
-    /// Statistics of the batch, which move the running ones by [`BATCH_NORM_MOMENTUM`]; dropout.
-    Training,
-    /// Statistics of the batch, which move the running ones by `share`; nothing is dropped out.
-    Observing { share: f64 },
-}
-
-impl Pass {
-    /// How far running statistics move towards those of the batch, if these are used.
-    fn momentum(self) -> Option<f64> {
-        match self {
-            Self::Inference => None,
-            Self::Training => Some(BATCH_NORM_MOMENTUM),
-            Self::Observing { share } => Some(share),
-        }
-    }
-}
+pub(crate) mod fake_quant;
+pub(crate) mod kernel;
+pub(crate) mod parameters;
+pub(crate) mod score;
+pub(crate) mod teacher;
 
 /// A network on a device.
 pub(crate) struct Net {
@@ -82,17 +38,17 @@ struct Step {
 }
 
 impl Net {
-    /// Puts `state` on `device`. Gradients can be taken where `trainable`. With `roundings`, by node, it computes as its INT8
+    /// Puts `parameters` on `device`. Gradients can be taken where `trainable`. With `fake_quants`, by node, it computes as its INT8
     /// model will; then normalisations keep their running statistics.
     pub(crate) fn new(
         graph: &Graph,
-        state: &State,
+        parameters: &Parameters,
         device: Device,
         trainable: bool,
-        roundings: Option<&[NodeRounding]>,
+        fake_quants: Option<&[NodeFakeQuant]>,
     ) -> Result<Self, TorchError> {
-        let put = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
-        Self::of(graph, put(&state.values)?, put(&state.stats)?, trainable, roundings)
+        let [values, stats] = [&parameters.values, &parameters.stats].map(|part| to_device(part, device));
+        Self::of(graph, values?, stats?, trainable, fake_quants)
     }
 
     /// As [`Net::new`], of flat tensors.
@@ -101,7 +57,7 @@ impl Net {
         values: Tensor,
         stats: Tensor,
         trainable: bool,
-        roundings: Option<&[NodeRounding]>,
+        fake_quants: Option<&[NodeFakeQuant]>,
     ) -> Result<Self, TorchError> {
         let mut leaves = Vec::new();
         let mut views = Vec::new();
@@ -123,8 +79,8 @@ impl Net {
         let steps = (graph.nodes().iter())
             .map(|node| {
                 Ok(Step {
-                    kernel: Kernel::of(graph, node, &views, roundings)?,
-                    outcome: roundings.and_then(|all| all.get(node.id.index())?.outcome),
+                    kernel: Kernel::of(graph, node, &views, fake_quants)?,
+                    outcome: fake_quants.and_then(|all| all.get(node.id.index())?.outcome),
                     inputs: node.inputs.iter().map(|input| input.index()).collect(),
                     frees: freed_after(graph, node),
                 })
@@ -160,7 +116,7 @@ impl Net {
             let result = step.kernel.apply(images, &operands, pass)?;
             results.push(Some(match step.outcome {
                 None => result,
-                Some(grid) => rounding::activations(&result, grid)?,
+                Some(grid) => fake_quant::activations(&result, grid)?,
             }));
             for &index in &step.frees {
                 if let Some(result) = results.get_mut(index) {
@@ -168,10 +124,10 @@ impl Net {
                 }
             }
         }
-        results.pop().flatten().ok_or_else(inconsistent)
+        results.pop().flatten().ok_or_else(TorchError::inconsistent)
     }
 
-    /// The gradient of `loss` by all trained numbers, flat in the order of [`Net::values_mut`].
+    /// The gradient of `loss` with respect to all trained numbers, flat in the order of [`Net::values_mut`].
     pub(crate) fn gradient(&self, loss: &Tensor) -> Result<Tensor, TorchError> {
         let gradients = Tensor::f_run_backward(&[loss], &self.leaves, false, false)?;
         let flat: Vec<_> = gradients.iter().map(|part| part.f_reshape(-1)).collect::<Result<_, _>>()?;
@@ -190,48 +146,9 @@ impl Net {
     }
 
     /// A copy of all numbers.
-    pub(crate) fn state(&self) -> Result<State, TorchError> {
-        Ok(State { values: to_host(&self.values)?, stats: to_host(&self.stats)? })
+    pub(crate) fn parameters(&self) -> Result<Parameters, TorchError> {
+        Ok(Parameters { values: to_host(&self.values)?, stats: to_host(&self.stats)? })
     }
-}
-
-/// The numbers of a tensor, row-major.
-pub(crate) fn to_host(tensor: &Tensor) -> Result<Vec<f32>, TorchError> {
-    let mut values = vec![0.0; tensor.numel()];
-    let count = values.len();
-    tensor.f_copy_data(&mut values, count)?;
-    Ok(values)
-}
-
-/// Images `[N, C, H, W]` from row-major values, on `device` and in `format`.
-pub(crate) fn to_images(
-    values: &[f32],
-    shape: [usize; 3],
-    device: Device,
-    format: MemoryFormat,
-) -> Result<Tensor, TorchError> {
-    let [channels, height, width] = shape.map(|dim| dim as i64);
-    let images = Tensor::f_from_slice(values)?.f_to_device(device)?.f_view((-1, channels, height, width))?;
-    lay_out(images, format)
-}
-
-/// Images `[N, C, H, W]`, contiguous so far, in `format`. Strides alone make a tensor channels-last.
-pub(crate) fn lay_out(images: Tensor, format: MemoryFormat) -> Result<Tensor, TorchError> {
-    Ok(match format {
-        MemoryFormat::Contiguous => images,
-        MemoryFormat::ChannelsLast => {
-            images.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?
-        }
-    })
-}
-
-/// Runs `compute` without recording for gradients.
-pub(crate) fn inference<T>(compute: impl FnOnce() -> T) -> T {
-    no_grad(compute)
-}
-
-fn inconsistent() -> TorchError {
-    TorchError("the graph is inconsistent".into())
 }
 
 /// Nodes that `node` is the last to read.
@@ -256,10 +173,10 @@ mod tests {
         layers.retain(|layer| layer.get("dropout").is_none());
         let network: model::Network = serde_json::from_value(network).unwrap();
         let graph = network.lower(2).unwrap();
-        let state = State::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
+        let parameters = Parameters::initial(&graph, &mut generator(1, Purpose::Initialization, 0));
         let images = Tensor::arange(16 * 128, (Kind::Float, Device::Cpu)).sin().view([16, 2, 8, 8]);
         let pass = |precision: Precision, training: bool| {
-            let net = Net::new(&graph, &state, Device::Cpu, true, None).unwrap().learning_in(precision);
+            let net = Net::new(&graph, &parameters, Device::Cpu, true, None).unwrap().learning_in(precision);
             let logits = net.forward(&images, training).unwrap();
             let gradient = net.gradient(&logits.square().sum(Kind::Float)).unwrap();
             (to_host(&logits.detach()).unwrap(), to_host(&gradient).unwrap())

@@ -4,16 +4,14 @@
 use dataset::Normalization;
 use model::Network;
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 use crate::device::Device;
 
 mod check;
 mod parts;
 
-pub(crate) use check::Faults;
 pub(crate) use parts::{
     Alternating, AugmentParams, Budget, ClassWeights, Distill, EngineName, Mirror, MuonParams,
     NormalizationParams, Precision, Schedule, SelectOn,
@@ -138,31 +136,6 @@ impl Default for TrainParams {
             checkpoint_every: 1,
         }
     }
-}
-
-/// How to evaluate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct EvaluateParams {
-    /// Images at a time.
-    #[schemars(range(min = 1, max = 65_536))]
-    pub(crate) batch_size: usize,
-    /// Where to compute.
-    pub(crate) device: Device,
-}
-
-impl Default for EvaluateParams {
-    fn default() -> Self {
-        Self { batch_size: 256, device: Device::Auto }
-    }
-}
-
-/// Params from JSON. The error names the place.
-pub(crate) fn parse<T: DeserializeOwned>(params: &Value) -> anyhow::Result<T> {
-    serde_path_to_error::deserialize(params).map_err(|error| {
-        let place = error.path().to_string();
-        anyhow::anyhow!("params: `{place}`: {}", error.into_inner())
-    })
 }
 
 impl TrainParams {

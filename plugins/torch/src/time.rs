@@ -13,8 +13,10 @@ use model::Weights;
 use protocol::{CallTimes, TimeRequest, TimeResult, time_calls};
 use tch::{Device, Kind, Tensor};
 
-use crate::net::{MemoryFormat, Net, TorchError, inference, lay_out};
-use crate::state::State;
+use crate::error::TorchError;
+use crate::net::Net;
+use crate::net::parameters::Parameters;
+use crate::tensor::{MemoryFormat, inference, lay_out};
 
 /// The `main` of the subcommand.
 pub(crate) fn main() -> ExitCode {
@@ -43,7 +45,7 @@ fn serve(arguments: &[String], reader: &mut dyn BufRead, writer: &mut dyn Write)
     let started = Instant::now();
     let weights = Weights::read(&request.model)?;
     let graph = weights.graph()?;
-    let net = Net::new(&graph, &State::from_weights(&graph, &weights)?, Device::Cpu, false, None)?;
+    let net = Net::new(&graph, &Parameters::from_weights(&graph, &weights)?, Device::Cpu, false, None)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     for &batch in &request.batches {
         let calls = inference(|| time(&net, graph.input_shape(), batch, format, &request))?;

@@ -42,12 +42,11 @@ impl Stage {
             ignore: self.ignore.clone(),
         };
         let mut sent = Vec::new();
-        let outcome = run(&fetcher(), &request, &mut Reporter::new(&mut sent));
+        let data = crate::plugin::Data::new(fetcher());
+        let outcome = data.run(&request, &mut Reporter::new(&mut sent));
         let lines = String::from_utf8(sent).unwrap();
         self.messages = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let declared = crate::plugin::Data::default().manifest().ops["download"]
-            .metric_names([], &request.params)
-            .unwrap();
+        let declared = data.manifest().ops["download"].metric_names([], &request.params).unwrap();
         for message in &self.messages {
             if let FromPlugin::Metric { name, .. } = message {
                 assert!(declared.contain(name), "`{name}` is not declared");

@@ -5,8 +5,8 @@
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
 use protocol::{
-    Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, Marker, OpManifest, Reporter,
-    RunRequest,
+    Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, InputSpec, Marker, Op,
+    OpManifest, OutputSpec, Problem, Reporter, RunRequest, grouped,
 };
 use quant::{
     Lineage, Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe,
@@ -15,12 +15,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::images::{Images, Wanted, draw};
-use crate::ops::{cannot_draw, checked_params, input, manifest_of, output, time, weights_input};
-use crate::request::{self, grouped};
+use crate::ops::{RUNTIME, cannot_draw, problems, weights_input};
+use crate::request;
 use crate::runtime::Model;
 use crate::sizes;
-
-const VERSION: u32 = 4;
 
 /// Images that are calibrated on where their number is not given and there are as many.
 const USUAL_IMAGES: usize = 512;
@@ -72,111 +70,110 @@ impl Default for Params {
     }
 }
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        inputs: [
-            input("model", "the float model, as `onnx/export` writes it"),
+/// The op.
+pub(crate) struct Calibrate;
+
+impl Op for Calibrate {
+    const NAME: &'static str = "calibrate";
+    const VERSION: u32 = 4;
+    const DESCRIPTION: &'static str = "Finds the ranges of a model's activations on images of a dataset";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
+    type Params = Params;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        vec![
+            ("model", InputSpec::required("the float model, as `onnx/export` writes it")),
             weights_input(),
-            input("dataset", "the images to draw from"),
+            ("dataset", InputSpec::required("the images to draw from")),
         ]
-        .into(),
-        outputs: [
-            output("ranges", "range by tensor, and which images they come from", "ranges.json"),
-            output(
-                "moments",
-                "by layer, mean and covariance of what its weights multiply, for rounding them",
-                "moments.safetensors",
-            ),
+    }
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        let moments = "by layer, mean and covariance of what its weights multiply, for rounding them";
+        vec![
+            ("ranges", OutputSpec::new("range by tensor, and which images they come from", "ranges.json")),
+            ("moments", OutputSpec::new(moments, "moments.safetensors")),
         ]
-        .into(),
-        metrics: Some(vec![]),
-        checks: true,
-        time: time(&["with.images"], &["with.seed", "with.split", "with.percentile", "inputs.dataset"]),
-        ..manifest_of::<Params>("Finds the ranges of a model's activations on images of a dataset", VERSION)
     }
-}
 
-/// What is wrong, before anything is calibrated.
-pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
-    let params: Params = match checked_params(request) {
-        Ok(params) => params,
-        Err(failures) => return failures,
-    };
-    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    cannot_draw(request, params.split, wanted, params.seed).into_iter().collect()
-}
+    fn manifest(&self) -> OpManifest {
+        OpManifest::of(self)
+            .with_metrics(&[])
+            .with_time(&["with.images"], &["with.seed", "with.split", "with.percentile", "inputs.dataset"])
+    }
 
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: Params = request::params(request)?;
-    if params.images == Some(0) || params.batch_size == 0 {
-        return Err(Failure::new("`images` and `batch_size` must be at least 1"));
+    fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
+        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+        problems(cannot_draw(request, params.split, wanted, params.seed), request)
     }
-    if !(50.0..=100.0).contains(&params.percentile) {
-        return Err(Failure::new("`percentile` must be between 50 and 100"));
-    }
-    let path = request::input(request, "model")?;
-    let float = request::model(request)?;
-    let name = format!("`{}`", path.display());
-    let dataset = request::input(request, "dataset")?;
-    let sample = Sample::open(dataset, params.split)?;
-    let [_, height, width] = sample.shape()?;
-    let observed = sizes::fixed(&observed_model(&float)?, [height, width]).to_bytes();
-    let open = || Model::from_bytes(&observed, name.clone(), 1);
-    let model = open()?;
-    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    let indices = draw(wanted, params.seed, sample.len(), &format!("the {} split", params.split.as_str()))?;
-    let images = Images::new(
-        dataset,
-        params.split,
-        indices,
-        params.batch_size,
-        &model,
-        params.normalization.as_ref(),
-    )?;
-    let observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
-    let observer = images.show(model, &open, &observer, request.threads, reporter)?;
-    let (indices, normalization) = (&images.indices, &images.normalization);
-    let lineage = Lineage {
-        method: params.method.as_str().into(),
-        images: indices.iter().map(|index| *index as u64).collect(),
-        seed: params.seed,
-        split: params.split.as_str().into(),
-        mean: normalization.mean.clone(),
-        std: normalization.std.clone(),
-        model: request::model_digest(request)?,
-    };
-    let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
-    ranges.write(request::output(request, "ranges")?)?;
-    let moments = match params.moments {
-        false => Moments::default(),
-        true => {
-            let observer = MomentsObserver::new(&sizes::fixed(&float, [height, width]), &ranges)
-                .with_context(|| format!("for images of {height}×{width} pixels"))?;
-            let observed = observer.model().to_bytes();
-            let open = || Model::from_bytes(&observed, name.clone(), 1);
-            let observer = images.show(open()?, &open, &observer, request.threads, reporter)?;
-            observer.moments(ranges.lineage.model.clone())
+
+    fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        let path = request.input("model")?;
+        let float = request::model(request)?;
+        let name = format!("`{}`", path.display());
+        let dataset = request.input("dataset")?;
+        let sample = Sample::open(dataset, params.split)?;
+        let [_, height, width] = sample.shape()?;
+        let observed = sizes::fixed(&observed_model(&float)?, [height, width]).to_bytes();
+        let open = || Model::from_bytes(&observed, name.clone(), 1);
+        let model = open()?;
+        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+        let indices =
+            draw(wanted, params.seed, sample.len(), &format!("the {} split", params.split.as_str()))?;
+        let images = Images::new(
+            dataset,
+            params.split,
+            indices,
+            params.batch_size,
+            &model,
+            params.normalization.as_ref(),
+        )?;
+        let observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
+        let observer = images.show(model, &open, &observer, request.threads, reporter)?;
+        let (indices, normalization) = (&images.indices, &images.normalization);
+        let lineage = Lineage {
+            method: params.method.as_str().into(),
+            images: indices.iter().map(|index| *index as u64).collect(),
+            seed: params.seed,
+            split: params.split.as_str().into(),
+            mean: normalization.mean.clone(),
+            std: normalization.std.clone(),
+            model: request::model_digest(request)?,
+        };
+        let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
+        ranges.write(request.output("ranges")?)?;
+        let moments = match params.moments {
+            false => Moments::default(),
+            true => {
+                let observer = MomentsObserver::new(&sizes::fixed(&float, [height, width]), &ranges)
+                    .with_context(|| format!("for images of {height}×{width} pixels"))?;
+                let observed = observer.model().to_bytes();
+                let open = || Model::from_bytes(&observed, name.clone(), 1);
+                let observer = images.show(open()?, &open, &observer, request.threads, reporter)?;
+                observer.moments(ranges.lineage.model.clone())
+            }
+        };
+        moments.write(request.output("moments")?)?;
+        let basis = format!(
+            "{} images of the {} split, drawn with seed {} (indices {})",
+            grouped(indices.len()),
+            params.split.as_str(),
+            params.seed,
+            indices_digest(indices)
+        );
+        reporter.info(format!(
+            "{} tensors on {basis}, normalised with mean {:?} and std {:?}",
+            ranges.tensors.len(),
+            normalization.mean,
+            normalization.std
+        ));
+        if observer.histograms().next().is_some() {
+            reporter.figure(histograms(&observer, &ranges, &basis));
         }
-    };
-    moments.write(request::output(request, "moments")?)?;
-    let basis = format!(
-        "{} images of the {} split, drawn with seed {} (indices {})",
-        grouped(indices.len()),
-        params.split.as_str(),
-        params.seed,
-        indices_digest(indices)
-    );
-    reporter.info(format!(
-        "{} tensors on {basis}, normalised with mean {:?} and std {:?}",
-        ranges.tensors.len(),
-        normalization.mean,
-        normalization.std
-    ));
-    if observer.histograms().next().is_some() {
-        reporter.figure(histograms(&observer, &ranges, &basis));
+        reporter.figure(table(&ranges, params.method, &basis));
+        Ok(())
     }
-    reporter.figure(table(&ranges, params.method, &basis));
-    Ok(())
 }
 
 /// The first 16 hexadecimal digits of the BLAKE3 of the indices as 64-bit little-endian integers.
@@ -235,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_schema_says_which_numbers_make_sense() {
-        let schema = manifest().params;
+        let schema = Calibrate.manifest().params;
         for field in ["images", "batch_size"] {
             assert_eq!(schema["properties"][field]["minimum"], 1, "{field}");
         }

@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use anyhow::Context;
-use protocol::{Cell, Column, Content, Failure, Figure, Metric, OpManifest, Reporter, RunRequest};
+use protocol::{
+    Cell, Column, Content, Failure, Figure, InputSpec, Metric, Op, OpManifest, OutputSpec, Reporter,
+    RunRequest,
+};
 use quant::{Equalized, equalize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{input, manifest_of, names, output, time, weights_input};
+use crate::ops::{RUNTIME, weights_input};
 use crate::runtime::{self, Model};
 use crate::{noise, request, sizes};
-
-const VERSION: u32 = 1;
 
 /// Random images that the model and its new form are compared on.
 const IMAGES: usize = 4;
@@ -25,52 +26,62 @@ const TOLERANCE: f64 = 1e-3;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Params {}
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        inputs: [input("model", "the float model"), weights_input()].into(),
-        outputs: [output("model", "the float model with balanced channels", "model.onnx")].into(),
-        metrics: Some(names(&["pairs", "difference"])),
-        time: time(&[], &[]),
-        ..manifest_of::<Params>(
-            "Balances the ranges of channels between neighbouring layers, so that weights round better; to be calibrated and \
-             quantized afterwards",
-            VERSION,
-        )
-    }
-}
+/// The op.
+pub(crate) struct Equalize;
 
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let Params {} = request::params(request)?;
-    let path = request::input(request, "model")?;
-    let float = request::model(request)?;
-    let (model, pairs) = equalize(&float)?;
-    let target = request::output(request, "model")?;
-    request::write(target, &model.to_bytes())?;
-    let load = |model: &onnx::Model, path: &Path| {
-        let bytes = sizes::fixed(model, sizes::ANY).to_bytes();
-        Model::from_bytes(&bytes, format!("`{}`", path.display()), request.threads)
-    };
-    let (mut before, mut after) = (load(&float, path)?, load(&model, target)?);
-    let images = noise::normal(IMAGES * before.image().iter().product::<usize>(), 0);
-    let logits = before.run(&images).context("running the model")?;
-    let difference = runtime::max_difference(&logits, &after.run(&images).context("running the new form")?);
-    let largest = logits.iter().fold(0.0_f64, |most, logit| most.max(f64::from(logit.abs())));
-    if difference > TOLERANCE * largest.max(f64::MIN_POSITIVE) {
-        return Err(Failure::new(format!(
-            "the balanced model gives logits that differ by {difference:.3e} where the largest is {largest:.3e}"
-        ))
-        .hint("its weights differ too much for 32-bit floats: quantize the model as it is"));
+impl Op for Equalize {
+    const NAME: &'static str = "equalize";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Balances the ranges of channels between neighbouring layers, so that weights round better; to be calibrated and \
+         quantized afterwards";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    type Params = Params;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        vec![("model", InputSpec::required("the float model")), weights_input()]
     }
-    if pairs.is_empty() {
-        reporter.warn(
-            "no two layers could be balanced: between them lie operators that are not homogeneous, such as ReLU6 or Sigmoid"
-                .to_owned(),
-        );
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        vec![("model", OutputSpec::new("the float model with balanced channels", "model.onnx"))]
     }
-    reporter.metric("pairs", Metric::new(pairs.len() as f64, ""));
-    reporter.metric("difference", Metric::new(difference, "").basis("logits of random images"));
-    reporter.figure(table(&pairs));
-    Ok(())
+
+    fn manifest(&self) -> OpManifest {
+        OpManifest::of(self).with_metrics(&["pairs", "difference"]).with_time(&[], &[])
+    }
+
+    fn run(&self, _: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        let path = request.input("model")?;
+        let float = request::model(request)?;
+        let (model, pairs) = equalize(&float)?;
+        let target = request.output("model")?;
+        request::write(target, &model.to_bytes())?;
+        let load = |model: &onnx::Model, path: &Path| {
+            let bytes = sizes::fixed(model, sizes::ANY).to_bytes();
+            Model::from_bytes(&bytes, format!("`{}`", path.display()), request.threads)
+        };
+        let (mut before, mut after) = (load(&float, path)?, load(&model, target)?);
+        let images = noise::normal(IMAGES * before.image().iter().product::<usize>(), 0);
+        let logits = before.run(&images).context("running the model")?;
+        let difference =
+            runtime::max_difference(&logits, &after.run(&images).context("running the new form")?);
+        let largest = logits.iter().fold(0.0_f64, |most, logit| most.max(f64::from(logit.abs())));
+        if difference > TOLERANCE * largest.max(f64::MIN_POSITIVE) {
+            return Err(Failure::new(format!(
+                "the balanced model gives logits that differ by {difference:.3e} where the largest is {largest:.3e}"
+            ))
+            .hint("its weights differ too much for 32-bit floats: quantize the model as it is"));
+        }
+        if pairs.is_empty() {
+            reporter.warn(
+                "no two layers could be balanced: between them lie operators that are not homogeneous, such as ReLU6 or Sigmoid"
+                    .to_owned(),
+            );
+        }
+        reporter.metric("pairs", Metric::new(pairs.len() as f64, ""));
+        reporter.metric("difference", Metric::new(difference, "").basis("logits of random images"));
+        reporter.figure(table(&pairs));
+        Ok(())
+    }
 }
 
 fn table(pairs: &[Equalized]) -> Figure {

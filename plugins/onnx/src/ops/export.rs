@@ -8,16 +8,16 @@ use anyhow::{Context, Result, bail};
 use dataset::Normalization;
 use model::{Network, Weights, WeightsMetadata};
 use onnx::build::{BuildOptions, from_network};
-use protocol::{CheckRequest, Failure, Metric, OpManifest, Reporter, RunRequest};
+use protocol::{
+    CheckRequest, Failure, InputSpec, Metric, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::ops::{checked_params, input, manifest_of, names, optional_input, output, time};
+use crate::ops::{RUNTIME, problems};
 use crate::request;
 use crate::runtime::{self, Model, max_difference};
-
-const VERSION: u32 = 1;
 
 /// Params of `onnx/export`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -44,75 +44,79 @@ impl Default for Params {
     }
 }
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        inputs: [
-            input("weights", "safetensors weights, with their network in the metadata or in the params"),
-            optional_input("reference", "images and the logits that the model must give for them"),
-        ]
-        .into(),
-        outputs: [output("model", "the network as ONNX, batch normalisation folded", "model.onnx")].into(),
-        checks: true,
-        metrics: Some(names(&["max_logit_difference{if inputs.reference}", "size_kb", "parameters"])),
-        time: time(&[], &["with.opset", "with.tolerance", "inputs.reference"]),
-        ..manifest_of::<Params>(
-            "Writes trained weights as an ONNX model and checks it in ONNX Runtime against reference logits",
-            VERSION,
-        )
-    }
-}
+/// The op.
+pub(crate) struct Export;
 
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: Params = request::params(request)?;
-    let weights = read_weights(request::input(request, "weights")?, &params)?;
-    let graph = weights.graph()?;
-    let built = from_network(&graph, &weights, &BuildOptions { opset: params.opset })?;
-    let bytes = built.to_bytes();
-    let mut model = Model::from_bytes(&bytes, "the exported model".into(), request.threads)?;
-    match request.inputs.get("reference") {
-        Some(path) => {
-            let reference = Reference::read(path, model.image(), graph.classes())?;
-            let difference = max_difference(&model.run(&reference.images)?, &reference.logits);
-            if difference.is_nan() || difference > params.tolerance {
-                return Err(Failure::new(format!(
-                    "the exported model's logits differ from the reference by up to {difference:.3e}, more than \
-                     `tolerance` {:e}",
-                    params.tolerance
-                ))
-                .hint("are `reference` and `weights` from the same training run?"));
-            }
-            let basis = format!("{} reference images", reference.count);
-            reporter.metric("max_logit_difference", Metric::new(difference, "").basis(basis));
-        }
-        None => {
-            reporter.warn("no `reference` was given: the model's logits were compared with nothing");
-        }
+impl Op for Export {
+    const NAME: &'static str = "export";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str =
+        "Writes trained weights as an ONNX model and checks it in ONNX Runtime against reference logits";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
+    type Params = Params;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        let weights = "safetensors weights, with their network in the metadata or in the params";
+        let reference = "images and the logits that the model must give for them";
+        vec![("weights", InputSpec::required(weights)), ("reference", InputSpec::optional(reference))]
     }
-    let path = request::output(request, "model")?;
-    request::write(path, &bytes)?;
-    (Model::load(path, &onnx::DataFiles::new(), request.threads).and_then(runtime::check))
-        .context("the exported model does not work")?;
-    reporter.metric("size_kb", Metric::new(request::size_kb(path)?, "KB"));
-    reporter.metric("parameters", Metric::new(graph.parameter_count() as f64, ""));
-    reporter.figure(figures::network(&built));
-    reporter.figure(figures::sizes(&built, bytes.len()));
-    Ok(())
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        vec![("model", OutputSpec::new("the network as ONNX, batch normalisation folded", "model.onnx"))]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        OpManifest::of(self)
+            .with_metrics(&["max_logit_difference{if inputs.reference}", "size_kb", "parameters"])
+            .with_time(&[], &["with.opset", "with.tolerance", "inputs.reference"])
+    }
+
+    fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
+        let is_whole = params.classes.is_some() && params.normalization.is_some();
+        problems((params.network.is_some() && !is_whole).then(incomplete), request)
+    }
+
+    fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        let weights = read_weights(request.input("weights")?, &params)?;
+        let graph = weights.graph()?;
+        let built = from_network(&graph, &weights, &BuildOptions { opset: params.opset })?;
+        let bytes = built.to_bytes();
+        let mut model = Model::from_bytes(&bytes, "the exported model".into(), request.threads)?;
+        match request.inputs.get("reference") {
+            Some(path) => {
+                let reference = Reference::read(path, model.image(), graph.classes())?;
+                let difference = max_difference(&model.run(&reference.images)?, &reference.logits);
+                if difference.is_nan() || difference > params.tolerance {
+                    return Err(Failure::new(format!(
+                        "the exported model's logits differ from the reference by up to {difference:.3e}, more than \
+                         `tolerance` {:e}",
+                        params.tolerance
+                    ))
+                    .hint("are `reference` and `weights` from the same training run?"));
+                }
+                let basis = format!("{} reference images", reference.count);
+                reporter.metric("max_logit_difference", Metric::new(difference, "").basis(basis));
+            }
+            None => {
+                reporter.warn("no `reference` was given: the model's logits were compared with nothing");
+            }
+        }
+        let path = request.output("model")?;
+        request::write(path, &bytes)?;
+        (Model::load(path, &onnx::DataFiles::new(), request.threads).and_then(runtime::check))
+            .context("the exported model does not work")?;
+        reporter.metric("size_kb", Metric::new(request::size_kb(path)?, "KB"));
+        reporter.metric("parameters", Metric::new(graph.parameter_count() as f64, ""));
+        reporter.figure(figures::network(&built));
+        reporter.figure(figures::sizes(&built, bytes.len()));
+        Ok(())
+    }
 }
 
 fn incomplete() -> Failure {
     Failure::new("`network` is given without `classes` or `normalization`")
         .hint("weights without metadata need all three")
-}
-
-/// What is wrong, before anything is exported.
-pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
-    match checked_params::<Params>(request) {
-        Ok(params) => {
-            let is_whole = params.classes.is_some() && params.normalization.is_some();
-            (params.network.is_some() && !is_whole).then(incomplete).into_iter().collect()
-        }
-        Err(failures) => failures,
-    }
 }
 
 fn read_weights(path: &Path, params: &Params) -> Result<Weights, Failure> {
@@ -170,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_schema_says_which_opsets_can_be_written() {
-        let opset = &manifest().params["properties"]["opset"];
+        let opset = &Export.manifest().params["properties"]["opset"];
         assert_eq!((&opset["minimum"], &opset["maximum"]), (&11.into(), &21.into()));
     }
 }

@@ -1,64 +1,80 @@
 //! `onnx/quantize`: static INT8 from a float model and calibrated ranges, checked by running it.
 
-use protocol::{Failure, OpManifest, Reporter, RunRequest};
+use protocol::{Failure, InputSpec, Op, OpManifest, OutputSpec, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
-use crate::ops::{input, manifest_of, names, optional_input, output, quantized, time, weights_input};
+use crate::ops::{RUNTIME, quantized, weights_input};
 use crate::request;
 
-const VERSION: u32 = 5;
+/// The op.
+pub(crate) struct Quantize;
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        inputs: [
-            input("model", "the float model"),
+impl Op for Quantize {
+    const NAME: &'static str = "quantize";
+    const VERSION: u32 = 5;
+    const DESCRIPTION: &'static str =
+        "Quantizes a model to INT8 with fixed ranges of activations, the fastest form";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    type Params = StaticOptions;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        let moments =
+            "what its weights multiply, from the same; without it, weights are rounded to the nearest";
+        vec![
+            ("model", InputSpec::required("the float model")),
             weights_input(),
-            input("ranges", "its ranges, from `onnx/calibrate` of this very model"),
-            optional_input(
-                "moments",
-                "what its weights multiply, from the same; without it, weights are rounded to the nearest",
+            ("ranges", InputSpec::required("its ranges, from `onnx/calibrate` of this very model")),
+            ("moments", InputSpec::optional(moments)),
+            (
+                "sensitivity",
+                InputSpec::optional("which layers to leave in floating point, from `onnx/sensitivity`"),
             ),
-            optional_input("sensitivity", "which layers to leave in floating point, from `onnx/sensitivity`"),
         ]
-        .into(),
-        outputs: [output("model", "the INT8 model", "model.onnx")].into(),
-        metrics: Some(names(&["size_kb", "size_ratio", "integer_layers"])),
-        time: time(&[], &["inputs.ranges", "inputs.moments"]),
-        ..manifest_of::<StaticOptions>(
-            "Quantizes a model to INT8 with fixed ranges of activations, the fastest form",
-            VERSION,
-        )
     }
-}
 
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let mut options: StaticOptions = request::params(request)?;
-    let Calibrated { float, digest, ranges, moments } = calibrated(request)?;
-    if request.inputs.contains_key("sensitivity") {
-        let sensitivity = Sensitivity::read(request::input(request, "sensitivity")?)?;
-        same_model("sensitivity", &sensitivity.model, &digest)?;
-        if !sensitivity.is_of(&options, moments.is_some()) {
-            reporter.warn(
-                "`sensitivity` was measured with other options, or other `moments`, than these: what it chose may not keep the \
-                 accuracy",
-            );
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        vec![("model", OutputSpec::new("the INT8 model", "model.onnx"))]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        OpManifest::of(self)
+            .with_metrics(&["size_kb", "size_ratio", "integer_layers"])
+            .with_time(&[], &["inputs.ranges", "inputs.moments"])
+    }
+
+    fn run(
+        &self,
+        mut options: StaticOptions,
+        request: &RunRequest,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Failure> {
+        let Calibrated { float, digest, ranges, moments } = calibrated(request)?;
+        if request.inputs.contains_key("sensitivity") {
+            let sensitivity = Sensitivity::read(request.input("sensitivity")?)?;
+            same_model("sensitivity", &sensitivity.model, &digest)?;
+            if !sensitivity.is_of(&options, moments.is_some()) {
+                reporter.warn(
+                    "`sensitivity` was measured with other options, or other `moments`, than these: what it chose may not keep the \
+                     accuracy",
+                );
+            }
+            options.exclude.extend(sensitivity.keep_float);
         }
-        options.exclude.extend(sensitivity.keep_float);
+        let (model, summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
+        quantized::write(request, &model, &summary, reporter)?;
+        let float_layers: Vec<_> = summary
+            .float_layers()
+            .map(|(layer, reason)| format!("`{}` ({}): {reason}", layer.name, layer.op))
+            .collect();
+        if !float_layers.is_empty() {
+            reporter.warn(format!(
+                "{} in floating point, each at the cost of conversions around it:\n{}",
+                staying(float_layers.len(), summary.computing_layers()),
+                float_layers.join("\n")
+            ));
+        }
+        Ok(())
     }
-    let (model, summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
-    quantized::write(request, &model, &summary, reporter)?;
-    let float_layers: Vec<_> = summary
-        .float_layers()
-        .map(|(layer, reason)| format!("`{}` ({}): {reason}", layer.name, layer.op))
-        .collect();
-    if !float_layers.is_empty() {
-        reporter.warn(format!(
-            "{} in floating point, each at the cost of conversions around it:\n{}",
-            staying(float_layers.len(), summary.computing_layers()),
-            float_layers.join("\n")
-        ));
-    }
-    Ok(())
 }
 
 /// `1 of 7 layers stays`.
@@ -79,10 +95,10 @@ pub(crate) struct Calibrated {
 pub(crate) fn calibrated(request: &RunRequest) -> Result<Calibrated, Failure> {
     let float = request::model(request)?;
     let digest = request::model_digest(request)?;
-    let ranges = Ranges::read(request::input(request, "ranges")?)?;
+    let ranges = Ranges::read(request.input("ranges")?)?;
     same_model("ranges", &ranges.lineage.model, &digest)?;
     let moments = match request.inputs.contains_key("moments") {
-        true => Some(Moments::read(request::input(request, "moments")?)?),
+        true => Some(Moments::read(request.input("moments")?)?),
         false => None,
     };
     same_model("moments", moments.as_ref().map_or("", |moments| &moments.model), &digest)?;

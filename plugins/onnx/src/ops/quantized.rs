@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, Result};
 use onnx::{DataFiles, Shapes};
-use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequest};
+use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequest, counted};
 use quant::{Form, Layer, Summary};
 
 use crate::executed::{Arithmetic, Counts};
@@ -20,7 +20,7 @@ pub(crate) fn write(
     summary: &Summary,
     reporter: &mut Reporter<'_>,
 ) -> Result<(), Failure> {
-    let path = request::output(request, "model")?;
+    let path = request.output("model")?;
     let bytes = model.to_bytes();
     request::write(path, &bytes)?;
     // Where it lies now is nobody's concern.
@@ -63,7 +63,7 @@ pub(crate) fn write(
 
 /// Runs the float model as it is.
 pub(crate) fn check_float(request: &RunRequest, float: &onnx::Model) -> Result<(), Failure> {
-    let source = format!("`{}`", request::input(request, "model")?.display());
+    let source = format!("`{}`", request.input("model")?.display());
     let sized = sizes::fixed(float, sizes::ANY);
     Model::from_bytes(&sized.to_bytes(), source, request.threads)
         .and_then(runtime::check)
@@ -96,7 +96,7 @@ fn as_executed(model: &onnx::Model, graph: &onnx::Graph) -> Figure {
             "After its own rewriting on the machine that quantized: {} operators, {integers} in integers, {floats} in floats, \
              {} between the two.",
             graph.nodes.len(),
-            request::counted(conversions, "conversion", "conversions")
+            counted(conversions, "conversion", "conversions")
         ),
         content: network::content(graph, &shapes, &group),
     }
@@ -110,7 +110,7 @@ fn report_others(summary: &Summary, reporter: &mut Reporter<'_>) {
     if merged + sizes > 0 {
         reporter.info(format!(
             "of {}, {merged} went into the one before and {sizes} compute sizes; the rest are the layers that are counted",
-            request::counted(summary.layers.len(), "node", "nodes")
+            counted(summary.layers.len(), "node", "nodes")
         ));
     }
 }

@@ -141,7 +141,7 @@ fn predictions_of_other_images_are_refused() {
 #[test]
 fn unknown_params_and_ops_are_named() {
     let message = run("bench", json!({ "round": 3 }), &[], &[]).failed();
-    assert!(message.contains("onnx/bench") && message.contains("`round`"), "{message}");
+    assert!(message.contains("`round`: unknown field") && message.contains("`rounds`"), "{message}");
     assert!(run("bunch", json!({}), &[], &[]).failed().contains("`bunch`"));
 }
 

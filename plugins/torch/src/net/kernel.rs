@@ -3,9 +3,35 @@
 use model::{Activation, Graph, Node, Op, Pool};
 use tch::Tensor;
 
-use super::{Pass, TorchError, inconsistent};
-use crate::rounding::{self, NodeRounding, WeightRounding};
+use super::fake_quant::{self, NodeFakeQuant, WeightScales};
+use crate::error::TorchError;
 
+/// PyTorch's default weight of a new batch in the running statistics.
+pub(crate) const BATCH_NORM_MOMENTUM: f64 = 0.1;
+
+/// What a pass forward is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pass {
+    /// Running statistics; nothing is dropped out.
+    Inference,
+    /// Statistics of the batch, which move the running ones by [`BATCH_NORM_MOMENTUM`]; dropout.
+    Training,
+    /// Statistics of the batch, which move the running ones by `share`; nothing is dropped out.
+    Observing { share: f64 },
+}
+
+impl Pass {
+    /// How far running statistics move towards those of the batch, if these are used.
+    pub(super) fn momentum(self) -> Option<f64> {
+        match self {
+            Self::Inference => None,
+            Self::Training => Some(BATCH_NORM_MOMENTUM),
+            Self::Observing { share } => Some(share),
+        }
+    }
+}
+
+/// What a node computes.
 pub(super) enum Kernel {
     Input,
     Conv {
@@ -16,11 +42,11 @@ pub(super) enum Kernel {
         groups: i64,
     },
     /// As its INT8 model computes it: the normalisation behind it is in its weights, which are rounded then.
-    RoundedConv {
+    FakeQuantConv {
         weight: Tensor,
         bias: Option<Tensor>,
         norm: Option<Norm>,
-        rounding: WeightRounding,
+        rounding: WeightScales,
         stride: i64,
         padding: i64,
         groups: i64,
@@ -47,7 +73,7 @@ pub(super) enum Kernel {
     Linear {
         weight: Tensor,
         bias: Tensor,
-        rounding: Option<WeightRounding>,
+        rounding: Option<WeightScales>,
     },
 }
 
@@ -104,17 +130,17 @@ impl Kernel {
         graph: &Graph,
         node: &Node,
         views: &[Vec<Tensor>],
-        roundings: Option<&[NodeRounding]>,
+        fake_quants: Option<&[NodeFakeQuant]>,
     ) -> Result<Self, TorchError> {
         let view = |node: &Node, place: usize| {
             let found = views.get(node.id.index()).and_then(|views| views.get(place));
-            found.map(Tensor::shallow_clone).ok_or_else(inconsistent)
+            found.map(Tensor::shallow_clone).ok_or_else(TorchError::inconsistent)
         };
         let norm = |node: &Node, eps: f64| -> Result<Norm, TorchError> {
             let [scale, shift, mean, var] = [0, 1, 2, 3].map(|place| view(node, place));
             Ok(Norm { scale: scale?, shift: shift?, mean: mean?, var: var?, eps })
         };
-        let rounding = |node: &Node| roundings.and_then(|all| all.get(node.id.index())?.weights);
+        let rounding = |node: &Node| fake_quants.and_then(|all| all.get(node.id.index())?.weights);
         Ok(match &node.op {
             Op::Input => Self::Input,
             Op::Conv(conv) => {
@@ -128,7 +154,7 @@ impl Kernel {
                             Some((after, eps)) => Some(norm(after, eps)?),
                             None => None,
                         };
-                        Self::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }
+                        Self::FakeQuantConv { weight, bias, norm, rounding, stride, padding, groups }
                     }
                 }
             }
@@ -140,7 +166,7 @@ impl Kernel {
                 match folded {
                     true => Self::Nothing,
                     false => {
-                        Self::BatchNorm { norm: norm(node, batch_norm.eps)?, frozen: roundings.is_some() }
+                        Self::BatchNorm { norm: norm(node, batch_norm.eps)?, frozen: fake_quants.is_some() }
                     }
                 }
             }
@@ -174,7 +200,7 @@ impl Kernel {
                 let (weight, bias) = (like(weight, x)?, bias.as_ref().map(|bias| like(bias, x)).transpose()?);
                 x.f_conv2d(&weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
             }
-            (Self::RoundedConv { weight, bias, norm, rounding, stride, padding, groups }, [x]) => {
+            (Self::FakeQuantConv { weight, bias, norm, rounding, stride, padding, groups }, [x]) => {
                 let (weight, bias) = match norm {
                     None => (weight.shallow_clone(), bias.as_ref().map(Tensor::shallow_clone)),
                     Some(norm) => {
@@ -182,7 +208,7 @@ impl Kernel {
                         (weight, Some(bias))
                     }
                 };
-                let weight = rounding::weights(&weight, *rounding)?;
+                let weight = fake_quant::weights(&weight, *rounding)?;
                 x.f_conv2d(&weight, bias.as_ref(), [*stride; 2], [*padding; 2], [1, 1], *groups)?
             }
             (Self::BatchNorm { norm: Norm { scale, shift, mean, var, eps }, frozen }, [x]) => x
@@ -224,9 +250,9 @@ impl Kernel {
                 x.f_linear(&like(weight, x)?, Some(&like(bias, x)?))?
             }
             (Self::Linear { weight, bias, rounding: Some(rounding) }, [x]) => {
-                x.f_linear(&rounding::weights(weight, *rounding)?, Some(bias))?
+                x.f_linear(&fake_quant::weights(weight, *rounding)?, Some(bias))?
             }
-            _ => return Err(inconsistent()),
+            _ => return Err(TorchError::inconsistent()),
         })
     }
 }

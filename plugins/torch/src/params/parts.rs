@@ -4,8 +4,6 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::score::Score;
-
 /// What becomes of the learning rate from step to step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -204,7 +202,7 @@ pub(crate) enum SelectOn {
 
 impl SelectOn {
     /// Which of an epoch's scores chooses.
-    pub(crate) fn of(self, validation: Option<Score>, test: Option<Score>) -> Option<Score> {
+    pub(crate) fn of<T>(self, validation: Option<T>, test: Option<T>) -> Option<T> {
         match self {
             Self::Validation => validation,
             Self::Test => test,

@@ -1,7 +1,9 @@
 //! Defaults, the schema, and what makes no sense.
 
+use protocol::Problem;
+use serde_json::{Value, json};
+
 use super::*;
-use serde_json::json;
 
 #[test]
 fn defaults_are_the_recipe_and_stand_in_the_schema() {
@@ -17,9 +19,9 @@ fn defaults_are_the_recipe_and_stand_in_the_schema() {
     }
     assert_eq!(defaults["validation"], Value::Null);
     assert_eq!(defaults["normalization"]["mean"].to_string(), "[0.4914,0.4822,0.4465]");
-    let params: TrainParams = parse(&Value::Object(defaults)).unwrap();
+    let params: TrainParams = protocol::params(&Value::Object(defaults)).unwrap();
     assert_eq!(params, TrainParams::default());
-    params.check().unwrap();
+    assert_eq!(params.check(), []);
 }
 
 #[test]
@@ -51,11 +53,13 @@ fn the_schema_says_which_numbers_make_sense() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let message = |value: Value| match parse::<TrainParams>(&value) {
-        Err(error) => error.to_string(),
-        Ok(params) => {
-            params.check().and_then(|()| params.validation_count(100).map(drop)).unwrap_err().message
-        }
+    let first = |problems: Vec<Problem>| problems.into_iter().next();
+    let message = |value: Value| {
+        let problem = match protocol::params::<TrainParams>(&value) {
+            Err(problems) => first(problems),
+            Ok(params) => first(params.check()).or(params.validation_count(100).err()),
+        };
+        problem.unwrap().message
     };
     for (value, expected) in [
         (json!({"lable_smoothing": 0.1}), "unknown field `lable_smoothing`"),
@@ -102,20 +106,20 @@ fn by_default_up_to_five_thousand_images_are_held_out() {
 
 #[test]
 fn all_that_is_wrong_is_told_and_where() {
-    let params: TrainParams = parse(
-        &json!({"nesterov": true, "momentum": 0, "muon": {"lr": 2}, "patience": 1, "select_on": "last"}),
+    let params: TrainParams = protocol::params(
+        &json!({"nesterov": true, "momentum": 0, "muon": {"lr": 1}, "patience": 1, "select_on": "last"}),
     )
     .unwrap();
-    let places: Vec<_> = params.problems().into_iter().map(|problem| problem.place).collect();
+    let places: Vec<_> = params.check().into_iter().map(|problem| problem.place).collect();
     let param = |name: &str| protocol::Place::Param(format!("/{name}"));
-    assert_eq!(places, [param("nesterov"), param("muon/lr"), param("patience")]);
+    assert_eq!(places, [param("nesterov"), param("patience")]);
 }
 
 #[test]
 fn a_share_is_of_the_training_images() {
-    let params: TrainParams = parse(&json!({"validation": 0.1})).unwrap();
+    let params: TrainParams = protocol::params(&json!({"validation": 0.1})).unwrap();
     assert_eq!(params.validation_count(250).unwrap(), 25);
-    let none: TrainParams = parse(&json!({"validation": 0, "select_on": "last"})).unwrap();
+    let none: TrainParams = protocol::params(&json!({"validation": 0, "select_on": "last"})).unwrap();
     assert_eq!(none.validation_count(250).unwrap(), 0);
 }
 
@@ -174,7 +178,7 @@ fn rare_classes_count_more_where_asked() {
     assert_eq!(ClassWeights::Balanced.of(&labels, 2).unwrap(), Some(vec![4.0 / 6.0, 2.0]));
     // A class without images is not to be learnt.
     assert_eq!(ClassWeights::Balanced.of(&labels, 3).unwrap(), Some(vec![4.0 / 6.0, 2.0, 0.0]));
-    let given: TrainParams = parse(&json!({"class_weights": [1.0, 3.0]})).unwrap();
+    let given: TrainParams = protocol::params(&json!({"class_weights": [1.0, 3.0]})).unwrap();
     assert_eq!(given.class_weights.of(&labels, 2).unwrap(), Some(vec![1.0, 3.0]));
     let message = given.class_weights.of(&labels, 3).unwrap_err().to_string();
     assert!(message.contains("2 weights, but there are 3 classes"), "{message}");

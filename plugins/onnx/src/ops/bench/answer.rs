@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Content, Figure};
+use protocol::{Content, Figure, counted};
 
 use crate::executed::Counts;
-use crate::request::counted;
 
 /// A variant's ratio to the baseline at one batch size.
 pub(crate) struct Ratio {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{Axis, Cell, Column, Content, Figure, Group};
+use protocol::{Axis, Cell, Column, Content, Figure, Group, counted};
 
 use super::Params;
 use super::rounds::Measurement;
 use super::summary::Outcome;
-use crate::request::{self, counted};
+use crate::request;
 use crate::statistics::{FEWEST_ROUNDS, median, quantile};
 
 /// Most times of one variant that a figure carries.

@@ -19,16 +19,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use onnx::DataFiles;
 use protocol::{
-    CheckRequest, Failure, InputSpec, KeyScope, OpManifest, Reporter, Resources, RunRequest, Threads,
+    CheckRequest, Failure, InputSpec, KeyScope, Op, OpManifest, Problem, Reporter, Resources, RunRequest,
+    Threads,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::executed::{Arithmetic, Counts};
-use crate::ops::{checked_params, manifest_of, time};
+use crate::ops::{RUNTIME, problems};
 use crate::{executed, library, request};
-
-const VERSION: u32 = 3;
 
 /// The companion plugin that times `.safetensors` weights.
 const COMPANION: &str = "torch";
@@ -88,9 +87,10 @@ impl Default for Params {
 }
 
 impl Params {
+    /// What the schema cannot say.
     fn check(&self) -> Result<(), Failure> {
         let count = self.batches.len();
-        if count == 0 || self.calls.len() != count || self.warmup_calls.len() != count {
+        if self.calls.len() != count || self.warmup_calls.len() != count {
             return Err(Failure::new(format!(
                 "`batches` has {count} values, `calls` {} and `warmup_calls` {}",
                 self.calls.len(),
@@ -98,33 +98,15 @@ impl Params {
             ))
             .hint("give one number of calls and of warm-up calls for each batch size"));
         }
-        if self.batches.contains(&0) || self.calls.contains(&0) || self.rounds == 0 {
-            return Err(Failure::new("`batches`, `calls` and `rounds` must be at least 1"));
-        }
         if repeats(&self.batches) {
             return Err(Failure::new("`batches` names a batch size twice"));
-        }
-        if self.threads.as_ref().is_some_and(|threads| threads.is_empty() || threads.contains(&0)) {
-            return Err(Failure::new("`threads` must be at least one number, and each at least 1")
-                .hint("leave `threads` out to time with those that the stage has"));
         }
         if self.threads.as_ref().is_some_and(|threads| repeats(threads)) {
             return Err(Failure::new("`threads` names a number twice"));
         }
-        // The schema cannot exclude 0, nor what is no number.
-        if self.max_interval <= 0.0 || !self.max_interval.is_finite() {
-            return Err(Failure::new(format!(
-                "`max_interval` is {}, but must be above 0",
-                self.max_interval
-            ))
-            .hint("0.5 refuses medians whose 95 % interval is wider than half of them"));
-        }
-        if let Some(most) = self.max_others.filter(|most| *most < 0.0 || most.is_nan()) {
-            return Err(Failure::new(format!("`max_others` is {most}, but must be at least 0")));
-        }
-        if self.patience < 1.0 || self.patience.is_nan() {
-            return Err(Failure::new(format!("`patience` is {}, but must be at least 1", self.patience))
-                .hint("2 lets the bench take twice as long as it would undisturbed"));
+        if self.max_interval <= 0.0 {
+            return Err(Failure::new("`max_interval` is 0, but must be above 0")
+                .hint("0.5 refuses medians whose 95 % interval is wider than half of them"));
         }
         Ok(())
     }
@@ -180,25 +162,59 @@ fn metrics() -> Vec<String> {
     timed.chain(loading).chain(counts).collect()
 }
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        extra_inputs: Some(InputSpec {
-            description:
-                "a variant to time under this name: a `.onnx` model, or `.safetensors` weights that plugin torch times; or a \
-                 file, or a folder of files, in which weights of such a model lie"
-                    .into(),
-            optional: true,
-        }),
-        resources: Resources { threads: Threads::All, exclusive: true },
-        scope: KeyScope::Hardware,
-        companions: vec![COMPANION.into()],
-        metrics: Some(metrics()),
-        checks: true,
-        time: time(&["with.rounds"], &["with.seed", "with.baseline", "with.max_interval", "with.max_others"]),
-        ..manifest_of::<Params>(
-            "Times variants of a model in alternating rounds, each measurement in a process of its own",
-            VERSION,
-        )
+/// The op.
+pub(crate) struct Bench;
+
+impl Op for Bench {
+    const NAME: &'static str = "bench";
+    const VERSION: u32 = 3;
+    const DESCRIPTION: &'static str =
+        "Times variants of a model in alternating rounds, each measurement in a process of its own";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
+    type Params = Params;
+
+    fn manifest(&self) -> OpManifest {
+        let variant = "a variant to time under this name: a `.onnx` model, or `.safetensors` weights that plugin torch times; or \
+                       a file, or a folder of files, in which weights of such a model lie";
+        OpManifest {
+            extra_inputs: Some(InputSpec::optional(variant)),
+            resources: Resources { threads: Threads::All, exclusive: true },
+            scope: KeyScope::Hardware,
+            companions: vec![COMPANION.into()],
+            metrics: Some(metrics()),
+            ..OpManifest::of(self)
+        }
+        .with_time(&["with.rounds"], &["with.seed", "with.baseline", "with.max_interval", "with.max_others"])
+    }
+
+    fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
+        let baseline = check_baseline(params, request.inputs.iter());
+        let nothing = request.inputs.is_empty().then(nothing_to_time);
+        let threads = params.threads(request.threads).err();
+        let found = [params.check().err(), threads, baseline.err(), nothing];
+        problems(found.into_iter().flatten(), request)
+    }
+
+    fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        let variants = variants(request)?;
+        reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
+        let (threads, too_many) = params.threads(request.threads)?;
+        if let Some(too_many) = too_many {
+            reporter.warn(too_many);
+        }
+        let (measured, gave_up) = rounds::measure(&params, &variants, &threads, reporter)?;
+        let (ratios, noise) = summary::report(&params, request.threads, &measured, gave_up, reporter);
+        if let Some(noise) = noise {
+            reporter.provisional(noise);
+        }
+        if let Some(baseline) = &params.baseline {
+            let executed = executed(&variants, &request.resume_dir, reporter);
+            if let Some(answer) = answer::why(baseline, &ratios, &executed) {
+                reporter.figure(answer);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -215,45 +231,9 @@ fn check_baseline<'a>(
         .hint(format!("inputs are {}", names.join(", "))))
 }
 
-/// What is wrong, before anything is timed.
-pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
-    let params: Params = match checked_params(request) {
-        Ok(params) => params,
-        Err(failures) => return failures,
-    };
-    let baseline = check_baseline(&params, request.inputs.iter());
-    let nothing = request.inputs.is_empty().then(nothing_to_time);
-    let threads = params.threads(request.threads).err();
-    [params.check().err(), threads, baseline.err(), nothing].into_iter().flatten().collect()
-}
-
 fn nothing_to_time() -> Failure {
     Failure::new("there is nothing to time")
         .hint("give at least one input: a `.onnx` model or `.safetensors` weights")
-}
-
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: Params = request::params(request)?;
-    params.check()?;
-    let variants = variants(request)?;
-    check_baseline(&params, request.inputs.keys())?;
-    reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
-    let (threads, too_many) = params.threads(request.threads)?;
-    if let Some(too_many) = too_many {
-        reporter.warn(too_many);
-    }
-    let (measured, gave_up) = rounds::measure(&params, &variants, &threads, reporter)?;
-    let (ratios, noise) = summary::report(&params, request.threads, &measured, gave_up, reporter);
-    if let Some(noise) = noise {
-        reporter.provisional(noise);
-    }
-    if let Some(baseline) = &params.baseline {
-        let executed = executed(&variants, &request.resume_dir, reporter);
-        if let Some(answer) = answer::why(baseline, &ratios, &executed) {
-            reporter.figure(answer);
-        }
-    }
-    Ok(())
 }
 
 /// What ONNX Runtime executes for each variant that it runs, as far as its graph can be read: what was measured holds
@@ -312,29 +292,34 @@ fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
-    fn params_must_fit_together() {
-        assert!(Params::default().check().is_ok());
-        let refused = [
-            Params { batches: vec![], ..Params::default() },
-            Params { calls: vec![10], ..Params::default() },
-            Params { warmup_calls: vec![1, 2, 3], ..Params::default() },
-            Params { batches: vec![1, 1], ..Params::default() },
-            Params { batches: vec![0, 1], ..Params::default() },
-            Params { rounds: 0, ..Params::default() },
-            Params { threads: Some(vec![]), ..Params::default() },
-            Params { threads: Some(vec![2, 0]), ..Params::default() },
-            Params { threads: Some(vec![2, 1, 2]), ..Params::default() },
-            Params { max_interval: 0.0, ..Params::default() },
-            Params { max_interval: f64::NAN, ..Params::default() },
-            Params { max_others: Some(-1.0), ..Params::default() },
-            Params { patience: 0.9, ..Params::default() },
-            Params { patience: f64::NAN, ..Params::default() },
-        ];
-        for params in refused {
-            assert!(params.check().is_err(), "{params:?}");
+    fn params_must_make_sense_and_fit_together() {
+        let checked = |params: Value| -> Result<(), String> {
+            let params = protocol::params::<Params>(&params).map_err(|problems| format!("{problems:?}"))?;
+            params.check().map_err(|failure| format!("{failure:?}"))
+        };
+        assert_eq!(checked(json!({})), Ok(()));
+        for (params, expected) in [
+            (json!({"batches": []}), "`batches` must have at least 1 of its items"),
+            (json!({"calls": [10]}), "`batches` has 2 values, `calls` 1"),
+            (json!({"warmup_calls": [1, 2, 3]}), "`warmup_calls` 3"),
+            (json!({"batches": [1, 1]}), "`batches` names a batch size twice"),
+            (json!({"batches": [0, 1]}), "`batches[0]` is 0, but must be at least 1"),
+            (json!({"calls": [200, 0]}), "`calls[1]` is 0, but must be at least 1"),
+            (json!({"rounds": 0}), "`rounds` is 0, but must be at least 1"),
+            (json!({"threads": []}), "`threads` must have at least 1 of its items; or leave it out"),
+            (json!({"threads": [2, 0]}), "`threads[1]` is 0, but must be at least 1"),
+            (json!({"threads": [2, 1, 2]}), "`threads` names a number twice"),
+            (json!({"max_interval": 0.0}), "`max_interval` is 0, but must be above 0"),
+            (json!({"max_others": -1.0}), "`max_others` is -1, but must be at least 0; or leave it out"),
+            (json!({"patience": 0.9}), "`patience` is 0.9, but must be at least 1"),
+        ] {
+            let message = checked(params).unwrap_err();
+            assert!(message.contains(expected), "{message}\nlacks {expected}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use protocol::{Progress, Reporter, TimeRequest, TimeResult};
+use protocol::{Progress, Reporter, TimeRequest, TimeResult, counted};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +13,6 @@ use rand_chacha::ChaCha8Rng;
 use super::patience::{GaveUp, Patience};
 use super::watch::{Surroundings, Watch};
 use super::{Params, Variant, child};
-use crate::request::counted;
 
 /// How often a disturbed measurement is made again at most. All together are made again at most as often as there are
 /// measurements.

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use protocol::{Metric, Reporter};
+use protocol::{Metric, Reporter, counted};
 
 use super::answer::Ratio;
 use super::patience::GaveUp;
 use super::rounds::{Case, Measured, Measurement, is_disturbed};
 use super::{Params, figures, machine};
-use crate::request::{self, counted};
+use crate::request;
 use crate::statistics::{FEWEST_ROUNDS, median, median_interval, quantile};
 
 /// Spread of the round medians, relative to their median, above which a measurement is called noisy.

@@ -1,10 +1,9 @@
 //! What an evaluation says in words: whether the variants predict what the baseline predicts. Knows outcomes, not how
 //! they came about.
 
-use protocol::{Content, Figure};
+use protocol::{Content, Figure, counted, grouped};
 
 use super::{Comparison, Outcome, TestSet};
-use crate::request::{counted, grouped};
 
 /// Every variant against the baseline, in a sentence each; none where nothing was compared.
 pub(crate) fn kept(

@@ -12,18 +12,15 @@ use std::path::Path;
 use anyhow::Context;
 use dataset::{Dataset, Normalization, Predictions, SplitName, wilson_interval};
 use protocol::{
-    CheckRequest, Failure, InputSpec, KeyScope, Metric, OpManifest, Progress, Reporter, Resources,
-    RunRequest, Threads,
+    CheckRequest, Failure, InputSpec, KeyScope, Metric, Op, OpManifest, OutputSpec, Problem, Progress,
+    Reporter, RunRequest, grouped,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{checked_params, images_of, input, manifest_of, output, time};
-use crate::request::{self, grouped};
+use crate::ops::{RUNTIME, images_of, problems};
 use crate::statistics::{mcnemar_exact, paired_drop};
 use calibration::Calibration;
-
-const VERSION: u32 = 2;
 
 /// Params of `onnx/evaluate`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -73,71 +70,77 @@ pub(crate) struct Outcome {
     predictions: Predictions,
 }
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        inputs: [input("dataset", "images and labels; the test split is used")].into(),
-        extra_inputs: Some(InputSpec {
-            description:
-                "a variant to evaluate under this name: a `.onnx` model, or `.safetensors` predictions made elsewhere on the same \
-                 test images; or a file, or a folder of files, in which weights of such a model lie"
-                    .into(),
-            optional: true,
-        }),
-        outputs: [output(
-            "predictions",
-            "logits and labels by variant, NAME.safetensors each",
-            "predictions",
-        )]
-        .into(),
-        resources: Resources { threads: Threads::All, exclusive: false },
-        scope: KeyScope::Hardware,
-        checks: true,
-        metrics: Some(
-            ["accuracy", "ece", "size_kb"]
-                .map(|name| format!("{{input}}.{name}"))
-                .into_iter()
-                .chain(
-                    ["drop", "agreement", "lost", "won", "mcnemar_p"]
-                        .map(|name| format!("{{input but with.baseline}}.{name}")),
-                )
-                .collect(),
-        ),
-        time: time(&["with.images", "inputs.dataset"], &["with.baseline"]),
-        ..manifest_of::<Params>("Accuracy of variants of a model on the test images", VERSION)
-    }
-}
+/// The op.
+pub(crate) struct Evaluate;
 
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: Params = request::params(request)?;
-    if params.batch_size == 0 || params.images == Some(0) {
-        return Err(Failure::new("`batch_size` and `images` must be at least 1"));
-    }
-    let variants = variant::of_request(request)?;
-    check_baseline(&params, &variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>())?;
-    let test_set = test_set(&params, request::input(request, "dataset")?)?;
-    let folder = request::output(request, "predictions")?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+impl Op for Evaluate {
+    const NAME: &'static str = "evaluate";
+    const VERSION: u32 = 2;
+    const DESCRIPTION: &'static str = "Accuracy of variants of a model on the test images";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
+    type Params = Params;
 
-    let total = (test_set.indices.len() * variants.len()) as f64;
-    let mut outcomes = Vec::with_capacity(variants.len());
-    for (place, variant) in variants.iter().enumerate() {
-        let before = (place * test_set.indices.len()) as f64;
-        let mut progress = |images: usize, milestone: bool, text: String| {
-            let done = before + images as f64;
-            reporter.progress(Progress { done, total, unit: "image".into(), text, milestone });
-        };
-        let predictions = variant
-            .predict(&test_set, &params, request.threads, &mut |images| {
-                progress(images, false, variant.name.clone());
-            })
-            .with_context(|| format!("cannot evaluate `{}`", variant.name))?;
-        let text = format!("{} {:.2} %", variant.name, predictions.accuracy());
-        progress(test_set.indices.len(), true, text);
-        predictions.write(&folder.join(format!("{}.safetensors", variant.name)))?;
-        outcomes.push(Outcome { name: variant.name.clone(), size_kb: variant.size_kb()?, predictions });
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        vec![("dataset", InputSpec::required("images and labels; the test split is used"))]
     }
-    report(&params, &test_set, &outcomes, reporter)?;
-    Ok(())
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        let description = "logits and labels by variant, NAME.safetensors each";
+        vec![("predictions", OutputSpec::new(description, "predictions"))]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        let variant = "a variant to evaluate under this name: a `.onnx` model, or `.safetensors` predictions made elsewhere on \
+                       the same test images; or a file, or a folder of files, in which weights of such a model lie";
+        let of_each = ["accuracy", "ece", "size_kb"].map(|name| format!("{{input}}.{name}"));
+        let compared = ["drop", "agreement", "lost", "won", "mcnemar_p"]
+            .map(|name| format!("{{input but with.baseline}}.{name}"));
+        OpManifest {
+            extra_inputs: Some(InputSpec::optional(variant)),
+            scope: KeyScope::Hardware,
+            metrics: Some(of_each.into_iter().chain(compared).collect()),
+            ..OpManifest::of(self)
+        }
+        .on_all_threads()
+        .with_time(&["with.images", "inputs.dataset"], &["with.baseline"])
+    }
+
+    fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
+        let variants: Vec<&str> =
+            request.inputs.iter().map(String::as_str).filter(|name| *name != "dataset").collect();
+        let images = images_of(request, SplitName::Test).and_then(|there| wanted(params, there).err());
+        problems(check_baseline(params, &variants).err().into_iter().chain(images), request)
+    }
+
+    fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        let variants = variant::of_request(request)?;
+        check_baseline(&params, &variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>())?;
+        let test_set = test_set(&params, request.input("dataset")?)?;
+        let folder = request.output("predictions")?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+
+        let total = (test_set.indices.len() * variants.len()) as f64;
+        let mut outcomes = Vec::with_capacity(variants.len());
+        for (place, variant) in variants.iter().enumerate() {
+            let before = (place * test_set.indices.len()) as f64;
+            let mut progress = |images: usize, milestone: bool, text: String| {
+                let done = before + images as f64;
+                reporter.progress(Progress { done, total, unit: "image".into(), text, milestone });
+            };
+            let predictions = variant
+                .predict(&test_set, &params, request.threads, &mut |images| {
+                    progress(images, false, variant.name.clone());
+                })
+                .with_context(|| format!("cannot evaluate `{}`", variant.name))?;
+            let text = format!("{} {:.2} %", variant.name, predictions.accuracy());
+            progress(test_set.indices.len(), true, text);
+            predictions.write(&folder.join(format!("{}.safetensors", variant.name)))?;
+            outcomes.push(Outcome { name: variant.name.clone(), size_kb: variant.size_kb()?, predictions });
+        }
+        report(&params, &test_set, &outcomes, reporter)?;
+        Ok(())
+    }
 }
 
 fn check_baseline(params: &Params, variants: &[&str]) -> Result<(), Failure> {
@@ -160,18 +163,6 @@ fn wanted(params: &Params, available: usize) -> Result<usize, Failure> {
         .hint("leave `images` out to use all of them"));
     }
     Ok(wanted)
-}
-
-/// What is wrong, before anything is evaluated.
-pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
-    let params: Params = match checked_params(request) {
-        Ok(params) => params,
-        Err(failures) => return failures,
-    };
-    let variants: Vec<&str> =
-        request.inputs.iter().map(String::as_str).filter(|name| *name != "dataset").collect();
-    let images = images_of(request, SplitName::Test).and_then(|there| wanted(&params, there).err());
-    check_baseline(&params, &variants).err().into_iter().chain(images).collect()
 }
 
 fn test_set(params: &Params, path: &Path) -> Result<TestSet, Failure> {
@@ -284,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_schema_says_which_numbers_make_sense() {
-        let schema = manifest().params;
+        let schema = Evaluate.manifest().params;
         for field in ["images", "batch_size"] {
             assert_eq!(schema["properties"][field]["minimum"], 1, "{field}");
         }

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use dataset::{Normalization, Outline, Sample, SplitName, wilson_interval};
 use protocol::{
-    CheckRequest, Failure, Metric, OpManifest, Progress, Reporter, Resources, RunRequest, Threads,
+    CheckRequest, Failure, InputSpec, Metric, Op, OpManifest, OutputSpec, Problem, Progress, Reporter,
+    RunRequest, counted, grouped,
 };
 use quant::{
     IntegerLayer, LayerError, QuantError, Ranges, Sensitivity, StaticOptions, integer_layers, next_to_keep,
@@ -19,15 +20,10 @@ use serde::Deserialize;
 
 use crate::images::{Wanted, draw};
 use crate::ops::quantize::{self, Calibrated};
-use crate::ops::{
-    cannot_draw, checked_params, input, manifest_of, names, optional_input, output, time, weights_input,
-};
-use crate::request::{self, counted, grouped};
+use crate::ops::{RUNTIME, cannot_draw, problems, weights_input};
 use crate::sizes;
 use crate::statistics::paired_drop;
 use measure::{Laboratory, Score};
-
-const VERSION: u32 = 1;
 
 /// Images that are measured on where their number is not given and there are as many.
 const USUAL_IMAGES: usize = 1_000;
@@ -71,57 +67,114 @@ impl Default for Params {
     }
 }
 
-pub(crate) fn manifest() -> OpManifest {
-    OpManifest {
-        inputs: [
-            input("model", "the float model"),
-            weights_input(),
-            input("ranges", "its ranges, from `onnx/calibrate` of this very model"),
-            optional_input("moments", "from the same; as `onnx/quantize` will have them"),
-            input("dataset", "images and labels to measure on"),
-        ]
-        .into(),
-        outputs: [output(
-            "sensitivity",
-            "the error of each layer, and which layers to leave in floating point",
-            "sensitivity.json",
-        )]
-        .into(),
-        resources: Resources { threads: Threads::All, exclusive: false },
-        checks: true,
-        metrics: Some(names(&[
-            "fp32.accuracy",
-            "fp32.sqnr_db",
-            "int8.accuracy",
-            "int8.drop",
-            "int8.sqnr_db",
-            "mixed.accuracy",
-            "mixed.drop",
-            "mixed.sqnr_db",
-            "float_layers",
-        ])),
-        time: time(
-            &["with.images"],
-            &["with.seed", "with.split", "inputs.ranges", "inputs.moments", "inputs.dataset"],
-        ),
-        ..manifest_of::<Params>(
-            "Measures what rounding each layer does, and chooses a few layers to leave in floating point",
-            VERSION,
-        )
-    }
-}
+/// The op.
+pub(crate) struct MeasureSensitivity;
 
-/// What is wrong, before anything is measured. How many images were not calibrated on shows later.
-pub(crate) fn failures(request: &CheckRequest) -> Vec<Failure> {
-    let params: Params = match checked_params(request) {
-        Ok(params) => params,
-        Err(failures) => return failures,
-    };
-    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-    let dataset = request.present.get("dataset");
-    let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
-    let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
-    unlabelled.into_iter().chain(cannot_draw(request, params.split, wanted, params.seed)).collect()
+impl Op for MeasureSensitivity {
+    const NAME: &'static str = "sensitivity";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str =
+        "Measures what rounding each layer does, and chooses a few layers to leave in floating point";
+    const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
+    type Params = Params;
+
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        vec![
+            ("model", InputSpec::required("the float model")),
+            weights_input(),
+            ("ranges", InputSpec::required("its ranges, from `onnx/calibrate` of this very model")),
+            ("moments", InputSpec::optional("from the same; as `onnx/quantize` will have them")),
+            ("dataset", InputSpec::required("images and labels to measure on")),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
+        let description = "the error of each layer, and which layers to leave in floating point";
+        vec![("sensitivity", OutputSpec::new(description, "sensitivity.json"))]
+    }
+
+    fn manifest(&self) -> OpManifest {
+        OpManifest::of(self)
+            .on_all_threads()
+            .with_metrics(&[
+                "fp32.accuracy",
+                "fp32.sqnr_db",
+                "int8.accuracy",
+                "int8.drop",
+                "int8.sqnr_db",
+                "mixed.accuracy",
+                "mixed.drop",
+                "mixed.sqnr_db",
+                "float_layers",
+            ])
+            .with_time(
+                &["with.images"],
+                &["with.seed", "with.split", "inputs.ranges", "inputs.moments", "inputs.dataset"],
+            )
+    }
+
+    /// How many images were not calibrated on shows later.
+    fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
+        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+        let dataset = request.present.get("dataset");
+        let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
+        let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
+        let too_many = cannot_draw(request, params.split, wanted, params.seed);
+        problems(unlabelled.into_iter().chain(too_many), request)
+    }
+
+    fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
+        let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
+        let dataset = request.input("dataset")?;
+        let sample = Sample::open(dataset, params.split)?;
+        let (indices, known) = drawn(&params, &ranges, sample.len())?;
+        let [_, height, width] = sample.shape()?;
+        let split = params.split.as_str();
+        let basis = format!(
+            "{} images of the {split} split that were {}calibrated on, drawn with seed {}",
+            grouped(indices.len()),
+            if known { "" } else { "not " },
+            params.seed
+        );
+        if known {
+            reporter.warn(format!(
+                "`ranges` were calibrated on all images of the {split} split, so this is measured on images that they know: calibrate on \
+                 fewer, as with `images: {}`, for a choice that holds on others, too",
+                (sample.len() / 2).max(1)
+            ));
+        }
+        let mut laboratory = Laboratory {
+            float: &float,
+            ranges: &ranges,
+            moments: moments.as_ref(),
+            params: &params,
+            dataset,
+            indices: &indices,
+            size: [height, width],
+            threads: request.threads,
+            reference: None,
+        };
+        let reference = laboratory.float_score()?;
+        // What a layer costs depends on how large its maps are.
+        let layers = integer_layers(&sizes::fixed(&float, laboratory.size), &params.quantize)?;
+        let outputs = laboratory.output_errors()?;
+        let (errors, noise) = alone(&laboratory, &layers, &outputs, reporter)?;
+        let all = laboratory.score(&[], &layers)?.ok_or(QuantError::NothingToQuantize)?;
+        let (kept, mixed) = choose(&laboratory, &layers, &noise, &all, reporter)?;
+
+        let keep_float = kept.iter().filter_map(|place| layers.get(*place)).map(|layer| layer.name.clone());
+        let sensitivity = Sensitivity {
+            model: digest,
+            options: params.quantize.clone(),
+            with_moments: moments.is_some(),
+            keep_float: keep_float.collect(),
+            layers: errors,
+        };
+        sensitivity.write(request.output("sensitivity")?)?;
+        report(&reference, &all, &mixed, &sensitivity, &basis, reporter);
+        Ok(())
+    }
 }
 
 fn check_labels(dataset: &Outline) -> Result<(), Failure> {
@@ -132,65 +185,6 @@ fn check_labels(dataset: &Outline) -> Result<(), Failure> {
         "measure on images with labels, such as those of the format `image-folder`; without any, leave `sensitivity` out and \
          name layers in `exclude` of `onnx/quantize`",
     ))
-}
-
-pub(crate) fn run(request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-    let params: Params = request::params(request)?;
-    if params.images == Some(0) || params.batch_size == 0 || !(0.0..=100.0).contains(&params.max_drop) {
-        return Err(Failure::new(
-            "`images` and `batch_size` must be at least 1, and `max_drop` between 0 and 100",
-        ));
-    }
-    let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
-    let dataset = request::input(request, "dataset")?;
-    check_labels(&Outline::read(dataset)?)?;
-    let sample = Sample::open(dataset, params.split)?;
-    let (indices, known) = drawn(&params, &ranges, sample.len())?;
-    let [_, height, width] = sample.shape()?;
-    let split = params.split.as_str();
-    let basis = format!(
-        "{} images of the {split} split that were {}calibrated on, drawn with seed {}",
-        grouped(indices.len()),
-        if known { "" } else { "not " },
-        params.seed
-    );
-    if known {
-        reporter.warn(format!(
-            "`ranges` were calibrated on all images of the {split} split, so this is measured on images that they know: calibrate on \
-             fewer, as with `images: {}`, for a choice that holds on others, too",
-            (sample.len() / 2).max(1)
-        ));
-    }
-    let mut laboratory = Laboratory {
-        float: &float,
-        ranges: &ranges,
-        moments: moments.as_ref(),
-        params: &params,
-        dataset,
-        indices: &indices,
-        size: [height, width],
-        threads: request.threads,
-        reference: None,
-    };
-    let reference = laboratory.float_score()?;
-    // What a layer costs depends on how large its maps are.
-    let layers = integer_layers(&sizes::fixed(&float, laboratory.size), &params.quantize)?;
-    let outputs = laboratory.output_errors()?;
-    let (errors, noise) = alone(&laboratory, &layers, &outputs, reporter)?;
-    let all = laboratory.score(&[], &layers)?.ok_or(QuantError::NothingToQuantize)?;
-    let (kept, mixed) = choose(&laboratory, &layers, &noise, &all, reporter)?;
-
-    let keep_float = kept.iter().filter_map(|place| layers.get(*place)).map(|layer| layer.name.clone());
-    let sensitivity = Sensitivity {
-        model: digest,
-        options: params.quantize.clone(),
-        with_moments: moments.is_some(),
-        keep_float: keep_float.collect(),
-        layers: errors,
-    };
-    sensitivity.write(request::output(request, "sensitivity")?)?;
-    report(&reference, &all, &mixed, &sensitivity, &basis, reporter);
-    Ok(())
 }
 
 /// Indices of images that the ranges do not know, and whether they do all the same, because there are no others.
