@@ -66,7 +66,7 @@ impl Project {
     #[must_use]
     pub fn recorded_vars(&self) -> BTreeMap<String, Value> {
         let salt = self.store.salt();
-        let sealed = |value| with_texts(value, &|text| salt.sealed(text).into_owned());
+        let sealed = |value| with_texts(value, &|text| salt.sealed_value(text).into_owned());
         self.pipeline.vars.iter().map(|(name, value)| (name.clone(), sealed(value))).collect()
     }
 

@@ -43,7 +43,7 @@ pub struct Question {
 impl Question {
     /// The same without what is secret in URLs: it is kept.
     fn sealed(&self, store: &Store) -> Self {
-        let set = self.set.iter().map(|set| store.salt().sealed(set).into_owned()).collect();
+        let set = self.set.iter().map(|set| store.salt().sealed_argument(set)).collect();
         let profile = self.profile.as_ref().map(|profile| store.salt().sealed(profile).into_owned());
         Self { set, profile, ..self.clone() }
     }

@@ -137,7 +137,7 @@ mod tests {
     fn a_secret_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = Log::create(&path, Masks::new(&["hunter2".into()], [])).unwrap();
+        let mut log = Log::create(&path, Masks::new(&["hunter2".into()], []).unwrap()).unwrap();
         log.line("the password is hunter2\nof https://me:pw@host/x?sig=1");
         log.failure(&Failure::new("no hunter2").hint("try hunter2"));
         log.close().unwrap();

@@ -82,7 +82,7 @@ fn are_released(project: &Project, stage: &Stage, setting: &Setting) -> Result<(
 
 /// What a stage writes is kept, shared with whoever has the cache, and read by other stages: a secret in it is one no more.
 fn hold_no_secret(project: &Project, stage: &Stage, setting: &Setting) -> Result<(), Failure> {
-    let Some(search) = secrets::search(stage) else { return Ok(()) };
+    let Some(search) = secrets::search(stage)? else { return Ok(()) };
     let first: Mutex<Option<(PathBuf, Leak)>> = Mutex::new(None);
     for (name, path) in &setting.outputs {
         let names = project.store.look_into(path, &|file| {
@@ -95,7 +95,10 @@ fn hold_no_secret(project: &Project, stage: &Stage, setting: &Setting) -> Result
             }
             Ok(())
         })?;
-        let in_name = || names.iter().find_map(|name| search.in_bytes(name.as_bytes()));
+        let in_name = || {
+            let mut found = names.iter().filter_map(|name| search.in_bytes(name.as_bytes()).transpose());
+            found.next().transpose().map_err(|error| Failure::new(error.to_string()))
+        };
         let output = named(stage, name);
         let (holds, secret) = match first.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some((file, Leak { name, at })) => {
@@ -108,7 +111,7 @@ fn hold_no_secret(project: &Project, stage: &Stage, setting: &Setting) -> Result
                     name,
                 )
             }
-            None => match in_name() {
+            None => match in_name()? {
                 Some(Leak { name, .. }) => {
                     (format!("a name in {output} holds the value of its secret `{name}`"), name)
                 }

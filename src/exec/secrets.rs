@@ -4,9 +4,9 @@
 use pipeline::spec::{Action, CommandLine, Stage};
 use protocol::{Figure, Metric, Progress};
 use serde_json::Value;
-use text::secret::{Masks, Search};
+use text::secret::{Masks, Search, TooLarge};
 
-use super::Notice;
+use super::{Failure, Notice};
 use crate::plugin::process::PROXIES;
 
 /// The variables that a stage declares as secrets and that hold nothing here. What is empty is as good as not set: so are
@@ -19,7 +19,10 @@ pub fn missing_secrets(stage: &Stage) -> Vec<&str> {
 
 /// What is to be taken out of the texts of a stage: the values of its secrets, and what is secret in the URLs of its params,
 /// its command, its environment and of proxies.
-pub(super) fn masks(stage: &Stage) -> Masks {
+///
+/// # Errors
+/// When that is too much to be looked for: then nothing may be executed, which might print it.
+pub(super) fn masks(stage: &Stage) -> Result<Masks, Failure> {
     let value_of = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let secrets: Vec<String> = stage.secrets.iter().filter_map(|name| value_of(name)).collect();
     // Such as the password of a database's address.
@@ -34,18 +37,30 @@ pub(super) fn masks(stage: &Stage) -> Masks {
             texts.extend(action.env.values().cloned());
             match &action.command {
                 CommandLine::Shell(text) => texts.push(text.clone()),
-                CommandLine::Args(args) => texts.extend(args.iter().cloned()),
+                CommandLine::Args(args) => {
+                    let values = args.iter().filter_map(|arg| Some(arg.split_once('=')?.1.to_owned()));
+                    texts.extend(args.iter().cloned().chain(values));
+                }
             }
         }
     }
-    Masks::new(&secrets, texts.iter().map(String::as_str))
+    Masks::new(&secrets, texts.iter().map(String::as_str)).map_err(too_large)
+}
+
+fn too_large(error: TooLarge) -> Failure {
+    Failure::new(error.to_string()).hint(
+        "a secret is a password or a token: give the stage what is longer as a file that it reads, and take it out of `secrets`,          `with` and `env`",
+    )
 }
 
 /// Finds the values of a stage's secrets in what it leaves. None where it has none. What is secret in URLs is not looked for: a
 /// query such as `?download=true` is in many a file.
-pub(super) fn search(stage: &Stage) -> Option<Search> {
+///
+/// # Errors
+/// When they are too much to be looked for: then nothing may be kept.
+pub(super) fn search(stage: &Stage) -> Result<Option<Search>, Failure> {
     let value_of = |name: &String| Some((name.clone(), std::env::var_os(name)?));
-    Search::new(stage.secrets.iter().filter_map(value_of))
+    Search::new(stage.secrets.iter().filter_map(value_of)).map_err(too_large)
 }
 
 /// The names of secrets that are too short to be looked for.
@@ -105,9 +120,9 @@ mod tests {
     fn stage(command: &str, secrets: &[&str]) -> Stage {
         let action = Action::Command(CommandAction {
             command: CommandLine::Shell(command.into()),
-            params: json!({ "deep": [{ "url": "https://me:deeppass@h/" }] }),
+            params: json!({ "deep": [{ "url": "https://me:deeppass wo rd@h/" }] }),
             param_locations: BTreeMap::new(),
-            env: BTreeMap::from([("U".into(), "https://h/?sig=signature1".into())]),
+            env: BTreeMap::from([("U".into(), "https://h/?sig=signature1 two".into())]),
         });
         let stage = Stage::doing(StageName::try_from("s".to_owned()).unwrap(), action);
         Stage { secrets: secrets.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), ..stage }
@@ -120,9 +135,10 @@ mod tests {
 
     #[test]
     fn whatever_is_secret_in_a_stage_is_hidden() {
-        let masks = masks(&stage("curl https://u:clipass@h/", &["PATH"]));
+        let masks = masks(&stage("curl https://u:clipass@h/", &["PATH"])).unwrap();
         let path = std::env::var("PATH").unwrap();
-        for secret in ["deeppass", "signature1", "clipass", &path] {
+        for secret in ["deeppass", "deeppass wo rd", "deeppass%20wo%20rd", "signature1 two", "clipass", &path]
+        {
             assert_eq!(masks.hide(&format!("<{secret}>")), "<***>");
         }
         let table = json!({ "kind": "table", "columns": [], "rows": [] });

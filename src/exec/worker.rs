@@ -66,7 +66,7 @@ pub(super) struct Job<'a> {
 
 /// Executes the stage, as often as it takes and may be tried, and commits what it gave.
 pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord, Failure> {
-    let masks = secrets::masks(job.stage);
+    let masks = secrets::masks(job.stage)?;
     let notify = |notice| notify(secrets::hide_notice(notice, &masks));
     job.execute_and_keep(&masks, &notify).map_err(|failure| failure.hidden(&masks))
 }
@@ -123,7 +123,7 @@ impl Job<'_> {
 pub(super) fn start_log(project: &Project, stage: &Stage) -> Result<(PathBuf, Log), Failure> {
     let path = project.store.log_path(&stage.name)?;
     let _ = std::fs::remove_file(project.store.figures_path(&stage.name));
-    let log = Log::create(&path, secrets::masks(stage))
+    let log = Log::create(&path, secrets::masks(stage)?)
         .map_err(|error| Failure::new(format!("cannot write `{}`: {error}", path.display())))?;
     Ok((path, log))
 }

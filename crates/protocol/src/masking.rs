@@ -34,14 +34,27 @@ const SIGNING_NAMES: [&str; 14] = [
     "access_token",
 ];
 
-/// The byte ranges of a text in which secrets of URLs stand, first to last.
+/// The byte ranges of a text in which secrets of URLs stand, first to last. Where a URL is quoted it goes on to the quote, else
+/// to the next blank; one that ends within a password is none, so that the password is looked for behind the blank.
 #[must_use]
 pub fn secret_parts(text: &str) -> Vec<Range<usize>> {
+    parts(text, 0)
+}
+
+/// [`secret_parts`] of a text that is one value, such as a param: if it begins as a URL it is one, blanks and quotes included, up to
+/// another URL behind a blank.
+#[must_use]
+pub fn secret_parts_of_value(text: &str) -> Vec<Range<usize>> {
+    parts(text, url::end_of_value(text))
+}
+
+/// Of a text that is one URL up to `value_end`.
+fn parts(text: &str, value_end: usize) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     // Most texts have nothing of it.
     if text.contains(":/") || text.contains(r":\/") {
         let mut from = 0;
-        let mut reader = Reader::new(text);
+        let mut reader = Reader::new(text, value_end);
         while let Some(url) = reader.next_url(from) {
             let secrets = reader.secrets(&url);
             // A URL within the path of another one is looked at by itself.
@@ -69,7 +82,16 @@ pub fn secret_parts(text: &str) -> Vec<Range<usize>> {
 /// A text without what is secret in its URLs: `https://***@host/path?***`.
 #[must_use]
 pub fn hidden(text: &str) -> Cow<'_, str> {
-    let parts = secret_parts(text);
+    without(text, secret_parts(text))
+}
+
+/// [`hidden`] of a text that is one value, such as a param: if it begins as a URL it is one, blanks included.
+#[must_use]
+pub fn hidden_value(text: &str) -> Cow<'_, str> {
+    without(text, secret_parts_of_value(text))
+}
+
+fn without(text: &str, parts: Vec<Range<usize>>) -> Cow<'_, str> {
     if parts.is_empty() {
         return Cow::Borrowed(text);
     }
@@ -88,7 +110,7 @@ pub fn hidden(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn without_secrets(url: &str) -> String {
     let mut rest = url.to_owned();
-    for part in secret_parts(url).into_iter().rev() {
+    for part in secret_parts_of_value(url).into_iter().rev() {
         // With the sign that begins or ends it.
         let ends_user = rest.get(part.end..).is_some_and(|after| after.starts_with('@'));
         let begins = rest.get(..part.start).is_some_and(|before| before.ends_with(['?', '#', '=', '&']));
@@ -114,11 +136,17 @@ pub fn without_credentials(address: &str) -> Cow<'_, str> {
     }
 }
 
-/// What is secret in the URLs of a text, each by itself and as programs may print it: decoded, joined, and in parts.
+/// What is secret in the URLs of a text that is one value, each by itself and as programs may print it: decoded, joined, and in
+/// parts.
 #[must_use]
 pub fn secrets(text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for part in secret_parts(text) {
+    // A command that begins with a URL is looked at as any other text, too.
+    let mut parts = secret_parts_of_value(text);
+    parts.extend(secret_parts(text));
+    parts.sort_by_key(|part| (part.start, part.end));
+    parts.dedup();
+    for part in parts {
         let Some(secret) = text.get(part.clone()) else { continue };
         let is_user = text.get(part.end..).is_some_and(|after| after.starts_with('@'));
         if is_user || secret.contains('=') || secret.len() >= LONG {
@@ -126,7 +154,11 @@ pub fn secrets(text: &str) -> Vec<String> {
         }
         if is_user {
             // A user's name alone is printed by programs that print nothing secret.
-            found.extend(secret.split_once(':').map(|(_, password)| password.to_owned()));
+            let password = secret.split_once(':').map_or(secret, |(_, password)| password);
+            found.extend((password.len() < secret.len()).then(|| password.to_owned()));
+            // Who takes a blank for the end of a URL names what is left of it.
+            let is_cut = password.contains(char::is_whitespace);
+            found.extend(password.split_whitespace().filter(|_| is_cut).map(str::to_owned));
         } else {
             let values = secret.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value);
             found.extend(values.filter(|value| value.len() >= LONG).map(str::to_owned));

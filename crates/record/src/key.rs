@@ -217,7 +217,7 @@ impl List<'_> {
                 }
             }
             CommandLine::Args(args) => {
-                let args: Vec<_> = args.iter().map(|arg| self.salt.sealed(arg)).collect();
+                let args: Vec<_> = args.iter().map(|arg| self.salt.sealed_argument(arg)).collect();
                 self.push("run.args", canonical(&Value::from(args)));
             }
         }
@@ -225,7 +225,7 @@ impl List<'_> {
             self.value(format!("params.{}", segment(name)), value);
         }
         for (name, value) in &action.env {
-            self.push(format!("env.{name}"), self.salt.sealed(value));
+            self.push(format!("env.{name}"), self.salt.sealed_value(value));
         }
     }
 
@@ -243,7 +243,7 @@ impl List<'_> {
                 }
             }
             leaf => {
-                let sealed = with_texts(leaf, &|text| self.salt.sealed(text).into_owned());
+                let sealed = with_texts(leaf, &|text| self.salt.sealed_value(text).into_owned());
                 self.push(path, canonical(&sealed));
             }
         }

@@ -8,6 +8,7 @@
 //! their value, in the encodings in which programs print them. What is no text to be changed, as the outputs of a stage, is
 //! looked through by [`Search`].
 
+mod line;
 mod masks;
 mod salt;
 mod search;
@@ -18,8 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use masks::Masks;
-pub use protocol::masking::{MASK, secret_parts, without_credentials, without_secrets};
+pub(crate) use line::{hidden_line, secret_parts_of_line};
+pub use masks::{Masks, TooLarge};
+pub use protocol::masking::{MASK, without_credentials, without_secrets};
 pub use salt::{Salt, visible};
 pub use search::{Leak, Search};
 
@@ -28,6 +30,12 @@ pub use search::{Leak, Search};
 #[must_use]
 pub fn hidden(text: &str) -> Cow<'_, str> {
     in_any_colour(text, &protocol::masking::hidden)
+}
+
+/// [`hidden`] of a text that is one value, such as a param: if it begins as a URL it is one, blanks included.
+#[must_use]
+pub fn hidden_value(text: &str) -> Cow<'_, str> {
+    in_any_colour(text, &protocol::masking::hidden_value)
 }
 
 /// What `hide` makes of a text as it is seen, where that hides something, and else of the text itself.
@@ -64,7 +72,7 @@ pub fn hidden_in<T: Serialize + DeserializeOwned>(record: T) -> T {
         return record;
     }
     let Ok(value) = serde_json::from_str::<Value>(&text) else { return record };
-    serde_json::from_value(with_texts(&value, &|text| hidden(text).into_owned())).unwrap_or(record)
+    serde_json::from_value(with_texts(&value, &|text| hidden_value(text).into_owned())).unwrap_or(record)
 }
 
 #[cfg(test)]
@@ -74,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_through_colours() {
-        let masks = Masks::new(&["SekretTok/en+99".to_owned()], []);
+        let masks = Masks::new(&["SekretTok/en+99".to_owned()], []).unwrap();
         let painted = [
             "https://\u{1b}[01;31m\u{1b}[Kuser:SEK\u{1b}[m\u{1b}[KRET\u{8}@h.org/x?sig=SEKRET&b=1",
             "https\u{1b}[1m://\u{1b}[0muser:SEKRET@h.org/x\u{1b}[31m?sig=SEKRET&b=1\r",
@@ -93,11 +101,11 @@ mod tests {
 
     #[test]
     fn every_text_of_a_record_is_looked_at() {
-        let value = json!({ "vars": { "url": "https://a:b@h/x" }, "list": ["http://h/?q=1", 2, null] });
+        let value = json!({ "vars": { "url": "https://a:b c@h/x?d e" }, "list": ["http://h/?q=1", 2, null] });
         let hidden = hidden_in(value);
         assert_eq!(
             hidden,
-            json!({ "vars": { "url": "https://***@h/x" }, "list": ["http://h/?***", 2, null] })
+            json!({ "vars": { "url": "https://***@h/x?***" }, "list": ["http://h/?***", 2, null] })
         );
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use protocol::Failure;
-use protocol::masking::hidden;
+use protocol::masking::hidden_value;
 
 use crate::url::Url;
 
@@ -35,7 +35,10 @@ pub(crate) fn parse(source: &str) -> Result<Location, Failure> {
                 .map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
                 .collect::<Option<Vec<_>>>()
                 .ok_or_else(|| {
-                    Failure::new(format!("the part of `{}` after `#` is not `name=value`", hidden(source)))
+                    Failure::new(format!(
+                        "the part of `{}` after `#` is not `name=value`",
+                        hidden_value(source)
+                    ))
                 })?;
             Ok(Location::Remote { url, fragment })
         }
@@ -44,16 +47,19 @@ pub(crate) fn parse(source: &str) -> Result<Location, Failure> {
             if !path.starts_with('/') {
                 return Err(Failure::new(format!(
                     "`{}` does not name a file on this machine",
-                    hidden(source)
+                    hidden_value(source)
                 ))
                 .hint("a `file://` URL has an absolute path: `file:///home/me/set.tar.gz`"));
             }
             let path = percent_decode_str(path).decode_utf8();
-            let path = path.map_err(|_| Failure::new(format!("`{source}` is not UTF-8 when decoded")))?;
+            let path = path
+                .map_err(|_| Failure::new(format!("`{}` is not UTF-8 when decoded", hidden_value(source))))?;
             Ok(Location::Local(path.as_ref().into()))
         }
-        other => Err(Failure::new(format!("`{}`: the scheme `{other}://` is not supported", hidden(source)))
-            .hint("give an `https://`, `http://` or `file://` URL, or a path")),
+        other => {
+            Err(Failure::new(format!("`{}`: the scheme `{other}://` is not supported", hidden_value(source)))
+                .hint("give an `https://`, `http://` or `file://` URL, or a path"))
+        }
     }
 }
 
@@ -95,6 +101,10 @@ mod tests {
             "https://u:secret@h/a?secret#md5",
             "file://u:secret@h/a",
             "https://u:secret@h:0/",
+            "ftp://u:a secret@h/x",
+            "https://u:a /secret@h/x",
+            "ftp://h/x?a secret",
+            "file:///x%ff?a secret",
         ] {
             assert!(!message(source).contains("secret"), "{source}");
         }

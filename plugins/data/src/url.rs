@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use protocol::masking::hidden;
+use protocol::masking::hidden_value;
 use sha2::{Digest, Sha256};
 
 use crate::checks::hex;
@@ -196,13 +196,13 @@ fn without_dots(path: &str) -> String {
 
 impl fmt::Display for Url {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&hidden(&self.0))
+        formatter.write_str(&hidden_value(&self.0))
     }
 }
 
 impl fmt::Debug for Url {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?}", hidden(&self.0))
+        write!(formatter, "{:?}", hidden_value(&self.0))
     }
 }
 
@@ -220,6 +220,8 @@ mod tests {
         assert_eq!(secret.to_string(), "https://***@h.org:8443/a/set.zip?***");
         assert_eq!(format!("{secret:?}"), "\"https://***@h.org:8443/a/set.zip?***\"");
         assert_eq!(secret.file_name(), "set.zip");
+        let blanks = Url("https://me:p a@h.org/x?a b".into());
+        assert_eq!(blanks.to_string(), "https://***@h.org/x?***");
         assert_eq!(url("https://h.org/a").to_string(), "https://h.org/a");
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use text::printable::{excerpt, excerpt_char, indented};
-use text::secret::{MASK, hidden, secret_parts};
+use text::secret::{MASK, hidden_line, secret_parts_of_line};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Most problems that are looked for: beyond them a file is not worth reading on.
@@ -149,7 +149,7 @@ impl Snippet {
     /// The line without secrets, and which of its characters are underlined.
     fn hidden(&self) -> (String, Range<usize>) {
         let mut marked = self.start..self.start.saturating_add(self.length);
-        for part in secret_parts(&self.line).into_iter().rev() {
+        for part in secret_parts_of_line(&self.line).into_iter().rev() {
             let count = |range: Range<usize>| self.line.get(range).map_or(0, |text| text.chars().count());
             let (start, length) = (count(0..part.start), count(part));
             let moved = |place: usize| match place {
@@ -159,7 +159,7 @@ impl Snippet {
             };
             marked = moved(marked.start)..moved(marked.end);
         }
-        (hidden(&self.line).into_owned(), marked)
+        (hidden_line(&self.line), marked)
     }
 
     /// The line as printed, the column where the underline starts, and its width. Long lines are cut on both sides
@@ -214,6 +214,13 @@ mod tests {
             url.contains(&"^".repeat("https://***@h/x?***".len())) && !url.contains(&"^".repeat(20)),
             "{url}"
         );
+    }
+
+    #[test]
+    fn secrets_with_blanks_are_not_shown() {
+        let line = "      source: https://me:hunter two@h/x?sig=abc def";
+        let shown = problem(line, line.find("https").unwrap(), 42, None).render(false);
+        assert!(shown.contains("│       source: https://***@h/x?***\n"), "{shown}");
     }
 
     fn problem(line: &str, start: usize, length: usize, label: Option<&str>) -> Diagnostic {

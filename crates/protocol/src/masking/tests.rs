@@ -64,6 +64,82 @@ fn what_only_looks_like_a_port_is_a_password() {
 }
 
 #[test]
+fn a_login_with_blanks_is_hidden_whole() {
+    for (text, shown) in [
+        ("https://user:pa ss@host/x", "https://***@host/x"),
+        ("get https://user:pa ss@host/x now", "get https://***@host/x now"),
+        ("get https://user:pa ss wo@rd@host/x", "get https://***@host/x"),
+        ("https://user:pa/ss wo rd@host", "https://***@host"),
+        ("https://user: pass@host", "https://***@host"),
+        ("https://user:12 34@host", "https://***@host"),
+        ("https://my token@host/x", "https://***@host/x"),
+        ("https://token @host/x", "https://***@host/x"),
+        ("curl 'https://my secret token@host/x'", "curl 'https://***@host/x'"),
+        ("http://u:p q@a, http://v:r s@b", "http://***@a, http://***@b"),
+        ("http://u:p q@a\nmail@b", "http://***@a\nmail@b"),
+        // No logins.
+        ("https://example.org me@x.org", "https://example.org me@x.org"),
+        ("http://localhost me@x.org", "http://localhost me@x.org"),
+        ("http://127.0.0.1:80 me@x.org", "http://127.0.0.1:80 me@x.org"),
+        ("http://db:80 as me@x.org", "http://db:80 as me@x.org"),
+        ("https://h/x for me@x.org", "https://h/x for me@x.org"),
+        ("http://h:$PORT and me@x.org", "http://h:$PORT and me@x.org"),
+    ] {
+        assert_eq!(hidden(text), shown, "{text}");
+        assert_eq!(hidden(shown), shown, "what is hidden stays as it is: {text}");
+    }
+}
+
+#[test]
+fn a_quoted_url_goes_on_to_the_quote() {
+    for (text, shown) in [
+        ("`https://h/x?t=a b c`: not found", "`https://h/x?***`: not found"),
+        ("curl \"https://h/a b?t=a b\" -o \"x y\"", "curl \"https://h/a b?***\" -o \"x y\""),
+        (r#"{"u":"https://h/x?t=a \"b c","n":1}"#, r#"{"u":"https://h/x?***","n":1}"#),
+        (r#"{\"u\":\"https://h/x?t=a b\",\"n\":1}"#, r#"{\"u\":\"https://h/x?***\",\"n\":1}"#),
+        ("'https://h/x?t=a b http://c/?d=e f'", "'https://h/x?***http://c/?*** f'"),
+        ("'https://h/x?t=a b\nc'", "'https://h/x?*** b\nc'"),
+        ("\"https://h/x is down\"", "\"https://h/x is down\""),
+    ] {
+        assert_eq!(hidden(text), shown, "{text}");
+    }
+}
+
+#[test]
+fn a_value_that_begins_as_a_url_is_one() {
+    for (text, shown) in [
+        ("https://h/x?t=a b c", "https://h/x?***"),
+        (" https://h/x?t=a 'b\" c ", " https://h/x?*** "),
+        ("https://h/x#t=a b&size=3", "https://h/x#t=***&size=3"),
+        ("https://h/x#T0k3n and more", "https://h/x#***"),
+        ("https://user:pa ss@host/x?k=a b#md5=1", "https://***@host/x?***#md5=1"),
+        ("https://my own t0ken@host/x", "https://***@host/x"),
+        ("https://u:p/a s@h i/x", "https://***@h i/x"),
+        ("https://u:12 /3 4@h/x y", "https://***@h/x y"),
+        ("https://u:pa\nss@h", "https://***@h"),
+        ("https://u:p@a/s s@h/x", "https://***@h/x"),
+        ("https://h/x?k=v w https://u:p q@i/?r s", "https://h/x?*** https://***@i/?***"),
+        ("https://a/https://u:p q@b/x?c d", "https://a/https://***@b/x?***"),
+        // As messages begin.
+        ("https://***@h/x?***: not found", "https://***@h/x?***: not found"),
+        ("https://h/x?***#***: not found", "https://h/x?***#***: not found"),
+        ("https://h/x is down", "https://h/x is down"),
+        // What does not begin as one.
+        ("get https://h/x?t=a b", "get https://h/x?*** b"),
+        ("X=https://h/x?t=a b", "X=https://h/x?*** b"),
+        ("a b", "a b"),
+    ] {
+        assert_eq!(hidden_value(text), shown, "{text}");
+        assert_eq!(hidden_value(shown), shown, "what is hidden stays as it is: {text}");
+    }
+    assert_eq!(without_secrets("https://u:p q@h/x?s=1 2#sha256=ab"), "https://h/x#sha256=ab");
+    let found = secrets("https://me:correct horse@h/x?sig=abcd efgh");
+    for secret in ["me:correct horse", "correct horse", "correct", "horse", "sig=abcd efgh", "abcd efgh"] {
+        assert!(found.iter().any(|one| one == secret), "{secret}: {found:?}");
+    }
+}
+
+#[test]
 fn a_fragment_is_shown_where_it_is_a_checksum_or_words() {
     for (text, shown) in [
         ("https://h/x#md5=ab&size=3", "https://h/x#md5=ab&size=3"),
@@ -174,6 +250,20 @@ proptest! {
         let _ = without_secrets(&text);
         let _ = secrets(&text);
     }
+
+    #[test]
+    fn a_blank_in_a_password_shows_nothing_of_it(before in "[ -~é]{0,8}", first in "[a-z][a-z0-9/?#@']{1,8}", rest in "[a-z0-9/?# ]{0,8}", after in "[ -9;-~é]{0,8}") {
+        let url = format!("https://me:{first} {rest}Ö@host/x{after}");
+        let shown = hidden_value(&url);
+        let part = if first.contains('@') { format!("{first} {rest}Ö") } else { format!("{rest}Ö") };
+        prop_assert!(!shown.contains(&part), "{url}: {shown}");
+        prop_assert!(hidden_value(&shown) == shown, "{url}: {shown}");
+        if !first.contains(['/', '?', '#', '\'', '@']) {
+            let text = format!("{before} {url}");
+            let shown = hidden(&text);
+            prop_assert!(!shown.contains(&format!("{rest}Ö")), "{text}: {shown}");
+        }
+    }
 }
 
 /// Each takes minutes where every URL is looked at up to the end of the line.
@@ -189,8 +279,16 @@ fn a_line_of_many_urls_is_read_once() {
         "https%3a%2f%2fh%2c",
         "a=",
         "http://h/x.",
+        r#""http://h:80/x y","#,
+        r#"\"http:\/\/h:x y\","#,
+        "http://h:x ",
+        "http://h:x,",
+        "`http://h x` ",
+        "http://h b @",
     ] {
         let line = repeated(text);
+        let value = format!("https://h/{line}");
+        assert!(hidden_value(&value).len() <= value.len());
         let shown = hidden(&line);
         let is_hidden = text == "http://h?a=&";
         assert_eq!(matches!(shown, Cow::Owned(_)), is_hidden, "{text}");

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
@@ -20,6 +20,16 @@ const SHORTEST: usize = 4;
 
 /// Base64 that is shorter is like any other word.
 const SHORTEST_BASE64: usize = 8;
+
+/// Secrets that cannot be looked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the secrets of a stage, and what is secret in its URLs, are too many or too long to be hidden: {0}")]
+pub struct TooLarge(#[from] BuildError);
+
+/// What finds any of these texts, of those that begin at the same place the longest.
+pub(super) fn automaton<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Result<AhoCorasick, TooLarge> {
+    Ok(AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts)?)
+}
 
 /// What is to be taken out of the texts of one stage. Cheap to clone.
 #[derive(Clone, Default)]
@@ -38,17 +48,18 @@ impl fmt::Debug for Masks {
 
 impl Masks {
     /// Takes out `secrets`, whatever they are, and what is secret in the URLs that stand in `texts`.
-    #[must_use]
-    pub fn new<'t>(secrets: &[String], texts: impl IntoIterator<Item = &'t str>) -> Self {
+    ///
+    /// # Errors
+    /// When they are too many or too long to be looked for.
+    pub fn new<'t>(secrets: &[String], texts: impl IntoIterator<Item = &'t str>) -> Result<Self, TooLarge> {
         let of_urls = texts.into_iter().flat_map(secrets_of_urls);
         let mut forms = BTreeSet::new();
         for secret in secrets.iter().cloned().chain(of_urls) {
             add_forms(&secret, &mut forms);
         }
         forms.remove(MASK);
-        let longest = forms.iter().map(String::len).max().unwrap_or(0);
-        let found = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).ok();
-        Self { found: found.filter(|_| longest > 0).map(Arc::new), longest }
+        let Some(longest) = forms.iter().map(String::len).max() else { return Ok(Self::default()) };
+        Ok(Self { found: Some(Arc::new(automaton(&forms)?)), longest })
     }
 
     /// Whether a secret of this value is too short to be looked for.
@@ -185,7 +196,7 @@ mod tests {
     use serde_json::json;
 
     fn masks(secrets: &[&str]) -> Masks {
-        Masks::new(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>(), [])
+        Masks::new(&secrets.iter().map(|secret| (*secret).to_owned()).collect::<Vec<_>>(), []).unwrap()
     }
 
     #[test]
@@ -219,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_secret_in_a_url_is_hidden_where_the_url_is_not_printed() {
-        let masks = Masks::new(&[], ["https://me:hunter2@h/x?sig=abcdefgh"]);
+        let masks = Masks::new(&[], ["https://me:hunter2@h/x?sig=abcdefgh"]).unwrap();
         assert_eq!(masks.hide("GET /x?sig=abcdefgh HTTP/1.1"), "GET /x?*** HTTP/1.1");
         assert_eq!(masks.hide("Signature abcdefgh of me: hunter2"), "Signature *** of me: ***");
         let basic = STANDARD.encode("me:hunter2");
@@ -233,7 +244,10 @@ mod tests {
         assert_eq!(masks.longest(), 0);
         assert!(!masks.concern("abc"));
         assert!(Masks::is_too_short("abc") && !Masks::is_too_short("abcd"));
-        assert_eq!(format!("{:?}", super::Masks::new(&["hunter22".into()], [])).find("hunter"), None);
+        assert_eq!(
+            format!("{:?}", super::Masks::new(&["hunter22".into()], []).unwrap()).find("hunter"),
+            None
+        );
     }
 
     #[test]

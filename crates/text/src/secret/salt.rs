@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::hidden;
+use super::{hidden, hidden_value};
 
 /// Separates digests of secrets from digests of anything else.
 const DOMAIN: &str = "pipe 2026-12 secret v1";
@@ -64,7 +64,26 @@ impl Salt {
     /// A text without what is secret in its URLs, and with a digest of that behind it: `https://***@host/x [hidden 0123…]`.
     #[must_use]
     pub fn sealed<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        match hidden(text) {
+        self.seal(text, hidden(text))
+    }
+
+    /// [`sealed`](Self::sealed) of a text that is one value, such as a param: if it begins as a URL it is one, blanks included.
+    #[must_use]
+    pub fn sealed_value<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.seal(text, hidden_value(text))
+    }
+
+    /// [`sealed_value`](Self::sealed_value) of a value that a name may stand before: `--from=https://…`.
+    #[must_use]
+    pub fn sealed_argument(&self, text: &str) -> String {
+        match text.split_once('=').filter(|(name, _)| !name.contains("://")) {
+            Some((name, value)) => format!("{}={}", self.sealed(name), self.sealed_value(value)),
+            None => self.sealed_value(text).into_owned(),
+        }
+    }
+
+    fn seal<'t>(&self, text: &'t str, shown: Cow<'t, str>) -> Cow<'t, str> {
+        match shown {
             Cow::Borrowed(text) => Cow::Borrowed(text),
             Cow::Owned(shown) => {
                 let mut hasher = blake3::Hasher::new_keyed(&self.key().bytes);
@@ -184,6 +203,12 @@ mod tests {
         assert_ne!(one, salt.sealed("https://me:two@h/x"));
         assert_ne!(one, Salt::fixed(2).sealed("https://me:one@h/x"));
         assert_eq!(salt.sealed("https://h/x"), "https://h/x", "no secret, no digest");
+        let value = "https://me:o ne@h/x?a b";
+        assert_eq!(visible(&salt.sealed_value(value)), ("https://***@h/x?***".into(), true));
+        let argument = salt.sealed_argument(&format!("--from={value}"));
+        assert_eq!(argument, format!("--from={}", salt.sealed_value(value)));
+        assert_eq!(salt.sealed_argument(value), salt.sealed_value(value));
+        assert_eq!(salt.sealed_argument("a=b"), "a=b");
         for text in ["plain", "a [hidden ", "a [hidden xyz] b", ""] {
             assert_eq!(visible(text), (text.into(), false));
         }

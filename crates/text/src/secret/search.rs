@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::AhoCorasick;
 
 use super::MASK;
-use super::masks::{Masks, add_forms};
+use super::masks::{Masks, TooLarge, add_forms, automaton};
 
 /// Bytes that are looked through at a time.
 const PIECE: usize = 256 << 10;
@@ -36,8 +36,10 @@ pub struct Leak {
 impl Search {
     /// For secrets by name. None where there is nothing to look for: values that are too short to be hidden are found in
     /// anything.
-    #[must_use]
-    pub fn new(secrets: impl IntoIterator<Item = (String, OsString)>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// When the values are too many or too long to be looked for.
+    pub fn new(secrets: impl IntoIterator<Item = (String, OsString)>) -> Result<Option<Self>, TooLarge> {
         let (mut all, mut names) = (Vec::new(), Vec::new());
         for (name, value) in secrets {
             let text = value.to_string_lossy().into_owned();
@@ -52,9 +54,8 @@ impl Search {
             names.extend(std::iter::repeat_n(name, forms.len()));
             all.extend(forms);
         }
-        let longest = all.iter().map(Vec::len).max()?;
-        let forms = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&all).ok()?;
-        Some(Self { forms, names, longest })
+        let Some(longest) = all.iter().map(Vec::len).max() else { return Ok(None) };
+        Ok(Some(Self { forms: automaton(&all)?, names, longest }))
     }
 
     /// The first value in what a reader gives.
@@ -75,9 +76,8 @@ impl Search {
             };
             let end = kept + read;
             let there = bytes.get(..end).unwrap_or_default();
-            if let Some(found) = self.forms.find(there) {
-                let name = self.names.get(found.pattern().as_usize()).cloned().unwrap_or_default();
-                return Ok(Some(Leak { name, at: before + found.start() as u64 }));
+            if let Some(Leak { name, at }) = self.in_bytes(there)? {
+                return Ok(Some(Leak { name, at: before + at }));
             }
             // A form may have begun in the last bytes.
             kept = end.min(self.longest - 1);
@@ -87,10 +87,15 @@ impl Search {
     }
 
     /// The first value in bytes.
-    #[must_use]
-    pub fn in_bytes(&self, bytes: &[u8]) -> Option<Leak> {
-        // Reading from memory does not fail.
-        self.in_reader(bytes).ok().flatten()
+    ///
+    /// # Errors
+    /// When it is not known whose it is, which is no reason to pass it over.
+    pub fn in_bytes(&self, bytes: &[u8]) -> io::Result<Option<Leak>> {
+        let Some(found) = self.forms.find(bytes) else { return Ok(None) };
+        let name = self.names.get(found.pattern().as_usize());
+        let name =
+            name.ok_or_else(|| io::Error::other("it holds the value of a secret whose name is lost"))?;
+        Ok(Some(Leak { name: name.clone(), at: found.start() as u64 }))
     }
 }
 
@@ -101,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn search(secrets: &[(&str, &str)]) -> Option<Search> {
-        Search::new(secrets.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(*value))))
+        Search::new(secrets.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(*value)))).unwrap()
     }
 
     fn leak(name: &str, at: u64) -> Option<Leak> {
@@ -130,15 +135,16 @@ mod tests {
             (b"{\"t\": \"s3cr/t \\\"\\u00e9'\"}", 7),
             (b"?t=s3cr%2Ft%20%22%C3%A9%27", 3),
         ] {
-            assert_eq!(search.in_bytes(text), leak("TOKEN", at));
+            assert_eq!(search.in_bytes(text).unwrap(), leak("TOKEN", at));
         }
         // `user:` before it, as in the header of a login.
-        assert_eq!(search.in_bytes(b"Basic dXNlcjpzM2NyL3QgIsOpJw==").unwrap().name, "TOKEN");
-        assert_eq!(search.in_bytes(b"s3cr/t"), None);
-        assert_eq!(search.in_bytes(b""), None);
-        let search = super::Search::new([("DB".to_owned(), "pg://me:hunter2pass@h/db".into())]).unwrap();
-        assert_eq!(search.in_bytes(b"password = hunter2pass"), leak("DB", 11));
-        assert_eq!(search.in_bytes(b"user = me, host = h"), None);
+        assert_eq!(search.in_bytes(b"Basic dXNlcjpzM2NyL3QgIsOpJw==").unwrap().unwrap().name, "TOKEN");
+        assert_eq!(search.in_bytes(b"s3cr/t").unwrap(), None);
+        assert_eq!(search.in_bytes(b"").unwrap(), None);
+        let search =
+            super::Search::new([("DB".to_owned(), "pg://me:hunter2pass@h/db".into())]).unwrap().unwrap();
+        assert_eq!(search.in_bytes(b"password = hunter2pass").unwrap(), leak("DB", 11));
+        assert_eq!(search.in_bytes(b"user = me, host = h").unwrap(), None);
     }
 
     #[test]
@@ -146,8 +152,8 @@ mod tests {
         assert!(search(&[("A", "abc"), ("B", " \n"), ("C", "")]).is_none());
         assert!(search(&[]).is_none());
         let raw = OsString::from_vec(b"\xff\xfekey\xff\n".to_vec());
-        let search = Search::new([("RAW".to_owned(), raw)]).unwrap();
-        assert_eq!(search.in_bytes(b"12\xff\xfekey\xff"), leak("RAW", 2));
+        let search = Search::new([("RAW".to_owned(), raw)]).unwrap().unwrap();
+        assert_eq!(search.in_bytes(b"12\xff\xfekey\xff").unwrap(), leak("RAW", 2));
     }
 
     #[test]
@@ -157,7 +163,7 @@ mod tests {
             let mut bytes = vec![b'x'; start];
             bytes.extend_from_slice(b"hunter2pass");
             bytes.resize(start + 2 * PIECE, b'y');
-            assert_eq!(search.in_bytes(&bytes), leak("TOKEN", start as u64), "{start}");
+            assert_eq!(search.in_bytes(&bytes).unwrap(), leak("TOKEN", start as u64), "{start}");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use protocol::masking::{MASK, hidden};
+use protocol::masking::{MASK, hidden_value};
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 
@@ -54,7 +54,7 @@ impl<'a> Way<'a> {
         }
         let next = self.last().resolve(&place).map_err(|reason| {
             // The end of a relative one is no URL of which anything would be hidden.
-            let mut shown = hidden(&place).into_owned();
+            let mut shown = hidden_value(&place).into_owned();
             if let Some(at) = shown.find(['?', '#']) {
                 shown.replace_range(at + 1.., MASK);
             }
