@@ -109,7 +109,7 @@ impl Plugin for Fake {
                             "batches": {"type": "array"},
                             "calls": {"type": "array"},
                             "lines": {"type": "integer"},
-                            "check": {"enum": ["crash", "hang"]},
+                            "check": {"enum": ["crash", "hang", "remark"]},
                             "report": {"type": "string"},
                         }),
                     )
@@ -226,6 +226,9 @@ fn check_pick(request: &CheckRequest) -> Vec<Problem> {
             std::thread::sleep(Duration::from_secs(3600));
         },
         _ => {}
+    }
+    if request.params["check"].as_str() == Some("remark") {
+        return vec![Problem::new("`check` changes nothing").param("check").hint("leave it out").harmless()];
     }
     let count = |name: &str| request.params[name].as_array().map_or(0, Vec::len);
     let mut problems = vec![];

@@ -20,7 +20,7 @@ use crate::prospect::{Decision, Prospect};
 pub struct Checked {
     /// What is wrong, if anything is.
     pub problems: Option<Diagnostics>,
-    /// Plugins that could not be asked, in words: the stages themselves will tell.
+    /// What is odd and no reason to refuse anything, and plugins that could not be asked: the stages themselves will tell.
     pub warnings: Vec<String>,
 }
 
@@ -59,10 +59,30 @@ pub fn check(
             Err(why) => checked.warnings.push(cannot_ask(plugin, &why)),
         }
     }
+    let (harmless, faults): (Vec<_>, Vec<_>) = faults.into_iter().partition(|fault| fault.problem.harmless);
+    checked.warnings.extend(warnings(project, harmless));
     if !faults.is_empty() {
         checked.problems = Some(project.pipeline.diagnose(faults));
     }
     checked
+}
+
+/// A line for each of what is harmless; of variants of a stage the first is told, and how many others there are.
+fn warnings(project: &Project, faults: Vec<Fault<'_>>) -> Vec<String> {
+    let mut told: Vec<(&Stage, String, usize)> = Vec::new();
+    for Fault { stage, problem } in faults {
+        let line = project.pipeline.locate(stage, problem).line();
+        match told.iter_mut().find(|(first, said, _)| first.family == stage.family && *said == line) {
+            Some((.., others)) => *others += 1,
+            None => told.push((stage, line, 0)),
+        }
+    }
+    let line = |(stage, line, others): (&Stage, String, usize)| match others {
+        0 => format!("stage `{}`: {line}", stage.name),
+        1 => format!("stage `{}`: {line}; so it is with 1 other variant", stage.name),
+        _ => format!("stage `{}`: {line}; so it is with {others} other variants", stage.name),
+    };
+    told.into_iter().map(line).collect()
 }
 
 /// What a stage wants and does not get here.

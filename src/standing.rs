@@ -62,6 +62,9 @@ pub struct Answer {
     pub gates: Vec<GateResult>,
     /// Where the report is.
     pub report: PathBuf,
+    /// What is odd in the pipeline.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -161,6 +164,7 @@ pub fn keep(
         table,
         gates: run.gates.clone(),
         report: report.to_owned(),
+        warnings: project.pipeline.warnings.clone(),
     };
     let machine = Here::now(&project.store);
     let answer = hidden_in(answer);
@@ -285,6 +289,7 @@ mod tests {
                     env,
                 },
                 answer: Answer {
+                    warnings: vec![],
                     fresh: 3,
                     table: ReportSpec::default(),
                     records: BTreeMap::from([(record.stage.clone(), record)]),

@@ -121,7 +121,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         pipeline: project.pipeline.name.clone(),
         stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
     });
-    for message in checked.warnings {
+    for message in project.pipeline.warnings.iter().cloned().chain(checked.warnings) {
         sink.event(&Event::Warning { message });
     }
     let mut emit = |event: Event| sink.event(&event);
@@ -207,6 +207,9 @@ fn nothing_to_do(
         duration_ms: millis(start.elapsed()),
         report: Some(&answer.report),
     };
+    for warning in &answer.warnings {
+        output::tell(&format!("warning: {}", text::printable::clean_line(warning)));
+    }
     output::print_painted(&progress::summary(&closing, context.color_stdout()))?;
     let holds = answer.gates.iter().all(|gate| gate.judgement(certain).lets_pass());
     Ok(if holds { ExitStatus::Done } else { ExitStatus::GateFailed })

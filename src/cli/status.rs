@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::StageName;
 use pipeline::graph::StageId;
-use pipeline::spec::Pipeline;
+use pipeline::spec::{Diagnostic, Diagnostics, Pipeline};
 use record::event::{Expectation, PlannedStage};
 use schemars::JsonSchema;
 use serde::Serialize;
+use text::printable::clean_line;
 
-use super::output::{Version, print_json, print_painted};
+use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection, completions, find_stages};
 use crate::check;
 use crate::error::{Error, ExitStatus};
@@ -59,28 +60,83 @@ pub(super) fn show(
     let planned = prospects.values().map(|prospect| prospect.planned.clone()).collect();
     // What could not be remembered costs the next command time, nothing else.
     let _ = project.store.flush();
-    if json {
-        print_json(&Answer::new(&project.pipeline, planned))?;
+    let said = if json {
+        let said = Said::of(project, &prospects, selected);
+        print_json(&Answer::new(&project.pipeline, planned, &said))?;
+        said
     } else {
         print_painted(&progress::plan(&project.pipeline, &planned, context.color_stdout()))?;
-    }
-    refuse(project, &prospects, selected, context)?;
+        Said::of(project, &prospects, selected)
+    };
+    said.tell(context)?;
     Ok(ExitStatus::Done)
 }
 
-/// Tells what a run would be refused for. Who cannot be asked will tell when the stage runs.
-///
-/// # Errors
-/// Whatever is wrong with those of `stages` that would be executed.
-pub(super) fn refuse(
-    project: &Project,
-    prospects: &BTreeMap<StageId, Prospect>,
-    stages: &BTreeSet<StageId>,
-    context: &Context,
-) -> Result<(), Error> {
-    match check::check(project, prospects, stages).problems {
-        Some(problems) => Err(Error::pipeline(problems.render(context.color_stderr()))),
-        None => Ok(()),
+/// What a run would say before it begins.
+pub(super) struct Said {
+    warnings: Vec<String>,
+    problems: Option<Diagnostics>,
+}
+
+impl Said {
+    /// Of those of `stages` that would be executed, and of the pipeline.
+    pub(super) fn of(
+        project: &Project,
+        prospects: &BTreeMap<StageId, Prospect>,
+        stages: &BTreeSet<StageId>,
+    ) -> Self {
+        let check::Checked { problems, warnings } = check::check(project, prospects, stages);
+        let warnings = project.pipeline.warnings.iter().cloned().chain(warnings).collect();
+        Self { warnings, problems }
+    }
+
+    /// Prints warnings to standard error.
+    ///
+    /// # Errors
+    /// What a run would be refused for.
+    pub(super) fn tell(self, context: &Context) -> Result<(), Error> {
+        for warning in &self.warnings {
+            tell(&format!("warning: {}", clean_line(warning)));
+        }
+        match self.problems {
+            Some(problems) => Err(Error::pipeline(problems.render(context.color_stderr()))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
+    pub(super) fn problems(&self) -> Vec<Refusal> {
+        self.problems.iter().flat_map(Diagnostics::problems).map(Refusal::of).collect()
+    }
+}
+
+/// What a run would be refused for.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Refusal {
+    /// What is wrong.
+    message: String,
+    /// The pipeline's file, or `command line`.
+    file: String,
+    /// The line in the file, from 1; `null` for what is written nowhere in it.
+    line: Option<usize>,
+    /// The column in the line, from 1.
+    column: Option<usize>,
+    /// What to do about it.
+    help: Vec<String>,
+}
+
+impl Refusal {
+    fn of(problem: &Diagnostic) -> Self {
+        Self {
+            message: problem.message.clone(),
+            file: problem.file.clone(),
+            line: problem.location.map(|location| location.line),
+            column: problem.location.map(|location| location.column),
+            help: problem.help.clone(),
+        }
     }
 }
 
@@ -95,6 +151,10 @@ pub(super) struct Answer {
     stages: Vec<Planned>,
     /// What it comes to, one stage after another.
     total: Total,
+    /// What is odd, but no reason to refuse a run.
+    warnings: Vec<String>,
+    /// What a run would be refused for; the command ends with 2 where there is anything.
+    problems: Vec<Refusal>,
 }
 
 /// What is expected of a stage.
@@ -115,7 +175,7 @@ struct Planned {
 }
 
 impl Answer {
-    fn new(pipeline: &Pipeline, planned: Vec<PlannedStage>) -> Self {
+    fn new(pipeline: &Pipeline, planned: Vec<PlannedStage>, said: &Said) -> Self {
         let total = Total::of(&planned);
         let stages = planned.into_iter().map(|planned| {
             let PlannedStage { stage, expectation, usual_ms, last_ms } = planned;
@@ -127,7 +187,14 @@ impl Answer {
                 last_ms,
             }
         });
-        Self { version: Version, pipeline: pipeline.name.clone(), stages: stages.collect(), total }
+        Self {
+            version: Version,
+            pipeline: pipeline.name.clone(),
+            stages: stages.collect(),
+            total,
+            warnings: said.warnings(),
+            problems: said.problems(),
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use text::printable::{clean, clean_line};
 use text::secret::visible;
 
 use super::output::{Version, print_json, print_painted};
-use super::{Context, Selection, completions, find_stage, status};
+use super::status::{Refusal, Said};
+use super::{Context, Selection, completions, find_stage};
 use crate::error::{Error, ExitStatus};
 use crate::plan::{self};
 use crate::progress::{Grid, Origin, Paint, stdout_width};
@@ -60,12 +61,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     };
     let sources = sources(&project, stage);
     let view = View { prospect, pipeline: &project.pipeline, stage, changes: all_changes(prospect), sources };
-    if args.json {
-        print_json(&view.json())?;
+    let said = if args.json {
+        let said = Said::of(&project, &prospects, &selected);
+        print_json(&view.json(&said))?;
+        said
     } else {
         print_painted(&view.text(args.all, stdout_width(), Paint::new(context.color_stdout())))?;
-    }
-    status::refuse(&project, &prospects, &selected, context)?;
+        Said::of(&project, &prospects, &selected)
+    };
+    said.tell(context)?;
     Ok(ExitStatus::Done)
 }
 
@@ -115,6 +119,10 @@ pub(super) struct Answer {
     last: Option<Execution>,
     /// The execution in the cache with this key; `null` where there is none.
     cached: Option<Execution>,
+    /// What is odd, but no reason to refuse a run.
+    warnings: Vec<String>,
+    /// What a run would be refused for because of the stage; the command ends with 2 where there is anything.
+    problems: Vec<Refusal>,
 }
 
 /// An execution.
@@ -148,7 +156,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn json(&self) -> Answer {
+    fn json(&self, said: &Said) -> Answer {
         let prospect = self.prospect;
         let known = !prospect.ingredients().is_empty();
         let origins = self.changes.iter().map(|change| (change.name.clone(), self.origin(&change.name)));
@@ -164,6 +172,8 @@ impl View<'_> {
             origins: origins.filter(|(_, origin)| !origin.is_unknown()).collect(),
             last: prospect.last.as_deref().map(Execution::of),
             cached: prospect.record().map(Execution::of),
+            warnings: said.warnings(),
+            problems: said.problems(),
         }
     }
 

@@ -97,6 +97,19 @@ three: { uses: fake/pick, inputs: { text: words.txt }, with: { lines: 2 } }
         let outcome = project.pipe(&["run"]);
         assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
         assert_eq!(project.executed(), ["check"; 2]);
+        for args in [&["status", "--json"][..], &["run", "--dry-run", "--json"], &["why", "two", "--json"]] {
+            let outcome = project.pipe(args);
+            assert_eq!(outcome.code, Some(2));
+            let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+            let problem = &json["problems"][0];
+            assert_eq!(problem["message"], "stage `two`: `lines` asks for 4, but there are 3");
+            assert_eq!(
+                (&problem["file"], &problem["line"]),
+                (&"pipeline.yaml".into(), &7.into()),
+                "{problem}"
+            );
+        }
+        project.executed();
         assert!(
             outcome.stderr.contains("stage `two`: `lines` asks for 4, but there are 3"),
             "{}",
@@ -128,7 +141,10 @@ fn a_number_above_what_the_run_itself_makes_is_told_before_anything_else_is_star
     for args in [&["run"][..], &["run", "--force", "--keep-going"]] {
         let outcome = project.pipe(args);
         assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("`lines` asks for 4, but there are 3"), "{}", outcome.stderr);
+        let told = &outcome.stderr;
+        assert!(told.contains("`lines` asks for 4, but there are 3\n"), "{told}");
+        assert!(told.contains("┌─ pipeline.yaml:8:89\n") && told.contains(" 8│   late: {"), "{told}");
+        assert!(told.lines().any(|line| line.ends_with("^") && line.contains('│')), "{told}");
         let mut expected = vec!["check", "write 1", "2", "3", "", "check"];
         if args.contains(&"--keep-going") {
             expected.push("write trained");
@@ -153,6 +169,38 @@ fn a_plugin_that_cannot_be_asked_is_warned_of_and_its_stage_runs() {
         assert!(stderr.contains("plugin `fake` was asked") && stderr.contains(expected), "{stderr}");
         assert_eq!(project.read("artifacts/two/out.txt"), "picked");
     }
+}
+
+#[test]
+fn what_is_odd_is_a_warning_and_the_run_goes_on() {
+    let project = Project::new(
+        "
+one: { uses: fake/write, with: { text: '${vars.txet}' } }
+two: { uses: fake/pick, matrix: { n: [1, 2] }, with: { check: remark, lines: '${matrix.n}' } }
+",
+    );
+    let pipeline = project.read("pipeline.yaml");
+    project.write(
+        "pipeline.yaml",
+        &pipeline.replace("stages:", "vars: { txet: a, text: b, other: 1 }\nstages:"),
+    );
+    let unused = "warning: pipeline.yaml:5:18: var `text` is used by nothing; did you mean `txet`?";
+    let other = "warning: pipeline.yaml:5:27: var `other` is used by nothing; write `${vars.other}` where it is to stand";
+    let remark = "warning: stage `two[n=1]`: pipeline.yaml:8:63: `check` changes nothing; leave it out; so it is with 1 other \
+                  variant";
+    for args in [&["status"][..], &["run", "--dry-run"], &["why", "two[n=1]"], &["run"], &["run"]] {
+        let is_done = project.path("artifacts/one").exists();
+        let outcome = project.pipe_ok(args);
+        for said in [unused, other] {
+            assert!(outcome.stderr.contains(said), "{args:?}: {}", outcome.stderr);
+        }
+        let remark = if args[0] == "why" { remark.split("; so").next().unwrap() } else { remark };
+        assert_eq!(outcome.stderr.contains(remark), !is_done, "{args:?}: {}", outcome.stderr);
+    }
+    let json = project.pipe_ok(&["status", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 2, "{json}");
+    assert_eq!(json["problems"], serde_json::json!([]));
 }
 
 #[test]

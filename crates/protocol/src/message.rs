@@ -58,6 +58,9 @@ pub struct Problem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whether the stage can be executed all the same: then it is said as a warning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub harmless: bool,
 }
 
 /// What a problem is about.
@@ -77,7 +80,7 @@ impl Problem {
     /// A problem of the stage as a whole, without a hint.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { place: Place::Stage, message: message.into(), hint: None }
+        Self { place: Place::Stage, message: message.into(), hint: None, harmless: false }
     }
 
     /// It is about the param of this name.
@@ -95,6 +98,13 @@ impl Problem {
             Some(name) => self.param(&name),
             None => self,
         }
+    }
+
+    /// The stage can be executed all the same.
+    #[must_use]
+    pub fn harmless(mut self) -> Self {
+        self.harmless = true;
+        self
     }
 
     /// It is about the input of this name.

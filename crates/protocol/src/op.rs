@@ -121,7 +121,8 @@ impl<T: Op> AnyOp for T {
         let params = params(&request.params).map_err(|problems| {
             first(problems).unwrap_or_else(|| Problem::new("the params cannot be read"))
         })?;
-        match first(Op::check(self, &params, &request.as_check())) {
+        let problems = Op::check(self, &params, &request.as_check());
+        match first(problems.into_iter().filter(|problem| !problem.harmless).collect()) {
             Some(problem) => Err(problem.into()),
             None => Op::run(self, params, request, reporter),
         }

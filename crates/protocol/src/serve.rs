@@ -69,7 +69,7 @@ impl From<Problem> for Failure {
 /// What would end the op is told before anything runs.
 impl From<Failure> for Problem {
     fn from(Failure { message, hint }: Failure) -> Self {
-        Self { place: Place::Stage, message, hint }
+        Self { message, hint, place: Place::Stage, harmless: false }
     }
 }
 

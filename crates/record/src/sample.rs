@@ -268,6 +268,7 @@ fn pipeline() -> Pipeline {
         stages,
         gates: vec![Gate::parse("export.size_kb < 500").unwrap()],
         report: report_spec(),
+        warnings: vec![],
         texts: spec::Texts::default(),
     }
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use line::{hidden_line, secret_parts_of_line};
+pub use line::{hidden_line, secret_parts_of_line};
 pub use masks::{Masks, TooLarge};
 pub use protocol::masking::{MASK, without_credentials, without_secrets};
 pub use salt::{Salt, visible};

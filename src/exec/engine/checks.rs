@@ -131,6 +131,8 @@ impl Engine<'_> {
             }
         };
         for (id, problems) in stages.into_iter().zip(said) {
+            // What is harmless was said before the run, or does not matter any more.
+            let problems: Vec<Problem> = problems.into_iter().filter(|problem| !problem.harmless).collect();
             if problems.is_empty() || !self.is_not_begun(id) {
                 continue;
             }
@@ -138,7 +140,8 @@ impl Engine<'_> {
             if let Some(queued) = self.queued.remove(&id) {
                 self.release(queued.miss.key().digest());
             }
-            self.fail_before_start(id, failure(problems), Instant::now())?;
+            let failure = self.failure(id, problems);
+            self.fail_before_start(id, failure, Instant::now())?;
         }
         Ok(())
     }
@@ -146,11 +149,12 @@ impl Engine<'_> {
     fn is_not_begun(&self, id: StageId) -> bool {
         self.tasks.get(&id).is_some_and(|task| matches!(task.state, State::Waiting | State::Queued))
     }
-}
 
-/// All that is wrong, and what to do about the first of it for which that is said.
-fn failure(problems: Vec<Problem>) -> Failure {
-    let hint = problems.iter().find_map(|problem| problem.hint.clone());
-    let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
-    Failure { message: messages.join("; "), hint }
+    /// All that is wrong, each where it is written, and what to do about the first of it for which that is said.
+    fn failure(&self, id: StageId, problems: Vec<Problem>) -> Failure {
+        let hint = problems.iter().find_map(|problem| problem.hint.clone());
+        let located = |problem| self.project.pipeline.locate(self.stage(id), problem).framed();
+        let messages: Vec<String> = problems.into_iter().map(located).collect();
+        Failure { message: messages.join("\n"), hint }
+    }
 }

@@ -107,11 +107,40 @@ impl Diagnostic {
     /// The problem as text that ends in a newline, with ANSI colours where `color`.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
-        let Style { error, bold, frame, help, reset } = if color { COLORED } else { PLAIN };
+        let style = if color { COLORED } else { PLAIN };
+        let Style { error, bold, help, reset, .. } = style;
+        let message = indented(&self.message, "error: ".len());
+        let (mut text, width) = self.frame(style);
+        text.insert_str(0, &format!("{error}error{reset}{bold}: {message}{reset}\n"));
+        for line in &self.help {
+            text +=
+                &format!("{:width$}{help}= help:{reset} {}\n", "", indented(line, width + "= help: ".len()));
+        }
+        text
+    }
+
+    /// The problem with its place and the text at fault, for where something else is said before it and what helps is said
+    /// behind it.
+    #[must_use]
+    pub fn framed(&self) -> String {
+        format!("{}\n{}", self.message, self.frame(PLAIN).0).trim_end().to_owned()
+    }
+
+    /// The problem in a line: where, what, and what to do.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let place = self.place();
+        let place = if place.is_empty() { place } else { format!("{}: ", excerpt(&place)) };
+        let parts = std::iter::once(&self.message).chain(&self.help);
+        format!("{place}{}", parts.map(String::as_str).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Place and text, and how wide the column of line numbers is.
+    fn frame(&self, style: Style) -> (String, usize) {
+        let Style { error, frame, reset, .. } = style;
         let number = self.location.map(|location| location.line.to_string()).unwrap_or_default();
         let width = number.len().max(2);
-        let mut text =
-            format!("{error}error{reset}{bold}: {}{reset}\n", indented(&self.message, "error: ".len()));
+        let mut text = String::new();
         let place = self.place();
         if !place.is_empty() {
             text += &format!("{:width$}{frame}┌─{reset} {}\n", "", excerpt(&place));
@@ -128,11 +157,7 @@ impl Diagnostic {
                 label.unwrap_or_default()
             );
         }
-        for line in &self.help {
-            text +=
-                &format!("{:width$}{help}= help:{reset} {}\n", "", indented(line, width + "= help: ".len()));
-        }
-        text
+        (text, width)
     }
 
     /// `file:line:column`, or as much of it as is known.

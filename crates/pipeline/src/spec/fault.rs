@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::diagnostic::Diagnostics;
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::pipeline::{Pipeline, Stage};
 use super::tree::{Problem, Span};
 
@@ -44,5 +44,15 @@ impl Pipeline {
             _ => problem.help(format!("so it is with {others} other variants")),
         });
         self.texts.0.diagnose(told.collect())
+    }
+}
+
+impl Pipeline {
+    /// A problem of a stage where it is written, without the stage's name.
+    #[must_use]
+    pub fn locate(&self, stage: &Stage, problem: protocol::Problem) -> Diagnostic {
+        let mut told = stage.written.place(&problem.place, &problem.message);
+        told.help.extend(problem.hint);
+        self.texts.0.diagnostic(told)
     }
 }

@@ -14,6 +14,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unused;
 mod vars;
 mod written;
 mod yaml;

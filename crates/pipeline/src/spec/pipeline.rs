@@ -43,6 +43,8 @@ pub struct Pipeline {
     pub gates: Vec<Gate>,
     /// What the result table shows.
     pub report: ReportSpec,
+    /// What is odd, but no reason to refuse it: a line each, with its place.
+    pub warnings: Vec<String>,
     /// The texts that it was read from.
     pub texts: Texts,
 }

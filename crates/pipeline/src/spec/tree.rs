@@ -296,7 +296,8 @@ impl Sources {
         Diagnostics::new(problems.into_iter().map(|problem| self.diagnostic(problem)).collect())
     }
 
-    fn diagnostic(&self, problem: Problem) -> Diagnostic {
+    /// A problem with its place.
+    pub(super) fn diagnostic(&self, problem: Problem) -> Diagnostic {
         let Problem { span, message, label, help } = problem;
         let source = self.0.get(span.map_or(0, |span| span.origin));
         let file = source.map(|source| source.name.clone()).unwrap_or_default();

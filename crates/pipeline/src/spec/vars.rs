@@ -1,6 +1,8 @@
 //! Vars: their values after profile and `--set`, and putting them where `${vars.NAME}` stands. Knows no stages.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -35,6 +37,8 @@ pub(super) struct Vars {
     /// Bytes that may still be put in.
     left: usize,
     exhausted: bool,
+    /// Those that were put in somewhere, but for other vars.
+    used: RefCell<BTreeSet<String>>,
 }
 
 impl Vars {
@@ -62,12 +66,19 @@ impl Vars {
             values: written.keys().map(|name| (name.clone(), None)).collect(),
             left: MOST,
             exhausted: false,
+            used: RefCell::default(),
         };
         for (name, node) in written {
             let value = vars.fill(&node, Also::Nothing, &[], sources, problems).into_owned();
             vars.values.insert(name, Some(value));
         }
+        vars.used.take();
         vars
+    }
+
+    /// The names of those that were put in somewhere so far, but for other vars.
+    pub(super) fn used(&self) -> BTreeSet<String> {
+        self.used.borrow().clone()
     }
 
     /// All values as JSON.
@@ -130,7 +141,13 @@ impl Vars {
 
     fn var(&self, name: &str, site: Span) -> Result<&Node, Problem> {
         match self.values.get(name) {
-            Some(Some(value)) => Ok(value),
+            Some(Some(value)) => {
+                let mut used = self.used.borrow_mut();
+                if !used.contains(name) {
+                    used.insert(name.to_owned());
+                }
+                Ok(value)
+            }
             Some(None) => Err(Problem::new(site, format!("var `{name}` is defined further down"))
                 .help("a var may refer to those before it: move it up")),
             None => {

@@ -7,7 +7,8 @@ use protocol::masking::{secret_parts, secret_parts_of_value};
 use super::{MASK, hidden};
 
 /// The byte ranges of a line in which secrets of URLs stand, first to last. A URL that is a value goes on to where that ends.
-pub(crate) fn secret_parts_of_line(line: &str) -> Vec<Range<usize>> {
+#[must_use]
+pub fn secret_parts_of_line(line: &str) -> Vec<Range<usize>> {
     let mut parts = secret_parts(line);
     for value in urls_as_values(line) {
         let within = secret_parts_of_value(line.get(value.clone()).unwrap_or_default());
@@ -25,7 +26,8 @@ pub(crate) fn secret_parts_of_line(line: &str) -> Vec<Range<usize>> {
 }
 
 /// A line of a pipeline without what is secret in its URLs.
-pub(crate) fn hidden_line(line: &str) -> String {
+#[must_use]
+pub fn hidden_line(line: &str) -> String {
     let mut shown = line.to_owned();
     for part in secret_parts_of_line(line).into_iter().rev() {
         shown.replace_range(part, MASK);

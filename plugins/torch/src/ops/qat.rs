@@ -155,6 +155,7 @@ impl Op for Qat {
         let TrainParams { network, normalization, .. } = TrainParams::default();
         let recipe = params.recipe(network, normalization);
         let mut problems = recipe.check();
+        problems.extend(recipe.remarks());
         problems.extend(check::held_out(&recipe, request));
         problems.extend(check::device(&recipe));
         problems

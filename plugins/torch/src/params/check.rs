@@ -9,6 +9,21 @@ const HELD_OUT: usize = 5_000;
 const ONE_IN: usize = 5;
 
 impl TrainParams {
+    /// What makes no difference by itself, though it reads as if it did.
+    pub(crate) fn remarks(&self) -> Vec<Problem> {
+        let mut remarks = Vec::new();
+        if let Some(patience) = self.patience.filter(|patience| *patience >= self.epochs && self.epochs > 0) {
+            let message = format!(
+                "`patience` is {patience}, and `epochs` is {}: no training can go on for so long without a better epoch, so that \
+                 `patience` changes nothing",
+                self.epochs
+            );
+            let hint = "lower `patience`, or leave it out";
+            remarks.push(Problem::new(message).param("patience").hint(hint).harmless());
+        }
+        remarks
+    }
+
     /// All that makes no sense together.
     pub(crate) fn check(&self) -> Vec<Problem> {
         let none_held_out = self.validation.as_ref().and_then(serde_json::Number::as_f64) == Some(0.0);

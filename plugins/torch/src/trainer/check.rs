@@ -12,6 +12,7 @@ use crate::params::{EngineName, TrainParams};
 /// What is wrong with a recipe for the images of input `dataset`.
 pub(crate) fn recipe(params: &TrainParams, request: &CheckRequest) -> Vec<Problem> {
     let mut problems = params.check();
+    problems.extend(params.remarks());
     problems.extend(setup::check_teacher(params, request.inputs.contains("teacher")).err());
     problems.extend(device(params));
     let graph = match images(request) {

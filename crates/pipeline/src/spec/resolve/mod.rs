@@ -24,12 +24,13 @@ use indexmap::IndexMap;
 use protocol::Manifest;
 use text::secret::hidden;
 
-use super::diagnostic::{Diagnostics, MOST_PROBLEMS};
+use super::diagnostic::{Diagnostic, Diagnostics, MOST_PROBLEMS};
 use super::matrix::Matrix;
 use super::overlay::Overrides;
 use super::parse::Parsed;
 use super::suggest::did_you_mean_or_list;
 use super::tree::{Node, Problem, Sources, Span, shortened};
+use super::unused::unused;
 use super::vars::{Also, Vars};
 use super::written::Texts;
 use super::{Pipeline, Stage};
@@ -97,7 +98,10 @@ pub fn resolve(
         Some(ignore) if problems.is_empty() => ignore,
         _ => return Err(sources.diagnose(problems)),
     };
+    let unused = sources.diagnose(unused(&parsed, &vars.used()));
+    let warnings = unused.problems().iter().map(Diagnostic::line).collect();
     Ok(Pipeline {
+        warnings,
         // It is nothing but shown and kept.
         name: hidden(&parsed.name).into_owned(),
         file: parsed.file,

@@ -94,7 +94,15 @@ impl Resolver<'_> {
         if matches!(node.data, Data::Null | Data::Broken) {
             return None;
         }
-        let time = duration(&node).filter(|time| !time.is_zero());
+        let time = duration(&node);
+        if time.is_some_and(|time| time.is_zero()) {
+            let message = "`timeout` is no time at all: the stage would be stopped before it has begun";
+            self.tell(
+                Problem::at(&node, message)
+                    .help("leave it out for a stage that may take as long as it takes"),
+            );
+            return None;
+        }
         if time.is_none() {
             let message = format!("`timeout` is a time, not {}", node.describe());
             self.tell(

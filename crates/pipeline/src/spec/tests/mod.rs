@@ -8,6 +8,7 @@ mod metrics;
 mod params;
 mod resources;
 mod stages;
+mod unused;
 mod valid;
 mod written;
 
