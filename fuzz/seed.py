@@ -135,7 +135,7 @@ def pipelines() -> None:
     for page in [*ROOT.glob("docs/*.md"), ROOT / "README.md"]:
         for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S):
             keep("pipeline", block.encode())
-    for test in [*ROOT.glob("src/spec/tests/*.rs"), *ROOT.glob("tests/terminal/*.rs")]:
+    for test in [*ROOT.glob("crates/pipeline/src/spec/tests/*.rs"), *ROOT.glob("tests/terminal/*.rs")]:
         for text in re.findall(r'"((?:[^"\\]|\\.)*)"', test.read_text(), re.S):
             text = re.sub(r"\\\n\s*", "", text).replace("\\n", "\n").replace('\\"', '"')
             if "version: 1" in text:

@@ -14,8 +14,8 @@ use record::event::Event;
 use record::{ActionRecord, Definition, Machine, Outcome, RunRecord, StageRun, key};
 use serde_json::Value;
 
+use crate::plugin;
 use crate::progress::{Closing, Json, Paint, Plain, Sink, Tally, summary};
-use crate::{plugin, report};
 
 /// A pipeline with a gate, a result table and two stages.
 const PIPELINE: &str = "\

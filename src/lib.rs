@@ -18,7 +18,6 @@ pub mod plugin;
 pub mod progress;
 pub mod project;
 pub mod prospect;
-pub mod report;
 pub mod standing;
 mod streams;
 pub mod ui;

@@ -14,7 +14,7 @@ use text::format;
 use super::output::{print, tell};
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
-use crate::{report, streams};
+use crate::streams;
 
 /// Files that are listed because they stay.
 const MAX_KEPT: usize = 10;

@@ -13,6 +13,7 @@ use history::{
 use pipeline::gate::{Better, GateResult, Verdict};
 use record::Outcome;
 use record::words::short_value;
+use report::front::directions;
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
@@ -23,8 +24,6 @@ use super::output::{PAGE, Version, may_replace, print, print_json, print_painted
 use super::{Context, completions};
 use crate::error::{Error, ExitStatus};
 use crate::progress::{Grid, Paint, stdout_width};
-use crate::report;
-use crate::report::front::directions;
 
 /// Compare two runs: params, metrics, durations and outcomes
 #[derive(Debug, clap::Args)]

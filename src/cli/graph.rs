@@ -8,6 +8,7 @@ use pipeline::graph::StageId;
 use pipeline::spec::{Input, Pipeline};
 use record::action;
 use record::event::{Expectation, PlannedStage};
+use report::{StageState, stages_svg};
 use schemars::JsonSchema;
 use serde::Serialize;
 use text::format;
@@ -19,7 +20,6 @@ use crate::error::{Error, ExitStatus};
 use crate::plan;
 use crate::progress::{Paint, word};
 use crate::project::Project;
-use crate::report::{StageState, stages_svg};
 
 /// Show the stages, who reads whose outputs, and what a run would do with each
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueHint;
 use history::{FindError, History, Past};
 use record::{Definition, RunRecord};
+use report::Brief;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::{ARTIFACTS, Store};
@@ -16,7 +17,6 @@ use super::output::{self, PAGE, Version, print, print_json, tell};
 use super::{Context, Selection, browser, completions};
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-use crate::report::{self, Brief};
 
 /// Write the report of a run anew, or print it in short
 #[derive(Debug, clap::Args)]

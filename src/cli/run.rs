@@ -21,7 +21,7 @@ use crate::exec::{self, Options, Order};
 use crate::progress::{self, Closing, Kept, Sink, Tally};
 use crate::project::Project;
 use crate::standing::{self, Answer, Question};
-use crate::{check, plan, report};
+use crate::{check, plan};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
 #[derive(Debug, clap::Args)]

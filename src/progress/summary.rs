@@ -8,11 +8,11 @@ use pipeline::StageName;
 use pipeline::gate::{GateResult, Judgement, sorted};
 use pipeline::spec::ReportSpec;
 use record::{ActionRecord, Outcome, RunRecord};
+use report::results::{Results, interval};
 use text::format;
 use text::printable::clean_line;
 
 use super::Paint;
-use crate::report::results::{Results, interval};
 
 /// What a run came to, as far as it is told at its end.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ type Texts = Vec<Vec<(String, String)>>;
 
 fn table(results: &Results, width: usize, paint: Paint) -> String {
     let texts = |with_interval: bool| -> Texts {
-        let row = |row: &crate::report::results::Row| {
+        let row = |row: &report::results::Row| {
             let cells = results.columns.iter().zip(&row.cells);
             cells
                 .map(|(column, cell)| match cell.found {

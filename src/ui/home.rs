@@ -18,7 +18,6 @@ use super::live::{Follower, LiveRun, LiveStage, LiveState, Pulse, last_lines};
 use super::page::Page;
 use super::{request, runs};
 use crate::progress::{share, step};
-use crate::report;
 
 /// Stages that are shown of a run with many.
 const MOST_STAGES: usize = 60;

@@ -36,7 +36,6 @@ use self::request::{Request, encode};
 use self::response::{Response, Status};
 use self::token::Token;
 use crate::error::Error;
-use crate::report;
 
 /// A server that has its address and answers nobody yet.
 pub struct Server {

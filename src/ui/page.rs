@@ -1,10 +1,10 @@
 //! What all pages of this server have in common, and those that only say something. Text is escaped by `maud`.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use report::{head, prose};
 use text::printable::clean;
 
 use super::response::{SCRIPT, own_style};
-use crate::report::{head, prose};
 
 /// A page.
 pub(super) struct Page<'a> {

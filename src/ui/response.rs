@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::report;
-
 /// The status of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {

@@ -3,13 +3,13 @@
 use history::{History, Past, RunName};
 use pipeline::gate::Better;
 use pipeline::spec::ReportSpec;
+use report::front::{Front, past_runs};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::Store;
 use text::printable::clean_line;
 
 use crate::progress::{Grid, Paint};
-use crate::report::front::{Front, past_runs};
 
 /// Points that are listed.
 const MOST_POINTS: usize = 30;
@@ -127,7 +127,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use report::sample;
 
     #[test]
     fn the_best_and_the_two_runs_are_listed() {

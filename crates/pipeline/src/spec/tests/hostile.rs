@@ -109,7 +109,7 @@ fn many_stages_are_read() {
             )
         })
         .collect();
-    let stages = stages.replacen("b: s0.o", "c: src/main.rs", 1);
+    let stages = stages.replacen("b: s0.o", "c: src/graph.rs", 1);
     let text = format!("version: 1\nname: x\nvars: {{ x: 1 }}\nstages:\n{stages}");
     assert_eq!(read(&text).unwrap().stages.len(), 20_000);
     let problems = read(&text.replace("s7.o", "t7.o")).unwrap_err();

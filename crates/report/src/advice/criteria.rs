@@ -10,8 +10,8 @@ use protocol::Metric;
 use record::{ActionRecord, Definition, Source};
 use text::format;
 
-use crate::report::results::find;
-use crate::report::split::{Split, has_chosen, split_of};
+use crate::results::find;
+use crate::split::{Split, has_chosen, split_of};
 
 /// Something to compare rows by.
 #[derive(Debug)]

@@ -1,21 +1,27 @@
 //! A made-up run as pages want it: with the runs before it. For tests.
 
+mod past;
+
 use std::ops::{Deref, DerefMut};
 
-use super::sample_past::past;
-use super::{Input, PastRun};
+use self::past::past;
+use crate::{Input, PastRun};
 
-pub(crate) use record::sample::name;
+pub use record::sample::name;
 
 /// A run with all that belongs to it, and those before it.
 #[derive(Debug, Clone)]
-pub(crate) struct Sample {
-    pub(crate) base: record::sample::Sample,
-    pub(crate) past: Vec<PastRun>,
+pub struct Sample {
+    /// The run.
+    pub base: record::sample::Sample,
+    /// Runs up to it.
+    pub past: Vec<PastRun>,
 }
 
 impl Sample {
-    pub(crate) fn input(&self) -> Input<'_> {
+    /// What its report is made from.
+    #[must_use]
+    pub fn input(&self) -> Input<'_> {
         Input {
             definition: &self.definition,
             undefined: None,
@@ -44,22 +50,26 @@ impl DerefMut for Sample {
 }
 
 /// A run in which all went well.
-pub(crate) fn tinynet() -> Sample {
+#[must_use]
+pub fn tinynet() -> Sample {
     with_past(record::sample::tinynet())
 }
 
 /// The same run, in which a gate fails.
-pub(crate) fn gate_fails() -> Sample {
+#[must_use]
+pub fn gate_fails() -> Sample {
     with_past(record::sample::gate_fails())
 }
 
 /// The same run with narrower gates, of which two are inconclusive: one is not satisfied by what was measured.
-pub(crate) fn gate_inconclusive() -> Sample {
+#[must_use]
+pub fn gate_inconclusive() -> Sample {
     with_past(record::sample::gate_inconclusive())
 }
 
 /// The same run, in which training fails.
-pub(crate) fn train_fails() -> Sample {
+#[must_use]
+pub fn train_fails() -> Sample {
     with_past(record::sample::train_fails())
 }
 

@@ -11,34 +11,35 @@ use text::format;
 
 /// The result table.
 #[derive(Debug)]
-pub(crate) struct Results<'a> {
+pub struct Results<'a> {
     /// Columns, left to right.
-    pub(crate) columns: &'a [ReportColumn],
+    pub columns: &'a [ReportColumn],
     /// Rows, top to bottom.
-    pub(crate) rows: Vec<Row<'a>>,
+    pub rows: Vec<Row<'a>>,
 }
 
 /// A row of the result table.
 #[derive(Debug)]
-pub(crate) struct Row<'a> {
+pub struct Row<'a> {
     /// Its heading.
-    pub(crate) label: &'a str,
+    pub label: &'a str,
     /// As many as there are columns.
-    pub(crate) cells: Vec<Cell<'a>>,
+    pub cells: Vec<Cell<'a>>,
 }
 
 /// A cell of the result table.
 #[derive(Debug)]
-pub(crate) struct Cell<'a> {
+pub struct Cell<'a> {
     /// The metric and the stage it comes from, where it is known.
-    pub(crate) found: Option<(&'a StageName, &'a Metric)>,
+    pub found: Option<(&'a StageName, &'a Metric)>,
     /// The value to compare with, where there is one.
-    pub(crate) reference: Option<f64>,
+    pub reference: Option<f64>,
 }
 
 impl<'a> Results<'a> {
     /// Looks the spec's metrics up in the records.
-    pub(crate) fn new(spec: &'a ReportSpec, records: &'a BTreeMap<StageName, ActionRecord>) -> Self {
+    #[must_use]
+    pub fn new(spec: &'a ReportSpec, records: &'a BTreeMap<StageName, ActionRecord>) -> Self {
         let rows = spec.rows.keys().map(|label| {
             let cells = spec.columns.iter().map(|column| Cell {
                 found: column.metrics.iter().find_map(|metric| {
@@ -53,12 +54,14 @@ impl<'a> Results<'a> {
     }
 
     /// Whether there is nothing to show.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.columns.is_empty() || self.rows.is_empty()
     }
 
     /// Whether any cell has a value to compare with.
-    pub(crate) fn has_reference(&self) -> bool {
+    #[must_use]
+    pub fn has_reference(&self) -> bool {
         self.rows.iter().any(|row| row.cells.iter().any(|cell| cell.reference.is_some()))
     }
 }
@@ -74,7 +77,8 @@ pub(crate) fn find<'a>(
 }
 
 /// The interval beside a value: `±0.54` where both sides are alike to within a sixth, else `[−0.21, 0.15]`.
-pub(crate) fn interval(metric: &Metric, digits: usize) -> Option<String> {
+#[must_use]
+pub fn interval(metric: &Metric, digits: usize) -> Option<String> {
     let [low, high] = metric.interval?;
     let (below, above) = (metric.value - low, high - metric.value);
     let (narrow, wide) = (below.min(above), below.max(above));

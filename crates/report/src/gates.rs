@@ -193,7 +193,7 @@ fn certainties(input: &Input, gate: &GateResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::sample;
     use pipeline::gate::Verdict;
     use record::RunRecord;
 

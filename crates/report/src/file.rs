@@ -55,7 +55,8 @@ pub fn brief(store: &Store, history: &History, past: &Past) -> Brief {
 
 /// The report of a run on record as a page, with `above` over its head. What only the store's latest state tells, such as
 /// logs of failed stages, is left out of the report of an earlier run.
-pub(crate) fn of_past(store: &Store, history: &History, past: &Past, above: &Markup) -> String {
+#[must_use]
+pub fn of_past(store: &Store, history: &History, past: &Past, above: &Markup) -> String {
     with_past(store, history, past, |input| page(input, above).into_string())
 }
 
@@ -71,7 +72,8 @@ fn with_past<T>(store: &Store, history: &History, past: &Past, make: impl FnOnce
 }
 
 /// Two runs on record side by side as a page, with `above` over its head.
-pub(crate) fn of_two(store: &Store, history: &History, old: &Past, new: &Past, above: &Markup) -> String {
+#[must_use]
+pub fn of_two(store: &Store, history: &History, old: &Past, new: &Past, above: &Markup) -> String {
     let [old_records, new_records] = [old, new].map(|past| known_records(store, &past.record));
     let old_side = Side { run: &old.record, records: &old_records };
     let new_side = Side { run: &new.record, records: &new_records };
@@ -90,7 +92,8 @@ pub(crate) fn of_two(store: &Store, history: &History, old: &Past, new: &Past, a
 }
 
 /// What the result table of two runs shows: that of the later one, of the earlier one where that is not known, else nothing.
-pub(crate) fn spec_of_two(store: &Store, old: &Past, new: &Past) -> ReportSpec {
+#[must_use]
+pub fn spec_of_two(store: &Store, old: &Past, new: &Past) -> ReportSpec {
     let of = |past: &Past| definition(store, &past.record);
     of(new).or_else(|_| of(old)).map(|definition| definition.report).unwrap_or_default()
 }
@@ -186,7 +189,8 @@ fn unfinished_figures<'a>(
 }
 
 /// Whether a file is one of these pages, or as good as none.
-pub(crate) fn is_page(file: &Path) -> bool {
+#[must_use]
+pub fn is_page(file: &Path) -> bool {
     regular::read(file).is_ok_and(|bytes| bytes.is_empty() || is_document(&bytes))
 }
 
@@ -195,7 +199,7 @@ pub(crate) fn is_page(file: &Path) -> bool {
 ///
 /// # Errors
 /// When it cannot be moved.
-pub(crate) fn make_room(file: &Path) -> io::Result<Option<PathBuf>> {
+pub fn make_room(file: &Path) -> io::Result<Option<PathBuf>> {
     match std::fs::symlink_metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -209,7 +213,10 @@ pub(crate) fn make_room(file: &Path) -> io::Result<Option<PathBuf>> {
 
 /// Writes a file whole or not at all, making its folder where there is none. A device or a pipe is written into, and what a
 /// link leads to is replaced, not the link.
-pub(crate) fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let file = target.as_path();
     if let Ok(metadata) = std::fs::metadata(file) {
@@ -260,9 +267,9 @@ mod tests {
 
     #[test]
     fn only_stages_that_were_not_part_of_the_run_are_looked_up() {
-        let mut sample = crate::report::sample::train_fails();
+        let mut sample = crate::sample::train_fails();
         sample.run.stages.retain(|run| !matches!(run.stage.as_str(), "evaluate" | "bench"));
-        let all = crate::report::sample::tinynet().base.records;
+        let all = crate::sample::tinynet().base.records;
         let last = |stage: &StageName| all.get(stage).filter(|_| stage.as_str() != "bench").cloned();
         let records = with_others(&sample.records, &sample.run, sample.definition.stages.keys(), last);
         assert_eq!(records.keys().map(StageName::as_str).collect::<Vec<_>>(), ["download", "evaluate"]);
@@ -272,7 +279,7 @@ mod tests {
     fn recorded_before() -> (tempfile::TempDir, Store, History) {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
-        let sample = crate::report::sample::tinynet();
+        let sample = crate::sample::tinynet();
         let mut json = serde_json::to_value(&sample.run).unwrap();
         assert_eq!(json.as_object_mut().unwrap().remove("definition"), None);
         store.save_run(&serde_json::from_value(json).unwrap()).unwrap();
@@ -285,7 +292,7 @@ mod tests {
         let (_root, store, history) = recorded_before();
         let past = history.runs().last().unwrap();
         let page = of_past(&store, &history, past, &Markup::default());
-        crate::report::tests::check(&page);
+        crate::tests::check(&page);
         assert!(
             page.contains("What the pipeline said was not recorded with this run. So this page has no"),
             "{page}"

@@ -29,12 +29,8 @@ pub struct PastRun {
 
 /// All recorded runs with the records that a result table reads, up to the one with an id where one is given; none where the
 /// table has no trade-off.
-pub(crate) fn past_runs(
-    store: &Store,
-    history: &History,
-    spec: &ReportSpec,
-    until: Option<&str>,
-) -> Vec<PastRun> {
+#[must_use]
+pub fn past_runs(store: &Store, history: &History, spec: &ReportSpec, until: Option<&str>) -> Vec<PastRun> {
     if !has_tradeoff(spec) {
         return vec![];
     }
@@ -74,35 +70,36 @@ pub(crate) fn dimensions(spec: &ReportSpec) -> Vec<(&ReportColumn, Better)> {
 
 /// The trade-off.
 #[derive(Debug)]
-pub(crate) struct Front<'a> {
+pub struct Front<'a> {
     /// What is traded.
-    pub(crate) dimensions: Vec<(&'a ReportColumn, Better)>,
+    pub dimensions: Vec<(&'a ReportColumn, Better)>,
     /// Points, those of the last run last.
-    pub(crate) points: Vec<Point<'a>>,
+    pub points: Vec<Point<'a>>,
     /// How many more were measured on another CPU.
-    pub(crate) elsewhere: usize,
+    pub elsewhere: usize,
 }
 
 /// A row of a run. Rows of several runs with the same numbers are one point.
 #[derive(Debug)]
-pub(crate) struct Point<'a> {
+pub struct Point<'a> {
     /// The last run that has it.
-    pub(crate) run: &'a PastRun,
+    pub run: &'a PastRun,
     /// How many earlier runs have it too.
-    pub(crate) earlier: usize,
+    pub earlier: usize,
     /// Label of the row.
-    pub(crate) row: &'a str,
+    pub row: &'a str,
     /// Place of the row in the table, for its colour.
-    pub(crate) index: usize,
+    pub index: usize,
     /// As many numbers as there are dimensions.
-    pub(crate) values: Vec<f64>,
+    pub values: Vec<f64>,
     /// Whether no other point beats it.
-    pub(crate) best: bool,
+    pub best: bool,
 }
 
 impl<'a> Front<'a> {
     /// The trade-off of `runs` on the CPU of that name; `None` where there is none to draw.
-    pub(crate) fn new(spec: &'a ReportSpec, runs: &'a [PastRun], cpu: &str) -> Option<Self> {
+    #[must_use]
+    pub fn new(spec: &'a ReportSpec, runs: &'a [PastRun], cpu: &str) -> Option<Self> {
         let dimensions = dimensions(spec);
         if dimensions.len() < 2 {
             return None;
@@ -140,7 +137,8 @@ impl<'a> Front<'a> {
     }
 
     /// A number of a dimension as the table writes it.
-    pub(crate) fn text(&self, dimension: usize, value: f64) -> String {
+    #[must_use]
+    pub fn text(&self, dimension: usize, value: f64) -> String {
         self.dimensions.get(dimension).map_or_else(String::new, |(column, _)| {
             format!("{}{}", column.prefix, format::number(value, column.digits))
         })
@@ -164,7 +162,8 @@ pub(crate) fn beats(a: &[f64], b: &[f64], betters: &[Better]) -> bool {
 }
 
 /// Which numbers are better of every metric that the table's columns name, by `stage.metric`.
-pub(crate) fn directions(spec: &ReportSpec) -> BTreeMap<String, Better> {
+#[must_use]
+pub fn directions(spec: &ReportSpec) -> BTreeMap<String, Better> {
     let mut directions = BTreeMap::new();
     for (column, better) in dimensions(spec) {
         for row in spec.rows.values() {
@@ -200,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::sample;
+    use crate::sample;
 
     const MIXED: [Better; 3] = [Better::Lower, Better::Higher, Better::Lower];
 

@@ -66,7 +66,7 @@ impl<'a> Shown<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{html, sample};
+    use crate::{html, sample};
 
     #[test]
     fn of_thousands_those_that_matter_are_shown() {

@@ -290,8 +290,8 @@ fn end(end: Option<&StageEnd>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample::{self, Sample};
-    use crate::report::tests::check;
+    use crate::sample::{self, Sample};
+    use crate::tests::check;
     use history::{History, compare};
     use record::RunRecord;
 
@@ -309,7 +309,7 @@ mod tests {
                 new: (&new, sides[1]),
                 comparison: &compare(sides[0], sides[1]),
                 spec,
-                directions: &crate::report::front::directions(spec),
+                directions: &crate::front::directions(spec),
                 past: &sample.past,
             },
             &Markup::default(),

@@ -6,7 +6,7 @@ use pipeline::spec::ReportSpec;
 use record::Outcome;
 
 use super::*;
-use crate::report::sample::{self, Sample};
+use crate::sample::{self, Sample};
 
 fn brief(sample: &Sample) -> Brief {
     let history = History::new(vec![sample.previous.0.clone(), sample.run.clone()]);

@@ -11,12 +11,14 @@ use super::chart;
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
 /// The one style sheet.
-pub(crate) fn style() -> String {
+#[must_use]
+pub fn style() -> String {
     [chart::STYLE, include_str!("page.css"), include_str!("comparison.css")].concat()
 }
 
 /// The head of every page, with what it has besides.
-pub(crate) fn head(title: &str, style: &str, besides: &Markup) -> Markup {
+#[must_use]
+pub fn head(title: &str, style: &str, besides: &Markup) -> Markup {
     html! {
         head {
             meta charset="utf-8";
@@ -52,19 +54,22 @@ pub(crate) fn document(title: &str, body: &Markup) -> Markup {
 }
 
 /// Whether these bytes are a page that [`document`] made, in this version or an earlier one.
-pub(crate) fn is_document(bytes: &[u8]) -> bool {
+#[must_use]
+pub fn is_document(bytes: &[u8]) -> bool {
     let generator: &[u8] = br#"<meta name="generator" content="pipe "#;
     let head = bytes.get(..MOST_HEAD.min(bytes.len())).unwrap_or_default();
     head.starts_with(b"<!DOCTYPE html>") && head.windows(generator.len()).any(|there| there == generator)
 }
 
 /// The policy of a page of the report.
-pub(crate) fn policy() -> String {
+#[must_use]
+pub fn policy() -> String {
     format!("{}; form-action 'none'", policy_of(&style(), SCRIPT))
 }
 
 /// Nothing may be loaded; one style sheet and one script are named by their digests, pictures come inside the file.
-pub(crate) fn policy_of(style: &str, script: &str) -> String {
+#[must_use]
+pub fn policy_of(style: &str, script: &str) -> String {
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'",

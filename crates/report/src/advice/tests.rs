@@ -5,7 +5,7 @@ use pipeline::spec::ReportSpec;
 use record::{Source, StageDefinition};
 
 use super::*;
-use crate::report::sample::{self, Sample};
+use crate::sample::{self, Sample};
 
 const STATIC: &str = "evaluate.int8_static.accuracy >= 85";
 
@@ -17,7 +17,7 @@ fn told(sample: &Sample) -> String {
 fn gated(gates: &[&str]) -> Sample {
     let mut sample = sample::tinynet();
     let lookup = |stage: &str, metric: &str| {
-        Some(crate::report::results::find(&sample.base.records, stage, metric)?.1.clone())
+        Some(crate::results::find(&sample.base.records, stage, metric)?.1.clone())
     };
     let results = gates.iter().map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).collect();
     sample.definition.gates = gates.iter().map(ToString::to_string).collect();
@@ -272,9 +272,8 @@ fn what_gates_accept_of_a_sweep_alone_is_not_a_choice() {
 /// The sweep with a gate on the accuracy of each variant, on test images.
 fn gated_sweep(least: f64) -> String {
     let mut sample = sweep(VALIDATION);
-    let lookup = |stage: &str, metric: &str| {
-        Some(crate::report::results::find(&sample.records, stage, metric)?.1.clone())
-    };
+    let lookup =
+        |stage: &str, metric: &str| Some(crate::results::find(&sample.records, stage, metric)?.1.clone());
     let gates = ["0.1", "0.2", "0.4"].map(|lr| format!("evaluate[lr={lr}].fp32.accuracy >= {least}"));
     let results = gates.iter().map(|gate| Gate::parse(gate).unwrap().evaluate(&lookup, None)).collect();
     (sample.run.gates, sample.definition.gates) = (results, gates.to_vec());

@@ -12,18 +12,16 @@ mod document;
 mod environment;
 mod figures;
 mod file;
-pub(crate) mod front;
+pub mod front;
 mod gates;
 mod markdown;
 mod mention;
 mod page;
 mod provenance;
-pub(crate) mod results;
+pub mod results;
 mod run;
-#[cfg(test)]
-pub(crate) mod sample;
-#[cfg(test)]
-mod sample_past;
+#[cfg(any(test, feature = "testing"))]
+pub mod sample;
 mod shown;
 mod split;
 mod stage;
@@ -35,14 +33,13 @@ mod unfinished;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use brief::Brief;
-pub(crate) use document::{head, is_document, policy, policy_of, style};
-pub use file::{brief, write};
-pub(crate) use file::{is_page, make_room, of_past, of_two, spec_of_two, write_whole};
+pub use document::{head, is_document, policy, policy_of, style};
+pub use file::{brief, is_page, make_room, of_past, of_two, spec_of_two, write, write_whole};
 pub use front::PastRun;
 use history::Undefined;
 pub use markdown::markdown;
 use maud::{Markup, html as markup};
-pub(crate) use mention::{class, note};
+pub use mention::{class, note};
 use pipeline::StageName;
 use protocol::Figure;
 use record::{ActionRecord, Definition, RunRecord};
@@ -84,7 +81,8 @@ impl<'a> Input<'a> {
 }
 
 /// Text in which `backticks` mark code, as in all messages of this program.
-pub(crate) fn prose(text: &str) -> Markup {
+#[must_use]
+pub fn prose(text: &str) -> Markup {
     // An odd number of backticks marks nothing.
     if text.matches('`').count() % 2 == 1 {
         return markup! { (text) };
@@ -103,7 +101,8 @@ pub fn html(input: &Input) -> String {
 }
 
 /// What stages have shown that are not finished, as a section for another page.
-pub(crate) fn unfinished(figures: &BTreeMap<StageName, Vec<Figure>>) -> Markup {
+#[must_use]
+pub fn unfinished(figures: &BTreeMap<StageName, Vec<Figure>>) -> Markup {
     unfinished::section(figures, None, &figures::Budget::default())
 }
 

@@ -7,8 +7,8 @@ use pipeline::gate::{Better, Demand, Gate, GateResult};
 use pipeline::spec::ReportSpec;
 use record::{ActionRecord, RunRecord};
 
-use crate::report::results::find;
-use crate::report::split::{Split, split_of};
+use crate::results::find;
+use crate::split::{Split, split_of};
 
 /// What gates say of a row.
 #[derive(Debug, Default)]

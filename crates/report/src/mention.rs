@@ -13,7 +13,8 @@ pub(super) fn anchor(stage: &StageName) -> String {
 }
 
 /// The class of an outcome, for colour.
-pub(crate) fn class(outcome: &Outcome) -> &'static str {
+#[must_use]
+pub fn class(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Fresh => "st-fresh",
         Outcome::Restored => "st-restored",
@@ -25,7 +26,8 @@ pub(crate) fn class(outcome: &Outcome) -> &'static str {
 }
 
 /// An outcome with its duration where it took time.
-pub(crate) fn note(outcome: &Outcome, duration_ms: u64) -> String {
+#[must_use]
+pub fn note(outcome: &Outcome, duration_ms: u64) -> String {
     match outcome {
         Outcome::Blocked { by } => format!("waits for {by}"),
         Outcome::Fresh => outcome.word().into(),

@@ -7,7 +7,7 @@ use pipeline::StageName;
 use record::{ActionRecord, RunRecord};
 use serde_json::json;
 
-use super::PastRun;
+use crate::PastRun;
 
 type Records = BTreeMap<StageName, ActionRecord>;
 
