@@ -1,9 +1,11 @@
 //! How long stages will take, from how long they took: the median of the last executions of the same op on this CPU with as
 //! many threads, each scaled by what the op says its time depends on, without what is done already. Where that is not known,
-//! nothing is said but how long the last one took. Says nothing at all of a stage that was never executed.
+//! nothing is said but how long the last one took. Of a variant that was never executed it says how long the others took, and
+//! nothing at all of any other stage that never was.
 
 mod model;
 mod scale;
+mod variants;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,7 @@ const MANY: usize = 200;
 
 /// Fills in how long the stages that may have to be executed will take. `prospects` holds all that they depend on.
 pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect>) {
+    variants::fill(project, prospects);
     let mut wanted = wanted(project, prospects);
     if wanted.is_empty() {
         return;

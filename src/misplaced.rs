@@ -1,6 +1,8 @@
 //! What is wrong with where the inputs of stages lie, which is known as soon as the pipeline is read. Looks at folders and
 //! links; reads no file and asks no plugin.
 
+mod own;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -63,7 +65,10 @@ pub(crate) fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostic
                     writer.name
                 ))
                 .hint(format!("read it as an input: `{}.{output}`", writer.name)),
-                (None, None) => continue,
+                (None, None) => match own::problem(stage, name, path, pipeline, store, &artifacts) {
+                    Some(problem) => problem,
+                    None => continue,
+                },
             };
             faults.push(Fault { stage, problem: name.put_in(problem) });
         }

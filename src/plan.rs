@@ -248,7 +248,13 @@ fn look_ahead(
             Expectation::Run { changes: vec![], reason: Some(reason) }
         }
     };
-    let planned = PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None, last_ms: None };
+    let planned = PlannedStage {
+        stage: stage.name.clone(),
+        expectation,
+        usual_ms: None,
+        last_ms: None,
+        variants_ms: None,
+    };
     Ok(Prospect { planned, decision, last, unknown })
 }
 

@@ -306,7 +306,10 @@ mod tests {
         let run = Expectation::Run { changes: vec![], reason: None };
         let planned = |stage: &str, expectation| {
             let stage = sample::name(stage);
-            (stage.clone(), PlannedStage { stage, expectation, usual_ms: None, last_ms: None })
+            (
+                stage.clone(),
+                PlannedStage { stage, expectation, usual_ms: None, last_ms: None, variants_ms: None },
+            )
         };
         [planned("download", Expectation::Fresh), planned("train", run)].into()
     }

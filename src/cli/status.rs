@@ -170,6 +170,9 @@ struct Planned {
     usual_ms: Option<u64>,
     /// How long its last execution took, milliseconds. `null` where there was none, or it stays as it is.
     last_ms: Option<u64>,
+    /// How long other variants of a stage that was never executed took, milliseconds: the median of the last execution of each, on
+    /// the same CPU with as many threads. `null` where it was, or none of them was.
+    variants_ms: Option<u64>,
     /// Where changed ingredients come from, as far as that is known.
     origins: BTreeMap<String, Origin>,
 }
@@ -178,13 +181,14 @@ impl Answer {
     fn new(pipeline: &Pipeline, planned: Vec<PlannedStage>, said: &Said) -> Self {
         let total = Total::of(&planned);
         let stages = planned.into_iter().map(|planned| {
-            let PlannedStage { stage, expectation, usual_ms, last_ms } = planned;
+            let PlannedStage { stage, expectation, usual_ms, last_ms, variants_ms } = planned;
             Planned {
                 origins: origins(pipeline, &stage, &expectation),
                 stage,
                 expectation,
                 usual_ms,
                 last_ms,
+                variants_ms,
             }
         });
         Self {

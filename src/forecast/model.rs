@@ -77,7 +77,7 @@ fn fit(samples: &[Sample]) -> Option<(f64, f64)> {
 }
 
 /// The middle one; of an even number the mean of the middle two.
-fn median(numbers: &[f64]) -> Option<f64> {
+pub(super) fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     let upper = sorted.get(sorted.len() / 2)?;

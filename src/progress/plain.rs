@@ -178,6 +178,7 @@ mod tests {
             expectation,
             usual_ms: None,
             last_ms: None,
+            variants_ms: None,
         };
         let changes =
             vec![Change { name: "with.lr".into(), old: Some("0.05".into()), new: Some("0.08".into()) }];

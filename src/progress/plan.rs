@@ -237,10 +237,11 @@ pub fn word(expectation: &Expectation) -> &'static str {
     }
 }
 
-/// How long it will take, or where that is not known how long it took.
+/// How long it will take, or where that is not known how long it, or other variants of it, took.
 fn usual(stage: &PlannedStage) -> Option<String> {
     let last = || stage.last_ms.map(|last| format!("last took {}", took(last)));
-    stage.usual_ms.map(about).or_else(last).filter(|_| stage.expectation.may_execute())
+    let others = || stage.variants_ms.map(|others| format!("other variants took {}", took(others)));
+    stage.usual_ms.map(about).or_else(last).or_else(others).filter(|_| stage.expectation.may_execute())
 }
 
 fn took(millis: u64) -> String {
@@ -277,7 +278,7 @@ mod tests {
     use record::sample::{self, name};
 
     fn planned(text: &str, usual_ms: Option<u64>, expectation: Expectation) -> PlannedStage {
-        PlannedStage { stage: name(text), expectation, usual_ms, last_ms: None }
+        PlannedStage { stage: name(text), expectation, usual_ms, last_ms: None, variants_ms: None }
     }
 
     fn changed(name: &str, old: &str, new: &str) -> Change {

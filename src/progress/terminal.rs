@@ -198,7 +198,13 @@ mod tests {
     }
 
     fn planned(text: &str, expectation: Expectation) -> PlannedStage {
-        PlannedStage { stage: name(text), expectation, usual_ms: Some(120_000), last_ms: None }
+        PlannedStage {
+            stage: name(text),
+            expectation,
+            usual_ms: Some(120_000),
+            last_ms: None,
+            variants_ms: None,
+        }
     }
 
     #[test]

@@ -186,7 +186,7 @@ two: { uses: fake/pick, matrix: { n: [1, 2] }, with: { check: remark, lines: '${
     );
     let unused = "warning: pipeline.yaml:5:18: var `text` is used by nothing; did you mean `txet`?";
     let other = "warning: pipeline.yaml:5:27: var `other` is used by nothing; write `${vars.other}` where it is to stand";
-    let remark = "warning: stage `two[n=1]`: pipeline.yaml:8:63: `check` changes nothing; leave it out; so it is with 1 other \
+    let remark = "warning: stage `two[n=1]`: pipeline.yaml:8:65: `check` changes nothing; leave it out; so it is with 1 other \
                   variant";
     for args in [&["status"][..], &["run", "--dry-run"], &["why", "two[n=1]"], &["run"], &["run"]] {
         let is_done = project.path("artifacts/one").exists();
@@ -282,4 +282,63 @@ fn a_link_in_an_input_to_what_the_run_writes_is_refused_by_its_name() {
     symlink("..", project.path("sub/up")).unwrap();
     project.pipe_ok(&["run"]);
     assert!(project.pipe_ok(&["status"]).stdout.contains("fresh"));
+}
+
+#[test]
+fn a_link_to_what_a_stage_writes_is_refused_unless_it_has_been_written_by_then() {
+    use std::os::unix::fs::symlink;
+    let stages = "
+one: { run: 'date > ${outputs.o}', outputs: { o: o.txt } }
+two: { run: 'cat ${inputs.i}', inputs: { i: INPUT } }
+";
+    let project = Project::new(stages);
+    project.write("sub/x", "");
+    symlink("artifacts/one/o.txt", project.path("file")).unwrap();
+    symlink("artifacts/one", project.path("folder")).unwrap();
+    symlink("../artifacts/one", project.path("sub/made")).unwrap();
+    let refused = |input: &str, expected: &str| {
+        project.set_stages(&stages.replace("INPUT", input));
+        for command in ["run", "status"] {
+            let outcome = project.pipe(&[command]);
+            assert_eq!(outcome.code, Some(2), "{input}: {}", outcome.stderr);
+            assert!(outcome.stderr.contains(expected), "{input}: {}", outcome.stderr);
+            assert!(outcome.stderr.contains("pipeline.yaml:7:"), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("read it as an input: `one.o`"), "{}", outcome.stderr);
+        }
+    };
+    let file = "input `i` is `$PROJECT/file`, which leads to `$PROJECT/artifacts/one/o.txt`: stage `one` writes that";
+    project.set_stages("one: { run: 'date > ${outputs.o}', outputs: { o: o.txt } }\n");
+    project.pipe_ok(&["run"]);
+    refused("file", file);
+    refused("folder", "`$PROJECT/folder`, which leads to `$PROJECT/artifacts/one`: stage `one` writes that");
+    refused("sub", "in which the link `made` leads to `$PROJECT/artifacts/one`: stage `one` writes that");
+    project.set_stages(
+        &stages.replace("i: INPUT", "o: one.o, i: sub").replace("cat ${inputs.i}", "ls ${inputs.i}"),
+    );
+    project.pipe_ok(&["run"]);
+    project.set_stages(
+        "one: { run: 'cat ${inputs.i} > ${outputs.o}', inputs: { i: file }, outputs: { o: o.txt } }\n",
+    );
+    let outcome = project.pipe(&["run"]);
+    assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the stage itself writes that"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_variant_that_never_ran_is_told_how_long_the_others_took() {
+    let stages = "two: { run: 'sleep 0.${matrix.n}; echo > ${outputs.o}', matrix: { n: [1, 2] }, outputs: { o: o.txt } }\n";
+    let project = Project::new(stages);
+    let planned = || {
+        let json = project.pipe_ok(&["status", "--json"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        json["stages"].as_array().unwrap().clone()
+    };
+    assert!(planned().iter().all(|stage| stage["variants_ms"].is_null()));
+    project.pipe_ok(&["run"]);
+    project.set_stages(&stages.replace("[1, 2]", "[1, 2, 3]"));
+    let stages = planned();
+    let took = stages[2]["variants_ms"].as_u64().unwrap();
+    assert!((150..3_000).contains(&took), "{took}");
+    assert!(stages[2]["usual_ms"].is_null() && stages[0]["variants_ms"].is_null(), "{stages:?}");
+    assert!(project.pipe_ok(&["status"]).stdout.contains("other variants took"));
 }

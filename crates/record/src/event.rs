@@ -89,6 +89,10 @@ pub struct PlannedStage {
     /// How long its last execution took, milliseconds. `null` where there was none, or it stays as it is.
     #[serde(default)]
     pub last_ms: Option<u64>,
+    /// How long other variants of a stage that was never executed took, milliseconds: the median of the last execution of each, on
+    /// the same CPU with as many threads. `null` where it was, or none of them was.
+    #[serde(default)]
+    pub variants_ms: Option<u64>,
 }
 
 /// What is expected of a stage before the run.

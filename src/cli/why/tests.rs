@@ -74,7 +74,13 @@ fn prospect(expectation: Expectation, lr: &str, hit: Option<ActionRecord>) -> Pr
         }
     };
     Prospect {
-        planned: PlannedStage { stage: name("train"), expectation, usual_ms: None, last_ms: None },
+        planned: PlannedStage {
+            stage: name("train"),
+            expectation,
+            usual_ms: None,
+            last_ms: None,
+            variants_ms: None,
+        },
         decision: Some(decision),
         last: Some(Arc::new(record("0.05", 1))),
         unknown: vec![],

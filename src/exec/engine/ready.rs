@@ -35,7 +35,7 @@ impl Ready {
     /// Nothing is ready yet. What never ran is taken to be as long as the average of what did.
     pub(super) fn new(graph: &Graph, prospects: &BTreeMap<StageId, Prospect>) -> Self {
         // What is not known is guessed from the last time: urgency is no promise.
-        let guess = |planned: &PlannedStage| planned.usual_ms.or(planned.last_ms);
+        let guess = |planned: &PlannedStage| planned.usual_ms.or(planned.last_ms).or(planned.variants_ms);
         let known: Vec<u64> = prospects.values().filter_map(|prospect| guess(&prospect.planned)).collect();
         let average = known.iter().sum::<u64>().checked_div(known.len() as u64).unwrap_or(1);
         let mut remaining_ms: BTreeMap<StageId, u64> = BTreeMap::new();

@@ -77,7 +77,11 @@ fn visit_below(
         let metadata = match fs::metadata(&path) {
             Err(error) if is_link && error.kind() == io::ErrorKind::NotFound => {
                 let to = fs::read_link(&path).unwrap_or_default();
-                let reason = format!("is a link to `{}`, which is not there", to.display());
+                let reason = format!(
+                    "is a link to `{}`, which is not there: put that there, remove the link, or leave it out by a pattern under \
+                     `ignore`",
+                    to.display()
+                );
                 return Err(guard.refuse(&relative, reason));
             }
             metadata => metadata.map_err(unreadable(&path))?,
@@ -98,10 +102,12 @@ fn visit_below(
         let relative = guard.admit(relative.as_bytes(), is_folder, size)?;
         if is_folder {
             if ancestors.iter().any(|above| above.starts_with(&real)) {
-                return Err(guard.refuse(
-                    &relative,
-                    "is a link to a folder that is read already on the way to it (`ignore` can leave it out)",
-                ));
+                let reason = format!(
+                    "is a link to `{}`, a folder that is read already on the way to it: remove the link, or leave it out by a \
+                     pattern under `ignore`",
+                    real.display()
+                );
+                return Err(guard.refuse(&relative, reason));
             }
             visitor(Entry::new(guard.source, &relative, size, None))?;
             ancestors.push(real);

@@ -57,7 +57,7 @@ fn a_key_that_resources_do_not_have() {
 
 #[test]
 fn times_that_make_no_sense() {
-    refused("timeout: 0", "`timeout` is no time at all");
+    refused("timeout: 0", "`timeout` is no time at all: the stage would be stopped before it has begun");
     refused("timeout: -3 s", "`timeout` is a time, not the text `-3 s`");
     refused("timeout: 3 weeks", "`timeout` is a time, not the text `3 weeks`");
     refused("timeout: 1e9 h", "`timeout` is a time, not the text `1e9 h`");
