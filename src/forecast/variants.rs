@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pipeline::StageName;
+use pipeline::graph::StageId;
+use text::clock::millis;
+
 use super::model::median;
 use super::{does, is_from_here};
-use crate::clock::millis;
-use crate::plan::Prospect;
 use crate::project::Project;
-use crate::spec::{StageId, StageName};
+use crate::prospect::Prospect;
 
 /// Variants that the median is taken of, the first ones: a plan must not take longer than what it is good for.
 const MOST: usize = 20;

@@ -111,7 +111,7 @@ impl Group {
         }
     }
 
-    /// Puts the gradient by the logits where the plan looks for it.
+    /// Puts the gradient with respect to the logits where the plan looks for it.
     pub(crate) fn set_gradient(&mut self, stored: usize, gradient: &[f32]) {
         let mut memory = take(&mut self.spare, gradient.len());
         memory.copy_from_slice(gradient);

@@ -58,7 +58,7 @@ fn forward_on<S: Simd>(size: Depthwise, x: &[f32], weights: &[f32], y: &mut [f32
 }
 
 on_every_processor! {
-    /// The gradient by `x`, from that by `y`, written or added to `dx`.
+    /// The gradient with respect to `x`, from that with respect to `y`, written or added to `dx`.
     pub(crate) fn backward =
         backward_on(size: Depthwise, dy: &[f32], weights: &[f32], dx: &mut [f32], accumulate: bool)
 }
@@ -90,7 +90,7 @@ fn backward_on<S: Simd>(size: Depthwise, dy: &[f32], weights: &[f32], dx: &mut [
 }
 
 on_every_processor! {
-    /// Adds the gradient by the weights to `gradient`.
+    /// Adds the gradient with respect to the weights to `gradient`.
     pub(crate) fn weight_gradient = weight_gradient_on(size: Depthwise, x: &[f32], dy: &[f32], gradient: &mut [f32])
 }
 

@@ -164,8 +164,8 @@ impl Network {
         &self.logits
     }
 
-    /// The gradient by all trained values, in the order of [`Graph::params`], from that by the logits `[N, classes]` of
-    /// the last [`Network::forward`] in training.
+    /// The gradient with respect to all trained values, in the order of [`Graph::params`], from that with respect to the logits
+    /// `[N, classes]` of the last [`Network::forward`] in training.
     ///
     /// # Panics
     /// When `values` are not those of the graph, `by_logits` not those of the last batch, or that was not in training or is

@@ -19,7 +19,7 @@ pub(crate) struct NormState {
     pub(crate) offset: Memory,
     /// Where there is a widening. Its weights, each output's times the normalisation's factor: `[outputs, padded inputs]`.
     pub(crate) backward: Memory,
-    /// What all images tell of the gradient by its operand x, `x · correction + shift`: `[inputs, padded inputs]`.
+    /// What all images tell of the gradient with respect to its operand x, `x · correction + shift`: `[inputs, padded inputs]`.
     pub(crate) correction: Memory,
     pub(crate) correction_shift: Memory,
 }
@@ -93,7 +93,7 @@ impl NormState {
         self.shift[channel] = (bias - mean * weight * inverse) as f32;
     }
 
-    /// Takes the sums of the gradient, and adds the gradient by the normalisation's own values to `gradient`.
+    /// Takes the sums of the gradient, and adds the gradient with respect to the normalisation's own values to `gradient`.
     ///
     /// With x̂ = (x - mean) · inverse and n values: dx = weight · inverse · (dy - Σdy/n - x̂ · Σ(dy · x̂)/n); Ioffe and Szegedy,
     /// *Batch Normalization* (2015).
@@ -119,7 +119,7 @@ pub(crate) struct Widened<'a> {
     pub(crate) layer: &'a Layer,
     /// `[outputs, padded inputs]`.
     pub(crate) weights: &'a [f32],
-    /// Sums over pixels of operand times gradient by the normalisation's outcome: `[inputs, padded outputs]`.
+    /// Sums over pixels of operand times gradient with respect to the normalisation's outcome: `[inputs, padded outputs]`.
     pub(crate) gradient: &'a [f64],
     /// Sums of the operand, and of its products.
     pub(crate) sums: &'a [f64],
@@ -127,8 +127,8 @@ pub(crate) struct Widened<'a> {
 }
 
 impl NormState {
-    /// Completes the gradient by a widening's weights, and what all images tell of that by its operand. After
-    /// [`NormState::close`]; the formulas are those of [`Widening`].
+    /// Completes the gradient with respect to a widening's weights, and what all images tell of that with respect to its
+    /// operand. After [`NormState::close`]; the formulas are those of [`Widening`].
     pub(crate) fn correct(&mut self, widened: &Widened<'_>, sums: &Sums, gradient: &mut [f32]) {
         let Widened { widening, layer, weights, gradient: products_with, sums: operand, products } = *widened;
         let (inputs, row, columns) = (widening.from.channels, widening.from.padded(), layer.padded());

@@ -66,7 +66,7 @@ impl Weights {
     }
 }
 
-/// The gradient by a layer's weights, as [`Weights::forward`], and by its bias.
+/// The gradient with respect to a layer's weights, as [`Weights::forward`], and to its bias.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LayerGradient {
     pub(crate) weights: Memory,
@@ -80,7 +80,7 @@ impl LayerGradient {
         self.bias.cleared(layer.padded());
     }
 
-    /// Adds it to the gradient by all trained values.
+    /// Adds it to the gradient with respect to all trained values.
     pub(crate) fn add_to(&self, layer: &Layer, gradient: &mut [f32]) {
         let padded = layer.padded();
         let weights = &mut gradient[layer.weight..];

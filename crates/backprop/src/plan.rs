@@ -6,7 +6,7 @@
 //! activation behind it, are computed anew wherever they are read, which is cheaper than reading them from memory.
 //!
 //! Where a convolution of single pixels makes many channels of few, even its outcome is not stored ([`Widening`]): it is
-//! computed once for its mean and variance, and again where it is read. Memory, not arithmetic, is what training waits for.
+//! computed once for its mean and variance, and recomputed where it is read. Memory, not arithmetic, is what training waits for.
 
 mod nodes;
 mod steps;
@@ -107,9 +107,9 @@ pub(crate) struct Step {
 /// One computation backwards.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Gradient {
-    /// By what went into a normalisation, from that by its outcome.
+    /// With respect to what went into a normalisation, from that with respect to its outcome.
     NormIn { norm: usize, into: usize },
-    /// By the operands of a node.
+    /// With respect to the operands of a node.
     Node {
         node: usize,
         kernel: Kernel,
@@ -120,8 +120,8 @@ pub(crate) enum Gradient {
         /// Where each operand's gradient goes, if anybody wants it, and whether it is added to what is there.
         into: Vec<Option<(Place, bool)>>,
     },
-    /// By the outcome of a normalisation, from that by the outcome of the activation behind it. The last one of a
-    /// normalisation knows its sums.
+    /// With respect to the outcome of a normalisation, from that with respect to the outcome of the activation behind
+    /// it. The last one of a normalisation knows its sums.
     NormOut { norm: usize, from: Place, accumulate: bool, last: bool },
     /// As [`Gradient::NormOut`] where `outcome`, which the normalisation reads, is not stored: by the operand of its
     /// convolution as far as one image tells, into the widening's place for it.
@@ -136,7 +136,7 @@ pub(crate) struct Level {
     pub(crate) forward: Vec<Step>,
     /// Values stored by this level: needed until it was computed backwards.
     pub(crate) stores: Vec<usize>,
-    /// What of the forward computation is done again before the backward one.
+    /// What of the forward pass is recomputed before the backward one.
     pub(crate) again: Vec<Step>,
     pub(crate) backward: Vec<Gradient>,
     /// Stored gradients of which this level is the first to write.
@@ -168,9 +168,9 @@ pub(crate) struct Layer {
 /// A convolution of single pixels with a normalisation behind it, whose outcome is not stored.
 ///
 /// Normalisation makes the gradient of an image depend on sums over all of them. With x the operand, W the weights,
-/// y = W·x, dz the gradient by the normalisation's outcome, and per output n the sums S = Σdz and Q = Σdz·ŷ over N pixels,
-/// dy = γ/σ·(dz - S/N - ŷ·Q/N). As ŷ is linear in x, so is what the sums contribute to dx = Wᵀ·dy, and their contribution to
-/// the gradient by W needs of x only its sums and those of its products: dz is read once, before the sums are known.
+/// y = W·x, dz the gradient with respect to the normalisation's outcome, and per output n the sums S = Σdz and Q = Σdz·ŷ over N
+/// pixels, dy = γ/σ·(dz - S/N - ŷ·Q/N). As ŷ is linear in x, so is what the sums contribute to dx = Wᵀ·dy, and their contribution to
+/// the gradient with respect to W needs of x only its sums and those of its products: dz is read once, before the sums are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Widening {
     pub(crate) layer: usize,

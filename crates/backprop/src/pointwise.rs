@@ -81,8 +81,8 @@ pub(crate) struct Affine<'a> {
 }
 
 on_every_processor! {
-    /// From the gradient by the activation's outcome that by its input, written or added to `into`. `x` is what went into
-    /// the normalisation.
+    /// From the gradient with respect to the activation's outcome that with respect to its input, written or added to `into`. `x` is
+    /// what went into the normalisation.
     pub(crate) fn affine_gradient =
         affine_gradient_on(gradient: &[f32], x: &[f32], affine: Affine<'_>, into: &mut [f32], accumulate: bool)
 }
@@ -145,7 +145,7 @@ fn gradient_sums_on<S: Simd>(
 }
 
 on_every_processor! {
-    /// `out = gradient · factor + x · slope + offset`: the gradient by what went into a batch normalisation.
+    /// `out = gradient · factor + x · slope + offset`: the gradient with respect to what went into a batch normalisation.
     pub(crate) fn norm_gradient = norm_gradient_on(
         gradient: &[f32],
         x: &[f32],

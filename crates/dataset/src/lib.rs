@@ -28,7 +28,7 @@ pub use formats::{
 };
 pub use normalization::Normalization;
 pub use outline::Outline;
-pub use picture::{Fit, PictureSize};
+pub use picture::{Fit, PictureSize, encode_png};
 pub use predictions::{Predictions, wilson_interval};
 pub use sample::{Sample, SplitName};
 pub use source::Source;

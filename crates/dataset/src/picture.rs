@@ -4,6 +4,7 @@
 //! rounding could differ. Pixels are taken as they are stored: an orientation that a camera wrote beside them
 //! (EXIF) turns nothing, as in torchvision.
 
+mod encode;
 mod format;
 mod others;
 mod scale;
@@ -17,6 +18,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+pub use encode::encode_png;
 pub(crate) use format::{Content, Format, HEAD};
 pub use scale::{Fit, PictureSize};
 

@@ -49,12 +49,7 @@ pub(crate) fn zip(files: &Files) -> Vec<u8> {
 
 /// A PNG file of one colour type, 8 bits a sample.
 pub(crate) fn png(width: u32, height: u32, color: png::ColorType, samples: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(color);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.write_header().unwrap().write_image_data(samples).unwrap();
-    bytes
+    crate::encode_png([width, height], color.samples(), samples).unwrap()
 }
 
 /// A JPEG file of one colour, without chroma subsampling and at full quality.

@@ -1,6 +1,5 @@
 //! From a [`Model`] to a file: the same model gives the same bytes.
 
-use std::io::Write;
 use std::path::Path;
 
 use prost::Message;
@@ -20,15 +19,11 @@ impl Model {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let persist = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&self.to_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        persist().map_err(|source| Error::Io { action: "write", path: path.into(), source })
+        regular::write_whole(path, &self.to_bytes()).map_err(|source| Error::Io {
+            action: "write",
+            path: path.into(),
+            source,
+        })
     }
 
     /// The bytes of a file.

@@ -33,10 +33,7 @@ impl Partial {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        // One op at a time works in such a folder: a name of its own is not needed.
-        let new = folder.join("partial.json.new");
-        std::fs::write(&new, serde_json::to_vec(self)?)?;
-        std::fs::rename(new, folder.join(Self::FILE))
+        regular::write_whole(&folder.join(Self::FILE), &serde_json::to_vec(self)?)
     }
 }
 

@@ -1,10 +1,14 @@
 //! Regular files: opened only where they are that. A FIFO would keep who opens it waiting for somebody at its other end, and a
-//! device may do anything. Knows nothing of what is read.
+//! device may do anything. And written whole or not at all. Knows nothing of what is read or written.
+
+mod whole;
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+
+pub use whole::{write_whole, write_whole_with};
 
 /// At most so much is reserved for what a file says its length is.
 const MOST_RESERVED: u64 = 16 << 20;

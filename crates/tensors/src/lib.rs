@@ -6,8 +6,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 #[cfg(unix)]
-use std::fs;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensorError};
@@ -276,35 +274,30 @@ pub fn write_views<M: Serialize>(
 ) -> Result<(), Error> {
     let text = serde_json::to_string(metadata)
         .map_err(|error| Error::Metadata { path: path.into(), reason: error.to_string() })?;
-    let failed = |source| Error::Io { action: "write", path: path.into(), source };
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = temporary_in(folder).map_err(failed)?;
     let metadata = HashMap::from([(METADATA_KEY.to_owned(), text)]);
-    let permissions = file.as_file().metadata().map_err(failed)?.permissions();
-    safetensors::serialize_to_file(tensors, Some(metadata), file.path()).map_err(|error| match error {
-        SafeTensorError::IoError(error) => failed(error),
-        error => Error::Invalid { path: path.into(), reason: error.to_string() },
-    })?;
-    let persist = || {
-        // It is another file under the same name now, which nobody else could read.
-        let written = File::open(file.path())?;
-        written.set_permissions(permissions)?;
-        written.sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    persist().map_err(failed)
+    let written = regular::write_whole_with(path, |unfinished| {
+        let written = safetensors::serialize_to_file(tensors, Some(metadata), unfinished);
+        written.map_err(|error| match error {
+            SafeTensorError::IoError(error) => Unwritten::Io(error),
+            error => Unwritten::Invalid(error.to_string()),
+        })
+    });
+    written.map_err(|error| match error {
+        Unwritten::Io(source) => Error::Io { action: "write", path: path.into(), source },
+        Unwritten::Invalid(reason) => Error::Invalid { path: path.into(), reason },
+    })
 }
 
-/// A temporary file with the permissions of any other new file: by default nobody else could read it.
-fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
+/// Why a file was not written; which one, its caller knows.
+enum Unwritten {
+    Io(std::io::Error),
+    Invalid(String),
+}
+
+impl From<std::io::Error> for Unwritten {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
     }
-    builder.tempfile_in(folder)
 }
 
 impl<M> TensorFile<M> {
@@ -361,6 +354,8 @@ impl<M> TensorFile<M> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn sample() -> BTreeMap<String, Tensor> {

@@ -89,12 +89,8 @@ fn contact_sheet(split: &Split, label: i64, count: usize) -> Result<Option<Vec<u
             }
         }
     }
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, (columns * images.len()) as u32, rows as u32);
-    encoder.set_color(if shown == 3 { png::ColorType::Rgb } else { png::ColorType::Grayscale });
-    encoder.set_compression(png::Compression::High);
-    encoder.write_header()?.write_image_data(&samples)?;
-    Ok(Some(file))
+    let size = [(columns * images.len()) as u32, rows as u32];
+    Ok(Some(dataset::encode_png(size, shown, &samples)?))
 }
 
 /// Mean of the `step`×`step` pixels of a plane from row and column `at` on.

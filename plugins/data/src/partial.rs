@@ -79,7 +79,7 @@ impl Partial {
         remove(&self.whole)?;
         let file = regular::create(&self.part)?;
         let state = State { source: self.source.clone(), remote: remote.clone() };
-        fs::write(&self.state, serde_json::to_vec(&state)?)?;
+        regular::write_whole(&self.state, &serde_json::to_vec(&state)?)?;
         Ok(file)
     }
 

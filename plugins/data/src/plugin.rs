@@ -1,4 +1,5 @@
-//! The plugin as the runner sees it: its ops, and on what of its environment they depend.
+//! The plugin as the runner sees it: its ops, and on what of its environment they depend. Knows them by their list; knows
+//! nothing of what they do.
 
 use std::collections::BTreeMap;
 

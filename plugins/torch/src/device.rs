@@ -1,4 +1,5 @@
-//! Where computing happens, and what libtorch was found on this machine.
+//! Where computing happens, and what libtorch was found on this machine. Knows this machine; knows nothing of what is
+//! computed on it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The ops, one file each: what the manifest says of it, its params, what is wrong with what a stage asks for, and what it does.
+//! The ops, one file each: what the manifest says of it, its params, what is wrong with what a stage asks for, and what it
+//! does. Knows their names alone.
 
 use protocol::Ops;
 

@@ -1,4 +1,5 @@
-//! The plugin as the runner sees it: its ops, and the library and environment that they depend on.
+//! The plugin as the runner sees it: its ops, and the library and environment that they depend on. Knows them by their
+//! list; knows nothing of what they do.
 
 use protocol::{
     CheckRequest, Failure, Manifest, Ops, PROTOCOL_VERSION, Plugin, Problem, Reporter, RunRequest,

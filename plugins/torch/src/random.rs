@@ -1,5 +1,5 @@
 //! Where randomness comes from: a stream of its own for each purpose and epoch, so that an epoch can be repeated
-//! or continued from without knowing what came before it.
+//! or continued from without knowing what came before it. Knows seeds; knows nothing of what is drawn.
 
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;

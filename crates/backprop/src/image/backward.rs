@@ -75,7 +75,8 @@ impl Sitting<'_> {
         }
     }
 
-    /// See [`Widening`]. Places: of the gradient by the activation's outcome, of the convolution's outcome, of its operand.
+    /// See [`Widening`]. Places: of the gradient with respect to the activation's outcome, of the convolution's outcome, of its
+    /// operand.
     fn widened(
         &mut self,
         norm: usize,
@@ -108,7 +109,7 @@ impl Sitting<'_> {
         });
     }
 
-    /// The gradient of `node` by one of its operands, from that by its outcome.
+    /// The gradient with respect to one of the operands of `node`, from that with respect to its outcome.
     #[expect(clippy::too_many_arguments, reason = "the parts of a step")]
     fn input_gradient(
         &mut self,
@@ -237,9 +238,9 @@ impl Sitting<'_> {
     }
 }
 
-/// The gradient `dz` by a normalisation's outcome, written or added to, from that by the outcome of the activation behind it;
-/// `y` is what the normalisation reads. With `sums`, adds what it must know of `dz`, a few pixels at a time, while they are in
-/// the first cache.
+/// The gradient `dz` with respect to a normalisation's outcome, written or added to, from that with respect to the outcome of the
+/// activation behind it; `y` is what the normalisation reads. With `sums`, adds what it must know of `dz`, a few pixels at a time,
+/// while they are in the first cache.
 #[expect(clippy::too_many_arguments, reason = "the parts of a step")]
 fn through_affine(
     on: Instructions,

@@ -70,7 +70,7 @@ struct Backward<'a> {
     /// Stored gradients that somebody has written.
     written: &'a mut BTreeSet<usize>,
     values: Steps<'a>,
-    /// Where the gradients by nodes lie that are not stored.
+    /// Where the gradients with respect to nodes lie that are not stored.
     gradients: BTreeMap<usize, Place>,
     /// Places for such gradients so far.
     scratch: usize,
@@ -156,7 +156,7 @@ impl<'a> Backward<'a> {
         accumulate
     }
 
-    /// Where the gradient by `input` goes, if anybody wants it, and whether something is there already.
+    /// Where the gradient with respect to `input` goes, if anybody wants it, and whether something is there already.
     fn target(&mut self, input: usize) -> Option<(Place, bool)> {
         match (self.nodes.roles[input], self.nodes.stored[input]) {
             (Role::Image | Role::Hidden { .. }, _) => None,

@@ -328,11 +328,7 @@ fn the_synthetic_set_needs_no_source() {
 
 /// A PNG of one pixel.
 fn png(value: u8) -> Vec<u8> {
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, 1, 1);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.write_header().unwrap().write_image_data(&[value]).unwrap();
-    file
+    dataset::encode_png([1, 1], 1, &[value]).unwrap()
 }
 
 fn warnings(stage: &Stage) -> Vec<&str> {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use protocol::masking::{MASK, hidden_value};
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
@@ -96,15 +97,12 @@ fn is_redirect(status: StatusCode) -> bool {
 /// A header's value as a part of a URL: blanks and letters beyond ASCII, which many servers send as they are, are
 /// percent-encoded, as browsers do.
 fn encoded(value: &[u8]) -> String {
-    let mut text = String::with_capacity(value.len());
-    for &byte in value.trim_ascii() {
-        match byte {
-            b'!'..=b'~' => text.push(char::from(byte)),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
+    percent_encode(value.trim_ascii(), UNWRITTEN).to_string()
 }
+
+/// What no server should have sent as it is; `%` is taken for the beginning of something that is encoded already. What lies beyond
+/// ASCII is encoded anyway.
+const UNWRITTEN: &AsciiSet = &CONTROLS.add(b' ');
 
 #[cfg(test)]
 mod tests {

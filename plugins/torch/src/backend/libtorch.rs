@@ -1,4 +1,5 @@
-//! Training by libtorch: on any device, and on the grid of an INT8 model.
+//! Training by libtorch: on any device, and on the grid of an INT8 model. Knows steps and tensors; knows no epochs and no
+//! files.
 
 use dataset::Split;
 use tch::{Kind, Reduction, Tensor};

@@ -1,4 +1,5 @@
-//! Training on the CPU by `backprop`: what a step comes to does not depend on the number of threads.
+//! Training on the CPU by `backprop`: what a step comes to does not depend on the number of threads. Knows steps on the
+//! host; knows no tensors and no files.
 
 use backprop::{Mode, Network};
 use dataset::{Normalization, Split};

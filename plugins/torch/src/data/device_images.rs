@@ -1,5 +1,5 @@
 //! A split's images on a device, which crops, mirrors and normalises them itself: bit for bit what [`Loader`] makes on the
-//! host, without a batch of floats on its way from there.
+//! host, without a batch of floats on its way from there. Knows pixels and views; knows no network.
 
 use tch::{Device, Kind, Tensor};
 

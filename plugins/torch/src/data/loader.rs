@@ -1,5 +1,6 @@
 //! Training images in random order, augmented and normalised, prepared by a thread of their own so that a step never
-//! waits for them. An epoch's batches depend on the seed and the epoch alone.
+//! waits for them. An epoch's batches depend on the seed and the epoch alone. Knows images of the host; knows no device and
+//! no network.
 
 use std::ops::Range;
 use std::sync::mpsc::SyncSender;

@@ -1,4 +1,5 @@
-//! What a node of a graph is in libtorch: its operation, and its numbers as views of the network's flat ones.
+//! What a node of a graph is in libtorch: its operation, and its numbers as views of the network's flat ones. Knows one
+//! node at a time; knows no losses and no steps.
 
 use model::{Activation, Graph, Node, Op, Pool};
 use tch::Tensor;

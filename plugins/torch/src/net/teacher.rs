@@ -1,4 +1,5 @@
-//! A trained network whose logits another one learns from, beside the labels.
+//! A trained network whose logits another one learns from, beside the labels. Knows files of weights; knows nothing of how
+//! it is learned from.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The op `evaluate`: what weights say of all test images.
+//! The op `evaluate`: what weights say of all test images. Knows its request; leaves computing to `net`.
 
 use dataset::{Dataset, Predictions, wilson_interval};
 use model::Weights;

@@ -1,4 +1,5 @@
-//! The op `train`: a dataset becomes weights, with progress, curves and checkpoints on the way.
+//! The op `train`: a dataset becomes weights, with progress, curves and checkpoints on the way. Knows its request; leaves
+//! training to `trainer`.
 
 use model::Graph;
 use protocol::{

@@ -1,5 +1,6 @@
 //! Cross-entropy as `torch.nn.CrossEntropyLoss` computes it, with label smoothing and weights of classes, what a teacher adds
-//! to it, and the gradient of both. On the host; see [`crate::backend::libtorch`] for the same on a device.
+//! to it, and the gradient of both. On the host; see [`crate::backend::libtorch`] for the same on a device. Knows logits
+//! and labels; knows no network.
 
 use crate::params::Distill;
 

@@ -1,4 +1,5 @@
-//! What makes no sense about params together, which their schema cannot say, and what does not fit the number of training images.
+//! What makes no sense about params together, which their schema cannot say, and what does not fit the number of training
+//! images. Knows params and that number; knows no request.
 
 use protocol::{Problem, grouped};
 

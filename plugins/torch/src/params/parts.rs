@@ -1,4 +1,5 @@
-//! What params are made of: each choice, and the names that it has in a pipeline.
+//! What params are made of: each choice, and the names that it has in a pipeline. Knows what each means by itself; not what
+//! they mean together.
 
 use anyhow::ensure;
 use schemars::JsonSchema;

@@ -1,5 +1,5 @@
 //! What is wrong with what a stage asks of a training, before anything runs: params that make no sense together, and what does not
-//! fit the images, as far as these are there.
+//! fit the images, as far as these are there. Knows a request before it runs; knows no op.
 
 use std::path::Path;
 

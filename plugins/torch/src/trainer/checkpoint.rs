@@ -1,5 +1,5 @@
 //! Snapshots of a training in a file, so that an interrupted one continues. A file that is damaged, or of another
-//! training, is told from a good one and never used.
+//! training, is told from a good one and never used. Knows files; knows nothing of how a training goes on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The training curves as a figure.
+//! The training curves as a figure. Knows what epochs came to; knows nothing of how.
 
 use protocol::{Axis, Content, Figure, Series};
 

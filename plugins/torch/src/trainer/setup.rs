@@ -1,4 +1,5 @@
-//! From a request to what a training needs: images, network, device and teacher, each checked against the others.
+//! From a request to what a training needs: images, network, device and teacher, each checked against the others. Knows
+//! files and params; knows no steps.
 
 use anyhow::Context;
 use dataset::{Dataset, Normalization, Outline, validation_split};

@@ -1,4 +1,4 @@
-//! Where a training stands between two epochs: what a checkpoint keeps.
+//! Where a training stands between two epochs: what a checkpoint keeps. Knows numbers; knows no files.
 
 use serde::{Deserialize, Serialize};
 

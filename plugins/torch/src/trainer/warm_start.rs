@@ -1,6 +1,6 @@
 //! What a training leaves for a later one whose recipe differs in nothing but the number of epochs. Where no learning
 //! rate depends on that number, it goes on where this one ended; under a rate that falls to zero by the end it cannot, and is told
-//! so.
+//! so. Knows files and lengths; knows no steps.
 
 use std::path::{Path, PathBuf};
 
@@ -68,7 +68,7 @@ impl WarmStart {
     /// Leaves `last`, the end of a training, unless there is a longer one.
     pub(crate) fn keep(&self, last: &Snapshot, params: &TrainParams) -> anyhow::Result<()> {
         if !params.goes_on() {
-            return Ok(std::fs::write(&self.length, params.epochs.to_string())?);
+            return Ok(regular::write_whole(&self.length, params.epochs.to_string().as_bytes())?);
         }
         let longer = |kept: &Snapshot| kept.epochs_done > last.epochs_done;
         match self.checkpoint.read() {

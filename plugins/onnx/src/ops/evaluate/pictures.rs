@@ -72,15 +72,7 @@ fn png(shape: [usize; 3], pixels: &[u8]) -> Result<Vec<u8>> {
         .flat_map(|place| (0..channels).filter_map(move |channel| pixels.get(channel * plane + place)))
         .copied()
         .collect();
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, u32::try_from(width)?, u32::try_from(height)?);
-    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::High);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&interleaved)?;
-    writer.finish()?;
-    Ok(bytes)
+    Ok(dataset::encode_png([u32::try_from(width)?, u32::try_from(height)?], channels, &interleaved)?)
 }
 
 #[cfg(test)]
