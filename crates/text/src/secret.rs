@@ -8,6 +8,7 @@
 //! their value, in the encodings in which programs print them. What is no text to be changed, as the outputs of a stage, is
 //! looked through by [`Search`].
 
+mod forms;
 mod line;
 mod masks;
 mod salt;

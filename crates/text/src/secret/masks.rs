@@ -1,25 +1,18 @@
-//! Secrets that are known by their value, taken out of texts in every form in which programs print them: as they are, each
-//! line by itself, percent-encoded, as a text of JSON or of the shell, and in Base64 wherever they begin in it.
+//! Secrets that are known by their value, taken out of texts in every form in which programs print them. Knows which these
+//! forms are from [`forms`](super::forms).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use protocol::masking::{hidden, secrets as secrets_of_urls};
 
+use super::forms::{self, Parts, add_forms};
 use super::{MASK, in_any_colour, with_texts};
-
-/// What is shorter would be found in half of all words.
-const SHORTEST: usize = 4;
-
-/// Base64 that is shorter is like any other word.
-const SHORTEST_BASE64: usize = 8;
 
 /// Secrets that cannot be looked for.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +48,7 @@ impl Masks {
         let of_urls = texts.into_iter().flat_map(secrets_of_urls);
         let mut forms = BTreeSet::new();
         for secret in secrets.iter().cloned().chain(of_urls) {
-            add_forms(&secret, &mut forms);
+            add_forms(&secret, Parts::Small, &mut forms);
         }
         forms.remove(MASK);
         let Some(longest) = forms.iter().map(String::len).max() else { return Ok(Self::default()) };
@@ -65,7 +58,7 @@ impl Masks {
     /// Whether a secret of this value is too short to be looked for.
     #[must_use]
     pub fn is_too_short(secret: &str) -> bool {
-        secret.trim().len() < SHORTEST
+        forms::is_too_short(secret)
     }
 
     /// Bytes of the longest text that is taken out as a whole; 0 where there is none.
@@ -115,76 +108,6 @@ impl Masks {
     pub fn concern(&self, text: &str) -> bool {
         matches!(self.hide(text), Cow::Owned(_))
     }
-}
-
-/// Every form in which programs print a secret, as far as it is long enough to be told from other words.
-pub(super) fn add_forms(secret: &str, forms: &mut BTreeSet<String>) {
-    let lines = secret.lines().map(str::trim);
-    for text in std::iter::once(secret.trim()).chain(lines) {
-        if Masks::is_too_short(text) {
-            continue;
-        }
-        forms.insert(text.to_owned());
-        let json = Value::from(text).to_string();
-        let ascii = ascii_json(text);
-        forms.insert(json.trim_matches('"').replace('/', r"\/"));
-        forms.insert(json.get(1..json.len() - 1).unwrap_or_default().to_owned());
-        forms.insert(ascii);
-        forms.insert(text.replace('\'', r"'\''"));
-        for upper in [true, false] {
-            forms.insert(percent_encoded(text, upper, "-_.~"));
-            forms.insert(percent_encoded(text, upper, "-_.~ ").replace(' ', "+"));
-            forms.insert(percent_encoded(text, upper, "-_.~/:@!$&'()*+,;="));
-        }
-        for shift in 0..3 {
-            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-                let form = in_base64(text.as_bytes(), shift, engine);
-                forms.extend(form.filter(|form| form.len() >= SHORTEST_BASE64));
-            }
-        }
-    }
-    forms.retain(|form| form.len() >= SHORTEST);
-}
-
-/// As JSON writes it where it writes nothing but ASCII.
-fn ascii_json(text: &str) -> String {
-    let json = Value::from(text).to_string();
-    let mut ascii = String::with_capacity(json.len());
-    for c in json.get(1..json.len() - 1).unwrap_or_default().chars() {
-        if c.is_ascii() {
-            ascii.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a string cannot fail.
-                let _ = write!(ascii, "\\u{unit:04x}");
-            }
-        }
-    }
-    ascii
-}
-
-fn percent_encoded(text: &str, upper: bool, kept: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let c = char::from(byte);
-        if c.is_ascii_alphanumeric() || kept.contains(c) {
-            encoded.push(c);
-        } else {
-            // Writing to a string cannot fail.
-            let _ = if upper { write!(encoded, "%{byte:02X}") } else { write!(encoded, "%{byte:02x}") };
-        }
-    }
-    encoded
-}
-
-/// The digits that a secret alone decides, `shift` bytes behind the begin of three, in whatever stands before and behind.
-fn in_base64(secret: &[u8], shift: usize, engine: &impl base64::Engine) -> Option<String> {
-    let mut bytes = vec![0; shift];
-    bytes.extend_from_slice(secret);
-    let digits = engine.encode(&bytes);
-    let first = (shift * 8).div_ceil(6);
-    let end = bytes.len() * 8 / 6;
-    digits.get(first..end).map(str::to_owned)
 }
 
 #[cfg(test)]

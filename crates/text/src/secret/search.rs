@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 use aho_corasick::AhoCorasick;
 
 use super::MASK;
-use super::masks::{Masks, TooLarge, add_forms, automaton};
+use super::forms::{Parts, add_forms};
+use super::masks::{Masks, TooLarge, automaton};
 
 /// Bytes that are looked through at a time.
 const PIECE: usize = 256 << 10;
@@ -44,9 +45,11 @@ impl Search {
         for (name, value) in secrets {
             let text = value.to_string_lossy().into_owned();
             let mut forms = BTreeSet::new();
-            add_forms(&text, &mut forms);
+            add_forms(&text, Parts::Large, &mut forms);
             // Such as the password of a database's address.
-            protocol::masking::secrets(&text).iter().for_each(|part| add_forms(part, &mut forms));
+            protocol::masking::secrets(&text)
+                .iter()
+                .for_each(|part| add_forms(part, Parts::Large, &mut forms));
             let mut forms: BTreeSet<Vec<u8>> = forms.into_iter().map(String::into_bytes).collect();
             // As it is, where it is no text.
             forms.extend((!Masks::is_too_short(&text)).then(|| value.into_vec().trim_ascii().to_vec()));
