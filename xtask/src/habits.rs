@@ -57,10 +57,15 @@ pub(crate) fn bless(workspace: &Workspace) -> Result<ExitCode> {
                 .args(["--force", "--output", page]),
         )?;
     }
-    say("bless 3/3: what pages show");
-    let mut docs = workspace.cargo();
-    docs.args(["test", "--package", "pipe", "--test", "terminal", "--", "docs::"]);
-    finish(docs.env("PIPE_UPDATE_DOCS", "1"))?;
+    say("bless 3/3: manifests, and what pages show");
+    let plugins = ["--package", "pipe-data", "--package", "pipe-torch", "--package", "pipe-onnx"];
+    for (packages, filter) in
+        [(&plugins[..], "the_manifest_is_the_one"), (&["--package", "pipe", "--test", "terminal"], "docs::")]
+    {
+        let mut tests = workspace.cargo();
+        tests.arg("test").args(packages).args(["--", filter]).env("PIPE_UPDATE_DOCS", "1");
+        finish(&mut tests)?;
+    }
     say("look at the difference before you commit it: git diff");
     Ok(ExitCode::SUCCESS)
 }
