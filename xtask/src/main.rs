@@ -4,6 +4,7 @@
 //! before the native libraries that some of them need are there.
 
 mod given;
+mod layers;
 mod peers;
 mod pins;
 mod requirements;
@@ -24,6 +25,7 @@ Usage: cargo xtask <TASK>
   setup          fetch libtorch and ONNX Runtime into `native/`, unless they are there or given
   demo [ARGS…]   set up, build in release mode, then `pipe run --profile demo ARGS…`
   test [ARGS…]   set up, build, then `cargo test --workspace ARGS…`
+  layers         draw which package of the runner uses which into `docs/architecture.md`
   soak [PART…]   the tests against kills, damage and hostile input, for as long as it takes (hours), into
                  `docs/reliability.md`; goes on with the parts that are not done yet. `--again` does all of them anew,
                  `--short` as long as in `test`, writing nothing

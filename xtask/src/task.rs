@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::soak::Soak;
 use crate::workspace::{Workspace, say};
-use crate::{peers, setup, usage};
+use crate::{layers, peers, setup, usage};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(crate) enum Task {
     Setup,
     Demo(Vec<OsString>),
     Test(Vec<OsString>),
+    Layers,
     Soak(Soak),
     Help,
 }
@@ -37,6 +38,7 @@ impl Task {
         match name.to_str() {
             Some("setup") => alone(Self::Setup),
             Some("help" | "--help" | "-h") => alone(Self::Help),
+            Some("layers") => alone(Self::Layers),
             Some("demo") => Ok(Self::Demo(rest)),
             Some("test") => Ok(Self::Test(rest)),
             Some("soak") => Ok(Self::Soak(Soak::parse(&rest)?)),
@@ -58,6 +60,10 @@ impl Task {
             }
             Self::Demo(args) => demo(&Workspace::find()?, &args),
             Self::Test(args) => test(&Workspace::find()?, &args),
+            Self::Layers => {
+                layers::draw(&Workspace::find()?)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Soak(soak) => soak.run(&Workspace::find()?),
         }
     }
