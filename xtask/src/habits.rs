@@ -6,9 +6,9 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::setup;
 use crate::task::finish;
 use crate::workspace::{Workspace, say};
+use crate::{layers, setup};
 
 /// The version of cargo-deny that `deny.toml` is written for.
 const DENY: &str = "0.20.2";
@@ -57,7 +57,7 @@ pub(crate) fn bless(workspace: &Workspace) -> Result<ExitCode> {
                 .args(["--force", "--output", page]),
         )?;
     }
-    say("bless 3/3: manifests, and what pages show");
+    say("bless 3/3: manifests, layers, and what pages show");
     let plugins = ["--package", "pipe-data", "--package", "pipe-torch", "--package", "pipe-onnx"];
     for (packages, filter) in
         [(&plugins[..], "the_manifest_is_the_one"), (&["--package", "pipe", "--test", "terminal"], "docs::")]
@@ -66,6 +66,7 @@ pub(crate) fn bless(workspace: &Workspace) -> Result<ExitCode> {
         tests.arg("test").args(packages).args(["--", filter]).env("PIPE_UPDATE_DOCS", "1");
         finish(&mut tests)?;
     }
+    layers::draw(workspace)?;
     say("look at the difference before you commit it: git diff");
     Ok(ExitCode::SUCCESS)
 }

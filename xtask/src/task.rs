@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::soak::Soak;
 use crate::workspace::{Workspace, say};
-use crate::{habits, peers, setup, usage};
+use crate::{habits, layers, peers, setup, usage};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(crate) enum Task {
     Lint,
     Bless,
     Bench(Vec<OsString>),
+    Layers,
     Soak(Soak),
     Help,
 }
@@ -45,6 +46,7 @@ impl Task {
             Some("bless") => alone(Self::Bless),
             Some("bench") => Ok(Self::Bench(rest)),
             Some("help" | "--help" | "-h") => alone(Self::Help),
+            Some("layers") => alone(Self::Layers),
             Some("demo") => Ok(Self::Demo(rest)),
             Some("test") => Ok(Self::Test(rest)),
             Some("soak") => Ok(Self::Soak(Soak::parse(&rest)?)),
@@ -71,6 +73,10 @@ impl Task {
             Self::Bless => habits::bless(&Workspace::find()?),
             Self::Bench(args) => {
                 become_command(Workspace::find()?.command("python3").arg("bench/run.py").args(args))
+            }
+            Self::Layers => {
+                layers::draw(&Workspace::find()?)?;
+                Ok(ExitCode::SUCCESS)
             }
             Self::Soak(soak) => soak.run(&Workspace::find()?),
         }

@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn where_nothing_can_be_written_nothing_is_tried_again() {
-        let mut file = FigureFile::new(PathBuf::from("/nonexistent/f"));
+        let root = tempfile::tempdir().unwrap();
+        let mut file = FigureFile::new(root.path().join("nowhere/f"));
         file.show(&figure(1, "a"), &[]);
         assert!(matches!(file.state, State::Unwritable));
     }
