@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::{Axis, Cell, Column, Content, Figure, Group, counted};
 
 use super::Params;
-use super::rounds::Measurement;
-use super::summary::Outcome;
+use super::measurement::Measurement;
+use super::outcome::Outcome;
 use crate::request;
 use crate::statistics::{FEWEST_ROUNDS, median, quantile};
 

@@ -7,6 +7,8 @@ mod answer;
 mod child;
 mod figures;
 mod machine;
+mod measurement;
+mod outcome;
 mod patience;
 mod rounds;
 mod summary;

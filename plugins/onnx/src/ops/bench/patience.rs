@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::rounds::Case;
+use super::measurement::Case;
 use super::watch::Surroundings;
 
 /// Fewest measurements in a row, all of them disturbed, that show a steady load.

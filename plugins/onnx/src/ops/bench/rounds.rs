@@ -1,7 +1,6 @@
 //! The rounds: every case is timed once in each, in an order drawn anew, and again where it was disturbed and that may help.
 //! Knows nothing of what the times come to.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,6 +9,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::measurement::{Case, Measured, Measurement, is_disturbed};
 use super::patience::{GaveUp, Patience};
 use super::watch::{Surroundings, Watch};
 use super::{Params, Variant, child};
@@ -17,28 +17,6 @@ use super::{Params, Variant, child};
 /// How often a disturbed measurement is made again at most. All together are made again at most as often as there are
 /// measurements.
 const AGAIN: usize = 2;
-
-/// What is timed: a variant at a batch size with a number of threads.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Case {
-    pub(crate) threads: usize,
-    pub(crate) batch: usize,
-    pub(crate) variant: String,
-}
-
-/// What came of a case in one round.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Measurement {
-    pub(crate) result: TimeResult,
-    pub(crate) around: Surroundings,
-    /// Whether it was disturbed, like all before it.
-    pub(crate) disturbed: bool,
-    /// How many measurements were thrown away for it.
-    pub(crate) again: usize,
-}
-
-/// The measurements of each case, in the order of the rounds.
-pub(crate) type Measured = BTreeMap<Case, Vec<Measurement>>;
 
 /// One case with what it takes to time it.
 struct Task<'a> {
@@ -126,11 +104,6 @@ fn measure_with(
         }
     }
     Ok((measured, None))
-}
-
-/// Whether more than half of the rounds were disturbed, so that their median is that of disturbed ones.
-pub(crate) fn is_disturbed(rounds: &[Measurement]) -> bool {
-    2 * rounds.iter().filter(|round| round.disturbed).count() > rounds.len()
 }
 
 /// A block for each number of threads and batch size, so that variants which are compared follow each other.

@@ -4,6 +4,7 @@ use protocol::{Cell, Content, Figure, FromPlugin, TimeResult};
 
 use super::*;
 use crate::ops::bench::machine::Business;
+use crate::ops::bench::outcome::{estimate, speedup};
 use crate::ops::bench::watch::Surroundings;
 
 fn measurement(ms: f64) -> Measurement {
