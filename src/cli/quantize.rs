@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::pipeline::StageName;
+use ::pipeline::spec::Diagnostic;
 use record::event::Event;
 use record::{ActionRecord, Outcome, StageRun};
 use text::format;
 
 use self::pipeline::{pipeline, usual_weights};
 use super::{Context, Global, Selection, output};
+use crate::check;
 use crate::error::{Error, ExitStatus};
 use crate::exec::{self, Options, Order};
 use crate::plan;
@@ -32,8 +34,8 @@ pub struct Args {
     /// The float model
     #[arg(value_name = "MODEL.onnx", value_hint = ValueHint::FilePath)]
     model: PathBuf,
-    /// A file that holds the model's weights, where they are neither in the model itself nor in MODEL.onnx.data beside it; may be
-    /// repeated
+    /// A file that holds the model's weights, where they are neither in the model itself nor in the files beside it that it
+    /// names; may be repeated
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     weights: Vec<PathBuf>,
     /// The images to calibrate on: any folder of pictures, an archive, or a dataset that `data/download` made (.safetensors)
@@ -207,14 +209,12 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let beside = usual_weights(&args.model);
     let inputs: Vec<(&PathBuf, &str)> = std::iter::once((&args.model, "the float model"))
         .chain(args.weights.iter().chain(&beside).map(|file| (file, "its weights")))
-        .chain(
-            args.data
-                .iter()
-                .map(|data| (data, if data.is_dir() { "one of the images" } else { "the images" })),
-        )
+        .chain(args.data.iter().map(|data| {
+            (data, if data.is_dir() { "a file in the folder of the images" } else { "the images" })
+        }))
         .collect();
     for (input, what) in &inputs {
-        if is_in(&target, input) {
+        if is_in(&target, input) && !is_earlier_result(&target, input) {
             return Err(
                 Error::usage(format!("the INT8 model would replace {what}")).hint("name another --output")
             );
@@ -273,13 +273,36 @@ fn is_in(target: &Path, input: &Path) -> bool {
     matches!((fs::canonicalize(target), fs::canonicalize(input)), (Ok(target), Ok(input)) if target.starts_with(&input))
 }
 
+/// What is wrong, without the places in a pipeline that nobody wrote; what several stages say is said once.
+fn told(problems: &[Diagnostic]) -> Error {
+    let (mut messages, mut hints) = (Vec::new(), Vec::new());
+    for problem in problems {
+        if !messages.contains(&problem.message.as_str()) {
+            messages.push(&problem.message);
+            hints.extend(&problem.help);
+        }
+    }
+    hints.dedup();
+    hints.into_iter().fold(Error::usage(messages.join("\n")), |error, hint| error.hint(hint))
+}
+
+/// Whether what is at `target` is a model that lies in a folder of images, as an earlier run leaves it there, and none of them.
+fn is_earlier_result(target: &Path, input: &Path) -> bool {
+    input.is_dir() && target.extension().is_some_and(|extension| extension == "onnx")
+}
+
 fn execute(
     project: &Project,
     sink: &mut dyn Sink,
 ) -> Result<(Vec<StageRun>, BTreeMap<StageName, ActionRecord>), Error> {
     let none = BTreeSet::new();
     let _lock = project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.into() }))?;
-    let prospects = plan::prospects(project, &project.pipeline.ids().collect(), &none)?;
+    let all = project.pipeline.ids().collect();
+    let prospects = plan::prospects(project, &all, &none)?;
+    // The model is looked at before images are read.
+    if let Some(problems) = check::check(project, &prospects, &all).problems {
+        return Err(told(problems.problems()));
+    }
     let run = project.store.next_run_id();
     sink.event(&Event::RunStarted {
         run: run.clone(),
@@ -392,9 +415,28 @@ mod tests {
         ] {
             assert!(is_in(&at(target), &at(input)), "{target} in {input}");
         }
+        fs::write(at("set/m.int8.onnx"), "").unwrap();
+        assert!(is_in(&at("set/m.int8.onnx"), &at("set")));
+        assert!(is_earlier_result(&at("set/m.int8.onnx"), &at("set")));
+        assert!(!is_earlier_result(&at("set/cats/1.png"), &at("set")));
+        assert!(!is_earlier_result(&at("m.onnx"), &at("m.onnx")));
         for (target, input) in [("set/new.onnx", "set"), ("setting.onnx", "set"), ("set", "set/cats")] {
             assert!(!is_in(&at(target), &at(input)), "{target} in {input}");
         }
+    }
+
+    #[test]
+    fn what_several_stages_say_is_said_once_and_without_places() {
+        let problem = |message: &str| Diagnostic {
+            message: message.into(),
+            file: "/tmp/pipeline.yaml".into(),
+            location: None,
+            snippet: None,
+            help: vec!["start again".into()],
+        };
+        let text = told(&[problem("one"), problem("one"), problem("two")]).to_string();
+        assert_eq!((text.matches("one").count(), text.matches("start again").count()), (1, 1), "{text}");
+        assert!(text.contains("two") && !text.contains("yaml"), "{text}");
     }
 
     #[test]

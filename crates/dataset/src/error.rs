@@ -61,10 +61,44 @@ pub enum DatasetError {
     Unsafe {
         /// The archive or folder.
         source_name: String,
+        /// Whether it is a folder.
+        in_folder: bool,
         /// The entry.
         entry: String,
         /// Why, such as `is a symbolic link`.
         reason: String,
+    },
+    /// A link whose file is wanted and is not there.
+    #[error("`{entry}` in `{source_name}` is a link to {target}, which is not there")]
+    Lost {
+        /// The archive or folder.
+        source_name: String,
+        /// The link.
+        entry: String,
+        /// What it leads to, with marks of quotation.
+        target: String,
+    },
+    /// An entry of a zip that is packed in a way that is not read.
+    #[error("`{entry}` in `{source_name}` is {how}, which is not read")]
+    Packed {
+        /// The archive.
+        source_name: String,
+        /// The entry.
+        entry: String,
+        /// How, such as `compressed by LZMA`.
+        how: String,
+    },
+    /// An archive that another follows in the same file.
+    #[error(
+        "`{source_name}` holds more than one archive: the first ends {place}, and another of {bytes} bytes follows"
+    )]
+    Several {
+        /// The file.
+        source_name: String,
+        /// Where the first ends, such as ``after `a.png` ``.
+        place: String,
+        /// Bytes from the start of the second on.
+        bytes: u64,
     },
     /// More entries or bytes than any dataset has.
     #[error("refused to read `{source_name}`: it holds more than {limit}")]
@@ -97,6 +131,8 @@ pub enum DatasetError {
         source_name: String,
         /// How many, why, and some names.
         left_out: String,
+        /// Whether links that lead nowhere are among them.
+        has_lost: bool,
         /// The share that may be missing.
         allowed: String,
     },
@@ -148,9 +184,20 @@ impl DatasetError {
             Self::Truncated { .. } | Self::Damaged { .. } => {
                 Some("download or copy it again; `size`, `md5` or `sha256` notice such damage at once")
             }
-            Self::Unsafe { .. } => {
-                Some("make the archive again from plain files and folders, each once, with relative paths")
+            Self::Unsafe { in_folder: true, .. } => {
+                Some("remove or rename it, or leave it out with `ignore:` in the pipeline")
             }
+            Self::Unsafe { .. } => Some(
+                "make the archive again from plain files and folders, each once, with relative paths (`tar \
+                 --dereference --hard-dereference` packs files for links)",
+            ),
+            Self::Lost { .. } => {
+                Some("fetch what it leads to, as with `dvc pull` or `git annex get`, or give another source")
+            }
+            Self::Packed { .. } => Some("pack it again as usual: with Deflate and without a password"),
+            Self::Several { .. } => Some(
+                "unpack them into one folder (`tar --ignore-zeros -xf`) and give that, or pack that again",
+            ),
             Self::Entry { .. } => Some("repair or remove that file"),
             Self::OtherSize { .. } => Some(
                 "give all images one size with `image_size` (for `pipe quantize`: `--size`), or remove that file",
@@ -158,6 +205,10 @@ impl DatasetError {
             Self::TooLarge { .. } => Some("check that it is the archive you meant"),
             Self::Budget { .. } => Some(
                 "scale the images with `image_size`, or give the bytes that they may take as `max_bytes`",
+            ),
+            Self::LeftOut { has_lost: true, .. } => Some(
+                "fetch what links lead to, as with `dvc pull` or `git annex get`, leave files out with `ignore:` in the \
+                 pipeline, or give the share that may be missing as `max_left_out` (for `pipe quantize`: `--max-left-out`)",
             ),
             Self::LeftOut { .. } => Some(
                 "convert them to PNG or JPEG, move them to a class, or give the share that may be missing as \

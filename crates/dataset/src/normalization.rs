@@ -31,8 +31,9 @@ impl Normalization {
         for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != channels {
                 return Err(DatasetError::inconsistent(format!(
-                    "the normalisation has {} values of `{name}`, but images have {channels} channels",
-                    values.len()
+                    "the normalisation has {} of `{name}`, but images have {}",
+                    counted(values.len(), "value"),
+                    counted(channels, "channel")
                 )));
             }
         }
@@ -95,6 +96,11 @@ impl Normalization {
     }
 }
 
+/// `1 value`, `3 values`.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 fn look_up(tables: &[[f32; 256]], image: &[u8], out: &mut Vec<f32>) {
     let plane = (image.len() / tables.len().max(1)).max(1);
     for (table, pixels) in tables.iter().zip(image.chunks_exact(plane)) {
@@ -130,7 +136,7 @@ mod tests {
     fn values_that_do_not_fit_are_refused() {
         assert!(Normalization::cifar10().check(3).is_ok());
         let message = Normalization::cifar10().check(1).unwrap_err().to_string();
-        assert!(message.contains("3 values of `mean`, but images have 1 channels"), "{message}");
+        assert!(message.contains("3 values of `mean`, but images have 1 channel"), "{message}");
         let zero = Normalization { mean: vec![0.0], std: vec![0.0] };
         assert!(zero.check(1).is_err());
         let nan = Normalization { mean: vec![f32::NAN], std: vec![1.0] };

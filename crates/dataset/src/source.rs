@@ -1,10 +1,11 @@
 //! A source: a folder or an archive (zip, tar, tar.gz) whose entries are read one by one, in memory.
 //!
 //! Nothing is unpacked to disk. Entries that could harm or hide something are refused all the same: absolute
-//! paths, `..`, links, devices, the same path twice, more bytes or entries than any dataset has. Knows nothing of
+//! paths, `..`, links that lead out of an archive, devices, the same path twice, more bytes or entries than any dataset has. Knows nothing of
 //! images.
 
 mod folder;
+mod gzip;
 mod tar;
 mod zip;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use patterns::Ignore;
 
+pub(crate) use self::gzip::Gunzip;
 use crate::DatasetError;
 
 /// Most bytes that all files of a source may hold together, and most entries that it may have. Generous for
@@ -51,17 +53,16 @@ pub(crate) struct Entry<'a> {
     source: &'a str,
     path: &'a str,
     size: u64,
-    /// Absent for a folder.
+    /// Absent for a folder, and for a link that leads nowhere.
     content: Option<&'a mut dyn Read>,
-    /// What a folder's content is.
-    nothing: io::Empty,
+    nothing: Nothing<'a>,
     real: Option<Real>,
 }
 
-/// Which file of a disk an entry of a folder is.
+/// Which file of a disk an entry of a folder is, or which of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Real {
-    /// The same for all ways to it: device and inode.
+    /// The same for all ways to it: device and inode, or zero and a number.
     pub(crate) file: (u64, u64),
     /// Whether the way to it leads over a symbolic link.
     pub(crate) is_linked: bool,
@@ -105,14 +106,20 @@ impl Source {
 
     /// Hands every entry to `visitor`: an archive's in its own order, a folder's sorted by name.
     pub(crate) fn visit(&self, visitor: &mut Visitor<'_>) -> Result<(), DatasetError> {
-        let mut guard = Guard { source: &self.name, limits: self.limits, seen: HashSet::new(), bytes: 0 };
+        let mut guard = Guard {
+            source: &self.name,
+            in_folder: self.kind == Kind::Folder,
+            limits: self.limits,
+            seen: HashSet::new(),
+            bytes: 0,
+        };
         match self.kind {
             Kind::Folder => folder::visit(&self.path, self.ignore.as_ref(), &mut guard, visitor),
             Kind::Zip => zip::visit(self.open_file()?, &mut guard, visitor),
-            Kind::Tar => tar::visit(io::BufReader::new(self.open_file()?), &mut guard, visitor),
+            Kind::Tar => tar::visit(&|| Ok(io::BufReader::new(self.open_file()?)), &mut guard, visitor),
             Kind::TarGz => {
-                let file = io::BufReader::new(self.open_file()?);
-                tar::visit(flate2::bufread::MultiGzDecoder::new(file), &mut guard, visitor)
+                let open = || Ok(Gunzip::new(io::BufReader::new(self.open_file()?)));
+                tar::visit(&open, &mut guard, visitor)
             }
         }
     }
@@ -127,7 +134,12 @@ type Visitor<'v> = dyn FnMut(Entry<'_>) -> Result<(), DatasetError> + 'v;
 
 impl<'a> Entry<'a> {
     fn new(source: &'a str, path: &'a str, size: u64, content: Option<&'a mut dyn Read>) -> Self {
-        Self { source, path, size, content, nothing: io::empty(), real: None }
+        Self { source, path, size, content, nothing: Nothing(None), real: None }
+    }
+
+    /// A link that leads nowhere: to `target`, as it is told.
+    fn lost(source: &'a str, path: &'a str, target: &'a str) -> Self {
+        Self { source, path, size: 0, content: None, nothing: Nothing(Some(target)), real: None }
     }
 
     /// Says which file of a disk it is.
@@ -136,7 +148,24 @@ impl<'a> Entry<'a> {
         self
     }
 
-    /// Which file of a disk it is; nothing in an archive.
+    /// What it leads to, as it is told, where it is a link that leads nowhere.
+    pub(crate) fn lost_target(&self) -> Option<&'a str> {
+        self.nothing.0
+    }
+
+    /// Refuses a link that leads nowhere.
+    pub(crate) fn must_be_there(&self) -> Result<(), DatasetError> {
+        match self.nothing.0 {
+            None => Ok(()),
+            Some(target) => Err(DatasetError::Lost {
+                source_name: self.source.into(),
+                entry: self.path.into(),
+                target: target.into(),
+            }),
+        }
+    }
+
+    /// Which file it is; nothing in a zip.
     pub(crate) fn real(&self) -> Option<Real> {
         self.real
     }
@@ -147,7 +176,7 @@ impl<'a> Entry<'a> {
     }
 
     pub(crate) fn is_folder(&self) -> bool {
-        self.content.is_none()
+        self.content.is_none() && self.nothing.0.is_none()
     }
 
     /// Bytes of the file, as the source says it.
@@ -157,6 +186,7 @@ impl<'a> Entry<'a> {
 
     /// The first `most` bytes of the file, or all that it has; nothing for a folder.
     pub(crate) fn head(&mut self, most: usize) -> Result<Vec<u8>, DatasetError> {
+        self.must_be_there()?;
         let Some(content) = &mut self.content else { return Ok(Vec::new()) };
         let mut bytes = Vec::with_capacity(most);
         content
@@ -176,7 +206,8 @@ impl<'a> Entry<'a> {
 
     /// The error that a failure to read [`Entry::stream`] is.
     pub(crate) fn damage(&self, error: io::Error) -> DatasetError {
-        damage(self.source, &in_the_middle_of(self.path), error)
+        let told = self.must_be_there().err();
+        told.unwrap_or_else(|| damage(self.source, &in_the_middle_of(self.path), error))
     }
 
     /// Reads the file whole; nothing for a folder.
@@ -186,6 +217,7 @@ impl<'a> Entry<'a> {
 
     /// Reads the file whole, of which `bytes` were read already; nothing for a folder. Takes no more memory than the file.
     pub(crate) fn read_after(self, mut bytes: Vec<u8>) -> Result<Vec<u8>, DatasetError> {
+        self.must_be_there()?;
         let Some(content) = self.content else { return Ok(bytes) };
         let rest = self.size.saturating_sub(bytes.len() as u64);
         let has_room = usize::try_from(rest).is_ok_and(|rest| bytes.try_reserve_exact(rest).is_ok());
@@ -221,9 +253,23 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// What has no content: a folder, or a link that leads nowhere, with what it leads to.
+struct Nothing<'a>(Option<&'a str>);
+
+impl Read for Nothing<'_> {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match self.0 {
+            None => Ok(0),
+            Some(target) => Err(io::Error::other(format!("a link to {target}, which is not there"))),
+        }
+    }
+}
+
 /// Lets only harmless entries pass, and not too many.
 struct Guard<'a> {
     source: &'a str,
+    /// Whether that is a folder on a disk.
+    in_folder: bool,
     limits: Limits,
     seen: HashSet<String>,
     bytes: u64,
@@ -234,10 +280,7 @@ impl Guard<'_> {
     fn admit(&mut self, path: &[u8], is_folder: bool, size: u64) -> Result<String, DatasetError> {
         let shown = String::from_utf8_lossy(path).into_owned();
         let path = normal_path(path).map_err(|reason| self.refuse(&shown, reason))?;
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > self.limits.bytes {
-            return Err(self.too_large(format!("{} GiB", self.limits.bytes >> 30)));
-        }
+        self.take(size)?;
         let new = self.seen.insert(path.clone());
         if !new && !is_folder {
             return Err(self.refuse(&shown, "is there twice"));
@@ -248,8 +291,22 @@ impl Guard<'_> {
         Ok(path)
     }
 
+    /// Counts what is read of a file.
+    fn take(&mut self, size: u64) -> Result<(), DatasetError> {
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > self.limits.bytes {
+            return Err(self.too_large(format!("{} GiB", self.limits.bytes >> 30)));
+        }
+        Ok(())
+    }
+
     fn refuse(&self, entry: &str, reason: impl Into<String>) -> DatasetError {
-        DatasetError::Unsafe { source_name: self.source.into(), entry: entry.into(), reason: reason.into() }
+        DatasetError::Unsafe {
+            source_name: self.source.into(),
+            in_folder: self.in_folder,
+            entry: entry.into(),
+            reason: reason.into(),
+        }
     }
 
     fn too_large(&self, limit: String) -> DatasetError {
@@ -299,7 +356,7 @@ fn detect(file: &mut File, name: &str) -> Result<Kind, DatasetError> {
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => return Ok(Kind::Zip),
         [0x1f, 0x8b, ..] => {
             file.seek(SeekFrom::Start(0)).map_err(|error| damage(name, "at its start", error))?;
-            read(&mut flate2::bufread::MultiGzDecoder::new(io::BufReader::new(file)), &mut head)?;
+            read(&mut Gunzip::new(io::BufReader::new(file)), &mut head)?;
             if tar::is_header(&head) {
                 return Ok(Kind::TarGz);
             }

@@ -135,7 +135,12 @@ fn from_source(
         let failure = explain(&error);
         let is_whole = matches!(
             error,
-            DatasetError::Budget { .. } | DatasetError::LeftOut { .. } | DatasetError::OtherSize { .. }
+            DatasetError::Budget { .. }
+                | DatasetError::LeftOut { .. }
+                | DatasetError::OtherSize { .. }
+                | DatasetError::Lost { .. }
+                | DatasetError::Packed { .. }
+                | DatasetError::Several { .. }
         );
         if checks.has_digest() || is_whole { failure } else { discard(&fetched, failure) }
     })?;

@@ -1,7 +1,7 @@
 //! The model that a stage is given, with the files that hold its weights: read, measured and hashed, and refused where a file
 //! is not declared. Knows requests and paths; knows no runtime.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,20 @@ use protocol::{Failure, RunRequest, counted};
 /// Name of the input that is a file beside the model with its weights, or a folder with several.
 pub(crate) const WEIGHTS: &str = "weights";
 
+/// The inputs of a stage by name.
+type Inputs = BTreeMap<String, PathBuf>;
+
 /// The model that input `model` is. Weights in files beside it must be declared: what a stage does not declare may change
 /// without making it stale.
 pub(crate) fn model(request: &RunRequest) -> Result<onnx::Model, Failure> {
-    let path = request.input("model")?;
-    let (model, files) =
-        onnx::Model::read_with(path, &declared(request)).map_err(|error| unread(error, HINT))?;
-    check_declared(request, path, &files, HINT)?;
-    check_needed(request, path, &files)?;
+    model_at(request.input("model")?, &request.inputs)
+}
+
+/// As [`model`], of a stage with these inputs.
+pub(crate) fn model_at(path: &Path, inputs: &Inputs) -> Result<onnx::Model, Failure> {
+    let (model, files) = onnx::Model::read_with(path, &paths(inputs)).map_err(|error| unread(error, HINT))?;
+    check_declared(inputs, path, &files, HINT)?;
+    check_needed(inputs, path, &files)?;
     Ok(model)
 }
 
@@ -28,8 +34,8 @@ const HINT: &str = "`pipe quantize`: name it with `--weights`, once for each fil
 
 /// Checks that what is declared as weights of the model at `path` holds some: what is read for nothing was taken for something
 /// else. The file that exporters put beside a model may be there without.
-fn check_needed(request: &RunRequest, path: &Path, files: &DataFiles) -> Result<(), Failure> {
-    let Some(weights) = request.inputs.get(WEIGHTS) else { return Ok(()) };
+fn check_needed(inputs: &Inputs, path: &Path, files: &DataFiles) -> Result<(), Failure> {
+    let Some(weights) = inputs.get(WEIGHTS) else { return Ok(()) };
     let mut usual = path.as_os_str().to_owned();
     usual.push(".data");
     if weights.as_os_str() == usual || files.iter().any(|(location, real)| holds(weights, location, real)) {
@@ -54,9 +60,14 @@ fn check_needed(request: &RunRequest, path: &Path, files: &DataFiles) -> Result<
 /// The files with weights of the variant `name`, a model at `path`, each of which must be declared. None where that cannot be
 /// told: ONNX Runtime may read what is not read here.
 pub(crate) fn data_files(request: &RunRequest, name: &str, path: &Path) -> Result<DataFiles, Failure> {
+    data_files_at(name, path, &request.inputs)
+}
+
+/// As [`data_files`], of a stage with these inputs.
+pub(crate) fn data_files_at(name: &str, path: &Path, inputs: &Inputs) -> Result<DataFiles, Failure> {
     let hint = format!("give it as an input of its own, such as `{name}_weights`; any name will do");
-    match onnx::data_files(path, &declared(request)) {
-        Ok(files) => check_declared(request, path, &files, &hint).map(|()| files),
+    match onnx::data_files(path, &paths(inputs)) {
+        Ok(files) => check_declared(inputs, path, &files, &hint).map(|()| files),
         Err(error) if about_data(&error).is_some() => Err(unread(error, &hint)),
         Err(_) => Ok(DataFiles::new()),
     }
@@ -64,7 +75,11 @@ pub(crate) fn data_files(request: &RunRequest, name: &str, path: &Path) -> Resul
 
 /// All files and folders that the stage declares to read.
 pub(crate) fn declared(request: &RunRequest) -> Vec<PathBuf> {
-    request.inputs.values().cloned().collect()
+    paths(&request.inputs)
+}
+
+fn paths(inputs: &Inputs) -> Vec<PathBuf> {
+    inputs.values().cloned().collect()
 }
 
 /// What to do about weights that are there, but are not those that the model speaks of.
@@ -81,7 +96,7 @@ fn unread(error: onnx::Error, hint: &str) -> Failure {
 }
 
 /// The error itself, where it is about files that hold weights.
-fn about_data(error: &onnx::Error) -> Option<&onnx::Error> {
+pub(crate) fn about_data(error: &onnx::Error) -> Option<&onnx::Error> {
     match error {
         onnx::Error::File { source, .. } => about_data(source),
         onnx::Error::NoData { .. } | onnx::Error::Data { .. } => Some(error),
@@ -89,9 +104,9 @@ fn about_data(error: &onnx::Error) -> Option<&onnx::Error> {
     }
 }
 
-fn check_declared(request: &RunRequest, path: &Path, files: &DataFiles, hint: &str) -> Result<(), Failure> {
+fn check_declared(inputs: &Inputs, path: &Path, files: &DataFiles, hint: &str) -> Result<(), Failure> {
     for (location, real) in files {
-        if !request.inputs.values().any(|declared| holds(declared, location, real)) {
+        if !inputs.values().any(|declared| holds(declared, location, real)) {
             return Err(Failure::new(format!(
                 "weights of `{}` lie in `{location}`, which is not declared, so a change of it would not be noticed",
                 path.display()

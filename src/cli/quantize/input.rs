@@ -1,6 +1,7 @@
-//! The shape of the images that an ONNX model takes, as far as its file says it. Knows the wire format of protocol buffers and the
+//! The shape of the images that an ONNX model takes, and the files that it names for its weights, as far as its file says it. Knows the wire format of protocol buffers and the
 //! few fields on the way there; what is broken or unusual says nothing here, and is told by the op that reads the model.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
@@ -13,6 +14,43 @@ pub(super) fn shape(model: &Path) -> Option<Vec<Option<u64>>> {
     let mut file = BufReader::new(regular::open(model).ok()?);
     let end = file.seek(SeekFrom::End(0)).ok()?;
     input_shape(&mut file, end).ok().flatten()
+}
+
+/// The files that the model names for its weights, which lie beside it; nothing of a file that cannot be read so.
+pub(super) fn locations(model: &Path) -> BTreeSet<String> {
+    let locations = || {
+        let mut file = BufReader::new(regular::open(model)?);
+        let end = file.seek(SeekFrom::End(0))?;
+        weights_elsewhere(&mut file, end)
+    };
+    locations().unwrap_or_default()
+}
+
+fn weights_elsewhere(file: &mut (impl Read + Seek), end: u64) -> io::Result<BTreeSet<String>> {
+    let mut locations = BTreeSet::new();
+    let Some(graph) = only(file, 0..end, 7)? else { return Ok(locations) };
+    let mut tensors = Vec::new();
+    for part in fields(file, graph)? {
+        match part.number {
+            5 => tensors.push(part.bytes),
+            // NodeProto.attribute, AttributeProto.t.
+            1 => {
+                for attribute in fields(file, part.bytes)?.into_iter().filter(|field| field.number == 5) {
+                    tensors.extend(only(file, attribute.bytes, 5)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    for tensor in tensors {
+        // TensorProto.external_data, of which each is a key and a value.
+        for entry in fields(file, tensor)?.into_iter().filter(|field| field.number == 13) {
+            if name(file, &entry.bytes, 1)? == b"location" {
+                locations.extend(String::from_utf8(name(file, &entry.bytes, 2)?));
+            }
+        }
+    }
+    Ok(locations)
 }
 
 /// What is wrong with such an input for pictures, or how many channels they need.
@@ -132,7 +170,10 @@ pub(super) mod tests {
     use super::*;
 
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
+        let length = bytes.len();
+        let [low, high] = [length & 0x7f, length >> 7].map(|part| u8::try_from(part).unwrap());
+        let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
+        [&[number << 3 | 2], &*length, bytes].concat()
     }
 
     fn value(name: &str, shape: &[u8]) -> Vec<u8> {
@@ -152,6 +193,29 @@ pub(super) mod tests {
             field(11, &value("x", shape)),
         ];
         [vec![8, 3], field(7, &graph.concat())].concat()
+    }
+
+    /// A model whose weights lie in these files.
+    pub(in super::super) fn with_weights_in(locations: &[&str]) -> Vec<u8> {
+        let tensor = |location: &&str| {
+            let entry = |key: &str, value: &str| {
+                field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat())
+            };
+            [vec![8, 2], field(8, b"w"), entry("offset", "0"), entry("location", location), vec![14 << 3, 1]]
+                .concat()
+        };
+        let graph: Vec<u8> = locations.iter().flat_map(|location| field(5, &tensor(location))).collect();
+        let constant = field(1, &field(5, &field(5, &tensor(&"of a node"))));
+        [vec![8, 3], field(7, &[graph, constant].concat())].concat()
+    }
+
+    #[test]
+    fn the_files_of_weights_are_those_that_the_model_names() {
+        let of = |bytes: &[u8]| weights_elsewhere(&mut io::Cursor::new(bytes), bytes.len() as u64);
+        let named = of(&with_weights_in(&["b.data", "a", "b.data"])).unwrap();
+        assert_eq!(named.into_iter().collect::<Vec<_>>(), ["a", "b.data", "of a node"]);
+        assert!(of(&model(&[0, 3, 8, 8])).unwrap().is_empty());
+        assert!(of(b"no model at all").is_err());
     }
 
     fn read(bytes: &[u8]) -> Option<Vec<Option<u64>>> {

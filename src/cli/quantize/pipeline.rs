@@ -1,7 +1,7 @@
 //! The pipeline that `pipe quantize` runs, made from its arguments. Knows the ops and their params, and executes nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -114,8 +114,10 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
 
 /// What holds the weights: the file, or of several a folder below `folder` with links to them, which stand for their content.
 fn weights(args: &Args, folder: &Path) -> Result<Option<String>, Error> {
-    let files = match args.weights.as_slice() {
-        [] => return usual_weights(&args.model).map(|file| absolute(&file)).transpose(),
+    let usual = usual_weights(&args.model);
+    let files = if args.weights.is_empty() { &usual } else { &args.weights };
+    let files = match files.as_slice() {
+        [] => return Ok(None),
         [file] => return absolute(file).map(Some),
         several => several,
     };
@@ -152,11 +154,25 @@ fn weights(args: &Args, folder: &Path) -> Result<Option<String>, Error> {
     absolute(&links).map(Some)
 }
 
-/// The file beside the model that PyTorch's exporter puts its weights into, if it is there.
-pub(super) fn usual_weights(model: &Path) -> Option<PathBuf> {
-    let mut name = model.as_os_str().to_owned();
-    name.push(".data");
-    Some(PathBuf::from(name)).filter(|file| file.is_file())
+/// The files that hold the model's weights, as far as they are there: those that it names, beside it or, where it is a link, beside
+/// what that leads to. Of a model that names none, the one that PyTorch's exporter puts them into.
+pub(super) fn usual_weights(model: &Path) -> Vec<PathBuf> {
+    let named = input::locations(model);
+    if named.is_empty() {
+        let mut name = model.as_os_str().to_owned();
+        name.push(".data");
+        return Some(PathBuf::from(name)).filter(|file| file.is_file()).into_iter().collect();
+    }
+    let real = fs::canonicalize(model).unwrap_or_default();
+    // A location that leads out of the folder is not followed, as by those who read the model.
+    let is_below = |location: &str| {
+        Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    };
+    let find = |location: &String| {
+        let places = [model.with_file_name(location), real.with_file_name(location)];
+        places.into_iter().find(|place| place.is_file())
+    };
+    named.iter().filter(|location| is_below(location)).filter_map(find).collect()
 }
 
 /// A path as the pipeline has to name it, which lies elsewhere. Links stay: a model finds its weights beside its name.
@@ -232,6 +248,29 @@ mod tests {
         assert_eq!(weights(&[&at("m.onnx")]), at("m.onnx.data"));
         assert_eq!(weights(&[&at("m.onnx"), "--weights", &at("other.data")]), at("other.data"));
         assert_eq!(weights(&[&at("n.onnx")]), Value::Null);
+    }
+
+    #[test]
+    fn weights_are_the_files_that_the_model_names_beside_where_it_really_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        fs::create_dir(at("one")).unwrap();
+        fs::create_dir(at("run")).unwrap();
+        let run = folder.path().join("run");
+        for name in ["one/m.onnx_data", "one/more", "secret"] {
+            fs::write(at(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("one/m.onnx", at("model.onnx")).unwrap();
+        let weights = |named: &[&str]| {
+            fs::write(at("one/m.onnx"), input::tests::with_weights_in(named)).unwrap();
+            let made = try_made(&[&at("model.onnx"), "--dynamic"], &run).unwrap();
+            made["stages"][STAGE]["inputs"]["weights"].clone()
+        };
+        let real = fs::canonicalize(folder.path()).unwrap().join("one/m.onnx_data");
+        assert_eq!(weights(&["m.onnx_data"]), json!(real.to_str().unwrap()));
+        assert_eq!(weights(&["gone", "../secret"]), Value::Null);
+        assert_eq!(weights(&["m.onnx_data", "more"]), json!(at("run/weights")));
+        assert_eq!(fs::read_dir(run.join("weights")).unwrap().count(), 2);
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Found {
                     format!("there are batches both in `{first}/` and in `{parent}/`"),
                 ));
             }
+            entry.must_be_there()?;
             folder = Some(parent.to_owned());
             if wanted == NAMES {
                 if entry.size() > NAMES_BYTES {

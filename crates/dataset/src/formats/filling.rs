@@ -89,6 +89,7 @@ impl PictureOptions {
         Err(DatasetError::LeftOut {
             source_name: source.name().into(),
             left_out: left_out.to_string(),
+            has_lost: left_out.has_lost(),
             allowed: format!("{:.4}", self.max_left_out).trim_end_matches('0').trim_end_matches('.').into(),
         })
     }

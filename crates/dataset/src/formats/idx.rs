@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
-use crate::source::Entry;
+use crate::source::{Entry, Gunzip};
 use crate::{Dataset, DatasetError, Source, Split};
 
 const FORMAT: &str = "idx";
@@ -54,6 +54,7 @@ pub fn idx(
         let path = entry.path().to_owned();
         let name = standard_name(&path).filter(|(found, _)| !entry.is_folder() && *found == prefix);
         let Some((_, wanted)) = name else { return Ok(()) };
+        entry.must_be_there()?;
         let wrong = |reason: String| Entry::error(source, &path, reason);
         let file = Opened::new(entry.stream()).map_err(wrong)?;
         if let Some(first) = files.get(wanted) {
@@ -195,7 +196,7 @@ impl<'a> Opened<'a> {
         let is_packed = head.starts_with(&GZIP);
         let mut data: Box<dyn Read + 'a> = Box::new(io::Cursor::new(head.clone()).chain(stream));
         if is_packed {
-            data = Box::new(flate2::read::MultiGzDecoder::new(data));
+            data = Box::new(Gunzip::new(io::BufReader::new(data)));
         }
         let mut take = |count: usize| -> Result<Vec<u8>, String> {
             let mut bytes = Vec::new();

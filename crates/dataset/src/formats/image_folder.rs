@@ -148,10 +148,14 @@ impl Folder<'_> {
         let mut ignored = 0;
         for other in &self.listing.others {
             match &other.reason {
-                Some(reason) if layout.place(&other.path).is_some() => {
-                    left_out.add(reason.clone(), &other.path);
+                Some(_) if layout.place(&other.path).is_some() => {
+                    other.leave_out(&mut left_out);
                 }
                 Some(_) if other.is_picture && is_below(&other.path, apart) => {}
+                // May be a class.
+                Some(Reason::Lost) => {
+                    other.leave_out(&mut left_out);
+                }
                 Some(_) if other.is_picture => left_out.add(elsewhere(), &other.path),
                 _ => ignored += 1,
             }
@@ -275,9 +279,7 @@ impl Folder<'_> {
         let mut reason = "there is no image in `train/CLASS/` or `test/CLASS/`".to_owned();
         let mut left_out = LeftOut::default();
         for other in &self.listing.others {
-            if let Some(unread) = &other.reason {
-                left_out.add(unread.clone(), &other.path);
-            }
+            other.leave_out(&mut left_out);
         }
         for path in &self.listing.hidden_pictures {
             left_out.add(Reason::Hidden, path);

@@ -12,6 +12,8 @@ pub struct LeftOut {
     /// Files that were read.
     read: usize,
     reasons: BTreeMap<Reason, Vec<String>>,
+    /// What links that lead nowhere lead to, by path.
+    targets: BTreeMap<String, String>,
 }
 
 /// Why a file is left out.
@@ -31,11 +33,23 @@ pub(crate) enum Reason {
     Elsewhere(&'static str),
     /// A picture that is hidden, or in a hidden folder.
     Hidden,
+    /// A link to what is not there.
+    Lost,
 }
 
 impl LeftOut {
     pub(crate) fn add(&mut self, reason: Reason, path: &str) {
         self.reasons.entry(reason).or_default().push(path.to_owned());
+    }
+
+    /// Leaves out a link to `target`, which is not there.
+    pub(crate) fn add_lost(&mut self, path: &str, target: &str) {
+        self.add(Reason::Lost, path);
+        self.targets.insert(path.to_owned(), target.to_owned());
+    }
+
+    pub(crate) fn has_lost(&self) -> bool {
+        self.reasons.contains_key(&Reason::Lost)
     }
 
     pub(crate) fn set_read(&mut self, read: usize) {
@@ -66,6 +80,13 @@ impl LeftOut {
         count as f64 / (count + self.read).max(1) as f64
     }
 
+    fn shown(&self, name: &str) -> String {
+        match self.targets.get(name) {
+            Some(target) => format!("`{name}`, a link to {target}"),
+            None => format!("`{name}`"),
+        }
+    }
+
     /// The names that are shown: of each reason the first, then more of them.
     fn names(&self) -> Vec<&str> {
         let mut lists: Vec<Vec<&str>> =
@@ -85,7 +106,7 @@ impl fmt::Display for LeftOut {
         let count = self.count();
         let reasons: Vec<_> =
             self.reasons.iter().map(|(reason, paths)| format!("{} {reason}", paths.len())).collect();
-        let names: Vec<_> = self.names().into_iter().map(|name| format!("`{name}`")).collect();
+        let names: Vec<_> = self.names().into_iter().map(|name| self.shown(name)).collect();
         let such_as = if names.len() < count { "such as " } else { "" };
         write!(
             formatter,
@@ -106,6 +127,7 @@ impl fmt::Display for Reason {
             Self::Misnamed => formatter.write_str("no image in spite of the name"),
             Self::Empty => formatter.write_str("empty"),
             Self::Elsewhere(place) => write!(formatter, "outside {place}"),
+            Self::Lost => formatter.write_str("linked to what is not there"),
             Self::Hidden => formatter.write_str("hidden (by a `.` at the start of a name)"),
         }
     }
@@ -128,6 +150,16 @@ mod tests {
             "4 of 84 files: 3 AVIF, which is not read, 1 empty (such as `a.avif`, `e`, `b.avif`)"
         );
         assert!((left_out.share() - 4.0 / 84.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn links_stand_with_what_they_lead_to() {
+        let mut left_out = LeftOut::default();
+        left_out.set_read(9);
+        left_out.add_lost("a.png", "`../gone/1`");
+        let told = "1 of 10 files: 1 linked to what is not there (`a.png`, a link to `../gone/1`)";
+        assert_eq!(left_out.to_string(), told);
+        assert!(left_out.has_lost());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::picture::{Content, Format, HEAD};
 use crate::source::Real;
 use crate::{DatasetError, Source};
 
-use super::left_out::Reason;
+use super::left_out::{LeftOut, Reason};
 
 /// Endings of names that promise a picture. What has one and is none was meant to be one.
 const PICTURES: [&str; 31] = [
@@ -62,6 +62,20 @@ pub(super) struct Other {
     pub(super) reason: Option<Reason>,
     /// Whether it is a picture, or called one.
     pub(super) is_picture: bool,
+    /// What it leads to, as it is told, where it is a link that leads nowhere.
+    target: Option<String>,
+}
+
+impl Other {
+    /// Adds it to what is left out, if it has a reason; whether it has.
+    pub(super) fn leave_out(&self, left_out: &mut LeftOut) -> bool {
+        match (&self.target, &self.reason) {
+            (Some(target), Some(_)) => left_out.add_lost(&self.path, target),
+            (None, Some(reason)) => left_out.add(reason.clone(), &self.path),
+            (_, None) => return false,
+        }
+        true
+    }
 }
 
 impl Listing {
@@ -74,6 +88,10 @@ impl Listing {
                 if entry.is_folder() {
                     return Ok(());
                 }
+                if entry.lost_target().is_some() {
+                    listing.hidden += 1;
+                    return Ok(());
+                }
                 let is_own = path.split('/').any(is_own);
                 match if is_own { Content::Empty } else { Content::of(&entry.head(HEAD)?) } {
                     Content::Picture(_) | Content::OtherPicture(_) => listing.hidden_pictures.push(path),
@@ -81,6 +99,8 @@ impl Listing {
                 }
             } else if entry.is_folder() {
                 listing.folders.push(path);
+            } else if let Some(target) = entry.lost_target() {
+                listing.add_lost(path, target);
             } else {
                 let content = Content::of(&entry.head(HEAD)?);
                 listing.add(path, content, entry.real());
@@ -89,6 +109,20 @@ impl Listing {
         })?;
         listing.pass_over_blobs();
         Ok(listing)
+    }
+
+    /// Takes in a link that leads nowhere: it may have been a picture, or a folder of them, unless its name is of what
+    /// accompanies them.
+    fn add_lost(&mut self, path: String, target: &str) {
+        let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        let is_beside = LITTER.contains(&&*name) || TEXTS.contains(&ending);
+        self.others.push(Other {
+            path,
+            reason: (!is_beside).then_some(Reason::Lost),
+            is_picture: !is_beside,
+            target: Some(target.to_owned()),
+        });
     }
 
     fn add(&mut self, path: String, content: Content, real: Option<Real>) {
@@ -120,7 +154,7 @@ impl Listing {
                 (Some(Reason::Other(what)), false)
             }
         };
-        self.others.push(Other { path, reason, is_picture });
+        self.others.push(Other { path, reason, is_picture, target: None });
     }
 
     /// Passes over folders `blobs` whose files a folder `snapshots` beside them leads to, as Hugging Face lays a

@@ -40,9 +40,8 @@ pub fn pictures(
     let mut left_out = LeftOut::default();
     let mut ignored = 0;
     for other in listing.others.iter().filter(|other| is_wanted(&other.path)) {
-        match &other.reason {
-            Some(reason) => left_out.add(reason.clone(), &other.path),
-            None => ignored += 1,
+        if !other.leave_out(&mut left_out) {
+            ignored += 1;
         }
     }
     for path in listing.hidden_pictures.iter().filter(|path| is_wanted(path)) {
@@ -298,6 +297,56 @@ mod tests {
         // Whoever asks for all gets all.
         let files = [("train/a.png", grey(1, 1, 1)), ("test/b.png", grey(1, 1, 2))];
         assert_eq!(read(&files, &PictureOptions::default()).unwrap().dataset.train.len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_a_file_that_is_left_out() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        for value in 0..9_u8 {
+            std::fs::write(folder.path().join(format!("{value}.png")), grey(1, 1, value)).unwrap();
+        }
+        symlink("gone/LICENSE.txt", folder.path().join("LICENSE.txt")).unwrap();
+        symlink("gone/9", folder.path().join("9.png")).unwrap();
+        let source = Source::open_named(folder.path(), "set".into()).unwrap();
+        let read = |max_left_out| {
+            let options = PictureOptions { max_left_out, ..PictureOptions::default() };
+            pictures(&source, &options, false, &mut |_| ())
+        };
+        let told = "1 of 10 files: 1 linked to what is not there (`9.png`, a link to `gone/9`)";
+        let done = read(0.1).unwrap();
+        assert_eq!((done.dataset.train.len(), done.left_out.to_string()), (9, told.into()));
+        let refused = read(0.05).unwrap_err();
+        assert!(refused.to_string().contains(told), "{refused}");
+        assert!(refused.hint().unwrap().contains("`git annex get`"), "{refused}");
+    }
+
+    #[test]
+    fn a_tree_of_links_in_a_tar_is_read_as_one_in_a_folder() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, "snapshots/a/1.png", "../../blobs/1").unwrap();
+        let mut header = tar::Header::new_gnu();
+        let picture = grey(1, 1, 5);
+        header.set_size(picture.len() as u64);
+        builder.append_data(&mut header, "blobs/1", &*picture).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        builder.append_data(&mut header, "blobs", &b""[..]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar");
+        std::fs::write(&path, builder.into_inner().unwrap()).unwrap();
+        let source = Source::open(&path).unwrap();
+        let read = pictures(&source, &PictureOptions::default(), false, &mut |_| ()).unwrap();
+        assert_eq!((read.dataset.train.len(), read.dataset.train.image(0)), (1, &[5; 3][..]));
+        assert_eq!(
+            read.dataset.provenance.notes,
+            ["ignored links to files that are read, and files that links lead to: 1"]
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Links are followed: a data set may be one of links into a store, as DVC and Hugging Face lay them out, and what is
 //! read is what the runner took the digest of. A link to a folder that it lies in is passed over, as the runner takes it for
 //! no content: what it leads to is read already, or lies around the source. Folders that are in each other by links have no
-//! end, and are refused. What counts for nothing is not even looked at, as by the runner: it may be a link that leads nowhere.
+//! end, and are refused. A link that leads nowhere, as where DVC or git-annex have not fetched a file, is an entry without
+//! content: whoever wants it is told what it leads to. What counts for nothing is not even looked at, as by the runner: it may be a link that leads nowhere.
 
 use std::fs::{self, File};
 use std::io;
@@ -75,14 +76,13 @@ fn visit_below(
         }
         let is_link = kind.is_symlink();
         let metadata = match fs::metadata(&path) {
-            Err(error) if is_link && error.kind() == io::ErrorKind::NotFound => {
-                let to = fs::read_link(&path).unwrap_or_default();
-                let reason = format!(
-                    "is a link to `{}`, which is not there: put that there, remove the link, or leave it out by a pattern under \
-                     `ignore`",
-                    to.display()
-                );
-                return Err(guard.refuse(&relative, reason));
+            Err(error) if is_link && is_nowhere(&error) => {
+                if !hides(&path, true) {
+                    let to = fs::read_link(&path).unwrap_or_default();
+                    let relative = guard.admit(relative.as_bytes(), false, 0)?;
+                    visitor(Entry::lost(guard.source, &relative, &format!("`{}`", to.display())))?;
+                }
+                continue;
             }
             metadata => metadata.map_err(unreadable(&path))?,
         };
@@ -121,6 +121,13 @@ fn visit_below(
         }
     }
     Ok(())
+}
+
+/// Whether this is what following a link that leads nowhere, or to itself, comes to.
+fn is_nowhere(error: &io::Error) -> bool {
+    // The kind for links to themselves has no stable name.
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || format!("{:?}", error.kind()) == "FilesystemLoop"
 }
 
 /// A file that is opened when the first byte is wanted: most visitors skip some.

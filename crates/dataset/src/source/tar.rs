@@ -1,9 +1,15 @@
 //! Entries of a tar archive, in its order. The archive is a stream: nothing of it is kept.
+//!
+//! Links to files of the archive, as in a tree of Hugging Face or DVC, are read as those files, in a second pass.
+
+mod links;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io::{self, Read};
 
-use super::{Entry, Guard, Visitor, damage, in_the_middle_of};
+use self::links::{Followed, Link, Links};
+use super::{Entry, Guard, LIMITS, Real, Visitor, damage, in_the_middle_of};
 use crate::DatasetError;
 
 /// Size of a header and unit of everything in a tar file.
@@ -13,14 +19,115 @@ pub(super) const BLOCK: usize = 512;
 /// memory whole.
 const HEADER_BYTES: u64 = 1 << 20;
 
-pub(super) fn visit(
-    stream: impl Read,
+/// Most bytes of a file that several links lead to: it is held in memory for them.
+const SHARED_BYTES: u64 = 256 << 20;
+
+/// Hands every entry to `visitor`; `open` gives the archive from its start.
+pub(super) fn visit<R: Read>(
+    open: &dyn Fn() -> Result<R, DatasetError>,
     guard: &mut Guard<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), DatasetError> {
+    let mut links = Links::default();
+    let mut has_links = false;
+    let mut number = 0;
+    walk(open()?, guard.source, &mut |member| {
+        number += 1;
+        let shown = String::from_utf8_lossy(&member.path).into_owned();
+        let is_folder = match member.kind {
+            MemberKind::Folder => true,
+            MemberKind::File => false,
+            MemberKind::Link(link) => {
+                has_links = true;
+                // Its file counts when it is read.
+                links.add_link(guard.admit(&member.path, false, 0)?, link);
+                return Ok(shown);
+            }
+            MemberKind::Refused(reason) => return Err(guard.refuse(&shown, reason)),
+        };
+        let path = guard.admit(&member.path, is_folder, member.size)?;
+        links.add(&path, is_folder);
+        let content: Option<&mut dyn Read> = if is_folder { None } else { Some(&mut *member.content) };
+        visitor(Entry::new(guard.source, &path, member.size, content).at(real(number, false)))?;
+        Ok(path)
+    })?;
+    if !has_links {
+        return Ok(());
+    }
+    let Followed { files, lost } = links.follow().map_err(|(path, reason)| guard.refuse(&path, reason))?;
+    for (path, link) in lost {
+        let target = format!("`{}`", link.target);
+        visitor(Entry::lost(guard.source, &path, &target))?;
+    }
+    if files.is_empty() { Ok(()) } else { visit_linked(open()?, &files, guard, visitor) }
+}
+
+/// Hands every link to `visitor`, with the content of the file that it leads to.
+fn visit_linked(
+    stream: impl Read,
+    links: &HashMap<String, Vec<(String, Link)>>,
+    guard: &mut Guard<'_>,
+    visitor: &mut Visitor<'_>,
+) -> Result<(), DatasetError> {
+    let mut number = 0;
+    walk(stream, guard.source, &mut |member| {
+        number += 1;
+        let path = super::normal_path(&member.path).unwrap_or_default();
+        let wanted = links.get(&path).filter(|_| matches!(member.kind, MemberKind::File));
+        let Some(wanted) = wanted else { return Ok(path) };
+        for _ in wanted {
+            guard.take(member.size)?;
+        }
+        let (source, size) = (guard.source, member.size);
+        if let [(name, link)] = &**wanted {
+            let entry = Entry::new(source, name, size, Some(&mut *member.content));
+            visitor(entry.at(real(number, link.is_symbolic)))?;
+            return Ok(path);
+        }
+        if size > SHARED_BYTES {
+            let reason = format!("is a file of {size} bytes, too long for several links to it in an archive");
+            return Err(guard.refuse(&path, reason));
+        }
+        let bytes = Entry::new(source, &path, size, Some(&mut *member.content)).read()?;
+        for (name, link) in wanted {
+            let mut content = &*bytes;
+            let entry = Entry::new(source, name, size, Some(&mut content));
+            visitor(entry.at(real(number, link.is_symbolic)))?;
+        }
+        Ok(path)
+    })
+}
+
+/// Which file of the archive an entry is, as for one on a disk.
+fn real(number: u64, is_linked: bool) -> Real {
+    Real { file: (0, number), is_linked }
+}
+
+/// What an archive has one after the other.
+struct Member<'a> {
+    /// As the archive says it.
+    path: Vec<u8>,
+    kind: MemberKind,
+    size: u64,
+    content: &'a mut dyn Read,
+}
+
+enum MemberKind {
+    File,
+    Folder,
+    Link(Link),
+    /// What is not read, and what it is.
+    Refused(&'static str),
+}
+
+/// Hands all members to `visitor`, which says how each is called in messages.
+fn walk(
+    stream: impl Read,
+    source: &str,
+    visitor: &mut dyn FnMut(Member<'_>) -> Result<String, DatasetError>,
+) -> Result<(), DatasetError> {
     let meter = Meter { budget: Cell::new(HEADER_BYTES), zeros: Cell::new(0), ended: Cell::new(false) };
     let mut archive = ::tar::Archive::new(Metered { stream, meter: &meter });
-    let source = guard.source;
     let damage = |place: &str, error: io::Error| {
         let early = meter.ended.get().then(|| io::ErrorKind::UnexpectedEof.into());
         damage(source, place, early.unwrap_or(error))
@@ -32,22 +139,27 @@ pub(super) fn visit(
         let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(|error| damage(&place, error))?;
         let raw = entry.path_bytes().into_owned();
-        let is_folder = match entry.header().entry_type() {
-            ::tar::EntryType::Regular | ::tar::EntryType::Continuous => raw.ends_with(b"/"),
-            ::tar::EntryType::Directory => true,
+        let link = |is_symbolic| {
+            let target = entry.link_name_bytes().unwrap_or_default();
+            MemberKind::Link(Link { target: String::from_utf8_lossy(&target).into_owned(), is_symbolic })
+        };
+        let kind = match entry.header().entry_type() {
+            ::tar::EntryType::Regular | ::tar::EntryType::Continuous if !raw.ends_with(b"/") => {
+                MemberKind::File
+            }
+            ::tar::EntryType::Regular | ::tar::EntryType::Continuous | ::tar::EntryType::Directory => {
+                MemberKind::Folder
+            }
             // Comments, as `git archive` writes.
             ::tar::EntryType::XGlobalHeader => continue,
-            other => return Err(guard.refuse(&String::from_utf8_lossy(&raw), refusal(other))),
+            ::tar::EntryType::Symlink => link(true),
+            ::tar::EntryType::Link => link(false),
+            other => MemberKind::Refused(refusal(other)),
         };
         let size = entry.size();
-        let path = guard.admit(&raw, is_folder, size)?;
-        place = in_the_middle_of(&path);
         meter.budget.set(size);
-        if is_folder {
-            visitor(Entry::new(guard.source, &path, size, None))?;
-        } else {
-            visitor(Entry::new(guard.source, &path, size, Some(&mut entry)))?;
-        }
+        let path = visitor(Member { path: raw, kind, size, content: &mut entry })?;
+        place = in_the_middle_of(&path);
         io::copy(&mut entry, &mut io::sink()).map_err(|error| damage(&place, error))?;
         if meter.budget.get() > 0 {
             return Err(damage(&place, io::ErrorKind::UnexpectedEof.into()));
@@ -59,14 +171,42 @@ pub(super) fn visit(
         return Err(damage(&place, io::ErrorKind::UnexpectedEof.into()));
     }
     // Reads what is left, so that a compressed stream checks its checksum.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(|error| damage(&place, error))?;
-    Ok(())
+    let mut rest = archive.into_inner().stream;
+    match another(&mut rest).map_err(|error| damage(&place, error))? {
+        None => Ok(()),
+        Some(bytes) => Err(DatasetError::Several { source_name: source.into(), place, bytes }),
+    }
+}
+
+/// Reads what follows the end of an archive, but no more than makes sense; the length from the first header on where that is
+/// another archive. Padding is anything, as tapes have it.
+fn another(stream: &mut impl Read) -> io::Result<Option<u64>> {
+    let mut block = Vec::with_capacity(BLOCK);
+    let (mut bytes, mut padding): (Option<u64>, u64) = (None, 0);
+    while bytes.is_none_or(|bytes| bytes < LIMITS.bytes) {
+        block.clear();
+        let count = stream.take(BLOCK as u64).read_to_end(&mut block)? as u64;
+        if count == 0 {
+            break;
+        }
+        padding += count;
+        if bytes.is_none() && padding > HEADER_BYTES {
+            return Err(more_than_said());
+        }
+        bytes = match bytes {
+            Some(bytes) => Some(bytes + count),
+            None => (block.first() != Some(&0) && is_header(&block)).then_some(count),
+        };
+    }
+    Ok(bytes)
+}
+
+fn more_than_said() -> io::Error {
+    io::Error::other("there is more data than its headers say")
 }
 
 fn refusal(kind: ::tar::EntryType) -> &'static str {
     match kind {
-        ::tar::EntryType::Symlink => "is a symbolic link",
-        ::tar::EntryType::Link => "is a hard link",
         ::tar::EntryType::Char | ::tar::EntryType::Block => "is a device",
         ::tar::EntryType::Fifo => "is a named pipe",
         ::tar::EntryType::GNUSparse => "is a sparse file; pack it without `--sparse`",
@@ -113,7 +253,7 @@ impl<R: Read> Read for Metered<'_, R> {
             // A stream at its end may be asked again.
             return match self.stream.read(&mut [0])? {
                 0 => Ok(0),
-                _ => Err(io::Error::other("there is more data than its headers say")),
+                _ => Err(more_than_said()),
             };
         }
         let buffer = &mut buffer[..allowed];

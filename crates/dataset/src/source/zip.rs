@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 
+use ::zip::CompressionMethod;
 use ::zip::result::ZipError;
 
 use super::{Entry, Guard, Visitor, damage};
@@ -29,9 +30,14 @@ pub(super) fn visit(
         });
     }
     for index in 0..archive.len() {
-        let mut entry = archive
-            .by_index(index)
-            .map_err(|error| zip_damage(guard, &format!("at entry {index}"), error))?;
+        let at = format!("at entry {index}");
+        let raw = archive.by_index_raw(index).map_err(|error| zip_damage(guard, &at, error))?;
+        if let Some(how) = unread(raw.compression(), raw.encrypted()) {
+            let entry = String::from_utf8_lossy(raw.name_raw()).into_owned();
+            return Err(DatasetError::Packed { source_name: guard.source.into(), entry, how });
+        }
+        drop(raw);
+        let mut entry = archive.by_index(index).map_err(|error| zip_damage(guard, &at, error))?;
         let raw = entry.name_raw().to_vec();
         let shown = String::from_utf8_lossy(&raw).into_owned();
         if let Some(reason) = refusal(entry.unix_mode(), entry.is_symlink()) {
@@ -60,6 +66,25 @@ fn refusal(mode: Option<u32>, is_symlink: bool) -> Option<&'static str> {
         0 | FILE | FOLDER => None,
         _ => Some("is a device or another special file"),
     }
+}
+
+/// How an entry is packed, where that is not read.
+fn unread(method: CompressionMethod, is_encrypted: bool) -> Option<String> {
+    if is_encrypted {
+        return Some("encrypted".into());
+    }
+    let name = match method {
+        CompressionMethod::STORE | CompressionMethod::DEFLATE => return None,
+        CompressionMethod::DEFLATE64 => "Deflate64",
+        CompressionMethod::BZIP2 => "BZip2",
+        CompressionMethod::LZMA => "LZMA",
+        CompressionMethod::ZSTD | CompressionMethod::ZSTD_DEPRECATED => "Zstandard",
+        CompressionMethod::XZ => "XZ",
+        CompressionMethod::PPMD => "PPMd",
+        CompressionMethod::AES => return Some("encrypted".into()),
+        _ => "another method than Deflate",
+    };
+    Some(format!("compressed by {name}"))
 }
 
 fn zip_damage(guard: &Guard<'_>, place: &str, error: ZipError) -> DatasetError {

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::images::{Images, Wanted, draw};
-use crate::ops::{RUNTIME, cannot_draw, problems, weights_input};
+use crate::ops::{RUNTIME, cannot_draw, known, problems, weights_input};
 use crate::request;
 use crate::runtime::Model;
 use crate::sizes;
@@ -105,7 +105,9 @@ impl Op for Calibrate {
 
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
         let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-        problems(cannot_draw(request, params.split, wanted, params.seed), request)
+        let mut found = problems(cannot_draw(request, params.split, wanted, params.seed), request);
+        found.extend(known::observable(request, params.normalization.as_ref()));
+        found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

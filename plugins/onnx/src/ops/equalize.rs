@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::Context;
 use protocol::{
-    Cell, Column, Content, Failure, Figure, InputSpec, Metric, Op, OpManifest, OutputSpec, Reporter,
-    RunRequest,
+    Cell, CheckRequest, Column, Content, Failure, Figure, InputSpec, Metric, Op, OpManifest, OutputSpec,
+    Problem, Reporter, RunRequest,
 };
 use quant::{Equalized, equalize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{RUNTIME, weights_input};
+use crate::ops::{RUNTIME, known, weights_input};
 use crate::runtime::{self, Model};
 use crate::{noise, request, sizes};
 
@@ -35,6 +35,7 @@ impl Op for Equalize {
     const DESCRIPTION: &'static str = "Balances the ranges of channels between neighbouring layers, so that weights round better; to be calibrated and \
          quantized afterwards";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
     type Params = Params;
 
     fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
@@ -47,6 +48,10 @@ impl Op for Equalize {
 
     fn manifest(&self) -> OpManifest {
         OpManifest::of(self).with_metrics(&["pairs", "difference"]).with_time(&[], &[])
+    }
+
+    fn check(&self, _: &Params, request: &CheckRequest) -> Vec<Problem> {
+        known::quantizable(request)
     }
 
     fn run(&self, _: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {

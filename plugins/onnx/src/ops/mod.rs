@@ -5,6 +5,7 @@ mod calibrate;
 mod equalize;
 mod evaluate;
 mod export;
+mod known;
 mod quantize;
 mod quantize_dynamic;
 mod quantized;
@@ -80,7 +81,7 @@ mod tests {
     fn params_that_contradict_each_other_are_told_where_they_stand() {
         let network = json!({"input": [3, 8, 8], "layers": [{"linear": {}}]});
         for (op, params, place, expected) in [
-            ("bench", json!({"batches": [1]}), "/batches", "`batches` has 1 values, `calls` 2"),
+            ("bench", json!({"batches": [1]}), "/batches", "`batches` has 1 value, `calls` 2"),
             ("bench", json!({"baseline": "float"}), "/baseline", "is no input of this stage"),
             ("bench", json!({"threads": [64]}), "/threads", "asks for 64, but this stage has 2 threads"),
             ("evaluate", json!({"baseline": "float"}), "/baseline", "is no variant of this stage"),
@@ -111,7 +112,7 @@ mod tests {
         let request = |op: &str| CheckRequest {
             op: op.into(),
             params: json!({}),
-            inputs: ["dataset".to_owned()].into(),
+            inputs: ["dataset", "fp32"].map(str::to_owned).into(),
             present: [("dataset".to_owned(), path.clone())].into(),
             threads: 2,
         };

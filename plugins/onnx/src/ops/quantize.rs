@@ -1,9 +1,9 @@
 //! `onnx/quantize`: static INT8 from a float model and calibrated ranges, checked by running it.
 
-use protocol::{Failure, InputSpec, Op, OpManifest, OutputSpec, Reporter, RunRequest};
+use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
-use crate::ops::{RUNTIME, quantized, weights_input};
+use crate::ops::{RUNTIME, known, quantized, weights_input};
 use crate::request;
 
 /// The op.
@@ -15,6 +15,7 @@ impl Op for Quantize {
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 with fixed ranges of activations, the fastest form";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
     type Params = StaticOptions;
 
     fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
@@ -40,6 +41,10 @@ impl Op for Quantize {
         OpManifest::of(self)
             .with_metrics(&["size_kb", "size_ratio", "integer_layers"])
             .with_time(&[], &["inputs.ranges", "inputs.moments"])
+    }
+
+    fn check(&self, _: &StaticOptions, request: &CheckRequest) -> Vec<Problem> {
+        known::quantizable(request)
     }
 
     fn run(

@@ -1,9 +1,9 @@
 //! `onnx/quantize-dynamic`: INT8 whose activations are quantized anew for every batch; needs no calibration.
 
-use protocol::{Failure, InputSpec, Op, OpManifest, OutputSpec, Reporter, RunRequest};
+use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
 use quant::{DynamicOptions, quantize_dynamic};
 
-use crate::ops::{RUNTIME, quantized, weights_input};
+use crate::ops::{RUNTIME, known, quantized, weights_input};
 use crate::request;
 
 /// The op.
@@ -15,6 +15,7 @@ impl Op for QuantizeDynamic {
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
+    const CHECKS: bool = true;
     type Params = DynamicOptions;
 
     fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
@@ -27,6 +28,10 @@ impl Op for QuantizeDynamic {
 
     fn manifest(&self) -> OpManifest {
         OpManifest::of(self).with_metrics(&["size_kb", "size_ratio", "integer_layers"]).with_time(&[], &[])
+    }
+
+    fn check(&self, _: &DynamicOptions, request: &CheckRequest) -> Vec<Problem> {
+        known::quantizable(request)
     }
 
     fn run(

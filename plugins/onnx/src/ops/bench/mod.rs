@@ -19,10 +19,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use dataset::Outline;
 use onnx::DataFiles;
 use protocol::{
     CheckRequest, Failure, InputSpec, KeyScope, Op, OpManifest, Problem, Reporter, Resources, RunRequest,
-    Threads,
+    Threads, counted,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -94,7 +95,8 @@ impl Params {
         let count = self.batches.len();
         if self.calls.len() != count || self.warmup_calls.len() != count {
             return Err(Failure::new(format!(
-                "`batches` has {count} values, `calls` {} and `warmup_calls` {}",
+                "`batches` has {}, `calls` {} and `warmup_calls` {}",
+                counted(count, "value", "values"),
                 self.calls.len(),
                 self.warmup_calls.len()
             ))
@@ -195,7 +197,9 @@ impl Op for Bench {
         let nothing = request.inputs.is_empty().then(nothing_to_time);
         let threads = params.threads(request.threads).err();
         let found = [params.check().err(), threads, baseline.err(), nothing];
-        problems(found.into_iter().flatten(), request)
+        let mut found = problems(found.into_iter().flatten(), request);
+        found.extend(request.present.iter().filter_map(|(name, path)| dataset_as_variant(name, path)));
+        found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
@@ -231,6 +235,14 @@ fn check_baseline<'a>(
     let names: Vec<_> = inputs.map(|name| format!("`{name}`")).collect();
     Err(Failure::new(format!("`baseline` names `{baseline}`, which is no input of this stage"))
         .hint(format!("inputs are {}", names.join(", "))))
+}
+
+/// That an input is a dataset, which other ops have among their inputs.
+fn dataset_as_variant(name: &str, path: &Path) -> Option<Problem> {
+    Outline::read(path).ok()?;
+    let failure = Failure::new(format!("`{name}` is a dataset, which is nothing to time"))
+        .hint("leave it out: what models are timed on is made up");
+    Some(Problem::from(failure).input(name))
 }
 
 fn nothing_to_time() -> Failure {

@@ -65,8 +65,12 @@ impl fmt::Display for Noise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wide(share) => write!(f, "its 95 % interval is {:.0} % of the median", 100.0 * share),
-            Self::Disturbed { rounds, of } => write!(f, "{rounds} of {of} rounds disturbed"),
-            Self::Unfinished { rounds, of } => write!(f, "{rounds} of {of} rounds made"),
+            Self::Disturbed { rounds, of } => {
+                write!(f, "{rounds} of {} disturbed", counted(*of, "round", "rounds"))
+            }
+            Self::Unfinished { rounds, of } => {
+                write!(f, "{rounds} of {} made", counted(*of, "round", "rounds"))
+            }
         }
     }
 }

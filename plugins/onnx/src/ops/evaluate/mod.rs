@@ -18,7 +18,7 @@ use protocol::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{RUNTIME, images_of, problems};
+use crate::ops::{RUNTIME, images_of, known, problems};
 use crate::statistics::{mcnemar_exact, paired_drop};
 use calibration::Calibration;
 
@@ -110,7 +110,19 @@ impl Op for Evaluate {
         let variants: Vec<&str> =
             request.inputs.iter().map(String::as_str).filter(|name| *name != "dataset").collect();
         let images = images_of(request, SplitName::Test).and_then(|there| wanted(params, there).err());
-        problems(check_baseline(params, &variants).err().into_iter().chain(images), request)
+        let nothing = variants.is_empty().then(variant::nothing_to_evaluate);
+        let baseline = match &nothing {
+            None => check_baseline(params, &variants).err(),
+            Some(_) => None,
+        };
+        let mut found = problems(nothing.into_iter().chain(baseline).chain(images), request);
+        let given = params.normalization.as_ref();
+        let there = request.present.iter().filter(|(name, _)| *name != "dataset");
+        match known::lists(given, request) {
+            Some(wrong) => found.push(wrong),
+            None => found.extend(there.filter_map(|(name, path)| known::variant(request, name, path, given))),
+        }
+        found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
@@ -128,13 +140,16 @@ impl Op for Evaluate {
                 let done = before + images as f64;
                 reporter.progress(Progress { done, total, unit: "image".into(), text, milestone });
             };
-            let predictions = variant
+            let (predictions, unused) = variant
                 .predict(&test_set, &params, request.threads, &mut |images| {
                     progress(images, false, variant.name.clone());
                 })
                 .with_context(|| format!("cannot evaluate `{}`", variant.name))?;
             let text = format!("{} {:.2} %", variant.name, predictions.accuracy());
             progress(test_set.indices.len(), true, text);
+            if let Some(unused) = unused {
+                reporter.warn(unused);
+            }
             predictions.write(&folder.join(format!("{}.safetensors", variant.name)))?;
             outcomes.push(Outcome { name: variant.name.clone(), size_kb: variant.size_kb()?, predictions });
         }

@@ -48,11 +48,14 @@ pub(crate) fn of_request(request: &RunRequest) -> Result<Vec<Variant>, Failure> 
         )));
     }
     if variants.is_empty() {
-        return Err(Failure::new("there is nothing to evaluate").hint(
-            "beside `dataset`, give at least one input: a `.onnx` model or `.safetensors` predictions",
-        ));
+        return Err(nothing_to_evaluate());
     }
     Ok(variants)
+}
+
+pub(super) fn nothing_to_evaluate() -> Failure {
+    Failure::new("there is nothing to evaluate")
+        .hint("beside `dataset`, give at least one input: a `.onnx` model or `.safetensors` predictions")
 }
 
 impl Variant {
@@ -80,17 +83,17 @@ impl Variant {
         }
     }
 
-    /// Its predictions for the test set; `progress` is told how many images are done.
+    /// Its predictions for the test set, and what is to be said of them; `progress` is told how many images are done.
     pub(crate) fn predict(
         &self,
         test_set: &TestSet,
         params: &Params,
         threads: usize,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<Predictions> {
+    ) -> Result<(Predictions, Option<String>)> {
         match self.source {
             Source::Model => self.run_model(test_set, params, threads, progress),
-            Source::Predictions => self.pick(test_set),
+            Source::Predictions => Ok((self.pick(test_set)?, None)),
         }
     }
 
@@ -100,10 +103,11 @@ impl Variant {
         params: &Params,
         threads: usize,
         progress: &mut dyn FnMut(usize),
-    ) -> Result<Predictions> {
+    ) -> Result<(Predictions, Option<String>)> {
         let split = &test_set.dataset.test;
         let mut model = self.load(split.shape(), threads)?;
-        let normalization = metadata::normalization(&model, split, params.normalization.as_ref())?;
+        let (normalization, unused) =
+            metadata::normalization_of_several(&model, split, params.normalization.as_ref())?;
         let classes = test_set.dataset.classes.len();
         if let Some(outputs) = model.classes().filter(|outputs| *outputs != classes) {
             bail!("the model has {outputs} classes, the dataset {classes}");
@@ -121,7 +125,7 @@ impl Variant {
         if let Some(place) = logits.iter().position(|logit| !logit.is_finite()) {
             bail!("the logits of image {} are not finite", place / classes.max(1));
         }
-        Ok(Predictions::new(logits, classes, test_set.labels())?)
+        Ok((Predictions::new(logits, classes, test_set.labels())?, unused))
     }
 
     /// The model, for images of this shape where it leaves their size open.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::images::{Wanted, draw};
 use crate::ops::quantize::{self, Calibrated};
-use crate::ops::{RUNTIME, cannot_draw, problems, weights_input};
+use crate::ops::{RUNTIME, cannot_draw, known, problems, weights_input};
 use crate::sizes;
 use crate::statistics::paired_drop;
 use measure::{Laboratory, Score};
@@ -121,7 +121,9 @@ impl Op for MeasureSensitivity {
         let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
         let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
         let too_many = cannot_draw(request, params.split, wanted, params.seed);
-        problems(unlabelled.into_iter().chain(too_many), request)
+        let mut found = problems(unlabelled.into_iter().chain(too_many), request);
+        found.extend(known::observable(request, params.normalization.as_ref()));
+        found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
