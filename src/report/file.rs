@@ -78,7 +78,7 @@ pub(crate) fn of_two(store: &Store, history: &History, old: &Past, new: &Past, a
         old: (&digest(old), old_side),
         new: (&digest(new), new_side),
         comparison: &compare(old_side, new_side),
-        past: &past_runs(store, history, &spec, None),
+        past: &past_runs(store, history, &spec, &new.record, false),
         spec: &spec,
         directions: &directions(&spec),
     };
@@ -128,7 +128,7 @@ impl Told<'_> {
             records: &records,
             previous: self.previous.map(|run| (run, &previous_records)),
             // What came later is nothing of this run.
-            past: &past_runs(store, history, &definition.report, Some(&run.id)),
+            past: &past_runs(store, history, &definition.report, run, true),
             logs: &logs,
             unfinished: &unfinished,
         })
