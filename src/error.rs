@@ -122,7 +122,7 @@ impl From<FindError> for Error {
     fn from(error: FindError) -> Self {
         let hint = error.hint();
         let wrong = match error {
-            FindError::NoRuns => Self::failed(error),
+            FindError::NoRuns | FindError::NoneOf { .. } => Self::failed(error),
             _ => Self::usage(error),
         };
         wrong.hint(hint)

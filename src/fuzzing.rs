@@ -348,7 +348,7 @@ fn draw_with(pipeline: &Pipeline, run: &RunRecord, record: &ActionRecord, previo
     for gate in &pipeline.gates {
         let lookup = |_: &str, metric: &str| record.metrics.get(metric).cloned();
         let _ = gate.evaluate(&lookup, None);
-        let now = Now { stages: &run.stages, cpu: &record.machine.cpu };
+        let now = Now { pipeline: &run.pipeline, stages: &run.stages, cpu: &record.machine.cpu };
         let earlier = history.baseline(gate, now, &Outcomes::new(&|_| vec![record.clone()]));
         let _ = gate.evaluate(&lookup, earlier.as_ref());
     }

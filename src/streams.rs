@@ -4,8 +4,11 @@
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use text::printable;
 
 /// A standard stream.
@@ -29,12 +32,35 @@ impl Stream {
         // Whole lines in one go, so that those of processes that share a file do not mix.
         match self {
             Self::Out => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush())
+                let stdout = io::stdout().lock();
+                write_whole(stdout.as_fd(), bytes)
             }
-            Self::Err => io::stderr().lock().write_all(bytes),
+            Self::Err => {
+                let stderr = io::stderr().lock();
+                write_whole(stderr.as_fd(), bytes)
+            }
         }
     }
+}
+
+/// Writes all of it, also to what another program that has the same terminal or pipe has set not to block, as Node, ssh and
+/// editors do: there it waits until more can be written. The buffers of the standard library would lose count of what was.
+fn write_whole(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => match poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            },
+            // Whoever has closed it wants none.
+            Err(Errno::BADF) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Something that was to be written and is lost.
@@ -132,5 +158,36 @@ impl Write for Steady {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Read;
+    use std::time::Duration;
+
+    #[test]
+    fn what_does_not_block_is_written_to_as_its_reader_reads() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let expected = sent.clone();
+        let writing = std::thread::spawn(move || write_whole(writer.as_fd(), &sent));
+        std::thread::sleep(Duration::from_millis(50));
+        let mut got = vec![];
+        reader.read_to_end(&mut got).unwrap();
+        writing.join().unwrap().unwrap();
+        assert!(got == expected, "{} of {} bytes, or others", got.len(), expected.len());
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_away_is_told_from_a_full_device() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(write_whole(writer.as_fd(), b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(write_whole(full.as_fd(), b"x").unwrap_err().kind(), ErrorKind::StorageFull);
     }
 }

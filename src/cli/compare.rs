@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 use history::{
-    Comparison, GatePair, History, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare,
-    key_record, known_records,
+    Comparison, GatePair, MetricPair, ParamPair, RunDigest, Side, StageEnd, StagePair, compare, key_record,
+    known_records,
 };
 use pipeline::gate::{Better, GateResult, Verdict};
 use record::Outcome;
@@ -70,7 +70,7 @@ pub(super) struct Answer {
 /// When the records of runs cannot be read, or a run is not found.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
-    let history = History::load(&store)?;
+    let history = context.history(&store)?;
     tell_lost(&history);
     let (old, new) = (history.find(&args.old)?, history.find(&args.new)?);
     if let Some(file) = &args.html {
@@ -135,7 +135,8 @@ impl View<'_> {
 
     /// Which runs they are.
     fn runs(&self) -> Vec<String> {
-        let mut grid = Grid::new("lllrl", 2);
+        let mut grid = Grid::new("lllrll", 2);
+        let is_of_two = self.answer.old.pipeline != self.answer.new.pipeline;
         for (label, run) in [("old", &self.answer.old), ("new", &self.answer.new)] {
             grid.row([
                 self.paint.faint(label),
@@ -143,6 +144,7 @@ impl View<'_> {
                 format!("{} UTC", format::date_time(run.started_ms)),
                 format::millis(run.duration_ms),
                 stages(run, self.paint),
+                if is_of_two { clean_line(&run.pipeline) } else { String::new() },
             ]);
         }
         grid.lines(self.width)

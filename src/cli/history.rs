@@ -74,16 +74,19 @@ fn text(answer: &Answer, width: usize, paint: Paint) -> String {
         let none = if lost.is_empty() { " no runs yet: `pipe run` makes the first\n" } else { "" };
         return none.to_owned() + &lost;
     }
-    let mut grid = Grid::new("llrll", 2);
-    grid.row(["run", "started (UTC)", "took", "stages", "gates"].map(|heading| paint.faint(heading)));
+    let is_of_several = answer.runs.windows(2).any(|pair| matches!(pair, [a, b] if a.pipeline != b.pipeline));
+    let mut grid = Grid::new("llrlll", 2);
+    let headings = ["run", "started (UTC)", "took", "stages", "gates"].into_iter();
+    grid.row(headings.chain(is_of_several.then_some("pipeline")).map(|heading| paint.faint(heading)));
     for run in &answer.runs {
-        grid.row([
+        let cells = [
             paint.strong(run.run.as_str()),
             format::date_time(run.started_ms),
             format::millis(run.duration_ms),
             stages(run, paint),
             gates(run, paint),
-        ]);
+        ];
+        grid.row(cells.into_iter().chain(is_of_several.then(|| clean_line(&run.pipeline))));
     }
     let indent = answer.runs.iter().map(|run| run.run.as_str().len()).max().unwrap_or(0) + 3;
     let mut lines = grid.lines(width).into_iter();

@@ -29,14 +29,16 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ::history::History;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pipeline::graph::StageId;
-use pipeline::spec::{Overrides, did_you_mean_or_list, list};
+use pipeline::spec::{self, Overrides, did_you_mean_or_list, list};
 use pipeline::{Selector, StageName};
 use store::{Store, StoreError};
 use text::printable::clean;
 
 use crate::error::{Error, ExitStatus};
+use crate::exec::take_over_signals;
 use crate::project::Project;
 use crate::streams;
 
@@ -165,6 +167,15 @@ impl Context {
         Ok(self.store(root.unwrap_or(Path::new(".")))?)
     }
 
+    /// The runs that were recorded here. `latest` is the last one of the pipeline that is meant, where its file can be read.
+    ///
+    /// # Errors
+    /// When the records of runs cannot be read.
+    pub fn history(&self, store: &Store) -> Result<History, Error> {
+        let name = spec::parse(&self.global.file).ok().map(|parsed| parsed.name().to_owned());
+        Ok(History::load(store)?.of(name.as_deref().filter(|name| !name.is_empty())))
+    }
+
     /// Loads the pipeline with a command's selection.
     ///
     /// # Errors
@@ -252,6 +263,7 @@ fn no_stage(project: &Project, name: &str) -> Error {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    take_over_signals();
     let args: Vec<OsString> = std::env::args_os().collect();
     match completions::answer(&args) {
         Ok(true) => ExitStatus::Done.into(),

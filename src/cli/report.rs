@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueHint;
-use history::{FindError, History, Past};
+use history::{FindError, Past};
 use record::{Definition, RunRecord};
 use report::Brief;
 use schemars::JsonSchema;
@@ -57,12 +57,14 @@ pub(super) struct Answer {
 /// When the run is not found, its report cannot be written or opened, or it is not said where that is to go.
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
     let store = context.store_here()?;
-    let history = History::load(&store)?;
+    let history = context.history(&store)?;
     tell_lost(&history);
     let past = match history.find(&args.run) {
         Ok(past) => past,
-        Err(FindError::NoRuns) if args.run == "latest" && !args.markdown && !args.json => {
-            return write_first(&args, context, &store);
+        Err(none @ (FindError::NoRuns | FindError::NoneOf { .. }))
+            if args.run == "latest" && !args.markdown && !args.json =>
+        {
+            return write_first(&args, context, &store, none);
         }
         Err(error) => return Err(error.into()),
     };
@@ -75,7 +77,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         }
         return Ok(ExitStatus::Done);
     }
-    let is_latest = history.runs().last() == Some(past);
+    let is_latest = history.is_last(past);
     let file = match &args.output {
         Some(file) => file.clone(),
         None if is_latest => default_file(context),
@@ -88,10 +90,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
 }
 
 /// Writes the report of the first run while that is under way.
-fn write_first(args: &Args, context: &Context, store: &Store) -> Result<ExitStatus, Error> {
+fn write_first(args: &Args, context: &Context, store: &Store, none: FindError) -> Result<ExitStatus, Error> {
     let project = context.load(&Selection::default())?;
     if !is_under_way(&project) {
-        return Err(FindError::NoRuns.into());
+        return Err(none.into());
     }
     let file = args.output.clone().unwrap_or_else(|| default_file(context));
     may_replace(args, &file)?;

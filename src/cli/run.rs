@@ -14,6 +14,7 @@ use protocol::Metric;
 use record::event::Event;
 use record::{ActionRecord, Definition, Outcome, RunRecord, StageRun};
 use text::clock::{millis, now_ms};
+use text::secret::hidden;
 
 use super::{Context, Selection, completions, find_stages, gc, output, status};
 use crate::error::{Error, ExitStatus};
@@ -241,18 +242,19 @@ impl Earlier {
         if !is_asked_for && named.is_none() {
             return Ok(Self::default());
         }
-        let history = History::load(&project.store)?;
+        let history = History::load(&project.store)?.of(Some(&project.pipeline.name));
         let named = named.map(|text| history.find(text).map(|run| run.name.clone())).transpose()?;
         Ok(Self { is_asked_for, history, named })
     }
 
+    /// What the gate comes to, and whether that rests on provisional numbers of the run that it is compared with.
     fn decide(
         &self,
         gate: &Gate,
         lookup: &dyn Fn(&str, &str) -> Option<Metric>,
         now: Now<'_>,
         outcomes: &Outcomes<'_>,
-    ) -> GateResult {
+    ) -> (GateResult, bool) {
         let is_named = |run: &&Past| Some(&run.name) == self.named.as_ref();
         let baseline = if gate.baseline_metrics().is_empty() {
             None
@@ -266,7 +268,8 @@ impl Earlier {
                 None => self.history.baseline(gate, now, outcomes),
             }
         };
-        gate.evaluate(lookup, baseline.as_ref())
+        let is_from_provisional = baseline.as_ref().is_some_and(|baseline| !baseline.provisional.is_empty());
+        (gate.evaluate(lookup, baseline.as_ref()), is_from_provisional)
     }
 }
 
@@ -297,13 +300,23 @@ impl Run<'_> {
             let record = records.iter().find(|(name, _)| name.as_str() == stage)?.1;
             record.metrics.get(metric).cloned()
         };
-        let now = Now { stages, cpu: &self.project.machine.cpu };
+        let pipeline = hidden(&self.project.pipeline.name);
+        let now = Now { pipeline: &pipeline, stages, cpu: &self.project.machine.cpu };
+        let is_provisional = |stage: &str| {
+            records.iter().any(|(name, record)| name.as_str() == stage && record.provisional.is_some())
+        };
         let records_of = |key: &Digest| self.project.store.outcomes(key);
         let outcomes = Outcomes::new(&records_of);
         let gates = self.project.pipeline.gates.iter();
         gates
             .filter(|gate| gate.stages().iter().all(|stage| selected.contains(&**stage)))
-            .map(|gate| self.earlier.decide(gate, &lookup, now, &outcomes))
+            .map(|gate| {
+                let (mut result, is_from_provisional) = self.earlier.decide(gate, &lookup, now, &outcomes);
+                let own =
+                    gate.metrics().into_iter().map(|(stage, _)| stage).filter(|stage| is_provisional(stage));
+                result.rest_on_provisional(&own.collect(), is_from_provisional, self.certain);
+                result
+            })
             .collect()
     }
 
@@ -317,7 +330,7 @@ impl Run<'_> {
     ) -> Result<Option<PathBuf>, Error> {
         let store = &self.project.store;
         let file = self.project.report_file();
-        let previous = store.latest_run().unwrap_or_default();
+        let previous = store.latest_run(&hidden(&record.pipeline)).unwrap_or_default();
         let said = Definition::of(&self.project.pipeline);
         let idle = record.stages.iter().all(|run| run.outcome == Outcome::Fresh);
         let same = previous.as_ref().is_some_and(|previous| {

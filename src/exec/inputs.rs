@@ -7,7 +7,7 @@ use pipeline::digest::Digest;
 use pipeline::graph::StageId;
 use pipeline::spec::{Action, Input, OpAction, Stage};
 use record::key::Key;
-use store::{MARGIN, Miss, Snapshot, Touched};
+use store::{Miss, Snapshot, Touched};
 
 use super::Failure;
 use super::trace::{Artifact, Trace};
@@ -49,10 +49,10 @@ impl Before {
     /// When it is not, or cannot be read.
     pub(super) fn look(project: &Project, stage: &Stage, miss: &Miss) -> Result<Self, Failure> {
         let (mut now, mut key) = look(project, stage)?;
-        let young = |name: &str, snapshot: &Snapshot| snapshot.is_young() && is_from_outside(stage, name);
-        if now.iter().any(|(name, snapshot)| young(name, snapshot)) {
+        let from_outside = now.iter().filter(|(name, _)| is_from_outside(stage, name));
+        if let Some(young_for) = from_outside.filter_map(|(_, snapshot)| snapshot.young_for()).max() {
             // An edit within the same tick of the clock would leave the state as it is.
-            std::thread::sleep(MARGIN);
+            std::thread::sleep(young_for);
             (now, key) = look(project, stage)?;
         }
         let changes = key.changes_from(miss.key().ingredients());
@@ -98,12 +98,15 @@ impl Before {
         }
         let (now, key) = look(project, stage)?;
         if let Some(change) = key.changes_from(miss.key().ingredients()).first() {
+            let both = self.snapshots.get(&change.name).zip(now.get(&change.name));
+            let moved = both.map(|(before, now)| came_and_went(project, before, now)).unwrap_or_default();
+            let hint = if moved.is_empty() { "run again" } else { FOR_A_MOMENT };
             return Err(Failure::new(format!(
-                "`{}` was changed while it ran{}; the outcome was thrown away",
+                "`{}` was changed while it ran{}{moved}; the outcome was thrown away",
                 change.name,
                 change_place(project, stage, &change.name)
             ))
-            .hint("run again"));
+            .hint(hint));
         }
         for (name, before) in &self.snapshots {
             let touched = now.get(name).and_then(|now| before.touched(now, &project.store));
@@ -113,11 +116,35 @@ impl Before {
                      outcome was thrown away",
                     happened(project, &touched)
                 ))
-                .hint("run again, and let nobody touch what it reads meanwhile, nor the stage itself"));
+                .hint(match touched {
+                    Touched::Folder(_) => FOR_A_MOMENT,
+                    _ => "run again, and let nobody touch what it reads meanwhile, nor the stage itself",
+                }));
             }
         }
         Ok(())
     }
+}
+
+/// What to do where something came into a folder that is read, or went.
+const FOR_A_MOMENT: &str = "run again; where a program keeps a file in there while it works, such as a journal or a swap file, \
+                            declare the files that the stage reads instead of the folder";
+
+/// Of what came into a folder or went so many are named.
+const MOST_NAMED: usize = 3;
+
+/// `: `data/app.db-wal` came, `data/x` went`; empty where nothing did.
+fn came_and_went(project: &Project, before: &Snapshot, now: &Snapshot) -> String {
+    let [came, went] = before.came_and_went(now);
+    let total = came.len() + went.len();
+    let all = came.iter().map(|path| (path, "came")).chain(went.iter().map(|path| (path, "went")));
+    let shown = |path: &Path| path.strip_prefix(&project.pipeline.root).unwrap_or(path).display().to_string();
+    let mut said: Vec<String> =
+        all.take(MOST_NAMED).map(|(path, what)| format!("`{}` {what}", shown(path))).collect();
+    if total > MOST_NAMED {
+        said.push(format!("and {} more", total - MOST_NAMED));
+    }
+    if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) }
 }
 
 /// What happened, in words.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, register};
 use text::clock;
 
 /// What a signal asks for.
@@ -92,6 +92,20 @@ impl BetweenRuns {
         })?;
         Ok(Self { _listener: listener })
     }
+}
+
+/// Sees to it that two signals mean what this process relies on, whatever its parent had set. With `SIGCHLD` ignored the kernel
+/// tells nobody how a child ended. `SIGXFSZ`, which comes where a file would get larger than allowed, kills by default: here it
+/// does nothing, so that the write fails and is told. Children have both as they are by default again: what a handler is set for
+/// is not handed down. To be called once, before anything is started.
+pub fn take_over_signals() {
+    // SAFETY: no thread and no handler of this process is there yet; the default action is no function of this process.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    // SAFETY: the handler does nothing at all.
+    // Without it such a write kills this process, as it would any other.
+    let _ = unsafe { register(libc::SIGXFSZ, || ()) };
 }
 
 /// Puts this process to sleep, as Ctrl-Z does; returns when it is woken.

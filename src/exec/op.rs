@@ -327,7 +327,9 @@ impl<'a> Listener<'a> {
                     return Err(Stop::Broke(format!("cannot be understood: {why}")));
                 }
                 // What it left running says nothing for it.
-                Ok(Some(Output::Ended(_) | Output::Left(_))) => return Err(Stop::Broke("ended".into())),
+                Ok(Some(Output::Ended(_) | Output::Left(_) | Output::Escaped(_))) => {
+                    return Err(Stop::Broke("ended".into()));
+                }
                 Ok(None) => return Err(late),
                 Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
             }

@@ -16,7 +16,7 @@ use super::log::Log;
 use super::trace::Trace;
 use super::{Failure, Notice};
 use crate::hardware;
-use crate::plugin::process::{End, Left, Output, Process, Stopper};
+use crate::plugin::process::{End, Left, Output, Process, Stopper, escaped};
 
 /// What a try is given.
 pub(super) struct Setting {
@@ -100,6 +100,11 @@ impl Setting {
                 Ok(Some(Output::Left(left))) => {
                     let line = waiting_for(&left, since, self.timeout.is_some());
                     since.get_or_insert_with(Stopwatch::start);
+                    log.line(&line);
+                    notify(Notice::Log(LogLevel::Warn, line));
+                }
+                Ok(Some(Output::Escaped(left))) => {
+                    let line = escaped(&left);
                     log.line(&line);
                     notify(Notice::Log(LogLevel::Warn, line));
                 }

@@ -9,12 +9,14 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -88,6 +90,7 @@ fn name_and_state(pid: i32) -> Option<(String, char)> {
 /// # Errors
 /// When the processes of this machine cannot be listed.
 pub(super) fn members(group: Pid, bystander: Option<&Path>) -> io::Result<Option<Vec<Member>>> {
+    store::check_proc()?;
     let mut members = Vec::new();
     let mut ended = HashSet::new();
     for _ in 0..LOOKS {
@@ -126,6 +129,27 @@ fn look_at_new(group: Pid, bystander: Option<&Path>, last: i32, members: &mut Ve
         from = to;
     }
     false
+}
+
+/// Processes beside this one that have the other end of one of these pipes open, as far as they may be looked at.
+pub(super) fn holders(pipes: &[BorrowedFd<'_>]) -> Vec<Left> {
+    let numbers: Vec<(u64, u64)> =
+        pipes.iter().filter_map(|pipe| fstat(pipe).ok()).map(|pipe| (pipe.st_dev, pipe.st_ino)).collect();
+    let is_held = |pid: i32| {
+        let held = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        held.filter_map(|entry| fs::metadata(entry.path()).ok())
+            .any(|there| numbers.contains(&(there.dev(), there.ino())))
+    };
+    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let others = pids.filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != std::process::id()));
+    others
+        .filter(|pid| is_held(*pid))
+        .map(|pid| {
+            let (name, state) = name_and_state(pid).unzip();
+            Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) }
+        })
+        .collect()
 }
 
 /// `None` where the kernel does not tell.

@@ -62,6 +62,9 @@ pub enum Output {
     OutClosed(Option<String>),
     /// The child itself has ended, and others of its group go on. Told after a second, and then ever less often.
     Left(Vec<Left>),
+    /// All have ended but for what has left the group and holds an output open, which is not waited for. These are they, as
+    /// far as they may be seen.
+    Escaped(Vec<Left>),
     /// The child and all of its group have ended, and all they wrote was read. Always last.
     Ended(End),
 }
@@ -221,7 +224,7 @@ impl Process {
 
     /// What it does next, or `None` when `deadline` passed before the end of the child and of all its group. Where the child
     /// fails, what is left of the group is killed. Once all have ended, something that has left the group may hold the
-    /// output open; that is waited for no longer than half a second, and then told as a line.
+    /// output open; that is waited for no longer than half a second, and then told.
     ///
     /// # Errors
     /// When the operating system cannot say how the child ended, or what is left of its group.
@@ -244,11 +247,11 @@ impl Process {
             if matches!(self.phase, Phase::Over { until, .. } if now >= until)
                 && (self.out.is_open() || self.err.is_open())
             {
+                let open: Vec<_> = [self.out.fd(), self.err.fd()].into_iter().flatten().collect();
+                let holders = group::holders(&open);
                 self.out.close();
                 self.err.close();
-                let line =
-                    "something that it left running holds its output open; what that prints is not kept";
-                self.heard.push_back(Output::Err(line.into()));
+                self.heard.push_back(Output::Escaped(holders));
             }
             if let Some(output) = self.heard.pop_front() {
                 if let Output::Err(line) = &output {
@@ -372,6 +375,7 @@ impl Process {
             match self.next(deadline)? {
                 Some(Output::Ended(end)) => return Ok(end.status),
                 Some(Output::Err(line)) => log(&line),
+                Some(Output::Escaped(left)) => log(&escaped(&left)),
                 Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_)) => {}
                 None => {
                     self.stopper.signal(Signal::KILL);
@@ -396,6 +400,19 @@ impl Drop for Process {
             let _ = reap(&mut self.child, self.pid, &self.stopper);
         }
     }
+}
+
+/// What is said of those that have left a group and hold its output open.
+pub fn escaped(left: &[Left]) -> String {
+    let who = match left {
+        [] => "something".to_owned(),
+        [one] => one.to_string(),
+        [one, rest @ ..] => format!("{one} and {} more", rest.len()),
+    };
+    format!(
+        "{who} was left running outside of the stage's group and holds its output open: it is not waited for, and what it prints or \
+         writes from now on is not kept"
+    )
 }
 
 /// What an error message needs of a line.

@@ -25,6 +25,7 @@ pub(super) fn list(history: &History, store: &Store, all: bool) -> Markup {
         .map(|run| history.digest(run, &|stage| key_record(store, stage)))
         .collect();
     let earlier = runs.len().saturating_sub(most);
+    let is_of_several = history.is_of_several();
     html! {
         section #runs {
             h2 { "Runs" }
@@ -40,9 +41,10 @@ pub(super) fn list(history: &History, store: &Store, all: bool) -> Markup {
                             th.num scope="col" { "took" }
                             th scope="col" { "stages" }
                             th scope="col" { "gates" }
+                            @if is_of_several { th scope="col" { "pipeline" } }
                             th scope="col" { "what was changed before it" }
                         } }
-                        tbody { @for run in &shown { (row(run)) } }
+                        tbody { @for run in &shown { (row(run, is_of_several)) } }
                     } }
                     @if runs.len() > 1 {
                         p.actions { button type="submit" { "Compare the two chosen" } }
@@ -56,7 +58,7 @@ pub(super) fn list(history: &History, store: &Store, all: bool) -> Markup {
     }
 }
 
-fn row(run: &RunDigest) -> Markup {
+fn row(run: &RunDigest, is_of_several: bool) -> Markup {
     let more = run.changes.len().saturating_sub(MOST_CHANGES);
     html! {
         tr {
@@ -66,6 +68,7 @@ fn row(run: &RunDigest) -> Markup {
             td.num { (format::millis(run.duration_ms)) }
             td { (stages(run)) }
             td.nowrap { (gates(&run.gates)) }
+            @if is_of_several { td { (run.pipeline) } }
             td.small {
                 @if let Some(profile) = &run.profile { div { "profile " (profile) } }
                 @for changed in run.changes.iter().take(MOST_CHANGES) { div { (change(changed)) } }

@@ -116,3 +116,37 @@ fn the_trade_off_of_all_runs_is_in_the_report_and_in_compare() {
     let earlier = project.read("earlier.html");
     assert!(earlier.contains("class=\"ring\""), "what came later is nothing of it");
 }
+
+#[test]
+fn several_pipelines_in_one_folder_have_a_past_of_their_own() {
+    let project = Project::new("");
+    for name in ["small", "large"] {
+        let text = format!(
+            "version: 1\nname: {name}\nstages:\n  one:\n    run: echo {name} > ${{outputs.o}}\n    outputs: {{ o: o.txt }}\n"
+        );
+        project.write(&format!("{name}.yaml"), &text);
+        project.pipe_ok(&["run", "--file", &format!("{name}.yaml")]);
+    }
+    project.pipe_ok(&["run", "--file", "small.yaml", "--force"]);
+    let of = |file: &str| json(&project, &["report", "--json", "--file", file])["run"]["pipeline"].clone();
+    assert_eq!((of("small.yaml"), of("large.yaml")), ("small".into(), "large".into()));
+    project.pipe_ok(&["report", "--file", "large.yaml"]);
+    let page = project.read("artifacts/report.html");
+    assert!(page.contains("echo large") && !page.contains("echo small"));
+    let listed = project.pipe_ok(&["history"]).stdout;
+    assert!(listed.contains("pipeline") && listed.contains("small") && listed.contains("large"), "{listed}");
+    let compared = project.pipe_ok(&["compare", "--file", "small.yaml"]).stdout;
+    assert!(!compared.contains("large"), "its own run before: {compared}");
+    let outcome = project.pipe(&["compare", "--file", "large.yaml"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(
+        outcome.stderr.contains("goes back further than the 1 run on record of `large`"),
+        "{}",
+        outcome.stderr
+    );
+    project.write("huge.yaml", &project.read("large.yaml").replace("name: large", "name: huge"));
+    let outcome = project.pipe(&["report", "--json", "--file", "huge.yaml"]);
+    assert_eq!(outcome.code, Some(1));
+    let none = "there is no run of `huge` yet, only of `large`, `small`";
+    assert!(outcome.stderr.contains(none), "{}", outcome.stderr);
+}

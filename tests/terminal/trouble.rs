@@ -324,3 +324,52 @@ fn a_clock_that_was_set_back_hides_no_edit_and_keeps_runs_in_order() {
         "{ran:?}"
     );
 }
+
+/// Runs the pipeline from a `bash` that has done this before.
+fn run_after(project: &Project, before: &str) -> Output {
+    let environment = project.command(&[]);
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("{before}; exec \"$PIPE\" run")]).current_dir(project.path(""));
+    command.env_clear().envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PIPE", built("pipe")).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_parent_that_ignores_the_ends_of_children_loses_none() {
+    let project = Project::new("one:\n  run: 'sleep 0.1; echo 1 > ${outputs.o}'\n  outputs: { o: o.txt }");
+    let output = run_after(&project, "trap '' CHLD");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(project.read("artifacts/one/o.txt"), "1\n");
+}
+
+#[test]
+fn a_file_that_may_not_get_so_large_is_told_and_kills_the_stage_alone_that_writes_it() {
+    let log =
+        "one:\n  run: 'head -c 400000 /dev/zero | base64; echo 1 > ${outputs.o}'\n  outputs: { o: o.txt }";
+    let project = Project::new(log);
+    let output = run_after(&project, "ulimit -f 128");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("File too large"), "{}", said(&output));
+    project.set_stages("one:\n  run: 'head -c 400000 /dev/zero > ${outputs.o}'\n  outputs: { o: o.txt }");
+    let output = run_after(&project, "ulimit -f 128");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let killed = said(&output);
+    assert!(
+        killed.contains("153") || killed.contains("signal: 25"),
+        "the stage has the default action: {killed}"
+    );
+}
+
+#[test]
+fn where_processes_cannot_be_seen_nothing_of_a_stage_is_kept() {
+    let project = Project::new("one:\n  run: 'echo 1 > ${outputs.o}'\n  outputs: { o: o.txt }");
+    let Some(output) = in_namespace(&project, "mount -t tmpfs none /proc && exec \"$PIPE\" run") else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("`/proc` is needed"), "{}", said(&output));
+    assert!(!project.path("artifacts/one/o.txt").exists());
+    project.pipe_ok(&["run"]);
+    let listed = project.pipe_ok(&["history"]).stdout;
+    assert!(listed.contains("1 ran"), "nothing was taken from the cache: {listed}");
+}

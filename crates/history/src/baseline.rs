@@ -4,7 +4,9 @@
 //! else than the run at hand: one whose stages had the same keys is this run once more, and comparing with it would let
 //! any loss pass the second time. What the gate did not let pass is passed over for the same reason: the next run would
 //! only have to be as bad. A run for which an earlier one was named, and which passed, was accepted, and is compared with
-//! even by a run that measured the same. A measurement from another CPU is not compared with.
+//! even by a run that measured the same. A measurement from another CPU is not compared with, nor is one that is provisional:
+//! a number that is no answer to its own key is none to a gate's question. Runs of other pipelines in the same folder are no
+//! earlier runs of this one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ use super::{History, Past, is_outcome_of};
 /// The run at hand, as far as others are compared with it.
 #[derive(Debug, Clone, Copy)]
 pub struct Now<'a> {
+    /// Name of its pipeline, as it is on record.
+    pub pipeline: &'a str,
     /// Its stages.
     pub stages: &'a [StageRun],
     /// The CPU that it ran on.
@@ -39,6 +43,7 @@ struct Measured {
     is_latest: bool,
     /// The CPU that they belong to, where they belong to one.
     cpu: Option<String>,
+    is_provisional: bool,
 }
 
 impl<'a> Outcomes<'a> {
@@ -59,7 +64,8 @@ impl<'a> Outcomes<'a> {
         let place = all.iter().position(|record| is_outcome_of(record, run, stage))?;
         let record = all.get(place)?;
         let cpu = record.cpu().map(str::to_owned);
-        Some(Measured { metrics: record.metrics.clone(), is_latest: place == 0, cpu })
+        let is_provisional = record.provisional.is_some() || stage.provisional.is_some();
+        Some(Measured { metrics: record.metrics.clone(), is_latest: place == 0, cpu, is_provisional })
     }
 }
 
@@ -72,8 +78,8 @@ impl History {
     pub fn baseline(&self, gate: &Gate, now: Now<'_>, outcomes: &Outcomes<'_>) -> Option<Baseline> {
         let metrics = gate.baseline_metrics();
         let own = keys(gate, now.stages);
-        let refused = self.refused(gate);
-        self.runs.iter().rev().find_map(|past| {
+        let refused = self.refused(gate, now.pipeline);
+        self.runs_of(now.pipeline).rev().find_map(|past| {
             let keys = keys(gate, &past.record.stages)?;
             let judged = judged(gate, &past.record);
             if own.as_ref() == Some(&keys) && judged != Some(Judged::Accepted)
@@ -86,14 +92,15 @@ impl History {
             let is_whole = metrics.iter().all(|(stage, metric)| {
                 baseline.metrics.contains_key(&((*stage).to_owned(), (*metric).to_owned()))
             });
-            (is_whole && baseline.other_cpu.is_none()).then_some(baseline)
+            let is_settled = baseline.other_cpu.is_none() && baseline.provisional.is_empty();
+            (is_whole && is_settled).then_some(baseline)
         })
     }
 
     /// What the gate did not let pass in any run. Where it was measured again without checking the gate, it is no better.
-    fn refused(&self, gate: &Gate) -> BTreeSet<Keys> {
+    fn refused(&self, gate: &Gate, pipeline: &str) -> BTreeSet<Keys> {
         let (mut refused, mut passed) = (BTreeSet::new(), BTreeSet::new());
-        for past in &self.runs {
+        for past in self.runs_of(pipeline).filter(|past| !is_provisional(gate, &past.record)) {
             let (Some(judged), Some(keys)) = (judged(gate, &past.record), keys(gate, &past.record.stages))
             else {
                 continue;
@@ -110,6 +117,7 @@ impl Past {
     pub fn baseline(&self, gate: &Gate, now: Now<'_>, outcomes: &Outcomes<'_>) -> Baseline {
         let mut metrics = BTreeMap::new();
         let mut other_cpu = None;
+        let mut provisional = BTreeSet::new();
         for (stage, metric) in gate.baseline_metrics() {
             let Some(run) = done(&self.record.stages, stage) else { continue };
             let Some(measured) = outcomes.of(&self.record, run) else { continue };
@@ -118,12 +126,21 @@ impl Past {
                 let is_own = measured.is_latest && is_same_key;
                 let earlier = Earlier { metric: found.clone(), is_own };
                 metrics.insert((stage.to_owned(), metric.to_owned()), earlier);
+                if measured.is_provisional {
+                    provisional.insert(stage.to_owned());
+                }
                 other_cpu = other_cpu.or_else(|| measured.cpu.clone().filter(|cpu| cpu != now.cpu));
             }
         }
         let run = BaselineRun { run: self.name.to_string(), id: self.record.id.clone(), named: false };
-        Baseline { run, metrics, other_cpu }
+        Baseline { run, metrics, other_cpu, provisional }
     }
+}
+
+/// Whether a run's answer to a gate rests on what is none yet.
+fn is_provisional(gate: &Gate, run: &RunRecord) -> bool {
+    let stages = gate.stages();
+    run.stages.iter().any(|stage| stage.provisional.is_some() && stages.contains(stage.stage.as_str()))
 }
 
 /// What an earlier run came to by a gate.
@@ -192,13 +209,15 @@ mod tests {
         run(id, json!({}), vec![stage])
     }
 
-    /// Accuracy by the first letter of the key; measured elsewhere where that is `e`, and gone where it is `g`.
+    /// Accuracy behind the first letter of the key; measured elsewhere where that is `e`, provisional where it is `p`, and gone
+    /// where it is `g`.
     fn records_of(key: &Digest) -> Vec<ActionRecord> {
-        let keys = ["a90", "b80", "c70", "e60"];
+        let keys = ["a90", "b80", "c70", "e60", "p20"];
         let Some(key) = keys.into_iter().find(|known| *key == Digest::of_bytes(known.as_bytes())) else {
             return vec![];
         };
         let mut record = record("train", &[], "o", Metric::new(key[1..].parse().unwrap(), "%"));
+        record.provisional = key.starts_with('p').then(|| "too noisy".into());
         if key.starts_with('e') {
             record.ingredients.push(Ingredient { name: "machine.cpu".into(), value: "elsewhere".into() });
         }
@@ -209,7 +228,7 @@ mod tests {
 
     fn compared_of(runs: Vec<RunRecord>, now: &str) -> Option<(String, f64, bool)> {
         let now = past("9", now, Outcome::Fresh);
-        let now = Now { stages: &now.stages, cpu: "here" };
+        let now = at(&now);
         let gate = Gate::parse(GATE).unwrap();
         let found = History::new(runs).baseline(&gate, now, &Outcomes::new(&records_of))?;
         let earlier = found.metrics.values().next()?;
@@ -219,6 +238,52 @@ mod tests {
     fn compared(runs: &[(&str, &str, Outcome)], now: &str) -> Option<(String, f64, bool)> {
         let records = runs.iter().map(|(id, key, outcome)| past(id, key, outcome.clone()));
         compared_of(records.collect(), now)
+    }
+
+    #[test]
+    fn what_is_provisional_is_not_compared_with_unless_it_is_named() {
+        let runs = vec![past("1", "a90", Outcome::Fresh), past("2", "p20", Outcome::Fresh)];
+        assert_eq!(
+            compared_of(runs.clone(), "b80"),
+            Some(("1".into(), 90.0, false)),
+            "the loss from 90 counts"
+        );
+        let (gate, history, now) =
+            (Gate::parse(GATE).unwrap(), History::new(runs), past("9", "b80", Outcome::Ran));
+        let named = history.find("latest").unwrap().baseline(&gate, at(&now), &Outcomes::new(&records_of));
+        assert_eq!(named.provisional.into_iter().collect::<Vec<_>>(), ["train"], "it says so");
+    }
+
+    #[test]
+    fn a_loss_is_not_accepted_because_a_provisional_measurement_passed() {
+        let mut passed = judged_run("3", "b80", GATE, Verdict::Pass, false);
+        passed.stages[0].provisional = Some("too noisy".into());
+        let runs = vec![
+            past("1", "a90", Outcome::Fresh),
+            judged_run("2", "b80", GATE, Verdict::Fail, false),
+            passed,
+            past("4", "b80", Outcome::Fresh),
+        ];
+        assert_eq!(compared_of(runs, "c70"), Some(("1".into(), 90.0, false)));
+    }
+
+    #[test]
+    fn runs_of_other_pipelines_are_no_earlier_runs() {
+        let of = |pipeline: &str, run: RunRecord| RunRecord { pipeline: pipeline.into(), ..run };
+        let mut runs = vec![past("1", "a90", Outcome::Fresh), of("large", past("2", "c70", Outcome::Fresh))];
+        assert_eq!(compared_of(runs.clone(), "b80"), Some(("1".into(), 90.0, false)));
+        assert_eq!(compared_of(runs.split_off(1), "b80"), None, "there is no run of its own");
+        let runs = vec![
+            past("1", "a90", Outcome::Fresh),
+            of("large", judged_run("2", "b80", GATE, Verdict::Pass, true)),
+            of("large", judged_run("3", "a90", GATE, Verdict::Fail, false)),
+        ];
+        assert_eq!(compared_of(runs, "c70"), Some(("1".into(), 90.0, false)), "nor do their gates count");
+    }
+
+    /// A run of `train` as the run at hand.
+    fn at(run: &RunRecord) -> Now<'_> {
+        Now { pipeline: &run.pipeline, stages: &run.stages, cpu: "here" }
     }
 
     /// A run by whose gate of this expression it came out so, against a run that was named or not.
@@ -320,7 +385,7 @@ mod tests {
         };
         let outcomes = Outcomes::new(&counted);
         let now = past("9", "b80", Outcome::Fresh);
-        let now = Now { stages: &now.stages, cpu: "here" };
+        let now = at(&now);
         for gate in [GATE, "train.loss >= baseline.train.loss"] {
             let found = history.baseline(&Gate::parse(gate).unwrap(), now, &outcomes);
             assert_eq!(found.map(|found| found.run.id), Some("0".into()));
@@ -339,7 +404,7 @@ mod tests {
         let past = |id, outcome| past(id, "b80", outcome);
         let runs = vec![past("100", Outcome::Ran), past("200", Outcome::Fresh), past("300", Outcome::Ran)];
         let (history, now) = (History::new(runs), past("400", Outcome::Fresh));
-        let now = Now { stages: &now.stages, cpu: "here" };
+        let now = at(&now);
         let known = |name: &str| {
             let baseline = history.find(name).unwrap().baseline(&gate, now, &Outcomes::new(&outcomes));
             let earlier = baseline.metrics.into_values().next().unwrap();
@@ -353,7 +418,7 @@ mod tests {
     #[test]
     fn a_run_that_is_named_is_taken_as_it_is() {
         let now = past("9", "b80", Outcome::Fresh);
-        let now = Now { stages: &now.stages, cpu: "here" };
+        let now = at(&now);
         let gate = Gate::parse("train.loss >= baseline.train.loss - baseline.train.nothing").unwrap();
         let history = History::new(vec![past("1", "b80", Outcome::Fresh), past("2", "e60", Outcome::Fresh)]);
         let baseline = |name| history.find(name).unwrap().baseline(&gate, now, &Outcomes::new(&records_of));

@@ -21,11 +21,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use store::{LostRun, Store, StoreError};
+use text::secret::hidden;
 
 /// All recorded runs, first to last.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     runs: Vec<Past>,
+    /// Whose last run `latest` is; that of all where it is not said.
+    pipeline: Option<String>,
     lost: Vec<LostRun>,
 }
 
@@ -55,7 +58,14 @@ impl History {
         runs.sort_by(|a, b| a.id.cmp(&b.id));
         let names = name::names(runs.iter().map(|run| run.id.as_str()));
         let runs = names.into_iter().zip(runs).map(|(name, record)| Past { name, record });
-        Self { runs: runs.collect(), lost: Vec::new() }
+        Self { runs: runs.collect(), ..Self::default() }
+    }
+
+    /// The same where `latest` is the last run of the pipeline of this name, as people gave it: several pipelines may lie in
+    /// one folder, and record their runs in one place.
+    #[must_use]
+    pub fn of(self, pipeline: Option<&str>) -> Self {
+        Self { pipeline: pipeline.map(|name| hidden(name).into_owned()), ..self }
     }
 
     /// The runs that are missing here, because their records are damaged or cannot be read.
@@ -70,18 +80,38 @@ impl History {
         &self.runs
     }
 
-    /// The run that a text names: `latest`, or the beginning of a name or id; `~N` behind it goes N runs back, `~` one.
+    /// The runs of the pipeline that has this name in their records, first to last.
+    pub fn runs_of<'a>(&'a self, pipeline: &'a str) -> impl DoubleEndedIterator<Item = &'a Past> {
+        self.runs.iter().filter(move |past| past.record.pipeline == pipeline)
+    }
+
+    /// Whether there are runs of more than one pipeline.
+    #[must_use]
+    pub fn is_of_several(&self) -> bool {
+        let mut pipelines = self.runs.iter().map(|past| &past.record.pipeline);
+        let first = pipelines.next();
+        pipelines.any(|pipeline| Some(pipeline) != first)
+    }
+
+    /// The run that a text names: `latest`, or the beginning of a name or id; `~N` behind it goes N runs of its pipeline back, `~`
+    /// one.
     ///
     /// # Errors
     /// When there is none or more than one.
     pub fn find(&self, text: &str) -> Result<&Past, FindError> {
-        name::find(&self.runs, text)
+        name::find(&self.runs, self.pipeline.as_deref(), text)
     }
 
-    /// The run before this one.
+    /// The run of the same pipeline before this one.
     #[must_use]
-    pub fn before(&self, run: &Past) -> Option<&Past> {
-        self.runs.iter().take_while(|past| past.name != run.name).last()
+    pub fn before<'a>(&'a self, run: &'a Past) -> Option<&'a Past> {
+        self.runs_of(&run.record.pipeline).take_while(|past| past.name != run.name).last()
+    }
+
+    /// Whether it is the last run of its pipeline.
+    #[must_use]
+    pub fn is_last(&self, run: &Past) -> bool {
+        self.runs_of(&run.record.pipeline).next_back() == Some(run)
     }
 
     /// A run in short, with what was changed against the run before. `record` finds the record of a stage's outcome.

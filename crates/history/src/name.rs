@@ -1,6 +1,7 @@
 //! Names of runs, short enough to type: the first hex digits of a digest of the run's id, as many as tell it from all
 //! others, four at least. Ids themselves begin alike, because they begin with the time.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use pipeline::digest::Digest;
@@ -40,6 +41,14 @@ pub enum FindError {
     /// There is no run at all.
     #[error("there is no run yet")]
     NoRuns,
+    /// There are runs, but none of the pipeline whose last one is meant.
+    #[error("there is no run of `{pipeline}` yet, only of {}", .others.join(", "))]
+    NoneOf {
+        /// The pipeline.
+        pipeline: String,
+        /// Pipelines that there are runs of, or some of them.
+        others: Vec<String>,
+    },
     /// It names none.
     #[error("there is no run `{0}`")]
     Unknown(String),
@@ -52,12 +61,14 @@ pub enum FindError {
         names: Vec<String>,
     },
     /// It goes back further than there are runs.
-    #[error("`{text}` goes back further than the {} on record", format::count(*.runs, "run"))]
+    #[error("`{text}` goes back further than the {} on record{}", format::count(*.runs, "run"), .of.as_ref().map(|of| format!(" of `{of}`")).unwrap_or_default())]
     TooFar {
         /// The text.
         text: String,
         /// How many there are.
         runs: usize,
+        /// Of which pipeline, where there are runs of others, too.
+        of: Option<String>,
     },
 }
 
@@ -67,6 +78,9 @@ impl FindError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoRuns => "`pipe run` makes the first",
+            Self::NoneOf { .. } => {
+                "`pipe run` makes the first; `pipe history` lists the others, and `--file` says which pipeline is meant"
+            }
             Self::Ambiguous { .. } => "write more of its name",
             Self::Unknown(_) | Self::TooFar { .. } => "`pipe history` lists the runs",
         }
@@ -92,7 +106,8 @@ pub(super) fn names<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<RunName> {
     all.iter().map(|digits| RunName(digits.chars().take(length(digits)).collect())).collect()
 }
 
-pub(super) fn find<'a>(runs: &'a [Past], text: &str) -> Result<&'a Past, FindError> {
+/// `pipeline` is the one whose last run `latest` is.
+pub(super) fn find<'a>(runs: &'a [Past], pipeline: Option<&str>, text: &str) -> Result<&'a Past, FindError> {
     let text = text.trim();
     let unknown = || FindError::Unknown(text.chars().take(80).collect());
     let (named, back) = match text.split_once('~') {
@@ -102,13 +117,31 @@ pub(super) fn find<'a>(runs: &'a [Past], text: &str) -> Result<&'a Past, FindErr
     };
     let index = match named {
         "" => return Err(unknown()),
-        "latest" => runs.len().checked_sub(1).ok_or(FindError::NoRuns)?,
+        "latest" => latest(runs, pipeline)?,
         prefix => index_of(runs, prefix)?,
     };
-    let index = index.checked_sub(back);
-    index
-        .and_then(|index| runs.get(index))
-        .ok_or_else(|| FindError::TooFar { text: text.into(), runs: runs.len() })
+    let own = |past: &&Past| runs.get(index).is_some_and(|run| run.record.pipeline == past.record.pipeline);
+    let before = runs.iter().take(index.saturating_add(1)).rev().filter(own).nth(back);
+    before.ok_or_else(|| {
+        let all: Vec<&Past> = runs.iter().filter(own).collect();
+        let of = all.first().filter(|_| all.len() < runs.len()).map(|past| past.record.pipeline.clone());
+        FindError::TooFar { text: text.into(), runs: all.len(), of }
+    })
+}
+
+/// The place of the last run of a pipeline, or of all where none is said.
+fn latest(runs: &[Past], pipeline: Option<&str>) -> Result<usize, FindError> {
+    let is_own = |past: &Past| pipeline.is_none_or(|pipeline| past.record.pipeline == pipeline);
+    if let Some(index) = runs.iter().rposition(is_own) {
+        return Ok(index);
+    }
+    let Some(pipeline) = pipeline.filter(|_| !runs.is_empty()) else { return Err(FindError::NoRuns) };
+    let others: BTreeSet<&str> = runs.iter().map(|past| past.record.pipeline.as_str()).collect();
+    let mut names: Vec<String> = others.iter().take(MOST_LISTED).map(|name| format!("`{name}`")).collect();
+    if others.len() > MOST_LISTED {
+        names.push("…".into());
+    }
+    Err(FindError::NoneOf { pipeline: pipeline.into(), others: names })
 }
 
 /// Which run's name begins like this, or whose id where no name does.

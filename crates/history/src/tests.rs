@@ -98,6 +98,40 @@ fn runs_are_called_latest_or_by_the_beginning_of_their_name_or_id() {
 }
 
 #[test]
+fn the_latest_run_and_those_before_it_are_of_one_pipeline() {
+    let of = |id: &str, pipeline: &str| RunRecord { pipeline: pipeline.into(), ..run(id, json!({}), vec![]) };
+    let runs = vec![of("1", "small"), of("2", "large"), of("3", "small"), of("4", "large"), of("5", "small")];
+    let history = History::new(runs);
+    assert!(history.is_of_several());
+    let found = |pipeline: Option<&str>, text: &str| {
+        let history = history.clone().of(pipeline);
+        history.find(text).map(|run| run.record.id.clone()).map_err(|error| error.to_string())
+    };
+    assert_eq!(found(Some("large"), "latest"), Ok("4".into()));
+    assert_eq!(found(Some("large"), "latest~"), Ok("2".into()));
+    assert_eq!(found(None, "latest"), Ok("5".into()));
+    assert_eq!(found(None, "latest~2"), Ok("1".into()));
+    let name = history.find("4").unwrap().name.to_string();
+    assert_eq!(
+        found(Some("small"), &format!("{name}~")),
+        Ok("2".into()),
+        "a name goes back in its own pipeline"
+    );
+    assert_eq!(
+        found(Some("large"), "latest~2"),
+        Err("`latest~2` goes back further than the 2 runs on record of `large`".into())
+    );
+    assert_eq!(
+        found(Some("huge"), "latest"),
+        Err("there is no run of `huge` yet, only of `large`, `small`".into())
+    );
+    let last = history.find("latest").unwrap();
+    assert_eq!(history.before(last).map(|run| run.record.id.as_str()), Some("3"));
+    assert!(history.is_last(last) && history.is_last(history.find("4").unwrap()));
+    assert!(!history.is_last(history.find("3").unwrap()));
+}
+
+#[test]
 fn a_wrong_name_says_what_is_wrong_with_it() {
     let told = |history: &History, text: &str| history.find(text).unwrap_err().to_string();
     assert_eq!(told(&History::default(), "latest"), "there is no run yet");

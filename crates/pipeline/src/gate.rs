@@ -57,6 +57,15 @@ pub struct GateResult {
 }
 
 impl GateResult {
+    /// Says that it rests on numbers of these stages that are provisional. Where certainty is asked for, it passes by no such
+    /// number, nor by one of the run that it was compared with.
+    pub fn rest_on_provisional(&mut self, own: &BTreeSet<&str>, baseline: bool, certain: bool) {
+        self.message.push_str(&words::provisional(own));
+        if certain && self.verdict == Verdict::Pass && (baseline || !own.is_empty()) {
+            self.verdict = Verdict::Inconclusive;
+        }
+    }
+
     /// Whether it passes only because there is no earlier run to compare with.
     #[must_use]
     pub fn is_first(&self) -> bool {
@@ -99,6 +108,8 @@ pub struct Baseline {
     pub metrics: BTreeMap<(String, String), Earlier>,
     /// The CPU that any of them belongs to, where it is not the one of the run at hand.
     pub other_cpu: Option<String>,
+    /// Stages of which it knows provisional metrics alone.
+    pub provisional: BTreeSet<String>,
 }
 
 /// A metric of an earlier run.

@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod criteria;
+mod missing;
 mod words;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ const MOST_NAMED: usize = 8;
 /// What is said where there is nothing to choose by.
 const INCOMPARABLE: &str = "Not chosen: no column with `better` is known of every row that could be.";
 
-/// The advice in words; `None` where there are not two rows to choose from.
+/// The advice in words; `None` where there are not two rows to choose from, unless that is because something went wrong.
 pub(super) fn advice(input: &Input) -> Option<String> {
     let spec = &input.definition.report;
     let labels: Vec<&str> = spec.rows.keys().map(String::as_str).collect();
@@ -35,7 +36,8 @@ pub(super) fn advice(input: &Input) -> Option<String> {
     let known: Vec<usize> =
         (0..labels.len()).filter(|row| criteria.iter().any(|it| it.value(*row).is_some())).collect();
     if known.len() < 2 {
-        return None;
+        let is_choice = labels.len() > 1 && !criteria.is_empty();
+        return is_choice.then(|| missing::too_few(input, &labels, &known)).flatten();
     }
     let checked: BTreeSet<&String> = input.run.gates.iter().map(|result| &result.expression).collect();
     let unchecked: Vec<String> =
@@ -72,7 +74,10 @@ pub(super) fn advice(input: &Input) -> Option<String> {
         said.extend(rows.failures());
     }
     said.extend(rows.unseen(&contenders));
-    said.extend(rows.unmeasured());
+    let unmeasured: Vec<usize> = (0..rows.labels.len()).filter(|row| !known.contains(row)).collect();
+    if !unmeasured.is_empty() {
+        said.push(missing::unmeasured(input, &rows.labels, &unmeasured));
+    }
     if !acceptance.first.is_empty() {
         said.push(format!("There was no earlier run to compare with in {}.", named(&acceptance.first)));
     }
@@ -342,12 +347,6 @@ impl Rows<'_> {
             rows.filter(|row| self.acceptance.rows.get(**row).is_some_and(acceptance::Looked::is_unseen));
         let unseen: Vec<usize> = unseen.copied().collect();
         (!unseen.is_empty()).then(|| format!("No gate looks at {}.", self.list(&unseen)))
-    }
-
-    /// Rows of which there is no number to choose by.
-    fn unmeasured(&self) -> Option<String> {
-        let rows: Vec<usize> = (0..self.labels.len()).filter(|row| !self.known.contains(row)).collect();
-        (!rows.is_empty()).then(|| format!("Not measured: {}.", self.list(&rows)))
     }
 
     /// Labels of rows, not too many.

@@ -84,7 +84,7 @@ pub fn of_two(store: &Store, history: &History, old: &Past, new: &Past, above: &
         old: (&digest(old), old_side),
         new: (&digest(new), new_side),
         comparison: &compare(old_side, new_side),
-        past: &past_runs(store, history, &spec, None),
+        past: &past_runs(store, history, &spec, &new.record, false),
         spec: &spec,
         directions: &directions(&spec),
     };
@@ -136,7 +136,7 @@ impl Told<'_> {
             records: &records,
             previous: self.previous.map(|run| (run, &previous_records)),
             // What came later is nothing of this run.
-            past: &past_runs(store, history, &definition.report, Some(&run.id)),
+            past: &past_runs(store, history, &definition.report, run, true),
             logs: &logs,
             unfinished: &unfinished,
         })

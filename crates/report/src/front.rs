@@ -27,20 +27,26 @@ pub struct PastRun {
     pub records: BTreeMap<StageName, ActionRecord>,
 }
 
-/// All recorded runs with the records that a result table reads, up to the one with an id where one is given; none where the
-/// table has no trade-off.
+/// The recorded runs of the pipeline that `now` is a run of, with the records that a result table reads; of those after it only
+/// where that is said. None where the table has no trade-off.
 #[must_use]
-pub fn past_runs(store: &Store, history: &History, spec: &ReportSpec, until: Option<&str>) -> Vec<PastRun> {
+pub fn past_runs(
+    store: &Store,
+    history: &History,
+    spec: &ReportSpec,
+    now: &RunRecord,
+    is_until_now: bool,
+) -> Vec<PastRun> {
     if !has_tradeoff(spec) {
         return vec![];
     }
     let stages = stages(spec);
     let named = |stage: &StageName| stages.contains(stage.as_str());
-    let runs = history.runs();
-    let until = until.map_or(runs.len(), |id| runs.partition_point(|past| past.record.id.as_str() <= id));
-    let runs = runs.get(..until).unwrap_or(runs);
-    let last = runs.get(runs.len().saturating_sub(MOST_RUNS)..).unwrap_or(runs);
-    last.iter()
+    let own = history.runs_of(&now.pipeline);
+    let mut last: Vec<_> =
+        own.rev().filter(|past| !is_until_now || past.record.id <= now.id).take(MOST_RUNS).collect();
+    last.reverse();
+    last.into_iter()
         .map(|past| {
             let stages = past.record.stages.iter();
             let read = stages.filter(|stage| stage.outcome.is_done() && named(&stage.stage));

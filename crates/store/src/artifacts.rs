@@ -124,15 +124,17 @@ impl Store {
         movable: &BTreeMap<String, PathBuf>,
     ) -> Result<(), StoreError> {
         let mut ready = Vec::new();
+        let is_elsewhere = self.is_elsewhere(&self.artifacts(stage));
         let prepared =
             record.outputs.iter().filter(|(_, output)| !self.is_output_in_place(stage, output)).try_for_each(
                 |(name, output)| {
-                    let from = match movable.get(name) {
+                    let from = match movable.get(name).filter(|_| !is_elsewhere) {
                         Some(path) => {
                             allow_writing(path, output).map_err(at("write", path))?;
                             path.clone()
                         }
-                        None => self.copy_out(stage, output)?,
+                        // Before anything makes room for it: afterwards there may be no space for a copy.
+                        None => self.copy_out(stage, output, is_elsewhere)?,
                     };
                     ready.push((from, output));
                     Ok(())
@@ -177,7 +179,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         match with_parent(path, || fs::rename(from, path)) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                let copy = self.copy_out(stage, output)?;
+                // As to what is mounted of the same file system.
+                let copy = self.copy_out(stage, output, true)?;
                 fs::rename(&copy, path).map_err(at("write", path))
             }
             renamed => renamed.map_err(at("write", path)),
@@ -185,9 +188,14 @@ impl Store {
     }
 
     /// Copies an output out of the store to where it can be renamed from: a name of its own on the file system of the
-    /// artifacts.
-    fn copy_out(&self, stage: &StageName, output: &OutputRecord) -> Result<PathBuf, StoreError> {
-        let copy = if self.has_artifacts_elsewhere() {
+    /// stage's artifacts, which is another one than the cache's where that `is_elsewhere`.
+    fn copy_out(
+        &self,
+        stage: &StageName,
+        output: &OutputRecord,
+        is_elsewhere: bool,
+    ) -> Result<PathBuf, StoreError> {
+        let copy = if is_elsewhere {
             let folder = self.artifacts(stage);
             fs::create_dir_all(&folder).map_err(at("create", &folder))?;
             folder.join(format!("{UNFINISHED}{}", self.unique()))
@@ -203,10 +211,11 @@ impl Store {
         Ok(copy)
     }
 
-    /// Whether artifacts are on another file system than the cache, as when their folder is a link.
-    fn has_artifacts_elsewhere(&self) -> bool {
+    /// Whether artifacts in a folder are on another file system than the cache, as when it is a link or a mount, or the folder of
+    /// all artifacts is.
+    fn is_elsewhere(&self, folder: &Path) -> bool {
         let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-        match (device(&self.root.join(ARTIFACTS)), device(&self.folder)) {
+        match (device(folder).or_else(|_| device(&self.root.join(ARTIFACTS))), device(&self.folder)) {
             (Ok(artifacts), Ok(cache)) => artifacts != cache,
             _ => false,
         }
@@ -214,12 +223,14 @@ impl Store {
 
     /// Removes copies that a killed run left among the artifacts.
     pub(super) fn clear_unfinished(&self) -> Result<(), StoreError> {
-        if !self.has_artifacts_elsewhere() {
-            return Ok(());
-        }
         let artifacts = self.root.join(ARTIFACTS);
-        for stage in fs::read_dir(&artifacts).map_err(at("read", &artifacts))? {
+        // None yet, or a folder that may be used and not listed: then what a kill left stays.
+        let Ok(stages) = fs::read_dir(&artifacts) else { return Ok(()) };
+        for stage in stages {
             let stage = stage.map_err(at("read", &artifacts))?.path();
+            if !self.is_elsewhere(&stage) {
+                continue;
+            }
             let Ok(entries) = fs::read_dir(&stage) else { continue };
             for entry in entries {
                 let entry = entry.map_err(at("read", &stage))?;

@@ -107,11 +107,11 @@ use record::OutputRecord;
 pub use run::LostRun;
 pub use sight::Sights;
 pub use snapshot::{Snapshot, Touched};
-pub use stat::MARGIN;
 use stat::StatCache;
 use text::secret::Salt;
 pub use verify::{Damage, Edited, Kind, Misremembered, Origin, Remedy, Step, Verification};
 pub use writers::Holder;
+pub use writers::check_proc;
 
 /// Name of the file that holds the salt.
 const SALT: &str = "salt";

@@ -70,12 +70,14 @@ impl Store {
         Ok((runs, lost))
     }
 
-    /// The last run whose record is whole.
+    /// The last run whose record is whole of the pipeline that has this name on record: others may lie in the same folder.
     ///
     /// # Errors
     /// When the folder of records cannot be read.
-    pub fn latest_run(&self) -> Result<Option<RunRecord>, StoreError> {
-        Ok(self.run_files()?.iter().rev().find_map(|path| read_run(path)))
+    pub fn latest_run(&self, pipeline: &str) -> Result<Option<RunRecord>, StoreError> {
+        let files = self.run_files()?;
+        let mut runs = files.iter().rev().filter_map(|path| read_run(path));
+        Ok(runs.find(|run| run.pipeline == pipeline))
     }
 
     /// The run of an id, if its record is whole.

@@ -31,8 +31,8 @@ pub struct Snapshot {
     states: BTreeMap<(PathBuf, Part), StatKey>,
     /// What counts for nothing, by folder and name.
     hidden: BTreeMap<PathBuf, BTreeMap<OsString, Hidden>>,
-    /// Whether a part of it was written to so recently that the next edit may not show.
-    is_young: bool,
+    /// How long to wait until the next edit shows in any case; `None` where it does now.
+    young: Option<Duration>,
 }
 
 /// Something in a folder that counts for nothing there.
@@ -94,10 +94,28 @@ impl Snapshot {
         folder.map(Touched::Folder).or_else(|| new.map(|(path, _)| Touched::File(path.clone())))
     }
 
+    /// What a later one has and this has not, and what only this has.
+    #[must_use]
+    pub fn came_and_went<'a>(&'a self, later: &'a Self) -> [Vec<&'a Path>; 2] {
+        let only = |one: &'a Self, other: &Self| {
+            let new =
+                one.states.keys().filter(|place| place.1 != Part::Way && !other.states.contains_key(*place));
+            new.map(|(path, _)| path.as_path()).collect()
+        };
+        [only(later, self), only(self, later)]
+    }
+
     /// Whether the next edit may not show in the file system's times, because the last one was just now.
     #[must_use]
     pub fn is_young(&self) -> bool {
-        self.is_young
+        self.young.is_some()
+    }
+
+    /// How long to wait until the next edit shows in the file system's times, where it may not now: longer where these are whole
+    /// seconds.
+    #[must_use]
+    pub fn young_for(&self) -> Option<Duration> {
+        self.young
     }
 
     /// Whether the last that happened to a folder since `earlier` was that something came into it which counts for nothing.
@@ -114,7 +132,9 @@ impl Snapshot {
     }
 
     fn add(&mut self, path: PathBuf, part: Part, key: StatKey, then: SystemTime) {
-        self.is_young |= part != Part::Way && !key.is_settled(then);
+        if part != Part::Way && !key.is_settled(then) {
+            self.young = self.young.max(Some(key.margin()));
+        }
         self.states.insert((path, part), key);
     }
 }

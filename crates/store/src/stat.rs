@@ -24,7 +24,7 @@ use super::medium::Medium;
 use super::writers::Mapped;
 
 /// Longer than a tick of any kernel's clock (10 ms at 100 Hz).
-pub const MARGIN: Duration = Duration::from_millis(25);
+pub(super) const MARGIN: Duration = Duration::from_millis(25);
 
 /// The same where times have whole seconds only (2 s on FAT).
 const COARSE_MARGIN: Duration = Duration::from_millis(2_100);
@@ -98,10 +98,20 @@ impl StatKey {
         self.is_older(Duration::ZERO, then)
     }
 
+    /// As long after its ctime as this, whatever is written to the file has a later one.
+    pub(super) fn margin(&self) -> Duration {
+        if self.ctime[1] == 0 { COARSE_MARGIN } else { MARGIN }
+    }
+
+    /// The same in whole seconds, as file systems keep times that have no room for more.
+    #[cfg(test)]
+    pub(super) fn coarse(self) -> Self {
+        Self { mtime: [self.mtime[0], 0], ctime: [self.ctime[0], 0], ..self }
+    }
+
     /// Whether the file had not been written to for `age` more than that.
     pub(super) fn is_older(&self, age: Duration, then: SystemTime) -> bool {
-        let margin = if self.ctime[1] == 0 { COARSE_MARGIN } else { MARGIN };
-        let settled = self.changed().and_then(|changed| changed.checked_add(margin)?.checked_add(age));
+        let settled = self.changed().and_then(|changed| changed.checked_add(self.margin())?.checked_add(age));
         settled.is_some_and(|settled| settled <= then)
     }
 

@@ -354,11 +354,12 @@ fn runs_are_kept_in_order_and_damaged_ones_told() {
     for id in ["2", "1", "3"] {
         bench.store.save_run(&run(id)).unwrap();
     }
-    assert_eq!(bench.store.latest_run().unwrap(), Some(run("3")));
+    assert_eq!(bench.store.latest_run(&run("3").pipeline).unwrap(), Some(run("3")));
     fs::write(bench.store.folder().join("runs/3.json"), "torn").unwrap();
     let lost = run::LostRun { id: "3".into(), problem: "is damaged".into() };
     assert_eq!(bench.store.runs().unwrap(), (vec![run("1"), run("2")], vec![lost]));
-    assert_eq!(bench.store.latest_run().unwrap(), Some(run("2")));
+    assert_eq!(bench.store.latest_run(&run("3").pipeline).unwrap(), Some(run("2")));
+    assert_eq!(bench.store.latest_run("another").unwrap(), None);
     assert!(bench.store.save_run(&run("../x")).is_err());
 }
 

@@ -16,6 +16,7 @@ use pipeline::digest::Digest;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use regular::open;
 
+use super::error::at;
 use super::folder::Folder;
 use super::medium::Medium;
 use super::{Store, StoreError};
@@ -143,6 +144,25 @@ fn parse_mapping(line: &[u8]) -> Option<Mapping> {
         .then(|| Mapping { inode, path: Path::new(OsStr::from_bytes(path)).to_owned() })
 }
 
+/// Whether `/proc` tells of the processes that this one sees. Where none is mounted, or that of another namespace, it would seem
+/// as if nobody held anything, and numbers in it would be those of others.
+///
+/// # Errors
+/// When it does not, with what to do.
+pub fn check_proc() -> io::Result<()> {
+    let own = fs::read_link("/proc/self").ok();
+    check_self(own.as_deref(), std::process::id())
+}
+
+fn check_self(own: Option<&Path>, number: u32) -> io::Result<()> {
+    if own.and_then(Path::to_str).and_then(|own| own.parse().ok()) == Some(number) {
+        return Ok(());
+    }
+    let what = "`/proc` is needed to see what a stage leaves running, and does not show this process: mount it \
+                (`mount -t proc proc /proc`)";
+    Err(io::Error::new(io::ErrorKind::NotFound, what))
+}
+
 /// All processes but this one.
 fn processes() -> Vec<i32> {
     let own = std::process::id().to_string();
@@ -180,7 +200,11 @@ impl Store {
             }
         }
         let held = held.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(if held.is_empty() { vec![] } else { holders(&held) })
+        if held.is_empty() {
+            return Ok(vec![]);
+        }
+        check_proc().map_err(at("look at", Path::new("/proc")))?;
+        Ok(holders(&held))
     }
 }
 

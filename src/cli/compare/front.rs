@@ -65,7 +65,7 @@ struct Point {
 impl Answer {
     /// The trade-off on the CPU of `run`; none where the table names none.
     pub(super) fn new(spec: &ReportSpec, store: &Store, history: &History, run: &Past) -> Option<Self> {
-        let runs = past_runs(store, history, spec, None);
+        let runs = past_runs(store, history, spec, &run.record, false);
         Front::new(spec, &runs, &run.record.machine.cpu).as_ref().map(Self::of)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ::history::History;
 use console::measure_text_width;
 use pipeline::gate::Verdict;
 use record::sample;

@@ -267,6 +267,7 @@ fn earlier(value: f64, is_own: bool) -> Baseline {
     Baseline {
         run: BaselineRun { run: "7f3a".into(), id: "123-4".into(), named: false },
         other_cpu: None,
+        provisional: BTreeSet::new(),
         metrics: [(("evaluate".into(), "int8".into()), Earlier { metric, is_own })].into(),
     }
 }
@@ -298,6 +299,30 @@ fn an_earlier_run_on_another_cpu_is_called_so() {
     let elsewhere = Baseline { other_cpu: Some("EPYC 7B13".into()), ..earlier(90.0, false) };
     let message = gate.evaluate(&measured, Some(&elsewhere)).message;
     assert!(message.ends_with(" (compared with run 7f3a, measured on another CPU, EPYC 7B13)"), "{message}");
+}
+
+#[test]
+fn what_a_provisional_number_satisfies_is_said_and_not_certain() {
+    let gate = Gate::parse("evaluate.int8 >= 80").unwrap();
+    let result = |own: &[&str], baseline, certain| {
+        let mut result = gate.evaluate(&measured, None);
+        result.rest_on_provisional(&own.iter().copied().collect(), baseline, certain);
+        result
+    };
+    let plain = result(&["evaluate"], false, false);
+    assert!(plain.message.ends_with("; `evaluate` is provisional, and measured again by the next run"));
+    assert_eq!(plain.judgement(false), Judgement::Holds);
+    assert_eq!(result(&["evaluate"], false, true).judgement(true), Judgement::Missed);
+    assert_eq!(
+        result(&[], true, true).judgement(true),
+        Judgement::Missed,
+        "nor does one that it is compared with"
+    );
+    assert_eq!(result(&[], false, true), gate.evaluate(&measured, None));
+    let named = Baseline { provisional: ["evaluate".to_owned()].into(), ..earlier(80.0, false) };
+    let compared = Gate::parse("evaluate.int8 >= baseline.evaluate.int8").unwrap();
+    let message = compared.evaluate(&measured, Some(&named)).message;
+    assert!(message.ends_with(" (compared with run 7f3a, in which `evaluate` was provisional)"), "{message}");
 }
 
 #[test]

@@ -53,7 +53,23 @@ fn next(decided: &Decided) -> &'static str {
 /// Which earlier run it was.
 pub(super) fn compared(baseline: &Baseline) -> String {
     let elsewhere = baseline.other_cpu.as_ref().map(|cpu| format!(", measured on another CPU, {cpu}"));
-    format!(" (compared with run {}{})", baseline.run.run, elsewhere.unwrap_or_default())
+    let provisional = match named(baseline.provisional.iter().map(String::as_str)) {
+        None => String::new(),
+        Some(stages) => format!(", in which {stages} was provisional"),
+    };
+    format!(" (compared with run {}{}{provisional})", baseline.run.run, elsewhere.unwrap_or_default())
+}
+
+/// That numbers of these stages are no answer yet.
+pub(super) fn provisional(stages: &BTreeSet<&str>) -> String {
+    let Some(stages) = named(stages.iter().copied()) else { return String::new() };
+    format!("; {stages} is provisional, and measured again by the next run")
+}
+
+/// `bench` and others, if there are any.
+fn named<'a>(stages: impl Iterator<Item = &'a str>) -> Option<String> {
+    let stages: Vec<String> = stages.map(|stage| format!("`{stage}`")).collect();
+    (!stages.is_empty()).then(|| stages.join(", "))
 }
 
 /// Which metrics are not there.

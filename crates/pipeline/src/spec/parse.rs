@@ -60,6 +60,12 @@ impl ParsedStage {
 }
 
 impl Parsed {
+    /// Its name; empty where it says none that could be read.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The folder that relative paths start from: the file's.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -164,6 +164,41 @@ fn what_is_provisional_does_not_decide() {
 }
 
 #[test]
+fn where_rows_are_missing_it_is_said_which_and_why() {
+    let mut sample = gated(&[]);
+    let spec = &mut sample.definition.report;
+    spec.rows.truncate(2);
+    let labels: Vec<String> = spec.rows.keys().cloned().collect();
+    spec.rows.insert_full(labels[0].clone(), "evaluate.fp32".into());
+    spec.rows.insert_full(labels[1].clone(), "bench.fp32".into());
+    spec.columns.retain(|column| column.better.is_some());
+    spec.columns.truncate(1);
+    spec.columns[0].metrics = vec!["${row}.accuracy".into(), "${row}.batch128.median_ms".into()];
+    let all = sample.clone();
+    sample.records.get_mut(&sample::name("bench")).unwrap().provisional = Some("the machine was busy".into());
+    assert_eq!(
+        told(&sample),
+        format!(
+            "Not chosen: {} alone was measured, and there is nothing to choose from. Not measured: {} (bench is provisional).",
+            labels[0], labels[1]
+        )
+    );
+    let mut sample = all;
+    for name in ["bench", "evaluate"] {
+        sample.records.remove(&sample::name(name));
+        let run = sample.run.stages.iter_mut().find(|run| run.stage.as_str() == name).unwrap();
+        run.outcome = record::Outcome::Failed { message: "no".into(), hint: None };
+    }
+    assert_eq!(
+        told(&sample),
+        format!(
+            "Not chosen: no row was measured. Not measured: {} (evaluate failed) and {} (bench failed).",
+            labels[0], labels[1]
+        )
+    );
+}
+
+#[test]
 fn one_row_is_no_choice() {
     let mut sample = sample::tinynet();
     sample.definition.report.rows.truncate(1);

@@ -305,3 +305,33 @@ fn when_something_came_is_told_by_when_it_was_made_or_else_by_its_last_change() 
     assert!(came(None, 5_000, 3_000), "when it was made is not known");
     assert!(!came(None, 5_000, 6_000));
 }
+
+#[test]
+fn where_times_are_whole_seconds_an_edit_is_waited_for_longer() {
+    let (root, ..) = bench();
+    let path = root.path().join("real/data/one");
+    rewrite(&path, "2");
+    let key = StatKey::of(&fs::metadata(&path).unwrap()).coarse();
+    let changed = key.changed().unwrap();
+    let young_for = |key: StatKey, later_ms| {
+        let mut snapshot = Snapshot::default();
+        snapshot.add(path.clone(), Part::File, key, changed + Duration::from_millis(later_ms));
+        snapshot.young_for()
+    };
+    let coarse = Some(Duration::from_millis(2_100));
+    assert_eq!(young_for(key, 30), coarse, "a tick is not enough");
+    assert_eq!(young_for(key, 2_000), coarse);
+    assert_eq!(young_for(key, 2_100), None);
+}
+
+#[test]
+fn what_came_and_what_went_is_named() {
+    let (root, store, input) = bench();
+    let before = store.snapshot(&input, None).unwrap().1;
+    assert_eq!(before.came_and_went(&before), [vec![], vec![] as Vec<&Path>]);
+    rewrite(&root.path().join("real/data/app.db-wal"), "x");
+    fs::remove_file(root.path().join("real/data/one")).unwrap();
+    let now = store.snapshot(&input, None).unwrap().1;
+    let at = |name: &str| root.path().join("link/data").join(name);
+    assert_eq!(before.came_and_went(&now), [vec![at("app.db-wal").as_path()], vec![at("one").as_path()]]);
+}

@@ -165,3 +165,16 @@ fn what_was_an_output_goes_only_as_it_was_made() {
         assert_eq!(fs::read_to_string(folder.join("new")).unwrap(), "made");
     }
 }
+
+#[test]
+fn the_folder_of_a_stage_may_lie_on_another_file_system() {
+    let (bench, Ok(other)) = (bench(), tempfile::tempdir_in("/dev/shm")) else { return };
+    let artifacts = bench.root.path().join("artifacts");
+    fs::create_dir_all(&artifacts).unwrap();
+    symlink(other.path(), artifacts.join("s")).unwrap();
+    bench.execute("s", "one", "out", a_folder(&[("a", "1")]));
+    assert_eq!(tree(other.path()), pairs(&[("out/a", "1")]));
+    bench.execute("s", "two", "out", a_folder(&[("a", "2")]));
+    assert_eq!(tree(other.path()), pairs(&[("out/a", "2")]), "and nothing unfinished is left");
+    assert!(artifacts.join("s").is_symlink(), "the link stays");
+}

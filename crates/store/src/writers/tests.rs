@@ -117,3 +117,13 @@ fn what_is_mapped_is_seen_on_any_file_system() {
         end(child);
     }
 }
+
+#[test]
+fn a_proc_of_nobody_or_of_others_is_told() {
+    check_proc().unwrap();
+    let told = |own: Option<&str>| check_self(own.map(Path::new), 7).map_err(|error| error.to_string());
+    assert_eq!(told(Some("7")), Ok(()));
+    for own in [None, Some("70"), Some(""), Some("x")] {
+        assert!(told(own).unwrap_err().contains("does not show this process: mount it"), "{own:?}");
+    }
+}
