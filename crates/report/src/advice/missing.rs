@@ -5,7 +5,7 @@ use record::Outcome;
 use text::format;
 
 use super::MOST_NAMED;
-use crate::report::Input;
+use crate::Input;
 
 /// Which row is missing and why, where so few are known that there is nothing to choose from. `None` where nothing went wrong
 /// in the run: then the table is as it is meant.
