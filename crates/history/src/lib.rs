@@ -1,6 +1,8 @@
 //! The past: recorded runs, short names for them, and what changed from one to the next. Reads records only; needs no
 //! pipeline, and tells what the cache no longer has instead of guessing.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod baseline;
 mod compare;
 mod defined;

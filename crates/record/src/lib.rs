@@ -1,6 +1,8 @@
 //! What is kept: one record per executed key, one per run, and what the pipeline said then. What a key is made of, and what a
 //! run says while it lasts, is here too, for both are told in these records' words. Plain data; knows no files.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(any(test, feature = "testing"))]
 pub mod arbitrary;
 mod definition;

@@ -2,6 +2,8 @@
 //! script of its own for tooltips, light and dark, phone and print; or a run in short, as Markdown and as data. Pure functions
 //! to markup; knows no stage, metric or figure by name.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod advice;
 mod answers;
 mod brief;

@@ -328,7 +328,7 @@ fn the_trade_off_marks_the_best_and_rings_this_run() {
     assert!(!render(&alone).contains("tradeoff"));
 }
 
-/// Renders the samples where a person can look at them: `PIPE_REPORT_SAMPLES=FOLDER cargo test -p pipe samples`.
+/// Renders the samples where a person can look at them: `PIPE_REPORT_SAMPLES=FOLDER cargo test -p report samples`.
 #[test]
 fn samples_are_written_on_demand() {
     let Some(folder) = std::env::var_os("PIPE_REPORT_SAMPLES") else { return };

@@ -51,6 +51,8 @@
 //! contents. Readers (`status`, `why`, `log`) take no lock; what they write, the stat cache and manifests of plugins,
 //! is whole by rename and worthless by nature.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod action;
 mod artifacts;
 mod aside;
