@@ -79,8 +79,8 @@ fn warnings(project: &Project, faults: Vec<Fault<'_>>) -> Vec<String> {
     }
     let line = |(stage, line, others): (&Stage, String, usize)| match others {
         0 => format!("stage `{}`: {line}", stage.name),
-        1 => format!("stage `{}`: {line}; so it is with 1 other variant", stage.name),
-        _ => format!("stage `{}`: {line}; so it is with {others} other variants", stage.name),
+        1 => format!("stage `{}`: {line}; the same applies to 1 other variant", stage.name),
+        _ => format!("stage `{}`: {line}; the same applies to {others} other variants", stage.name),
     };
     told.into_iter().map(line).collect()
 }
@@ -97,7 +97,7 @@ fn lacking(project: &Project, stage: &Stage, expectation: &Expectation) -> Vec<P
     }
     if expectation.may_execute() {
         problems.extend(missing_secrets(stage).into_iter().map(|name| {
-            Problem::new(format!("it wants the secret `{name}`, which is not set"))
+            Problem::new(format!("secret `{name}` is not set"))
                 .hint(format!("set the environment variable: `{name}=… pipe run`, or export it before"))
         }));
     }
@@ -106,9 +106,7 @@ fn lacking(project: &Project, stage: &Stage, expectation: &Expectation) -> Vec<P
 
 /// What to say where a plugin was asked and gave no answer.
 pub(crate) fn cannot_ask(plugin: &str, why: &str) -> String {
-    format!(
-        "plugin `{plugin}` was asked whether anything is wrong with what its stages ask for, and did not say: {why}"
-    )
+    format!("plugin `{plugin}` did not complete the check of its stages: {why}")
 }
 
 /// Whether an op can be asked about.

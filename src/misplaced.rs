@@ -43,7 +43,7 @@ pub(crate) fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostic
             {
                 let inner = link.strip_prefix(path).unwrap_or(&link);
                 let problem = Problem::new(format!(
-                    "{} is the folder `{}`, in which the link `{}` leads to {what}: that changes with every run",
+                    "{} is the folder `{}`, which contains the link `{}` to {what}, whose content changes with every run",
                     name.words(),
                     path.display(),
                     inner.display()

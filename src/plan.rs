@@ -139,12 +139,13 @@ pub fn decide(
         }
         Lookup::Miss(miss) => {
             let last = store.last(&stage.name);
-            let provisional = miss.provisional().map(|why| format!("its outcome is provisional: {why}"));
+            let provisional =
+                miss.provisional().map(|why| format!("the cached result is provisional: {why}"));
             let reason = match (miss.warning().map(str::to_owned).or(provisional), &last) {
                 (Some(reason), _) => Some(reason),
                 (None, None) => Some("never ran".into()),
                 (None, Some(last)) => {
-                    (last.key == miss.key().digest()).then(|| "its outcome is no longer in the cache".into())
+                    (last.key == miss.key().digest()).then(|| "its result is no longer cached".into())
                 }
             };
             (miss, last, reason)

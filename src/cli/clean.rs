@@ -136,8 +136,10 @@ fn refuse_shared(args: &Args, store: &Store) -> Result<(), Error> {
 /// Asks on a terminal.
 fn confirmed() -> Result<bool, Error> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::usage("removing the cache is asked about on a terminal, and this is none")
-            .hint("`--yes` removes it without asking"));
+        return Err(Error::usage(
+            "removing the cache needs confirmation, but standard input is not a terminal",
+        )
+        .hint("`--yes` removes it without asking"));
     }
     streams::tell(
         " Remove the cache with all outcomes and the history of runs? Everything has to run again. [y/N] ",

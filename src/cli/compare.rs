@@ -44,7 +44,7 @@ pub struct Args {
     /// Write it as a page, whole in one file, instead of printing it
     #[arg(long, value_name = "FILE", conflicts_with = "json", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
-    /// Write it also where a file is that is no page of `pipe`
+    /// Overwrite a file that was not written by `pipe`
     #[arg(long, requires = "html")]
     force: bool,
 }
@@ -305,7 +305,7 @@ impl View<'_> {
             let names: Vec<String> = gone.iter().map(|pair| pair.stage.to_string()).collect();
             let mark = self.paint.warn("!");
             format!(
-                " {mark} the cache no longer has what {} gave in {}: params and metrics are not compared",
+                " {mark} results of {} in {} are no longer cached: params and metrics are not compared",
                 format::list(&names),
                 run.run
             )

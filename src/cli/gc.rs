@@ -26,13 +26,13 @@ const VARIABLE: &str = "PIPE_CACHE_SIZE";
 const DEFAULT: &str = "20 GB";
 
 /// Why nothing went that a record could name.
-const IN_DOUBT: &str = "what is needed there cannot be known, so that every outcome and object was kept: give yourself the \
-                        right to read it, or remove it if nobody needs it";
+const IN_DOUBT: &str = "cannot determine what is needed there, so every outcome and object was kept: fix the \
+                        permissions, or remove it if nobody needs it";
 
 /// Stages that are listed with what goes of them.
 const MAX_STAGES: usize = 12;
 
-/// Remove from the cache what was not used for the longest time, until it is small enough
+/// Remove the least recently used cache entries until the cache is small enough
 ///
 /// What the pipeline needs stays: the outcomes that its artifacts came from, those that a run now would use, and partial
 /// work that it would continue. The same goes for the artifacts of other pipelines that use a shared cache. `pipe run`
@@ -173,7 +173,7 @@ fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> S
     let evicted = collection.evicted.len();
     let outcomes = format!("{}, unused for the longest time", format::count(evicted, "outcome"));
     row(evicted, outcomes, collection.evicted_bytes);
-    let unreachable = format!("{} of no outcome", format::count(collection.unreachable, "file"));
+    let unreachable = format::count(collection.unreachable, "unreferenced file");
     row(collection.unreachable, unreachable, collection.unreachable_bytes);
     let leftovers =
         format!("{} of partial work and the like", format::count(collection.leftovers, "leftover"));
@@ -201,7 +201,7 @@ fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> S
     if collection.kept_in_doubt {
         lines.push(format!(" {} {IN_DOUBT}", paint.warn("!")));
     } else if collection.bytes > collection.limit {
-        lines.push(format!(" {} all that is left is needed, and more than was asked for", paint.warn("!")));
+        lines.push(format!(" {} everything left is needed, but exceeds the requested size", paint.warn("!")));
     }
     lines.join("\n") + "\n"
 }
@@ -264,7 +264,7 @@ mod tests {
     fn nothing_to_remove_is_said_and_so_is_a_size_that_cannot_be_kept() {
         let collection = Collection { limit: 10, bytes: 20, needed_bytes: 20, ..Collection::default() };
         let expected = " nothing to remove: 20 B of 10 B in 0 outcomes and 0 objects left, 20 B of it needed
- ! all that is left is needed, and more than was asked for
+ ! everything left is needed, but exceeds the requested size
 ";
         assert_eq!(text(&collection, true, 100, Paint::new(false)), expected);
     }

@@ -28,7 +28,7 @@ pub struct Args {
     /// Where to write it; `artifacts/report.html` for the last run
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Write it also where a file is that is no page of `pipe`
+    /// Overwrite a file that was not written by `pipe`
     #[arg(long, conflicts_with_all = ["markdown", "json"])]
     force: bool,
     /// Open it in the browser
@@ -112,7 +112,7 @@ fn may_replace(args: &Args, file: &Path) -> Result<(), Error> {
         let moved = report::make_room(file).map_err(|error| cannot_write(file, &error))?;
         if let Some(to) = moved {
             let (from, to) = (file.display().to_string(), to.display().to_string());
-            tell(&clean_line(&format!("`{from}` was no page of `pipe`: it is kept as `{to}`")));
+            tell(&clean_line(&format!("`{from}` was not written by `pipe`; moved to `{to}`")));
         }
     }
     output::may_replace(file, args.force, PAGE, &report::is_document)

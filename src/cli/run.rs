@@ -38,14 +38,14 @@ pub struct Args {
     /// Show what would run, and why, without running anything
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Execute the named stages (or all) even where their outcome is known
+    /// Execute the named stages (or all) even if their result is cached
     #[arg(long)]
     force: bool,
     /// After a failure go on with stages that do not depend on the failed one
     #[arg(short, long)]
     keep_going: bool,
-    /// Tell which files of the project's folder the commands that are executed open without declaring them, as strace
-    /// sees it; with --force, those of all commands
+    /// Report files in the project folder that the commands that are executed open without declaring them (uses
+    /// strace); with --force, those of all commands
     #[arg(long, conflicts_with = "dry_run")]
     trace: bool,
     /// Print events as JSON, one a line, on standard output
@@ -55,7 +55,7 @@ pub struct Args {
     /// measured it otherwise. A run is named as in `pipe compare`
     #[arg(long, value_name = "RUN", add = completions::runs())]
     baseline: Option<String>,
-    /// Let a gate fail that is inconclusive: what was measured has to show that it is satisfied
+    /// Fail inconclusive gates: the interval must prove that they are satisfied
     #[arg(long)]
     certain: bool,
     /// After the run wait for an edit of what it depends on, run again, and so on until Ctrl-C
@@ -94,7 +94,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
     let earlier = Earlier::load(&project, args.baseline.as_deref())?;
     if args.baseline.is_some() && !earlier.is_asked_for {
-        let message = "no gate names a metric behind `baseline.`: `--baseline` changes nothing";
+        let message = "no gate uses `baseline.`: `--baseline` has no effect";
         sink.event(&Event::Notice { message: message.into() });
     }
     let store = project.store.clone();
@@ -369,7 +369,7 @@ impl Run<'_> {
                     path.strip_prefix(&self.project.pipeline.root).unwrap_or(path).display().to_string()
                 };
                 let message =
-                    format!("`{}` was no page of `pipe`: it is kept as `{}`", shown(&file), shown(&to));
+                    format!("`{}` was not written by `pipe`; moved to `{}`", shown(&file), shown(&to));
                 sink.event(&Event::Warning { message });
             }
             Err(error) => {

@@ -28,7 +28,7 @@ pub struct Args {
     /// Write it to a file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write it also where a file is that holds something else
+    /// Overwrite a file that holds something else
     #[arg(long, requires = "output")]
     force: bool,
 }

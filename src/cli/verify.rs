@@ -135,7 +135,7 @@ fn text(found: &Verification, dry_run: bool, paint: Paint) -> String {
         let names: Vec<String> = stages.iter().map(|stage| format!("`{stage}`")).collect();
         let forced: Vec<&str> = stages.iter().map(StageName::as_str).collect();
         let text = format!(
-            "`{}` changed without its time of change, and was taken for what it had been; {} read it",
+            "`{}` changed although its timestamps did not, so stale content was used; {} read it",
             path.display(),
             names.join(", ")
         );
@@ -186,7 +186,7 @@ fn origins(damage: &Damage) -> Vec<String> {
         lines.push(format!("and {}", format::count(damage.of.len() - MAX_ORIGINS, "other place")));
     }
     if damage.kind == Kind::Object && damage.of.is_empty() {
-        lines.push("no outcome needs it".into());
+        lines.push("unreferenced".into());
     }
     lines
 }
@@ -204,7 +204,7 @@ fn remedy(damage: &Damage, dry_run: bool) -> Option<String> {
         Remedy::Renewed { from } => format!("made anew from `{}`", from.display()),
         Remedy::Aside { to } => format!("moved to `{}`{next}", to.display()),
         Remedy::Replaced => "made anew by a run that shares the cache".into(),
-        Remedy::Removed => "removed; it only saves time, and is made anew".into(),
+        Remedy::Removed => "removed; it only saves time and will be rebuilt".into(),
         Remedy::None if damage.problem.starts_with("cannot be read") => {
             "left where it is; it may be whole once it can be read".into()
         }

@@ -200,13 +200,13 @@ impl View<'_> {
     fn duration(&self) -> Option<String> {
         let planned = &self.prospect.planned;
         let rough = |millis| format::duration_rough(Duration::from_millis(millis));
-        let known = planned.usual_ms.map(|usual| {
-            format!(" if it runs it will take about {}, going by its last executions", rough(usual))
-        });
+        let known = planned
+            .usual_ms
+            .map(|usual| format!(" estimated duration: {}, from previous executions", rough(usual)));
         let last = || {
             let last = rough(planned.last_ms?);
             Some(format!(
-                " how long it will take if it runs is not known: it last took {last}, in other circumstances"
+                " duration unknown; it last took {last}, under other conditions (params, inputs, CPU or threads)"
             ))
         };
         known.or_else(last).filter(|_| planned.expectation.may_execute())
@@ -245,10 +245,10 @@ impl View<'_> {
                 let inputs: Vec<String> =
                     self.prospect.unknown.iter().map(|input| format!("`{input}`")).collect();
                 let after: Vec<String> = after.iter().map(|stage| format!("`{stage}`")).collect();
-                let (noun, verb) = if inputs.len() == 1 { ("input", "is") } else { ("inputs", "are") };
+                let (noun, verb) = if inputs.len() == 1 { ("input", "has") } else { ("inputs", "have") };
                 let (inputs, after) = (format::list(&inputs), format::list(&after));
                 format!(
-                    "{name} stays as it is if its {noun} {inputs} {verb} the same bytes again: {after} would run first"
+                    "{name} is unchanged if its {noun} {inputs} {verb} the same bytes again: {after} would run first"
                 )
             }
         }
@@ -296,19 +296,15 @@ impl View<'_> {
             let from = |input: &String| self.origin(&format!("inputs.{input}")).from;
             let from: Vec<String> =
                 prospect.unknown.iter().filter_map(from).map(|from| format!("`{from}`")).collect();
-            return Some(format!(
-                " what it reads may change too: {} is made anew before",
-                format::list(&from)
-            ));
+            let run = if from.len() == 1 { "runs" } else { "run" };
+            return Some(format!(" its inputs may change as well: {} {run} first", format::list(&from)));
         }
         match (&prospect.planned.expectation, prospect.record()) {
             (Expectation::Restorable { .. }, Some(record)) => {
                 let made = when(record.started_ms);
                 Some(format!(" a run with this key is in the cache ({made}): `pipe run` will restore it"))
             }
-            (Expectation::Run { reason: None, .. }, _) => {
-                Some(" the cache holds no outcome of this key".into())
-            }
+            (Expectation::Run { reason: None, .. }, _) => Some(" no cached result for this key".into()),
             _ => None,
         }
     }

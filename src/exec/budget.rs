@@ -103,9 +103,9 @@ pub fn lacking_gpus(resources: &Resources, there: usize) -> Option<String> {
     (wanted > there).then(|| {
         let wanted = text::format::count(wanted, "GPU");
         match there {
-            0 => format!("it wants {wanted}, but there is none"),
-            1 => format!("it wants {wanted}, but there is one"),
-            there => format!("it wants {wanted}, but there are {there}"),
+            0 => format!("it requests {wanted}, but none is available"),
+            1 => format!("it requests {wanted}, but one is available"),
+            there => format!("it requests {wanted}, but {there} are available"),
         }
     })
 }
@@ -189,8 +189,8 @@ mod tests {
         assert!(budget.take(&wants(0)).unwrap().gpus.is_empty());
         budget.give_back(other);
         assert_eq!(budget.take(&wants(1)).unwrap().gpus, ["GPU-5f"]);
-        assert_eq!(lacking_gpus(&wants(3), 2).unwrap(), "it wants 3 GPUs, but there are 2");
-        assert_eq!(lacking_gpus(&wants(1), 0).unwrap(), "it wants 1 GPU, but there is none");
+        assert_eq!(lacking_gpus(&wants(3), 2).unwrap(), "it requests 3 GPUs, but 2 are available");
+        assert_eq!(lacking_gpus(&wants(1), 0).unwrap(), "it requests 1 GPU, but none is available");
         assert_eq!(lacking_gpus(&wants(2), 2), None);
     }
 

@@ -281,12 +281,12 @@ impl<'a> Engine<'a> {
         let message = match self.project.store.refill(&stage.name, record) {
             Ok(outputs) if outputs.is_empty() => return,
             Ok(outputs) => format!(
-                "what the cache held of `{}` was gone or cut short ({}); it was made anew from the artifacts",
+                "cached objects of `{}` were missing or truncated ({}); recreated from the artifacts",
                 stage.name,
                 format::list(&outputs)
             ),
             Err(error) => format!(
-                "what the cache held of `{}` is gone and cannot be made anew from the artifacts: {error}",
+                "cached objects of `{}` are missing and cannot be recreated from the artifacts: {error}",
                 stage.name
             ),
         };
@@ -300,11 +300,9 @@ impl<'a> Engine<'a> {
             let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
             let (from, to) = (shown(&from), shown(&to));
             let message = match files {
-                None => {
-                    format!("`{from}` was not as its stage made it, or not made by one: it is kept as `{to}`")
-                }
+                None => format!("`{from}` was edited, or not written by a stage; moved to `{to}`"),
                 Some(count) => format!(
-                    "{} in `{from}` {} not as the stage made it, or not made by it: kept in `{to}`",
+                    "{} in `{from}` {} edited, or not written by the stage; moved to `{to}`",
                     format::count(count, "file"),
                     if count == 1 { "was" } else { "were" }
                 ),
@@ -356,7 +354,7 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 if let Some(warning) = miss.warning() {
-                    (self.emit)(Event::Warning { message: format!("{warning}; the stage is executed anew") });
+                    (self.emit)(Event::Warning { message: format!("{warning}; running the stage again") });
                 }
                 self.step(id, Step::Queue)?;
                 self.under_way.insert(key, vec![]);

@@ -112,9 +112,11 @@ fn end(
                     format::duration(END_TIMEOUT)
                 );
                 return Err(Failure::new(message)
-                    .hint("a plugin must end when its standard input is closed: please tell its authors"));
+                    .hint("a plugin must end when its standard input is closed: please report this to the plugin's authors"));
             }
-            Err(error) => return Err(Failure::new(format!("plugin `{}` was lost: {error}", program.plugin))),
+            Err(error) => {
+                return Err(Failure::new(format!("lost contact with plugin `{}`: {error}", program.plugin)));
+            }
         }
     }
     // What it said counts, however it ended itself.
@@ -218,8 +220,8 @@ impl<'a> Listener<'a> {
                 let is_declared = self.program.declared.is_none_or(|names| names.contain(&name));
                 if !is_declared && !self.result.metrics.contains_key(&name) {
                     let message = format!(
-                        "plugin `{}` reports metric `{name}`, which its op does not declare: no gate and no column can name it; \
-                         please tell its authors",
+                        "plugin `{}` reports metric `{name}`, which its op does not declare: gates and columns cannot use it; \
+                         please report this to the plugin's authors",
                         self.program.plugin
                     );
                     self.log.line(&format!("warning: {message}"));
@@ -252,8 +254,9 @@ impl<'a> Listener<'a> {
             FromPlugin::Checked { .. } => return Err(self.out_of_turn("`checked` without being asked")),
             FromPlugin::Done { provisional } => {
                 if let Some(why) = &provisional {
-                    let message =
-                        format!("{why}; this outcome is provisional: the next run executes the stage again");
+                    let message = format!(
+                        "{why}; the result is provisional: the next run will execute the stage again"
+                    );
                     self.log.line(&format!("warning: {message}"));
                     (self.notify)(Notice::Log(LogLevel::Warn, message));
                 }
@@ -263,7 +266,7 @@ impl<'a> Listener<'a> {
             }
             FromPlugin::Failed { message, hint } => {
                 let message = if message.trim().is_empty() {
-                    format!("plugin `{}` says that it failed, and gives no reason", self.program.plugin)
+                    format!("plugin `{}` failed without giving a reason", self.program.plugin)
                 } else {
                     message
                 };
@@ -331,7 +334,7 @@ impl<'a> Listener<'a> {
                     return Err(Stop::Broke("ended".into()));
                 }
                 Ok(None) => return Err(late),
-                Err(error) => return Err(Stop::Broke(format!("was lost: {error}"))),
+                Err(error) => return Err(Stop::Broke(format!("can no longer be reached: {error}"))),
             }
         }
     }
@@ -344,7 +347,7 @@ impl<'a> Listener<'a> {
         let shown: String = self.masks.hide(line).chars().take(200).collect();
         Stop::Told(
             Failure::new(format!(
-                "plugin `{}` said something that is not a message of the protocol ({error}): {shown}",
+                "plugin `{}` sent an invalid protocol message ({error}): {shown}",
                 self.program.plugin
             ))
             .hint("a plugin must keep standard output for the protocol and print everything else to standard error"),

@@ -33,7 +33,9 @@ fn are_there(stage: &Stage, setting: &Setting) -> Result<(), Failure> {
                     Action::Command(_) => {
                         format!("write it to the path that `${{outputs.{name}}}` stands for")
                     }
-                    Action::Op(_) => "the plugin said `done` too early: please tell its authors".into(),
+                    Action::Op(_) => {
+                        "the plugin said `done` too early: please report this to the plugin's authors".into()
+                    }
                 })
             }
             (Ok(_), Err(error)) => {
@@ -42,7 +44,7 @@ fn are_there(stage: &Stage, setting: &Setting) -> Result<(), Failure> {
                     .hint("an output is a file or a folder, or a link to one that is there")
             }
             (Ok(_), Ok(_)) => Failure::new(format!("{output} is neither a file nor a folder"))
-                .hint("what is kept of a stage are files: write what it gives to one"),
+                .hint("an output must be a file or folder: write the result to one"),
         });
     }
     Ok(())
@@ -77,7 +79,7 @@ fn are_released(project: &Project, stage: &Stage, setting: &Setting) -> Result<(
         ),
     };
     Err(Failure::new(format!("{message}; nothing of it is kept"))
-        .hint("see to it that the stage ends after all that writes for it; what is to go on must not hold its outputs, as by `> /dev/null 2>&1`"))
+        .hint("make the stage wait for its writers; background processes must not keep its outputs open (redirect them: `> /dev/null 2>&1`)"))
 }
 
 /// What a stage writes is kept, shared with whoever has the cache, and read by other stages: a secret in it is one no more.
@@ -121,8 +123,8 @@ fn hold_no_secret(project: &Project, stage: &Stage, setting: &Setting) -> Result
         // Nor does it lie about until the next run.
         let _ = std::fs::remove_dir_all(&setting.folder);
         return Err(Failure::new(format!("{holds}; nothing of it is kept")).hint(format!(
-            "see to it that what the stage writes is without it: whoever needs it has `secrets: [{secret}]`, too; what is no \
-             secret need not be listed there"
+            "remove it from the output: a stage that needs it can list `secrets: [{secret}]` itself; if it is not \
+             a secret, do not list it"
         )));
     }
     Ok(())

@@ -110,7 +110,7 @@ impl Setting {
                 }
                 Ok(Some(Output::Ended(end))) => return Ok(end),
                 Ok(None) => return Err(self.stop(process, log)),
-                Err(error) => return Err(Failure::new(format!("it was lost: {error}"))),
+                Err(error) => return Err(Failure::new(format!("lost contact with the process: {error}"))),
             }
         }
     }
@@ -122,13 +122,13 @@ impl Setting {
         let _ = process.finish(|line| log.line(line));
         let allowed = self.timeout.map(|timeout| format::duration(timeout.allowed)).unwrap_or_default();
         Failure::new(format!("it was stopped because it took longer than its `timeout` of {allowed}"))
-            .hint("the log may say what it was waiting for; if it only takes long, raise `timeout`")
+            .hint("the log may say what it was waiting for; if it is merely slow, raise `timeout`")
     }
 }
 
 /// Why nothing is kept of what was stopped, or part of which was: what it wrote may be half of what it would have written.
 pub(super) fn stopped() -> Failure {
-    Failure::new("it, or something that it had started, was stopped before its end; nothing of it is kept")
+    Failure::new("the stage or one of its processes was stopped early; its result was discarded")
 }
 
 /// Who is left running of a stage, and what may be done about it; `since` is when that was told first.
@@ -145,7 +145,5 @@ fn waiting_for(left: &[Left], since: Option<Stopwatch>, has_timeout: bool) -> St
     };
     let remedy = if has_timeout { "its `timeout` ends that" } else { "a `timeout` would end that" };
     let for_how_long = format::duration(since.elapsed());
-    format!(
-        "still waiting for {who}, {for_how_long} later; {remedy}; a server is to be started outside of the pipeline"
-    )
+    format!("still waiting for {who} after {for_how_long}; {remedy}; start servers outside the pipeline")
 }

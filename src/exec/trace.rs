@@ -42,7 +42,7 @@ pub(super) struct Artifact {
 /// # Errors
 /// When strace is missing or not allowed to trace; says what to do.
 pub fn check() -> Result<(), Error> {
-    let cannot = |error: &dyn std::fmt::Display| Error::usage(format!("cannot try strace out: {error}"));
+    let cannot = |error: &dyn std::fmt::Display| Error::usage(format!("strace does not work here: {error}"));
     let folder = tempfile::tempdir().map_err(|error| cannot(&error))?;
     let file = folder.path().join("trace");
     let mut command = strace(&file);

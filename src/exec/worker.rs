@@ -238,8 +238,9 @@ fn ignored(ignore: &Ignore) -> Ignored {
 
 /// Tells what a command opened without declaring it.
 fn tell(trace: &Trace, log: &mut Log, notify: &dyn Fn(Notice)) {
-    let lines =
-        trace.findings().unwrap_or_else(|error| vec![format!("what it opened cannot be told: {error}")]);
+    let lines = trace
+        .findings()
+        .unwrap_or_else(|error| vec![format!("cannot determine which files it opened: {error}")]);
     for line in lines {
         log.line(&format!("warning: {line}"));
         notify(Notice::Log(LogLevel::Warn, line));

@@ -33,7 +33,7 @@ pub(super) fn problem(
         let (writer, output) = written(pipeline, &artifacts, &to)?;
         let inner = link.strip_prefix(path).unwrap_or(&link);
         let what = format!(
-            "{} is the folder `{}`, in which the link `{}` leads to `{}`",
+            "{} is the folder `{}`, which contains the link `{}` to `{}`",
             name.words(),
             path.display(),
             inner.display(),

@@ -48,7 +48,7 @@ pub fn check(program: Program<'_>, requests: &[CheckRequest]) -> Result<Vec<Vec<
     let (mut greeted, mut heard) = (false, 0_usize);
     // Dropped on any way out, the process is killed: it was asked all there is to ask.
     while answers.len() < requests.len() {
-        match process.next(deadline).map_err(|error| format!("it was lost: {error}"))? {
+        match process.next(deadline).map_err(|error| format!("lost contact with the process: {error}"))? {
             Some(Output::Out(line)) => {
                 heard = heard.saturating_add(line.len());
                 if heard > MOST_BYTES {
@@ -102,6 +102,6 @@ fn written(requests: &[CheckRequest]) -> io::Result<Stdio> {
 fn read(line: &str) -> Result<FromPlugin, String> {
     serde_json::from_str(line).map_err(|error| {
         let shown: String = line.chars().take(200).collect();
-        format!("it said something that is not a message of the protocol ({error}): {shown}")
+        format!("it sent an invalid protocol message ({error}): {shown}")
     })
 }

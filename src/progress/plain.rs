@@ -244,7 +244,7 @@ mod tests {
         let expected = "\
 14:03:12 waiting for another run
          (process 812)
-14:03:12 tinynet: 3 stages, 1 fresh, 1 to run, time not known, 1 that depend on their outcome, time not known
+14:03:12 tinynet: 3 stages, 1 fresh, 1 to run, time not known, 1 that depend on their outputs, time not known
 14:03:12 download  fresh
 14:03:12 train     started: with.lr 0.05 → 0.08
 14:03:12 train     epoch 1/150  1 %  loss 0.912  val 86.41 %  2 h 29 min left

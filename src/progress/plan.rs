@@ -189,8 +189,8 @@ impl Text<'_> {
             }
             Expectation::Maybe { after } => {
                 let after: Vec<String> = after.iter().map(ToString::to_string).collect();
-                let yields = if after.len() == 1 { "yields" } else { "yield" };
-                vec![format!("stays as it is if {} {yields} the same bytes", format::list(&after))]
+                let produce = if after.len() == 1 { "produces" } else { "produce" };
+                vec![format!("unchanged if {} {produce} the same bytes", format::list(&after))]
             }
         }
     }
@@ -266,7 +266,7 @@ pub(super) fn opening(stages: &[PlannedStage]) -> Vec<String> {
         (fresh, format!("{fresh} fresh")),
         (restorable, format!("{restorable} in the cache")),
         (run.stages, known(&run, "to run")),
-        (maybe.stages, known(&maybe, "that depend on their outcome")),
+        (maybe.stages, known(&maybe, "that depend on their outputs")),
     ];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part);
     std::iter::once(format::count(stages.len(), "stage")).chain(parts).collect()
@@ -322,7 +322,7 @@ mod tests {
             " train     run      with.seed 42 → 7  pipeline.yaml:10                                  ≈ 34 min
  bench     run      inputs.train_weights (train.weights) abababababab… → cdcdcdcdcdcd…
                     machine.cpu EPYC 9B14 → Apple M2
- export    maybe    stays as it is if train yields the same bytes                       ≈ 1 s
+ export    maybe    unchanged if train produces the same bytes                          ≈ 1 s
  quantize  restore  from the cache: with.seed 1 → 2  pipeline.yaml:10
  download  fresh
 
@@ -382,7 +382,7 @@ mod tests {
         stages.push(planned("e", Some(60_000), Expectation::Maybe { after: vec![] }));
         assert_eq!(
             opening(&stages[3..]),
-            ["2 stages", "1 to run, time not known", "1 that depend on their outcome ≈ 1 min"]
+            ["2 stages", "1 to run, time not known", "1 that depend on their outputs ≈ 1 min"]
         );
     }
 }

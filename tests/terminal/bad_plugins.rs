@@ -51,7 +51,7 @@ fn an_exit_without_done_is_a_failure() {
 #[test]
 fn rubbish_is_quoted() {
     let stderr = session("echo '{\"type\":\"hello\",\"version\":1}'; echo 'Epoch 1/10'; sleep 1000");
-    assert!(stderr.contains("not a message of the protocol"), "{stderr}");
+    assert!(stderr.contains("sent an invalid protocol message"), "{stderr}");
     assert!(stderr.contains("Epoch 1/10"), "{stderr}");
 }
 
@@ -135,7 +135,7 @@ fn a_plugin_that_is_not_there_or_cannot_run_is_refused() {
 fn a_metric_that_an_op_does_not_declare_is_kept_and_warned_of_once() {
     let project = Project::new("pick: { uses: fake/pick, with: { report: extra.b1 } }\n");
     let told = project.pipe_ok(&["run"]).stderr;
-    let expected = "warning: plugin `fake` reports metric `extra.b1`, which its op does not declare: no gate and no column can name it";
+    let expected = "warning: plugin `fake` reports metric `extra.b1`, which its op does not declare: gates and columns cannot use it";
     assert_eq!(told.matches(expected).count(), 1, "{told}");
     assert!(!told.contains("`picked`"), "{told}");
     assert!(project.read("artifacts/report.html").contains("extra.b1"));

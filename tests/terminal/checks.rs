@@ -76,7 +76,7 @@ two:
     assert_eq!(outcome.code, Some(2));
     let told = &outcome.stderr;
     assert!(told.contains("stage `two[n=1]`: `batches` has 1 values and `calls` 2"), "{told}");
-    assert!(told.contains("command line") && told.contains("so it is with 2 other variants"), "{told}");
+    assert!(told.contains("command line") && told.contains("the same applies to 2 other variants"), "{told}");
 }
 
 #[test]
@@ -186,8 +186,8 @@ two: { uses: fake/pick, matrix: { n: [1, 2] }, with: { check: remark, lines: '${
     );
     let unused = "warning: pipeline.yaml:5:18: var `text` is used by nothing; did you mean `txet`?";
     let other = "warning: pipeline.yaml:5:27: var `other` is used by nothing; write `${vars.other}` where it is to stand";
-    let remark = "warning: stage `two[n=1]`: pipeline.yaml:8:65: `check` changes nothing; leave it out; so it is with 1 other \
-                  variant";
+    let remark = "warning: stage `two[n=1]`: pipeline.yaml:8:65: `check` changes nothing; leave it out; the same applies \
+                  to 1 other variant";
     for args in [&["status"][..], &["run", "--dry-run"], &["why", "two[n=1]"], &["run"], &["run"]] {
         let is_done = project.path("artifacts/one").exists();
         let outcome = project.pipe_ok(args);
@@ -270,12 +270,12 @@ fn a_link_in_an_input_to_what_the_run_writes_is_refused_by_its_name() {
     project.write("elsewhere/y", "");
     std::fs::create_dir_all(project.path("cache")).unwrap();
     symlink("../../cache", project.path("sub/deep/c")).unwrap();
-    refused("input `i` is the folder `$PROJECT/sub`, in which the link `deep/c` leads to the cache");
+    refused("input `i` is the folder `$PROJECT/sub`, which contains the link `deep/c` to the cache");
     std::fs::create_dir_all(project.path("artifacts")).unwrap();
     std::fs::remove_file(project.path("sub/deep/c")).unwrap();
     symlink("../artifacts", project.path("elsewhere/a")).unwrap();
     symlink("../elsewhere", project.path("sub/e")).unwrap();
-    refused("in which the link `e/a` leads to the artifacts");
+    refused("which contains the link `e/a` to the artifacts");
     let pipeline = project.read("pipeline.yaml");
     project.write("pipeline.yaml", &pipeline.replace("stages:", "ignore: [/sub/e/a]\nstages:"));
     // A link to a folder that it is in is not followed.
@@ -311,7 +311,7 @@ two: { run: 'cat ${inputs.i}', inputs: { i: INPUT } }
     project.pipe_ok(&["run"]);
     refused("file", file);
     refused("folder", "`$PROJECT/folder`, which leads to `$PROJECT/artifacts/one`: stage `one` writes that");
-    refused("sub", "in which the link `made` leads to `$PROJECT/artifacts/one`: stage `one` writes that");
+    refused("sub", "which contains the link `made` to `$PROJECT/artifacts/one`: stage `one` writes that");
     project.set_stages(
         &stages.replace("i: INPUT", "o: one.o, i: sub").replace("cat ${inputs.i}", "ls ${inputs.i}"),
     );

@@ -100,7 +100,7 @@ fn the_cache_goes_when_asked_for_twice() {
     let project = project();
     let asked = project.pipe(&["clean", "--with-cache"]);
     assert_eq!(asked.code, Some(2));
-    assert!(asked.stderr.contains("asked about on a terminal") && asked.stderr.contains("`--yes`"));
+    assert!(asked.stderr.contains("needs confirmation") && asked.stderr.contains("`--yes`"));
     assert!(project.path("artifacts/one/out.txt").exists() && project.path("cache/v1").exists());
     let told = project.pipe_ok(&["clean", "--with-cache", "--yes"]).stdout;
     assert!(told.contains("removed the cache"), "{told}");
@@ -144,9 +144,9 @@ fn a_run_moves_aside_what_somebody_put_where_an_output_will_be() {
         .set_stages(&format!("{STAGES}{new}").replace("some text", "other text").replace("echo 1", "echo 3"));
     let told = project.pipe_ok(&["run"]).stderr;
     for words in [
-        "`artifacts/one/out.txt` was not as its stage made it, or not made by one: it is kept as `artifacts/one/out.txt.kept-1`",
-        "1 file in `artifacts/many/d` was not as the stage made it, or not made by it: kept in `artifacts/many/d.kept-1`",
-        "it is kept as `artifacts/new/o.kept-1`",
+        "`artifacts/one/out.txt` was edited, or not written by a stage; moved to `artifacts/one/out.txt.kept-1`",
+        "1 file in `artifacts/many/d` was edited, or not written by the stage; moved to `artifacts/many/d.kept-1`",
+        "moved to `artifacts/new/o.kept-1`",
     ] {
         assert!(told.contains(words), "{told}");
     }
@@ -172,7 +172,7 @@ fn an_older_output_that_somebody_put_in_place_is_kept_although_the_cache_has_it(
     fs::write(project.path("artifacts/one/out.txt"), &older).unwrap();
     project.set_stages(&STAGES.replace("some text", "third text"));
     let told = project.pipe_ok(&["run"]).stderr;
-    assert!(told.contains("it is kept as `artifacts/one/out.txt.kept-1`"), "{told}");
+    assert!(told.contains("moved to `artifacts/one/out.txt.kept-1`"), "{told}");
     assert_eq!(project.read("artifacts/one/out.txt.kept-1"), older);
     assert_eq!(project.read("artifacts/one/out.txt"), "third text");
     // What stages made themselves goes without a word, also where one is forced.

@@ -37,7 +37,7 @@ fn gpus_are_shared_out_and_never_more_than_there_are() {
     };
     let (code, message) = run("3");
     assert_eq!(code, Some(2), "{message}");
-    assert!(message.contains("stage `both`: it wants 2 GPUs, but there is one"), "{message}");
+    assert!(message.contains("stage `both`: it requests 2 GPUs, but one is available"), "{message}");
     assert!(!project.path("artifacts/none").exists(), "something ran");
     assert_eq!(run("5,GPU-7,3").0, Some(0));
     assert_eq!(project.read("artifacts/both/seen.txt"), "both 5,GPU-7\n");

@@ -202,7 +202,7 @@ fn a_baseline_that_is_not_there_is_told() {
 
     write(&project, "value: 90", "one", &["eval.accuracy >= 1"]);
     let outcome = project.pipe_ok(&["run", "--baseline", "latest"]);
-    assert!(outcome.stderr.contains("`--baseline` changes nothing"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("`--baseline` has no effect"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn what_the_pipeline_needs_stays_whatever_the_size() {
     project.executed();
     let outcome = project.pipe_ok(&["gc", "--max-size", "0"]);
     assert!(outcome.stdout.contains("nothing to remove"), "{}", outcome.stdout);
-    assert!(outcome.stdout.contains("all that is left is needed"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("everything left is needed"), "{}", outcome.stdout);
     project.pipe_ok(&["run"]);
     assert!(project.executed().is_empty());
     fs::remove_dir_all(project.path("artifacts")).unwrap();
@@ -239,13 +239,13 @@ fn what_another_pipeline_made_anew_stays_with_the_runs_that_had_it_until_these_g
         first.pipe_ok(&["report", "--cache", cache, "-o", name]);
         first.read(name)
     };
-    assert!(!page("before.html").contains("no longer in the cache"));
+    assert!(!page("before.html").contains("no longer cached"));
     let kept = || walkdir::WalkDir::new(shared.path().join("v1/superseded")).into_iter().flatten();
     let kept = || kept().filter(|entry| entry.file_type().is_file()).count();
     assert_eq!(kept(), 1);
     second.pipe_ok(&["gc", "--cache", cache]);
     assert_eq!(kept(), 1, "a run of the other pipeline shows it");
-    assert!(!page("after.html").contains("no longer in the cache"));
+    assert!(!page("after.html").contains("no longer cached"));
     fs::remove_dir_all(first.path("cache/v1/runs")).unwrap();
     second.pipe_ok(&["gc", "--cache", cache]);
     assert_eq!(kept(), 0);

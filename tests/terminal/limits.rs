@@ -131,7 +131,7 @@ fn more_gpus_than_there_are_are_refused_before_anything_runs() {
     let project = Project::new("a:\n  run: touch here\nb:\n  run: 'true'\n  resources: { gpus: 99 }\n");
     let outcome = project.pipe(&["run"]);
     assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("stage `b`: it wants 99 GPUs"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("stage `b`: it requests 99 GPUs"), "{}", outcome.stderr);
     assert!(!project.path("here").exists());
 }
 

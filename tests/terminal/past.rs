@@ -80,11 +80,11 @@ fn what_the_cache_no_longer_has_is_said() {
     let project = three_runs();
     std::fs::remove_dir_all(project.path("cache/v1/actions")).unwrap();
     let text = project.pipe_ok(&["compare"]).stdout;
-    assert!(text.contains("the cache no longer has what one and two gave"), "{text}");
+    assert!(text.contains("results of one and two in ") && text.contains(" are no longer cached"), "{text}");
     assert_eq!(json(&project, &["compare", "--json"])["comparison"]["stages"][0]["old"]["evicted"], true);
     project.pipe_ok(&["report", "latest~", "-o", "earlier.html"]);
     let page = project.read("earlier.html");
-    assert_eq!(page.matches("What it gave is no longer in the cache").count(), 2);
+    assert_eq!(page.matches("Its result is no longer cached").count(), 2);
     assert!(
         page.contains("<dt><code>text</code></dt><dd><code>longer</code></dd>"),
         "what is recorded is shown"

@@ -15,7 +15,7 @@ after:
   inputs: { time: time.out }
 ";
 
-const WHY: &str = "its outcome is provisional: others were at work";
+const WHY: &str = "the cached result is provisional: others were at work";
 
 fn project() -> Project {
     let project = Project::new("unused:\n  run: 'true'\n");
@@ -29,7 +29,7 @@ fn what_was_not_measured_is_measured_by_the_next_run() {
     let project = project();
     let first = project.pipe_ok(&["run"]);
     assert_eq!(project.executed(), ["measure", "write hello"], "what follows has something to go on");
-    let said = "others were at work; this outcome is provisional: the next run executes the stage again";
+    let said = "others were at work; the result is provisional: the next run will execute the stage again";
     assert!(first.stderr.contains(said), "{}", first.stderr);
     for command in [&["status"][..], &["why", "time"], &["run", "-n"]] {
         let outcome = project.pipe(command);

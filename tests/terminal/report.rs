@@ -237,7 +237,7 @@ fn a_page_is_not_written_over_what_is_no_page() {
     project.pipe_ok(&["clean"]);
     assert_eq!(project.read("artifacts/report.html"), "mine");
     let told = project.pipe(&["run", "--force"]).stderr;
-    let kept = "`artifacts/report.html` was no page of `pipe`: it is kept as `artifacts/report.html.kept-1`";
+    let kept = "`artifacts/report.html` was not written by `pipe`; moved to `artifacts/report.html.kept-1`";
     assert!(told.contains(kept), "{told}");
     assert_eq!(project.read("artifacts/report.html.kept-1"), "mine");
     project.pipe_ok(&["report"]);

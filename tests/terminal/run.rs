@@ -301,7 +301,7 @@ fn status_and_why_name_the_change() {
     }
     let why = project.pipe_ok(&["why", "two"]).stdout;
     assert!(why.contains("   with.text  \"two\"  →  \"TWO\"  pipeline.yaml:12\n"), "{why}");
-    assert!(why.contains("the cache holds no outcome of this key"), "{why}");
+    assert!(why.contains("no cached result for this key"), "{why}");
     assert!(project.pipe_ok(&["why", "two", "--all"]).stdout.contains("* with.text    \"TWO\""));
 }
 

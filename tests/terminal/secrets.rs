@@ -199,15 +199,12 @@ fn a_missing_secret_is_told_before_anything_runs_and_what_is_cached_needs_none()
     for token in [None, Some("")] {
         let (code, message) = run(token);
         assert_eq!(code, Some(2), "{message}");
-        assert!(
-            message.contains("stage `second`: it wants the secret `PIPE_TEST_TOKEN`, which is not set"),
-            "{message}"
-        );
+        assert!(message.contains("stage `second`: secret `PIPE_TEST_TOKEN` is not set"), "{message}");
         assert!(!project.path("artifacts").exists(), "something ran");
     }
     let dry = project.command(&["run", "--dry-run"]).env_remove("PIPE_TEST_TOKEN").output().unwrap();
     assert_eq!(dry.status.code(), Some(2));
-    assert!(String::from_utf8(dry.stderr).unwrap().contains("it wants the secret `PIPE_TEST_TOKEN`"));
+    assert!(String::from_utf8(dry.stderr).unwrap().contains("secret `PIPE_TEST_TOKEN` is not set"));
     let (code, message) = run(Some("abc"));
     assert_eq!(code, Some(0), "{message}");
     assert!(message.contains("the value of `PIPE_TEST_TOKEN` is too short to be hidden"), "{message}");

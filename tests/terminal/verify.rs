@@ -78,9 +78,11 @@ fn a_flipped_bit_and_a_lost_end_name_the_stage_and_cost_an_execution() {
         assert!(object.exists() && preview.stdout.contains("without --dry-run"), "{}", preview.stdout);
         let told = project.pipe(&["verify"]);
         assert_eq!(told.code, Some(1), "{name}: {}", told.stdout);
-        for part in
-            ["does not hold what its name says", "output `one.out`, made by run ", "cache/v1/corrupt/"]
-        {
+        for part in [
+            "has content that does not match its digest",
+            "output `one.out`, made by run ",
+            "cache/v1/corrupt/",
+        ] {
             assert!(told.stdout.contains(part), "{name}: {part}: {}", told.stdout);
         }
         assert!(
@@ -183,7 +185,7 @@ fn an_edited_artifact_is_a_remark_and_never_a_source() {
 fn a_log_that_is_lost_can_be_had_again() {
     let project = project();
     project.files("cache/v1/objects").iter().for_each(|object| fs::remove_file(object).unwrap());
-    assert!(project.pipe_ok(&["run"]).stderr.contains("it was made anew from the artifacts"));
+    assert!(project.pipe_ok(&["run"]).stderr.contains("recreated from the artifacts"));
     let lost = project.pipe(&["log", "one"]);
     assert_eq!(lost.code, Some(1));
     assert!(lost.stderr.contains("`pipe run --force one` executes it anew"), "{}", lost.stderr);

@@ -109,8 +109,8 @@ fn evicted(versus: &Versus) -> Markup {
     html! {
         @for (run, gone) in &sides {
             @if let Some(gone) = gone {
-                p.small { "The cache no longer has what " (gone) " gave in " code { (run.run) }
-                    ": params and metrics are not compared." }
+                p.small { "Results of " (gone) " in " code { (run.run) }
+                    " are no longer cached: params and metrics are not compared." }
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn section(input: &Input, shown: &Shown, run: &StageRun, budget: &Bud
             @if let Some(record) = record { (provisional(record)) }
             @if let Outcome::Failed { message, .. } = &run.outcome { p.message { (prose(message)) } }
             @if record.is_none() && run.outcome.is_done() {
-                p.why { "What it gave is no longer in the cache, so its figures, metrics and outputs are not shown." }
+                p.why { "Its result is no longer cached, so its figures, metrics and outputs are not shown." }
             }
             @if let Some(record) = record { (results(record, budget)) }
             div.folds {

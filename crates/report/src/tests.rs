@@ -317,7 +317,7 @@ fn the_trade_off_marks_the_best_and_rings_this_run() {
     let html = render(&sample);
     let (_, section) = html.split_once("<section id=\"tradeoff\">").unwrap();
     let (section, _) = section.split_once("</section>").unwrap();
-    assert!(section.contains("28 points from 7 runs; <strong>7</strong> that no other beats"), "{section}");
+    assert!(section.contains("28 points from 7 runs; <strong>7</strong> on the Pareto front"), "{section}");
     assert_eq!(section.matches("class=\"ring\"").count(), 8, "four rows in two charts");
     assert_eq!(section.matches("★").count(), 7);
     assert!(

@@ -30,12 +30,12 @@ pub(super) fn section(spec: &ReportSpec, past: &[PastRun], run: &RunRecord, call
         section #tradeoff {
             h2 { "Trade-off" }
             p { (format::count(front.points.len(), "point")) " from " (format::count(runs, "run")) "; "
-                strong { (best) } " that no other beats in " (dimensions(&front)) "." }
+                strong { (best) } " on the Pareto front of " (dimensions(&front)) "." }
             ul.legend."front-legend" {
                 @for (index, row) in rows(&front) {
                     li.(color(index)) { span.swatch.round aria-hidden="true" {} (row) }
                 }
-                li { span.swatch.round.best aria-hidden="true" {} "filled: no other beats it" }
+                li { span.swatch.round.best aria-hidden="true" {} "filled: on the Pareto front" }
                 li { span.swatch.round.now aria-hidden="true" {} "ringed: " (called) }
                 li { "dashed: the best of the two things drawn" }
             }
@@ -157,7 +157,7 @@ fn table(now: &str, called: &str, front: &Front) -> Markup {
                 tbody {
                     @for point in points.iter().take(MOST_ROWS) {
                         tr.now[is_now(now, point)] {
-                            td { @if point.best { span title="no other beats it" { "★" } } }
+                            td { @if point.best { span title="on the Pareto front" { "★" } } }
                             th scope="row" title=(format::date_time(point.run.run.started_ms)) {
                                 code { (point.run.name) }
                                 @if is_now(now, point) { " " (called) }

@@ -173,7 +173,7 @@ impl Store {
                 };
                 let problem = match there {
                     Ok(there) if named.bytes.is_none_or(|bytes| bytes == there) => continue,
-                    Ok(_) => "has not the length that its record says".to_owned(),
+                    Ok(_) => "has a length that differs from its record".to_owned(),
                     Err(problem) => problem,
                 };
                 is_lacking |= named.output.is_some();
@@ -312,7 +312,7 @@ fn read_objects(listed: Listed, tell: &(dyn Fn(Step) + Sync)) -> Objects {
     let read = |(digest, path, metadata): (Digest, PathBuf, fs::Metadata)| {
         let problem = match Digest::of_file(&path) {
             Ok(read) if read == digest => None,
-            Ok(_) => Some("does not hold what its name says".to_owned()),
+            Ok(_) => Some("has content that does not match its digest".to_owned()),
             Err(error) => Some(format!("cannot be read: {error}")),
         };
         tell(Step::Read(metadata.len()));
@@ -334,7 +334,7 @@ fn origin(content: &Content, output: Option<String>) -> Origin {
 }
 
 fn not_ours(path: &Path) -> String {
-    format!("`{}` is nothing of the cache's", path.display())
+    format!("`{}` is not a cache file", path.display())
 }
 
 /// The digest that a path stands for.

@@ -26,7 +26,7 @@ pub(crate) struct Rules {
     pub(crate) descended: Vec<Range<usize>>,
     /// What learns by Muon.
     pub(crate) muon: Option<Muon>,
-    /// Largest global norm of a gradient.
+    /// Maximum global gradient norm.
     pub(crate) clip: Option<f64>,
     /// Share of the target spread evenly over all classes.
     pub(crate) smoothing: f64,

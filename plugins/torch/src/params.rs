@@ -32,7 +32,7 @@ pub(crate) struct TrainParams {
     /// Learning rate, where it is highest.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) lr: f64,
-    /// What becomes of the learning rate from step to step.
+    /// Learning-rate schedule, applied at every step.
     pub(crate) schedule: Schedule,
     /// Epochs after which the schedule starts anew from the highest rate (warm restarts; Loshchilov and Hutter 2017, arXiv
     /// 1608.03983). No rate depends on `epochs` then, so a longer training continues a shorter one. None by default: the rate
@@ -49,10 +49,10 @@ pub(crate) struct TrainParams {
     pub(crate) momentum: f64,
     /// Whether the momentum is Nesterov's.
     pub(crate) nesterov: bool,
-    /// Pull of parameters towards zero.
+    /// Weight decay (L2 penalty).
     #[schemars(range(min = 0.0))]
     pub(crate) weight_decay: f64,
-    /// Whether it pulls at normalisations and biases, too, as PyTorch's does.
+    /// Whether it applies to normalisations and biases, too, as PyTorch's does.
     pub(crate) decay_norms: bool,
     /// Convolutions that a normalisation follows, but for those in groups, learn by Muon, and all else as it does without: each
     /// step turns their weights, in all directions by the same amount. None by default.
@@ -62,7 +62,7 @@ pub(crate) struct TrainParams {
     /// of normalisations estimated anew: below 1, such as 0.999. None by default.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub(crate) ema: Option<f64>,
-    /// Largest global norm of a gradient; larger ones are scaled down. None by default.
+    /// Maximum global gradient norm; larger gradients are scaled down. None by default.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) clip_grad: Option<f64>,
     /// Share of the target spread evenly over all classes; below 1.

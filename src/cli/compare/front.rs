@@ -58,7 +58,7 @@ struct Point {
     values: Vec<f64>,
     /// The numbers as the result table writes them.
     texts: Vec<String>,
-    /// Whether no other beats it: is at least as good in all dimensions and better in one.
+    /// Whether it is on the Pareto front: no other is at least as good in all dimensions and better in one.
     best: bool,
 }
 
@@ -113,7 +113,7 @@ impl Answer {
             let head = [mark, paint.strong(point.run.as_str()), clean_line(&point.row)];
             grid.row(head.into_iter().chain(point.texts.iter().map(|text| clean_line(text))).chain([whose]));
         }
-        let mut rest = vec!["★ no other beats it".to_owned()];
+        let mut rest = vec!["★ on the Pareto front".to_owned()];
         if others > 0 {
             rest.push(format!("{others} more on record"));
         }
@@ -136,7 +136,7 @@ mod tests {
         let (old, new) = (&sample.past[0].name, &sample.past[6].name);
         let (grid, rest) = Answer::of(&front).grid(old, new, Paint::new(false));
         assert_eq!(grid.lines(80).join("\n"), EXPECTED);
-        assert_eq!(rest.as_deref(), Some("★ no other beats it · 14 more on record"));
+        assert_eq!(rest.as_deref(), Some("★ on the Pareto front · 14 more on record"));
     }
 
     const EXPECTED: &str = "                        size KB  accuracy %  batch 128 ms

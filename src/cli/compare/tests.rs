@@ -110,5 +110,5 @@ const EXPECTED: &str = " old  5bbb  2026-11-17 07:43 UTC  41 min 12 s  7 ran, 1 
    export.size_kb < 500  ✖ fails  →  ✔ holds
    2 gates hold in both
 
- ! the cache no longer has what export gave in 5bbb: params and metrics are not compared
+ ! results of export in 5bbb are no longer cached: params and metrics are not compared
 ";

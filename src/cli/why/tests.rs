@@ -108,7 +108,7 @@ fn a_change_is_told_with_its_place() {
         concat!(
             " train would run: its key differs from that of its artifacts (1970-01-02 00:00 UTC) in one place\n",
             "   with.lr  0.05  →  0.08  pipeline.yaml:31\n",
-            " the cache holds no outcome of this key\n",
+            " no cached result for this key\n",
             " unchanged: op torch/train v3 · libtorch 2.11.0 · dataset abababababab… · 1 param\n",
         )
     );
@@ -149,7 +149,7 @@ fn what_depends_on_another_stage_says_on_which_input() {
     let text = text(&prospect, false);
     assert_eq!(
         text,
-        " train stays as it is if its input `dataset` is the same bytes again: `download` would run first\n"
+        " train is unchanged if its input `dataset` has the same bytes again: `download` would run first\n"
     );
 }
 

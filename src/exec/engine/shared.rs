@@ -50,7 +50,8 @@ impl<'a> Engine<'a> {
         'a: 'scope,
     {
         if self.elsewhere.insert(id) {
-            let message = format!("`{}` waits for {holder}, which is executing the same", miss.stage());
+            let message =
+                format!("`{}` is waiting for {holder}, which is executing the same key", miss.stage());
             (self.emit)(Event::Notice { message });
         }
         let (sender, key, project, stopping) =

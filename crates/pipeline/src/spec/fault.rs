@@ -40,8 +40,8 @@ impl Pipeline {
         }
         let told = problems.into_iter().map(|(problem, others)| match others {
             0 => problem,
-            1 => problem.help("so it is with 1 other variant"),
-            _ => problem.help(format!("so it is with {others} other variants")),
+            1 => problem.help("the same applies to 1 other variant"),
+            _ => problem.help(format!("the same applies to {others} other variants")),
         });
         self.texts.0.diagnose(told.collect())
     }

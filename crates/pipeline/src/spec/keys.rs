@@ -252,7 +252,7 @@ pub(super) const COLUMN: &[KeySpec] = &[
     key(
         "better",
         "Which numbers are better. Of all columns that say so the report draws the trade-off: every cached run, and \
-         those that no other beats.",
+         those on the Pareto front.",
         || json!({ "enum": ["higher", "lower"] }),
     ),
     key(

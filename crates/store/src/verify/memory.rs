@@ -27,7 +27,7 @@ impl Store {
             match regular::read(&path) {
                 Ok(bytes) if !ends_in_checksum(&bytes) => damaged.push((path, "is damaged")),
                 Ok(_) if misremembered => {
-                    damaged.push((path, "rests on a file that changed without its time of change"));
+                    damaged.push((path, "depends on a file that changed although its timestamps did not"));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     unreadable.push(Unreadable::new(&path, error));

@@ -110,8 +110,8 @@ impl Salt {
                 Err(error) => Key {
                     bytes: random(),
                     trouble: Some(format!(
-                        "`{}`, which stands for secrets in keys, can neither be read nor made: {error}; every run executes \
-                         stages with a secret in a URL again until it can",
+                        "cannot read or create the secret salt `{}`, which stands for secrets in keys: {error}; \
+                         until that is fixed, every run executes stages with a secret in a URL again",
                         file.display()
                     )),
                 },

@@ -106,7 +106,7 @@ impl Op for FindLr {
     const NAME: &'static str = "find-lr";
     const VERSION: u32 = 2;
     const DESCRIPTION: &'static str =
-        "Tries learning rates from low to high: which a training of the same params can bear";
+        "Learning-rate range test: finds the highest usable rate for these params";
     const NATIVES: &'static [&'static str] = &[LIBTORCH];
     const CHECKS: bool = true;
     type Params = SweepParams;

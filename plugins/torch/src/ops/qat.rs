@@ -34,7 +34,7 @@ pub(super) struct QatParams {
     /// Learning rate at the start: a tenth of what the weights were trained with, or less.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub(super) lr: f64,
-    /// What becomes of the learning rate from step to step.
+    /// Learning-rate schedule, applied at every step.
     pub(super) schedule: Schedule,
     /// Momentum of gradient descent; below 1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]

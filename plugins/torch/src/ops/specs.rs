@@ -60,7 +60,8 @@ pub(super) fn trained() -> (&'static str, InputSpec) {
 
 /// Another network to learn from.
 pub(super) fn teacher() -> (&'static str, InputSpec) {
-    let description = "Weights of another network, from torch/train, to learn from beside the labels";
+    let description =
+        "Weights of another network, from torch/train, to distil from, in addition to the labels";
     ("teacher", InputSpec::optional(description))
 }
 

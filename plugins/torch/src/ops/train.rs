@@ -65,7 +65,7 @@ impl Op for Train {
         }
         if setup.params.select_on == SelectOn::Test {
             reporter.warn(
-                "the epoch is chosen on the test images: their accuracy will be too good to be believed",
+                "the epoch is chosen on the test images: the reported test accuracy will be optimistic",
             );
         }
         fit(&setup.training(), request, reporter)

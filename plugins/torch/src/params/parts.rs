@@ -5,7 +5,7 @@ use anyhow::ensure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What becomes of the learning rate from step to step.
+/// Learning-rate schedule, applied at every step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Schedule {
@@ -195,7 +195,7 @@ pub(crate) enum SelectOn {
     /// Those held out of the training set.
     #[default]
     Validation,
-    /// The test images, whose accuracy is then too good to be believed.
+    /// The test images; the reported test accuracy is then optimistic.
     Test,
     /// None: the last epoch's weights are kept.
     Last,

@@ -42,8 +42,8 @@ impl WarmStart {
                     Some(_) => "with `schedule: constant` it could be continued",
                 };
                 reporter.info(format!(
-                    "an earlier training of {done} epochs is of no use for one of {epochs}: its learning rate fell to zero by its \
-                     own end; {advice}"
+                    "an earlier training of {done} epochs cannot be continued to {epochs} epochs: its learning rate fell to \
+                     zero by its own end; {advice}"
                 ));
             }
             return None;
@@ -59,8 +59,8 @@ impl WarmStart {
             return None;
         }
         reporter.info(format!(
-            "continuing after epoch {done} of an earlier training, as nothing but `epochs` is another: the outcome is the same \
-             as from the first epoch"
+            "continuing after epoch {done} of an earlier training, as only `epochs` changed: the result is the same as \
+             training from scratch"
         ));
         Some(Snapshot { continued: Some(done), ..snapshot })
     }

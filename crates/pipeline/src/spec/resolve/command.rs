@@ -47,7 +47,8 @@ impl Resolver<'_> {
                         outputs.insert(key.name.clone(), file.clone());
                     }
                     Err(reason) => {
-                        let help = "outputs lie in `artifacts/STAGE/`, which `${outputs.NAME}` points into";
+                        let help =
+                            "outputs are written to `artifacts/STAGE/`; use `${outputs.NAME}` for the path";
                         self.tell(Problem::at(value, reason).help(help));
                     }
                 },

@@ -104,7 +104,7 @@ impl Resolver<'_> {
         let twice = twice.into_iter().find(|name| !seen.insert(*name)).map(str::to_owned);
         if let Some(twice) = twice {
             let message = format!("stage `{name}` is fanned out over two matrices that both have `{twice}`");
-            self.tell(Problem::new(span, message).help("call one of them something else"));
+            self.tell(Problem::new(span, message).help("rename one of them"));
             return false;
         }
         let count = self.sizes(over).iter().try_fold(1_usize, |all, size| all.checked_mul(*size));

@@ -115,7 +115,7 @@ impl Resolver<'_> {
         if op.metric_names(inputs(), params)?.contain(metric) {
             return None;
         }
-        let message = format!("names metric `{}`, which stage `{name}` does not report", shortened(metric));
+        let message = format!("names metric `{}`, but stage `{name}` has no such metric", shortened(metric));
         if let Some(missing) = op.missing_for_metric(inputs(), &action.params, metric) {
             return Some(Absent { message, help: missing });
         }

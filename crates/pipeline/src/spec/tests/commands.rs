@@ -54,7 +54,7 @@ error: `../weights.gz` leads out of the stage's folder: give a plain name
   ┌─ p.yaml:21:24
 21│     outputs: { bundle: ../weights.gz }
   │                        ^^^^^^^^^^^^^
-  = help: outputs lie in `artifacts/STAGE/`, which `${outputs.NAME}` points into
+  = help: outputs are written to `artifacts/STAGE/`; use `${outputs.NAME}` for the path
 "
     );
 }
@@ -68,7 +68,7 @@ error: `/tmp/x` leads out of the stage's folder: give a plain name
   ┌─ p.yaml:21:24
 21│     outputs: { bundle: /tmp/x }
   │                        ^^^^^^
-  = help: outputs lie in `artifacts/STAGE/`, which `${outputs.NAME}` points into
+  = help: outputs are written to `artifacts/STAGE/`; use `${outputs.NAME}` for the path
 "
     );
 }

@@ -38,7 +38,7 @@ fn what_stages_report_is_accepted() {
 fn a_gate_on_what_no_op_reports_is_told_where_it_is_written() {
     assert_eq!(
         refused("gates:\n  - 1 < train.val_acuracy\n"),
-        "error: gate names metric `val_acuracy`, which stage `train` does not report
+        "error: gate names metric `val_acuracy`, but stage `train` has no such metric
   ┌─ p.yaml:11:9
 11│   - 1 < train.val_acuracy
   │         ^^^^^^^^^^^^^^^^^
@@ -49,7 +49,7 @@ fn a_gate_on_what_no_op_reports_is_told_where_it_is_written() {
     assert!(listed.contains("metrics of torch/train are: val_accuracy, train_loss, top{k}"), "{listed}");
     let inputs = refused("gates: ['evaluate.fp23.accuracy > 1']\n");
     assert!(inputs.contains("did you mean `fp32.accuracy`?"), "{inputs}");
-    assert!(refused("gates: ['evaluate.dataset.accuracy > 1']\n").contains("does not report"));
+    assert!(refused("gates: ['evaluate.dataset.accuracy > 1']\n").contains("has no such metric"));
     let earlier = refused("gates: ['train.train_loss < baseline.train.trian_loss']\n");
     assert!(earlier.contains("did you mean `train_loss`?"), "{earlier}");
 }
@@ -70,7 +70,7 @@ fn a_column_needs_a_row_whose_stage_reports_its_metric() {
     with(&table("'evaluate.${row}.accuracy'")).unwrap();
     with(&table("['${row}.val_accuracy', 'evaluate.${row}.accuracy', 'download.x']")).unwrap();
     let told = refused(&table("'evaluate.${row}.acuracy'"));
-    assert!(told.contains("column `l` names metric `fp32.acuracy`, which stage `evaluate`"), "{told}");
+    assert!(told.contains("column `l` names metric `fp32.acuracy`, but stage `evaluate`"), "{told}");
     assert!(told.contains("p.yaml:13:") && told.contains("did you mean `fp32.accuracy`?"), "{told}");
     let second = refused(&table("['evaluate.${row}.accuracy', '${row}.val_acc']"));
     assert!(second.contains("names metric `val_acc`"), "{second}");
@@ -87,7 +87,7 @@ fn what_depends_on_a_param_is_wanted_of_a_gate_and_may_be_missing_in_a_column() 
     };
     read(&text("gates: [train.batch8.ms < 1]\n")).unwrap();
     let told = read(&text("gates: [train.batch2.ms < 1]\n")).map(drop).unwrap_err();
-    assert!(told.contains("names metric `batch2.ms`, which stage `train` does not report"), "{told}");
+    assert!(told.contains("names metric `batch2.ms`, but stage `train` has no such metric"), "{told}");
     let table = |metric: &str| {
         text(&format!(
             "report: {{ rows: {{ a: train }}, columns: [{{ label: l, metric: '${{row}}.{metric}' }}] }}\n"
@@ -118,7 +118,7 @@ gates: [train.val_acc > 1]
 ";
     let told = read(text).map(drop).unwrap_err();
     assert_eq!(told.matches("error:").count(), 1, "{told}");
-    assert!(told.contains("which stage `train[lr=0.1]` does not report"), "{told}");
+    assert!(told.contains("but stage `train[lr=0.1]` has no such metric"), "{told}");
     read(&text.replace("val_acc ", "val_accuracy ")).unwrap();
 }
 
