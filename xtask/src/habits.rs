@@ -6,7 +6,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Result, bail};
 
-use crate::task::finish;
+use crate::step::finish;
 use crate::workspace::{Workspace, say};
 use crate::{layers, setup};
 

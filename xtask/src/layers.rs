@@ -22,7 +22,7 @@ const END: &str = "<!-- End of what is drawn. -->\n";
 /// The runner from the ground up: each package, and what of this workspace it may use.
 const LAYERS: [(&str, &[&str]); 10] = [
     ("regular", &[]),
-    ("protocol", &[]),
+    ("protocol", &["regular"]),
     ("patterns", &[]),
     ("text", &["regular", "protocol"]),
     ("pipeline", &["regular", "protocol", "patterns", "text"]),

@@ -11,6 +11,7 @@ mod pins;
 mod requirements;
 mod setup;
 mod soak;
+mod step;
 mod task;
 mod unpack;
 mod wheel;

@@ -4,12 +4,12 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
 use crate::soak::Soak;
+use crate::step::{become_command, finish};
 use crate::workspace::{Workspace, say};
 use crate::{habits, layers, peers, setup, usage};
 
@@ -130,29 +130,6 @@ fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false" && value != "0")
 }
 
-/// Runs a step that has to succeed before the next one.
-pub(crate) fn finish(step: &mut Command) -> Result<()> {
-    let status = step.status().with_context(|| format!("cannot start {}", name_of(step)))?;
-    if !status.success() {
-        bail!("{} failed ({status}); its messages are above", name_of(step));
-    }
-    Ok(())
-}
-
-/// Replaces this process, so it comes back only when the program cannot be started.
-fn become_command(last: &mut Command) -> Result<ExitCode> {
-    let error = last.exec();
-    Err(error).with_context(|| format!("cannot start {}", name_of(last)))
-}
-
-fn name_of(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program());
-    let name = program.file_name().unwrap_or(program.as_os_str());
-    let words: Vec<_> =
-        std::iter::once(name).chain(command.get_args()).map(|word| word.to_string_lossy()).collect();
-    format!("`{}`", words.join(" "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,13 +153,5 @@ mod tests {
         assert_eq!(parse(&["setpu"]), Err("there is no task `setpu`".to_owned()));
         assert_eq!(parse(&["setup", "-v"]), Err("`setup` takes no argument, but got `-v`".to_owned()));
         assert_eq!(parse(&[]), Err("no task given".to_owned()));
-    }
-
-    #[test]
-    fn a_failed_step_names_the_command_without_its_folder() {
-        let mut step = Command::new("/bin/sh");
-        step.args(["-c", "exit 7"]);
-        let error = finish(&mut step).unwrap_err().to_string();
-        assert!(error.starts_with("`sh -c exit 7` failed (exit status: 7)"), "{error}");
     }
 }

@@ -199,7 +199,7 @@ mod tests {
         let stray = message(&|weights| drop(weights.tensors.insert("head.bias".into(), other.clone())));
         assert!(stray.contains("`head.bias` belongs to no layer"), "{stray}");
         let channels = message(&|weights| weights.metadata.normalization = Normalization::cifar10());
-        assert!(channels.contains("1 channels"), "{channels}");
+        assert!(channels.contains("3 values of `mean`, but images have 1 channel"), "{channels}");
     }
 
     #[test]

@@ -193,7 +193,11 @@ fn folders_that_link_to_each_other_are_refused_by_the_link_s_name() {
         }
     }
     let message = read_with(&Source::open(set.path()).unwrap()).unwrap_err().to_string();
-    assert!(message.contains("`d1/to2/to1` is a link to a folder that is read already"), "{message}");
+    assert!(message.contains("`d1/to2/to1` is a link to `"), "{message}");
+    assert!(
+        message.contains("/d1`, a folder that is read already on the way to it: remove the link"),
+        "{message}"
+    );
     // A folder of two names is read as both.
     let twice = tempfile::tempdir().unwrap();
     write_folder(twice.path(), &Files::from([("one/x".into(), vec![1])]));

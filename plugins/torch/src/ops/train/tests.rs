@@ -182,7 +182,7 @@ fn what_cannot_work_is_refused_before_training() {
         (json!({"network": {"input": [2, 8, 8], "layers": [{"conv": {"out": 4}}]}}), "end with `linear: {}`"),
         (
             json!({"normalization": {"mean": [0.5], "std": [0.5]}}),
-            "1 values of `mean`, but images have 2 channels",
+            "1 value of `mean`, but images have 2 channels",
         ),
         (json!({"epoch": 3}), "unknown field `epoch`"),
     ] {
