@@ -3,8 +3,11 @@
 use super::*;
 use ::tar::EntryType;
 
+/// A file's content, or the kind of a link and where it leads.
+type Member<'a> = Result<&'a [u8], (EntryType, &'a str)>;
+
 /// A tar archive: of each entry the path, and its content or the kind of link and what it leads to.
-fn tar_of(entries: &[(&str, Result<&[u8], (EntryType, &str)>)]) -> Vec<u8> {
+fn tar_of(entries: &[(&str, Member<'_>)]) -> Vec<u8> {
     let mut builder = ::tar::Builder::new(Vec::new());
     for (path, content) in entries {
         let mut header = ::tar::Header::new_gnu();
