@@ -15,7 +15,7 @@ const VERSION: &str = "0.1.0";
 /// Stages whose outcomes are not taken, each with what it leaves when it is executed, and the words of the changelog that say
 /// why.
 const RUN_AGAIN: [(&str, &str, &str); 2] = [
-    ("signed", "write hello", "Stages with a URL that has a user, a password or a query"),
+    ("signed", "write hello", "Stages with a URL that has a user, a password, a query"),
     ("lines", "lines", "Commands of several lines (`run: |`)"),
 ];
 
