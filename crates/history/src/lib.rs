@@ -301,8 +301,7 @@ fn is_outcome_of(record: &ActionRecord, run: &RunRecord, stage: &StageRun) -> bo
 /// The records of a run's stages that the store still has.
 #[must_use]
 pub fn known_records(store: &Store, run: &RunRecord) -> BTreeMap<StageName, ActionRecord> {
-    let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
-    done.filter_map(|stage| Some((stage.stage.clone(), known_record(store, run, stage)?))).collect()
+    known_records_beside(store, run, &BTreeMap::new())
 }
 
 /// As [`known_records`], where those in `known` are in memory already. Most stages of two runs have the same key.

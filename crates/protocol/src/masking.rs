@@ -70,6 +70,12 @@ fn parts(text: &str, value_end: usize) -> Vec<Range<usize>> {
     if text.contains('=') {
         parts.extend(signatures(text));
     }
+    apart(parts)
+}
+
+/// Ranges in their order, those that overlap as one.
+#[must_use]
+pub fn apart(mut parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
     parts.sort_by_key(|part| (part.start, part.end));
     let mut apart: Vec<Range<usize>> = Vec::with_capacity(parts.len());
     for part in parts {

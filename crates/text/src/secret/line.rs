@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use protocol::masking::{secret_parts, secret_parts_of_value};
+use protocol::masking::{apart, secret_parts, secret_parts_of_value};
 
 use super::{MASK, hidden};
 
@@ -14,15 +14,7 @@ pub fn secret_parts_of_line(line: &str) -> Vec<Range<usize>> {
         let within = secret_parts_of_value(line.get(value.clone()).unwrap_or_default());
         parts.extend(within.into_iter().map(|part| value.start + part.start..value.start + part.end));
     }
-    parts.sort_by_key(|part| (part.start, part.end));
-    let mut apart: Vec<Range<usize>> = Vec::with_capacity(parts.len());
-    for part in parts {
-        match apart.last_mut() {
-            Some(last) if part.start < last.end => last.end = last.end.max(part.end),
-            _ => apart.push(part),
-        }
-    }
-    apart
+    apart(parts)
 }
 
 /// A line of a pipeline without what is secret in its URLs.
