@@ -166,16 +166,19 @@ mod tests {
     use super::*;
 
     use std::io::Read;
-    use std::time::Duration;
 
     #[test]
     fn what_does_not_block_is_written_to_as_its_reader_reads() {
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        // It is full before anything is written to it.
+        let mut filled = 0;
+        while let Ok(written) = rustix::io::write(&writer, &[7; 4096]) {
+            filled += written;
+        }
         let sent: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
-        let expected = sent.clone();
+        let expected = [vec![7; filled], sent.clone()].concat();
         let writing = std::thread::spawn(move || write_whole(writer.as_fd(), &sent));
-        std::thread::sleep(Duration::from_millis(50));
         let mut got = vec![];
         reader.read_to_end(&mut got).unwrap();
         writing.join().unwrap().unwrap();
