@@ -64,11 +64,10 @@ impl FigureFile {
         let length = line.len() as u64;
         let before = self.lines.insert(figure.id.clone(), length).unwrap_or_default();
         self.counting = self.counting + length - before;
-        if self.written + length > SMALL.max(SLACK * self.counting) {
+        // The first appears with the file: whoever sees that can read it, even if the execution is killed right then.
+        let is_first = matches!(self.state, State::NotYet);
+        if is_first || self.written + length > SMALL.max(SLACK * self.counting) {
             return self.write_anew(all);
-        }
-        if let State::NotYet = self.state {
-            self.state = State::Open(regular::create(&self.path)?);
         }
         if let State::Open(file) = &mut self.state {
             file.write_all(&line)?;
@@ -228,10 +227,20 @@ mod tests {
     }
 
     #[test]
+    fn the_file_is_never_there_without_a_figure() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        // The first cannot be written out.
+        fs::create_dir_all(path.with_extension(UNFINISHED).join("in the way")).unwrap();
+        FigureFile::new(path.clone()).show(&figure(1, "a"), &[figure(1, "a")]);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn where_nothing_can_be_written_nothing_is_tried_again() {
         let root = tempfile::tempdir().unwrap();
         let mut file = FigureFile::new(root.path().join("nowhere/f"));
-        file.show(&figure(1, "a"), &[]);
+        file.show(&figure(1, "a"), &[figure(1, "a")]);
         assert!(matches!(file.state, State::Unwritable));
     }
 }
