@@ -7,7 +7,8 @@ mod model;
 mod scale;
 mod variants;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use pipeline::StageName;
 use pipeline::graph::StageId;
@@ -25,13 +26,16 @@ use crate::prospect::{Decision, Prospect};
 const SAMPLES: usize = 5;
 /// Runs that are looked through, the last ones.
 const RUNS: usize = 20;
+/// Stages of these runs that are looked through: the record of a run of very many stages takes long to read.
+const STAGES: usize = 20_000;
 /// Where more stages than this want a forecast, the last execution of each has to do: a plan must not take longer than
 /// what it is good for.
 const MANY: usize = 200;
 
 /// Fills in how long the stages that may have to be executed will take. `prospects` holds all that they depend on.
 pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect>) {
-    variants::fill(project, prospects);
+    let here = Here::new(project);
+    variants::fill(&here, prospects);
     let mut wanted = wanted(project, prospects);
     if wanted.is_empty() {
         return;
@@ -40,7 +44,7 @@ pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect
         look_back(project, &mut wanted);
     }
     let estimates: BTreeMap<StageName, Estimate> =
-        wanted.into_iter().map(|(name, past)| (name, past.estimate(project))).collect();
+        wanted.into_iter().map(|(name, past)| (name, past.estimate(&here))).collect();
     for prospect in prospects.values_mut() {
         if let Some(estimate) = estimates.get(&prospect.planned.stage) {
             prospect.planned.usual_ms = estimate.usual_ms;
@@ -88,19 +92,41 @@ impl Past<'_> {
         }));
     }
 
-    fn estimate(mut self, project: &Project) -> Estimate {
+    fn estimate(mut self, here: &Here<'_>) -> Estimate {
         let last = self.last.clone();
-        if self.samples.is_empty() && is_from_here(project, &last) {
+        if self.samples.is_empty() && here.has_made(&last) {
             self.add(&last, &Sizes::new());
         }
         Estimate { usual_ms: model::predict(&self.samples, self.done), last_ms: last.duration_ms }
     }
 }
 
-/// Whether something was executed on this CPU, with as many threads as far as that is on record.
-fn is_from_here(project: &Project, record: &ActionRecord) -> bool {
-    let threads = || project.store.run(&record.run).map(|run| run.threads);
-    record.machine.cpu == project.machine.cpu && threads().is_none_or(|threads| threads == project.threads)
+/// This machine with the run's threads, and what was executed there.
+struct Here<'a> {
+    project: &'a Project,
+    /// Threads of runs on record, each read once: one run may have executed thousands of stages.
+    threads: RefCell<HashMap<String, Option<usize>>>,
+}
+
+impl<'a> Here<'a> {
+    fn new(project: &'a Project) -> Self {
+        Self { project, threads: RefCell::default() }
+    }
+
+    /// Whether something was executed on this CPU, with as many threads as far as that is on record.
+    fn has_made(&self, record: &ActionRecord) -> bool {
+        record.machine.cpu == self.project.machine.cpu
+            && self.threads_of(&record.run).is_none_or(|threads| threads == self.project.threads)
+    }
+
+    fn threads_of(&self, run: &str) -> Option<usize> {
+        if let Some(known) = self.threads.borrow().get(run) {
+            return *known;
+        }
+        let threads = self.project.store.run(run).map(|run| run.threads);
+        self.threads.borrow_mut().insert(run.to_owned(), threads);
+        threads
+    }
 }
 
 /// The stages that may be executed and once were.
@@ -203,6 +229,7 @@ fn sizes_then(project: &Project, stage: &Stage, run: &RunRecord) -> Sizes {
 }
 
 fn look_back(project: &Project, wanted: &mut BTreeMap<StageName, Past<'_>>) {
+    let mut stages = 0;
     for run in project.store.latest_runs().take(RUNS) {
         // With another number of threads it takes another time.
         if run.threads == project.threads {
@@ -218,7 +245,8 @@ fn look_back(project: &Project, wanted: &mut BTreeMap<StageName, Past<'_>>) {
                 }
             }
         }
-        if wanted.values().all(|past| past.seen >= SAMPLES) {
+        stages += run.stages.len();
+        if stages >= STAGES || wanted.values().all(|past| past.seen >= SAMPLES) {
             break;
         }
     }

@@ -208,3 +208,20 @@ fn what_an_earlier_execution_left_done_takes_no_time_again() {
         assert_eq!(bench.usual(&make(100, 1)), Some(104_000), "{nonsense}");
     }
 }
+
+#[test]
+fn the_record_of_a_run_is_read_once_however_many_stages_it_executed() {
+    let bench = Bench::new();
+    let (command, machine) =
+        ("run: 'echo 1 > ${outputs.o}', outputs: { o: o.txt }", crate::hardware::machine());
+    bench.execute(command, 80, &machine);
+    let project = bench.project(command);
+    let last = project.store.last(&project.pipeline.stages[0].name).unwrap();
+    let here = Here::new(&project);
+    assert!(here.has_made(&last));
+    // The record says otherwise by now.
+    let mut run = project.store.run(&last.run).unwrap();
+    run.threads = 7;
+    project.store.save_run(&run).unwrap();
+    assert!(here.has_made(&last) && !Here::new(&project).has_made(&last));
+}

@@ -9,19 +9,18 @@ use pipeline::graph::StageId;
 use text::clock::millis;
 
 use super::model::median;
-use super::{does, is_from_here};
-use crate::project::Project;
+use super::{Here, does};
 use crate::prospect::Prospect;
 
 /// Variants that the median is taken of, the first ones: a plan must not take longer than what it is good for.
 const MOST: usize = 20;
 
 /// Fills in the median of what variants took that were executed here. `prospects` holds those that count.
-pub(super) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect>) {
+pub(super) fn fill(here: &Here<'_>, prospects: &mut BTreeMap<StageId, Prospect>) {
     let is_wanted =
         |prospect: &Prospect| prospect.last.is_none() && prospect.planned.expectation.may_execute();
     let family = |id: StageId| {
-        let stage = &project.pipeline[id];
+        let stage = &here.project.pipeline[id];
         (stage.family != stage.name).then(|| stage.family.clone())
     };
     let mut took: BTreeMap<StageName, Vec<f64>> = BTreeMap::new();
@@ -38,10 +37,10 @@ pub(super) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect
         if times.len() >= MOST {
             continue;
         }
-        let stage = &project.pipeline[*id];
+        let stage = &here.project.pipeline[*id];
         let last = prospect.last.as_deref().or(prospect.record());
-        let here = last.filter(|last| does(stage, &last.ingredients) && is_from_here(project, last));
-        times.extend(here.map(|last| last.duration_ms as f64));
+        let made = last.filter(|last| does(stage, &last.ingredients) && here.has_made(last));
+        times.extend(made.map(|last| last.duration_ms as f64));
     }
     for (id, prospect) in prospects.iter_mut().filter(|(_, prospect)| is_wanted(prospect)) {
         let middle = family(*id).and_then(|family| median(took.get(&family)?));
