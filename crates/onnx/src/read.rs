@@ -17,7 +17,7 @@ use crate::proto::{
     attribute_type, data_type,
 };
 use crate::shape::Shapes;
-use crate::tensor::{Data, ElementType, Tensor};
+use crate::tensor::{Data, ElementType, Tensor, width_of_other};
 
 /// The largest file that is read: 512 MiB, far above what fits on a device that wants INT8.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -215,7 +215,12 @@ fn read_tensor(proto: TensorProto, what: &str) -> Result<Tensor, Error> {
     let element = ElementType::from_code(proto.data_type.unwrap_or(0));
     let data = match proto.raw_data {
         Some(raw) if !raw.is_empty() => read_raw(raw, element, what)?,
-        _ => read_typed(proto.float_data, &proto.int32_data, proto.int64_data, element, what)?,
+        _ => match element {
+            ElementType::Other(code) => {
+                read_other(&proto.double_data, &proto.uint64_data, &proto.int32_data, code, what)?
+            }
+            _ => read_typed(proto.float_data, &proto.int32_data, proto.int64_data, element, what)?,
+        },
     };
     let count = data.len();
     Tensor::new(shape, data).ok_or_else(|| {
@@ -241,7 +246,7 @@ fn read_raw(raw: Vec<u8>, element: ElementType, what: &str) -> Result<Data, Erro
         ElementType::I8 => Data::I8(words(&raw, what, i8::from_le_bytes)?),
         ElementType::U8 => Data::U8(raw),
         ElementType::Bool => Data::Bool(raw),
-        ElementType::Other(code) => return Err(unsupported_element(code, what)),
+        ElementType::Other(code) => other(code, raw, what)?,
     })
 }
 
@@ -253,11 +258,7 @@ fn read_typed(
     what: &str,
 ) -> Result<Data, Error> {
     fn narrow<T: TryFrom<i32>>(values: &[i32], what: &str) -> Result<Vec<T>, Error> {
-        values
-            .iter()
-            .map(|&value| T::try_from(value))
-            .collect::<Result<_, _>>()
-            .map_err(|_| Error::Invalid(format!("{what} has an element that its type cannot hold")))
+        values.iter().map(|&value| T::try_from(value)).collect::<Result<_, _>>().map_err(|_| beyond(what))
     }
     Ok(match element {
         ElementType::F32 => Data::F32(floats),
@@ -268,6 +269,52 @@ fn read_typed(
         ElementType::Bool => Data::Bool(narrow(int32s, what)?),
         ElementType::Other(code) => return Err(unsupported_element(code, what)),
     })
+}
+
+/// Elements of another type, by the fields that hold them (`onnx.proto`, `TensorProto`).
+fn read_other(
+    doubles: &[f64],
+    uint64s: &[u64],
+    int32s: &[i32],
+    code: i32,
+    what: &str,
+) -> Result<Data, Error> {
+    let bytes = match code {
+        data_type::DOUBLE => doubles.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        data_type::UINT64 => uint64s.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        data_type::UINT32 => {
+            let words: Result<Vec<u32>, _> = uint64s.iter().map(|value| u32::try_from(*value)).collect();
+            let words = words.map_err(|_| beyond(what))?;
+            words.into_iter().flat_map(u32::to_le_bytes).collect()
+        }
+        _ => {
+            let width = width_of_other(code).ok_or_else(|| unsupported_element(code, what))?.get();
+            // The bits of a float, or a number, in the low bytes.
+            let bytes: Option<Vec<u8>> = int32s
+                .iter()
+                .map(|value| {
+                    let all = value.to_le_bytes();
+                    let (kept, rest) = all.split_at_checked(width)?;
+                    rest.iter().all(|byte| *byte == 0 || *byte == 0xff).then(|| kept.to_vec())
+                })
+                .collect::<Option<Vec<_>>>()
+                .map(|all| all.concat());
+            bytes.ok_or_else(|| beyond(what))?
+        }
+    };
+    other(code, bytes, what)
+}
+
+fn other(code: i32, bytes: Vec<u8>, what: &str) -> Result<Data, Error> {
+    let width = width_of_other(code).ok_or_else(|| unsupported_element(code, what))?;
+    if !bytes.len().is_multiple_of(width.get()) {
+        return Err(Error::Invalid(format!("the bytes of {what} are not whole elements")));
+    }
+    Ok(Data::Other { code, width, bytes })
+}
+
+fn beyond(what: &str) -> Error {
+    Error::Invalid(format!("{what} has an element that its type cannot hold"))
 }
 
 fn unsupported_element(code: i32, what: &str) -> Error {
@@ -303,4 +350,32 @@ fn read_value(proto: ValueInfoProto) -> Result<Value, Error> {
         return Err(Error::Invalid(format!("input or output `{name}` has the element type {code}")));
     }
     Ok(Value { name, element: ElementType::from_code(code), shape })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_other_types_are_kept_as_their_bytes() {
+        let bytes = |doubles: &[f64], uint64s: &[u64], int32s: &[i32], code| match read_other(
+            doubles, uint64s, int32s, code, "`t`",
+        ) {
+            Ok(data) => Ok((data.len(), data.to_bytes())),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(
+            bytes(&[1.0, 2.0], &[], &[], data_type::DOUBLE),
+            Ok((2, [1.0_f64.to_le_bytes(), 2.0_f64.to_le_bytes()].concat()))
+        );
+        assert_eq!(bytes(&[], &[7], &[], data_type::UINT32), Ok((1, vec![7, 0, 0, 0])));
+        assert!(bytes(&[], &[1 << 40], &[], data_type::UINT32).unwrap_err().contains("cannot hold"));
+        // A half of 1.0, and −2 in 16 bits.
+        assert_eq!(bytes(&[], &[], &[0x3c00], data_type::FLOAT16), Ok((1, vec![0x00, 0x3c])));
+        assert_eq!(bytes(&[], &[], &[-2], data_type::INT16), Ok((1, vec![0xfe, 0xff])));
+        assert!(bytes(&[], &[], &[1 << 20], data_type::UINT16).unwrap_err().contains("cannot hold"));
+        assert!(bytes(&[], &[], &[1], 8).unwrap_err().contains("element type 8"));
+        let odd = read_raw(vec![0; 3], ElementType::Other(data_type::UINT16), "`t`").unwrap_err();
+        assert!(odd.to_string().contains("not whole elements"));
+    }
 }

@@ -1,5 +1,7 @@
 //! Tensors inside a model: shape and elements of the types that CNNs and their quantized forms need.
 
+use std::num::NonZeroUsize;
+
 use crate::proto::data_type;
 
 /// Element types, with ONNX's own numbers.
@@ -17,7 +19,7 @@ pub enum ElementType {
     I64,
     /// Truth value, a byte each.
     Bool,
-    /// Another of ONNX's types, by number: inputs and outputs may have it, initializers may not.
+    /// Another of ONNX's types, by number.
     Other(i32),
 }
 
@@ -66,6 +68,15 @@ pub enum Data {
     I64(Vec<i64>),
     /// Truth values, 0 or 1 each.
     Bool(Vec<u8>),
+    /// Elements of another type, which are passed on and not looked at.
+    Other {
+        /// ONNX's number for the type.
+        code: i32,
+        /// Bytes of an element.
+        width: NonZeroUsize,
+        /// Little-endian.
+        bytes: Vec<u8>,
+    },
 }
 
 impl Data {
@@ -78,6 +89,7 @@ impl Data {
             Self::I8(values) => values.len(),
             Self::I32(values) => values.len(),
             Self::I64(values) => values.len(),
+            Self::Other { width, bytes, .. } => bytes.len() / *width,
         }
     }
 
@@ -97,6 +109,7 @@ impl Data {
             Self::I32(_) => ElementType::I32,
             Self::I64(_) => ElementType::I64,
             Self::Bool(_) => ElementType::Bool,
+            Self::Other { code, .. } => ElementType::Other(*code),
         }
     }
 
@@ -109,8 +122,22 @@ impl Data {
             Self::I8(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::I32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::I64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::Other { bytes, .. } => bytes.clone(),
         }
     }
+}
+
+/// Bytes of an element of ONNX's other types that have whole ones (`onnx.proto`, `TensorProto.DataType`).
+pub(crate) fn width_of_other(code: i32) -> Option<NonZeroUsize> {
+    let width = match code {
+        // The floats of 8 bits.
+        17..=20 | 24 => 1,
+        data_type::UINT16 | data_type::INT16 | data_type::FLOAT16 | data_type::BFLOAT16 => 2,
+        data_type::UINT32 => 4,
+        data_type::DOUBLE | data_type::UINT64 => 8,
+        _ => return None,
+    };
+    NonZeroUsize::new(width)
 }
 
 /// A tensor: shape and elements, whose number is the product of the shape. A scalar has the empty shape.

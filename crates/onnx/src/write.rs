@@ -181,6 +181,11 @@ mod tests {
                 Data::I32(vec![i32::MIN, 1]),
                 Data::I64(vec![i64::MIN, 1]),
                 Data::Bool(vec![0, 1]),
+                Data::Other {
+                    code: crate::proto::data_type::DOUBLE,
+                    width: std::num::NonZeroUsize::new(8).unwrap(),
+                    bytes: (0..16).collect(),
+                },
             ]
             .into_iter()
             .enumerate()

@@ -26,6 +26,7 @@ mod prepare;
 mod qdq;
 mod ranges;
 mod repeat;
+mod rewrite;
 mod rounding;
 mod summary;
 mod vectors;

@@ -86,6 +86,7 @@ impl Plan {
             bounds: BTreeMap::new(),
         };
         planner.merge();
+        planner.unjoin();
         match layers {
             Layers::AllBut(_) => islands::to_floats(graph, &mut planner.roles),
             Layers::Only(only) => planner.leave(only),
@@ -272,6 +273,35 @@ impl Planner<'_> {
         }
     }
 
+    /// Makes each `Concat` floats of which nothing becomes an integer operator's operand: one grid for all that it joins, such as boxes
+    /// up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion.
+    fn unjoin(&mut self) {
+        for index in (0..self.graph.nodes.len()).rev() {
+            let joins = self.roles.get(index) == Some(&Role::Integer);
+            let concat = self.graph.nodes.get(index).filter(|node| joins && node.is("Concat"));
+            let Some(output) = concat.and_then(|node| node.output(0)) else { continue };
+            if !self.feeds_integers(output)
+                && let Some(role) = self.roles.get_mut(index)
+            {
+                *role = Role::Float("what it joins only becomes an output or feeds floats".into());
+            }
+        }
+    }
+
+    /// Whether an integer operator reads the tensor, or what moves its elements.
+    fn feeds_integers(&self, tensor: &str) -> bool {
+        self.consumers.get(tensor).into_iter().flatten().any(|index| {
+            let moved = || self.graph.nodes.get(*index).and_then(|node| node.output(0));
+            match self.roles.get(*index) {
+                Some(Role::Integer) => true,
+                Some(Role::Passes | Role::Merged { .. }) => {
+                    moved().is_some_and(|output| self.feeds_integers(output))
+                }
+                _ => false,
+            }
+        })
+    }
+
     /// Makes all integer operators floats but the one with the label `only`.
     fn leave(&mut self, only: &str) {
         for (node, role) in self.graph.nodes.iter().zip(&mut self.roles) {
@@ -300,8 +330,11 @@ impl Planner<'_> {
                 let activations = node.inputs.iter().take(operands);
                 quantized
                     .extend(activations.filter(|name| !self.graph.initializers.contains_key(*name)).cloned());
-                if quantize_output || !may_give_floats(node) {
-                    quantized.extend(self.outcomes.get(&index).cloned());
+                let outcome = self.outcomes.get(&index);
+                // ONNX Runtime makes one operator of floats of a `Gemm` and the `Relu` behind it before it looks for integers.
+                let is_fused = node.is("Gemm") && outcome.map(String::as_str) != node.output(0);
+                if quantize_output || is_fused || !may_give_floats(node) {
+                    quantized.extend(outcome.cloned());
                 }
             }
         }

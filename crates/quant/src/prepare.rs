@@ -5,6 +5,7 @@ use onnx::{Affine, Data, Graph, Model, Node, Tensor};
 
 use crate::error::QuantError;
 use crate::opset::raise_to_13;
+use crate::rewrite::rewrite;
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
 const OLDEST: i64 = 13;
@@ -49,6 +50,7 @@ pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantE
     refuse_quantized(model)?;
     let mut prepared = model.simplified()?;
     set_opset(&mut prepared, opset)?;
+    rewrite(&mut prepared.graph)?;
     divisions_to_products(&mut prepared.graph);
     gates_to_clips(&mut prepared.graph);
     Ok(prepared)

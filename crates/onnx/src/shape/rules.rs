@@ -21,8 +21,8 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         }
         "Conv" => (first.element, conv(shapes, node, dims)?),
         "ConvInteger" => (ElementType::I32, conv(shapes, node, dims)?),
-        "MaxPool" | "AveragePool" => (first.element, pool(node, dims)?),
-        "GlobalAveragePool" | "GlobalMaxPool" => {
+        "MaxPool" | "AveragePool" | "LpPool" => (first.element, pool(node, dims)?),
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => {
             let ones = |dims: &[Dim]| dims.iter().skip(2).map(|_| Dim::Known(1)).collect::<Vec<_>>();
             (first.element, dims.map(|dims| dims.iter().take(2).cloned().chain(ones(dims)).collect()))
         }
@@ -59,6 +59,11 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         | "Gelu"
         | "Erf"
         | "Mish"
+        | "Celu"
+        | "Shrink"
+        | "LRN"
+        | "LpNormalization"
+        | "MeanVarianceNormalization"
         | "Log"
         | "Floor"
         | "Ceil"
@@ -81,9 +86,13 @@ pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<TensorType>, Str
         | "ReduceSumSquare" | "ReduceLogSumExp" => {
             (first.element, if node.int("keepdims", 1) == 1 { same_rank(dims) } else { None })
         }
-        "ConvTranspose" | "DepthToSpace" | "SpaceToDepth" => (first.element, same_rank(dims)),
+        "ConvTranspose" | "DepthToSpace" | "SpaceToDepth" | "GridSample" => (first.element, same_rank(dims)),
         "Expand" | "Einsum" | "GatherElements" | "GatherND" | "ScatterND" | "ScatterElements" => {
             (first.element, None)
+        }
+        "LSTM" | "GRU" | "RNN" => {
+            let output = || TensorType { element: first.element, shape: None };
+            return Ok(node.outputs.iter().map(|_| output()).collect());
         }
         "ArgMax" | "ArgMin" | "NonZero" | "Size" => (ElementType::I64, None),
         "Equal" | "Less" | "Greater" | "LessOrEqual" | "GreaterOrEqual" | "Not" | "And" | "Or" | "Xor" => {

@@ -1,0 +1,152 @@
+//! Kinds of networks that were quantized wrong or not at all, looked at without a runtime.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; clippy only knows that of functions marked as tests"
+)]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use onnx::{Attribute, Data, Model, Node, Tensor};
+use quant::{Form, Summary, quantize_static};
+use support::{by_hand, count, floats, made_up_ranges, readable};
+
+fn quantized(model: &Model) -> (Model, Summary) {
+    let (quantized, summary) = quantize_static(model, &made_up_ranges(model), None, &readable()).unwrap();
+    quantized.graph.check().unwrap();
+    (quantized, summary)
+}
+
+fn form<'s>(summary: &'s Summary, name: &str) -> &'s Form {
+    &summary.layers.iter().find(|layer| layer.name == name).unwrap().form
+}
+
+fn ints(values: &[i64]) -> Tensor {
+    Tensor::vector(Data::I64(values.to_vec()))
+}
+
+/// Two convolutions joined, and what is behind.
+fn joined(behind: Vec<Node>, output: [usize; 3]) -> Model {
+    let mut nodes = vec![
+        Node::new("Conv", ["input", "w"], ["a"]).named("a"),
+        Node::new("Conv", ["input", "v"], ["b"]).named("b"),
+        Node::new("Concat", ["a", "b"], ["joined"]).with("axis", Attribute::Int(1)).named("join"),
+    ];
+    nodes.extend(behind);
+    let weights = vec![
+        ("w", floats(&[4, 3, 1, 1], 1)),
+        ("v", floats(&[4, 3, 1, 1], 2)),
+        ("u", floats(&[2, 8, 1, 1], 3)),
+    ];
+    by_hand(nodes, weights, &output)
+}
+
+#[test]
+fn what_is_joined_for_floats_keeps_its_own_grids() {
+    let transposed = |output: &str| {
+        let order = Attribute::Ints(vec![0, 2, 3, 1]);
+        Node::new("Transpose", ["joined"], [output]).with("perm", order)
+    };
+    for (behind, output) in [
+        (vec![transposed("output")], [32, 32, 8]),
+        (vec![transposed("moved"), Node::new("Softmax", ["moved"], ["output"])], [32, 32, 8]),
+        (vec![Node::new("Erf", ["joined"], ["output"])], [8, 32, 32]),
+    ] {
+        let (_, summary) = quantized(&joined(behind, output));
+        let Form::Float { reason } = form(&summary, "join") else { panic!("{summary:?}") };
+        assert!(reason.contains("only becomes an output"), "{reason}");
+        let grids: Vec<_> = ["a", "b"]
+            .map(|name| summary.layers.iter().find(|layer| layer.name == name).unwrap())
+            .map(|layer| layer.output.as_ref().unwrap().tensor.as_str())
+            .into();
+        assert_eq!(grids, ["a", "b"]);
+    }
+    let (_, summary) =
+        quantized(&joined(vec![Node::new("Conv", ["joined", "u"], ["output"]).named("c")], [2, 32, 32]));
+    assert_eq!(*form(&summary, "join"), Form::Integer, "a convolution reads what is joined");
+}
+
+#[test]
+fn a_product_with_its_relu_gives_integers_whoever_reads_them() {
+    let model = by_hand(
+        vec![
+            Node::new("Flatten", ["input"], ["flat"]),
+            Node::new("Gemm", ["flat", "w", "b"], ["raw"]).named("product"),
+            Node::new("Relu", ["raw"], ["positive"]).named("relu"),
+            Node::new("Softmax", ["positive"], ["output"]),
+        ],
+        vec![("w", floats(&[3 * 32 * 32, 4], 1)), ("b", floats(&[4], 2))],
+        &[4],
+    );
+    let (int8, summary) = quantized(&model);
+    assert_eq!(*form(&summary, "relu"), Form::Merged { into: "product".into() });
+    let product = summary.layers.iter().find(|layer| layer.name == "product").unwrap();
+    assert_eq!(product.output.as_ref().unwrap().tensor, "positive");
+    assert_eq!(count(&int8, "Relu"), 0);
+}
+
+#[test]
+fn pads_of_some_axes_become_pads_of_all() {
+    let mut model = by_hand(
+        vec![
+            Node::new("Conv", ["input", "w"], ["a"]),
+            Node::new("Pad", ["a", "pads", "", "axes"], ["b"]).named("pad"),
+            Node::new("Conv", ["b", "v"], ["output"]),
+        ],
+        vec![
+            ("w", floats(&[4, 3, 1, 1], 1)),
+            ("v", floats(&[4, 4, 1, 1], 2)),
+            ("pads", ints(&[1, 2, 3, 4])),
+            ("axes", ints(&[2, -1])),
+        ],
+        &[4, 36, 38],
+    );
+    model.set_opset(18);
+    let (int8, _) = quantized(&model);
+    let pad = int8.graph.nodes.iter().find(|node| node.name == "pad").unwrap();
+    assert_eq!(int8.graph.constant(pad, 1).unwrap().as_i64(), Some(&[0, 0, 1, 2, 0, 0, 3, 4][..]));
+    assert_eq!(pad.input(3), None);
+}
+
+#[test]
+fn a_dilated_average_is_a_convolution_with_equal_weights() {
+    let average = |size: usize, attributes: &[(&str, Attribute)]| {
+        let mut pool = Node::new("AveragePool", ["a"], ["output"]).named("average");
+        for (name, value) in [("kernel_shape", Attribute::Ints(vec![2, 2]))].iter().chain(attributes) {
+            pool = pool.with(name, value.clone());
+        }
+        let nodes = vec![Node::new("Conv", ["input", "w"], ["a"]), pool];
+        let mut model = by_hand(nodes, vec![("w", floats(&[4, 3, 1, 1], 1))], &[4, size, size]);
+        model.set_opset(19);
+        quantized(&model).0
+    };
+    let dilations = |size| ("dilations", Attribute::Ints(vec![size, size]));
+    let int8 = average(30, &[dilations(2)]);
+    let conv = int8.graph.nodes.iter().find(|node| node.name == "average").unwrap();
+    assert_eq!((conv.op.as_str(), conv.int("group", 1)), ("Conv", 4));
+    let int8 = average(31, &[dilations(1)]);
+    let pool = int8.graph.nodes.iter().find(|node| node.name == "average").unwrap();
+    assert!(pool.op == "AveragePool" && !pool.attributes.contains_key("dilations"), "{pool:?}");
+    // Places outside of the image do not count, so that no one weight would do.
+    let pads = ("pads", Attribute::Ints(vec![1, 1, 1, 1]));
+    assert_eq!(count(&average(32, &[dilations(2), pads.clone()]), "AveragePool"), 1);
+    let counted = ("count_include_pad", Attribute::Int(1));
+    assert_eq!(count(&average(32, &[dilations(2), pads, counted]), "AveragePool"), 0);
+}
+
+#[test]
+fn what_is_behind_an_operator_without_an_integer_form_is_quantized() {
+    for op in ["LRN", "Celu", "LpNormalization", "MeanVarianceNormalization"] {
+        let model = by_hand(
+            vec![
+                Node::new("Conv", ["input", "w"], ["a"]),
+                Node::new(op, ["a"], ["b"]).with("size", Attribute::Int(3)),
+                Node::new("Conv", ["b", "v"], ["output"]).named("behind"),
+            ],
+            vec![("w", floats(&[4, 3, 1, 1], 1)), ("v", floats(&[4, 4, 1, 1], 2))],
+            &[4, 32, 32],
+        );
+        assert_eq!(*form(&quantized(&model).1, "behind"), Form::Integer, "{op}");
+    }
+}
