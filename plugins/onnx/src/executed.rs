@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use onnx::{DataFiles, Graph};
 
-use crate::runtime::{self, Model};
+use crate::runtime::{self, Loaded};
 
 /// Operators that give back what they are given, only elsewhere, less or more of it: they compute in what they read.
 const MOVING: [&str; 15] = [
@@ -104,7 +104,7 @@ pub(crate) fn load(
     source: String,
     threads: usize,
     scratch: &Path,
-) -> Result<(Model, Graph)> {
+) -> Result<(Loaded, Graph)> {
     std::fs::create_dir_all(scratch).with_context(|| format!("cannot create `{}`", scratch.display()))?;
     let file = scratch.join("executed.onnx");
     let loaded = runtime::optimized(bytes, data, source, threads, &file);

@@ -1,17 +1,16 @@
-//! Some images of a dataset, drawn by a seed, shown to a model a batch at a time, on several threads.
+//! Some images of a dataset, drawn by a seed, shown to a model.
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
-use protocol::{Failure, Progress, Reporter, grouped};
-use quant::{MomentsObserver, Observer};
+use protocol::{Failure, Reporter, grouped};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::metadata;
-use crate::runtime::Model;
+use crate::runtime::{Model, NamedValues};
+use crate::turns::{self, Course, Runner, Watcher};
 
 /// Which images, and how pixels become a model's input.
 pub(crate) struct Images<'a> {
@@ -22,36 +21,6 @@ pub(crate) struct Images<'a> {
     pub(crate) normalization: Normalization,
     /// How many are shown at a time, if the model takes as many.
     pub(crate) batch_size: usize,
-}
-
-/// Whoever looks at what a model makes of images.
-pub(crate) trait Watcher: Clone + Send + Sync {
-    /// Takes in what tensors, the input among them, are in a batch of `images` images.
-    fn watch(&mut self, tensors: &[(&str, &[f32])], images: usize) -> Result<()>;
-
-    /// Takes in what another saw of other images.
-    fn merge(&mut self, other: Self);
-}
-
-impl Watcher for Observer {
-    fn watch(&mut self, tensors: &[(&str, &[f32])], images: usize) -> Result<()> {
-        Ok(self.observe(tensors, images)?)
-    }
-
-    fn merge(&mut self, other: Self) {
-        Self::merge(self, other);
-    }
-}
-
-impl Watcher for MomentsObserver {
-    fn watch(&mut self, tensors: &[(&str, &[f32])], images: usize) -> Result<()> {
-        self.observe(tensors, images);
-        Ok(())
-    }
-
-    fn merge(&mut self, other: Self) {
-        Self::merge(self, &other);
-    }
 }
 
 /// How many images to draw.
@@ -85,24 +54,8 @@ pub(crate) fn draw(wanted: Wanted, seed: u64, length: usize, of: &str) -> Result
     Ok(indices)
 }
 
-impl<'a> Images<'a> {
-    /// The images at `indices` for `model`, which says how they are normalised, or else `fallback` does.
-    pub(crate) fn new(
-        dataset: &'a Path,
-        split: SplitName,
-        indices: Vec<usize>,
-        batch_size: usize,
-        model: &Model,
-        fallback: Option<&Normalization>,
-    ) -> Result<Self> {
-        let first = Sample::open(dataset, split)?.take(indices.get(..1).unwrap_or_default())?;
-        let normalization = metadata::normalization(model, &first, fallback)?;
-        Ok(Self { dataset, split, indices, normalization, batch_size })
-    }
-
-    /// Shows all of them to a copy of `watcher` on `threads` threads. Each has a session of its own with one thread: `model`,
-    /// and others like it that `open` makes. So nobody waits for anybody, and the result does not depend on how many there
-    /// are.
+impl Images<'_> {
+    /// Shows all of them to a copy of `watcher` on `threads` threads, with `model` and others like it that `open` makes.
     pub(crate) fn show<W: Watcher>(
         &self,
         model: Model,
@@ -111,66 +64,43 @@ impl<'a> Images<'a> {
         threads: usize,
         reporter: &mut Reporter<'_>,
     ) -> Result<W> {
-        let turns = Turns::default();
-        let calls = self.indices.len().div_ceil(model.batch_size(self.batch_size));
-        let threads = threads.min(calls).max(1);
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads)
-                .map(|_| scope.spawn(|| self.look(open()?, watcher.clone(), &turns, &mut |_| {})))
-                .collect();
-            let total = self.indices.len() as f64;
-            let mut watched = self.look(model, watcher.clone(), &turns, &mut |done| {
-                reporter.progress(Progress {
-                    done: done as f64,
-                    total,
-                    unit: "image".into(),
-                    text: String::new(),
-                    milestone: false,
-                });
-            })?;
-            for other in others {
-                watched.merge(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok(watched)
-        })
+        let batch = model.batch_size(self.batch_size);
+        let course = Course { samples: self.indices.len(), batch, unit: "image" };
+        turns::show(course, self.runner(model)?, &|| self.runner(open()?), watcher, threads, reporter)
     }
 
-    /// Takes batches until there are no more; tells how many images everybody has looked at.
-    fn look<W: Watcher>(
-        &self,
-        mut model: Model,
-        mut watcher: W,
-        turns: &Turns,
-        tell: &mut dyn FnMut(usize),
-    ) -> Result<W> {
-        let (input, batch_size) = (model.input().to_owned(), model.batch_size(self.batch_size));
-        let mut sample = Sample::open(self.dataset, self.split)?;
-        let mut images = Vec::new();
-        loop {
-            let from = turns.next.fetch_add(batch_size, Ordering::Relaxed);
-            let rest = self.indices.get(from..).unwrap_or_default();
-            let Some(batch) = rest.chunks(batch_size).next() else { return Ok(watcher) };
-            let split = sample.take(batch)?;
-            images.clear();
-            self.normalization.apply_pixels(split.shape(), split.pixels(), &mut images);
-            let mut watch = |outputs: &[(&str, &[f32])]| {
-                let mut tensors = outputs.to_vec();
-                tensors.push((&input, &images));
-                watcher.watch(&tensors, batch.len())
-            };
-            model.run_all(&images, &mut watch).with_context(|| format!("running {}", model.source()))?;
-            tell(turns.done.fetch_add(batch.len(), Ordering::Relaxed) + batch.len());
-        }
+    fn runner(&self, model: Model) -> Result<ImageRunner<'_>> {
+        let sample = Sample::open(self.dataset, self.split)?;
+        Ok(ImageRunner { images: self, model, sample, values: Vec::new() })
     }
 }
 
-/// Who looks at what next.
-#[derive(Default)]
-struct Turns {
-    /// The first image that nobody looks at yet.
-    next: AtomicUsize,
-    /// How many have been looked at.
-    done: AtomicUsize,
+/// A model with the images that it is shown.
+struct ImageRunner<'a> {
+    images: &'a Images<'a>,
+    model: Model,
+    sample: Sample<'a>,
+    /// Of the last batch.
+    values: Vec<f32>,
+}
+
+impl Runner for ImageRunner<'_> {
+    fn run(
+        &mut self,
+        samples: Range<usize>,
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let split = self.sample.take(self.images.indices.get(samples).unwrap_or_default())?;
+        self.values.clear();
+        self.images.normalization.apply_pixels(split.shape(), split.pixels(), &mut self.values);
+        let (input, source) = (self.model.input().to_owned(), self.model.source().to_owned());
+        let mut watch = |outputs: &[NamedValues<'_>]| {
+            let mut tensors = outputs.to_vec();
+            tensors.push((&input, &self.values));
+            take(&tensors)
+        };
+        self.model.run_all(&self.values, &mut watch).with_context(|| format!("running {source}"))
+    }
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ mod ops;
 mod plugin;
 mod request;
 mod runtime;
+mod samples;
 mod sizes;
 mod statistics;
 mod time;
+mod turns;
 
 use std::process::ExitCode;
 

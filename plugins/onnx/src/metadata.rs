@@ -96,6 +96,25 @@ pub(crate) fn values(count: usize) -> String {
     counted(count, "value", "values")
 }
 
+/// The inputs of a model that are no weights.
+pub(crate) fn inputs(model: &onnx::Model) -> impl Iterator<Item = &onnx::Value> {
+    model.graph.inputs.iter().filter(|input| !model.graph.initializers.contains_key(&input.name))
+}
+
+/// As [`check_size`] of a model's file, as far as that says what it takes.
+pub(crate) fn check_size_of(source: &str, model: &onnx::Model, given: [usize; 3]) -> Result<()> {
+    let wanted = inputs(model).next().and_then(|input| input.shape.as_deref());
+    match wanted {
+        Some([_, channels, height, width]) => match (channels.known(), height.known(), width.known()) {
+            (Some(channels), Some(height), Some(width)) => {
+                check_size(source, [channels, height, width], given)
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn check_size(source: &str, wanted: [usize; 3], given: [usize; 3]) -> Result<()> {
     if wanted == given {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Models in ONNX Runtime: loading, checking what they take and give, running batches of images. The only
-//! module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
+//! Models in ONNX Runtime: loading, checking what they take and give, running them on tensors or on batches of images. The
+//! only module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use onnx::DataFiles;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::{library, noise};
@@ -29,15 +29,72 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 /// A tensor's name and its values, row-major.
 pub(crate) type NamedValues<'a> = (&'a str, &'a [f32]);
 
-/// A model loaded in ONNX Runtime on the CPU: one input of images, float tensors out.
-pub(crate) struct Model {
+/// A model loaded in ONNX Runtime on the CPU, whatever it takes.
+pub(crate) struct Loaded {
     session: Session,
     source: String,
+}
+
+/// One that has one input, of images, and gives tensors of floats.
+pub(crate) struct Model {
+    loaded: Loaded,
     input: String,
     image: [usize; 3],
     /// Whether a call takes one image and no more.
     one_at_a_time: bool,
     classes: Option<usize>,
+}
+
+impl Loaded {
+    /// Loads the model in the bytes of a file, which `source` names in errors; a call uses `threads` threads.
+    ///
+    /// # Errors
+    /// Where the library is missing, or the bytes are no model that ONNX Runtime runs.
+    pub(crate) fn from_bytes(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
+        let session = builder(threads).and_then(|mut builder| Ok(builder.commit_from_memory(bytes)?));
+        Self::of(session, source)
+    }
+
+    fn of(session: Result<Session>, source: String) -> Result<Self> {
+        let session = session.with_context(|| format!("ONNX Runtime cannot load {source}"))?;
+        Ok(Self { session, source })
+    }
+
+    /// What it takes, but for what its file has a value for.
+    pub(crate) fn inputs(&self) -> &[Outlet] {
+        self.session.inputs()
+    }
+
+    /// What the model is called in messages.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Runs it on values by name of the input, and gives name and values of every output of 32-bit floats, in the model's order,
+    /// to `take`.
+    ///
+    /// # Errors
+    /// Where ONNX Runtime fails, and what `take` returns.
+    pub(crate) fn run(
+        &mut self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let ran = self.session.run(inputs);
+        let outputs = ran.with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
+        let values: Vec<_> = outputs.iter().collect();
+        let mut named = Vec::with_capacity(values.len());
+        for (name, value) in &values {
+            if value.dtype().tensor_type() != Some(TensorElementType::Float32) {
+                continue;
+            }
+            let (_, values) = value
+                .try_extract_tensor::<f32>()
+                .with_context(|| format!("output `{name}` of {}", self.source))?;
+            named.push((*name, values));
+        }
+        take(&named)
+    }
 }
 
 impl Model {
@@ -51,25 +108,28 @@ impl Model {
         let bytes = regular::read(path).with_context(|| format!("cannot read {source}"))?;
         let session =
             builder(threads).and_then(|builder| Ok(with_data(builder, data)?.commit_from_memory(&bytes)?));
-        Self::of(session, source)
+        Self::of(Loaded::of(session, source)?)
     }
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
     pub(crate) fn from_bytes(bytes: &[u8], source: String, threads: usize) -> Result<Self> {
-        let session = builder(threads).and_then(|mut builder| Ok(builder.commit_from_memory(bytes)?));
-        Self::of(session, source)
+        Self::of(Loaded::from_bytes(bytes, source, threads)?)
     }
 
-    fn of(session: Result<Session>, source: String) -> Result<Self> {
-        let session = session.with_context(|| format!("ONNX Runtime cannot load {source}"))?;
-        let [input] = session.inputs() else {
-            bail!("{source} has {} inputs: only models with one are run", session.inputs().len());
+    /// The model, if it takes images and gives floats.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub(crate) fn of(loaded: Loaded) -> Result<Self> {
+        let source = &loaded.source;
+        let [input] = loaded.session.inputs() else {
+            bail!("{source} has {} inputs: only models with one are run", loaded.session.inputs().len());
         };
         let (image, one_at_a_time) = image_shape(input).with_context(|| source.clone())?;
         let name = input.name().to_owned();
-        let output = session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
+        let output = loaded.session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
         let classes = class_count(output).with_context(|| source.clone())?;
-        Ok(Self { session, source, input: name, image, one_at_a_time, classes })
+        Ok(Self { input: name, image, one_at_a_time, classes, loaded })
     }
 
     /// Name of the input.
@@ -89,12 +149,12 @@ impl Model {
 
     /// What the model is called in messages.
     pub(crate) fn source(&self) -> &str {
-        &self.source
+        self.loaded.source()
     }
 
     /// Text under `key` in the file's metadata.
     pub(crate) fn metadata(&self, key: &str) -> Result<Option<String>> {
-        Ok(self.session.metadata()?.custom(key))
+        Ok(self.loaded.session.metadata()?.custom(key))
     }
 
     /// Number of logits an image, where the file says.
@@ -139,22 +199,7 @@ impl Model {
         }
         let shape = [images.len() / size, channels, height, width];
         let tensor = TensorRef::from_array_view((shape, images))?;
-        let outputs = self
-            .session
-            .run(ort::inputs! { self.input.as_str() => tensor })
-            .with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
-        let values: Vec<_> = outputs.iter().collect();
-        let mut named = Vec::with_capacity(values.len());
-        for (name, value) in &values {
-            if value.dtype().tensor_type() != Some(TensorElementType::Float32) {
-                continue;
-            }
-            let (_, values) = value
-                .try_extract_tensor::<f32>()
-                .with_context(|| format!("output `{name}` of {}", self.source))?;
-            named.push((*name, values));
-        }
-        take(&named)
+        self.loaded.run(vec![(self.input.as_str(), tensor.into())], take)
     }
 }
 
@@ -171,7 +216,7 @@ pub(crate) fn check(mut model: Model) -> Result<()> {
     let images = noise::normal(CHECKED_IMAGES * model.image.iter().product::<usize>(), 0);
     let logits = model.run(&images)?;
     if logits.iter().any(|logit| !logit.is_finite()) {
-        bail!("{} gives logits that are not finite", model.source);
+        bail!("{} gives logits that are not finite", model.source());
     }
     Ok(())
 }
@@ -232,27 +277,27 @@ fn plain<T>(error: ort::Error<T>) -> anyhow::Error {
 pub(crate) fn unoptimized(bytes: &[u8]) -> Result<Model> {
     let builder = Session::builder(&environment()?)?;
     let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(plain)?;
-    Model::of(Ok(builder.commit_from_memory(bytes)?), "the literal model".into())
+    Model::of(Loaded::of(Ok(builder.commit_from_memory(bytes)?), "the literal model".into())?)
 }
 
-/// As [`Model::from_bytes`] with weights in `data`, and the model as ONNX Runtime computes it, after its own rewriting, which it
+/// As [`Loaded::from_bytes`] with weights in `data`, and the model as ONNX Runtime computes it, after its own rewriting, which it
 /// dumps at `path`.
 ///
 /// # Errors
-/// As [`Model::from_bytes`], and where the dump cannot be written or read.
+/// As [`Loaded::from_bytes`], and where the dump cannot be written or read.
 pub(crate) fn optimized(
     bytes: &[u8],
     data: &DataFiles,
     source: String,
     threads: usize,
     path: &Path,
-) -> Result<(Model, onnx::Model)> {
+) -> Result<(Loaded, onnx::Model)> {
     let session = builder(threads).and_then(|builder| {
         let builder = builder.with_optimized_model_path(path).map_err(plain)?;
         let mut builder = with_data(builder, data)?;
         Ok(builder.commit_from_memory(bytes)?)
     });
-    Ok((Model::of(session, source)?, onnx::Model::read(path)?))
+    Ok((Loaded::of(session, source)?, onnx::Model::read(path)?))
 }
 
 /// Channels, height and width of an image, and whether a call takes one image and no more.

@@ -16,7 +16,21 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
         given["weights"] = weights.into();
     }
     let per_channel = !args.per_tensor;
+    let arrays = match &args.data {
+        Some(data) if is_arrays(data) => Some(absolute(data)?),
+        _ => None,
+    };
+    if let Some(arrays) = &arrays {
+        refuse_for_arrays(args)?;
+        given["arrays"] = arrays.as_str().into();
+    }
     if args.dynamic {
+        if arrays.is_none() && args.data.is_some() {
+            return Err(Error::usage(
+                "--dynamic needs no images: it finds the ranges of activations anew in every batch",
+            )
+            .hint("leave --data out: it is for a model of anything but pictures, which is tried on arrays"));
+        }
         let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
         let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
         return Ok(json!({ "version": 1, "name": "quantize", "stages": { STAGE: stage } }));
@@ -24,7 +38,9 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     let mut stages = serde_json::Map::new();
     let data = args.data.as_deref().unwrap_or(Path::new(""));
     let source = absolute(data)?;
-    let dataset = if data.extension().is_some_and(|extension| extension == "safetensors") {
+    let dataset = if arrays.is_some() {
+        None
+    } else if data.extension().is_some_and(|extension| extension == "safetensors") {
         if args.size.is_some() {
             return Err(Error::usage(format!("the images of `{}` have their size already", data.display()))
                 .hint("leave --size out: it is for pictures in folders and archives"));
@@ -36,7 +52,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             ))
             .hint("leave --max-left-out out: it is for pictures in folders and archives"));
         }
-        source
+        Some(source)
     } else {
         let mut with = match args.format {
             Some(format) => json!({ "source": source, "format": word(&format) }),
@@ -63,7 +79,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             }
         }
         stages.insert("images".into(), json!({ "uses": "data/download", "with": with }));
-        "images.dataset".into()
+        Some("images.dataset".into())
     };
     let normalization = match args.mean.is_empty() {
         true => Value::Null,
@@ -73,6 +89,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
         stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": given }));
         given = json!({ "model": "equalize.model" });
     }
+    let shown: Vec<(&str, &str)> = dataset.iter().map(|dataset| ("dataset", dataset.as_str())).collect();
     let with = |more: &[(&str, &str)]| {
         let mut inputs = given.clone();
         for (name, source) in more {
@@ -82,7 +99,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     };
     let calibrate = json!({
         "uses": "onnx/calibrate",
-        "inputs": with(&[("dataset", dataset.as_str())]),
+        "inputs": with(&shown),
         "resources": { "cpus": "all" },
         "with": {
             // As much memory as two images take on each thread, and as much as stays in its cache; ranges do not depend on it.
@@ -110,6 +127,30 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     stages.insert("calibrate".into(), calibrate);
     stages.insert(STAGE.into(), quantize);
     Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
+}
+
+/// Whether data are arrays and not pictures: by their name, or by what is in their folder.
+fn is_arrays(data: &Path) -> bool {
+    let is_npy = |path: &Path| path.extension().is_some_and(|extension| extension == "npy");
+    let is_npz = data.extension().is_some_and(|extension| extension == "npz");
+    let mut inside = fs::read_dir(data).into_iter().flatten().flatten();
+    is_npz || is_npy(data) || inside.any(|entry| is_npy(&entry.path()))
+}
+
+/// Refuses what only pictures have.
+fn refuse_for_arrays(args: &Args) -> Result<(), Error> {
+    let given = [
+        ("--format", args.format.is_some()),
+        ("--size", args.size.is_some()),
+        ("--max-left-out", args.max_left_out.is_some()),
+        ("--mean", !args.mean.is_empty()),
+        ("--equalize", args.equalize),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Error::usage(format!("{flag} is for pictures, and --data is arrays"))
+            .hint("arrays are given to the model as they are: save what it takes in use")),
+    }
 }
 
 /// What holds the weights: the file, or of several a folder below `folder` with links to them, which stand for their content.

@@ -1,24 +1,24 @@
-//! `onnx/calibrate`: the ranges that a model's activations take on some images of a dataset.
+//! `onnx/calibrate`: the ranges that a model's activations take on some images of a dataset, or on arrays.
 //!
 //! Each thread has one batch of activations in memory at a time, however many images there are.
 
+mod data;
+
 use anyhow::{Context, Result};
-use dataset::{Normalization, Sample, SplitName};
+use dataset::{Normalization, SplitName};
 use protocol::{
     Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, InputSpec, Marker, Op,
-    OpManifest, OutputSpec, Problem, Reporter, RunRequest, grouped,
+    OpManifest, OutputSpec, Problem, Reporter, RunRequest,
 };
-use quant::{
-    Lineage, Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe,
-};
+use quant::{Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::images::{Images, Wanted, draw};
-use crate::ops::{RUNTIME, cannot_draw, known, problems, weights_input};
+use self::data::Data;
+use crate::images::Wanted;
+use crate::ops::{RUNTIME, arrays_input, cannot_draw, cannot_draw_arrays, known, problems, weights_input};
 use crate::request;
-use crate::runtime::Model;
-use crate::sizes;
+use crate::samples::ARRAYS;
 
 /// Images that are calibrated on where their number is not given and there are as many.
 const USUAL_IMAGES: usize = 512;
@@ -30,7 +30,7 @@ const BINS: usize = 32;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Params {
-    /// How many images to draw from the split. By default 512, or all of them where there are fewer.
+    /// How many images (or samples of arrays) to draw. By default 512, or all of them where there are fewer.
     #[schemars(range(min = 1))]
     images: Option<usize>,
     /// Seed of the draw.
@@ -75,8 +75,9 @@ pub(crate) struct Calibrate;
 
 impl Op for Calibrate {
     const NAME: &'static str = "calibrate";
-    const VERSION: u32 = 4;
-    const DESCRIPTION: &'static str = "Finds the ranges of a model's activations on images of a dataset";
+    const VERSION: u32 = 5;
+    const DESCRIPTION: &'static str =
+        "Finds the ranges of a model's activations on images of a dataset, or on arrays";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
     const CHECKS: bool = true;
     type Params = Params;
@@ -85,7 +86,8 @@ impl Op for Calibrate {
         vec![
             ("model", InputSpec::required("the float model, as `onnx/export` writes it")),
             weights_input(),
-            ("dataset", InputSpec::required("the images to draw from")),
+            ("dataset", InputSpec::optional("the images to draw from, for a model of pictures")),
+            arrays_input("the samples to draw from"),
         ]
     }
 
@@ -105,71 +107,46 @@ impl Op for Calibrate {
 
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
         let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-        let mut found = problems(cannot_draw(request, params.split, wanted, params.seed), request);
+        let (images, arrays) = (request.inputs.contains("dataset"), request.inputs.contains(ARRAYS));
+        if let Some(failure) = data::which(images, arrays) {
+            return problems(Some(failure), request);
+        }
+        let mut found = match arrays {
+            true => problems(cannot_draw_arrays(request, wanted, params.seed), request),
+            false => problems(cannot_draw(request, params.split, wanted, params.seed), request),
+        };
+        if arrays && params.normalization.is_some() {
+            let failure = Failure::new(
+                "`normalization` is for images, and `arrays` are given to the model as they are",
+            );
+            found.push(Problem::from(failure).param("normalization"));
+        }
         found.extend(known::observable(request, params.normalization.as_ref()));
         found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-        let path = request.input("model")?;
         let float = request::model(request)?;
-        let name = format!("`{}`", path.display());
-        let dataset = request.input("dataset")?;
-        let sample = Sample::open(dataset, params.split)?;
-        let [_, height, width] = sample.shape()?;
-        let observed = sizes::fixed(&observed_model(&float)?, [height, width]).to_bytes();
-        let open = || Model::from_bytes(&observed, name.clone(), 1);
-        let model = open()?;
-        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
-        let indices =
-            draw(wanted, params.seed, sample.len(), &format!("the {} split", params.split.as_str()))?;
-        let images = Images::new(
-            dataset,
-            params.split,
-            indices,
-            params.batch_size,
-            &model,
-            params.normalization.as_ref(),
-        )?;
+        let data = Data::open(&params, request, &float)?;
+        let observed = data.sized(&observed_model(&float)?).to_bytes();
         let observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
-        let observer = images.show(model, &open, &observer, request.threads, reporter)?;
-        let (indices, normalization) = (&images.indices, &images.normalization);
-        let lineage = Lineage {
-            method: params.method.as_str().into(),
-            images: indices.iter().map(|index| *index as u64).collect(),
-            seed: params.seed,
-            split: params.split.as_str().into(),
-            mean: normalization.mean.clone(),
-            std: normalization.std.clone(),
-            model: request::model_digest(request)?,
-        };
+        let observer = data.show(&observed, &observer, request, reporter)?;
+        let lineage = data.lineage(&params, request::model_digest(request)?);
         let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
         ranges.write(request.output("ranges")?)?;
         let moments = match params.moments {
             false => Moments::default(),
             true => {
-                let observer = MomentsObserver::new(&sizes::fixed(&float, [height, width]), &ranges)
-                    .with_context(|| format!("for images of {height}×{width} pixels"))?;
+                let observer = MomentsObserver::new(&data.sized(&float), &ranges)
+                    .with_context(|| format!("for {}", data.size()))?;
                 let observed = observer.model().to_bytes();
-                let open = || Model::from_bytes(&observed, name.clone(), 1);
-                let observer = images.show(open()?, &open, &observer, request.threads, reporter)?;
+                let observer = data.show(&observed, &observer, request, reporter)?;
                 observer.moments(ranges.lineage.model.clone())
             }
         };
         moments.write(request.output("moments")?)?;
-        let basis = format!(
-            "{} images of the {} split, drawn with seed {} (indices {})",
-            grouped(indices.len()),
-            params.split.as_str(),
-            params.seed,
-            indices_digest(indices)
-        );
-        reporter.info(format!(
-            "{} tensors on {basis}, normalised with mean {:?} and std {:?}",
-            ranges.tensors.len(),
-            normalization.mean,
-            normalization.std
-        ));
+        let basis = data.basis(&params);
+        reporter.info(format!("{} tensors on {basis}, {}", ranges.tensors.len(), data.treatment()));
         if observer.histograms().next().is_some() {
             reporter.figure(histograms(&observer, &ranges, &basis));
         }

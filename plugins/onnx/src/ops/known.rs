@@ -9,6 +9,7 @@ use protocol::{CheckRequest, Failure, Problem};
 use quant::{QuantError, observed_model};
 
 use crate::request::{self, WEIGHTS};
+use crate::samples::ARRAYS;
 use crate::{metadata, sizes};
 
 /// Input `model`, if it is there and can be read, and what is wrong with it for all who run it and quantize it.
@@ -29,7 +30,11 @@ pub(super) fn float_model(request: &CheckRequest) -> (Option<Model>, Option<Fail
     };
     match read {
         Ok(model) => {
-            let trouble = untried(&source(path), &model);
+            // What takes arrays is tried on them.
+            let trouble = match request.inputs.contains(ARRAYS) {
+                true => None,
+                false => untried(&source(path), &model),
+            };
             (Some(model), trouble)
         }
         Err(failure) => (None, Some(failure)),
@@ -53,6 +58,7 @@ pub(super) fn observable(request: &CheckRequest, given: Option<&Normalization>) 
     let trouble = trouble.or_else(|| observed_model(model.as_ref()?).err().map(Failure::from));
     let shown = || match wrong {
         Some(_) => None,
+        None if request.inputs.contains(ARRAYS) => None,
         None => images(&source(request.present.get("model")?), model.as_ref()?, given, request, false).err(),
     };
     let mut found = of_model(trouble.or_else(shown));
@@ -114,11 +120,6 @@ fn source(path: &Path) -> String {
     format!("`{}`", path.display())
 }
 
-/// The inputs that are no weights.
-fn inputs(model: &Model) -> impl Iterator<Item = &Value> {
-    model.graph.inputs.iter().filter(|input| !model.graph.initializers.contains_key(&input.name))
-}
-
 /// Whether a file is called as its user calls it, and not as a cache does.
 fn has_its_name(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "onnx")
@@ -126,14 +127,17 @@ fn has_its_name(path: &Path) -> bool {
 
 /// Why a model cannot be shown any images, so that it cannot be tried.
 fn untried(source: &str, model: &Model) -> Option<Failure> {
-    let inputs: Vec<&Value> = inputs(model).collect();
+    let inputs: Vec<&Value> = metadata::inputs(model).collect();
     let [input] = *inputs else {
         let names: Vec<_> = inputs.iter().map(|input| format!("`{}`", input.name)).collect();
         return Some(Failure::new(format!(
-            "{source} has {} inputs ({}): only models with one, of pictures, can be run here and tried",
+            "{source} has {} inputs ({}): only models with one can be shown pictures",
             names.len(),
             names.join(", ")
-        )));
+        ))
+        .hint(
+            "give arrays for its inputs: as the input `arrays` (for `pipe quantize`: `--data ARRAYS.npz`)",
+        ));
     };
     let shape = input.shape.as_deref()?;
     let shown: Vec<String> = shape.iter().map(dim).collect();
@@ -151,7 +155,9 @@ fn untried(source: &str, model: &Model) -> Option<Failure> {
                 shown.join(", "),
                 if input.element == ElementType::F32 { "" } else { ", not of 32-bit floats" },
             ))
-            .hint("an INT8 model is not given away untried: use a model of pictures"),
+            .hint(
+                "give arrays for its inputs, on which it is tried: as the input `arrays` (for `pipe quantize`: `--data ARRAYS.npz`)",
+            ),
         ),
     }
 }
@@ -176,14 +182,7 @@ fn images(
     let outline = request.present.get("dataset").and_then(|path| Outline::read(path).ok());
     if let Some(Outline { shape, .. }) = outline {
         let [_, height, width] = shape;
-        let sized = sizes::fixed(model, [height, width]);
-        let wanted = inputs(&sized).next().and_then(|input| input.shape.as_deref());
-        if let Some([_, channels, height, width]) = wanted
-            && let (Some(channels), Some(height), Some(width)) =
-                (channels.known(), height.known(), width.known())
-        {
-            metadata::check_size(source, [channels, height, width], shape)?;
-        }
+        metadata::check_size_of(source, &sizes::fixed(model, [height, width]), shape)?;
     }
     let own = metadata::own(model.metadata.get("normalization").map(String::as_str), source)?;
     let (normalization, unused) = metadata::choose(source, own, given)?;
@@ -227,7 +226,9 @@ mod tests {
 
     /// Place and text of all problems of an op with these inputs, which are there.
     fn problems(op: &str, params: Json, present: &[(&str, &PathBuf)]) -> Vec<(Place, String)> {
-        let inputs = present.iter().map(|(name, _)| (*name).to_owned()).collect();
+        // Images are declared, if not there yet.
+        let images = (op == "calibrate").then_some("dataset");
+        let inputs = present.iter().map(|(name, _)| *name).chain(images).map(str::to_owned).collect();
         let present = present.iter().map(|(name, path)| ((*name).to_owned(), (*path).clone())).collect();
         let request = CheckRequest { op: op.into(), params, inputs, present, threads: 1 };
         let told = |problem: Problem| (problem.place, format!("{}; {:?}", problem.message, problem.hint));

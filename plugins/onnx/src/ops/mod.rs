@@ -11,11 +11,13 @@ mod quantize_dynamic;
 mod quantized;
 mod sensitivity;
 
+use arrays::Source;
 use dataset::{Outline, SplitName};
 use protocol::{CheckRequest, Failure, InputSpec, Ops, Problem};
 
 use crate::images::{Wanted, draw};
 use crate::request::WEIGHTS;
+use crate::samples::{self, ARRAYS};
 
 /// Name of the native library in the manifest.
 pub(crate) const RUNTIME: &str = "onnxruntime";
@@ -51,6 +53,23 @@ fn images_of(request: &CheckRequest, split: SplitName) -> Option<usize> {
 fn cannot_draw(request: &CheckRequest, split: SplitName, wanted: Wanted, seed: u64) -> Option<Failure> {
     let there = images_of(request, split)?;
     draw(wanted, seed, there, &format!("the {} split", split.as_str())).err()
+}
+
+/// Why samples cannot be drawn from the arrays, as far as they are there.
+fn cannot_draw_arrays(request: &CheckRequest, wanted: Wanted, seed: u64) -> Option<Failure> {
+    match Source::open(request.present.get(ARRAYS)?) {
+        Ok(source) => samples::drawn(&source, wanted, seed).err(),
+        Err(error) => Some(anyhow::Error::from(error).into()),
+    }
+}
+
+/// Arrays for a model that takes no pictures.
+fn arrays_input(what: &str) -> (&'static str, InputSpec) {
+    let description = format!(
+        "{what}, for a model of anything but pictures: an array by the name of each of its inputs, whose first axis counts the samples \
+         (`.npz`, `.npy`, or a folder of `.npy`)"
+    );
+    (ARRAYS, InputSpec::optional(&description))
 }
 
 /// The files beside the model that hold its weights.

@@ -3,7 +3,7 @@
 use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
-use crate::ops::{RUNTIME, known, quantized, weights_input};
+use crate::ops::{RUNTIME, arrays_input, known, quantized, weights_input};
 use crate::request;
 
 /// The op.
@@ -11,7 +11,7 @@ pub(crate) struct Quantize;
 
 impl Op for Quantize {
     const NAME: &'static str = "quantize";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 with fixed ranges of activations, the fastest form";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
@@ -26,6 +26,7 @@ impl Op for Quantize {
             weights_input(),
             ("ranges", InputSpec::required("its ranges, from `onnx/calibrate` of this very model")),
             ("moments", InputSpec::optional(moments)),
+            arrays_input("what the INT8 model is tried on"),
             (
                 "sensitivity",
                 InputSpec::optional("which layers to leave in floating point, from `onnx/sensitivity`"),

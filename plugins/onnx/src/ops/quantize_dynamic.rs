@@ -3,7 +3,7 @@
 use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
 use quant::{DynamicOptions, quantize_dynamic};
 
-use crate::ops::{RUNTIME, known, quantized, weights_input};
+use crate::ops::{RUNTIME, arrays_input, known, quantized, weights_input};
 use crate::request;
 
 /// The op.
@@ -11,7 +11,7 @@ pub(crate) struct QuantizeDynamic;
 
 impl Op for QuantizeDynamic {
     const NAME: &'static str = "quantize-dynamic";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
@@ -19,7 +19,11 @@ impl Op for QuantizeDynamic {
     type Params = DynamicOptions;
 
     fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
-        vec![("model", InputSpec::required("the float model")), weights_input()]
+        vec![
+            ("model", InputSpec::required("the float model")),
+            weights_input(),
+            arrays_input("what the INT8 model is tried on"),
+        ]
     }
 
     fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {

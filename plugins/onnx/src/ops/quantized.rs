@@ -10,7 +10,8 @@ use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequ
 use quant::{Form, Layer, Summary};
 
 use crate::executed::{Arithmetic, Counts};
-use crate::runtime::{self, Model};
+use crate::runtime::{self, Loaded, Model};
+use crate::samples::{self, ARRAYS};
 use crate::{executed, network, request, sizes};
 
 /// Writes the model to output `model`, runs what was written, and reports.
@@ -25,9 +26,11 @@ pub(crate) fn write(
     request::write(path, &bytes)?;
     // Where it lies now is nobody's concern.
     let source = "the INT8 model".to_owned();
+    let arrays = request.inputs.get(ARRAYS);
+    // Arrays have their sizes themselves.
     let sized = match sizes::fixed(model, sizes::ANY) {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(sized) => Some(sized.to_bytes()),
+        Cow::Owned(sized) if arrays.is_none() => Some(sized.to_bytes()),
+        _ => None,
     };
     let tried = sized.as_ref().unwrap_or(&bytes);
     let (loaded, executed) = match executed::load(
@@ -39,9 +42,13 @@ pub(crate) fn write(
     ) {
         Ok((model, graph)) => (Ok(model), Ok(graph)),
         // Perhaps nothing is amiss but the dump of the graph.
-        Err(error) => (Model::from_bytes(tried, source, request.threads), Err(error)),
+        Err(error) => (Loaded::from_bytes(tried, source, request.threads), Err(error)),
     };
-    loaded.and_then(runtime::check).with_context(|| fails("quantized", sized.is_some()))?;
+    let works = match arrays {
+        Some(arrays) => loaded.and_then(|model| samples::check(model, arrays)),
+        None => loaded.and_then(Model::of).and_then(runtime::check),
+    };
+    works.with_context(|| fails("quantized", sized.is_some()))?;
     let size = request::size_kb(path)?;
     let float_size = request::model_size_kb(request)?;
     reporter.metric("size_kb", Metric::new(size, "KB"));
@@ -64,6 +71,12 @@ pub(crate) fn write(
 /// Runs the float model as it is.
 pub(crate) fn check_float(request: &RunRequest, float: &onnx::Model) -> Result<(), Failure> {
     let source = format!("`{}`", request.input("model")?.display());
+    if let Some(arrays) = request.inputs.get(ARRAYS) {
+        Loaded::from_bytes(&float.to_bytes(), source, request.threads)
+            .and_then(|model| samples::check(model, arrays))
+            .with_context(|| fails("float", false))?;
+        return Ok(());
+    }
     let sized = sizes::fixed(float, sizes::ANY);
     Model::from_bytes(&sized.to_bytes(), source, request.threads)
         .and_then(runtime::check)

@@ -10,6 +10,7 @@
     reason = "what helps tests may fail loudly"
 )]
 
+mod arrays;
 mod balance;
 mod chain;
 mod data_files;

@@ -1,0 +1,23 @@
+//! Arrays by name, of any shape and type, whose first axis counts samples: an `.npz`, one `.npy`, or a folder of those. Only
+//! the samples that are asked for are kept in memory. Knows NumPy's files; knows no models.
+//!
+//! Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", and `numpy/lib/_format_impl.py`.
+
+mod error;
+mod header;
+mod source;
+
+pub use error::ArraysError;
+pub use header::{Element, Header};
+pub use source::Source;
+
+/// Some samples of an array: row-major, little-endian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Array {
+    /// Type of its elements.
+    pub element: Element,
+    /// Sizes of its axes, the first of which is the number of samples.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub bytes: Vec<u8>,
+}
