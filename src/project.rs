@@ -1,9 +1,9 @@
 //! A loaded project: the resolved pipeline with all that is needed to ask what its stages are and to run them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use pipeline::graph::Graph;
+use pipeline::graph::{Graph, StageId};
 use pipeline::spec::{self, Overrides, Pipeline};
 use record::Machine;
 use serde_json::Value;
@@ -60,6 +60,16 @@ impl Project {
         let threads = threads.unwrap_or(machine.cores).max(1);
         let (gpus, memory) = (crate::hardware::gpus(), crate::hardware::memory());
         Ok(Self { pipeline, graph, registry, store, machine, threads, gpus, memory })
+    }
+
+    /// The stages in `named` and what they depend on, or all where none is named.
+    #[must_use]
+    pub fn selected(&self, named: &BTreeSet<StageId>) -> BTreeSet<StageId> {
+        if named.is_empty() {
+            self.pipeline.ids().collect()
+        } else {
+            self.graph.with_upstream(named.iter().copied())
+        }
     }
 
     /// The vars as records keep them: without what is secret in URLs.

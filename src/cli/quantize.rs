@@ -4,26 +4,21 @@
 mod input;
 mod pipeline;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ::pipeline::StageName;
 use ::pipeline::spec::Diagnostic;
-use record::event::Event;
-use record::{ActionRecord, Outcome, StageRun};
+use clap::{ValueEnum, ValueHint};
+use record::{ActionRecord, Outcome};
 use text::format;
 
 use self::pipeline::{pipeline, usual_weights};
 use super::{Context, Global, Selection, output};
-use crate::check;
 use crate::error::{Error, ExitStatus};
-use crate::exec::{self, Options, Order};
-use crate::plan;
-use crate::progress::{self, Sink};
-use crate::project::Project;
-use clap::{ValueEnum, ValueHint};
+use crate::progress;
+use crate::workspace::{Ask, Concluded, NotPlanned, Workspace};
 
 /// Quantize an ONNX model to INT8, without a pipeline
 ///
@@ -239,14 +234,19 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     for file in inputs.iter().map(|(input, _)| *input).filter(|input| input.is_file()) {
         project.store.presume(file)?;
     }
-    let mut sink = progress::passing(context.color_stderr());
-    let (stages, records) = execute(&project, &mut *sink)?;
-    drop(sink);
-    if stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
+    let workspace = Workspace::open(project, BTreeSet::new(), false)?;
+    // The model is looked at before images are read.
+    let planned = workspace.plan(Ask::in_passing(), progress::passing(context.color_stderr()));
+    let planned = planned.map_err(|refused| match refused {
+        NotPlanned::Refused(problems) => told(problems.problems()),
+        NotPlanned::Failed(error) => error,
+    })?;
+    let concluded = planned.execute()?.conclude();
+    if concluded.record.stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
         return Ok(ExitStatus::Interrupted);
     }
     // What failed has said so, and its folder goes.
-    let Some((record, made)) = outcome(&project, &records) else { return Ok(ExitStatus::Failed) };
+    let Some((record, made)) = outcome(&concluded) else { return Ok(ExitStatus::Failed) };
     let persisted = fs::copy(&made, unfinished.path()).and_then(|_| {
         let persisted = match args.force {
             true => unfinished.persist(&target),
@@ -291,35 +291,8 @@ fn is_earlier_result(target: &Path, input: &Path) -> bool {
     input.is_dir() && target.extension().is_some_and(|extension| extension == "onnx")
 }
 
-fn execute(
-    project: &Project,
-    sink: &mut dyn Sink,
-) -> Result<(Vec<StageRun>, BTreeMap<StageName, ActionRecord>), Error> {
-    let none = BTreeSet::new();
-    let _lock = project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.into() }))?;
-    let all = project.pipeline.ids().collect();
-    let prospects = plan::prospects(project, &all, &none)?;
-    // The model is looked at before images are read.
-    if let Some(problems) = check::check(project, &prospects, &all).problems {
-        return Err(told(problems.problems()));
-    }
-    let run = project.store.next_run_id();
-    sink.event(&Event::RunStarted {
-        run: run.clone(),
-        pipeline: project.pipeline.name.clone(),
-        stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
-    });
-    let options = Options { jobs: project.threads, keep_going: false, trace: false };
-    let order = Order { prospects, forced: &none, run: &run };
-    let finished = exec::run(project, order, options, &mut |event| sink.event(&event))?;
-    Ok((finished.stages, finished.records))
-}
-
 /// The record of the stage that made the model, and where that lies.
-fn outcome<'a>(
-    project: &Project,
-    records: &'a BTreeMap<StageName, ActionRecord>,
-) -> Option<(&'a ActionRecord, PathBuf)> {
+fn outcome(Concluded { project, records, .. }: &Concluded) -> Option<(&ActionRecord, PathBuf)> {
     let (name, record) = records.iter().find(|(name, _)| name.as_str() == STAGE)?;
     let file = &record.outputs.get("model")?.file;
     Some((record, project.store.artifacts(name).join(file)))
