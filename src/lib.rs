@@ -12,6 +12,7 @@ mod forecast;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hardware;
+pub mod logs;
 mod misplaced;
 pub mod null_run;
 pub mod plan;

@@ -17,6 +17,7 @@ use record::{ActionRecord, RunRecord};
 use serde::{Deserialize, Serialize};
 use store::{Sights, Store, StoreError};
 use text::secret::hidden_in;
+use tracing::debug_span;
 
 use crate::plugin::{self, Registry};
 use crate::project::Project;
@@ -114,6 +115,7 @@ impl Plugins {
 /// The answer to a question, if it is known and nothing that it rests on has changed.
 #[must_use]
 pub fn recall(question: &Question) -> Option<Answer> {
+    let _recall = debug_span!("recall").entered();
     let root = question.file.parent()?;
     let store = Store::open(root).ok()?.sharing(question.cache.as_deref());
     store.with_null_run(|text, sights| {

@@ -9,6 +9,7 @@ use record::Machine;
 use serde_json::Value;
 use store::{ARTIFACTS, Store};
 use text::secret::with_texts;
+use tracing::{debug_span, info_span};
 
 use crate::error::Error;
 use crate::misplaced::misplaced;
@@ -47,10 +48,12 @@ impl Project {
         threads: Option<usize>,
         color: bool,
     ) -> Result<Self, Error> {
+        let _load = info_span!("load", file = %file.display()).entered();
         let parsed = spec::parse(file).map_err(|problems| Error::pipeline(problems.render(color)))?;
         let store = Store::open(parsed.root())?.sharing(cache);
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
-        let pipeline = spec::resolve(parsed, overrides, &registry)
+        let pipeline = debug_span!("resolve")
+            .in_scope(|| spec::resolve(parsed, overrides, &registry))
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
         if let Some(problems) = misplaced(&pipeline, &store) {
             return Err(Error::pipeline(problems.render(color)));

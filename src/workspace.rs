@@ -18,6 +18,7 @@ use record::event::Event;
 use record::{ActionRecord, Outcome, StageRun};
 use store::{Lock, StoreError};
 use text::clock::now_ms;
+use tracing::{Span, debug_span, info_span};
 
 use self::gates::Earlier;
 use crate::check::{self, Checked};
@@ -126,6 +127,8 @@ struct Begun {
     id: String,
     started_ms: u64,
     start: Instant,
+    /// What all that happens in it happens within.
+    span: Span,
 }
 
 impl Workspace {
@@ -173,8 +176,8 @@ impl Workspace {
             exec::check_trace()?;
         }
         let project = &self.project;
-        let lock =
-            project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
+        let waiting = &mut |message: &str| sink.event(&Event::Notice { message: message.to_owned() });
+        let lock = debug_span!("lock").in_scope(|| project.store.lock(waiting))?;
         let earlier = Earlier::load(project, ask.baseline.as_deref())?;
         if ask.baseline.is_some() && !earlier.is_asked_for() {
             let message = "no gate uses `baseline.`: `--baseline` has no effect";
@@ -184,8 +187,10 @@ impl Workspace {
             let store = project.store.clone();
             sink = Box::new(Kept::new(sink, move || store.begin_live()));
         }
+        let _plan = info_span!("plan", stages = self.selected.len()).entered();
         let prospects = plan::prospects(project, &self.selected, &self.forced)?;
-        let Checked { problems, warnings } = check::check(project, &prospects, &self.selected);
+        let checked = debug_span!("check").in_scope(|| check::check(project, &prospects, &self.selected));
+        let Checked { problems, warnings } = checked;
         if let Some(problems) = problems {
             return Err(NotPlanned::Refused(problems));
         }
@@ -201,7 +206,10 @@ impl Planned {
     pub fn execute(self) -> Result<Executed, Error> {
         let Self { workspace, ask, mut sink, lock, earlier, prospects, warnings } = self;
         let Workspace { project, forced, .. } = workspace;
-        let run = Begun { id: project.store.next_run_id(), started_ms: now_ms(), start: Instant::now() };
+        let id = project.store.next_run_id();
+        let span = info_span!("run", run = id);
+        let run = Begun { id, started_ms: now_ms(), start: Instant::now(), span: span.clone() };
+        let _within = span.entered();
         sink.event(&Event::RunStarted {
             run: run.id.clone(),
             pipeline: project.pipeline.name.clone(),

@@ -227,7 +227,8 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let file = folder.path().join("pipeline.yaml");
     fs::write(&file, pipeline(args, folder.path())?.to_string())
         .map_err(cannot("write to the temporary folder"))?;
-    let context = Context { global: Global { file, ..context.global.clone() }, cache: None };
+    let context =
+        Context { global: Global { file, ..context.global.clone() }, cache: None, ..context.clone() };
     let selection = Selection { threads: args.threads, ..Selection::default() };
     let project = context.load(&selection)?;
     // Nothing is looked for in a cache that was made for this run: what is read need not be hashed.

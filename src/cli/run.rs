@@ -1,13 +1,14 @@
 //! `pipe run`: executes what is stale, restores what is cached, and writes the report.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::ValueHint;
 use pipeline::gate::Judgement;
 use record::{Outcome, RunRecord};
 use text::clock::millis;
 
-use super::{Context, Selection, completions, find_stages, gc, output, status};
+use super::{Context, Selection, completions, find_stages, gc, output, profile, status};
 use crate::error::{Error, ExitStatus};
 use crate::null_run::{self, Answer, Question};
 use crate::progress::{self, Closing, Tally};
@@ -47,6 +48,9 @@ pub struct Args {
     /// Fail inconclusive gates: the interval must prove that they are satisfied
     #[arg(long)]
     certain: bool,
+    /// Write a recording of what the run spent its time on, for https://ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath, conflicts_with_all = ["dry_run", "watch"])]
+    pub(super) profile_to: Option<PathBuf>,
     /// After the run wait for an edit of what it depends on, run again, and so on until Ctrl-C
     #[arg(short, long, conflicts_with = "dry_run")]
     pub(super) watch: bool,
@@ -57,6 +61,13 @@ pub struct Args {
 /// # Errors
 /// When the pipeline is wrong or the store fails. A failed stage or gate is an exit status.
 pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
+    match &args.profile_to {
+        Some(file) => profile::around(file, context.recording(), || run_once(args, context)),
+        None => run_once(args, context),
+    }
+}
+
+fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
     let question = question(args, context);
     if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(null_run::recall) {

@@ -13,18 +13,23 @@ use rustix::process::Signal;
 use store::FigureFile;
 use text::format;
 use text::secret::Masks;
+use tracing::{Span, debug, info, info_span, trace, warn};
 
 use super::course::Course;
 use super::log::Log;
 use super::secrets::{hide_figure, hide_metric};
 use super::setting::{Setting, Timeout, next_within, stopped};
 use super::{Failure, Notice, Yield};
+use crate::logs;
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
 
 /// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
 pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What plugins say is logged as.
+const TARGET: &str = "plugin";
 
 /// How long a plugin may take to end once it has said `done`.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,8 +58,14 @@ pub(super) fn run(
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
+    let _op = info_span!("op", plugin = program.plugin).entered();
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().chain(&setting.secrets).map(String::as_str));
+    // Where the plugin declares it, it is part of the key, and has the value that this says.
+    let is_declared = program.env.iter().any(|name| name == logs::VARIABLE);
+    if let Some(level) = logs::level().filter(|_| !is_declared) {
+        command.env(logs::VARIABLE, level);
+    }
     setting.show_gpus(&mut command);
     let mut process =
         Process::start(command, Stdio::piped(), Stdout::Messages, &setting.stopper).map_err(|error| {
@@ -174,6 +185,8 @@ struct Listener<'a> {
     /// What is to be taken out of metrics and figures.
     masks: Masks,
     course: Course,
+    /// What it counts at present.
+    phase: Option<(String, Span)>,
     result: Yield,
 }
 
@@ -187,7 +200,7 @@ impl<'a> Listener<'a> {
     ) -> Self {
         let (places, masks, result) = (HashMap::new(), Masks::default(), Yield::default());
         let course = Course::new(Instant::now());
-        Self { program, log, notify, show, places, timeout, masks, course, result }
+        Self { program, log, notify, show, places, timeout, masks, course, phase: None, result }
     }
 
     fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
@@ -206,6 +219,7 @@ impl<'a> Listener<'a> {
             FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
             FromPlugin::Progress(progress) => {
                 self.course.observe(Instant::now(), &progress);
+                self.enter_phase(&progress.unit);
                 if progress.milestone {
                     self.log.line(&format!(
                         "{} {}/{}  {}",
@@ -249,6 +263,11 @@ impl<'a> Listener<'a> {
                     LogLevel::Warn => format!("warning: {message}"),
                     LogLevel::Info | LogLevel::Debug => message.clone(),
                 });
+                match level {
+                    LogLevel::Warn => warn!(target: TARGET, "{}", self.masks.hide(&message)),
+                    LogLevel::Info => info!(target: TARGET, "{}", self.masks.hide(&message)),
+                    LogLevel::Debug => debug!(target: TARGET, "{}", self.masks.hide(&message)),
+                }
                 (self.notify)(Notice::Log(level, message));
             }
             FromPlugin::Checked { .. } => return Err(self.out_of_turn("`checked` without being asked")),
@@ -274,6 +293,16 @@ impl<'a> Listener<'a> {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// A plugin that counts something else is in another phase of its work.
+    fn enter_phase(&mut self, unit: &str) {
+        if self.phase.as_ref().is_none_or(|(current, _)| current != unit) {
+            // The one before ends first: they lie beside each other.
+            self.phase = None;
+            let span = info_span!("phase", unit = &*self.masks.hide(unit));
+            self.phase = Some((unit.to_owned(), span));
+        }
     }
 
     fn hello(&mut self, process: &mut Process) -> Result<(), Stop> {
@@ -340,6 +369,7 @@ impl<'a> Listener<'a> {
     }
 
     fn read(&self, line: &str) -> Result<FromPlugin, Stop> {
+        trace!(target: TARGET, "{}", self.masks.hide(line));
         serde_json::from_str(line).map_err(|error| self.rubbish(line, &error))
     }
 

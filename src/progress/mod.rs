@@ -17,6 +17,7 @@ mod words;
 use console::Term;
 use record::event::Event;
 
+use crate::logs;
 use crate::streams::Steady;
 
 pub use grid::Grid;
@@ -63,7 +64,8 @@ pub fn passing(color: bool) -> Box<dyn Sink> {
 }
 
 fn is_attended() -> bool {
-    Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM"))
+    // Bars and lines of a log would write over each other.
+    logs::level().is_none() && Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM"))
 }
 
 fn is_dumb(term: Option<std::ffi::OsString>) -> bool {

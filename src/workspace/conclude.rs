@@ -10,6 +10,7 @@ use record::event::Event;
 use record::{ActionRecord, Definition, Outcome, RunRecord};
 use text::clock::millis;
 use text::secret::hidden;
+use tracing::{debug_span, info_span};
 
 use super::{Executed, Remains, collect};
 use crate::null_run;
@@ -32,16 +33,21 @@ impl Executed {
     /// Judges gates, keeps what is to stay of the run, and ends it.
     #[must_use]
     pub fn conclude(mut self) -> Concluded {
+        let _within = self.run.span.clone().entered();
+        let _conclude = info_span!("conclude").entered();
         let mut record = self.record();
         let Self { project, ask, mut sink, mut lock, records, .. } = self;
         let report = match ask.remains {
             Remains::Nothing => None,
             Remains::All { cache_limit, question } => {
-                let report = keep(&project, &mut record, &records, &mut *sink);
+                let report =
+                    debug_span!("report").in_scope(|| keep(&project, &mut record, &records, &mut *sink));
                 if let Some(trouble) = project.store.salt().trouble() {
                     sink.event(&Event::Warning { message: trouble.to_owned() });
                 }
-                collect::after_run(&project, &mut lock, cache_limit, &mut *sink);
+                debug_span!("collect")
+                    .in_scope(|| collect::after_run(&project, &mut lock, cache_limit, &mut *sink));
+                let _snapshot = debug_span!("snapshot").entered();
                 let (settled, trouble) = null_run::prepare(&project).flush();
                 if let Some(error) = trouble {
                     let message = format!("{error}; the next run hashes more than it had to");
