@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod env;
 pub mod error;
 pub mod exec;
 mod forecast;

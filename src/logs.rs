@@ -19,12 +19,6 @@ pub use self::lines::Format;
 use self::lines::Lines;
 pub use self::recording::Recording;
 
-/// Environment variable: what is logged. Plugins get the level in one of the same name.
-pub const VARIABLE: &str = "PIPE_LOG";
-
-/// Environment variable: how it is written.
-pub const FORMAT_VARIABLE: &str = "PIPE_LOG_FORMAT";
-
 /// What has something to say: the runner, the cache, plugins.
 const PARTS: [&str; 3] = ["pipe", "store", "plugin"];
 

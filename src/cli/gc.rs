@@ -10,13 +10,11 @@ use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
+use crate::env;
 use crate::error::{Error, ExitStatus};
 use crate::progress::{Grid, Paint, stdout_width};
 use crate::streams;
 use crate::workspace::needed;
-
-/// Environment variable: how large the cache may get.
-const VARIABLE: &str = "PIPE_CACHE_SIZE";
 
 /// How large it may get where nobody says otherwise.
 const DEFAULT: &str = "20 GB";
@@ -36,7 +34,7 @@ const MAX_STAGES: usize = 12;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How large outcomes may be in all: a number with KB, MB, GB or TB, or a number of bytes
-    #[arg(long, value_name = "SIZE", env = VARIABLE, default_value = DEFAULT, value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", env = env::CACHE_SIZE.name, default_value = DEFAULT, value_parser = parse_size)]
     max_size: u64,
     /// Show what would go without removing anything
     #[arg(short = 'n', long)]
@@ -64,8 +62,9 @@ pub(super) struct Answer {
 /// # Errors
 /// When the environment says something that is not a size.
 pub(super) fn limit() -> Result<u64, Error> {
-    let text = std::env::var(VARIABLE).unwrap_or_else(|_| DEFAULT.into());
-    parse_size(&text).map_err(|error| Error::usage(format!("environment variable {VARIABLE}: {error}")))
+    let text = env::CACHE_SIZE.text().unwrap_or_else(|| DEFAULT.into());
+    parse_size(&text)
+        .map_err(|error| Error::usage(format!("environment variable {}: {error}", env::CACHE_SIZE.name)))
 }
 
 /// Runs the command.

@@ -38,6 +38,7 @@ use pipeline::{Selector, StageName};
 use store::{Store, StoreError};
 use text::printable::clean;
 
+use crate::env;
 use crate::error::{Error, ExitStatus};
 use crate::exec::take_over_signals;
 use crate::logs::{self, Recording};
@@ -139,13 +140,9 @@ pub struct Context {
     recording: Option<Recording>,
 }
 
-/// Environment variable: the folder of a cache that several pipelines share. Not set and empty are the same.
-const CACHE_VARIABLE: &str = "PIPE_CACHE";
-
 impl Context {
     fn new(global: Global) -> Self {
-        let variable = || std::env::var_os(CACHE_VARIABLE).filter(|folder| !folder.is_empty());
-        let cache = global.cache.clone().or_else(|| variable().map(PathBuf::from));
+        let cache = global.cache.clone().or_else(|| env::CACHE.filled().map(PathBuf::from));
         Self { global, cache, recording: None }
     }
 
@@ -154,20 +151,21 @@ impl Context {
     /// # Errors
     /// When the environment says something that is no filter or no format.
     fn listen(&mut self, is_recorded: bool) -> Result<(), Error> {
-        let said = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let said = |variable: env::Variable| variable.text().filter(|text| !text.is_empty());
         let filter = match self.global.verbose {
-            0 => said(logs::VARIABLE).map(|text| logs::Filter::parse(&text)).transpose(),
+            0 => said(env::LOG).map(|text| logs::Filter::parse(&text)).transpose(),
             times => Ok(Some(logs::Filter::verbose(times))),
         };
-        let wrong =
-            |name: &str, message: &str| Error::usage(format!("environment variable {name}: {message}"));
-        let filter = filter.map_err(|(message, hint)| wrong(logs::VARIABLE, &message).hint(hint))?;
-        let format = match (self.global.log_format, said(logs::FORMAT_VARIABLE)) {
+        let wrong = |variable: env::Variable, message: &str| {
+            Error::usage(format!("environment variable {variable}: {message}"))
+        };
+        let filter = filter.map_err(|(message, hint)| wrong(env::LOG, &message).hint(hint))?;
+        let format = match (self.global.log_format, said(env::LOG_FORMAT)) {
             (Some(format), _) => format,
             (None, None) => logs::Format::Text,
             (None, Some(text)) => logs::Format::from_str(&text, true).map_err(|_| {
                 let hint = did_you_mean_or_list(&text, "formats are", ["text", "json"]);
-                wrong(logs::FORMAT_VARIABLE, &format!("there is no format `{text}`")).hint(hint)
+                wrong(env::LOG_FORMAT, &format!("there is no format `{text}`")).hint(hint)
             })?,
         };
         self.recording = is_recorded.then(Recording::default);
@@ -196,7 +194,7 @@ impl Context {
         match self.global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => terminal && env::NO_COLOR.filled().is_none(),
         }
     }
 
