@@ -3,6 +3,7 @@
 
 mod input;
 mod pipeline;
+mod values;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::pipeline::spec::Diagnostic;
-use clap::{ValueEnum, ValueHint};
+use clap::ValueHint;
 use record::{ActionRecord, Outcome};
 use text::format;
 
 use self::pipeline::{pipeline, usual_weights};
+use self::values::{
+    Activations, Layout, Method, Pixels, Rounding, Target, finite, percent, pixels, positive, share,
+};
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
 use crate::progress;
@@ -98,96 +102,6 @@ pub struct Args {
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-}
-
-/// Layouts of images, as `data/download` names them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Layout {
-    /// Pictures in folders of any names, without classes
-    Pictures,
-    /// A folder for each class, below `train` and `test`
-    ImageFolder,
-    Cifar10Binary,
-    Idx,
-}
-
-/// How ranges are chosen, as `onnx/calibrate` names it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Method {
-    /// The smallest and the largest value
-    Minmax,
-    /// The average of the smallest and of the largest value of each image
-    MovingAverage,
-    /// All but a small share of the values
-    Percentile,
-    /// The range that changes the distribution of the values least (Jensen–Shannon)
-    Entropy,
-    /// The range of the least squared error
-    Mse,
-}
-
-/// How weights are rounded, as `onnx/quantize` names it.
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum Rounding {
-    /// Together, so that their errors cancel on the images, and with biases that make up for the rest
-    Search,
-    /// Each to the nearest
-    Nearest,
-}
-
-/// Processors, as `onnx/quantize` names them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Target {
-    /// Unsigned activations
-    #[value(name = "x86_64")]
-    X86_64,
-    /// Signed activations
-    Aarch64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Activations {
-    U8,
-    S8,
-}
-
-/// The size of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pixels {
-    width: u32,
-    height: u32,
-}
-
-fn pixels(text: &str) -> Result<Pixels, String> {
-    let (width, height) = text.split_once(['x', '×']).unwrap_or((text, text));
-    let side = |text: &str| text.parse().ok().filter(|side| (1..=8192).contains(side));
-    match (side(width), side(height)) {
-        (Some(width), Some(height)) => Ok(Pixels { width, height }),
-        _ => Err("not one or two numbers from 1 to 8192, as in 224 or 320x240".into()),
-    }
-}
-
-fn finite(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|value: &f32| value.is_finite()).ok_or_else(|| "not a number".into())
-}
-
-fn positive(text: &str) -> Result<f32, String> {
-    finite(text).and_then(|value| if value > 0.0 { Ok(value) } else { Err("not above zero".into()) })
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("not between 0 and 1".into()) }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (50.0..=100.0).contains(&value) { Ok(value) } else { Err("not between 50 and 100".into()) }
-}
-
-/// The word for a value on the command line.
-fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// The stage whose output is wanted.
@@ -411,12 +325,6 @@ mod tests {
         let text = told(&[problem("one"), problem("one"), problem("two")]).to_string();
         assert_eq!((text.matches("one").count(), text.matches("start again").count()), (1, 1), "{text}");
         assert!(text.contains("two") && !text.contains("yaml"), "{text}");
-    }
-
-    #[test]
-    fn a_size_is_a_square_or_width_and_height() {
-        assert_eq!(pixels("224"), Ok(Pixels { width: 224, height: 224 }));
-        assert_eq!(pixels("320x240"), Ok(Pixels { width: 320, height: 240 }));
     }
 
     #[test]
