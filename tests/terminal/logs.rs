@@ -168,3 +168,41 @@ fn a_log_can_be_json_and_what_asks_for_none_is_refused() {
         assert!(stderr.contains(variable) && stderr.contains(said), "{stderr}");
     }
 }
+
+#[test]
+fn a_plugin_is_told_the_level_and_what_it_says_is_logged_without_the_stages_secrets() {
+    const MANIFEST: &str = r#"{"protocol":1,"plugin":"odd","version":"1","ops":{"make":{"description":"Makes.","version":1,"params":{"type":"object","properties":{},"additionalProperties":false},"outputs":{"out":{"description":"o","file":"out.txt"}}}}}"#;
+    let project = Project::new("one:\n  uses: odd/make\n  secrets: [PIPE_TEST_TOKEN]\n");
+    let pipeline = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &pipeline.replace("plugins:\n", "plugins:\n  odd: ./pipe-odd\n"));
+    let talk = r#"
+echo '{"type":"hello","version":1}'
+read hello; read run
+out=$(echo "$run" | sed 's/.*"out":"\([^"]*\)".*/\1/')
+echo fine > "$out"
+echo "{\"type\":\"log\",\"level\":\"debug\",\"message\":\"level is ${PIPE_LOG:-none}, token is $PIPE_TEST_TOKEN\"}"
+echo "{\"type\":\"progress\",\"done\":1,\"total\":1,\"unit\":\"$PIPE_TEST_TOKEN of http://me:hunter2@h/\"}"
+echo '{"type":"done"}'
+"#;
+    project.script(
+        "pipe-odd",
+        &format!("if [ \"$1\" = describe ]; then echo '{MANIFEST}'; exit 0; fi\n{talk}\n"),
+    );
+    let run = |logged: &str| {
+        let mut command = project.command(&["run", "--force", "--profile-to", "trace.json"]);
+        let output = command.env("PIPE_LOG", logged).env("PIPE_TEST_TOKEN", "t0p-s3cr3t").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        for secret in ["t0p-s3cr3t", "hunter2"] {
+            assert!(!stderr.contains(secret) && !project.read("trace.json").contains(secret), "{stderr}");
+        }
+        stderr
+    };
+    let stderr = run("trace");
+    let said = |line: &str| line.contains("DEBUG plugin") && line.contains("level is trace, token is ***");
+    assert!(stderr.lines().any(|line| said(line) && line.contains(" stage=one")), "{stderr}");
+    assert!(stderr.contains("unit=\"*** of http://***@h/\""), "{stderr}");
+    assert!(project.read("trace.json").contains("phase *** of"), "{}", project.read("trace.json"));
+    run("");
+    assert!(project.pipe_ok(&["log", "one"]).stdout.contains("level is none, token is ***"));
+}
