@@ -3,6 +3,8 @@
 
 use record::Machine;
 
+use crate::env;
+
 /// The machine that this process runs on.
 #[must_use]
 pub fn machine() -> Machine {
@@ -14,15 +16,12 @@ pub fn machine() -> Machine {
     }
 }
 
-/// Environment variable that names the GPUs a program may use, separated by commas.
-pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
-
-/// The GPUs that stages may use, as [`VISIBLE_GPUS`] names them: those that it names, or all that NVIDIA's driver shows.
+/// The GPUs that stages may use, as [`env::VISIBLE_GPUS`] names them: those that it names, or all that NVIDIA's driver shows.
 #[must_use]
 pub fn gpus() -> Vec<String> {
-    match std::env::var(VISIBLE_GPUS) {
-        Ok(visible) => named_gpus(&visible),
-        Err(_) => {
+    match env::VISIBLE_GPUS.text() {
+        Some(visible) => named_gpus(&visible),
+        None => {
             let devices = std::fs::read_dir("/dev").into_iter().flatten().flatten();
             let names = devices.filter_map(|entry| entry.file_name().into_string().ok());
             gpus_among(names)

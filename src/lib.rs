@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod env;
 pub mod error;
 pub mod exec;
 mod forecast;
@@ -12,12 +13,14 @@ mod forecast;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hardware;
+pub mod logs;
 mod misplaced;
+pub mod null_run;
 pub mod plan;
 pub mod plugin;
 pub mod progress;
 pub mod project;
 pub mod prospect;
-pub mod standing;
 mod streams;
 pub mod ui;
+pub mod workspace;

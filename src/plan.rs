@@ -12,6 +12,7 @@ use record::ActionRecord;
 use record::event::{Expectation, PlannedStage};
 use record::key::{Key, KeyError, Parts, key};
 use store::{Lookup, StoreError};
+use tracing::debug_span;
 
 use crate::error::Error;
 use crate::forecast;
@@ -118,6 +119,7 @@ pub fn decide(
     inputs: &BTreeMap<String, Digest>,
     force: bool,
 ) -> Result<Decision, PlanError> {
+    let _lookup = debug_span!("lookup", stage = %stage.name).entered();
     let store = &project.store;
     let key = key_of(project, stage, inputs)?;
     let since = |key: &Key, last: &Option<ActionRecord>| {

@@ -1,14 +1,15 @@
 //! A loaded project: the resolved pipeline with all that is needed to ask what its stages are and to run them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use pipeline::graph::Graph;
+use pipeline::graph::{Graph, StageId};
 use pipeline::spec::{self, Overrides, Pipeline};
 use record::Machine;
 use serde_json::Value;
 use store::{ARTIFACTS, Store};
 use text::secret::with_texts;
+use tracing::{debug_span, info_span};
 
 use crate::error::Error;
 use crate::misplaced::misplaced;
@@ -47,10 +48,12 @@ impl Project {
         threads: Option<usize>,
         color: bool,
     ) -> Result<Self, Error> {
+        let _load = info_span!("load", file = %file.display()).entered();
         let parsed = spec::parse(file).map_err(|problems| Error::pipeline(problems.render(color)))?;
         let store = Store::open(parsed.root())?.sharing(cache);
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
-        let pipeline = spec::resolve(parsed, overrides, &registry)
+        let pipeline = debug_span!("resolve")
+            .in_scope(|| spec::resolve(parsed, overrides, &registry))
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
         if let Some(problems) = misplaced(&pipeline, &store) {
             return Err(Error::pipeline(problems.render(color)));
@@ -60,6 +63,16 @@ impl Project {
         let threads = threads.unwrap_or(machine.cores).max(1);
         let (gpus, memory) = (crate::hardware::gpus(), crate::hardware::memory());
         Ok(Self { pipeline, graph, registry, store, machine, threads, gpus, memory })
+    }
+
+    /// The stages in `named` and what they depend on, or all where none is named.
+    #[must_use]
+    pub fn selected(&self, named: &BTreeSet<StageId>) -> BTreeSet<StageId> {
+        if named.is_empty() {
+            self.pipeline.ids().collect()
+        } else {
+            self.graph.with_upstream(named.iter().copied())
+        }
     }
 
     /// The vars as records keep them: without what is secret in URLs.

@@ -131,6 +131,11 @@ pub(crate) fn tell(text: &str) {
     write(Stream::Err, &printable::painted(text));
 }
 
+/// Writes JSON to standard error.
+pub(crate) fn tell_json(text: &str) {
+    write(Stream::Err, &printable::json(text));
+}
+
 /// A stream for whoever writes on for as long as a run lasts: never fails, and remembers what is lost.
 #[derive(Debug)]
 pub(crate) struct Steady {

@@ -16,11 +16,9 @@ use text::printable::clean_line;
 
 use super::output::print;
 use super::{Cli, Context};
+use crate::env::COMPLETE;
 use crate::error::{Error, ExitStatus};
 use crate::project::Project;
-
-/// Environment variable by which a shell asks for completions: its name.
-const VARIABLE: &str = "PIPE_COMPLETE";
 
 /// Print what makes a shell complete commands, options, stages and runs
 ///
@@ -68,7 +66,9 @@ pub fn run(args: Args, _context: &Context) -> Result<ExitStatus, Error> {
     let name = args.shell.name();
     let shell = shells.completer(name).ok_or_else(|| Error::failed(format!("no completions for {name}")))?;
     let mut script = Vec::new();
-    shell.write_registration(VARIABLE, "pipe", "pipe", &program(), &mut script).map_err(Error::failed)?;
+    shell
+        .write_registration(COMPLETE.name, "pipe", "pipe", &program(), &mut script)
+        .map_err(Error::failed)?;
     print(&String::from_utf8_lossy(&script))?;
     Ok(ExitStatus::Done)
 }
@@ -87,7 +87,7 @@ fn program() -> String {
 /// When the shell is not known or its answer cannot be written.
 pub(super) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
     let here = std::env::current_dir().ok();
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).try_complete(args, here.as_deref())
+    CompleteEnv::with_factory(Cli::command).var(COMPLETE.name).try_complete(args, here.as_deref())
 }
 
 /// Completes stages.

@@ -1,26 +1,20 @@
 //! `pipe gc`: keeps the cache below a size without taking what the pipeline needs; `pipe run` does the same at its end.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 
-use pipeline::digest::Digest;
 use pipeline::spec::parse_size;
-use record::event::Event;
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::{Collection, Evicted, Lock, Store, Unreadable};
+use store::{Collection, Evicted, Unreadable};
 use text::format;
 
 use super::output::{Version, print_json, print_painted, tell};
 use super::{Context, Selection};
+use crate::env;
 use crate::error::{Error, ExitStatus};
-use crate::plan::{self};
-use crate::progress::{Grid, Paint, Sink, stdout_width};
-use crate::project::Project;
-use crate::prospect::Decision;
+use crate::progress::{Grid, Paint, stdout_width};
 use crate::streams;
-
-/// Environment variable: how large the cache may get.
-const VARIABLE: &str = "PIPE_CACHE_SIZE";
+use crate::workspace::needed;
 
 /// How large it may get where nobody says otherwise.
 const DEFAULT: &str = "20 GB";
@@ -40,7 +34,7 @@ const MAX_STAGES: usize = 12;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How large outcomes may be in all: a number with KB, MB, GB or TB, or a number of bytes
-    #[arg(long, value_name = "SIZE", env = VARIABLE, default_value = DEFAULT, value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", env = env::CACHE_SIZE.name, default_value = DEFAULT, value_parser = parse_size)]
     max_size: u64,
     /// Show what would go without removing anything
     #[arg(short = 'n', long)]
@@ -68,8 +62,9 @@ pub(super) struct Answer {
 /// # Errors
 /// When the environment says something that is not a size.
 pub(super) fn limit() -> Result<u64, Error> {
-    let text = std::env::var(VARIABLE).unwrap_or_else(|_| DEFAULT.into());
-    parse_size(&text).map_err(|error| Error::usage(format!("environment variable {VARIABLE}: {error}")))
+    let text = env::CACHE_SIZE.text().unwrap_or_else(|| DEFAULT.into());
+    parse_size(&text)
+        .map_err(|error| Error::usage(format!("environment variable {}: {error}", env::CACHE_SIZE.name)))
 }
 
 /// Runs the command.
@@ -102,62 +97,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         print_painted(&text(&collection, args.dry_run, stdout_width(), Paint::new(context.color_stdout())))?;
     }
     Ok(ExitStatus::Done)
-}
-
-/// Collects at the end of a run that has made the cache larger than `limit`, unless others are using it.
-pub(super) fn after_run(project: &Project, lock: &mut Lock, limit: u64, sink: &mut dyn Sink) {
-    let store = &project.store;
-    let collected = store.account().and_then(|size| {
-        if size.is_none_or(|size| size <= limit) {
-            return Ok(None);
-        }
-        let Some(alone) = lock.try_alone() else { return Ok(None) };
-        store.collect(&alone, &needed(Some(project), store), limit, false).map(Some)
-    });
-    match collected {
-        Ok(Some(Collection { kept_in_doubt: true, unreadable, .. })) => {
-            let first =
-                unreadable.first().map(|one| format!(", such as `{}`: {}", one.path.display(), one.why));
-            let message = format!(
-                "the cache is larger than {} and was not collected, because {} of it cannot be read{}; `pipe gc` tells all",
-                format::bytes(limit),
-                format::count(unreadable.len(), "place"),
-                first.unwrap_or_default()
-            );
-            sink.event(&Event::Warning { message });
-        }
-        Ok(Some(collection)) if !collection.is_empty() => {
-            let message = format!(
-                "the cache was larger than {}: removed {}, {} left",
-                format::bytes(limit),
-                format::bytes(collection.removed_bytes()),
-                format::bytes(collection.bytes)
-            );
-            sink.event(&Event::Notice { message });
-        }
-        Ok(_) => {}
-        Err(error) => {
-            sink.event(&Event::Warning { message: format!("the cache was not collected: {error}") })
-        }
-    }
-}
-
-/// The keys whose outcomes and partial work the pipeline needs: those that its artifacts came from, and those that a run
-/// now would use. Where it is not valid, those that any artifacts came from.
-fn needed(project: Option<&Project>, store: &Store) -> HashSet<Digest> {
-    let last = store.all_last();
-    let Some(project) = project else { return last.into_values().collect() };
-    let all: BTreeSet<_> = project.pipeline.ids().collect();
-    let Ok(prospects) = plan::prospects(project, &all, &BTreeSet::new()) else {
-        return last.into_values().collect();
-    };
-    let foreseen = prospects.values().filter_map(|prospect| match prospect.decision.as_ref()? {
-        Decision::Fresh(record) | Decision::Restorable { record, .. } => Some(record.key),
-        Decision::Run { miss, .. } => Some(miss.key().digest()),
-    });
-    let stages = &project.pipeline.stages;
-    let made = last.into_iter().filter(|(stage, _)| stages.contains_key(stage)).map(|(_, key)| key);
-    foreseen.chain(made).collect()
 }
 
 /// What went, by kind and by stage, and what is left.
@@ -231,6 +170,7 @@ mod tests {
     use super::*;
 
     use pipeline::StageName;
+    use pipeline::digest::Digest;
 
     #[test]
     fn what_goes_is_told_by_kind_and_by_stage() {

@@ -12,6 +12,7 @@ pub mod init;
 pub mod log;
 pub mod man;
 mod output;
+mod profile;
 pub mod quantize;
 mod reference;
 pub mod report;
@@ -30,15 +31,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ::history::History;
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pipeline::graph::StageId;
 use pipeline::spec::{self, Overrides, did_you_mean_or_list, list};
 use pipeline::{Selector, StageName};
 use store::{Store, StoreError};
 use text::printable::clean;
 
+use crate::env;
 use crate::error::{Error, ExitStatus};
 use crate::exec::take_over_signals;
+use crate::logs::{self, Recording};
 use crate::project::Project;
 use crate::streams;
 
@@ -70,6 +73,13 @@ pub struct Global {
     /// Whether to colour what is printed
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
+    /// Log what is done, and how long it takes, to standard error: -v of each stage, -vv of each file and lookup, -vvv each
+    /// message of plugins. `PIPE_LOG` where not given, as in `debug` or `info,store=trace`
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// How the log is written; `PIPE_LOG_FORMAT` where not given, else text
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<logs::Format>,
 }
 
 /// When to colour.
@@ -126,16 +136,46 @@ pub struct Context {
     pub global: Global,
     /// The folder of a cache shared with others, from the command line or the environment.
     cache: Option<PathBuf>,
+    /// What is recorded of the command, where that is asked for.
+    recording: Option<Recording>,
 }
-
-/// Environment variable: the folder of a cache that several pipelines share. Not set and empty are the same.
-const CACHE_VARIABLE: &str = "PIPE_CACHE";
 
 impl Context {
     fn new(global: Global) -> Self {
-        let variable = || std::env::var_os(CACHE_VARIABLE).filter(|folder| !folder.is_empty());
-        let cache = global.cache.clone().or_else(|| variable().map(PathBuf::from));
-        Self { global, cache }
+        let cache = global.cache.clone().or_else(|| env::CACHE.filled().map(PathBuf::from));
+        Self { global, cache, recording: None }
+    }
+
+    /// Begins to log and to record, as far as that is asked for.
+    ///
+    /// # Errors
+    /// When the environment says something that is no filter or no format.
+    fn listen(&mut self, is_recorded: bool) -> Result<(), Error> {
+        let said = |variable: env::Variable| variable.text().filter(|text| !text.is_empty());
+        let filter = match self.global.verbose {
+            0 => said(env::LOG).map(|text| logs::Filter::parse(&text)).transpose(),
+            times => Ok(Some(logs::Filter::verbose(times))),
+        };
+        let wrong = |variable: env::Variable, message: &str| {
+            Error::usage(format!("environment variable {variable}: {message}"))
+        };
+        let filter = filter.map_err(|(message, hint)| wrong(env::LOG, &message).hint(hint))?;
+        let format = match (self.global.log_format, said(env::LOG_FORMAT)) {
+            (Some(format), _) => format,
+            (None, None) => logs::Format::Text,
+            (None, Some(text)) => logs::Format::from_str(&text, true).map_err(|_| {
+                let hint = did_you_mean_or_list(&text, "formats are", ["text", "json"]);
+                wrong(env::LOG_FORMAT, &format!("there is no format `{text}`")).hint(hint)
+            })?,
+        };
+        self.recording = is_recorded.then(Recording::default);
+        logs::start(filter.map(|filter| (filter, format)), self.recording.as_ref());
+        Ok(())
+    }
+
+    /// What is recorded of the command, where that is asked for.
+    fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
     }
 
     /// Whether to colour standard output.
@@ -154,7 +194,7 @@ impl Context {
         match self.global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            Color::Auto => terminal && env::NO_COLOR.filled().is_none(),
         }
     }
 
@@ -306,33 +346,38 @@ fn run_args(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
             };
         }
     };
-    let context = Context::new(cli.global);
-    let result = match cli.command {
-        Command::Run(args) if args.watch => watch::watch(&args, &context),
-        Command::Run(args) => run::run(&args, &context),
-        Command::Status(args) => status::run(args, &context),
-        Command::Why(args) => why::run(args, &context),
-        Command::Log(args) => log::run(args, &context),
-        Command::History(args) => history::run(args, &context),
-        Command::Compare(args) => compare::run(args, &context),
-        Command::Graph(args) => graph::run(args, &context),
-        Command::Report(args) => report::run(args, &context),
-        Command::Ui(args) => ui::run(args, &context),
-        Command::Gc(args) => gc::run(args, &context),
-        Command::Verify(args) => verify::run(args, &context),
-        Command::Clean(args) => clean::run(args, &context),
-        Command::Doctor(args) => doctor::run(args, &context),
-        Command::Schema(args) => schema::run(args, &context),
-        Command::Init(args) => init::run(args, &context),
-        Command::Quantize(args) => quantize::run(&args, &context),
-        Command::Completions(args) => completions::run(args, &context),
-        Command::Man(args) => man::run(args, &context),
-    };
+    let mut context = Context::new(cli.global);
+    let is_recorded = matches!(&cli.command, Command::Run(args) if args.profile_to.is_some());
+    let result = context.listen(is_recorded).and_then(|()| dispatch(cli.command, &context));
     match result {
         Ok(status) => status,
         Err(error) => {
             streams::tell(&error.to_string());
             error.status()
         }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<ExitStatus, Error> {
+    match command {
+        Command::Run(args) if args.watch => watch::watch(&args, context),
+        Command::Run(args) => run::run(&args, context),
+        Command::Status(args) => status::run(args, context),
+        Command::Why(args) => why::run(args, context),
+        Command::Log(args) => log::run(args, context),
+        Command::History(args) => history::run(args, context),
+        Command::Compare(args) => compare::run(args, context),
+        Command::Graph(args) => graph::run(args, context),
+        Command::Report(args) => report::run(args, context),
+        Command::Ui(args) => ui::run(args, context),
+        Command::Gc(args) => gc::run(args, context),
+        Command::Verify(args) => verify::run(args, context),
+        Command::Clean(args) => clean::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Schema(args) => schema::run(args, context),
+        Command::Init(args) => init::run(args, context),
+        Command::Quantize(args) => quantize::run(&args, context),
+        Command::Completions(args) => completions::run(args, context),
+        Command::Man(args) => man::run(args, context),
     }
 }

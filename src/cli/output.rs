@@ -64,7 +64,23 @@ pub(super) fn may_replace(
     what: &str,
     is_same_kind: &dyn Fn(&[u8]) -> bool,
 ) -> Result<(), Error> {
-    if force || !std::fs::metadata(file).is_ok_and(|there| there.is_file()) {
+    if force {
+        return Ok(());
+    }
+    let replaceable = is_replaceable(file, what, is_same_kind);
+    replaceable.map_err(|error| error.hint("replace it with --force, or name another file"))
+}
+
+/// [`may_replace`] without saying what to do about it.
+///
+/// # Errors
+/// As [`may_replace`].
+pub(super) fn is_replaceable(
+    file: &Path,
+    what: &str,
+    is_same_kind: &dyn Fn(&[u8]) -> bool,
+) -> Result<(), Error> {
+    if !std::fs::metadata(file).is_ok_and(|there| there.is_file()) {
         return Ok(());
     }
     let there = regular::read(file);
@@ -75,7 +91,7 @@ pub(super) fn may_replace(
         Ok(_) => format!("`{}` is there already, and is no {what}", file.display()),
         Err(error) => format!("`{}` is there already, and cannot be read: {error}", file.display()),
     };
-    Err(Error::usage(message).hint("replace it with --force, or name another file"))
+    Err(Error::usage(message))
 }
 
 fn cannot_write(error: std::io::Error) -> Error {

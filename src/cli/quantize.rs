@@ -3,27 +3,26 @@
 
 mod input;
 mod pipeline;
+mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ::pipeline::StageName;
 use ::pipeline::spec::Diagnostic;
-use record::event::Event;
-use record::{ActionRecord, Outcome, StageRun};
+use clap::ValueHint;
+use record::{ActionRecord, Outcome};
 use text::format;
 
 use self::pipeline::{pipeline, usual_weights};
+use self::values::{
+    Activations, Layout, Method, Pixels, Rounding, Target, finite, percent, pixels, positive, share,
+};
 use super::{Context, Global, Selection, output};
-use crate::check;
 use crate::error::{Error, ExitStatus};
-use crate::exec::{self, Options, Order};
-use crate::plan;
-use crate::progress::{self, Sink};
-use crate::project::Project;
-use clap::{ValueEnum, ValueHint};
+use crate::progress;
+use crate::workspace::{Ask, Concluded, NotPlanned, Workspace};
 
 /// Quantize an ONNX model to INT8, without a pipeline
 ///
@@ -106,96 +105,6 @@ pub struct Args {
     threads: Option<u16>,
 }
 
-/// Layouts of images, as `data/download` names them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Layout {
-    /// Pictures in folders of any names, without classes
-    Pictures,
-    /// A folder for each class, below `train` and `test`
-    ImageFolder,
-    Cifar10Binary,
-    Idx,
-}
-
-/// How ranges are chosen, as `onnx/calibrate` names it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Method {
-    /// The smallest and the largest value
-    Minmax,
-    /// The average of the smallest and of the largest value of each image
-    MovingAverage,
-    /// All but a small share of the values
-    Percentile,
-    /// The range that changes the distribution of the values least (Jensen–Shannon)
-    Entropy,
-    /// The range of the least squared error
-    Mse,
-}
-
-/// How weights are rounded, as `onnx/quantize` names it.
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum Rounding {
-    /// Together, so that their errors cancel on the images, and with biases that make up for the rest
-    Search,
-    /// Each to the nearest
-    Nearest,
-}
-
-/// Processors, as `onnx/quantize` names them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Target {
-    /// Unsigned activations
-    #[value(name = "x86_64")]
-    X86_64,
-    /// Signed activations
-    Aarch64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Activations {
-    U8,
-    S8,
-}
-
-/// The size of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pixels {
-    width: u32,
-    height: u32,
-}
-
-fn pixels(text: &str) -> Result<Pixels, String> {
-    let (width, height) = text.split_once(['x', '×']).unwrap_or((text, text));
-    let side = |text: &str| text.parse().ok().filter(|side| (1..=8192).contains(side));
-    match (side(width), side(height)) {
-        (Some(width), Some(height)) => Ok(Pixels { width, height }),
-        _ => Err("not one or two numbers from 1 to 8192, as in 224 or 320x240".into()),
-    }
-}
-
-fn finite(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|value: &f32| value.is_finite()).ok_or_else(|| "not a number".into())
-}
-
-fn positive(text: &str) -> Result<f32, String> {
-    finite(text).and_then(|value| if value > 0.0 { Ok(value) } else { Err("not above zero".into()) })
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("not between 0 and 1".into()) }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (50.0..=100.0).contains(&value) { Ok(value) } else { Err("not between 50 and 100".into()) }
-}
-
-/// The word for a value on the command line.
-fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
 /// The stage whose output is wanted.
 const STAGE: &str = "quantize";
 
@@ -233,21 +142,27 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let file = folder.path().join("pipeline.yaml");
     fs::write(&file, pipeline(args, folder.path())?.to_string())
         .map_err(cannot("write to the temporary folder"))?;
-    let context = Context { global: Global { file, ..context.global.clone() }, cache: None };
+    let context =
+        Context { global: Global { file, ..context.global.clone() }, cache: None, ..context.clone() };
     let selection = Selection { threads: args.threads, ..Selection::default() };
     let project = context.load(&selection)?;
     // Nothing is looked for in a cache that was made for this run: what is read need not be hashed.
     for file in inputs.iter().map(|(input, _)| *input).filter(|input| input.is_file()) {
         project.store.presume(file)?;
     }
-    let mut sink = progress::passing(context.color_stderr());
-    let (stages, records) = execute(&project, &mut *sink)?;
-    drop(sink);
-    if stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
+    let workspace = Workspace::open(project, BTreeSet::new(), false)?;
+    // The model is looked at before images are read.
+    let planned = workspace.plan(Ask::in_passing(), progress::passing(context.color_stderr()));
+    let planned = planned.map_err(|refused| match refused {
+        NotPlanned::Refused(problems) => told(problems.problems()),
+        NotPlanned::Failed(error) => error,
+    })?;
+    let concluded = planned.execute()?.conclude();
+    if concluded.record.stages.iter().any(|stage| stage.outcome == Outcome::Interrupted) {
         return Ok(ExitStatus::Interrupted);
     }
     // What failed has said so, and its folder goes.
-    let Some((record, made)) = outcome(&project, &records) else { return Ok(ExitStatus::Failed) };
+    let Some((record, made)) = outcome(&concluded) else { return Ok(ExitStatus::Failed) };
     let persisted = fs::copy(&made, unfinished.path()).and_then(|_| {
         let persisted = match args.force {
             true => unfinished.persist(&target),
@@ -292,35 +207,8 @@ fn is_earlier_result(target: &Path, input: &Path) -> bool {
     input.is_dir() && target.extension().is_some_and(|extension| extension == "onnx")
 }
 
-fn execute(
-    project: &Project,
-    sink: &mut dyn Sink,
-) -> Result<(Vec<StageRun>, BTreeMap<StageName, ActionRecord>), Error> {
-    let none = BTreeSet::new();
-    let _lock = project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.into() }))?;
-    let all = project.pipeline.ids().collect();
-    let prospects = plan::prospects(project, &all, &none)?;
-    // The model is looked at before images are read.
-    if let Some(problems) = check::check(project, &prospects, &all).problems {
-        return Err(told(problems.problems()));
-    }
-    let run = project.store.next_run_id();
-    sink.event(&Event::RunStarted {
-        run: run.clone(),
-        pipeline: project.pipeline.name.clone(),
-        stages: prospects.values().map(|prospect| prospect.planned.clone()).collect(),
-    });
-    let options = Options { jobs: project.threads, keep_going: false, trace: false };
-    let order = Order { prospects, forced: &none, run: &run };
-    let finished = exec::run(project, order, options, &mut |event| sink.event(&event))?;
-    Ok((finished.stages, finished.records))
-}
-
 /// The record of the stage that made the model, and where that lies.
-fn outcome<'a>(
-    project: &Project,
-    records: &'a BTreeMap<StageName, ActionRecord>,
-) -> Option<(&'a ActionRecord, PathBuf)> {
+fn outcome(Concluded { project, records, .. }: &Concluded) -> Option<(&ActionRecord, PathBuf)> {
     let (name, record) = records.iter().find(|(name, _)| name.as_str() == STAGE)?;
     let file = &record.outputs.get("model")?.file;
     Some((record, project.store.artifacts(name).join(file)))
@@ -437,12 +325,6 @@ mod tests {
         let text = told(&[problem("one"), problem("one"), problem("two")]).to_string();
         assert_eq!((text.matches("one").count(), text.matches("start again").count()), (1, 1), "{text}");
         assert!(text.contains("two") && !text.contains("yaml"), "{text}");
-    }
-
-    #[test]
-    fn a_size_is_a_square_or_width_and_height() {
-        assert_eq!(pixels("224"), Ok(Pixels { width: 224, height: 224 }));
-        assert_eq!(pixels("320x240"), Ok(Pixels { width: 320, height: 240 }));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use protocol::{KeyScope, Manifest, OpManifest, Threads};
 use serde_json::Value;
 
 use super::Cli;
+use crate::env;
 
 /// The whole page.
 pub(super) fn page(manifests: &BTreeMap<String, Arc<Manifest>>) -> String {
@@ -21,6 +22,7 @@ pub(super) fn page(manifests: &BTreeMap<String, Arc<Manifest>>) -> String {
     for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
         self::command(&mut text, command);
     }
+    variables(&mut text);
     text.push_str("## Ops\n\nWhat `uses: PLUGIN/OP` can name, with the plugins that come with `pipe`.\n\n");
     for (plugin, manifest) in manifests {
         for (name, op) in &manifest.ops {
@@ -39,6 +41,14 @@ fn command(text: &mut String, command: &Command) {
         let _ = write!(text, "{}\n\n", about.to_string().trim());
     }
     arguments(text, command.get_arguments());
+}
+
+fn variables(text: &mut String) {
+    text.push_str("## Environment variables\n\nWhat `pipe` itself reads.\n\n| variable | |\n|---|---|\n");
+    for variable in env::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", variable.name, variable.about);
+    }
+    text.push('\n');
 }
 
 /// A table of arguments, or nothing where there are none.

@@ -10,13 +10,12 @@
 
 mod edits;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use pipeline::spec::{self, Action, Input};
+use pipeline::spec;
 use record::event::Event;
 use store::ARTIFACTS;
 use text::format;
@@ -26,6 +25,7 @@ use super::{Context, find_stages, run};
 use crate::error::{Error, ExitStatus};
 use crate::exec::BetweenRuns;
 use crate::project::Project;
+use crate::workspace::{Reads, reads};
 use crate::{progress, streams};
 
 /// How many names a line has.
@@ -122,35 +122,15 @@ impl Watch<'_> {
 
     /// Finds out what is to be watched.
     fn depend_on(&mut self, project: &Project) -> Result<(), Error> {
-        let (store, pipeline) = (&project.store, &project.pipeline);
-        let mut sources = vec![self.file.clone()];
-        let (mut artifacts, mut whole) = (Vec::new(), BTreeSet::new());
-        let selected = run::selected(project, &find_stages(project, &self.args.stages)?);
-        for stage in selected.iter().map(|id| &pipeline[*id]) {
-            sources.extend(stage.inputs.values().filter_map(|input| match input {
-                Input::Path(path) => Some(path.clone()),
-                Input::Output { .. } => None,
-            }));
-            artifacts.extend(stage.outputs.values().map(|file| store.artifacts(&stage.name).join(file)));
-            if let Action::Op(action) = &stage.action {
-                sources.extend(action.sources.values().cloned());
-                let is_whole = |name: &str| !action.filtered.contains(name);
-                let read_whole = action.sources.iter().filter(|(name, _)| is_whole(name));
-                whole.extend(read_whole.map(|(_, path)| path.clone()));
-                let manifest = project.registry.manifest(&action.plugin)?;
-                let companions = manifest.ops.get(&action.op).into_iter().flat_map(|op| &op.companions);
-                for plugin in std::iter::once(&action.plugin).chain(companions) {
-                    sources.push(project.registry.find(plugin)?);
-                }
-            }
-        }
+        let named = find_stages(project, &self.args.stages)?;
+        let Reads { sources, whole, artifacts } = reads(project, &project.selected(&named))?;
         self.artifacts = Places::of(artifacts);
-        self.sources = Places::of(sources);
-        self.sources.ignore = Some(pipeline.ignore.clone());
+        self.sources = Places::of([self.file.clone()].into_iter().chain(sources));
+        self.sources.ignore = Some(project.pipeline.ignore.clone());
         self.sources.whole = whole;
         // A stage may read the folder in which all of this lies.
-        self.sources.except.extend(store.folder().parent().map(Path::to_owned));
-        self.sources.except.insert(pipeline.root.join(ARTIFACTS));
+        self.sources.except.extend(project.store.folder().parent().map(Path::to_owned));
+        self.sources.except.insert(project.pipeline.root.join(ARTIFACTS));
         Ok(())
     }
 

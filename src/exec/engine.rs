@@ -24,6 +24,7 @@ use record::{ActionRecord, Change, Outcome, StageRun};
 use rustix::process::Signal;
 use store::{Aside, KeyLock, Miss};
 use text::format;
+use tracing::{Span, debug_span, info_span};
 
 use self::checks::{Answer, Checks};
 use self::ready::Ready;
@@ -81,6 +82,8 @@ enum Message {
 struct Queued {
     miss: Miss,
     changes: Vec<Change>,
+    /// Lasts until there is room for it.
+    waits: Span,
 }
 
 /// A stage that is being executed.
@@ -320,7 +323,9 @@ impl<'a> Engine<'a> {
             None => self.decide_anew(id)?,
         };
         if let Decision::Restorable { record, changes } = decision {
-            match self.project.store.restore(&stage.name, &record) {
+            let restored = info_span!("restore", stage = %stage.name)
+                .in_scope(|| self.project.store.restore(&stage.name, &record));
+            match restored {
                 Ok(()) => {
                     self.tell_asides();
                     return self.end_with(id, Outcome::Restored, record, changes, begin);
@@ -357,8 +362,9 @@ impl<'a> Engine<'a> {
                     (self.emit)(Event::Warning { message: format!("{warning}; running the stage again") });
                 }
                 self.step(id, Step::Queue)?;
+                let waits = debug_span!("wait", stage = %stage.name);
                 self.under_way.insert(key, vec![]);
-                self.queued.insert(id, Queued { miss, changes });
+                self.queued.insert(id, Queued { miss, changes, waits });
                 self.ready.insert(id);
                 Ok(())
             }

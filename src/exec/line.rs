@@ -20,6 +20,7 @@ use pipeline::spec::{CommandAction, CommandLine};
 use rustix::fs::{Access, access};
 
 use super::setting::Setting;
+use crate::env;
 
 const SHELL: &str = "/bin/sh";
 
@@ -208,7 +209,7 @@ fn knows_pipefail() -> bool {
 
 /// Where the stage's programs are looked for.
 fn search_path(action: &CommandAction) -> Option<OsString> {
-    action.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"))
+    action.env.get("PATH").map(OsString::from).or_else(|| env::PATH.value())
 }
 
 /// The same for a file that the kernel does not know how to execute: a script that names no interpreter is one for the shell.

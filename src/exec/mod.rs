@@ -24,7 +24,6 @@ use std::collections::BTreeMap;
 pub use budget::lacking_gpus;
 pub use engine::{Finished, Options, Order, run};
 pub use interrupt::{BetweenRuns, take_over_signals};
-pub use op::HELLO_TIMEOUT_VARIABLE;
 use protocol::{Figure, LogLevel, Metric, Progress};
 use record::Pace;
 pub use secrets::missing_secrets;

@@ -1,30 +1,29 @@
 //! Executes an op: holds the runner's side of the conversation with a plugin. Trusts nothing it is told but
 //! metrics and figures; outputs are looked at by the caller.
 
-use std::collections::{BTreeMap, HashMap};
+mod listener;
+
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use protocol::{Figure, FromPlugin, LogLevel, MetricNames, PROTOCOL_VERSION, RunRequest, ToPlugin};
+use protocol::{Figure, MetricNames, PROTOCOL_VERSION, RunRequest, ToPlugin};
 use rustix::process::Signal;
 use store::FigureFile;
 use text::format;
-use text::secret::Masks;
+use tracing::info_span;
 
-use super::course::Course;
+use self::listener::Listener;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::listener::overhear;
 use super::log::Log;
-use super::secrets::{hide_figure, hide_metric};
 use super::setting::{Setting, Timeout, next_within, stopped};
 use super::{Failure, Notice, Yield};
+use crate::env;
+use crate::logs;
 use crate::plugin::process::{Output, Process, Stdout, clean_environment};
-
-/// Environment variable: seconds that a plugin may take to say `hello`; 60 where it is not set.
-pub const HELLO_TIMEOUT_VARIABLE: &str = "PIPE_HELLO_TIMEOUT";
-
-const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a plugin may take to end once it has said `done`.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,8 +52,14 @@ pub(super) fn run(
     log: &mut Log,
     notify: &dyn Fn(Notice),
 ) -> Result<Yield, Failure> {
+    let _op = info_span!("op", plugin = program.plugin).entered();
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().chain(&setting.secrets).map(String::as_str));
+    // Where the plugin declares it, it is part of the key, and has the value that this says.
+    let is_declared = program.env.iter().any(|name| name == env::LOG.name);
+    if let Some(level) = logs::level().filter(|_| !is_declared) {
+        command.env(env::LOG.name, level);
+    }
     setting.show_gpus(&mut command);
     let mut process =
         Process::start(command, Stdio::piped(), Stdout::Messages, &setting.stopper).map_err(|error| {
@@ -67,7 +72,7 @@ pub(super) fn run(
         let mut shown = FigureFile::new(setting.figures.clone());
         let show = &mut |figure: &Figure, all: &[Figure]| shown.show(figure, all);
         let listener = Listener::new(program, log, notify, show, setting.timeout);
-        Listener { masks: setting.masks.clone(), ..listener }.listen(&mut process)
+        listener.hiding(setting.masks.clone()).listen(&mut process)
     });
     let mut finish = |process: &mut Process| process.finish(|line| log.line(line));
     match heard {
@@ -159,206 +164,6 @@ fn speak(process: &mut Process, request: RunRequest) -> Result<(), Stop> {
     }
 }
 
-/// Puts a figure where a report finds it while the op goes on; is given all that count as well.
-type Show<'a> = &'a mut dyn FnMut(&Figure, &[Figure]);
-
-struct Listener<'a> {
-    program: &'a Program<'a>,
-    log: &'a mut Log,
-    notify: &'a dyn Fn(Notice),
-    show: Show<'a>,
-    /// Places of figures by their ids.
-    places: HashMap<String, usize>,
-    /// How long it may take.
-    timeout: Option<Timeout>,
-    /// What is to be taken out of metrics and figures.
-    masks: Masks,
-    course: Course,
-    result: Yield,
-}
-
-impl<'a> Listener<'a> {
-    fn new(
-        program: &'a Program<'a>,
-        log: &'a mut Log,
-        notify: &'a dyn Fn(Notice),
-        show: Show<'a>,
-        timeout: Option<Timeout>,
-    ) -> Self {
-        let (places, masks, result) = (HashMap::new(), Masks::default(), Yield::default());
-        let course = Course::new(Instant::now());
-        Self { program, log, notify, show, places, timeout, masks, course, result }
-    }
-
-    fn listen(mut self, process: &mut Process) -> Result<Yield, Stop> {
-        self.hello(process)?;
-        loop {
-            let message = self.next(process, self.timeout, Stop::TimedOut)?;
-            if self.take(message)?.is_break() {
-                return Ok(self.result);
-            }
-        }
-    }
-
-    /// Acts on a message after `hello`; breaks at `done`.
-    fn take(&mut self, message: FromPlugin) -> Result<ControlFlow<()>, Stop> {
-        match message {
-            FromPlugin::Hello { .. } => return Err(self.out_of_turn("`hello` twice")),
-            FromPlugin::Progress(progress) => {
-                self.course.observe(Instant::now(), &progress);
-                if progress.milestone {
-                    self.log.line(&format!(
-                        "{} {}/{}  {}",
-                        progress.unit, progress.done, progress.total, progress.text
-                    ));
-                }
-                (self.notify)(Notice::Progress(progress));
-            }
-            FromPlugin::Metric { name, metric } => {
-                let (name, metric) = (self.masks.hide(&name).into_owned(), hide_metric(metric, &self.masks));
-                self.log.line(&format!("{name} = {} {}", metric.value, metric.unit));
-                let is_declared = self.program.declared.is_none_or(|names| names.contain(&name));
-                if !is_declared && !self.result.metrics.contains_key(&name) {
-                    let message = format!(
-                        "plugin `{}` reports metric `{name}`, which its op does not declare: gates and columns cannot use it; \
-                         please report this to the plugin's authors",
-                        self.program.plugin
-                    );
-                    self.log.line(&format!("warning: {message}"));
-                    (self.notify)(Notice::Log(LogLevel::Warn, message));
-                }
-                self.result.metrics.insert(name, metric);
-            }
-            FromPlugin::Figure(figure) => {
-                let Some(figure) = hide_figure(figure, &self.masks) else {
-                    self.log.line("warning: a figure is left out: it cannot be drawn without a secret");
-                    return Ok(ControlFlow::Continue(()));
-                };
-                let figures = &mut self.result.figures;
-                let place = *self.places.entry(figure.id.clone()).or_insert(figures.len());
-                match figures.get_mut(place) {
-                    Some(known) => *known = figure,
-                    None => figures.push(figure),
-                }
-                if let Some(figure) = figures.get(place) {
-                    (self.show)(figure, figures);
-                }
-            }
-            FromPlugin::Log { level, message } => {
-                self.log.line(&match level {
-                    LogLevel::Warn => format!("warning: {message}"),
-                    LogLevel::Info | LogLevel::Debug => message.clone(),
-                });
-                (self.notify)(Notice::Log(level, message));
-            }
-            FromPlugin::Checked { .. } => return Err(self.out_of_turn("`checked` without being asked")),
-            FromPlugin::Done { provisional } => {
-                if let Some(why) = &provisional {
-                    let message = format!(
-                        "{why}; the result is provisional: the next run will execute the stage again"
-                    );
-                    self.log.line(&format!("warning: {message}"));
-                    (self.notify)(Notice::Log(LogLevel::Warn, message));
-                }
-                self.result.provisional = provisional.map(|why| self.masks.hide(&why).into_owned());
-                self.result.pace = self.course.pace();
-                return Ok(ControlFlow::Break(()));
-            }
-            FromPlugin::Failed { message, hint } => {
-                let message = if message.trim().is_empty() {
-                    format!("plugin `{}` failed without giving a reason", self.program.plugin)
-                } else {
-                    message
-                };
-                return Err(Stop::Told(Failure { message, hint }));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn hello(&mut self, process: &mut Process) -> Result<(), Stop> {
-        let patience = std::env::var(HELLO_TIMEOUT_VARIABLE)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .map_or(HELLO_TIMEOUT, Duration::from_secs);
-        let silent = Stop::Told(
-            Failure::new(format!(
-                "plugin `{}` was started but did not say `hello` in time",
-                self.program.plugin
-            ))
-            .hint(format!(
-                "is `{}` a plugin of `pipe`? a slow one gets more time by setting {HELLO_TIMEOUT_VARIABLE} (seconds)",
-                self.program.executable.display()
-            )),
-        );
-        let first = self.next(process, Some(Timeout::starting_now(patience)), silent)?;
-        self.greet(&first)
-    }
-
-    /// Checks the first message.
-    fn greet(&self, first: &FromPlugin) -> Result<(), Stop> {
-        match *first {
-            FromPlugin::Hello { version: PROTOCOL_VERSION } => Ok(()),
-            FromPlugin::Hello { version } => {
-                let plugin = self.program.plugin;
-                Err(Stop::Told(
-                    Failure::new(format!(
-                        "plugin `{plugin}` speaks protocol version {version}, this `pipe` {PROTOCOL_VERSION}"
-                    ))
-                    .hint("build runner and plugin from the same release"),
-                ))
-            }
-            _ => Err(self.out_of_turn("something before `hello`")),
-        }
-    }
-
-    /// The next message, or `late` where there is none in time.
-    fn next(
-        &mut self,
-        process: &mut Process,
-        timeout: Option<Timeout>,
-        late: Stop,
-    ) -> Result<FromPlugin, Stop> {
-        loop {
-            match next_within(process, timeout) {
-                Ok(Some(Output::Out(line))) => {
-                    return self.read(&line);
-                }
-                Ok(Some(Output::Err(line))) => self.log.line(&line),
-                Ok(Some(Output::OutClosed(None))) => return Err(Stop::Broke("stopped talking".into())),
-                Ok(Some(Output::OutClosed(Some(why)))) => {
-                    return Err(Stop::Broke(format!("cannot be understood: {why}")));
-                }
-                // What it left running says nothing for it.
-                Ok(Some(Output::Ended(_) | Output::Left(_) | Output::Escaped(_))) => {
-                    return Err(Stop::Broke("ended".into()));
-                }
-                Ok(None) => return Err(late),
-                Err(error) => return Err(Stop::Broke(format!("can no longer be reached: {error}"))),
-            }
-        }
-    }
-
-    fn read(&self, line: &str) -> Result<FromPlugin, Stop> {
-        serde_json::from_str(line).map_err(|error| self.rubbish(line, &error))
-    }
-
-    fn rubbish(&self, line: &str, error: &serde_json::Error) -> Stop {
-        let shown: String = self.masks.hide(line).chars().take(200).collect();
-        Stop::Told(
-            Failure::new(format!(
-                "plugin `{}` sent an invalid protocol message ({error}): {shown}",
-                self.program.plugin
-            ))
-            .hint("a plugin must keep standard output for the protocol and print everything else to standard error"),
-        )
-    }
-
-    fn out_of_turn(&self, what: &str) -> Stop {
-        Stop::Told(Failure::new(format!("plugin `{}` said {what}", self.program.plugin)))
-    }
-}
-
 fn broken(program: &Program<'_>, what: &str, status: &io::Result<ExitStatus>, tail: &str) -> Failure {
     let how = match status {
         Ok(status) => describe_exit(*status),
@@ -390,32 +195,4 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
         }
         (None, None) => status.to_string(),
     }
-}
-
-/// What is made of `lines` as if a plugin had printed them.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(super) fn overhear(
-    program: &Program<'_>,
-    lines: &str,
-    log: &mut Log,
-    notify: &dyn Fn(Notice),
-) -> Result<Yield, Failure> {
-    let show = &mut |_: &Figure, _: &[Figure]| ();
-    let mut listener = Listener::new(program, log, notify, show, None);
-    let mut greeted = false;
-    for line in lines.lines() {
-        let heard = listener.read(line).and_then(|message| match greeted {
-            false => listener.greet(&message).map(|()| ControlFlow::Continue(())),
-            true => listener.take(message),
-        });
-        greeted = true;
-        match heard {
-            Ok(ControlFlow::Continue(())) => {}
-            Ok(ControlFlow::Break(())) => return Ok(listener.result),
-            Err(Stop::Told(failure)) => return Err(failure),
-            Err(Stop::Broke(what)) => return Err(Failure::new(what)),
-            Err(Stop::TimedOut) => return Err(Failure::new("took too long")),
-        }
-    }
-    Err(Failure::new("ended"))
 }

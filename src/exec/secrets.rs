@@ -7,13 +7,14 @@ use serde_json::Value;
 use text::secret::{Masks, Search, TooLarge};
 
 use super::{Failure, Notice};
+use crate::env;
 use crate::plugin::process::PROXIES;
 
 /// The variables that a stage declares as secrets and that hold nothing here. What is empty is as good as not set: so are
 /// secrets in a continuous integration that may not have them.
 #[must_use]
 pub fn missing_secrets(stage: &Stage) -> Vec<&str> {
-    let is_missing = |name: &&str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    let is_missing = |name: &&str| env::named(name).is_none_or(|value| value.is_empty());
     stage.secrets.iter().map(String::as_str).filter(is_missing).collect()
 }
 
@@ -23,7 +24,7 @@ pub fn missing_secrets(stage: &Stage) -> Vec<&str> {
 /// # Errors
 /// When that is too much to be looked for: then nothing may be executed, which might print it.
 pub(super) fn masks(stage: &Stage) -> Result<Masks, Failure> {
-    let value_of = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let value_of = |name: &str| env::named(name).map(|value| value.to_string_lossy().into_owned());
     let secrets: Vec<String> = stage.secrets.iter().filter_map(|name| value_of(name)).collect();
     // Such as the password of a database's address.
     let mut texts: Vec<String> = secrets.clone();
@@ -59,15 +60,14 @@ fn too_large(error: TooLarge) -> Failure {
 /// # Errors
 /// When they are too much to be looked for: then nothing may be kept.
 pub(super) fn search(stage: &Stage) -> Result<Option<Search>, Failure> {
-    let value_of = |name: &String| Some((name.clone(), std::env::var_os(name)?));
+    let value_of = |name: &String| Some((name.clone(), env::named(name)?));
     Search::new(stage.secrets.iter().filter_map(value_of)).map_err(too_large)
 }
 
 /// The names of secrets that are too short to be looked for.
 pub(super) fn too_short(stage: &Stage) -> Vec<&str> {
-    let is_short = |name: &&str| {
-        std::env::var_os(name).is_some_and(|value| Masks::is_too_short(&value.to_string_lossy()))
-    };
+    let is_short =
+        |name: &&str| env::named(name).is_some_and(|value| Masks::is_too_short(&value.to_string_lossy()));
     stage.secrets.iter().map(String::as_str).filter(is_short).collect()
 }
 

@@ -15,7 +15,7 @@ use text::secret::Masks;
 use super::log::Log;
 use super::trace::Trace;
 use super::{Failure, Notice};
-use crate::hardware;
+use crate::env;
 use crate::plugin::process::{End, Left, Output, Process, Stopper, escaped};
 
 /// What a try is given.
@@ -77,7 +77,7 @@ impl Setting {
     /// Lets a child see the GPUs that are its own, and where it asked for none, those that `pipe` sees.
     pub(super) fn show_gpus(&self, command: &mut Command) {
         if !self.gpus.is_empty() {
-            command.env(hardware::VISIBLE_GPUS, self.gpus.join(","));
+            command.env(env::VISIBLE_GPUS.name, self.gpus.join(","));
         }
     }
 

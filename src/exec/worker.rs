@@ -12,6 +12,7 @@ use store::{Finished, Miss};
 use text::clock::{Stopwatch, millis, now_ms};
 use text::format;
 use text::secret::Masks;
+use tracing::{debug_span, info_span};
 
 use super::command::PRINTED;
 use super::log::Log;
@@ -66,6 +67,9 @@ pub(super) struct Job<'a> {
 
 /// Executes the stage, as often as it takes and may be tried, and commits what it gave.
 pub(super) fn run(job: Job<'_>, notify: &dyn Fn(Notice)) -> Result<ActionRecord, Failure> {
+    let name = &job.stage.name;
+    let _execute =
+        info_span!("execute", run = job.run, stage = %name, key = %job.miss.key().digest()).entered();
     let masks = secrets::masks(job.stage)?;
     let notify = |notice| notify(secrets::hide_notice(notice, &masks));
     job.execute_and_keep(&masks, &notify).map_err(|failure| failure.hidden(&masks))
@@ -100,6 +104,7 @@ impl Job<'_> {
                 .hint("is the disk full? `pipe doctor` shows how much is free")
         });
         let done = done.and_then(|done| closed.map(|()| done))?;
+        let _publish = info_span!("publish").entered();
         Ok(self.project.store.commit(self.miss, done)?)
     }
 
@@ -158,14 +163,16 @@ impl Job<'_> {
     ) -> Result<Finished, Failure> {
         let (watch, started_ms) = (Stopwatch::start(), now_ms());
         let setting = self.setting(masks)?;
-        let result = inputs::Before::look(self.project, self.stage, &self.miss)
-            .and_then(|before| Ok((before, self.execute(&setting, log, notify)?)));
+        let looked =
+            debug_span!("inputs").in_scope(|| inputs::Before::look(self.project, self.stage, &self.miss));
+        let result = looked.and_then(|before| Ok((before, self.execute(&setting, log, notify)?)));
         match &setting.trace {
             Some(trace) if self.stopping.is_stopping() => trace.forget(),
             Some(trace) => tell(trace, log, notify),
             None => {}
         }
         let result = result.and_then(|(before, result)| {
+            let _outputs = debug_span!("outputs").entered();
             outputs::check(self.project, self.stage, &setting)?;
             // An input that was edited meanwhile poisons nothing.
             before.check_unchanged(self.project, self.stage, &self.miss)?;
@@ -197,6 +204,7 @@ impl Job<'_> {
         }
         match &self.stage.action {
             Action::Command(action) => {
+                let _command = info_span!("command").entered();
                 command::run(action, setting, &self.project.pipeline.root, log, notify)
             }
             Action::Op(action) => {

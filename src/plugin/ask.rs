@@ -11,9 +11,7 @@ use protocol::{CheckRequest, FromPlugin, PROTOCOL_VERSION, Problem, ToPlugin};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::process::{Output, Process, Stdout, Stopper, clean_environment};
-
-/// Environment variable: seconds that a plugin may take to check; 60 where it is not set.
-pub const CHECK_TIMEOUT_VARIABLE: &str = "PIPE_CHECK_TIMEOUT";
+use crate::env;
 
 const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -34,8 +32,7 @@ pub struct Program<'a> {
 /// # Errors
 /// In words, when the plugin does not answer all of them.
 pub fn check(program: Program<'_>, requests: &[CheckRequest]) -> Result<Vec<Vec<Problem>>, String> {
-    let allowed = std::env::var(CHECK_TIMEOUT_VARIABLE).ok().and_then(|text| text.parse().ok());
-    let allowed = allowed.map_or(CHECK_TIMEOUT, Duration::from_secs);
+    let allowed = env::CHECK_TIMEOUT.seconds().unwrap_or(CHECK_TIMEOUT);
     let questions = written(requests).map_err(|error| format!("cannot ask it: {error}"))?;
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().map(String::as_str));
@@ -74,8 +71,9 @@ pub fn check(program: Program<'_>, requests: &[CheckRequest]) -> Result<Vec<Vec<
             }
             None => {
                 return Err(format!(
-                    "it took longer than {} s ({CHECK_TIMEOUT_VARIABLE})",
-                    allowed.as_secs()
+                    "it took longer than {} s ({})",
+                    allowed.as_secs(),
+                    env::CHECK_TIMEOUT.name
                 ));
             }
         }

@@ -4,6 +4,8 @@ use std::process::Command;
 
 use text::secret::without_credentials;
 
+use crate::env;
+
 /// Environment variables that every child gets: what programs need to find themselves, their files and the
 /// network. Everything else is withheld, so that a result cannot depend on it unnoticed.
 const USUAL_ENVIRONMENT: &[&str] = &[
@@ -36,12 +38,12 @@ pub fn clean_environment<'a>(command: &mut Command, declared: impl IntoIterator<
     command.env_clear();
     for name in PROXIES {
         // What is no text cannot be told from a secret.
-        if let Some(value) = std::env::var_os(name).as_ref().and_then(|value| value.to_str()) {
+        if let Some(value) = env::named(name).as_ref().and_then(|value| value.to_str()) {
             command.env(name, &*without_credentials(value));
         }
     }
     for name in USUAL_ENVIRONMENT.iter().copied().chain(declared) {
-        if let Some(value) = std::env::var_os(name) {
+        if let Some(value) = env::named(name) {
             command.env(name, value);
         }
     }

@@ -10,7 +10,7 @@ mod registry;
 mod stopper;
 mod warden;
 
-pub use ask::{CHECK_TIMEOUT_VARIABLE, Program, check};
-pub use registry::{DESCRIBE_TIMEOUT_VARIABLE, PluginError, Registry, RestsOn, environment};
+pub use ask::{Program, check};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use registry::{Known, parse};
+pub use registry::{PluginError, Registry, RestsOn, environment};

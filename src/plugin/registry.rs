@@ -23,9 +23,7 @@ use store::{Durability, Store, is_inner, read_record};
 use text::secret::without_credentials;
 
 use super::process::{Output, PROXIES, Process, Stdout, Stopper};
-
-/// Environment variable: seconds that a plugin may take to describe itself; 10 where it is not set.
-pub const DESCRIBE_TIMEOUT_VARIABLE: &str = "PIPE_DESCRIBE_TIMEOUT";
+use crate::env;
 
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -79,14 +77,13 @@ impl Registry {
     #[must_use]
     pub fn new(root: &Path, named: &BTreeMap<String, PathBuf>, store: &Store) -> Self {
         let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let timeout = std::env::var(DESCRIBE_TIMEOUT_VARIABLE).ok().and_then(|text| text.parse().ok());
+        let path = env::PATH.value().unwrap_or_default();
         Self {
             root: root.to_owned(),
             named: named.clone(),
             folders: beside.into_iter().chain(std::env::split_paths(&path)).collect(),
             store: store.clone(),
-            timeout: timeout.map_or(DESCRIBE_TIMEOUT, Duration::from_secs),
+            timeout: env::DESCRIBE_TIMEOUT.seconds().unwrap_or(DESCRIBE_TIMEOUT),
             described: Mutex::default(),
         }
     }
@@ -340,7 +337,7 @@ pub(crate) fn parse(plugin: &str, text: &str) -> Result<Manifest, Problem> {
 /// that a plugin says of itself.
 #[must_use]
 pub fn environment(name: &str) -> Option<Digest> {
-    let value = std::env::var_os(name)?;
+    let value = env::named(name)?;
     let proxy = value.to_str().filter(|_| PROXIES.contains(&name));
     let address = proxy.map(without_credentials);
     Some(Digest::of_bytes(address.as_ref().map_or(value.as_bytes(), |address| address.as_bytes())))

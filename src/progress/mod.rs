@@ -17,6 +17,8 @@ mod words;
 use console::Term;
 use record::event::Event;
 
+use crate::env;
+use crate::logs;
 use crate::streams::Steady;
 
 pub use grid::Grid;
@@ -63,7 +65,8 @@ pub fn passing(color: bool) -> Box<dyn Sink> {
 }
 
 fn is_attended() -> bool {
-    Term::stderr().features().is_attended() && !is_dumb(std::env::var_os("TERM"))
+    // Bars and lines of a log would write over each other.
+    logs::level().is_none() && Term::stderr().features().is_attended() && !is_dumb(env::TERM.value())
 }
 
 fn is_dumb(term: Option<std::ffi::OsString>) -> bool {

@@ -117,6 +117,8 @@ impl Lines {
                 all.extend(failure.into_iter().map(|line| format!("{}{line}", self.indent())));
                 all
             }
+            // Who keeps nothing of a run says what came of it.
+            Event::RunFinished { .. } if !self.points_to_logs => vec![],
             Event::RunFinished { record, .. } => {
                 vec![format!("{stamp} finished in {}", format::millis(record.duration_ms))]
             }

@@ -135,7 +135,8 @@ fn no_damage_to_any_file_of_the_cache_hangs_panics_or_comes_to_something_wrong()
     };
     let benches = [Bench::new(), Bench::new()];
     let places = benches[0].places().len();
-    let all = pairs(&benches[0]).len();
+    // Names are not those of the other bench, and where two logs happen to be the same, times included, they are one object.
+    let all = benches.iter().map(|bench| pairs(bench).len()).min().unwrap();
     let drawn: Vec<usize> = (0..all).filter(|_| u64::from(random.next_u32()).is_multiple_of(share)).collect();
     let next = AtomicUsize::new(0);
     let ends: Mutex<BTreeMap<(Kind, End), usize>> = Mutex::default();
@@ -143,9 +144,7 @@ fn no_damage_to_any_file_of_the_cache_hangs_panics_or_comes_to_something_wrong()
     std::thread::scope(|scope| {
         for bench in &benches {
             scope.spawn(|| {
-                // Names are not those of the other bench, but as many, and in the same order.
                 let pairs = pairs(bench);
-                assert_eq!(pairs.len(), all, "{:?}\n{:?}", benches[0].places(), bench.places());
                 while let Some(number) = drawn.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (place, is_folder, kind) = &pairs[*number];
                     bench.restore();

@@ -23,6 +23,7 @@ mod interrupt;
 mod json;
 mod leftovers;
 mod limits;
+mod logs;
 mod matrix;
 mod memory;
 mod model;

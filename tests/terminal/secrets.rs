@@ -74,6 +74,8 @@ fn no_secret_is_shown_or_kept_anywhere() {
         &["history", "--json"],
         &["compare"],
         &["run", "--force", "--json"],
+        &["-vvv", "run", "--force", "--profile-to", "trace.json"],
+        &["-vvv", "--log-format", "json", "run", "--force"],
     ] {
         pipe(args, Some(0));
     }

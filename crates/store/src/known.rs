@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use pipeline::digest::Digest;
 use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use tracing::debug_span;
 
 use super::error::at;
 use super::folder::Folder;
@@ -85,6 +86,7 @@ impl Store {
                 return Ok((known, before.without_number()));
             }
         }
+        let _hash = debug_span!("hash", path = %path.display(), bytes = metadata.len()).entered();
         let memory = self.memory(&file, medium, &before);
         let digest = Digest::of_open(&mut file, metadata.len()).map_err(at("read", path))?;
         let after = StatKey::of(&file.metadata().map_err(at("read", path))?);

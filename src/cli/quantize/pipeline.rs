@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Args, Layout, Pixels, Rounding, STAGE, input, word};
+use super::values::{Layout, Pixels, Rounding, word};
+use super::{Args, STAGE, input};
 use crate::error::Error;
 
 /// The pipeline that does it, to run in `folder`. JSON is YAML.

@@ -58,7 +58,7 @@ impl<'a> Engine<'a> {
         'a: 'scope,
     {
         let stage = self.stage(id);
-        let Some(Queued { miss, changes }) = self.queued.remove(&id) else {
+        let Some(Queued { miss, changes, waits }) = self.queued.remove(&id) else {
             return Err(Error::failed(format!("stage `{}` was queued without a decision", stage.name)));
         };
         let key = miss.key().digest();
@@ -80,6 +80,7 @@ impl<'a> Engine<'a> {
                 return self.fail_before_start(id, error.into(), Instant::now());
             }
         };
+        drop(waits);
         self.step(id, Step::Start)?;
         let begin = Instant::now();
         let offset_ms = millis(begin.saturating_duration_since(self.start));

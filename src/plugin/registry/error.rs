@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use protocol::PROTOCOL_VERSION;
 use store::StoreError;
 
-use super::DESCRIBE_TIMEOUT_VARIABLE;
+use crate::env::DESCRIBE_TIMEOUT;
 use crate::plugin::loader;
 
 /// Why a plugin cannot be used.
@@ -93,9 +93,9 @@ impl PluginError {
             Self::Start { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some(format!("make it executable: `chmod +x {}`", path.display()))
             }
-            Self::Hangs { .. } => Some(format!(
-                "if it is only slow, give it more time by setting {DESCRIBE_TIMEOUT_VARIABLE} (seconds)"
-            )),
+            Self::Hangs { .. } => {
+                Some(format!("if it is only slow, give it more time by setting {DESCRIBE_TIMEOUT} (seconds)"))
+            }
             Self::Version { plugin, .. } => {
                 Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
             }

@@ -202,7 +202,7 @@ fn one_that_hangs_is_killed_with_its_children() {
     registry.timeout = Duration::from_millis(300);
     let error = registry.manifest("fake").unwrap_err();
     assert!(matches!(error, PluginError::Hangs { .. }), "{error}");
-    assert!(error.hint().unwrap().contains(DESCRIBE_TIMEOUT_VARIABLE));
+    assert!(error.hint().unwrap().contains(env::DESCRIBE_TIMEOUT.name));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the last run came to, and everything that this rests on: the command line, the pipeline's text, plugins,
+//! The null-run snapshot: what the last run came to, and everything that this rests on: the command line, the pipeline's text, plugins,
 //! environment variables, and what the file system said of every file that was read or written. As long as all of it is
 //! as it was, running again would find every stage fresh, and the answer is given without reading the pipeline.
 //!
@@ -15,8 +15,9 @@ use pipeline::gate::GateResult;
 use pipeline::spec::{Action, Input, ReportSpec, Stage};
 use record::{ActionRecord, RunRecord};
 use serde::{Deserialize, Serialize};
-use store::{Sights, Store};
+use store::{Sights, Store, StoreError};
 use text::secret::hidden_in;
+use tracing::debug_span;
 
 use crate::plugin::{self, Registry};
 use crate::project::Project;
@@ -68,7 +69,7 @@ pub struct Answer {
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Standing {
+struct Snapshot {
     question: Question,
     machine: Here,
     plugins: Plugins,
@@ -114,42 +115,78 @@ impl Plugins {
 /// The answer to a question, if it is known and nothing that it rests on has changed.
 #[must_use]
 pub fn recall(question: &Question) -> Option<Answer> {
+    let _recall = debug_span!("recall").entered();
     let root = question.file.parent()?;
     let store = Store::open(root).ok()?.sharing(question.cache.as_deref());
-    store.with_standing(|text, sights| {
-        let standing: Standing = serde_json::from_slice(text).ok()?;
-        let holds = standing.question == question.sealed(&store)
-            && standing.machine == Here::now(&store)
-            && standing.plugins.hold(root, &store)
-            && standing.answer.report.exists()
+    store.with_null_run(|text, sights| {
+        let snapshot: Snapshot = serde_json::from_slice(text).ok()?;
+        let holds = snapshot.question == question.sealed(&store)
+            && snapshot.machine == Here::now(&store)
+            && snapshot.plugins.hold(root, &store)
+            && snapshot.answer.report.exists()
             && Sights::hold(sights, root);
-        holds.then_some(standing.answer)
+        holds.then_some(snapshot.answer)
     })
 }
 
-/// Digests what else an outcome rests on, so that [`keep`] finds it known. To be called before the stat cache is written.
-pub fn prepare(project: &Project) {
+/// A run whose outcome rests on digested files alone; the stat cache does not say so yet.
+#[must_use]
+pub struct Prepared<'a>(&'a Project);
+
+/// A run whose outcome rests on files that the stat cache knows, as far as it could be written.
+#[must_use]
+pub struct Settled<'a>(&'a Project);
+
+/// Digests what else an outcome rests on, so that [`Settled::keep`] finds it known.
+pub fn prepare(project: &Project) -> Prepared<'_> {
     for file in std::env::current_exe().into_iter().chain([project.pipeline.file.clone()]) {
         // What cannot be read now is not certain, and nothing will be kept.
         let _ = project.store.digest_path(&file);
     }
+    Prepared(project)
 }
 
-/// Keeps what a run came to that left every selected stage in place. Does nothing where something that it rests on is
-/// not certain. To be called after the stat cache was written.
-pub fn keep(
+impl<'a> Prepared<'a> {
+    /// Writes the stat cache, which the snapshot looks at; and why it could not be written. What it then does not know is not
+    /// certain.
+    pub fn flush(self) -> (Settled<'a>, Option<StoreError>) {
+        (Settled(self.0), self.0.store.flush().err())
+    }
+}
+
+impl Settled<'_> {
+    /// Keeps what a run came to that left every selected stage in place. Does nothing where something that it rests on is
+    /// not certain.
+    pub fn keep(
+        self,
+        question: &Question,
+        run: &RunRecord,
+        records: &BTreeMap<StageName, ActionRecord>,
+        report: &Path,
+    ) {
+        if let Some((snapshot, sights)) = snapshot(self.0, question, run, records, report)
+            && let Ok(text) = serde_json::to_vec(&snapshot)
+        {
+            // Without it the next run takes longer, nothing else.
+            let _ = self.0.store.keep_null_run(&text, &sights);
+        }
+    }
+}
+
+/// What is kept, and what that rests on. `None` where something is not certain.
+fn snapshot(
     project: &Project,
     question: &Question,
     run: &RunRecord,
     records: &BTreeMap<StageName, ActionRecord>,
     report: &Path,
-) {
+) -> Option<(Snapshot, Sights)> {
     // What is provisional is executed again.
     if records.values().any(|record| record.provisional.is_some()) {
-        return;
+        return None;
     }
     let mut sights = Sights::default();
-    let Some(plugins) = facts(project, records, &mut sights) else { return };
+    let plugins = facts(project, records, &mut sights)?;
     let table = project.pipeline.report.clone();
     let shown = records.iter().filter(|(_, record)| !table.rows.is_empty() && !record.metrics.is_empty());
     let bare = |record: &ActionRecord| ActionRecord {
@@ -168,11 +205,8 @@ pub fn keep(
     };
     let machine = Here::now(&project.store);
     let answer = hidden_in(answer);
-    let standing = Standing { question: question.sealed(&project.store), machine, plugins, answer };
-    if let Ok(text) = serde_json::to_vec(&standing) {
-        // Without it the next run takes longer, nothing else.
-        let _ = project.store.keep_standing(&text, &sights);
-    }
+    let snapshot = Snapshot { question: question.sealed(&project.store), machine, plugins, answer };
+    Some((snapshot, sights))
 }
 
 /// Collects everything that the outcome rests on. `None` where something is not certain.
@@ -272,7 +306,7 @@ mod tests {
             shared in any::<bool>(),
         ) {
             let [file, cache, plugin, report] = paths.map(PathBuf::from);
-            let standing = Standing {
+            let snapshot = Snapshot {
                 question: Question {
                     file,
                     cache: shared.then_some(cache),
@@ -297,8 +331,8 @@ mod tests {
                     report,
                 },
             };
-            let text = serde_json::to_vec(&standing).unwrap();
-            prop_assert_eq!(serde_json::from_slice::<Standing>(&text).unwrap(), standing);
+            let text = serde_json::to_vec(&snapshot).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Snapshot>(&text).unwrap(), snapshot);
         }
     }
 }
