@@ -52,6 +52,7 @@ impl Project {
         let registry = Registry::new(parsed.root(), parsed.plugins(), &store);
         let pipeline = spec::resolve(parsed, overrides, &registry)
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
+        let store = store.ignoring(&pipeline.ignore);
         if let Some(problems) = misplaced(&pipeline, &store) {
             return Err(Error::pipeline(problems.render(color)));
         }

@@ -136,8 +136,11 @@ impl Store {
             std::thread::sleep(stat::MARGIN);
         }
         young.into_par_iter().for_each(|path| {
-            // A file that is gone or unreadable by now need not be remembered.
-            let _ = self.digest_path(&path);
+            // A file that is gone or unreadable by now need not be remembered. A folder may hold a link that leads nowhere.
+            let _ = self.digest_path(&path).or_else(|error| match &self.ignore {
+                Some(ignore) => self.digest_input(&path, ignore),
+                None => Err(error),
+            });
         });
         let Some(bytes) = self.stats().unsaved() else { return Ok(()) };
         self.write(&self.folder.join("stat"), &bytes, Durability::Eventual)?;

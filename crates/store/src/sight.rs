@@ -115,6 +115,17 @@ impl Store {
         self.look_at(path, digest, None, sights)
     }
 
+    /// As [`Store::look`] for an output: what was added to a folder and counts for nothing is left out.
+    #[must_use]
+    pub fn look_at_output(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
+        let before = sights.bytes.len();
+        if self.ignore.is_some() && self.look_at(path, digest, self.ignore.as_ref(), sights).is_some() {
+            return Some(());
+        }
+        sights.bytes.truncate(before);
+        self.look_at(path, digest, None, sights)
+    }
+
     /// As [`Store::look`] for what a stage reads: of a folder, what counts.
     #[must_use]
     pub fn look_at_input(

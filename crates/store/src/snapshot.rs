@@ -217,6 +217,23 @@ impl Store {
         Ok((Digest::of_bytes(&walked.folder.to_bytes()), snapshot))
     }
 
+    /// As [`Store::snapshot`] of what another stage made, which was `recorded` then: what was added to a folder and counts for
+    /// nothing is left out, unless the stage itself made such things there.
+    ///
+    /// # Errors
+    /// As [`Store::digest_path`].
+    pub fn snapshot_output(&self, path: &Path, recorded: &Digest) -> Result<(Digest, Snapshot), StoreError> {
+        let Some(ignore) = &self.ignore else { return self.snapshot(path, None) };
+        let without = self.snapshot(path, Some(ignore));
+        if without.as_ref().is_ok_and(|(digest, _)| digest == recorded) {
+            return without;
+        }
+        match self.snapshot(path, None) {
+            Ok(whole) if whole.0 == *recorded => Ok(whole),
+            _ => without,
+        }
+    }
+
     /// Adds the links and folders that lead to a path, but not what is there.
     fn note_way(&self, path: &Path, snapshot: &mut Snapshot, then: SystemTime) -> Result<(), StoreError> {
         let absolute = std::path::absolute(path).map_err(at("read", path))?;

@@ -275,7 +275,14 @@ impl Store {
             let walk = |found: &super::folder::Found| {
                 Ok((read(&found.path, &found.metadata)?, found.metadata.len()))
             };
-            Ok(Digest::of_bytes(&Folder::walk(path, &walk)?.to_bytes()))
+            let digest = |ignore| {
+                let walked = Folder::read(path, ignore, &walk, &mut |_, _, _| ())?;
+                Ok(Digest::of_bytes(&walked.folder.to_bytes()))
+            };
+            match self.ignore.as_ref().map(|ignore| digest(Some(ignore))) {
+                Some(Ok(without)) if without == output.digest => Ok(without),
+                _ => digest(None),
+            }
         };
         let edited = last.par_iter().flat_map_iter(|(stage, record)| {
             record.outputs.iter().filter_map(|(name, output)| {
