@@ -382,6 +382,10 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
             let names = BTreeMap::from([
                 (4, "SIGILL: an instruction that this CPU lacks"),
                 (6, "SIGABRT"),
+                (
+                    7,
+                    "SIGBUS: a file that it had mapped was cut short, such as a native library, or could not be read",
+                ),
                 (9, "SIGKILL: stopped by hand, or out of memory"),
                 (11, "SIGSEGV: a crash in native code"),
                 (15, "SIGTERM"),
