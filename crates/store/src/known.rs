@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use pipeline::digest::Digest;
 use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rustix::fs::AtFlags;
 
 use super::error::at;
 use super::folder::Folder;
@@ -69,8 +70,9 @@ impl Store {
             return Err(irregular("neither a file nor a folder"));
         }
         let medium = self.stats().medium(metadata.dev(), path);
-        let mut before = StatKey::of(metadata);
-        if let Some(known) = self.known(medium, &before) {
+        let mut before = self.key_of(path, metadata);
+        let is_lasting = medium != Medium::Image || before != StatKey::of(metadata);
+        if let Some(known) = self.known(medium, &before).filter(|_| is_lasting) {
             return Ok((known, before));
         }
         if medium == Medium::Kernel {
@@ -85,13 +87,23 @@ impl Store {
                 return Ok((known, before.without_number()));
             }
         }
-        let memory = self.memory(&file, medium, &before);
+        let memory = if is_lasting { self.memory(&file, medium, &before) } else { Memory::None };
         let digest = Digest::of_open(&mut file, metadata.len()).map_err(at("read", path))?;
-        let after = StatKey::of(&file.metadata().map_err(at("read", path))?);
+        let after = self.key_of(path, &file.metadata().map_err(at("read", path))?);
         if before == after {
             self.stats().put(path, before, digest, memory);
         }
         Ok((digest, if medium == Medium::Remote { before.without_number() } else { before }))
+    }
+
+    /// What a file is known by: what the file system says of it, and in an image the mount, where the kernel numbers those.
+    pub(super) fn key_of(&self, path: &Path, metadata: &Metadata) -> StatKey {
+        let key = StatKey::of(metadata);
+        if self.stats().medium(metadata.dev(), path) != Medium::Image {
+            return key;
+        }
+        let flags = if metadata.is_symlink() { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+        medium::mount(path, flags).map_or(key, |mount| key.within(mount))
     }
 
     fn known(&self, medium: Medium, key: &StatKey) -> Option<Digest> {

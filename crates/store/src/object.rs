@@ -55,7 +55,7 @@ impl Store {
             let put = |found: &Found| {
                 if found.linked || found.metadata.nlink() > 1 {
                     movable.store(false, Ordering::Relaxed);
-                    self.note_links(&found.metadata);
+                    self.note_links(&found.path, &found.metadata);
                 }
                 self.put_one_of_many(&found.path, &batch)
             };
@@ -68,7 +68,7 @@ impl Store {
             Ok(Kept { record, movable: movable.into_inner() })
         } else if metadata.is_file() {
             let (digest, bytes) = self.put_file(path, durability)?;
-            self.note_links(&metadata);
+            self.note_links(path, &metadata);
             let executable = is_executable(&metadata);
             let record = OutputRecord { file, digest, bytes, folder: false, executable };
             Ok(Kept { record, movable: own.is_file() && own.nlink() == 1 })

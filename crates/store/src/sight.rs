@@ -184,9 +184,9 @@ impl Store {
         seen.iter().try_for_each(|(path, key)| sights.add(path, &self.root, *key))
     }
 
-    /// Whether what is said of a file or folder may be out of date until it is opened.
+    /// Whether what is said of a file or folder may be out of date until it is opened, or be said of another one in its place.
     fn is_far(&self, path: &Path, metadata: &Metadata) -> bool {
-        self.stats().medium(metadata.dev(), path) == Medium::Remote
+        matches!(self.stats().medium(metadata.dev(), path), Medium::Remote | Medium::Image)
     }
 
     /// Adds what the file system says of the folders that hold objects and records: it changes when one is added or

@@ -155,9 +155,9 @@ impl Hidden {
 
 impl Store {
     /// Notes that a file has several names, where it has: the one below the outputs will go.
-    pub(super) fn note_links(&self, metadata: &fs::Metadata) {
+    pub(super) fn note_links(&self, path: &Path, metadata: &fs::Metadata) {
         if metadata.nlink() > 1 {
-            let identity = StatKey::of(metadata).number();
+            let identity = self.key_of(path, metadata).number();
             self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(identity);
         }
     }
@@ -272,7 +272,7 @@ impl Store {
 
     /// What identifies the state of a file or folder.
     fn state_of(&self, path: &Path, metadata: &fs::Metadata) -> StatKey {
-        let key = StatKey::of(metadata);
+        let key = self.key_of(path, metadata);
         // Behind a program, a file need not have the same number when it is looked at again.
         match self.stats().medium(metadata.dev(), path) {
             Medium::Remote => key.without_number(),

@@ -25,7 +25,6 @@ use super::error::at;
 use super::file::Durability;
 use super::folder::Folder;
 use super::inventory::{Content, Listed, Named, Records, Said, Unreadable, entries, or_note};
-use super::stat::StatKey;
 use super::{Store, StoreError};
 
 /// How far verifying is.
@@ -258,8 +257,9 @@ impl Store {
         let misremembered = AtomicBool::new(false);
         let read = |path: &Path, metadata: &fs::Metadata| {
             let digest = Digest::of_file(path).map_err(at("read", path))?;
-            let known = self.stats().get(&StatKey::of(metadata));
-            let unchanged = fs::metadata(path).is_ok_and(|now| StatKey::of(&now) == StatKey::of(metadata));
+            let key = self.key_of(path, metadata);
+            let known = self.stats().get(&key);
+            let unchanged = fs::metadata(path).is_ok_and(|now| self.key_of(path, &now) == key);
             if unchanged && known.is_some_and(|known| known != digest) {
                 misremembered.store(true, Ordering::Relaxed);
             }
