@@ -56,6 +56,7 @@ pub(super) fn run(
     let mut command = Command::new(program.executable);
     clean_environment(&mut command, program.env.iter().chain(&setting.secrets).map(String::as_str));
     setting.show_gpus(&mut command);
+    setting.mark(&mut command);
     let mut process =
         Process::start(command, Stdio::piped(), Stdout::Messages, &setting.stopper).map_err(|error| {
             Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
@@ -330,7 +331,7 @@ impl<'a> Listener<'a> {
                     return Err(Stop::Broke(format!("cannot be understood: {why}")));
                 }
                 // What it left running says nothing for it.
-                Ok(Some(Output::Ended(_) | Output::Left(_) | Output::Escaped(_))) => {
+                Ok(Some(Output::Ended(_) | Output::Left(_) | Output::Escaped(_) | Output::Detached(_))) => {
                     return Err(Stop::Broke("ended".into()));
                 }
                 Ok(None) => return Err(late),
