@@ -90,8 +90,11 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     }
     let limit = gc::limit()?;
     let mut sink = progress::choose(args.json, context.color_stderr());
+    // Another run's time is none of this one's.
+    let before = start.elapsed();
     let mut lock =
         project.store.lock(&mut |message| sink.event(&Event::Notice { message: message.to_owned() }))?;
+    let start = Instant::now().checked_sub(before).unwrap_or(start);
     let earlier = Earlier::load(&project, args.baseline.as_deref())?;
     if args.baseline.is_some() && !earlier.is_asked_for {
         let message = "no gate uses `baseline.`: `--baseline` has no effect";
@@ -112,8 +115,8 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let run = Run {
         project: &project,
         id: project.store.next_run_id(),
-        started_ms: now_ms(),
-        start: Instant::now(),
+        started_ms: now_ms().saturating_sub(millis(start.elapsed())),
+        start,
         earlier,
         certain: args.certain,
     };
