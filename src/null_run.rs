@@ -271,7 +271,7 @@ fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights
         }
     }
     for output in record.outputs.values() {
-        store.look(&store.artifacts(&stage.name).join(&output.file), &output.digest, sights)?;
+        store.look_at_output(&store.artifacts(&stage.name).join(&output.file), &output.digest, sights)?;
     }
     Some(())
 }

@@ -55,6 +55,7 @@ impl Project {
         let pipeline = debug_span!("resolve")
             .in_scope(|| spec::resolve(parsed, overrides, &registry))
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
+        let store = store.ignoring(&pipeline.ignore);
         if let Some(problems) = misplaced(&pipeline, &store) {
             return Err(Error::pipeline(problems.render(color)));
         }

@@ -17,7 +17,7 @@ use pipeline::spec::{Action, Diagnostics};
 use record::event::Event;
 use record::{ActionRecord, Outcome, StageRun};
 use store::{Lock, StoreError};
-use text::clock::now_ms;
+use text::clock::{millis, now_ms};
 use tracing::{Span, debug_span, info_span};
 
 use self::gates::Earlier;
@@ -53,6 +53,8 @@ pub struct Ask {
     pub baseline: Option<String>,
     /// Whether gates that are inconclusive fail.
     pub certain: bool,
+    /// When it was asked for: reading the pipeline is part of the run's time.
+    pub began: Instant,
     /// What stays of it.
     pub remains: Remains,
 }
@@ -67,6 +69,7 @@ impl Ask {
             trace: false,
             baseline: None,
             certain: false,
+            began: Instant::now(),
             remains: Remains::Nothing,
         }
     }
@@ -103,6 +106,8 @@ impl<E: Into<Error>> From<E> for NotPlanned {
 pub struct Planned {
     workspace: Workspace,
     ask: Ask,
+    /// The time since is the run's.
+    start: Instant,
     sink: Box<dyn Sink>,
     lock: Lock,
     earlier: Earlier,
@@ -177,7 +182,10 @@ impl Workspace {
         }
         let project = &self.project;
         let waiting = &mut |message: &str| sink.event(&Event::Notice { message: message.to_owned() });
+        // Another run's time is none of this one's.
+        let before = ask.began.elapsed();
         let lock = debug_span!("lock").in_scope(|| project.store.lock(waiting))?;
+        let start = Instant::now().checked_sub(before).unwrap_or(ask.began);
         let earlier = Earlier::load(project, ask.baseline.as_deref())?;
         if ask.baseline.is_some() && !earlier.is_asked_for() {
             let message = "no gate uses `baseline.`: `--baseline` has no effect";
@@ -194,7 +202,7 @@ impl Workspace {
         if let Some(problems) = problems {
             return Err(NotPlanned::Refused(problems));
         }
-        Ok(Planned { workspace: self, ask, sink, lock, earlier, prospects, warnings })
+        Ok(Planned { workspace: self, ask, start, sink, lock, earlier, prospects, warnings })
     }
 }
 
@@ -204,11 +212,12 @@ impl Planned {
     /// # Errors
     /// When the cache cannot be read or written. A stage that fails is an outcome, not an error.
     pub fn execute(self) -> Result<Executed, Error> {
-        let Self { workspace, ask, mut sink, lock, earlier, prospects, warnings } = self;
+        let Self { workspace, ask, start, mut sink, lock, earlier, prospects, warnings } = self;
         let Workspace { project, forced, .. } = workspace;
         let id = project.store.next_run_id();
         let span = info_span!("run", run = id);
-        let run = Begun { id, started_ms: now_ms(), start: Instant::now(), span: span.clone() };
+        let started_ms = now_ms().saturating_sub(millis(start.elapsed()));
+        let run = Begun { id, started_ms, start, span: span.clone() };
         let _within = span.entered();
         sink.event(&Event::RunStarted {
             run: run.id.clone(),

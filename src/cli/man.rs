@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::CommandFactory;
 
-use super::output::print;
+use super::output::{may_replace, print};
 use super::{Cli, Context};
 use crate::error::{Error, ExitStatus};
 
@@ -14,6 +14,9 @@ pub struct Args {
     /// Folder for `pipe.1`, `pipe-run.1` and so on; made where it is not there
     #[arg(short, long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     output: Option<PathBuf>,
+    /// Overwrite files that are no manual pages of `pipe`
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
 /// Runs the command.
@@ -21,13 +24,19 @@ pub struct Args {
 /// # Errors
 /// When the folder or standard output cannot be written to.
 pub fn run(args: Args, _context: &Context) -> Result<ExitStatus, Error> {
-    let command = Cli::command().disable_help_subcommand(true);
+    let mut command = Cli::command().disable_help_subcommand(true);
     match args.output {
         Some(folder) => {
             let cannot = |error: std::io::Error| {
                 Error::failed(format!("cannot write to `{}`: {error}", folder.display()))
             };
             std::fs::create_dir_all(&folder).map_err(cannot)?;
+            // It gives commands the names that their pages have.
+            command.build();
+            // All are asked for before any is written.
+            for page in pages(&command) {
+                may_replace(&folder.join(page), args.force, "manual page of `pipe`", &is_page)?;
+            }
             clap_mangen::generate_to(command, &folder).map_err(cannot)?;
         }
         None => {
@@ -37,4 +46,15 @@ pub fn run(args: Args, _context: &Context) -> Result<ExitStatus, Error> {
         }
     }
     Ok(ExitStatus::Done)
+}
+
+/// The names of the files that pages of a command and of those below it are written to.
+fn pages(command: &clap::Command) -> Vec<String> {
+    let below = command.get_subcommands().filter(|command| !command.is_hide_set()).flat_map(pages);
+    below.chain([clap_mangen::Man::new(command.clone()).get_filename()]).collect()
+}
+
+/// Whether a file is a manual page of some version of `pipe`.
+fn is_page(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).lines().take(5).any(|line| line.starts_with(".TH pipe"))
 }

@@ -85,6 +85,7 @@ fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         keep_going: args.keep_going,
         trace: args.trace,
         baseline: args.baseline.clone(),
+        began: start,
         certain: args.certain,
         remains: Remains::All { cache_limit: gc::limit()?, question },
     };

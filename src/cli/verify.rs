@@ -74,6 +74,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus, Error> {
         Some(Err(_)) | None => None,
     };
     let inputs = inputs.as_ref().map(|(inputs, ignore)| (inputs, *ignore));
+    let store = match &inputs {
+        Some((_, ignore)) => store.ignoring(ignore),
+        None => store,
+    };
     let mut verification = store.verify(_lock.is_some(), inputs, &tell)?;
     let unread = matches!(project, Some(Err(_))).then(|| UNREAD.to_owned());
     verification.notes.extend(unread);

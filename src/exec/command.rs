@@ -44,6 +44,7 @@ pub(super) fn run(
         setting.show_gpus(&mut command);
         // `PWD` as a shell would set it.
         command.env("PWD", root).envs(&action.env).current_dir(root);
+        setting.mark(&mut command);
         Process::start(command, Stdio::null(), Stdout::Log, &setting.stopper)
     };
     log.line(&format!("$ {}", line.shown));

@@ -48,12 +48,12 @@ impl Before {
     /// # Errors
     /// When it is not, or cannot be read.
     pub(super) fn look(project: &Project, stage: &Stage, miss: &Miss) -> Result<Self, Failure> {
-        let (mut now, mut key) = look(project, stage)?;
+        let (mut now, mut key) = look(project, stage, miss)?;
         let from_outside = now.iter().filter(|(name, _)| is_from_outside(stage, name));
         if let Some(young_for) = from_outside.filter_map(|(_, snapshot)| snapshot.young_for()).max() {
             // An edit within the same tick of the clock would leave the state as it is.
             std::thread::sleep(young_for);
-            (now, key) = look(project, stage)?;
+            (now, key) = look(project, stage, miss)?;
         }
         let changes = key.changes_from(miss.key().ingredients());
         let Some(change) = changes.first() else { return Ok(Self { snapshots: now }) };
@@ -96,7 +96,7 @@ impl Before {
                 );
             }
         }
-        let (now, key) = look(project, stage)?;
+        let (now, key) = look(project, stage, miss)?;
         if let Some(change) = key.changes_from(miss.key().ingredients()).first() {
             let both = self.snapshots.get(&change.name).zip(now.get(&change.name));
             let moved = both.map(|(before, now)| came_and_went(project, before, now)).unwrap_or_default();
@@ -164,15 +164,18 @@ fn is_from_outside(stage: &Stage, ingredient: &str) -> bool {
 }
 
 /// The states of all that a stage reads, by ingredient, and the key that follows from them.
-fn look(project: &Project, stage: &Stage) -> Result<(BTreeMap<String, Snapshot>, Key), Failure> {
+fn look(project: &Project, stage: &Stage, miss: &Miss) -> Result<(BTreeMap<String, Snapshot>, Key), Failure> {
     let mut snapshots = BTreeMap::new();
     let mut inputs = BTreeMap::new();
     for (name, input) in &stage.inputs {
-        let ignore = match input {
-            Input::Path(_) => Some(&project.pipeline.ignore),
-            Input::Output { .. } => None,
+        let path = path(project, input);
+        let (digest, snapshot) = match input {
+            Input::Path(_) => project.store.snapshot(&path, Some(&project.pipeline.ignore))?,
+            Input::Output { .. } => match expected(miss.key(), name) {
+                Some(made) => project.store.snapshot_output(&path, &made)?,
+                None => project.store.snapshot(&path, None)?,
+            },
         };
-        let (digest, snapshot) = project.store.snapshot(&path(project, input), ignore)?;
         snapshots.insert(format!("inputs.{name}"), snapshot);
         inputs.insert(name.clone(), digest);
     }
@@ -184,6 +187,12 @@ fn look(project: &Project, stage: &Stage) -> Result<(BTreeMap<String, Snapshot>,
     }
     let key = plan::key_of(project, stage, &inputs).map_err(|error| Failure::new(error.to_string()))?;
     Ok((snapshots, key))
+}
+
+/// What an input was when a key was made.
+fn expected(key: &Key, input: &str) -> Option<Digest> {
+    let name = format!("inputs.{input}");
+    key.ingredients().iter().find(|ingredient| ingredient.name == name)?.value.parse().ok()
 }
 
 /// Another plugin than the one that was asked would give another outcome.

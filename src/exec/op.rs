@@ -61,6 +61,7 @@ pub(super) fn run(
         command.env(env::LOG.name, level);
     }
     setting.show_gpus(&mut command);
+    setting.mark(&mut command);
     let mut process =
         Process::start(command, Stdio::piped(), Stdout::Messages, &setting.stopper).map_err(|error| {
             Failure::new(format!("cannot start `{}`: {error}", program.executable.display()))
@@ -187,6 +188,10 @@ pub(super) fn describe_exit(status: ExitStatus) -> String {
             let names = BTreeMap::from([
                 (4, "SIGILL: an instruction that this CPU lacks"),
                 (6, "SIGABRT"),
+                (
+                    7,
+                    "SIGBUS: a file that it had mapped was cut short, such as a native library, or could not be read",
+                ),
                 (9, "SIGKILL: stopped by hand, or out of memory"),
                 (11, "SIGSEGV: a crash in native code"),
                 (15, "SIGTERM"),

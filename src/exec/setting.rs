@@ -15,8 +15,8 @@ use text::secret::Masks;
 use super::log::Log;
 use super::trace::Trace;
 use super::{Failure, Notice};
+use crate::plugin::process::{End, Left, MARK, Output, Process, Stopper, detached, escaped};
 use crate::env;
-use crate::plugin::process::{End, Left, Output, Process, Stopper, escaped};
 
 /// What a try is given.
 pub(super) struct Setting {
@@ -37,6 +37,8 @@ pub(super) struct Setting {
     pub(super) masks: Masks,
     /// Where figures are kept until the execution ends.
     pub(super) figures: PathBuf,
+    /// What tells its processes from all others.
+    pub(super) mark: String,
 }
 
 /// How long something may take, not counting the time that this process is asleep.
@@ -74,6 +76,11 @@ pub(super) fn next_within(process: &mut Process, timeout: Option<Timeout>) -> io
 }
 
 impl Setting {
+    /// Marks a child and all that it will start as this stage's.
+    pub(super) fn mark(&self, command: &mut Command) {
+        command.env(MARK, &self.mark);
+    }
+
     /// Lets a child see the GPUs that are its own, and where it asked for none, those that `pipe` sees.
     pub(super) fn show_gpus(&self, command: &mut Command) {
         if !self.gpus.is_empty() {
@@ -105,6 +112,11 @@ impl Setting {
                 }
                 Ok(Some(Output::Escaped(left))) => {
                     let line = escaped(&left);
+                    log.line(&line);
+                    notify(Notice::Log(LogLevel::Warn, line));
+                }
+                Ok(Some(Output::Detached(left))) => {
+                    let line = detached(&left);
                     log.line(&line);
                     notify(Notice::Log(LogLevel::Warn, line));
                 }

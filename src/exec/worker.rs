@@ -1,10 +1,13 @@
 //! One execution of one stage, on a thread of its own: prepares paths, runs the op or the command, looks at what it left
 //! and takes that into the store.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use pipeline::StageName;
+use pipeline::digest::Digest;
 use pipeline::spec::{Action, Ignore, Stage};
 use protocol::{Ignored, LogLevel, RunRequest};
 use record::ActionRecord;
@@ -149,6 +152,7 @@ impl Job<'_> {
             secrets: self.stage.secrets.clone(),
             masks: masks.clone(),
             figures: self.project.store.figures_path(&self.stage.name),
+            mark: mark(&self.project.pipeline.root, &self.stage.name),
             folder,
         })
     }
@@ -253,4 +257,11 @@ fn tell(trace: &Trace, log: &mut Log, notify: &dyn Fn(Notice)) {
         log.line(&format!("warning: {line}"));
         notify(Notice::Log(LogLevel::Warn, line));
     }
+}
+
+/// What tells the processes of a stage from those of all others: the same whenever it is executed here, so that a program that
+/// shows its environment shows the same again.
+fn mark(root: &Path, stage: &StageName) -> String {
+    let named = [root.as_os_str().as_bytes(), stage.as_str().as_bytes()].join(&0);
+    format!("{stage}-{}", Digest::of_bytes(&named).short())
 }

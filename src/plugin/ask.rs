@@ -60,7 +60,13 @@ pub fn check(program: Program<'_>, requests: &[CheckRequest]) -> Result<Vec<Vec<
                     (true, _) => return Err("it said something else than `checked`".into()),
                 }
             }
-            Some(Output::Err(_) | Output::OutClosed(None) | Output::Left(_) | Output::Escaped(_)) => {}
+            Some(
+                Output::Err(_)
+                | Output::OutClosed(None)
+                | Output::Left(_)
+                | Output::Escaped(_)
+                | Output::Detached(_),
+            ) => {}
             Some(Output::OutClosed(Some(why))) => return Err(why),
             Some(Output::Ended(end)) => {
                 let status = end.status;

@@ -18,7 +18,7 @@ use std::{fs, io};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How often the processes are looked at again at once because one of them, whose group nobody saw, ended meanwhile: it may
 /// have left a child behind. And how often those are that were started since.
@@ -38,6 +38,66 @@ pub(super) struct Member {
     pub(super) end: OwnedFd,
 }
 
+/// A group, and how to know what it started that has left it: a shell with `set -m` and `timeout` start what they start in groups
+/// of its own. It has the same environment still, and is in the same session. Whoever begins a session of its own, as daemons
+/// do, does not want to be waited for.
+#[derive(Debug)]
+pub(super) struct Kin<'m> {
+    group: Pid,
+    /// What its leader was given in its environment and no other process, as `NAME=VALUE`.
+    mark: Option<&'m [u8]>,
+    /// Whatever it has started has a greater number.
+    above: i32,
+}
+
+impl<'m> Kin<'m> {
+    pub(super) fn of(group: Pid, mark: Option<&'m [u8]>) -> Self {
+        // Numbers are given in turn, unless they have begun anew.
+        let leader = group.as_raw_pid();
+        let is_in_turn = mark.is_some() && last_number().is_some_and(|last| last >= leader);
+        Self { group, mark, above: if is_in_turn { leader } else { 0 } }
+    }
+
+    /// Whether a process that is not of the group was started by it, in the same session.
+    fn has_left(&self, pid: Pid) -> bool {
+        self.may_have_started(pid) && is_in_own_session(pid) && self.is_marked(pid)
+    }
+
+    fn may_have_started(&self, pid: Pid) -> bool {
+        self.mark.is_some() && pid.as_raw_pid() > self.above
+    }
+
+    /// The environment of another user's process cannot be read; it is none of these.
+    fn is_marked(&self, pid: Pid) -> bool {
+        let Some(mark) = self.mark else { return false };
+        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+    }
+}
+
+/// What a group has started that has begun a session of its own and runs.
+pub(super) fn detached(kin: &Kin<'_>) -> Vec<Left> {
+    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = listed.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    let detached =
+        pids.filter(|pid| kin.may_have_started(*pid) && !is_in_own_session(*pid) && kin.is_marked(*pid));
+    detached
+        .map(|pid| {
+            let pid = pid.as_raw_pid();
+            let (name, state) = name_and_state(pid).unzip();
+            Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) }
+        })
+        .collect()
+}
+
+/// Whether a process is in the session that this one is in.
+fn is_in_own_session(pid: Pid) -> bool {
+    // SAFETY: it takes a number and touches no memory of this process.
+    let session = |pid: i32| unsafe { libc::getsid(pid) };
+    let own = session(0);
+    own >= 0 && session(pid.as_raw_pid()) == own
+}
+
 /// What is left running of a group, as people are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
@@ -50,6 +110,12 @@ pub struct Left {
 }
 
 impl Member {
+    /// Sends it a signal, whatever group it is in.
+    pub(super) fn signal(&self, signal: Signal) {
+        // One that has ended is as it is wanted.
+        let _ = pidfd_send_signal(&self.end, signal);
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         let mut ends = [PollFd::new(&self.end, PollFlags::IN)];
         poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
@@ -84,22 +150,22 @@ fn name_and_state(pid: i32) -> Option<(String, char)> {
     Some((name, rest.trim_start().chars().next()?))
 }
 
-/// Processes of `group` that run, but for its leader and for a bystander: one that has the path given among its arguments.
+/// Processes of a group that run, and those that it has started and that have left it, but for its leader and for a bystander: one that has the path given among its arguments.
 /// `None` where none was seen and yet one may be left: so many processes end that it has to be looked for again.
 ///
 /// # Errors
 /// When the processes of this machine cannot be listed.
-pub(super) fn members(group: Pid, bystander: Option<&Path>) -> io::Result<Option<Vec<Member>>> {
+pub(super) fn members(kin: &Kin<'_>, bystander: Option<&Path>) -> io::Result<Option<Vec<Member>>> {
     store::check_proc()?;
     let mut members = Vec::new();
     let mut ended = HashSet::new();
     for _ in 0..LOOKS {
         let last = last_number();
-        let is_certain = look(group, bystander, &mut members, &mut ended)?;
+        let is_certain = look(kin, bystander, &mut members, &mut ended)?;
         if is_certain || !members.is_empty() {
             return Ok(Some(members));
         }
-        if last.is_some_and(|last| look_at_new(group, bystander, last, &mut members)) {
+        if last.is_some_and(|last| look_at_new(kin, bystander, last, &mut members)) {
             return Ok(Some(members));
         }
     }
@@ -109,15 +175,15 @@ pub(super) fn members(group: Pid, bystander: Option<&Path>) -> io::Result<Option
 /// Adds members among those that were started since `last` was the last number, after all that were there before were looked
 /// at. Says whether it is known whether there are any. Of what a member that has ended left behind, the first was there before
 /// that end and has a later number: so it is met later, unless the numbers begin anew.
-fn look_at_new(group: Pid, bystander: Option<&Path>, last: i32, members: &mut Vec<Member>) -> bool {
+fn look_at_new(kin: &Kin<'_>, bystander: Option<&Path>, last: i32, members: &mut Vec<Member>) -> bool {
     let mut from = last.saturating_sub(UNBORN).max(0);
     for _ in 0..LOOKS {
         let Some(to) = last_number().filter(|to| *to >= from) else { return false };
         if to == from {
             return true;
         }
-        for pid in (from + 1..=to).filter_map(Pid::from_raw).filter(|pid| *pid != group) {
-            match Seen::of(pid, group) {
+        for pid in (from + 1..=to).filter_map(Pid::from_raw).filter(|pid| *pid != kin.group) {
+            match Seen::of(pid, kin) {
                 Seen::Member(member) if !is_bystander(pid, bystander) => members.push(member),
                 Seen::Unknown => return false,
                 _ => {}
@@ -174,9 +240,9 @@ enum Seen {
 }
 
 impl Seen {
-    fn of(pid: Pid, group: Pid) -> Self {
+    fn of(pid: Pid, kin: &Kin<'_>) -> Self {
         match group_of(pid) {
-            Some(its) if its == group.as_raw_pid() => {}
+            Some(its) if its == kin.group.as_raw_pid() || kin.has_left(pid) => {}
             Some(_) => return Self::Other,
             None => return Self::Gone,
         }
@@ -188,7 +254,7 @@ impl Seen {
         };
         // Asked again: the number may have become another's before there was a descriptor.
         let member = Member { pid, end };
-        if group_of(pid) != Some(group.as_raw_pid()) {
+        if group_of(pid) != Some(kin.group.as_raw_pid()) && !kin.has_left(pid) {
             return Self::Gone;
         }
         if member.has_ended() { Self::Ended } else { Self::Member(member) }
@@ -198,7 +264,7 @@ impl Seen {
 /// Adds the members that are seen. Says whether all processes were seen that were there when it began: one that has ended
 /// since `ended` was told, and is not reaped, may have left a child behind, too.
 fn look(
-    group: Pid,
+    kin: &Kin<'_>,
     bystander: Option<&Path>,
     members: &mut Vec<Member>,
     ended: &mut HashSet<i32>,
@@ -209,8 +275,8 @@ fn look(
     for entry in listed {
         let name = entry?.file_name();
         let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|pid| *pid != group) else { continue };
-        match Seen::of(pid, group) {
+        let Some(pid) = pid.filter(|pid| *pid != kin.group) else { continue };
+        match Seen::of(pid, kin) {
             Seen::Member(member) if !is_bystander(pid, bystander) => members.push(member),
             Seen::Member(_) | Seen::Other => {}
             Seen::Ended => is_certain &= !ended.insert(pid.as_raw_pid()),
@@ -256,6 +322,10 @@ mod tests {
             Pid::from_child(&self.0)
         }
 
+        fn kin(&self) -> Kin<'_> {
+            Kin::of(self.pid(), None)
+        }
+
         /// Waits for the leader's end and leaves it a zombie.
         fn wait_for_leader(&self) {
             waitid(WaitId::Pid(self.pid()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
@@ -276,7 +346,7 @@ mod tests {
         let group = Group::new("sh", "exit").unwrap();
         group.wait_for_leader();
         for _ in 0..50 {
-            let members = members(group.pid(), None).unwrap();
+            let members = members(&group.kin(), None).unwrap();
             assert!(members.is_some_and(|members| members.is_empty()), "known, and nobody");
         }
     }
@@ -291,7 +361,7 @@ mod tests {
         };
         group.wait_for_leader();
         for _ in 0..200 {
-            let members = members(group.pid(), None).unwrap();
+            let members = members(&group.kin(), None).unwrap();
             assert!(members.is_none_or(|members| !members.is_empty()), "somebody is left");
         }
     }

@@ -1,6 +1,7 @@
 //! Plugins: finding them, asking what they can do and what is wrong with what is asked of them, and running their ops.
 
 mod ask;
+mod executable;
 mod group;
 mod inherited;
 mod lines;

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -16,7 +17,7 @@ use rustix::process::{
 };
 use text::secret::Masks;
 
-use super::group::{self, Member};
+use super::group::{self, Kin, Member};
 use super::lines::Lines;
 use super::stopper::Told;
 use super::warden;
@@ -25,6 +26,9 @@ pub use super::group::Left;
 pub use super::inherited::{PROXIES, clean_environment};
 pub use super::lines::Stdout;
 pub use super::stopper::Stopper;
+
+/// Environment variable of what a stage starts, and of nothing else: which stage of which pipeline that is.
+pub const MARK: &str = "PIPE_STAGE_MARK";
 
 /// How long a child may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -65,6 +69,8 @@ pub enum Output {
     /// All have ended but for what has left the group and holds an output open, which is not waited for. These are they, as
     /// far as they may be seen.
     Escaped(Vec<Left>),
+    /// What the child has started in a session of its own, which is not waited for.
+    Detached(Vec<Left>),
     /// The child and all of its group have ended, and all they wrote was read. Always last.
     Ended(End),
 }
@@ -96,6 +102,20 @@ struct Waiting {
     quiet: Duration,
     /// When it is given up, once it was killed.
     until: Option<Instant>,
+    /// What all of them were told, also those that a signal to the group does not reach.
+    sent: Told,
+}
+
+impl Waiting {
+    fn signal(&mut self, told: Told) {
+        let signal = match told {
+            Told::Nothing => return,
+            Told::ToEnd => Signal::TERM,
+            Told::Killed => Signal::KILL,
+        };
+        self.sent = told;
+        self.members.iter().for_each(|member| member.signal(signal));
+    }
 }
 
 /// A running child. Dropped, it is killed with all that it started.
@@ -109,6 +129,8 @@ pub struct Process {
     end: OwnedFd,
     /// Its number, which is also that of its group.
     pid: Pid,
+    /// What tells what it starts from all others, as it stands in their environments.
+    mark: Option<Vec<u8>>,
     phase: Phase,
     /// Whether what is left of the group when the child ends is killed, because nothing depends on it any more.
     kills_rest: bool,
@@ -135,6 +157,8 @@ impl Process {
             None => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
             Some((_, writer)) => command.stdout(writer.try_clone()?).stderr(writer.try_clone()?),
         };
+        let mark = command.get_envs().find(|(name, _)| *name == MARK).and_then(|(_, value)| value);
+        let mark = mark.map(|value| [MARK.as_bytes(), b"=", value.as_bytes()].concat());
         warden::wake();
         let (mut child, pid) = stopper.start(|| {
             let child = command.spawn()?;
@@ -163,6 +187,7 @@ impl Process {
                     err,
                     end,
                     pid,
+                    mark,
                     phase,
                     kills_rest,
                     bystander,
@@ -328,7 +353,11 @@ impl Process {
         };
         let mut given_up = false;
         if let Some(waiting) = known {
-            if self.stopper.told() == Told::Killed {
+            let told = self.stopper.told();
+            if told > waiting.sent {
+                waiting.signal(told);
+            }
+            if told == Told::Killed {
                 // What belongs to another user, or hangs in the kernel, need not die.
                 let until = waiting.until.get_or_insert_with(|| Instant::now() + GRACE);
                 given_up = Instant::now() >= *until;
@@ -337,8 +366,11 @@ impl Process {
                 return Ok(());
             }
         }
-        let members = group::members(self.pid, self.bystander.as_deref())?;
+        let kin = Kin::of(self.pid, self.mark.as_deref());
+        let members = group::members(&kin, self.bystander.as_deref())?;
         if members.as_ref().is_some_and(Vec::is_empty) || given_up {
+            let detached = group::detached(&kin);
+            self.heard.extend((!detached.is_empty()).then_some(Output::Detached(detached)));
             let end = reap(&mut self.child, self.pid, &self.stopper)?;
             self.phase = Phase::Over { end, until: Instant::now() + LINGER };
             return Ok(());
@@ -352,9 +384,13 @@ impl Process {
         match &mut self.phase {
             Phase::Group(waiting) => waiting.members = members,
             _ => {
-                let (tell, quiet) = (Instant::now() + QUIET, QUIET);
-                self.phase = Phase::Group(Waiting { members, tell, quiet, until: None });
+                let (tell, quiet, sent) = (Instant::now() + QUIET, QUIET, Told::Nothing);
+                self.phase = Phase::Group(Waiting { members, tell, quiet, until: None, sent });
             }
+        }
+        if let Phase::Group(waiting) = &mut self.phase {
+            // Those that are new were not told yet.
+            waiting.signal(self.stopper.told());
         }
         Ok(())
     }
@@ -376,7 +412,7 @@ impl Process {
                 Some(Output::Ended(end)) => return Ok(end.status),
                 Some(Output::Err(line)) => log(&line),
                 Some(Output::Escaped(left)) => log(&escaped(&left)),
-                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_)) => {}
+                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_) | Output::Detached(_)) => {}
                 None => {
                     self.stopper.signal(Signal::KILL);
                     deadline = None;
@@ -396,10 +432,26 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Over { .. }) {
             self.stopper.signal(Signal::KILL);
+            if let Phase::Group(waiting) = &mut self.phase {
+                waiting.signal(Told::Killed);
+            }
             // It was killed: it ends. How does not matter any more.
             let _ = reap(&mut self.child, self.pid, &self.stopper);
         }
     }
+}
+
+/// What is said of those that a child has started in a session of their own.
+pub fn detached(left: &[Left]) -> String {
+    let who = match left {
+        [] => "something".to_owned(),
+        [one] => one.to_string(),
+        [one, rest @ ..] => format!("{one} and {} more", rest.len()),
+    };
+    format!(
+        "{who} was left running in a session of its own and is not waited for: what it writes from now on is not kept; start servers \
+         outside the pipeline"
+    )
 }
 
 /// What is said of those that have left a group and hold its output open.

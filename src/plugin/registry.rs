@@ -228,7 +228,13 @@ impl Registry {
                     text.push_str(&line);
                     text.push('\n');
                 }
-                Some(Output::Err(_) | Output::OutClosed(None) | Output::Left(_) | Output::Escaped(_)) => {}
+                Some(
+                    Output::Err(_)
+                    | Output::OutClosed(None)
+                    | Output::Left(_)
+                    | Output::Escaped(_)
+                    | Output::Detached(_),
+                ) => {}
                 Some(Output::OutClosed(Some(why))) => return Err(rubbish(why)),
                 Some(Output::Ended(end)) => break end.status,
                 None => {

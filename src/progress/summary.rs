@@ -8,11 +8,14 @@ use pipeline::StageName;
 use pipeline::gate::{GateResult, Judgement, sorted};
 use pipeline::spec::ReportSpec;
 use record::{ActionRecord, Outcome, RunRecord};
-use report::results::{Results, interval};
+use report::results::{Results, Row, interval};
 use text::format;
 use text::printable::clean_line;
 
 use super::Paint;
+
+/// Metrics that are named where a row asks for none of them.
+const MOST_METRICS: usize = 5;
 
 /// What a run came to, as far as it is told at its end.
 #[derive(Debug, Clone, Copy)]
@@ -82,11 +85,15 @@ pub fn summary(closing: &Closing<'_>, color: bool) -> String {
 /// too wide.
 fn text(closing: &Closing<'_>, width: usize, paint: Paint) -> String {
     let mut results = Results::new(closing.table, closing.records);
-    results.rows.retain(|row| row.cells.iter().any(|cell| cell.found.is_some()));
+    let is_empty = |row: &Row| row.cells.iter().all(|cell| cell.found.is_none());
+    let empty: Vec<&str> = results.rows.iter().filter(|row| is_empty(row)).map(|row| row.label).collect();
+    results.rows.retain(|row| !is_empty(row));
     let mut parts = vec![];
     if !results.is_empty() {
         parts.push(table(&results, width, paint));
     }
+    let unasked: Vec<String> = empty.iter().filter_map(|label| unasked(closing, label, paint)).collect();
+    parts.extend((!unasked.is_empty()).then(|| unasked.concat()));
     if !closing.gates.is_empty() {
         parts.push(gates(closing.gates, closing.certain, width, paint));
     }
@@ -105,12 +112,32 @@ fn text(closing: &Closing<'_>, width: usize, paint: Paint) -> String {
     parts.join("\n")
 }
 
+/// A line for a row that has no value although the stages of all columns are done: what one of them reported instead.
+fn unasked(closing: &Closing<'_>, label: &str, paint: Paint) -> Option<String> {
+    let record_of = |metric: &String| {
+        let (stage, _) = closing.table.metric_of(label, metric)?;
+        closing.records.values().find(|record| record.stage.as_str() == stage)
+    };
+    // A column whose stage did not run may have a value yet.
+    let records: Option<Vec<&ActionRecord>> =
+        closing.table.columns.iter().map(|column| column.metrics.iter().find_map(record_of)).collect();
+    let record = records?.into_iter().next()?;
+    let mut named: Vec<String> =
+        record.metrics.keys().take(MOST_METRICS).map(|name| format!("`{name}`")).collect();
+    if record.metrics.len() > MOST_METRICS {
+        named.push(format::count(record.metrics.len() - MOST_METRICS, "more metric"));
+    }
+    let reported = if named.is_empty() { "no metric".to_owned() } else { format::list(&named) };
+    let line = format!("row `{label}` stays empty: `{}` reported {reported}", record.stage);
+    Some(format!(" {} {}\n", paint.warn("!"), clean_line(&line)))
+}
+
 /// What a cell says: number, then interval.
 type Texts = Vec<Vec<(String, String)>>;
 
 fn table(results: &Results, width: usize, paint: Paint) -> String {
     let texts = |with_interval: bool| -> Texts {
-        let row = |row: &report::results::Row| {
+        let row = |row: &Row| {
             let cells = results.columns.iter().zip(&row.cells);
             cells
                 .map(|(column, cell)| match cell.found {
@@ -270,6 +297,28 @@ mod tests {
             duration_ms: sample.run.duration_ms,
             report,
         }
+    }
+
+    #[test]
+    fn a_row_whose_stage_reported_something_else_is_told_with_that() {
+        let mut sample = sample::tinynet();
+        let metrics: Vec<String> =
+            sample.pipeline.report.columns.iter().flat_map(|column| column.metrics.clone()).collect();
+        let (label, _) = sample
+            .pipeline
+            .report
+            .rows
+            .get_index(0)
+            .map(|(label, row)| (label.clone(), row.clone()))
+            .unwrap();
+        let of_row = metrics.iter().filter_map(|metric| sample.pipeline.report.metric_of(&label, metric));
+        let named: Vec<(String, String)> = of_row.collect();
+        for record in sample.records.values_mut() {
+            record.metrics.retain(|name, _| !named.contains(&(record.stage.to_string(), name.clone())));
+        }
+        let shown = text(&closing(&sample, None), 140, Paint::new(false));
+        assert!(shown.contains(&format!(" ! row `{label}` stays empty: `")), "{shown}");
+        assert!(!shown.contains("row `ONNX FP32` stays empty"), "{shown}");
     }
 
     #[test]

@@ -117,6 +117,15 @@ fn a_plugin_that_fails_to_describe_itself_is_refused() {
 }
 
 #[test]
+fn a_plugin_that_does_not_start_says_what_is_wrong_with_it() {
+    undescribed(
+        "echo 'Traceback (most recent call last):' >&2; echo \"ModuleNotFoundError: No module named 'yaml'\" >&2; exit 1",
+        &["No module named 'yaml'", "help: it imports the module `yaml`, which `/bin/sh` does not find"],
+    );
+    undescribed("kill -BUS $$", &["SIGBUS", "a native library that was cut short"]);
+}
+
+#[test]
 fn a_plugin_that_is_not_there_or_cannot_run_is_refused() {
     let project = Project::new("one:\n  uses: gone/make\n");
     let outcome = project.pipe(&["run"]);

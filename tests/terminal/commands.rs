@@ -70,7 +70,7 @@ fn a_script_whose_interpreter_is_not_there_is_told_apart_from_a_program_that_is_
     assert!(failed.stderr.contains("is the interpreter that its first line names"), "{}", failed.stderr);
 }
 
-/// A text that needs no shell is started without one; the command must not be able to tell.
+/// A text that needs no shell is started without one; the command must not be able to tell. Its mark is that of its stage.
 #[test]
 fn a_command_sees_no_difference_between_a_shell_and_none() {
     let stage = |name: &str, quoted: &str, tool: &str| {
@@ -82,7 +82,7 @@ fn a_command_sees_no_difference_between_a_shell_and_none() {
     for tool in ["show", "./tools/show"] {
         let project = Project::new(&[stage("without", "c", tool), stage("with", "'c'", tool)].concat());
         let script = "for seen; do :; done\n\
-                      (echo \"$0\"; pwd; env | sort | grep -v '^_='; for word; do echo \"$word\"; done) > \"$seen\"\n";
+                      (echo \"$0\"; pwd; env | sort | grep -Ev '^(_|PIPE_STAGE_MARK)='; for word; do echo \"$word\"; done) > \"$seen\"\n";
         project.script("tools/show", script);
         for is_without_interpreter in [false, true] {
             if is_without_interpreter {

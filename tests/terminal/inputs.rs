@@ -39,6 +39,44 @@ fn what_counts_for_nothing_in_a_folder_changes_nothing() {
 }
 
 #[test]
+fn what_readers_leave_in_a_folder_that_a_stage_made_counts_for_nothing() {
+    use std::os::unix::fs::symlink;
+    let project = Project::on_disk(
+        "
+code: { run: 'mkdir ${outputs.lib} && echo 1 > ${outputs.lib}/m.py', outputs: { lib: lib } }
+kept: { run: 'mkdir -p ${outputs.d}/__pycache__ && echo 1 > ${outputs.d}/__pycache__/m.pyc', outputs: { d: d } }
+reads:
+  run: mkdir -p ${inputs.lib}/__pycache__ && echo >> ${inputs.lib}/__pycache__/m.pyc && cat ${inputs.lib}/m.py > ${outputs.o}
+  inputs: { lib: code.lib, d: kept.d }
+  outputs: { o: o.txt }
+",
+    );
+    project.pipe_ok(&["run"]);
+    let is_fresh = || project.pipe_ok(&["status"]).stdout.contains("3 fresh");
+    assert!(is_fresh());
+    project.write("artifacts/code/lib/.DS_Store", "x");
+    symlink("me@here.1:2", project.path("artifacts/code/lib/.#m.py")).unwrap();
+    assert!(is_fresh());
+    project.pipe_ok(&["run", "--force", "reads"]);
+    assert!(!project.pipe_ok(&["verify"]).stdout.contains("is not what"));
+    // What is only among the artifacts is put into the cache without it.
+    fs::remove_dir_all(project.path("cache/v1/objects")).unwrap();
+    project.pipe_ok(&["run"]);
+    fs::remove_dir_all(project.path("artifacts")).unwrap();
+    project.pipe_ok(&["run"]);
+    assert!(!project.path("artifacts/code/lib/.DS_Store").exists());
+    // What a stage made itself counts, whatever its name.
+    project.write("artifacts/kept/d/__pycache__/m.pyc", "2");
+    assert!(project.pipe_ok(&["verify"]).stdout.contains("`artifacts/kept/d` is not what `kept` made"));
+    assert!(!is_fresh());
+    project.write("artifacts/code/lib/n.py", "mine");
+    assert!(project.pipe_ok(&["verify"]).stdout.contains("`artifacts/code/lib` is not what `code` made"));
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.read("artifacts/kept/d/__pycache__/m.pyc"), "1\n");
+    assert!(is_fresh());
+}
+
+#[test]
 fn what_is_ignored_in_a_source_is_read_by_nobody_or_is_part_of_the_key() {
     use std::os::unix::fs::symlink;
     let project = Project::new(

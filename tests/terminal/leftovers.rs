@@ -61,6 +61,8 @@ fn ctrl_c_ends_the_wait_and_nothing_is_kept() {
         // What is left ends at once, after the stage's own success.
         "echo half > ${outputs.o}; sleep 100000 & echo $! > pid",
         // Asked to end it does, and calls that a success.
+        "timeout 100000 sleep 100000 & echo $! > pid; echo half > ${outputs.o}; wait",
+        "echo half > ${outputs.o}; timeout 100000 sleep 100000 & echo $! > pid",
         "trap \"exit 0\" TERM; echo half > ${outputs.o}; echo $$ > pid; while :; do sleep 0.01; done",
     ] {
         let project =
@@ -76,6 +78,21 @@ fn ctrl_c_ends_the_wait_and_nothing_is_kept() {
             assert_eq!(project.read("runs").lines().count(), runs, "{command}");
             assert!(!project.path("artifacts/one/o.txt").exists() && is_over(&project, "pid"), "{command}");
         }
+    }
+}
+
+#[test]
+fn what_runs_in_a_group_of_its_own_is_waited_for_too() {
+    let job = format!("sh -c \"{GATE}; echo whole > ${{outputs.o}}/f\"");
+    for command in [format!("timeout 100000 {job} &"), format!("set -m; {job} & set +m; true")] {
+        let project = Project::new(&format!(
+            "one:\n  run: |\n    mkdir ${{outputs.o}}\n    {command}\n    echo half > ${{outputs.o}}/f\n  outputs: {{ o: o }}\n"
+        ));
+        let mut run = project.start(&["run"]);
+        project.wait_until("the announcement", || has_logged(&project, "waiting for `"));
+        project.write("go", "");
+        assert!(run.wait().unwrap().success());
+        assert_eq!(project.read("artifacts/one/o/f"), "whole\n");
     }
 }
 
@@ -110,7 +127,12 @@ fn what_has_left_the_group_and_holds_an_output_is_named() {
         "one:\n  run: |\n    echo whole > ${{outputs.o}}; {}\n  outputs: {{ o: out }}\n",
         escaped("", "/dev/null")
     ));
-    project.pipe_ok(&["run"]);
+    let told = project.pipe_ok(&["run"]).stderr;
+    let expected = format!("`sh` (process {})", project.read("pid").trim());
+    assert!(
+        told.contains(&expected) && told.contains("in a session of its own and is not waited for"),
+        "{told}"
+    );
     assert_eq!(project.read("artifacts/one/out"), "whole\n");
     project.write("go", "");
     project.wait_until("its end", || is_over(&project, "pid"));

@@ -27,17 +27,32 @@ shout:
   run: |
     echo the token is $PIPE_TEST_TOKEN
     printf 'user:%s' \"$PIPE_TEST_TOKEN\" | base64
-    echo ${params.url} ${inputs.text} > /dev/stderr
+    echo ${params.url} ${inputs.text} $DATABASE $LOGIN $NEXT > /dev/stderr
     echo ${params.url} | sed 's|.*invalid|GET |'
     test \"$FAIL\" = no
   params: { url: 'https://me:otherpass1@host.invalid/y?key=querykey77' }
-  env: { FAIL: 'FAILS', URL: 'https://token5566@host.invalid' }
+  env:
+    FAIL: 'FAILS'
+    URL: 'https://token5566@host.invalid'
+    DATABASE: 'Server=h;Database=d;Password=databasepass3;Encrypt=yes'
+    LOGIN: 'me:loginpass4@host.invalid/path'
+    NEXT: '/to?next=https%253A%252F%252Fme%253Atwicepass5%2540host.invalid'
   inputs: { text: fetch.out }
   secrets: [PIPE_TEST_TOKEN]
 ";
 
-const SECRETS: &[&str] =
-    &["hunter2pass", "signature99", "otherpass1", "querykey77", "token5566", "t0p-s3cr3t", "dDBwLXMzY3IzdA"];
+const SECRETS: &[&str] = &[
+    "hunter2pass",
+    "signature99",
+    "otherpass1",
+    "querykey77",
+    "token5566",
+    "databasepass3",
+    "loginpass4",
+    "twicepass5",
+    "t0p-s3cr3t",
+    "dDBwLXMzY3IzdA",
+];
 
 #[test]
 fn no_secret_is_shown_or_kept_anywhere() {

@@ -52,6 +52,21 @@ fn every_command_is_completed_documented_and_has_a_page() {
 }
 
 #[test]
+fn pages_replace_pages_and_nothing_else() {
+    let project = Project::new(STAGES);
+    project.write("pages/pipe-run.1", "mine");
+    let refused = project.pipe(&["man", "--output", "pages"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let told = "`pages/pipe-run.1` is there already, and is no manual page of `pipe`";
+    assert!(refused.stderr.contains(told) && refused.stderr.contains("--force"), "{}", refused.stderr);
+    assert!(!project.path("pages/pipe.1").exists());
+    assert_eq!(project.read("pages/pipe-run.1"), "mine");
+    project.pipe_ok(&["man", "--output", "pages", "--force"]);
+    project.pipe_ok(&["man", "--output", "pages"]);
+    assert!(project.read("pages/pipe-run.1").contains("pipe\\-run"));
+}
+
+#[test]
 fn stages_runs_vars_and_profiles_are_those_of_the_project() {
     let project = Project::new(STAGES);
     let vars = "vars: { size: 1 }\nprofiles: { small: { size: 0 } }\nstages:";

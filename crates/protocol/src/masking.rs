@@ -1,10 +1,12 @@
 //! Where the secrets of a URL are, in any text: user and password, the query, and what stands behind `#` unless that is a
-//! checksum or words; also in a URL that is percent-encoded, and signatures in a query without its URL. A text is rarely
+//! checksum or words; also in a URL that is percent-encoded, signatures in a query without its URL, logins without a scheme, and
+//! passwords in connection strings. A text is rarely
 //! nothing but a URL, and what is typed is rarely a valid one, so that rather too much is taken for secret than too little.
 //!
 //! Runner and plugins say the same of a URL, so that this is here.
 
 mod ahead;
+mod logins;
 mod url;
 
 use std::borrow::Cow;
@@ -69,6 +71,10 @@ fn parts(text: &str, value_end: usize) -> Vec<Range<usize>> {
     }
     if text.contains('=') {
         parts.extend(signatures(text));
+        parts.extend(logins::settings(text));
+    }
+    if text.contains('@') {
+        parts.extend(logins::logins(text));
     }
     apart(parts)
 }
@@ -172,6 +178,8 @@ pub fn secrets(text: &str) -> Vec<String> {
             found.extend(values.filter(|value| value.len() >= LONG).map(str::to_owned));
         }
     }
+    let settings = logins::settings(text).into_iter();
+    found.extend(settings.filter_map(|part| text.get(part)).map(str::to_owned));
     let decoded: Vec<String> = found.iter().filter_map(|secret| decoded(secret)).collect();
     found.extend(decoded);
     found
@@ -186,28 +194,51 @@ fn decoded(text: &str) -> Option<String> {
     is_encoded.then(|| percent_decode_str(text).decode_utf8().ok().map(Into::into)).flatten()
 }
 
-/// Secrets of URLs that are percent-encoded as a whole, as in `next=https%3A%2F%2Fuser%3Apassword%40host`.
+/// Secrets of URLs that are percent-encoded as a whole, as in `next=https%3A%2F%2Fuser%3Apassword%40host`, also in a URL that is
+/// itself, and where only a part of `://` is.
 fn encoded_parts(text: &str) -> Vec<Range<usize>> {
-    const COLON: &str = "%3a%2f%2f";
     // As many bytes as before.
     let lower = text.to_ascii_lowercase();
-    let mut ends = Ahead::new(&lower, |text| text.find(is_end_of_value));
-    let mut slash = Ahead::new(&lower, |text| text.find("%2f"));
+    let mut parts = Vec::new();
+    for sign in PERCENT {
+        parts.extend(encoded_parts_after(&lower, sign, &format!("{sign}3a{sign}2f{sign}2f")));
+    }
+    for colon in ["%3a//", ":%2f%2f"] {
+        parts.extend(encoded_parts_after(&lower, "%", colon));
+    }
+    parts
+}
+
+/// `%`, as it stands in a text that was encoded once, twice and three times.
+const PERCENT: [&str; 3] = ["%", "%25", "%2525"];
+
+/// As [`encoded_parts`] of URLs with `colon` before their hosts, in which `percent` stands for `%`.
+fn encoded_parts_after(lower: &str, percent: &str, colon: &str) -> Vec<Range<usize>> {
+    if !lower.contains(colon) {
+        return Vec::new();
+    }
+    let find = |code: &str| {
+        let sign = format!("{percent}{code}");
+        move |text: &str| text.find(&sign)
+    };
+    let at_sign = format!("{percent}40");
+    let mut ends = Ahead::new(lower, |text| text.find(is_end_of_value));
+    let mut slash = Ahead::new(lower, find("2f"));
     let mut queries = [
-        Ahead::new(&lower, |text| text.find("%3f")),
-        Ahead::new(&lower, |text| text.find("%23")),
-        Ahead::new(&lower, |text| text.find('?')),
-        Ahead::new(&lower, |text| text.find('#')),
+        Ahead::new(lower, find("3f")),
+        Ahead::new(lower, find("23")),
+        Ahead::new(lower, |text| text.find('?')),
+        Ahead::new(lower, |text| text.find('#')),
     ];
     let mut parts = Vec::new();
     let mut hidden_to = 0;
-    for (at, _) in lower.match_indices(COLON) {
+    for (at, _) in lower.match_indices(colon) {
         if at < hidden_to {
             continue;
         }
-        let start = at + COLON.len();
+        let start = at + colon.len();
         let end = ends.at(start).unwrap_or(lower.len());
-        let lengths = [3, 3, 1, 1];
+        let lengths = [at_sign.len(), at_sign.len(), 1, 1];
         let query =
             queries.iter_mut().zip(lengths).filter_map(|(sign, length)| Some((sign.at(start)?, length)));
         let query = query.filter(|(at, _)| *at < end).min();
@@ -215,7 +246,7 @@ fn encoded_parts(text: &str) -> Vec<Range<usize>> {
             [slash.at(start), query.map(|(at, _)| at), Some(end)].into_iter().flatten().min().unwrap_or(end);
         let user = lower.get(start..authority).unwrap_or_default();
         let user = user.get(..user.find('/').unwrap_or(user.len())).unwrap_or_default();
-        let login = user.rfind("%40").into_iter().chain(user.rfind('@')).max();
+        let login = user.rfind(&at_sign).into_iter().chain(user.rfind('@')).max();
         parts.extend(login.filter(|&end| user.get(..end) != Some(MASK)).map(|end| start..start + end));
         if let Some((at, length)) = query
             && lower.get(at + length..end).is_some_and(|query| !query.is_empty() && query != MASK)

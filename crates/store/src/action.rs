@@ -242,7 +242,7 @@ impl Store {
             if !is_inner(&file) {
                 return Err(StoreError::Name { name: file });
             }
-            let kept = match self.put(&path, file, durability) {
+            let kept = match self.put(&path, None, file, durability) {
                 Err(StoreError::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() =>
                 {

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use pipeline::StageName;
+use pipeline::spec::Ignore;
 use record::{ActionRecord, OutputRecord};
 
 use super::action::remove;
@@ -45,7 +46,19 @@ impl Store {
             metadata.is_dir() == output.folder && (output.folder || metadata.len() == output.bytes);
         same_kind
             && (output.folder || is_executable(&metadata) == output.executable)
-            && self.digest_path(&path).is_ok_and(|digest| digest == output.digest)
+            && self.is_output_at(&path, output)
+    }
+
+    /// Whether the content at `path` is that of an output, what was added and counts for nothing aside.
+    fn is_output_at(&self, path: &Path, output: &OutputRecord) -> bool {
+        self.ignored_at(path, output).is_some()
+            || self.digest_path(path).is_ok_and(|digest| digest == output.digest)
+    }
+
+    /// What to leave out of a folder to find an output in it, if that does.
+    fn ignored_at(&self, path: &Path, output: &OutputRecord) -> Option<&Ignore> {
+        let ignore = self.ignore.as_ref().filter(|_| output.folder)?;
+        self.digest_input(path, ignore).is_ok_and(|digest| digest == output.digest).then_some(ignore)
     }
 
     /// Puts objects of `record` that are gone or cut short into the store again, out of the stage's artifacts. Gives the
@@ -58,8 +71,9 @@ impl Store {
         for (name, output) in record.outputs.iter().filter(|(_, output)| !self.has_head(output)) {
             // What is put is digested again: an artifact that changes meanwhile becomes another object.
             let path = self.artifacts(stage).join(&output.file);
-            if self.put(&path, output.file.clone(), Durability::of_ms(record.duration_ms))?.record == *output
-            {
+            let durability = Durability::of_ms(record.duration_ms);
+            let ignore = self.ignored_at(&path, output);
+            if self.put(&path, ignore, output.file.clone(), durability)?.record == *output {
                 refilled.push(name.clone());
             }
         }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use pipeline::digest::Digest;
 use pipeline::spec::Ignore;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rustix::fs::AtFlags;
 use tracing::debug_span;
 
 use super::error::at;
@@ -70,8 +71,9 @@ impl Store {
             return Err(irregular("neither a file nor a folder"));
         }
         let medium = self.stats().medium(metadata.dev(), path);
-        let mut before = StatKey::of(metadata);
-        if let Some(known) = self.known(medium, &before) {
+        let mut before = self.key_of(path, metadata);
+        let is_lasting = medium != Medium::Image || before != StatKey::of(metadata);
+        if let Some(known) = self.known(medium, &before).filter(|_| is_lasting) {
             return Ok((known, before));
         }
         if medium == Medium::Kernel {
@@ -87,13 +89,23 @@ impl Store {
             }
         }
         let _hash = debug_span!("hash", path = %path.display(), bytes = metadata.len()).entered();
-        let memory = self.memory(&file, medium, &before);
+        let memory = if is_lasting { self.memory(&file, medium, &before) } else { Memory::None };
         let digest = Digest::of_open(&mut file, metadata.len()).map_err(at("read", path))?;
-        let after = StatKey::of(&file.metadata().map_err(at("read", path))?);
+        let after = self.key_of(path, &file.metadata().map_err(at("read", path))?);
         if before == after {
             self.stats().put(path, before, digest, memory);
         }
         Ok((digest, if medium == Medium::Remote { before.without_number() } else { before }))
+    }
+
+    /// What a file is known by: what the file system says of it, and in an image the mount, where the kernel numbers those.
+    pub(super) fn key_of(&self, path: &Path, metadata: &Metadata) -> StatKey {
+        let key = StatKey::of(metadata);
+        if self.stats().medium(metadata.dev(), path) != Medium::Image {
+            return key;
+        }
+        let flags = if metadata.is_symlink() { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+        medium::mount(path, flags).map_or(key, |mount| key.within(mount))
     }
 
     fn known(&self, medium: Medium, key: &StatKey) -> Option<Digest> {
@@ -138,8 +150,11 @@ impl Store {
             std::thread::sleep(stat::MARGIN);
         }
         young.into_par_iter().for_each(|path| {
-            // A file that is gone or unreadable by now need not be remembered.
-            let _ = self.digest_path(&path);
+            // A file that is gone or unreadable by now need not be remembered. A folder may hold a link that leads nowhere.
+            let _ = self.digest_path(&path).or_else(|error| match &self.ignore {
+                Some(ignore) => self.digest_input(&path, ignore),
+                None => Err(error),
+            });
         });
         let Some(bytes) = self.stats().unsaved() else { return Ok(()) };
         self.write(&self.folder.join("stat"), &bytes, Durability::Eventual)?;

@@ -105,6 +105,7 @@ pub use live::LiveFile;
 pub use lock::{Alone, KeyLock, Lock, TryKey};
 use pipeline::StageName;
 use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use record::OutputRecord;
 pub use run::LostRun;
 pub use sight::Sights;
@@ -142,6 +143,8 @@ pub struct Store {
     asides: Arc<Mutex<Vec<Aside>>>,
     /// Files that had other names when they were put into the store, as a stage leaves what it links into its outputs.
     linked: Arc<Mutex<HashSet<(u64, u64)>>>,
+    /// What counts for nothing where it was added to an output that is a folder.
+    ignore: Option<Ignore>,
 }
 
 impl Store {
@@ -167,6 +170,7 @@ impl Store {
             grown: Arc::default(),
             asides: Arc::default(),
             linked: Arc::default(),
+            ignore: None,
         })
     }
 
@@ -179,6 +183,13 @@ impl Store {
         // Absolute, because commands run elsewhere. Fails for an empty path only.
         let shared = std::path::absolute(&shared).unwrap_or(shared);
         Self { salt: Arc::new(Salt::in_file(shared.join(SALT), true)), shared, ..self }
+    }
+
+    /// The same where what `ignore` names counts for nothing when it was added to an output that is a folder, as by who reads it.
+    /// What the stage itself made there counts, whatever its name.
+    #[must_use]
+    pub fn ignoring(self, ignore: &Ignore) -> Self {
+        Self { ignore: Some(ignore.clone()), ..self }
     }
 
     /// Seals what is secret in keys and records of this cache.

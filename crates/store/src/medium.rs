@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{StatFs, fstatfs, statfs};
+use rustix::fs::{AtFlags, CWD, StatFs, StatxFlags, fstatfs, major, statfs, statx};
 
 /// Beyond this age a file on another machine is taken to be as old as it looks: clocks of machines that work together
 /// differ by less, and no client believes for longer what it has heard of a file's times.
@@ -20,6 +20,9 @@ pub(super) enum Medium {
     /// On a disk of this machine. Each first write to a page of a mapping that was written back sets the time of change, and
     /// leases tell of writers.
     Disk,
+    /// In an image or on a medium that may be exchanged for another one at the same place: file and device numbers and times come
+    /// with it, and those of two may be the same. What is known of a file holds within one mount.
+    Image,
     /// Above another one, as in containers. As on a disk, but leases tell nothing.
     Stacked,
     /// In memory: nothing is ever written back, so that a mapping, once made, may be written to without a trace.
@@ -41,10 +44,6 @@ const DISK: &[u64] = &[
     0x5265_4973, // ReiserFS
     0x3153_464a, // JFS
     0x3434,      // NILFS
-    0xe0f5_e1e2, // EROFS
-    0x7371_7368, // SquashFS
-    0x9660,      // ISO 9660
-    0x1501_3346, // UDF
     0x4d44,      // FAT
     0x2011_bab0, // exFAT
     0x5346_544e, // NTFS
@@ -52,6 +51,26 @@ const DISK: &[u64] = &[
     0x482b,      // HFS+
     0x2405_1905, // UBIFS
 ];
+
+const IMAGE: &[u64] = &[
+    0xe0f5_e1e2, // EROFS
+    0x7371_7368, // SquashFS
+    0x28cd_3d45, // cramfs
+    0x7275,      // romfs
+    0x9660,      // ISO 9660
+    0x1501_3346, // UDF
+];
+
+/// Major numbers of devices whose medium may be exchanged while the machine runs.
+const EXCHANGED: &[u32] = &[
+    2,  // floppy disks
+    7,  // files as devices, `losetup`
+    11, // CD-ROM
+    43, // disks behind a network
+];
+
+/// `STATX_MNT_ID_UNIQUE` of `linux/stat.h`, since Linux 6.8.
+const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 const STACKED: &[u64] = &[
     0x794c_7630, // overlayfs
@@ -95,12 +114,25 @@ impl Medium {
         statfs(path).map_or(Self::Remote, |told| Self::told(&told))
     }
 
+    /// The same of what lies on device `dev`.
+    pub(super) fn on(dev: u64, path: &Path) -> Self {
+        match Self::at(path) {
+            Self::Disk if EXCHANGED.contains(&major(dev)) => Self::Image,
+            medium => medium,
+        }
+    }
+
     /// What is not known is taken to promise as little as another machine does.
     fn told(told: &StatFs) -> Self {
         // The field has as many bits as a word, and a sign.
         let magic = told.f_type as u64 & 0xffff_ffff;
-        let kinds =
-            [(DISK, Self::Disk), (STACKED, Self::Stacked), (MEMORY, Self::Memory), (KERNEL, Self::Kernel)];
+        let kinds = [
+            (DISK, Self::Disk),
+            (IMAGE, Self::Image),
+            (STACKED, Self::Stacked),
+            (MEMORY, Self::Memory),
+            (KERNEL, Self::Kernel),
+        ];
         kinds.iter().find(|(known, _)| known.contains(&magic)).map_or(Self::Remote, |(_, medium)| *medium)
     }
 
@@ -108,12 +140,19 @@ impl Medium {
     /// never does.
     pub(super) fn settles_after(self) -> Option<Duration> {
         match self {
-            Self::Disk => Some(Duration::ZERO),
+            Self::Disk | Self::Image => Some(Duration::ZERO),
             Self::Stacked => Some(write_back()),
             Self::Remote => Some(FAR_AGE.max(write_back())),
             Self::Memory | Self::Kernel => None,
         }
     }
+}
+
+/// The mount that something lies in, by a number that no other gets until the machine starts anew. `None` where the kernel has no
+/// such numbers.
+pub(super) fn mount(path: &Path, flags: AtFlags) -> Option<u64> {
+    let told = statx(CWD, path, flags, UNIQUE_MOUNT).ok()?;
+    (told.stx_mask & UNIQUE_MOUNT.bits() != 0).then_some(told.stx_mnt_id)
 }
 
 /// How long what is written to memory may stay there before the kernel writes it back, and notices the next write.

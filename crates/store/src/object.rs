@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipeline::digest::Digest;
+use pipeline::spec::Ignore;
 use record::OutputRecord;
 
 use super::batch::Batch;
 use super::error::at;
 use super::file::{Durability, or_remove, place, with_parent, write_new};
-use super::folder::{Folder, is_executable};
+use super::folder::{Folder, Found, is_executable};
 use super::{Store, StoreError, fan_out};
 
 /// Up to this length a file is read and written at once; beyond it the kernel copies it, or shares its blocks.
@@ -37,22 +38,28 @@ impl Store {
         fs::metadata(self.object(digest)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes)
     }
 
-    /// Copies a file or folder into the store. `file` is the name that the record gives it.
-    pub(super) fn put(&self, path: &Path, file: String, durability: Durability) -> Result<Kept, StoreError> {
+    /// Copies a file into the store, or a folder without what `ignore` names. `file` is the name that the record gives it.
+    pub(super) fn put(
+        &self,
+        path: &Path,
+        ignore: Option<&Ignore>,
+        file: String,
+        durability: Durability,
+    ) -> Result<Kept, StoreError> {
         let own = fs::symlink_metadata(path).map_err(at("read", path))?;
         let metadata =
             if own.is_symlink() { fs::metadata(path).map_err(at("read", path))? } else { own.clone() };
         if metadata.is_dir() {
             let movable = AtomicBool::new(own.is_dir());
             let batch = Batch::default();
-            let folder = Folder::walk(path, &|found| {
+            let put = |found: &Found| {
                 if found.linked || found.metadata.nlink() > 1 {
                     movable.store(false, Ordering::Relaxed);
-                    self.note_links(&found.metadata);
+                    self.note_links(&found.path, &found.metadata);
                 }
-                let (digest, bytes) = self.put_one_of_many(&found.path, &batch)?;
-                Ok((digest, bytes))
-            })?;
+                self.put_one_of_many(&found.path, &batch)
+            };
+            let folder = Folder::read(path, ignore, &put, &mut |_, _, _| ())?.folder;
             // Before the manifest, which names them, has its name.
             batch.settle(durability).map_err(at("sync", &self.objects_folder()))?;
             let digest = self.put_bytes(&folder.to_bytes(), durability)?;
@@ -61,7 +68,7 @@ impl Store {
             Ok(Kept { record, movable: movable.into_inner() })
         } else if metadata.is_file() {
             let (digest, bytes) = self.put_file(path, durability)?;
-            self.note_links(&metadata);
+            self.note_links(path, &metadata);
             let executable = is_executable(&metadata);
             let record = OutputRecord { file, digest, bytes, folder: false, executable };
             Ok(Kept { record, movable: own.is_file() && own.nlink() == 1 })

@@ -115,6 +115,17 @@ impl Store {
         self.look_at(path, digest, None, sights)
     }
 
+    /// As [`Store::look`] for an output: what was added to a folder and counts for nothing is left out.
+    #[must_use]
+    pub fn look_at_output(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
+        let before = sights.bytes.len();
+        if self.ignore.is_some() && self.look_at(path, digest, self.ignore.as_ref(), sights).is_some() {
+            return Some(());
+        }
+        sights.bytes.truncate(before);
+        self.look_at(path, digest, None, sights)
+    }
+
     /// As [`Store::look`] for what a stage reads: of a folder, what counts.
     #[must_use]
     pub fn look_at_input(
@@ -173,9 +184,9 @@ impl Store {
         seen.iter().try_for_each(|(path, key)| sights.add(path, &self.root, *key))
     }
 
-    /// Whether what is said of a file or folder may be out of date until it is opened.
+    /// Whether what is said of a file or folder may be out of date until it is opened, or be said of another one in its place.
     fn is_far(&self, path: &Path, metadata: &Metadata) -> bool {
-        self.stats().medium(metadata.dev(), path) == Medium::Remote
+        matches!(self.stats().medium(metadata.dev(), path), Medium::Remote | Medium::Image)
     }
 
     /// Adds what the file system says of the folders that hold objects and records: it changes when one is added or

@@ -155,9 +155,9 @@ impl Hidden {
 
 impl Store {
     /// Notes that a file has several names, where it has: the one below the outputs will go.
-    pub(super) fn note_links(&self, metadata: &fs::Metadata) {
+    pub(super) fn note_links(&self, path: &Path, metadata: &fs::Metadata) {
         if metadata.nlink() > 1 {
-            let identity = StatKey::of(metadata).number();
+            let identity = self.key_of(path, metadata).number();
             self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(identity);
         }
     }
@@ -217,6 +217,23 @@ impl Store {
         Ok((Digest::of_bytes(&walked.folder.to_bytes()), snapshot))
     }
 
+    /// As [`Store::snapshot`] of what another stage made, which was `recorded` then: what was added to a folder and counts for
+    /// nothing is left out, unless the stage itself made such things there.
+    ///
+    /// # Errors
+    /// As [`Store::digest_path`].
+    pub fn snapshot_output(&self, path: &Path, recorded: &Digest) -> Result<(Digest, Snapshot), StoreError> {
+        let Some(ignore) = &self.ignore else { return self.snapshot(path, None) };
+        let without = self.snapshot(path, Some(ignore));
+        if without.as_ref().is_ok_and(|(digest, _)| digest == recorded) {
+            return without;
+        }
+        match self.snapshot(path, None) {
+            Ok(whole) if whole.0 == *recorded => Ok(whole),
+            _ => without,
+        }
+    }
+
     /// Adds the links and folders that lead to a path, but not what is there.
     fn note_way(&self, path: &Path, snapshot: &mut Snapshot, then: SystemTime) -> Result<(), StoreError> {
         let absolute = std::path::absolute(path).map_err(at("read", path))?;
@@ -255,7 +272,7 @@ impl Store {
 
     /// What identifies the state of a file or folder.
     fn state_of(&self, path: &Path, metadata: &fs::Metadata) -> StatKey {
-        let key = StatKey::of(metadata);
+        let key = self.key_of(path, metadata);
         // Behind a program, a file need not have the same number when it is looked at again.
         match self.stats().medium(metadata.dev(), path) {
             Medium::Remote => key.without_number(),

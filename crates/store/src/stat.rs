@@ -72,6 +72,13 @@ impl StatKey {
         }
     }
 
+    /// The same of a file that may be another one in another mount.
+    pub(super) fn within(self, mount: u64) -> Self {
+        let digest = Digest::of_bytes(&[self.dev.to_le_bytes(), mount.to_le_bytes()].concat());
+        let first = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        Self { dev: u64::from_le_bytes(first), ..self }
+    }
+
     /// Device and inode, which all names of a file have in common.
     pub(super) fn number(&self) -> (u64, u64) {
         (self.dev, self.inode)
@@ -212,7 +219,7 @@ impl StatCache {
 
     /// The medium that a file is on which the file system says to be on device `dev`.
     pub(super) fn medium(&mut self, dev: u64, path: &Path) -> Medium {
-        *self.media.entry(dev).or_insert_with(|| Medium::at(path))
+        *self.media.entry(dev).or_insert_with(|| Medium::on(dev, path))
     }
 
     /// Whether a process that may be looked at has the file mapped, so that it can write to it.

@@ -17,6 +17,7 @@ use super::stat::StatKey;
 
 mod aside;
 mod damage;
+mod image;
 mod mapped;
 mod property;
 mod records;

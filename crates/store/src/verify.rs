@@ -25,7 +25,6 @@ use super::error::at;
 use super::file::Durability;
 use super::folder::Folder;
 use super::inventory::{Content, Listed, Named, Records, Said, Unreadable, entries, or_note};
-use super::stat::StatKey;
 use super::{Store, StoreError};
 
 /// How far verifying is.
@@ -258,8 +257,9 @@ impl Store {
         let misremembered = AtomicBool::new(false);
         let read = |path: &Path, metadata: &fs::Metadata| {
             let digest = Digest::of_file(path).map_err(at("read", path))?;
-            let known = self.stats().get(&StatKey::of(metadata));
-            let unchanged = fs::metadata(path).is_ok_and(|now| StatKey::of(&now) == StatKey::of(metadata));
+            let key = self.key_of(path, metadata);
+            let known = self.stats().get(&key);
+            let unchanged = fs::metadata(path).is_ok_and(|now| self.key_of(path, &now) == key);
             if unchanged && known.is_some_and(|known| known != digest) {
                 misremembered.store(true, Ordering::Relaxed);
             }
@@ -275,7 +275,14 @@ impl Store {
             let walk = |found: &super::folder::Found| {
                 Ok((read(&found.path, &found.metadata)?, found.metadata.len()))
             };
-            Ok(Digest::of_bytes(&Folder::walk(path, &walk)?.to_bytes()))
+            let digest = |ignore| {
+                let walked = Folder::read(path, ignore, &walk, &mut |_, _, _| ())?;
+                Ok(Digest::of_bytes(&walked.folder.to_bytes()))
+            };
+            match self.ignore.as_ref().map(|ignore| digest(Some(ignore))) {
+                Some(Ok(without)) if without == output.digest => Ok(without),
+                _ => digest(None),
+            }
         };
         let edited = last.par_iter().flat_map_iter(|(stage, record)| {
             record.outputs.iter().filter_map(|(name, output)| {

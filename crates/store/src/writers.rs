@@ -45,7 +45,7 @@ pub struct Holder {
 
 /// Asks the kernel whether anybody may write to a file, which is open for reading.
 pub(super) fn of(file: &File, medium: Medium) -> Writers {
-    if !matches!(medium, Medium::Disk | Medium::Memory) {
+    if !matches!(medium, Medium::Disk | Medium::Image | Medium::Memory) {
         return Writers::Unknown;
     }
     // Who opens it for writing while the lease lasts waits until it is given back, and this process gets a signal: one that
@@ -179,7 +179,7 @@ impl Store {
     pub fn writers<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Result<Vec<Holder>, StoreError> {
         let held = std::sync::Mutex::new(HashMap::new());
         let ask = |path: &Path, metadata: &Metadata| {
-            self.note_links(metadata);
+            self.note_links(path, metadata);
             // What cannot be opened cannot be kept either, and that is told elsewhere.
             let Ok(file) = open(path) else { return };
             let writers = of(&file, Medium::of(&file));

@@ -214,7 +214,7 @@ impl<'a> Listener<'a> {
                     return Err(Stop::Broke(format!("cannot be understood: {why}")));
                 }
                 // What it left running says nothing for it.
-                Ok(Some(Output::Ended(_) | Output::Left(_) | Output::Escaped(_))) => {
+                Ok(Some(Output::Ended(_) | Output::Left(_) | Output::Escaped(_) | Output::Detached(_))) => {
                     return Err(Stop::Broke("ended".into()));
                 }
                 Ok(None) => return Err(late),

@@ -14,7 +14,7 @@ fn follow(mut process: Process) -> (Vec<String>, End) {
             Output::Out(line) => lines.push(format!("out {line}")),
             Output::Err(line) => lines.push(format!("err {line}")),
             Output::OutClosed(broken) => assert_eq!(broken, None),
-            Output::Left(_) => {}
+            Output::Left(_) | Output::Detached(_) => {}
             Output::Escaped(left) => lines.push(escaped(&left)),
             Output::Ended(end) => return (lines, end),
         }

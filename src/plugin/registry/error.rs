@@ -1,6 +1,7 @@
 //! Why a plugin cannot be used: always with the plugin, and with what to do about it.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
@@ -8,7 +9,7 @@ use protocol::PROTOCOL_VERSION;
 use store::StoreError;
 
 use crate::env::DESCRIBE_TIMEOUT;
-use crate::plugin::loader;
+use crate::plugin::{executable, loader};
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,9 @@ pub enum PluginError {
 /// What to do about an executable that does not do as a plugin does.
 const BROKEN: &str = "the executable is not a plugin of this `pipe`, or is broken: install it anew; `pipe doctor` shows what is found";
 
+/// The same where it says itself what is wrong.
+const FAILED: &str = "mend what it says itself; an executable that is no plugin of this `pipe` may have that name, too: `pipe doctor` shows what is found";
+
 impl PluginError {
     /// What to do about it.
     #[must_use]
@@ -99,14 +103,20 @@ impl PluginError {
             Self::Version { plugin, .. } => {
                 Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
             }
-            Self::Crashed { path, tail, .. } => {
-                let told = loader::library(tail).or_else(|| loader::missing_interpreter(path, tail));
+            Self::Crashed { path, status, tail, .. } => {
+                let foreign = executable::head(path).and_then(|head| executable::foreign(path, &head));
+                let told = foreign
+                    .or_else(|| loader::library(tail))
+                    .or_else(|| loader::missing_interpreter(path, tail))
+                    .or_else(|| loader::exception(path, tail))
+                    .or_else(|| status.signal().and_then(loader::signal));
+                Some(told.unwrap_or_else(|| if tail.is_empty() { BROKEN } else { FAILED }.into()))
+            }
+            Self::Start { path, .. } => {
+                let told = executable::unstartable(path).or_else(|| loader::lost_interpreter(path));
                 Some(told.unwrap_or_else(|| BROKEN.into()))
             }
-            Self::Start { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some(loader::lost_interpreter(path).unwrap_or_else(|| BROKEN.into()))
-            }
-            Self::Start { .. } | Self::Rubbish { .. } => Some(BROKEN.into()),
+            Self::Rubbish { .. } => Some(BROKEN.into()),
             Self::Store(error) => error.hint(),
         }
     }

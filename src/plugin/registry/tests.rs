@@ -262,3 +262,32 @@ fn what_cannot_be_loaded_is_said_instead_of_that_it_is_no_plugin() {
     assert!(hint.contains("`libtorch.so`, which is not found: `cargo xtask setup`"), "{hint}");
     assert!(!hint.contains("not a plugin"), "{hint}");
 }
+
+#[test]
+fn what_does_not_start_or_dies_at_once_is_told_with_what_it_is() {
+    let told = |bytes: &[u8]| {
+        let bench = Bench::new();
+        let path = bench.plugin("");
+        fs::write(path, bytes).unwrap();
+        let error = bench.error();
+        format!("{error}\n{}", error.hint().unwrap())
+    };
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(64, 0);
+    elf[16] = 2;
+    elf[18] = 22;
+    for (bytes, expected) in [
+        (&b"#!/usr/bin/env sh\r\nexit\r\n"[..], "its first line ends with a carriage return"),
+        (b"#!/bin/sh\r\nexit\r\n", "its first line ends with a carriage return"),
+        (b"print()\n", "it is a text whose first line does not say what runs it"),
+        (b"", "it is empty"),
+        (&elf, "it is built for s390x, and this machine is "),
+        (b"#!/bin/sh\nkill -BUS $$\n", "a file that it had mapped into memory is shorter than it should be"),
+        (b"#!/bin/sh\nkill -SEGV $$\n", "it crashed in native code before it could say anything"),
+        (b"#!/bin/sh\necho no >&2; exit 3\n", "mend what it says itself"),
+    ] {
+        let told = told(bytes);
+        assert!(told.contains(expected), "{told}");
+    }
+    assert!(told(b"#!/bin/sh\nkill -BUS $$\n").contains("SIGBUS"));
+}

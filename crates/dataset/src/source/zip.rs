@@ -62,7 +62,9 @@ const FOLDER: u32 = 0o040_000;
 
 fn refusal(mode: Option<u32>, is_symlink: bool) -> Option<&'static str> {
     match mode.unwrap_or(0) & TYPE_MASK {
-        _ if is_symlink => Some("is a symbolic link"),
+        _ if is_symlink => Some(
+            "is a symbolic link, and those of an archive are followed in a tar only: pack the files themselves (`zip` without `-y`), or a tar",
+        ),
         0 | FILE | FOLDER => None,
         _ => Some("is a device or another special file"),
     }

@@ -199,6 +199,13 @@ fn urls_are_found_however_they_stand_in_a_text() {
             "/login?next=https%3A%2F%2F***%40h%2Fx%3F***&a",
         ),
         ("https%3a%2f%2fh%2fx", "https%3a%2f%2fh%2fx"),
+        (
+            "/login?next=https%253A%252F%252Fu%253Ap%2540h%252Fx%253Fk%253Dv&a",
+            "/login?next=https%253A%252F%252F***%2540h%252Fx%253F***&a",
+        ),
+        ("https%25253A%25252F%25252Fu%25253Ap%252540h", "https%25253A%25252F%25252F***%252540h"),
+        ("https%3A//u:p@h/x", "https%3A//***@h/x"),
+        ("https:%2F%2Fu:p%40h%2Fx", "https:%2F%2F***%40h%2Fx"),
         ("https://h/?to=http%3A%2F%2Fu%3Ap%40h", "https://h/?***"),
     ] {
         assert_eq!(hidden(text), shown, "{text}");

@@ -143,7 +143,7 @@ fn what_a_stage_beside_links_into_what_it_makes_is_not_touched_when_that_name_go
         let made = root.path().join("made");
         fs::hard_link(&file, &made).unwrap();
         if put {
-            store.put(&made, "made".into(), crate::Durability::Eventual).unwrap();
+            store.put(&made, None, "made".into(), crate::Durability::Eventual).unwrap();
         }
         fs::remove_file(made).unwrap();
     };

@@ -13,7 +13,6 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use super::{Misremembered, Step, Verification};
 use crate::error::at;
 use crate::folder::{Folder, Found};
-use crate::stat::StatKey;
 use crate::{Store, StoreError};
 
 impl Store {
@@ -61,10 +60,11 @@ impl Store {
         tell: &(dyn Fn(Step) + Sync),
     ) -> Result<bool, StoreError> {
         tell(Step::Total(metadata.len()));
-        let known = self.stats().get(&StatKey::of(metadata));
+        let key = self.key_of(path, metadata);
+        let known = self.stats().get(&key);
         let digest = Digest::of_file(path).map_err(at("read", path))?;
         tell(Step::Read(metadata.len()));
-        let unchanged = fs::metadata(path).is_ok_and(|now| StatKey::of(&now) == StatKey::of(metadata));
+        let unchanged = fs::metadata(path).is_ok_and(|now| self.key_of(path, &now) == key);
         Ok(unchanged && known.is_some_and(|known| known != digest))
     }
 }

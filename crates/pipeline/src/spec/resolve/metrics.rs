@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::super::suggest::did_you_mean_or_list;
-use super::super::tree::{Data, Node, Problem, Span, shortened};
+use super::super::tree::{Data, Key, Node, Problem, Span, shortened};
 use super::super::{Action, ReportSpec, Stage};
 use super::Resolver;
 use crate::StageName;
@@ -84,6 +84,55 @@ impl Resolver<'_> {
                 }
             }
         }
+    }
+
+    /// Warns of each row for which no column can have a value: what it names is no stage, or that reports nothing of what the
+    /// columns ask for. Of the variants of a row the first is told.
+    pub(super) fn warn_of_empty_rows(
+        &mut self,
+        report: &ReportSpec,
+        written: &[(Key, Node)],
+        stages: &IndexMap<StageName, Stage>,
+    ) {
+        for (key, node) in written {
+            let is_variant = |row: &&String| {
+                row.strip_prefix(&key.name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ["))
+            };
+            let absent: Option<Vec<Absent>> = report
+                .rows
+                .keys()
+                .filter(is_variant)
+                .map(|row| self.why_empty(report, row, stages))
+                .collect();
+            let Some(absent) = absent.and_then(|absent| absent.into_iter().next()) else { continue };
+            let message = format!("row `{}` stays empty: it {}", shortened(&key.name), absent.message);
+            self.warnings.push(Problem::at(node, message).help(absent.help));
+        }
+    }
+
+    /// Why no column has a value for a row, if none has: what is wrong with the first of its metrics whose stage is there, or else
+    /// with the first.
+    fn why_empty(
+        &mut self,
+        report: &ReportSpec,
+        row: &str,
+        stages: &IndexMap<StageName, Stage>,
+    ) -> Option<Absent> {
+        let (mut absent, mut unknown) = (None, None);
+        for metric in report.columns.iter().flat_map(|column| &column.metrics) {
+            let Some((stage, name)) = report.metric_of(row, metric) else { continue };
+            let family = Selector::new(&stage).family();
+            if !self.outlines.contains_key(family) {
+                let help = did_you_mean_or_list(family, "stages are", self.stage_names());
+                let message = format!("names unknown stage `{}`", shortened(family));
+                unknown.get_or_insert(Absent { message, help });
+                continue;
+            }
+            // Of a stage of which nothing is known it may have one.
+            let why = self.absent(&stage, &name, stages, false)?;
+            absent.get_or_insert(why);
+        }
+        absent.or(unknown)
     }
 
     /// What to say where a stage is known not to report a metric: with its params, or else with any.

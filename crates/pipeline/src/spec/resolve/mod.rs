@@ -80,6 +80,7 @@ pub fn resolve(
         manifests,
         vars,
         problems,
+        warnings: Vec::new(),
         outlines: IndexMap::new(),
         reads: Vec::new(),
         manifests_found: HashMap::new(),
@@ -93,13 +94,13 @@ pub fn resolve(
     let gates = parsed.gates.iter().flat_map(|gate| resolver.gate(gate, &stages)).collect();
     let report = parsed.report.as_ref().map(|report| resolver.report(report, &stages)).unwrap_or_default();
     resolver.check_cycles();
-    let Resolver { vars, problems, .. } = resolver;
+    let Resolver { vars, problems, mut warnings, .. } = resolver;
     let ignore = match ignore {
         Some(ignore) if problems.is_empty() => ignore,
         _ => return Err(sources.diagnose(problems)),
     };
-    let unused = sources.diagnose(unused(&parsed, &vars.used()));
-    let warnings = unused.problems().iter().map(Diagnostic::line).collect();
+    warnings.extend(unused(&parsed, &vars.used()));
+    let warnings = sources.diagnose(warnings).problems().iter().map(Diagnostic::line).collect();
     Ok(Pipeline {
         warnings,
         // It is nothing but shown and kept.
@@ -123,6 +124,8 @@ struct Resolver<'a> {
     manifests: &'a dyn Manifests,
     vars: Vars,
     problems: Vec<Problem>,
+    /// What is odd and hinders nothing.
+    warnings: Vec<Problem>,
     /// What is known of every stage before its parts are looked at, in the order of the file.
     outlines: IndexMap<String, Outline>,
     /// Which stage reads which, and where that is written.

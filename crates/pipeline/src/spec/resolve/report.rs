@@ -24,6 +24,7 @@ impl Resolver<'_> {
     /// The report's table, as far as it is right.
     pub(super) fn report(&mut self, written: &Node, stages: &IndexMap<StageName, Stage>) -> ReportSpec {
         let node = self.fill(written, Also::Row);
+        let told = self.problems.len();
         let mut report = ReportSpec::default();
         let entries = match &node.data {
             Data::Map(entries) => entries,
@@ -54,6 +55,12 @@ impl Resolver<'_> {
         // Columns that were left out would leave the others without their places.
         if report.columns.len() == columns.len() {
             self.check_metrics_of_columns(&report, columns, stages);
+        }
+        // What is wrong with the table as a whole is told once.
+        if let Some(Data::Map(rows)) = node.get("rows").map(|rows| &rows.data)
+            && self.problems.len() == told
+        {
+            self.warn_of_empty_rows(&report, rows, stages);
         }
         report
     }

@@ -78,6 +78,35 @@ fn a_column_needs_a_row_whose_stage_reports_its_metric() {
 }
 
 #[test]
+fn a_row_that_stays_empty_is_warned_of_where_it_is_written() {
+    let warnings = |rows: &str, metric: &str| {
+        let text =
+            format!("report:\n  rows:\n    {rows}\n  columns:\n    - {{ label: l, metric: {metric} }}\n");
+        with(&text).unwrap_or_else(|problem| panic!("{problem}")).warnings
+    };
+    let several = "['${row}.val_accuracy', 'evaluate.${row}.accuracy']";
+    assert_eq!(warnings("FP32: fp32\n    net: train", several), [""; 0]);
+    assert_eq!(
+        warnings("any: download\n    net: train", "'${row}.top1'"),
+        [""; 0],
+        "an op that does not say"
+    );
+    assert_eq!(
+        warnings("FP32: fp32\n    INT8: in8", "'evaluate.${row}.accuracy'"),
+        [
+            "p.yaml:13:11: row `INT8` stays empty: it names metric `in8.accuracy`, but stage `evaluate` has no such metric; did you mean `int8.accuracy`?"
+        ]
+    );
+    let told = warnings("net: train\n    other: trian", "'${row}.top1'");
+    assert_eq!(
+        told,
+        ["p.yaml:13:12: row `other` stays empty: it names unknown stage `trian`; did you mean `train`?"]
+    );
+    let told = warnings("net: train\n    pack: pack", "'${row}.top1'");
+    assert!(told.len() == 1 && told[0].contains("but a command reports none"), "{told:?}");
+}
+
+#[test]
 fn what_depends_on_a_param_is_wanted_of_a_gate_and_may_be_missing_in_a_column() {
     let text = |rest: &str| {
         format!(
