@@ -15,8 +15,8 @@ use text::secret::Masks;
 use super::log::Log;
 use super::trace::Trace;
 use super::{Failure, Notice};
-use crate::plugin::process::{End, Left, MARK, Output, Process, Stopper, detached, escaped};
 use crate::env;
+use crate::plugin::process::{End, Left, MARK, Output, Process, Stopper, detached, escaped};
 
 /// What a try is given.
 pub(super) struct Setting {

@@ -160,7 +160,8 @@ impl Header {
             };
             return Err(format!("holds {what}: only numbers and truth values are read"));
         };
-        let size = shape.iter().try_fold(element.bytes(), |size, axis| size.checked_mul(*axis));
+        // An axis of none must not hide how long the others are.
+        let size = shape.iter().try_fold(element.bytes(), |size, axis| size.checked_mul((*axis).max(1)));
         if shape.len() > MOST_AXES || size.is_none() {
             return Err(format!("has shape {shape:?}, which no memory holds"));
         }
@@ -219,6 +220,8 @@ mod tests {
         assert!(Header::parse("{}").unwrap_err().contains("none that NumPy writes"));
         let huge = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({0}, {0})}}", u64::MAX / 2);
         assert!(Header::parse(&huge).unwrap_err().contains("no memory holds"));
+        let hidden = "{'descr': '<f8', 'fortran_order': True, 'shape': (0, 4611686018427387904)}";
+        assert!(Header::parse(hidden).unwrap_err().contains("no memory holds"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Arrays by name, of any shape and type, whose first axis counts samples: an `.npz`, one `.npy`, or a folder of those. Only
+//! Arrays by name, of any shape and type, whose first axis counts samples: an `.npz`, one `.npy`, or a folder of `.npy`. Only
 //! the samples that are asked for are kept in memory. Knows NumPy's files; knows no models.
 //!
 //! Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", and `numpy/lib/_format_impl.py`.

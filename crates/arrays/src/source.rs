@@ -1,4 +1,4 @@
-//! Where arrays lie: an `.npz`, one `.npy`, or a folder of those, each read from its beginning as far as it is needed.
+//! Where arrays lie: an `.npz`, one `.npy`, or a folder of `.npy`, each read from its beginning as far as it is needed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -51,7 +51,7 @@ impl Source {
                 start if start == MAGIC => Kind::Single,
                 start if start.starts_with(ZIP) => Kind::Archive,
                 _ => {
-                    let reason = "it is neither an `.npz`, nor an `.npy`, nor a folder of those".into();
+                    let reason = "it is neither an `.npz`, nor an `.npy`, nor a folder of `.npy`".into();
                     return Err(ArraysError::NoArrays { path: path.to_owned(), reason });
                 }
             }
@@ -69,6 +69,12 @@ impl Source {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the only array is a file of its own, whose name says nothing.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        matches!(self.kind, Kind::Single)
     }
 
     /// What each array says of itself.
@@ -91,6 +97,11 @@ impl Source {
         let header = self.headers.get(name).ok_or_else(|| self.wrong(name, "is not there".into()))?;
         let size = header.element.bytes();
         let values: usize = header.shape.iter().skip(1).product();
+        let rest = header.shape.iter().skip(1).copied();
+        let shape = std::iter::once(indices.len()).chain(rest).collect();
+        if indices.is_empty() {
+            return Ok(Array { element: header.element, shape, bytes: Vec::new() });
+        }
         let mut bytes = self.with(name, |file| {
             Header::read(file)?;
             let read = match header.is_column_major {
@@ -103,13 +114,11 @@ impl Source {
             })
         })?;
         if header.is_column_major {
-            turn(&mut bytes, size, header.shape.get(1..).unwrap_or_default());
+            to_row_major(&mut bytes, size, header.shape.get(1..).unwrap_or_default());
         }
         if header.is_big_endian && size > 1 {
             bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
         }
-        let rest = header.shape.iter().skip(1).copied();
-        let shape = std::iter::once(indices.len()).chain(rest).collect();
         Ok(Array { element: header.element, shape, bytes })
     }
 
@@ -238,8 +247,8 @@ fn columns(
     Ok(each.flatten().copied().collect())
 }
 
-/// Turns each sample of an array, whose first axis runs fastest, into one whose last does.
-fn turn(bytes: &mut [u8], size: usize, shape: &[usize]) {
+/// Transposes each sample of an array from column-major order, in which the first axis runs fastest.
+fn to_row_major(bytes: &mut [u8], size: usize, shape: &[usize]) {
     let values: usize = shape.iter().product();
     if shape.len() < 2 || values == 0 || size == 0 {
         return;

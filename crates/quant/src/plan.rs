@@ -12,6 +12,7 @@ use crate::integers::Grid;
 use crate::islands;
 use crate::options::ActivationType;
 use crate::ranges::Ranges;
+use crate::rewrite::is_dilated;
 
 /// What becomes of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +87,7 @@ impl Plan {
             bounds: BTreeMap::new(),
         };
         planner.merge();
-        planner.unjoin();
+        planner.leave_concats_in_floats();
         match layers {
             Layers::AllBut(_) => islands::to_floats(graph, &mut planner.roles),
             Layers::Only(only) => planner.leave(only),
@@ -152,6 +153,7 @@ fn classify(graph: &Graph, shapes: &Shapes, node: &Node, exclude: &[String]) -> 
     let verdict = match node.op.as_str() {
         "Conv" | "Gemm" | "MatMul" => weighty(graph, shapes, node).map(|()| Role::Integer),
         "Add" | "Mul" => operands(graph, shapes, node, true).map(|()| Role::Integer),
+        "AveragePool" if is_dilated(node) => Err("ONNX Runtime's integer form knows no dilations".into()),
         "Sigmoid" | "LeakyRelu" | "GlobalAveragePool" | "AveragePool" | "Concat" => {
             operands(graph, shapes, node, false).map(|()| Role::Integer)
         }
@@ -275,7 +277,7 @@ impl Planner<'_> {
 
     /// Makes each `Concat` floats of which nothing becomes an integer operator's operand: one grid for all that it joins, such as boxes
     /// up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion.
-    fn unjoin(&mut self) {
+    fn leave_concats_in_floats(&mut self) {
         for index in (0..self.graph.nodes.len()).rev() {
             let joins = self.roles.get(index) == Some(&Role::Integer);
             let concat = self.graph.nodes.get(index).filter(|node| joins && node.is("Concat"));

@@ -1,5 +1,5 @@
-//! Operators said in another way that means the same, where ONNX Runtime has no integer form of the one or takes it wrong once
-//! there are integers around it.
+//! Operators rewritten into equivalent ones where ONNX Runtime has no integer form of them, or makes an invalid one of them once
+//! there are integers around.
 
 use onnx::{Attribute, Data, ElementType, Graph, Node, Shapes, Tensor};
 
@@ -18,7 +18,8 @@ pub(crate) fn rewrite(graph: &mut Graph) -> Result<(), QuantError> {
         return Ok(());
     }
     let shapes = Shapes::infer(graph)?;
-    for index in 0..graph.nodes.len() {
+    // From the end: what is added behind a node moves none that is still to be looked at.
+    for index in (0..graph.nodes.len()).rev() {
         pad_all_axes(graph, &shapes, index);
         dilated_average(graph, &shapes, index);
     }
@@ -59,50 +60,69 @@ fn pad_all_axes(graph: &mut Graph, shapes: &Shapes, index: usize) {
 }
 
 /// Turns an `AveragePool` with `dilations` (since opset 19), which ONNX Runtime's integer form does not know, into a convolution of
-/// each channel with equal weights; where dilations say nothing, only they go.
+/// each channel with equal weights; where dilations say nothing, only they go. What cannot be turned is left, as [`is_dilated`] says,
+/// with a `Sum` of its only operand behind it: ONNX Runtime 1.32 makes an invalid integer operator of it where `QuantizeLinear` is next.
 fn dilated_average(graph: &mut Graph, shapes: &Shapes, index: usize) {
     let Some(node) = graph.nodes.get_mut(index).filter(|node| node.is("AveragePool")) else { return };
-    let ints = |node: &Node, name: &str| match node.attributes.get(name) {
-        Some(Attribute::Ints(values)) => values.clone(),
-        _ => Vec::new(),
-    };
-    if ints(node, "dilations").iter().all(|dilation| *dilation == 1) {
+    if !is_dilated(node) {
         node.attributes.remove("dilations");
         return;
     }
     let node = node.clone();
-    let has_pads = ints(&node, "pads").iter().any(|pad| *pad != 0);
-    // Without them the places outside of the image do not count, so that the weights differ from place to place.
-    let counts_pads = node.int("count_include_pad", 0) != 0;
+    match as_convolution(graph, shapes, &node) {
+        Some((conv, weights, tensor)) => {
+            graph.initializers.insert(weights, tensor);
+            graph.nodes[index] = conv;
+        }
+        None => {
+            let averaged = graph.names().fresh(&format!("{}_averaged", node.label()));
+            let sum = Node::new("Sum", [averaged.clone()], node.outputs.iter().cloned());
+            if let Some(node) = graph.nodes.get_mut(index) {
+                node.outputs = vec![averaged];
+            }
+            graph.nodes.insert(index + 1, sum);
+        }
+    }
+}
+
+/// Whether a prepared `AveragePool` has dilations that count.
+pub(crate) fn is_dilated(node: &Node) -> bool {
+    matches!(node.attributes.get("dilations"), Some(Attribute::Ints(all)) if all.iter().any(|one| *one != 1))
+}
+
+/// A dilated `AveragePool` as a convolution: it, the name of its weights, and these.
+fn as_convolution(graph: &Graph, shapes: &Shapes, node: &Node) -> Option<(Node, String, Tensor)> {
+    let ints = |name: &str| match node.attributes.get(name) {
+        Some(Attribute::Ints(values)) => values.as_slice(),
+        _ => &[],
+    };
+    let has_pads = ints("pads").iter().any(|pad| *pad != 0);
     let is_placed = match node.attributes.get("auto_pad") {
         None => true,
         Some(Attribute::Text(word)) => word == "NOTSET" || word == "VALID",
         Some(_) => false,
     };
-    let kernel: Vec<usize> =
-        ints(&node, "kernel_shape").iter().filter_map(|size| usize::try_from(*size).ok()).collect();
+    // Where pads do not count, the weights would differ from place to place.
+    let is_uniform = is_placed && (!has_pads || node.int("count_include_pad", 0) != 0);
+    if !is_uniform || node.int("ceil_mode", 0) != 0 {
+        return None;
+    }
+    let kernel: Option<Vec<usize>> =
+        ints("kernel_shape").iter().map(|size| usize::try_from(*size).ok()).collect();
+    let kernel = kernel?;
     let size: usize = kernel.iter().product();
-    let channels = node.input(0).and_then(|input| {
-        let is_float = shapes.element(input) == Some(ElementType::F32);
-        shapes.dims(input).filter(|_| is_float)?.get(1)?.known()
-    });
-    let (Some(channels), true) =
-        (channels, is_placed && (!has_pads || counts_pads) && node.int("ceil_mode", 0) == 0 && size > 0)
-    else {
-        return;
-    };
+    let input = node.input(0)?;
+    let is_float = shapes.element(input) == Some(ElementType::F32);
+    let channels = shapes.dims(input).filter(|_| is_float && size > 0)?.get(1)?.known()?;
     #[expect(clippy::cast_precision_loss, reason = "a kernel has few places")]
     let weight = 1.0 / size as f32;
     let shape: Vec<usize> = [channels, 1].into_iter().chain(kernel).collect();
-    let Some(weights) = Tensor::new(shape, Data::F32(vec![weight; channels * size])) else { return };
+    let weights = Tensor::new(shape, Data::F32(vec![weight; channels.checked_mul(size)?]))?;
     let name = graph.names().fresh(&format!("{}_weights", node.label()));
-    graph.initializers.insert(name.clone(), weights);
-    let mut conv = Node { op: "Conv".into(), ..node };
-    conv.inputs.push(name);
+    let mut conv = Node { op: "Conv".into(), ..node.clone() };
+    conv.inputs.push(name.clone());
     conv.attributes.remove("count_include_pad");
     conv.attributes.remove("ceil_mode");
-    if let Ok(channels) = i64::try_from(channels) {
-        conv.attributes.insert("group".into(), Attribute::Int(channels));
-        graph.nodes[index] = conv;
-    }
+    conv.attributes.insert("group".into(), Attribute::Int(i64::try_from(channels).ok()?));
+    Some((conv, name, weights))
 }

@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::runtime::{Model, NamedValues};
-use crate::turns::{self, Course, Runner, Watcher};
+use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Which images, and how pixels become a model's input.
 pub(crate) struct Images<'a> {
@@ -30,23 +30,25 @@ pub(crate) struct Wanted {
     pub(crate) asked: Option<usize>,
     /// Where none is: up to so many.
     pub(crate) usual: usize,
+    /// What they are called.
+    pub(crate) unit: &'static str,
 }
 
 /// Indices below `length`, drawn without replacement, ascending. What they are drawn from is named in the error as `of`, such as
 /// `the train split`.
 pub(crate) fn draw(wanted: Wanted, seed: u64, length: usize, of: &str) -> Result<Vec<usize>, Failure> {
-    let Wanted { asked, usual } = wanted;
+    let Wanted { asked, usual, unit } = wanted;
     let images = asked.unwrap_or(usual.min(length));
     if images > length {
         return Err(Failure::new(format!(
-            "`images` asks for {} images, but {of} has {}",
+            "`images` asks for {} {unit}, but {of} has {}",
             grouped(images),
             grouped(length)
         ))
         .hint(format!("leave `images` out to take up to {}", grouped(usual))));
     }
     if images == 0 {
-        return Err(Failure::new(format!("{of} has no images")));
+        return Err(Failure::new(format!("{of} has no {unit}")));
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut indices = rand::seq::index::sample(&mut rng, length, images).into_vec();
@@ -65,8 +67,8 @@ impl Images<'_> {
         reporter: &mut Reporter<'_>,
     ) -> Result<W> {
         let batch = model.batch_size(self.batch_size);
-        let course = Course { samples: self.indices.len(), batch, unit: "image" };
-        turns::show(course, self.runner(model)?, &|| self.runner(open()?), watcher, threads, reporter)
+        let work = Workload { samples: self.indices.len(), batch, unit: "image" };
+        turns::show(work, self.runner(model)?, &|| self.runner(open()?), watcher, threads, reporter)
     }
 
     fn runner(&self, model: Model) -> Result<ImageRunner<'_>> {
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     fn asked(images: usize, seed: u64, length: usize) -> Result<Vec<usize>, String> {
-        let wanted = Wanted { asked: Some(images), usual: 512 };
+        let wanted = Wanted { asked: Some(images), usual: 512, unit: "images" };
         draw(wanted, seed, length, "the train split").map_err(|failure| format!("{failure:?}"))
     }
 
@@ -131,7 +133,8 @@ mod tests {
         let failure = asked(1_100, 42, 1_000).unwrap_err();
         assert!(failure.contains("asks for 1,100 images, but the train split has 1,000"), "{failure}");
         assert!(failure.contains("take up to 512"), "{failure}");
-        let usual = |length| draw(Wanted { asked: None, usual: 512 }, 42, length, "the train split");
+        let usual =
+            |length| draw(Wanted { asked: None, usual: 512, unit: "images" }, 42, length, "the train split");
         assert_eq!(usual(10).unwrap(), (0..10).collect::<Vec<_>>());
         assert_eq!(usual(1_000).unwrap(), asked(512, 42, 1_000).unwrap());
         assert!(format!("{:?}", usual(0).unwrap_err()).contains("the train split has no images"));

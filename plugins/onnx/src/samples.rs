@@ -19,7 +19,7 @@ use protocol::{Failure, Reporter, counted, grouped};
 
 use self::values::Values;
 use crate::runtime::{Loaded, NamedValues};
-use crate::turns::{self, Course, Runner, Watcher};
+use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Name of the input that holds arrays.
 pub(crate) const ARRAYS: &str = "arrays";
@@ -35,6 +35,62 @@ pub(crate) struct Samples {
     feeds: Vec<Feed>,
     /// How many go into a call.
     batch: Batch,
+}
+
+/// Arrays that fit a model's inputs, not read yet.
+struct Fitted<'a> {
+    source: &'a Source,
+    model: &'a Loaded,
+    /// By input: its array, the sizes of a sample's axes, and whether a sample is all that the input takes in a call.
+    arrays: Vec<(&'a str, Vec<usize>, bool)>,
+    batch: Batch,
+}
+
+impl<'a> Fitted<'a> {
+    fn new(source: &'a Source, model: &'a Loaded) -> Result<Self> {
+        let inputs = model.inputs();
+        let (mut batches, mut arrays) = (Vec::new(), Vec::new());
+        for (input, array) in inputs.iter().zip(pair(source, inputs, model.source())?) {
+            let shape = source.headers().get(array).map(|header| header.shape.as_slice()).unwrap_or_default();
+            let shape = shape.get(1..).unwrap_or_default();
+            let (is_whole, batch) =
+                fit(input, shape).with_context(|| fitting(source, array, input.name()))?;
+            batches.push((input.name().to_owned(), batch));
+            arrays.push((array, shape.to_vec(), is_whole));
+        }
+        Ok(Self { source, model, arrays, batch: common(&batches)? })
+    }
+
+    /// Reads the samples at `indices`, of which those that a fixed batch leaves over are left out.
+    fn take(self, mut indices: Vec<usize>) -> Result<Samples> {
+        let Self { source, model, arrays, batch } = self;
+        if let Batch::Fixed(size) = batch {
+            let calls = indices.len() / size;
+            if calls == 0 {
+                bail!(
+                    "{} takes {} at a time, but there are only {} of `{}`",
+                    model.source(),
+                    counted(size, "sample", "samples"),
+                    indices.len(),
+                    source.path().display()
+                );
+            }
+            indices.truncate(calls * size);
+        }
+        let mut feeds = Vec::new();
+        for (input, (array, shape, is_whole)) in model.inputs().iter().zip(arrays) {
+            let element = input.dtype().tensor_type();
+            let element = element.ok_or_else(|| anyhow!("input `{}` is not a tensor", input.name()))?;
+            let values = Values::new(&source.take(array, &indices)?, element)
+                .with_context(|| fitting(source, array, input.name()))?;
+            feeds.push(Feed { input: input.name().to_owned(), values, shape, is_whole });
+        }
+        Ok(Samples { indices, feeds, batch })
+    }
+}
+
+fn fitting(source: &Source, array: &str, input: &str) -> String {
+    format!("array `{array}` of `{}` for input `{input}`", source.path().display())
 }
 
 /// One input.
@@ -61,42 +117,8 @@ impl Samples {
     ///
     /// # Errors
     /// Where an input has no array, an array has no input, or shape or type do not fit; and where it cannot be read.
-    pub(crate) fn new(source: &Source, mut indices: Vec<usize>, model: &Loaded) -> Result<Self> {
-        let inputs = model.inputs();
-        let names = pair(source, inputs, model.source())?;
-        let place = source.path().display();
-        let mut batches = Vec::new();
-        let mut found = Vec::new();
-        for (input, array) in inputs.iter().zip(names) {
-            let fitting = || format!("array `{array}` of `{place}` for input `{}`", input.name());
-            let shape = source.headers().get(array).map(|header| header.shape.as_slice()).unwrap_or_default();
-            let shape = shape.get(1..).unwrap_or_default();
-            let (is_whole, batch) = fit(input, shape).with_context(fitting)?;
-            batches.push((input.name().to_owned(), batch));
-            found.push((input, array, shape.to_vec(), is_whole));
-        }
-        let batch = common(&batches)?;
-        if let Batch::Fixed(size) = batch {
-            let calls = indices.len() / size;
-            if calls == 0 {
-                bail!(
-                    "{} takes {size} samples at a time, but only {} of `{place}` were drawn",
-                    model.source(),
-                    indices.len()
-                );
-            }
-            indices.truncate(calls * size);
-        }
-        let mut feeds = Vec::new();
-        for (input, array, shape, is_whole) in found {
-            let taken = source.take(array, &indices)?;
-            let element = input.dtype().tensor_type();
-            let element = element.ok_or_else(|| anyhow!("input `{}` is not a tensor", input.name()))?;
-            let values = Values::new(&taken, element)
-                .with_context(|| format!("array `{array}` of `{place}` for input `{}`", input.name()))?;
-            feeds.push(Feed { input: input.name().to_owned(), values, shape, is_whole });
-        }
-        Ok(Self { indices, feeds, batch })
+    pub(crate) fn new(source: &Source, indices: Vec<usize>, model: &Loaded) -> Result<Self> {
+        Fitted::new(source, model)?.take(indices)
     }
 
     /// Shows all of them to a copy of `watcher` on `threads` threads, up to `batch_size` at a time, with `model` and others like it
@@ -110,10 +132,10 @@ impl Samples {
         threads: usize,
         reporter: &mut Reporter<'_>,
     ) -> Result<W> {
-        let course =
-            Course { samples: self.indices.len(), batch: self.batch_size(batch_size), unit: "sample" };
+        let work =
+            Workload { samples: self.indices.len(), batch: self.batch_size(batch_size), unit: "sample" };
         let runner = |model| SampleRunner { samples: self, model };
-        turns::show(course, runner(model), &|| Ok(runner(open()?)), watcher, threads, reporter)
+        turns::show(work, runner(model), &|| Ok(runner(open()?)), watcher, threads, reporter)
     }
 
     fn batch_size(&self, wanted: usize) -> usize {
@@ -150,10 +172,15 @@ impl Samples {
 /// Where it is not, or the samples do not fit.
 pub(crate) fn check(model: Loaded, path: &Path) -> Result<()> {
     let source = Source::open(path)?;
-    // As many as the largest fixed batch that is usual, of which the first call is enough.
-    let indices = (0..source.samples().min(256)).collect();
-    let samples = Samples::new(&source, indices, &model)?;
-    let count = samples.indices.len().min(samples.batch_size(TRIED));
+    let fitted = Fitted::new(&source, &model)?;
+    let count = match fitted.batch {
+        Batch::Any => TRIED.min(source.samples()),
+        Batch::Fixed(size) => size,
+    };
+    if source.samples() == 0 {
+        bail!("`{}` has no samples, on which {} could be tried", path.display(), model.source());
+    }
+    let samples = fitted.take((0..count.min(source.samples())).collect())?;
     let name = model.source().to_owned();
     let mut runner = SampleRunner { samples: &samples, model };
     let mut finite = |outputs: &[NamedValues<'_>]| match outputs
@@ -176,7 +203,12 @@ pub(crate) fn drawn(
     wanted: crate::images::Wanted,
     seed: u64,
 ) -> Result<Vec<usize>, Failure> {
-    crate::images::draw(wanted, seed, source.samples(), &format!("`{}`", source.path().display()))
+    crate::images::draw(
+        crate::images::Wanted { unit: "samples", ..wanted },
+        seed,
+        source.samples(),
+        &format!("`{}`", source.path().display()),
+    )
 }
 
 /// A model with the samples that it is shown.
@@ -222,7 +254,7 @@ impl Runner for SampleRunner<'_> {
 /// The array of each input. The only one of a file of its own is that of the only input.
 fn pair<'s>(source: &'s Source, inputs: &[Outlet], model: &str) -> Result<Vec<&'s str>> {
     let arrays: Vec<&str> = source.headers().keys().map(String::as_str).collect();
-    if let ([array], [_]) = (arrays.as_slice(), inputs) {
+    if let ([array], [_], true) = (arrays.as_slice(), inputs, source.is_single()) {
         return Ok(vec![array]);
     }
     let quoted = |names: &[&str]| {

@@ -55,7 +55,7 @@ pub(crate) trait Runner {
 
 /// What there is to be shown.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Course {
+pub(crate) struct Workload {
     /// How many samples.
     pub(crate) samples: usize,
     /// How many at a time.
@@ -67,7 +67,7 @@ pub(crate) struct Course {
 /// Shows all of it to a copy of `watcher` on `threads` threads. Each has a session of its own with one thread: `first`, and
 /// others like it that `more` makes. So nobody waits for anybody, and the result does not depend on how many there are.
 pub(crate) fn show<W: Watcher, R: Runner>(
-    course: Course,
+    work: Workload,
     first: R,
     more: &(dyn Fn() -> Result<R> + Sync),
     watcher: &W,
@@ -75,16 +75,16 @@ pub(crate) fn show<W: Watcher, R: Runner>(
     reporter: &mut Reporter<'_>,
 ) -> Result<W> {
     let turns = Turns::default();
-    let threads = threads.min(course.samples.div_ceil(course.batch.max(1))).max(1);
+    let threads = threads.min(work.samples.div_ceil(work.batch.max(1))).max(1);
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads)
-            .map(|_| scope.spawn(|| turns.look(course, more()?, watcher.clone(), &mut |_| {})))
+            .map(|_| scope.spawn(|| turns.look(work, more()?, watcher.clone(), &mut |_| {})))
             .collect();
-        let mut watched = turns.look(course, first, watcher.clone(), &mut |done| {
+        let mut watched = turns.look(work, first, watcher.clone(), &mut |done| {
             reporter.progress(Progress {
                 done: done as f64,
-                total: course.samples as f64,
-                unit: course.unit.into(),
+                total: work.samples as f64,
+                unit: work.unit.into(),
                 text: String::new(),
                 milestone: false,
             });
@@ -109,19 +109,19 @@ impl Turns {
     /// Takes batches until there are no more; tells how many samples everybody has looked at.
     fn look<W: Watcher>(
         &self,
-        course: Course,
+        work: Workload,
         mut runner: impl Runner,
         mut watcher: W,
         tell: &mut dyn FnMut(usize),
     ) -> Result<W> {
-        let batch = course.batch.max(1);
+        let batch = work.batch.max(1);
         let mut is_single = false;
         loop {
             let from = self.next.fetch_add(batch, Ordering::Relaxed);
-            if from >= course.samples {
+            if from >= work.samples {
                 return Ok(watcher);
             }
-            let samples = from..course.samples.min(from + batch);
+            let samples = from..work.samples.min(from + batch);
             let count = samples.len();
             if is_single {
                 one_by_one(&mut runner, samples, &mut watcher)?;

@@ -18,7 +18,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     }
     let per_channel = !args.per_tensor;
     let arrays = match &args.data {
-        Some(data) if is_arrays(data) => Some(absolute(data)?),
+        Some(data) if is_arrays(data, args.format) => Some(absolute(data)?),
         _ => None,
     };
     if let Some(arrays) = &arrays {
@@ -130,12 +130,21 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
 }
 
-/// Whether data are arrays and not pictures: by their name, or by what is in their folder.
-fn is_arrays(data: &Path) -> bool {
-    let is_npy = |path: &Path| path.extension().is_some_and(|extension| extension == "npy");
-    let is_npz = data.extension().is_some_and(|extension| extension == "npz");
-    let mut inside = fs::read_dir(data).into_iter().flatten().flatten();
-    is_npz || is_npy(data) || inside.any(|entry| is_npy(&entry.path()))
+/// Endings of the names of pictures that may lie beside arrays.
+const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm"];
+
+/// Whether data are arrays and not pictures: a file by its name, a folder by what is in it, unless a layout of pictures is named.
+fn is_arrays(data: &Path, format: Option<Layout>) -> bool {
+    let has = |path: &Path, endings: &[&str]| {
+        path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
+    };
+    if has(data, &["npz", "npy"]) {
+        return true;
+    }
+    let inside: Vec<PathBuf> =
+        fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let is_any = |endings: &[&str]| inside.iter().any(|path| has(path, endings));
+    format.is_none() && is_any(&["npy"]) && !is_any(&PICTURES)
 }
 
 /// Refuses what only pictures have.
@@ -244,6 +253,41 @@ mod tests {
 
     fn made(words: &[&str]) -> Value {
         try_made(words, Path::new("/nowhere")).unwrap()
+    }
+
+    #[test]
+    fn arrays_are_calibrated_and_tried_on_and_no_pictures_are_taken_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (model, archive) = (path("m.onnx"), path("a.npz"));
+        path("arrays/x.npy");
+        path("photos/x.npy");
+        path("photos/1.JPG");
+        let of = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        for data in [archive.clone(), of("arrays")] {
+            let stages = made(&[&model, "--data", &data])["stages"].clone();
+            assert!(stages["calibrate"]["inputs"].get("dataset").is_none() && stages.get("images").is_none());
+            for stage in ["calibrate", STAGE] {
+                assert_eq!(stages[stage]["inputs"]["arrays"], data);
+            }
+        }
+        for words in [
+            &[&*model, "--data", &of("photos")][..],
+            &[&model, "--data", &of("arrays"), "--format", "pictures"],
+        ] {
+            assert_eq!(made(words)["stages"]["calibrate"]["inputs"]["dataset"], "images.dataset");
+        }
+        let refused =
+            |words: &[&str]| try_made(&[&[&*model, "--data"], words].concat(), Path::new("/n")).unwrap_err();
+        assert!(refused(&[&archive, "--size", "8"]).contains("--size is for pictures"));
+        assert!(refused(&[&of("photos"), "--dynamic"]).contains("needs no images"));
+        let dynamic = made(&[&model, "--dynamic", "--data", &archive]);
+        assert_eq!(dynamic["stages"][STAGE]["inputs"]["arrays"], archive);
     }
 
     #[test]

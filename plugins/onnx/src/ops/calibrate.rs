@@ -106,7 +106,7 @@ impl Op for Calibrate {
     }
 
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
-        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
         let (images, arrays) = (request.inputs.contains("dataset"), request.inputs.contains(ARRAYS));
         if let Some(failure) = data::which(images, arrays) {
             return problems(Some(failure), request);

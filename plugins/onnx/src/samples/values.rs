@@ -1,9 +1,8 @@
-//! The values of an array in the type that a model takes. Turning one into another loses nothing but digits of floats: what would is
-//! refused.
+//! The values of an array in the type that a model takes. A conversion loses nothing but digits of floats: what would is refused.
 
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use arrays::{Array, Element};
 use ort::session::SessionInputValue;
 use ort::value::{TensorElementType, TensorRef};
@@ -24,35 +23,52 @@ pub(super) enum Values {
     F64(Vec<f64>),
 }
 
-/// Numbers of an array, in the widest type of their kind.
-enum Numbers {
-    Truths(Vec<bool>),
-    Integers(Vec<i128>),
-    Floats(Vec<f64>),
+/// An element of an array, in the widest type of its kind.
+enum Number {
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
 }
 
-impl Numbers {
-    fn of(array: &Array) -> Result<Self> {
-        macro_rules! each {
-            ($type:ty, $kind:ident, $into:ty) => {{
-                let (whole, _) = array.bytes.as_chunks::<{ size_of::<$type>() }>();
-                Self::$kind(whole.iter().map(|bytes| <$into>::from(<$type>::from_le_bytes(*bytes))).collect())
-            }};
+/// Each element of an array as `into` makes it.
+fn each<T>(array: &Array, mut into: impl FnMut(Number) -> Result<T>) -> Result<Vec<T>> {
+    macro_rules! read {
+        ($type:ty, $kind:ident, $widest:ty) => {{
+            let (elements, _) = array.bytes.as_chunks::<{ size_of::<$type>() }>();
+            elements
+                .iter()
+                .map(|bytes| into(Number::$kind(<$widest>::from(<$type>::from_le_bytes(*bytes)))))
+                .collect()
+        }};
+    }
+    match array.element {
+        Element::Bool => array.bytes.iter().map(|byte| into(Number::Bool(*byte != 0))).collect(),
+        Element::I8 => read!(i8, Integer, i128),
+        Element::I16 => read!(i16, Integer, i128),
+        Element::I32 => read!(i32, Integer, i128),
+        Element::I64 => read!(i64, Integer, i128),
+        Element::U8 => read!(u8, Integer, i128),
+        Element::U16 => read!(u16, Integer, i128),
+        Element::U32 => read!(u32, Integer, i128),
+        Element::U64 => read!(u64, Integer, i128),
+        Element::F16 => {
+            let (elements, _) = array.bytes.as_chunks::<2>();
+            elements.iter().map(|bytes| into(Number::Float(half(u16::from_le_bytes(*bytes))))).collect()
         }
-        Ok(match array.element {
-            Element::Bool => Self::Truths(array.bytes.iter().map(|byte| *byte != 0).collect()),
-            Element::I8 => each!(i8, Integers, i128),
-            Element::I16 => each!(i16, Integers, i128),
-            Element::I32 => each!(i32, Integers, i128),
-            Element::I64 => each!(i64, Integers, i128),
-            Element::U8 => each!(u8, Integers, i128),
-            Element::U16 => each!(u16, Integers, i128),
-            Element::U32 => each!(u32, Integers, i128),
-            Element::U64 => each!(u64, Integers, i128),
-            Element::F32 => each!(f32, Floats, f64),
-            Element::F64 => each!(f64, Floats, f64),
-            Element::F16 => bail!("float16 is not read: save it as float32"),
-        })
+        Element::F32 => read!(f32, Float, f64),
+        Element::F64 => read!(f64, Float, f64),
+    }
+}
+
+/// The value of a 16-bit float (IEEE 754 binary16).
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2_f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
     }
 }
 
@@ -60,26 +76,29 @@ impl Values {
     /// The values of an array as a model takes them.
     ///
     /// # Errors
-    /// Where they are of another kind, or one is out of range or no finite number.
+    /// Where they are of another kind, or one is out of range or not a number.
     pub(super) fn new(array: &Array, wanted: TensorElementType) -> Result<Self> {
-        let numbers = Numbers::of(array)?;
         let given = array.element.as_str();
         macro_rules! integers {
-            ($kind:ident, $type:ty) => {{
-                let Numbers::Integers(values) = numbers else { return refuse(given, wanted) };
-                let fitting: Option<Vec<$type>> =
-                    values.into_iter().map(|value| <$type>::try_from(value).ok()).collect();
-                match fitting {
-                    Some(values) => Ok(Self::$kind(values)),
-                    None => bail!("some of its values ({given}) are out of range for {wanted}"),
-                }
-            }};
+            ($kind:ident, $type:ty) => {
+                Self::$kind(each(array, |number| match number {
+                    Number::Integer(value) => <$type>::try_from(value).map_err(|_| {
+                        anyhow!("it holds {value} ({given}), which is out of range for {wanted}")
+                    }),
+                    _ => Err(refusal(given, wanted)),
+                })?)
+            };
         }
-        match wanted {
-            TensorElementType::Bool => match numbers {
-                Numbers::Truths(values) => Ok(Self::Bool(values)),
-                _ => refuse(given, wanted),
-            },
+        let float = |number| match number {
+            Number::Float(value) if value.is_nan() => Err(anyhow!("it holds NaN, which is not a number")),
+            Number::Float(value) => Ok(value),
+            _ => Err(refusal(given, wanted)),
+        };
+        Ok(match wanted {
+            TensorElementType::Bool => Self::Bool(each(array, |number| match number {
+                Number::Bool(value) => Ok(value),
+                _ => Err(refusal(given, wanted)),
+            })?),
             TensorElementType::Int8 => integers!(I8, i8),
             TensorElementType::Int16 => integers!(I16, i16),
             TensorElementType::Int32 => integers!(I32, i32),
@@ -88,18 +107,10 @@ impl Values {
             TensorElementType::Uint16 => integers!(U16, u16),
             TensorElementType::Uint32 => integers!(U32, u32),
             TensorElementType::Uint64 => integers!(U64, u64),
-            TensorElementType::Float32 | TensorElementType::Float64 => {
-                let Numbers::Floats(values) = numbers else { return refuse(given, wanted) };
-                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                    bail!("it holds {value}, which is no finite number");
-                }
-                match wanted {
-                    TensorElementType::Float64 => Ok(Self::F64(values)),
-                    _ => Ok(Self::F32(singles(&values)?)),
-                }
-            }
-            other => bail!("the model takes {other}, which no array is turned into"),
-        }
+            TensorElementType::Float32 => Self::F32(each(array, |number| single(float(number)?))?),
+            TensorElementType::Float64 => Self::F64(each(array, float)?),
+            other => bail!("the model takes {other}, which no array is converted to"),
+        })
     }
 
     /// The samples in `range`, which have these sizes, as a tensor of shape `shape`.
@@ -148,27 +159,22 @@ fn part<'v, T>(values: &'v [T], range: &Range<usize>, sample: &[usize]) -> &'v [
 
 /// The nearest in 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "what becomes infinite is refused")]
-fn singles(values: &[f64]) -> Result<Vec<f32>> {
-    let singles: Vec<f32> = values.iter().map(|value| *value as f32).collect();
-    match singles.iter().position(|single| !single.is_finite()) {
-        None => Ok(singles),
-        Some(place) => {
-            bail!(
-                "it holds {:e}, which is beyond 32-bit floats",
-                values.get(place).copied().unwrap_or_default()
-            )
-        }
+fn single(value: f64) -> Result<f32> {
+    let single = value as f32;
+    match single.is_infinite() && value.is_finite() {
+        false => Ok(single),
+        true => Err(anyhow!("it holds {value:e}, which is beyond 32-bit floats")),
     }
 }
 
-fn refuse(given: &str, wanted: TensorElementType) -> Result<Values> {
+fn refusal(given: &str, wanted: TensorElementType) -> anyhow::Error {
     let is_float = matches!(wanted, TensorElementType::Float32 | TensorElementType::Float64);
     match is_float {
-        true => bail!(
+        true => anyhow!(
             "it holds {given}, but the model takes {wanted}: save what the model is given, scaled as for inference, such as \
              `(pixels / 255).astype(numpy.float32)`"
         ),
-        false => bail!("it holds {given}, but the model takes {wanted}"),
+        false => anyhow!("it holds {given}, but the model takes {wanted}"),
     }
 }
 
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_turned_into_what_a_model_takes_where_nothing_is_lost() {
+    fn values_are_converted_to_what_a_model_takes_where_nothing_is_lost() {
         let doubles = array(Element::F64, &0.5_f64.to_le_bytes());
         assert_eq!(Values::new(&doubles, TensorElementType::Float32).unwrap(), Values::F32(vec![0.5]));
         let bytes = array(Element::U8, &[7, 255]);
@@ -197,11 +203,8 @@ mod tests {
         assert!(told(&bytes, TensorElementType::Int8).contains("out of range"));
         assert!(told(&bytes, TensorElementType::Bool).contains("holds uint8"));
         let nan = array(Element::F32, &f32::NAN.to_le_bytes());
-        assert!(told(&nan, TensorElementType::Float32).contains("no finite number"));
+        assert!(told(&nan, TensorElementType::Float32).contains("not a number"));
         let large = array(Element::F64, &1e300_f64.to_le_bytes());
         assert!(told(&large, TensorElementType::Float32).contains("beyond 32-bit floats"));
-        assert!(
-            told(&array(Element::F16, &[0, 0]), TensorElementType::Float32).contains("save it as float32")
-        );
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use onnx::{Data, Dim, ElementType, Model, Node, Tensor, Value};
+use onnx::{Attribute, Data, Dim, ElementType, Model, Node, Tensor, Value};
 use serde_json::json;
 
 use crate::support::{run, runtime};
@@ -83,6 +83,16 @@ fn several_inputs_of_several_types_are_calibrated_on_arrays() {
     // Numbers of rows have no range.
     assert!(open["tensors"]["x"]["min"].as_f64().unwrap() < -0.9 && open["tensors"].get("i").is_none());
 
+    // Nothing to be tried on.
+    let none = at("none");
+    fs::create_dir(&none).unwrap();
+    fs::write(none.join("x.npy"), npy("<f4", &[0, 6], &[])).unwrap();
+    fs::write(none.join("i.npy"), npy("<i8", &[0], &[])).unwrap();
+    let inputs = [("model", at("m.onnx")), ("arrays", none)];
+    let inputs = inputs.each_ref().map(|(name, path)| (*name, path.as_path()));
+    let said = run("quantize-dynamic", json!({}), &inputs, &[("model", &at("int8.onnx"))]);
+    assert!(said.failed().contains("has no samples"));
+
     // Four at a time, so that two of ten are left over.
     two_inputs(&Dim::Known(4)).write(&at("m.onnx")).unwrap();
     let fixed = quantized(folder.path(), json!({})).unwrap();
@@ -93,6 +103,45 @@ fn several_inputs_of_several_types_are_calibrated_on_arrays() {
     fs::write(at("arrays/x.npy"), npy("<f4", &[10, 1, 6], &floats(60))).unwrap();
     fs::write(at("arrays/i.npy"), npy("<i4", &[10, 1], &[3, 0, 0, 0].repeat(10))).unwrap();
     assert_eq!(quantized(folder.path(), json!({})).unwrap()["tensors"]["x"], open["tensors"]["x"]);
+}
+
+/// Between two convolutions that compute in integers.
+#[test]
+fn operators_that_the_runtime_makes_invalid_ones_of_are_avoided() {
+    let Some(()) = runtime() else { return };
+    let ints = |values: &[i64]| Tensor::vector(Data::I64(values.to_vec()));
+    let pool = |attributes: &[(&str, &[i64])]| {
+        let pool = Node::new("AveragePool", ["a"], ["b"]).with("kernel_shape", Attribute::Ints(vec![2, 2]));
+        let with =
+            |node: Node, (name, values): &(&str, &[i64])| node.with(name, Attribute::Ints(values.to_vec()));
+        attributes.iter().fold(pool, with)
+    };
+    for node in [
+        Node::new("Pad", ["a", "pads", "", "axes"], ["b"]),
+        pool(&[("dilations", &[1, 1])]),
+        pool(&[("dilations", &[2, 2])]),
+        pool(&[("dilations", &[2, 2]), ("pads", &[1, 1, 1, 1])]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut model = Model::new(19);
+        weights(&mut model, "w", &[8, 3, 3, 3]);
+        weights(&mut model, "v", &[4, 8, 1, 1]);
+        model.graph.initializers.insert("pads".into(), ints(&[1, 1, 1, 1]));
+        model.graph.initializers.insert("axes".into(), ints(&[2, 3]));
+        let what = format!("{} {:?}", node.op, node.attributes);
+        model.graph.nodes =
+            vec![Node::new("Conv", ["x", "w"], ["a"]), node, Node::new("Conv", ["b", "v"], ["y"])];
+        let dims = [Dim::Named("n".into()), Dim::Known(3), Dim::Known(10), Dim::Known(10)];
+        model.graph.inputs = vec![value("x", ElementType::F32, &dims)];
+        let output = Value { name: "y".into(), element: ElementType::F32, shape: None };
+        model.graph.outputs = vec![output];
+        model.write(&at("m.onnx")).unwrap();
+        fs::write(at("arrays"), npy("<f4", &[4, 3, 10, 10], &floats(1200))).unwrap();
+        let ranges =
+            quantized(folder.path(), json!({})).unwrap_or_else(|failure| panic!("{what}: {failure}"));
+        assert!(ranges["tensors"].get("b").is_some(), "{what}");
+    }
 }
 
 #[test]
@@ -152,5 +201,5 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
     }
     fs::write(at("arrays/i.npy"), counts).unwrap();
     let failure = quantized(folder.path(), json!({ "images": 4 })).unwrap_err();
-    assert!(failure.contains("asks for 4 images, but `") && failure.contains("has 3"), "{failure}");
+    assert!(failure.contains("asks for 4 samples, but `") && failure.contains("has 3"), "{failure}");
 }

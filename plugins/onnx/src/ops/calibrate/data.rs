@@ -34,7 +34,7 @@ impl<'a> Data<'a> {
         request: &'a RunRequest,
         float: &onnx::Model,
     ) -> Result<Self, Failure> {
-        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
         let source = format!("`{}`", request.input("model")?.display());
         if let Some(path) = request.inputs.get(ARRAYS) {
             let arrays = Source::open(path).map_err(anyhow::Error::from)?;

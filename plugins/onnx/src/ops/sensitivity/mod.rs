@@ -116,7 +116,7 @@ impl Op for MeasureSensitivity {
 
     /// How many images were not calibrated on shows later.
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
-        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+        let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
         let dataset = request.present.get("dataset");
         let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
         let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
@@ -198,7 +198,7 @@ fn drawn(params: &Params, ranges: &Ranges, length: usize) -> Result<(Vec<usize>,
     let unseen: Vec<usize> = (0..length).filter(|index| !seen.contains(&(*index as u64))).collect();
     let known = unseen.is_empty() && params.images.is_none();
     let from: Vec<usize> = if known { (0..length).collect() } else { unseen };
-    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES };
+    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
     let split = params.split.as_str();
     let of = match seen.is_empty() || known {
         true => format!("the {split} split"),
