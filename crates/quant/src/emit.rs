@@ -1,12 +1,20 @@
 //! Writing a new graph node by node: unique names, shared small constants.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use onnx::{Graph, Model, Names, Node, Shapes, Tensor, Value};
 
 /// A graph in the making, on the inputs, outputs and names of another.
 pub(crate) struct Emitter {
     names: Names,
     graph: Graph,
+    /// Constants worth sharing, by a hash of what they hold.
+    large: HashMap<u64, Vec<String>>,
 }
+
+/// Constants of fewer elements are not worth looking for one like them.
+const LARGE: usize = 64;
 
 impl Emitter {
     /// An empty graph between the inputs and outputs of `source`.
@@ -17,7 +25,7 @@ impl Emitter {
             outputs: source.outputs.clone(),
             ..Graph::default()
         };
-        Self { names: source.names(), graph }
+        Self { names: source.names(), graph, large: HashMap::new() }
     }
 
     /// A name like `wanted` that nothing has.
@@ -25,9 +33,19 @@ impl Emitter {
         self.names.fresh(wanted)
     }
 
-    /// Adds a constant under a name like `wanted` and returns its name.
+    /// Adds a constant under a name like `wanted` and returns its name, or that of a large one that is the same: weights that several
+    /// layers share stay one.
     pub(crate) fn constant(&mut self, wanted: &str, tensor: Tensor) -> String {
+        let is_large = tensor.data().len() >= LARGE;
+        let hash = if is_large { hash(&tensor) } else { 0 };
+        let same = |name: &&String| self.graph.initializers.get(*name) == Some(&tensor);
+        if let Some(name) = self.large.get(&hash).and_then(|names| names.iter().find(same)) {
+            return name.clone();
+        }
         let name = self.fresh(wanted);
+        if is_large {
+            self.large.entry(hash).or_default().push(name.clone());
+        }
         self.graph.initializers.insert(name.clone(), tensor);
         name
     }
@@ -72,4 +90,11 @@ impl Emitter {
         model.producer_version = env!("CARGO_PKG_VERSION").into();
         Ok(if compact { model.compacted() } else { model })
     }
+}
+
+fn hash(tensor: &Tensor) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    tensor.shape().hash(&mut hasher);
+    tensor.data().to_bytes().hash(&mut hasher);
+    hasher.finish()
 }

@@ -41,6 +41,29 @@ pub(crate) struct Moment {
     pub(crate) covariance: Vec<f32>,
 }
 
+impl Moment {
+    /// The mean of this and others of the same shape, in their order; others are passed over.
+    pub(crate) fn averaged(&self, all: &[&Self]) -> Self {
+        let fits = |other: &&&Self| {
+            other.terms == self.terms
+                && other.mean.len() == self.mean.len()
+                && other.covariance.len() == self.covariance.len()
+        };
+        let all: Vec<&Self> = all.iter().filter(fits).copied().collect();
+        let average = |of: fn(&Self) -> &[f32], length: usize| -> Vec<f32> {
+            #[expect(clippy::cast_precision_loss, reason = "a weight has few users")]
+            let share = 1.0 / all.len().max(1) as f32;
+            let sum = |place: usize| all.iter().filter_map(|one| of(one).get(place)).sum::<f32>() * share;
+            (0..length).map(sum).collect()
+        };
+        Self {
+            terms: self.terms,
+            mean: average(|one| &one.mean, self.mean.len()),
+            covariance: average(|one| &one.covariance, self.covariance.len()),
+        }
+    }
+}
+
 /// What is known of the layers' inputs `x`: the mean `E[x]` and the covariance `E[xxᵀ] − E[x]E[x]ᵀ` of what a filter's weights
 /// multiply, off its diagonal times `rows / (rows + terms)` (shrinkage; Ledoit and Wolf 2004). With these a filter that is off by `d`
 /// gives outcomes that are off by `d·E[x]`, which a bias makes up for, and by a variance of `dᵀCd`, which rounding keeps low

@@ -158,7 +158,7 @@ fn classify(graph: &Graph, shapes: &Shapes, node: &Node, exclude: &[String]) -> 
             operands(graph, shapes, node, false).map(|()| Role::Integer)
         }
         "MaxPool" if node.output(1).is_some() => Err("its second output is wanted".into()),
-        "MaxPool" | "Flatten" | "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" => {
+        "MaxPool" | "Flatten" | "Reshape" | "Slice" | "Transpose" | "Squeeze" | "Unsqueeze" => {
             activation(graph, shapes, node, 0).map(|()| Role::Passes)
         }
         "Relu" | "Clip" => Err("it follows no integer operator alone".into()),

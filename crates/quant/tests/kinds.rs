@@ -152,3 +152,20 @@ fn what_is_behind_an_operator_without_an_integer_form_is_quantized() {
         assert_eq!(*form(&quantized(&model).1, "behind"), Form::Integer, "{op}");
     }
 }
+
+#[test]
+fn weights_that_two_layers_share_stay_one() {
+    let model = by_hand(
+        vec![
+            Node::new("Conv", ["input", "w"], ["a"]),
+            Node::new("MaxPool", ["input"], ["small"]).with("kernel_shape", Attribute::Ints(vec![1, 1])),
+            Node::new("Conv", ["small", "w"], ["b"]),
+            Node::new("Add", ["a", "b"], ["output"]),
+        ],
+        vec![("w", floats(&[32, 3, 3, 3], 1))],
+        &[32, 30, 30],
+    );
+    let (int8, _) = quantized(&model);
+    let weights = int8.graph.initializers.values().filter(|tensor| tensor.shape().len() == 4);
+    assert_eq!((count(&int8, "Conv"), weights.count()), (2, 1));
+}

@@ -12,7 +12,7 @@ use crate::error::QuantError;
 use crate::integers::{Grid, bias_floor, quantize_bias};
 use crate::moments::{Moment, Moments};
 use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
-use crate::plan::{Layers, Plan, Role};
+use crate::plan::{Layers, Plan, Role, has_weight};
 use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
 use crate::repeat::repeats;
@@ -211,9 +211,10 @@ impl<'a> Rewriter<'a> {
             .unwrap_or_default();
         let mut rounded = weighty.quantize(self.options.per_channel, &floors);
         let moment = self.moment(node, weighty)?;
+        let shared = self.shared_moment(weighty, moment)?;
         // A `MatMul` has no place for a bias.
         let corrects_bias = self.options.bias_correction && !node.is("MatMul");
-        if let (Some(moment), Rounding::Search) = (moment, self.options.rounding) {
+        if let (Some(moment), Rounding::Search) = (shared.as_ref().or(moment), self.options.rounding) {
             rounding::search(weighty.values, weighty.channels, &mut rounded, moment, !corrects_bias);
         }
         let integers = match missing {
@@ -263,6 +264,26 @@ impl<'a> Rewriter<'a> {
             "the moments of `{}` are those of a layer with other weights; calibrate this very model again",
             node.label()
         )))
+    }
+
+    /// Of weights that several layers have, what is known of the inputs of all of them: so that they are rounded once, and stay one.
+    /// `None` where `own` is all that there is.
+    fn shared_moment(
+        &self,
+        weighty: &Weighty<'_>,
+        own: Option<&Moment>,
+    ) -> Result<Option<Moment>, QuantError> {
+        let Some(own) = own else { return Ok(None) };
+        let users = self.source.nodes.iter().filter(|node| node.input(1) == Some(weighty.name));
+        let users: Vec<&Node> = users.filter(|node| has_weight(node)).collect();
+        if users.len() < 2 {
+            return Ok(None);
+        }
+        let mut all = Vec::with_capacity(users.len());
+        for user in users {
+            all.extend(self.moment(user, weighty)?);
+        }
+        Ok(Some(own.averaged(&all)))
     }
 
     /// Emits constant integers and what makes them floats. `axis` says that scales are by channel; no zero points
