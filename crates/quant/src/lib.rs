@@ -3,6 +3,7 @@
 //! Knows which operators ONNX Runtime computes in integers and how to say so in a graph. Runs no model: the caller
 //! runs [`observed_model`] in whatever runtime it has and feeds an [`Observer`] with what comes out.
 
+mod channel_factors;
 mod clip;
 mod data_flow;
 mod dynamic;

@@ -3,6 +3,7 @@
 
 use onnx::{Affine, Data, Graph, Model, Node, Tensor};
 
+use crate::channel_factors;
 use crate::error::QuantError;
 use crate::opset::raise_to_13;
 use crate::rewrite::rewrite;
@@ -53,6 +54,7 @@ pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantE
     rewrite(&mut prepared.graph)?;
     divisions_to_products(&mut prepared.graph);
     gates_to_clips(&mut prepared.graph);
+    channel_factors::balance(&mut prepared.graph);
     Ok(prepared)
 }
 

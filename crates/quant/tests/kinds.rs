@@ -169,3 +169,44 @@ fn weights_that_two_layers_share_stay_one() {
     let weights = int8.graph.initializers.values().filter(|tensor| tensor.shape().len() == 4);
     assert_eq!((count(&int8, "Conv"), weights.count()), (2, 1));
 }
+
+#[test]
+fn factors_of_channels_that_differ_by_much_go_into_the_convolution_behind() {
+    let model = |factors: [f32; 4], offset: f32| {
+        let offsets = factors.map(|factor| factor * offset);
+        let by_channel = |values: [f32; 4]| Tensor::new(vec![4, 1, 1], Data::F32(values.to_vec())).unwrap();
+        by_hand(
+            vec![
+                Node::new("Conv", ["input", "w"], ["a"]),
+                Node::new("Relu", ["a"], ["b"]),
+                Node::new("Mul", ["b", "factors"], ["c"]).named("times"),
+                Node::new("Add", ["offsets", "c"], ["d"]).named("plus"),
+                Node::new("Conv", ["d", "v"], ["output"]).with("group", Attribute::Int(2)).named("reader"),
+            ],
+            vec![
+                ("w", floats(&[4, 3, 1, 1], 1)),
+                ("v", floats(&[6, 2, 1, 1], 2)),
+                ("factors", by_channel(factors)),
+                ("offsets", by_channel(offsets)),
+            ],
+            &[6, 32, 32],
+        )
+    };
+    let observed = |factors, offset| quant::observed_model(&model(factors, offset)).unwrap().graph;
+    let values = |graph: &onnx::Graph, name: &str, operand: usize| {
+        let node = graph.nodes.iter().find(|node| node.name == name).unwrap();
+        graph.constant(node, operand).unwrap().as_f32().unwrap().to_vec()
+    };
+    let graph = observed([0.5, -4.0, 2.0, 64.0], 2.0);
+    assert_eq!(values(&graph, "times", 1), [0.5, -0.5, 0.5, 0.5]);
+    assert_eq!(values(&graph, "plus", 0), [1.0, -1.0, 1.0, 1.0]);
+    // Filters 0 to 2 read channels 0 and 1, filters 3 to 5 channels 2 and 3.
+    let before = floats(&[6, 2, 1, 1], 2).as_f32().unwrap().to_vec();
+    let sizes = [1.0, 8.0, 1.0, 8.0, 1.0, 8.0, 4.0, 128.0, 4.0, 128.0, 4.0, 128.0];
+    let expected: Vec<f32> = before.iter().zip(sizes).map(|(weight, size)| weight * size).collect();
+    assert_eq!(values(&graph, "reader", 1), expected);
+    let graph = observed([1.0, 1.5, 2.0, 3.0], 0.5);
+    assert_eq!(values(&graph, "times", 1), [1.0, 1.5, 2.0, 3.0], "they differ by little");
+    let graph = observed([0.0, 1.5, 2.0, 300.0], 0.5);
+    assert_eq!(values(&graph, "times", 1), [0.0, 1.5, 2.0, 300.0], "nothing makes up for a zero");
+}
