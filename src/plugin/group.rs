@@ -116,6 +116,11 @@ impl Member {
         let _ = pidfd_send_signal(&self.end, signal);
     }
 
+    /// Whether it is in a group, where it has not ended.
+    pub(super) fn is_in(&self, group: Pid) -> bool {
+        group_of(self.pid) == Some(group.as_raw_pid())
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         let mut ends = [PollFd::new(&self.end, PollFlags::IN)];
         poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
