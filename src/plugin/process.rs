@@ -382,7 +382,8 @@ impl Process {
                 Some(Output::Ended(end)) => return Ok(end.status),
                 Some(Output::Err(line)) => log(&line),
                 Some(Output::Escaped(left)) => log(&escaped(&left)),
-                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_) | Output::Detached(_)) => {}
+                Some(Output::Detached(left)) => log(&detached(&left)),
+                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_)) => {}
                 None => {
                     self.stopper.signal(Signal::KILL);
                     deadline = None;

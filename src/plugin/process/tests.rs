@@ -154,6 +154,21 @@ if os.fork() == 0:
 }
 
 #[test]
+fn who_begins_a_session_of_its_own_is_told_also_where_a_child_matters_no_more() {
+    let mark = format!("detached-{}", std::process::id());
+    let mut command = Command::new("sh");
+    // Until it is another program it is in this session.
+    let script = "setsid sleep 1000 >&- 2>&- & until grep -q '(sleep)' /proc/$!/stat; do :; done; echo $!";
+    command.args(["-c", script]).env(MARK, &mark);
+    let process = Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default());
+    let mut lines = Vec::new();
+    assert!(process.unwrap().finish(|line| lines.push(line.to_owned())).unwrap().success());
+    let [pid, told] = &lines[..] else { panic!("{lines:?}") };
+    rustix::process::kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert!(told.starts_with(&format!("`sleep` (process {pid}) was left running in a session")), "{told}");
+}
+
+#[test]
 fn a_bystander_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace");
