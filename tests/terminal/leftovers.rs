@@ -183,6 +183,9 @@ setsid sh -c 'echo $$ > {pid}; touch {here}; while [ ! -e {go} ]; do sleep 0.01;
 while [ ! -e {here} ]; do sleep 0.01; done
 echo whole > "$out"
 echo '{{"type":"done"}}'
+# Its end is then all that there is to see.
+exec >&-
+sleep 0.2
 "#,
             pid = project.path("pid").display(),
             here = project.path("here").display(),
