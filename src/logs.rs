@@ -20,11 +20,13 @@ use self::lines::Lines;
 pub use self::recording::Recording;
 
 /// What has something to say: the runner, the cache, plugins.
-const PARTS: [&str; 3] = ["pipe", "store", "plugin"];
+const PARTS: [&str; 3] = ["pipe", "store", PLUGIN];
+
+const PLUGIN: &str = "plugin";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The most that is logged of anything, if anything is.
+/// The most that is logged of plugins, if anything is logged.
 static LEVEL: OnceLock<LevelFilter> = OnceLock::new();
 
 /// Which spans and events are logged.
@@ -77,6 +79,12 @@ impl Filter {
         Ok(Self(targets))
     }
 
+    /// The most that is logged of plugins.
+    fn of_plugins(&self) -> LevelFilter {
+        let of_plugins = self.0.iter().find(|(part, _)| *part == PLUGIN).map(|(_, level)| level);
+        of_plugins.or_else(|| self.0.default_level()).unwrap_or(LevelFilter::OFF)
+    }
+
     fn level(&self) -> LevelFilter {
         let parts = self.0.iter().map(|(_, level)| level);
         parts.chain(self.0.default_level()).max().unwrap_or(LevelFilter::OFF)
@@ -90,13 +98,10 @@ fn is_level(text: &str) -> bool {
 /// Listens from now on, where there is anything to listen for. To be called once.
 pub fn start(filter: Option<(Filter, Format)>, recording: Option<&Recording>) {
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![];
-    if let Some((filter, format)) = filter {
-        let level = filter.level();
-        if level != LevelFilter::OFF {
-            // The first one stays.
-            let _ = LEVEL.set(level);
-            layers.push(Lines::new(format).with_filter(filter.0).boxed());
-        }
+    if let Some((filter, format)) = filter.filter(|(filter, _)| filter.level() != LevelFilter::OFF) {
+        // The first one stays.
+        let _ = LEVEL.set(filter.of_plugins());
+        layers.push(Lines::new(format).with_filter(filter.0).boxed());
     }
     if let Some(recording) = recording {
         layers.push(recording.clone().with_filter(LevelFilter::DEBUG).boxed());
@@ -107,9 +112,14 @@ pub fn start(filter: Option<(Filter, Format)>, recording: Option<&Recording>) {
     }
 }
 
-/// The most that is logged, as plugins are told; `None` where nothing is.
+/// Whether anything is logged.
+pub(crate) fn is_on() -> bool {
+    LEVEL.get().is_some()
+}
+
+/// The most that is logged of plugins, as they are told; `None` where nothing is.
 pub(crate) fn level() -> Option<String> {
-    LEVEL.get().map(|level| level.to_string())
+    LEVEL.get().filter(|level| **level != LevelFilter::OFF).map(|level| level.to_string())
 }
 
 #[cfg(test)]
@@ -125,6 +135,17 @@ mod tests {
         assert_eq!(level("store"), Ok("trace".into()));
         assert_eq!(level("off"), Ok("off".into()));
         assert_eq!(level(""), Ok("off".into()));
+        let of_plugins = |text| Filter::parse(text).map(|filter| filter.of_plugins().to_string());
+        for (text, level) in [
+            ("store=trace", "off"),
+            ("info,store=trace", "info"),
+            ("store=trace,plugin=debug", "debug"),
+            ("debug,plugin=off", "off"),
+            ("trace", "trace"),
+            ("plugin", "trace"),
+        ] {
+            assert_eq!(of_plugins(text), Ok(level.into()), "{text}");
+        }
         for (text, said) in
             [("debgu", "`debgu` is neither"), ("stor=debug", "`stor`"), ("store=lots", "`lots`")]
         {

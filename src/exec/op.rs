@@ -19,7 +19,7 @@ use self::listener::Listener;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use self::listener::overhear;
 use super::log::Log;
-use super::setting::{Setting, Timeout, next_within, stopped};
+use super::setting::{Setting, Timeout, next_within, stopped, warn_of_detached};
 use super::{Failure, Notice, Yield};
 use crate::env;
 use crate::logs;
@@ -107,6 +107,7 @@ fn end(
     while process.is_running() {
         match next_within(process, Some(patience)) {
             Ok(Some(Output::Err(line))) => log.line(&line),
+            Ok(Some(Output::Detached(left))) => warn_of_detached(&left, log, notify),
             Ok(Some(_)) => {}
             Ok(None) => {
                 process.stop(Signal::KILL);

@@ -115,11 +115,7 @@ impl Setting {
                     log.line(&line);
                     notify(Notice::Log(LogLevel::Warn, line));
                 }
-                Ok(Some(Output::Detached(left))) => {
-                    let line = detached(&left);
-                    log.line(&line);
-                    notify(Notice::Log(LogLevel::Warn, line));
-                }
+                Ok(Some(Output::Detached(left))) => warn_of_detached(&left, log, notify),
                 Ok(Some(Output::Ended(end))) => return Ok(end),
                 Ok(None) => return Err(self.stop(process, log)),
                 Err(error) => return Err(Failure::new(format!("lost contact with the process: {error}"))),
@@ -136,6 +132,13 @@ impl Setting {
         Failure::new(format!("it was stopped because it took longer than its `timeout` of {allowed}"))
             .hint("the log may say what it was waiting for; if it is merely slow, raise `timeout`")
     }
+}
+
+/// Tells who was left in a session of its own.
+pub(super) fn warn_of_detached(left: &[Left], log: &mut Log, notify: &dyn Fn(Notice)) {
+    let line = detached(left);
+    log.line(&line);
+    notify(Notice::Log(LogLevel::Warn, line));
 }
 
 /// Why nothing is kept of what was stopped, or part of which was: what it wrote may be half of what it would have written.

@@ -27,7 +27,7 @@ const PT_INTERP: u32 = 3;
 /// Why the system does not start a file, and what to do about it, where its first bytes tell.
 pub(super) fn unstartable(path: &Path) -> Option<String> {
     let head = head(path)?;
-    if let Some(told) = foreign(path, &head) {
+    if let Some(told) = misread(path, &head).or_else(|| foreign(&head)) {
         return Some(told);
     }
     if head.is_empty() {
@@ -48,8 +48,8 @@ pub(super) fn unstartable(path: &Path) -> Option<String> {
     })
 }
 
-/// What to do about a file that is of another system or machine, however it failed.
-pub(super) fn foreign(path: &Path, head: &[u8]) -> Option<String> {
+/// What to do about a script whose first line is not what it looks like. A shell that is handed one starts it and fails.
+pub(super) fn misread(path: &Path, head: &[u8]) -> Option<String> {
     if let Some(script) = head.strip_prefix(b"\xef\xbb\xbf")
         && script.starts_with(b"#!")
     {
@@ -58,16 +58,18 @@ pub(super) fn foreign(path: &Path, head: &[u8]) -> Option<String> {
             path.display()
         ));
     }
-    if let Some(script) = head.strip_prefix(b"#!") {
-        let line = script.split(|byte| *byte == b'\n').next()?;
-        return line.ends_with(b"\r").then(|| {
-            format!(
-                "its first line ends with a carriage return, as on Windows, which counts as a part of what it names: convert the file, \
-                 as by `sed -i 's/\\r$//' {}`",
-                path.display()
-            )
-        });
-    }
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    line.ends_with(b"\r").then(|| {
+        format!(
+            "its first line ends with a carriage return, as on Windows, which counts as a part of what it names: convert the file, \
+             as by `sed -i 's/\\r$//' {}`",
+            path.display()
+        )
+    })
+}
+
+/// What to do about a file that is of another system or machine and did not start. What did may be run by an emulator.
+fn foreign(head: &[u8]) -> Option<String> {
     let this = std::env::consts::ARCH;
     let other = if head.starts_with(b"\x7fELF") {
         let machine = u16_at(head, 18)?;
@@ -80,11 +82,15 @@ pub(super) fn foreign(path: &Path, head: &[u8]) -> Option<String> {
         (!is_this).then(|| name.map_or(format!("machine number {machine}"), str::to_owned))
     } else if head.starts_with(b"MZ") {
         Some("Windows".into())
-    } else if [&b"\xcf\xfa\xed\xfe"[..], b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe"]
-        .iter()
-        .any(|magic| head.starts_with(magic))
-    {
+    } else if head.starts_with(b"\xcf\xfa\xed\xfe") || head.starts_with(b"\xce\xfa\xed\xfe") {
         Some("macOS".into())
+    } else if head.starts_with(b"\xca\xfe\xba\xbe") {
+        // Two kinds of files begin so.
+        return Some(
+            "it is a program for macOS or a class of Java, which this system does not start: install the build for this one, or \
+             a script that starts `java`"
+                .into(),
+        );
     } else {
         None
     }?;
@@ -183,6 +189,9 @@ mod tests {
         assert!(text.starts_with("it needs `/lib/no-such-ld.so.1`, which is not there"), "{text}");
         assert!(told(b"MZ\x90\0").unwrap().starts_with("it is built for Windows, and this machine is "));
         assert!(told(b"\xcf\xfa\xed\xfe\x07").unwrap().starts_with("it is built for macOS"));
+        assert!(
+            told(b"\xca\xfe\xba\xbe\0").unwrap().starts_with("it is a program for macOS or a class of Java")
+        );
     }
 
     #[test]

@@ -46,25 +46,17 @@ pub(super) struct Kin<'m> {
     group: Pid,
     /// What its leader was given in its environment and no other process, as `NAME=VALUE`.
     mark: Option<&'m [u8]>,
-    /// Whatever it has started has a greater number.
-    above: i32,
 }
 
 impl<'m> Kin<'m> {
     pub(super) fn of(group: Pid, mark: Option<&'m [u8]>) -> Self {
-        // Numbers are given in turn, unless they have begun anew.
-        let leader = group.as_raw_pid();
-        let is_in_turn = mark.is_some() && last_number().is_some_and(|last| last >= leader);
-        Self { group, mark, above: if is_in_turn { leader } else { 0 } }
+        Self { group, mark }
     }
 
-    /// Whether a process that is not of the group was started by it, in the same session.
+    /// Whether a process that is not of the group was started by it, in the same session. Its number may be a smaller one: numbers
+    /// begin anew.
     fn has_left(&self, pid: Pid) -> bool {
-        self.may_have_started(pid) && is_in_own_session(pid) && self.is_marked(pid)
-    }
-
-    fn may_have_started(&self, pid: Pid) -> bool {
-        self.mark.is_some() && pid.as_raw_pid() > self.above
+        self.mark.is_some() && is_in_own_session(pid) && self.is_marked(pid)
     }
 
     /// The environment of another user's process cannot be read; it is none of these.
@@ -77,10 +69,10 @@ impl<'m> Kin<'m> {
 
 /// What a group has started that has begun a session of its own and runs.
 pub(super) fn detached(kin: &Kin<'_>) -> Vec<Left> {
-    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
+    // Nothing is known by its mark where there is none.
+    let listed = kin.mark.and_then(|_| fs::read_dir("/proc").ok()).into_iter().flatten().flatten();
     let pids = listed.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    let detached =
-        pids.filter(|pid| kin.may_have_started(*pid) && !is_in_own_session(*pid) && kin.is_marked(*pid));
+    let detached = pids.filter(|pid| !is_in_own_session(*pid) && kin.is_marked(*pid));
     detached
         .map(|pid| {
             let pid = pid.as_raw_pid();
@@ -114,6 +106,11 @@ impl Member {
     pub(super) fn signal(&self, signal: Signal) {
         // One that has ended is as it is wanted.
         let _ = pidfd_send_signal(&self.end, signal);
+    }
+
+    /// Whether it is in a group, where it has not ended.
+    pub(super) fn is_in(&self, group: Pid) -> bool {
+        group_of(self.pid) == Some(group.as_raw_pid())
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -364,6 +361,36 @@ mod tests {
             let members = members(&group.kin(), None).unwrap();
             assert!(members.is_none_or(|members| !members.is_empty()), "somebody is left");
         }
+    }
+
+    /// As after numbers have begun anew.
+    #[test]
+    fn what_has_left_a_group_may_have_a_smaller_number_than_its_leader() {
+        let mark = format!("PIPE_STAGE_MARK=smaller-{}", std::process::id());
+        let (name, value) = mark.split_once('=').unwrap();
+        let mut command = Command::new("sleep");
+        let beside = Group(command.arg("1000").env(name, value).process_group(0).spawn().unwrap());
+        let mut command = Command::new("setsid");
+        let apart = Group(command.args(["sleep", "1000"]).env(name, value).spawn().unwrap());
+        let leader = Group::new("sh", "exit").unwrap();
+        leader.wait_for_leader();
+        if [&beside, &apart].iter().any(|group| group.pid().as_raw_pid() > leader.pid().as_raw_pid()) {
+            println!("NOT TESTED: numbers began anew just now");
+            return;
+        }
+        let kin = Kin::of(leader.pid(), Some(mark.as_bytes()));
+        // Until it has a session of its own.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let detached = loop {
+            let detached = detached(&kin);
+            if !detached.is_empty() || std::time::Instant::now() > until {
+                break detached;
+            }
+        };
+        let pids = |left: &[Left]| left.iter().map(|left| left.pid).collect::<Vec<_>>();
+        assert_eq!(pids(&detached), [apart.pid().as_raw_pid()]);
+        let members = members(&kin, None).unwrap().unwrap_or_default();
+        assert_eq!(members.iter().map(|member| member.pid).collect::<Vec<_>>(), [beside.pid()]);
     }
 
     #[test]

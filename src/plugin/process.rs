@@ -2,6 +2,8 @@
 //! stopped whole. One has ended when all of its group has. The thread that started a child waits for it with one `poll`:
 //! no threads of its own. Knows nothing of stages or of the protocol.
 
+mod waiting;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +19,7 @@ use rustix::process::{
 };
 use text::secret::Masks;
 
+use self::waiting::Waiting;
 use super::group::{self, Kin, Member};
 use super::lines::Lines;
 use super::stopper::Told;
@@ -35,9 +38,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long output is waited for that something holds open which has left the child's group.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// How long a group may go on without its leader before that is told.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// How much longer each time until it is told again, and how long at most.
 const QUIETER: u32 = 8;
@@ -92,30 +92,6 @@ enum Phase {
     Group(Waiting),
     /// All have ended. Its output is waited for until then.
     Over { end: End, until: Instant },
-}
-
-/// What is known of a group that is waited for.
-struct Waiting {
-    members: Vec<Member>,
-    /// When it is told next, and how long that is from the time before.
-    tell: Instant,
-    quiet: Duration,
-    /// When it is given up, once it was killed.
-    until: Option<Instant>,
-    /// What all of them were told, also those that a signal to the group does not reach.
-    sent: Told,
-}
-
-impl Waiting {
-    fn signal(&mut self, told: Told) {
-        let signal = match told {
-            Told::Nothing => return,
-            Told::ToEnd => Signal::TERM,
-            Told::Killed => Signal::KILL,
-        };
-        self.sent = told;
-        self.members.iter().for_each(|member| member.signal(signal));
-    }
 }
 
 /// A running child. Dropped, it is killed with all that it started.
@@ -354,9 +330,7 @@ impl Process {
         let mut given_up = false;
         if let Some(waiting) = known {
             let told = self.stopper.told();
-            if told > waiting.sent {
-                waiting.signal(told);
-            }
+            waiting.signal(told, self.pid);
             if told == Told::Killed {
                 // What belongs to another user, or hangs in the kernel, need not die.
                 let until = waiting.until.get_or_insert_with(|| Instant::now() + GRACE);
@@ -382,15 +356,11 @@ impl Process {
             self.stopper.signal(Signal::KILL);
         }
         match &mut self.phase {
-            Phase::Group(waiting) => waiting.members = members,
-            _ => {
-                let (tell, quiet, sent) = (Instant::now() + QUIET, QUIET, Told::Nothing);
-                self.phase = Phase::Group(Waiting { members, tell, quiet, until: None, sent });
-            }
+            Phase::Group(waiting) => waiting.renew(members),
+            _ => self.phase = Phase::Group(Waiting::of(members)),
         }
         if let Phase::Group(waiting) = &mut self.phase {
-            // Those that are new were not told yet.
-            waiting.signal(self.stopper.told());
+            waiting.signal(self.stopper.told(), self.pid);
         }
         Ok(())
     }
@@ -412,7 +382,8 @@ impl Process {
                 Some(Output::Ended(end)) => return Ok(end.status),
                 Some(Output::Err(line)) => log(&line),
                 Some(Output::Escaped(left)) => log(&escaped(&left)),
-                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_) | Output::Detached(_)) => {}
+                Some(Output::Detached(left)) => log(&detached(&left)),
+                Some(Output::Out(_) | Output::OutClosed(_) | Output::Left(_)) => {}
                 None => {
                     self.stopper.signal(Signal::KILL);
                     deadline = None;
@@ -433,7 +404,7 @@ impl Drop for Process {
         if !matches!(self.phase, Phase::Over { .. }) {
             self.stopper.signal(Signal::KILL);
             if let Phase::Group(waiting) = &mut self.phase {
-                waiting.signal(Told::Killed);
+                waiting.signal(Told::Killed, self.pid);
             }
             // It was killed: it ends. How does not matter any more.
             let _ = reap(&mut self.child, self.pid, &self.stopper);

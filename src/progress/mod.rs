@@ -66,7 +66,7 @@ pub fn passing(color: bool) -> Box<dyn Sink> {
 
 fn is_attended() -> bool {
     // Bars and lines of a log would write over each other.
-    logs::level().is_none() && Term::stderr().features().is_attended() && !is_dumb(env::TERM.value())
+    !logs::is_on() && Term::stderr().features().is_attended() && !is_dumb(env::TERM.value())
 }
 
 fn is_dumb(term: Option<std::ffi::OsString>) -> bool {

@@ -77,6 +77,29 @@ reads:
 }
 
 #[test]
+fn what_readers_leave_beside_what_the_stage_left_itself_counts_for_nothing() {
+    let project = Project::on_disk(
+        "
+code: { run: 'mkdir -p ${outputs.lib}/__pycache__ && echo 1 > ${outputs.lib}/__pycache__/a.pyc', outputs: { lib: lib } }
+reads:
+  run: echo >> ${inputs.lib}/__pycache__/b.pyc && cat ${inputs.lib}/__pycache__/a.pyc > ${outputs.o}
+  inputs: { lib: code.lib }
+  outputs: { o: o.txt }
+",
+    );
+    project.pipe_ok(&["run"]);
+    let is_fresh = || project.pipe_ok(&["status"]).stdout.contains("2 fresh");
+    assert!(is_fresh());
+    project.pipe_ok(&["run", "--force", "reads"]);
+    assert!(!project.pipe_ok(&["verify"]).stdout.contains("is not what"));
+    assert!(is_fresh());
+    // What the stage made itself counts.
+    project.write("artifacts/code/lib/__pycache__/a.pyc", "2");
+    assert!(project.pipe_ok(&["verify"]).stdout.contains("`artifacts/code/lib` is not what `code` made"));
+    assert!(!is_fresh());
+}
+
+#[test]
 fn what_is_ignored_in_a_source_is_read_by_nobody_or_is_part_of_the_key() {
     use std::os::unix::fs::symlink;
     let project = Project::new(

@@ -165,3 +165,39 @@ echo '{{"type":"done"}}'
     assert!(run.wait().unwrap().success());
     assert_eq!(project.read("artifacts/one/out.txt"), "whole\n");
 }
+
+#[test]
+fn what_a_plugin_leaves_in_a_session_of_its_own_is_named() {
+    let manifest = r#"{"protocol":1,"plugin":"odd","version":"1","ops":{"make":{"description":"Makes.","version":1,"params":{"type":"object","properties":{},"additionalProperties":false},"outputs":{"out":{"description":"o","file":"out.txt"}}}}}"#;
+    let project = Project::new("one:\n  uses: odd/make\n");
+    let pipeline = project.read("pipeline.yaml");
+    project.write("pipeline.yaml", &pipeline.replace("plugins:\n", "plugins:\n  odd: ./pipe-odd\n"));
+    project.script(
+        "pipe-odd",
+        &format!(
+            r#"if [ "$1" = describe ]; then echo '{manifest}'; exit 0; fi
+echo '{{"type":"hello","version":1}}'
+read hello; read run
+out=$(echo "$run" | sed 's/.*"out":"\([^"]*\)".*/\1/')
+setsid sh -c 'echo $$ > {pid}; touch {here}; while [ ! -e {go} ]; do sleep 0.01; done' > /dev/null 2>&1 &
+while [ ! -e {here} ]; do sleep 0.01; done
+echo whole > "$out"
+echo '{{"type":"done"}}'
+# Its end is then all that there is to see.
+exec >&-
+sleep 0.2
+"#,
+            pid = project.path("pid").display(),
+            here = project.path("here").display(),
+            go = project.path("go").display()
+        ),
+    );
+    let told = project.pipe_ok(&["run"]).stderr;
+    let expected = format!("`sh` (process {})", project.read("pid").trim());
+    assert!(
+        told.contains(&expected) && told.contains("in a session of its own and is not waited for"),
+        "{told}"
+    );
+    project.write("go", "");
+    project.wait_until("its end", || is_over(&project, "pid"));
+}

@@ -2,6 +2,7 @@
 //! and digests nothing. The runner and plugins that read folders both go by it, so that what is left out of a key is read by
 //! nobody.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub const USUAL: &[&str] = &[
     ".nfs*",
 ];
 
+/// Folders of [`USUAL`] that hold nothing but what a tool makes anew whenever it misses it.
+pub const CACHES: &[&str] = &["__pycache__/", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/"];
+
 /// The patterns of a pipeline. Cheap to clone.
 #[derive(Clone)]
 pub struct Ignore {
@@ -45,6 +49,8 @@ pub struct Ignore {
     root: PathBuf,
     lines: Arc<[String]>,
     patterns: Arc<Gitignore>,
+    /// Paths below the folder that is read which count whatever fits them, with the folders on the way to them.
+    spared: Option<Arc<HashSet<PathBuf>>>,
 }
 
 impl fmt::Debug for Ignore {
@@ -84,7 +90,24 @@ impl Ignore {
             lines.push(pattern.to_owned());
         }
         let patterns = builder.build().map_err(|error| (0, reason(&error)))?;
-        Ok(Self { root: root.to_owned(), lines: lines.into(), patterns: Arc::new(patterns) })
+        Ok(Self { root: root.to_owned(), lines: lines.into(), patterns: Arc::new(patterns), spared: None })
+    }
+
+    /// The same but for what counts whatever fits it: files and empty folders by their paths below the folder that is read. `None`
+    /// where no pattern fits any of them.
+    #[must_use]
+    pub fn sparing<'p>(
+        &self,
+        input: &Path,
+        paths: impl IntoIterator<Item = (&'p str, bool)>,
+    ) -> Option<Self> {
+        let hidden = paths
+            .into_iter()
+            .filter(|(path, is_folder)| self.hides_on_the_way(input, &input.join(path), *is_folder));
+        let steps = hidden.flat_map(|(path, _)| Path::new(path).ancestors());
+        let spared: HashSet<PathBuf> =
+            steps.filter(|step| !step.as_os_str().is_empty()).map(Path::to_owned).collect();
+        (!spared.is_empty()).then(|| Self { spared: Some(Arc::new(spared)), ..self.clone() })
     }
 
     /// Where patterns with a slash start.
@@ -102,6 +125,13 @@ impl Ignore {
     /// with it. Whether a folder on the way counts is not looked at.
     #[must_use]
     pub fn hides(&self, input: &Path, path: &Path, is_folder: bool) -> bool {
+        let Some(spared) = &self.spared else { return self.fits(input, path, is_folder) };
+        // Beside what is spared there may be more in a folder that counts for nothing.
+        let is_spared = path.strip_prefix(input).is_ok_and(|inner| spared.contains(inner));
+        !is_spared && self.fits_on_the_way(input, path, is_folder)
+    }
+
+    fn fits(&self, input: &Path, path: &Path, is_folder: bool) -> bool {
         let inner = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix(input)).unwrap_or(path);
         self.patterns.matched(inner, is_folder).is_ignore()
     }
@@ -109,9 +139,22 @@ impl Ignore {
     /// Whether `path`, or a folder between `input` and it, counts for nothing.
     #[must_use]
     pub fn hides_on_the_way(&self, input: &Path, path: &Path, is_folder: bool) -> bool {
-        let between = path.ancestors().take_while(|step| *step != input && step.starts_with(input));
-        between.enumerate().any(|(index, step)| self.hides(input, step, is_folder || index > 0))
+        on_the_way(input, path, is_folder).any(|(step, is_folder)| self.hides(input, step, is_folder))
     }
+
+    fn fits_on_the_way(&self, input: &Path, path: &Path, is_folder: bool) -> bool {
+        on_the_way(input, path, is_folder).any(|(step, is_folder)| self.fits(input, step, is_folder))
+    }
+}
+
+/// A path and the folders between `input` and it, with whether each is one.
+fn on_the_way<'p>(
+    input: &'p Path,
+    path: &'p Path,
+    is_folder: bool,
+) -> impl Iterator<Item = (&'p Path, bool)> {
+    let between = path.ancestors().take_while(move |step| *step != input && step.starts_with(input));
+    between.enumerate().map(move |(index, step)| (step, is_folder || index > 0))
 }
 
 fn reason(error: &ignore::Error) -> String {
@@ -132,6 +175,30 @@ mod tests {
     fn hides(patterns: &[&str], path: &str) -> bool {
         let (path, is_folder) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
         ignore(patterns).hides_on_the_way(Path::new("/p/src"), Path::new(path), is_folder)
+    }
+
+    #[test]
+    fn what_is_spared_counts_and_what_is_beside_it_does_not() {
+        let (root, input) = (Path::new("/p"), Path::new("/p/artifacts/s/d"));
+        let plain = Ignore::new(root, ["old/"]).unwrap();
+        assert!(plain.sparing(input, [("m.py", false), ("a/b.py", false)]).is_none());
+        let made = [("m.py", false), ("x/__pycache__/a.pyc", false), ("old", true)];
+        let spared = plain.sparing(input, made).unwrap();
+        for (path, is_folder, hides) in [
+            ("x", true, false),
+            ("x/__pycache__", true, false),
+            ("x/__pycache__/a.pyc", false, false),
+            ("x/__pycache__/b.pyc", false, true),
+            ("x/__pycache__/notes", false, true),
+            ("__pycache__", true, true),
+            ("old", true, false),
+            ("old/notes", false, true),
+            ("m.py", false, false),
+            ("n.py", false, false),
+        ] {
+            assert_eq!(spared.hides(input, &input.join(path), is_folder), hides, "{path}");
+        }
+        assert!(CACHES.iter().all(|cache| USUAL.contains(cache)));
     }
 
     #[test]

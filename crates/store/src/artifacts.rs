@@ -51,14 +51,18 @@ impl Store {
 
     /// Whether the content at `path` is that of an output, what was added and counts for nothing aside.
     fn is_output_at(&self, path: &Path, output: &OutputRecord) -> bool {
-        self.ignored_at(path, output).is_some()
-            || self.digest_path(path).is_ok_and(|digest| digest == output.digest)
+        if output.folder {
+            return self.way_to_find(path, output).is_some();
+        }
+        self.digest_path(path).is_ok_and(|digest| digest == output.digest)
     }
 
-    /// What to leave out of a folder to find an output in it, if that does.
-    fn ignored_at(&self, path: &Path, output: &OutputRecord) -> Option<&Ignore> {
-        let ignore = self.ignore.as_ref().filter(|_| output.folder)?;
-        self.digest_input(path, ignore).is_ok_and(|digest| digest == output.digest).then_some(ignore)
+    /// What to leave out of a folder to find an output in it, if it can be found.
+    fn way_to_find(&self, path: &Path, output: &OutputRecord) -> Option<Option<Ignore>> {
+        let is_it = |ignore: &Option<Ignore>| {
+            self.digest_without(path, ignore.as_ref()).is_ok_and(|digest| digest == output.digest)
+        };
+        self.ways_to_leave_out(path, &output.digest).find(is_it)
     }
 
     /// Puts objects of `record` that are gone or cut short into the store again, out of the stage's artifacts. Gives the
@@ -72,8 +76,8 @@ impl Store {
             // What is put is digested again: an artifact that changes meanwhile becomes another object.
             let path = self.artifacts(stage).join(&output.file);
             let durability = Durability::of_ms(record.duration_ms);
-            let ignore = self.ignored_at(&path, output);
-            if self.put(&path, ignore, output.file.clone(), durability)?.record == *output {
+            let ignore = self.way_to_find(&path, output).filter(|_| output.folder).flatten();
+            if self.put(&path, ignore.as_ref(), output.file.clone(), durability)?.record == *output {
                 refilled.push(name.clone());
             }
         }

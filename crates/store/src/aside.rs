@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use pipeline::digest::Digest;
+use pipeline::spec::{CACHES, Ignore};
 use record::{ActionRecord, OutputRecord};
 
 use super::action::remove;
@@ -59,7 +60,7 @@ impl Store {
                 true => remove(path),
             };
         }
-        if is_own {
+        if is_own || self.is_own_but_for_caches(path, old) {
             return remove(path);
         }
         let mut made: HashMap<String, HashSet<Digest>> = HashMap::new();
@@ -99,6 +100,19 @@ impl Store {
             self.note_aside(Aside { from: path.to_owned(), to, files: Some(foreign.len()) });
         }
         remove(path)
+    }
+
+    /// Whether a folder is what the stage put there, but for caches of tools that somebody ran in it, which make these anew. What a
+    /// user's own patterns name may be dear to them.
+    fn is_own_but_for_caches(&self, path: &Path, old: &[&OutputRecord]) -> bool {
+        let Ok(caches) = Ignore::exactly(&self.root, CACHES.iter().copied()) else { return false };
+        old.iter().filter(|old| old.folder).any(|old| {
+            let but_made = self.all_but_made(&caches, path, &old.digest);
+            [Some(&caches), but_made.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|ignore| self.digest_input(path, ignore).is_ok_and(|digest| digest == old.digest))
+        })
     }
 
     /// Moves whatever is at `path` to another name beside it.

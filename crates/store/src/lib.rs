@@ -69,6 +69,7 @@ pub mod fuzzing;
 mod inventory;
 mod known;
 mod last;
+mod left_out;
 mod live;
 mod lock;
 mod medium;

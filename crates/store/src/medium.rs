@@ -116,7 +116,11 @@ impl Medium {
 
     /// The same of what lies on device `dev`.
     pub(super) fn on(dev: u64, path: &Path) -> Self {
-        match Self::at(path) {
+        Self::at(path).on_device(dev)
+    }
+
+    fn on_device(self, dev: u64) -> Self {
+        match self {
             Self::Disk if EXCHANGED.contains(&major(dev)) => Self::Image,
             medium => medium,
         }
@@ -171,6 +175,26 @@ pub(super) fn write_back() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_is_an_image_where_its_device_may_be_exchanged() {
+        use rustix::fs::makedev;
+        for (device, medium) in [
+            (makedev(7, 3), Medium::Image),
+            (makedev(11, 0), Medium::Image),
+            (makedev(43, 1), Medium::Image),
+            (makedev(8, 7), Medium::Disk),
+            (makedev(259, 7), Medium::Disk),
+            // As that of Btrfs on whatever it lies, and of LUKS and LVM.
+            (makedev(0, 43), Medium::Disk),
+            (makedev(253, 7), Medium::Disk),
+        ] {
+            assert_eq!(Medium::Disk.on_device(device), medium, "{device:#x}");
+        }
+        for medium in [Medium::Memory, Medium::Stacked, Medium::Remote, Medium::Kernel, Medium::Image] {
+            assert_eq!(medium.on_device(makedev(7, 0)), medium);
+        }
+    }
 
     #[test]
     fn what_lies_in_memory_and_what_the_kernel_makes_never_settles() {

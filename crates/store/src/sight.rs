@@ -119,11 +119,10 @@ impl Store {
     #[must_use]
     pub fn look_at_output(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
         let before = sights.bytes.len();
-        if self.ignore.is_some() && self.look_at(path, digest, self.ignore.as_ref(), sights).is_some() {
-            return Some(());
-        }
-        sights.bytes.truncate(before);
-        self.look_at(path, digest, None, sights)
+        self.ways_to_leave_out(path, digest).find_map(|ignore| {
+            sights.bytes.truncate(before);
+            self.look_at(path, digest, ignore.as_ref(), sights)
+        })
     }
 
     /// As [`Store::look`] for what a stage reads: of a folder, what counts.

@@ -223,15 +223,15 @@ impl Store {
     /// # Errors
     /// As [`Store::digest_path`].
     pub fn snapshot_output(&self, path: &Path, recorded: &Digest) -> Result<(Digest, Snapshot), StoreError> {
-        let Some(ignore) = &self.ignore else { return self.snapshot(path, None) };
-        let without = self.snapshot(path, Some(ignore));
-        if without.as_ref().is_ok_and(|(digest, _)| digest == recorded) {
-            return without;
+        let mut first = None;
+        for ignore in self.ways_to_leave_out(path, recorded) {
+            let seen = self.snapshot(path, ignore.as_ref());
+            if seen.as_ref().is_ok_and(|(digest, _)| digest == recorded) {
+                return seen;
+            }
+            first.get_or_insert(seen);
         }
-        match self.snapshot(path, None) {
-            Ok(whole) if whole.0 == *recorded => Ok(whole),
-            _ => without,
-        }
+        first.unwrap_or_else(|| self.snapshot(path, None))
     }
 
     /// Adds the links and folders that lead to a path, but not what is there.

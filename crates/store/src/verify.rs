@@ -275,14 +275,19 @@ impl Store {
             let walk = |found: &super::folder::Found| {
                 Ok((read(&found.path, &found.metadata)?, found.metadata.len()))
             };
-            let digest = |ignore| {
-                let walked = Folder::read(path, ignore, &walk, &mut |_, _, _| ())?;
+            let digest = |ignore: Option<Ignore>| -> Result<Digest, StoreError> {
+                let walked = Folder::read(path, ignore.as_ref(), &walk, &mut |_, _, _| ())?;
                 Ok(Digest::of_bytes(&walked.folder.to_bytes()))
             };
-            match self.ignore.as_ref().map(|ignore| digest(Some(ignore))) {
-                Some(Ok(without)) if without == output.digest => Ok(without),
-                _ => digest(None),
+            let mut last = None;
+            for ignore in self.ways_to_leave_out(path, &output.digest) {
+                let there = digest(ignore);
+                if there.as_ref().is_ok_and(|there| *there == output.digest) {
+                    return there;
+                }
+                last = Some(there);
             }
+            last.unwrap_or_else(|| digest(None))
         };
         let edited = last.par_iter().flat_map_iter(|(stage, record)| {
             record.outputs.iter().filter_map(|(name, output)| {

@@ -105,6 +105,31 @@ fn a_group_that_goes_on_is_late_and_can_be_stopped() {
     assert!(has_ended(left[0].pid));
 }
 
+/// Python, say, ends at once where it is told to a second time while it writes a checkpoint.
+#[test]
+fn what_was_told_to_end_is_told_once() {
+    let once = "trap 'echo told' TERM; echo ready; n=0; while [ $n -lt 20 ]; do sleep 0.02; n=$((n + 1)); done; echo done";
+    let marked = format!("of-this-test-{}", std::process::id());
+    let in_group = format!("sh -c \"{once}\" & wait");
+    // With job control it is in a group of its own.
+    let beside = format!("set -m; sh -c \"{once}\" & wait");
+    for (shell, script) in [("sh", in_group), ("bash", beside)] {
+        let mut command = Command::new(shell);
+        command.args(["-c", &script.replace('$', "\\$")]).env(MARK, &marked);
+        let Ok(mut process) = Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default()) else {
+            println!("NOT TESTED: there is no {shell}");
+            continue;
+        };
+        let first = process.next(None).unwrap();
+        assert!(matches!(&first, Some(Output::Err(line)) if line == "ready"), "{first:?}");
+        process.stop(Signal::TERM);
+        let (lines, end) = follow(process);
+        let told = lines.iter().filter(|line| *line == "err told").count();
+        assert_eq!((told, lines.last().map(String::as_str)), (1, Some("err done")), "{script}: {lines:?}");
+        assert!(end.was_stopped);
+    }
+}
+
 #[test]
 fn a_zombie_that_nobody_reaps_is_not_waited_for() {
     let script = "
@@ -126,6 +151,21 @@ if os.fork() == 0:
     assert!(end.status.success() && !end.was_stopped, "{lines:?}");
     let parent = lines[0].strip_prefix("err ").unwrap().parse().unwrap();
     rustix::process::kill_process(Pid::from_raw(parent).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn who_begins_a_session_of_its_own_is_told_also_where_a_child_matters_no_more() {
+    let mark = format!("detached-{}", std::process::id());
+    let mut command = Command::new("sh");
+    // Until it is another program it is in this session.
+    let script = "setsid sleep 1000 >&- 2>&- & until grep -q '(sleep)' /proc/$!/stat; do :; done; echo $!";
+    command.args(["-c", script]).env(MARK, &mark);
+    let process = Process::start(command, Stdio::null(), Stdout::Log, &Stopper::default());
+    let mut lines = Vec::new();
+    assert!(process.unwrap().finish(|line| lines.push(line.to_owned())).unwrap().success());
+    let [pid, told] = &lines[..] else { panic!("{lines:?}") };
+    rustix::process::kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert!(told.starts_with(&format!("`sleep` (process {pid}) was left running in a session")), "{told}");
 }
 
 #[test]

@@ -104,8 +104,9 @@ impl PluginError {
                 Some(format!("install `pipe` and `pipe-{plugin}` from the same release"))
             }
             Self::Crashed { path, status, tail, .. } => {
-                let foreign = executable::head(path).and_then(|head| executable::foreign(path, &head));
-                let told = foreign
+                // It did start, if by an emulator: it is no matter of the machine.
+                let misread = executable::head(path).and_then(|head| executable::misread(path, &head));
+                let told = misread
                     .or_else(|| loader::library(tail))
                     .or_else(|| loader::missing_interpreter(path, tail))
                     .or_else(|| loader::exception(path, tail))

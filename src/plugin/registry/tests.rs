@@ -290,4 +290,12 @@ fn what_does_not_start_or_dies_at_once_is_told_with_what_it_is() {
         assert!(told.contains(expected), "{told}");
     }
     assert!(told(b"#!/bin/sh\nkill -BUS $$\n").contains("SIGBUS"));
+    // What did start, as by QEMU, is not for another machine.
+    let bench = Bench::new();
+    let path = bench.plugin("");
+    fs::write(&path, &elf).unwrap();
+    let status = std::os::unix::process::ExitStatusExt::from_raw(1 << 8);
+    let crashed = PluginError::Crashed { plugin: "fake".into(), path, status, tail: "no such model".into() };
+    let hint = crashed.hint().unwrap();
+    assert!(!hint.contains("s390x"), "{hint}");
 }

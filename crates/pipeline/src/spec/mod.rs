@@ -23,7 +23,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Location, Snippet};
 pub use fault::Fault;
 pub use overlay::Overrides;
 pub use parse::{Parsed, parse, parse_text};
-pub use patterns::{Ignore, USUAL};
+pub use patterns::{CACHES, Ignore, USUAL};
 pub use pipeline::{
     Action, CommandAction, CommandLine, Input, OpAction, Pipeline, ReportColumn, ReportSpec, Stage,
 };

@@ -179,20 +179,55 @@ fn is_beside(text: &str) -> bool {
 
 /// Users and passwords before a host that has no scheme before it.
 pub(super) fn logins(text: &str) -> Vec<Range<usize>> {
-    let mut parts = Vec::new();
+    let mut parts: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
     for piece in text.split_inclusive(is_end_of_word) {
         let word = piece.trim_end_matches(is_end_of_word);
         parts.extend(login(word).map(|login| start + login.start..start + login.end));
         start += piece.len();
     }
+    parts.extend(broken_logins(text));
+    parts.sort_by_key(|part| part.start);
+    parts.dedup_by(|next, before| next.start < before.end);
     parts
 }
 
 fn is_end_of_word(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_control()
-        || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | '[' | '|' | ',' | ';')
+    is_outer_end(c) || is_inner_end(c)
+}
+
+/// What no login has in it.
+fn is_outer_end(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
+}
+
+/// What separates words as well as it may be part of a password.
+fn is_inner_end(c: char) -> bool {
+    matches!(c, '(' | '[' | '|' | ',' | ';')
+}
+
+/// Logins with something in the password that ends words elsewhere: from the last such place before a user and a colon to the host.
+fn broken_logins(text: &str) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for piece in text.split_inclusive(is_outer_end) {
+        let word = piece.trim_end_matches(is_outer_end);
+        // Where a user stands right before the last part, that is a login by itself.
+        let is_broken = |at: &usize| {
+            let before = word.get(..*at).unwrap_or_default();
+            before.rfind(is_inner_end) > before.rfind(':')
+        };
+        if let Some(at) = word.rfind('@').filter(is_broken) {
+            let user = word.get(..at).and_then(|before| before.get(..before.rfind(':')?)).unwrap_or_default();
+            let from = user.rfind(is_inner_end).map_or(0, |end| end + 1);
+            let host = word.get(at..).unwrap_or_default();
+            let to = at + host.find(is_inner_end).unwrap_or(host.len());
+            let inner = word.get(from..to).unwrap_or_default();
+            parts.extend(login(inner).map(|login| start + from + login.start..start + from + login.end));
+        }
+        start += piece.len();
+    }
+    parts
 }
 
 /// The login of a word that is `user:password@host/path` or `user:password@host:port`, with what is assigned to before it.
@@ -202,21 +237,39 @@ fn login(word: &str) -> Option<Range<usize>> {
     let (before, _) = login.split_once(':')?;
     let begin = before.rfind('=').map_or(0, |at| at + 1);
     let (user, password) = login.get(begin..)?.split_once(':')?;
-    let is_user = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '%' | '+' | '-' | '$' | '{' | '}');
     let is_time = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '-' | '+' | 'T' | 'Z');
     let is_other = user.is_empty()
         || password.is_empty()
-        || !user.chars().all(is_user)
+        || !is_user(user)
         || password.starts_with('\\')
         || login.get(begin..)?.chars().all(is_time)
         || login.get(begin..)?.split(':').all(is_reference)
         || NO_USERS.iter().any(|known| known.eq_ignore_ascii_case(user));
     let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    let has_path = word.len() > authority.len();
     let is_followed = match port {
         Some(port) => !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()),
-        None => word.len() > authority.len(),
+        None => has_path,
     };
-    (!is_other && is_followed && is_host(name, port.is_some())).then_some(begin..login.len())
+    // A port and a path say as much as a dot in the name.
+    let is_host = is_host(name, port.is_some() && !has_path);
+    (!is_other && is_followed && is_host).then_some(begin..login.len())
+}
+
+/// Whether a text may be the name of a user: also an address of mail, or one of a Windows domain.
+fn is_user(user: &str) -> bool {
+    let is_plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '%' | '+' | '-' | '$' | '{' | '}');
+    let name = match user.split_once('\\') {
+        // `C:\` is a place.
+        Some((domain, name)) if domain.len() > 1 && domain.chars().all(is_plain) => name,
+        Some(_) => return false,
+        None => user,
+    };
+    let (name, host) = name.split_once('@').map_or((name, None), |(name, host)| (name, Some(host)));
+    !name.is_empty()
+        && name.chars().all(is_plain)
+        && host.is_none_or(|host| host.contains('.') && is_host(host, false))
 }
 
 /// Whether a text may be the name of a host and not that of a version. One without a dot is told by nothing from what may stand
@@ -295,6 +348,12 @@ mod tests {
             ("\"me:p@ss@127.0.0.1/x\"", "\"***@127.0.0.1/x\""),
             ("me:pw@localhost:80", "***@localhost:80"),
             ("--url=me:pw@h.org/x,next", "--url=***@h.org/x,next"),
+            ("postgres:s3cret@db:5432/app", "***@db:5432/app"),
+            ("me@corp.com:s3cret@db.example.org/x", "***@db.example.org/x"),
+            (r"CORP\me:pw@h.org/x", "***@h.org/x"),
+            ("me:a,b@h.org/x", "***@h.org/x"),
+            ("me:a;b|c(d[e@h.org:80,next", "***@h.org:80,next"),
+            ("first,me:a,b@h.org/x;y", "first,***@h.org/x;y"),
         ] {
             assert_eq!(hidden(text), shown, "{text}");
             assert_eq!(hidden(shown), shown, "what is hidden stays as it is: {text}");
@@ -325,6 +384,9 @@ mod tests {
             r"C:\a@b.org/c",
             "data/a:b@c.org/d",
             "a:b@c:1",
+            "a: b, c@h.org/x",
+            "a:1,me@h.org",
+            "(key:1,mail:me@example.org)",
         ] {
             assert_eq!(hidden(text), text);
         }

@@ -61,6 +61,30 @@ fn what_a_stage_did_not_make_is_moved_and_never_lost() {
 }
 
 #[test]
+fn caches_of_tools_in_a_folder_that_a_stage_made_are_not_kept() {
+    let bench = bench();
+    let folder = bench.root.path().join("artifacts/s");
+    bench.execute("s", "one", "out", a_folder(&[("m.py", "1"), ("x/__pycache__/a.pyc", "a")]));
+    fs::create_dir(folder.join("out/__pycache__")).unwrap();
+    fs::write(folder.join("out/__pycache__/m.pyc"), "compiled").unwrap();
+    fs::write(folder.join("out/x/__pycache__/b.pyc"), "compiled").unwrap();
+    bench.execute("s", "two", "out", a_folder(&[("m.py", "2")]));
+    assert_eq!(tree(&folder), pairs(&[("out/m.py", "2")]));
+    assert_eq!(bench.store.take_asides(), []);
+    // What is no cache, or what the stage made and somebody edited, is kept.
+    fs::write(folder.join("out/m.py~"), "mine").unwrap();
+    bench.execute("s", "three", "out", a_folder(&[("m.py", "3"), ("__pycache__/m.pyc", "made")]));
+    fs::write(folder.join("out/__pycache__/m.pyc"), "edited").unwrap();
+    bench.execute("s", "four", "out", a_folder(&[("m.py", "4")]));
+    assert_eq!(
+        tree(&folder),
+        pairs(
+            &[("out/m.py", "4"), ("out.kept-1/m.py~", "mine"), ("out.kept-2/__pycache__/m.pyc", "edited"),]
+        )
+    );
+}
+
+#[test]
 fn whatever_is_where_an_output_will_be_is_moved() {
     for put in ["file", "folder", "link", "stage", "dangling stage"] {
         let bench = bench();
