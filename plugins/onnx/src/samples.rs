@@ -32,6 +32,8 @@ const TRIED: usize = 4;
 pub(crate) struct Samples {
     /// Which of those that there are, ascending.
     pub(crate) indices: Vec<usize>,
+    /// How many of those that were drawn are not among them, because a fixed batch leaves them over.
+    pub(crate) left_over: usize,
     feeds: Vec<Feed>,
     /// How many go into a call.
     batch: Batch,
@@ -64,6 +66,7 @@ impl<'a> Fitted<'a> {
     /// Reads the samples at `indices`, of which those that a fixed batch leaves over are left out.
     fn take(self, mut indices: Vec<usize>) -> Result<Samples> {
         let Self { source, model, arrays, batch } = self;
+        let drawn = indices.len();
         if let Batch::Fixed(size) = batch {
             let calls = indices.len() / size;
             if calls == 0 {
@@ -85,7 +88,8 @@ impl<'a> Fitted<'a> {
                 .with_context(|| fitting(source, array, input.name()))?;
             feeds.push(Feed { input: input.name().to_owned(), values, shape, is_whole });
         }
-        Ok(Samples { indices, feeds, batch })
+        let left_over = drawn - indices.len();
+        Ok(Samples { indices, left_over, feeds, batch })
     }
 }
 

@@ -149,7 +149,10 @@ impl<'a> Data<'a> {
                 let normalization = &images.normalization;
                 format!("normalised with mean {:?} and std {:?}", normalization.mean, normalization.std)
             }
-            Self::Arrays { .. } => "given as they are".into(),
+            Self::Arrays { samples, .. } => match samples.left_over {
+                0 => "given as they are".into(),
+                more => format!("given as they are; a fixed batch leaves {more} more over"),
+            },
         }
     }
 }
