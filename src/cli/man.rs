@@ -30,6 +30,10 @@ pub fn run(args: Args, _context: &Context) -> Result<ExitStatus, Error> {
             let cannot = |error: std::io::Error| {
                 Error::failed(format!("cannot write to `{}`: {error}", folder.display()))
             };
+            if folder.exists() && !folder.is_dir() {
+                return Err(Error::usage(format!("`{}` is not a folder", folder.display()))
+                    .hint("name a folder: there is a page for each command"));
+            }
             std::fs::create_dir_all(&folder).map_err(cannot)?;
             // It gives commands the names that their pages have.
             command.build();

@@ -1,6 +1,7 @@
 //! `pipe run --profile-to FILE`: where the recording goes, which is looked at before anything runs. Knows no recording's
 //! content.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use super::output;
@@ -43,7 +44,20 @@ fn check(file: &Path) -> Result<(), Error> {
         let message = format!("`{}` is not the name of a file", file.display());
         return Err(elsewhere(Error::usage(message)));
     }
-    let is_special = std::fs::metadata(&target).is_ok_and(|there| !there.is_file());
+    let there = std::fs::metadata(&target);
+    if there.is_err() && std::fs::symlink_metadata(file).is_ok_and(|link| link.is_symlink()) {
+        let message = format!("`{}` is a link that leads nowhere", file.display());
+        return Err(elsewhere(Error::usage(message)));
+    }
+    // One that a shell holds open (`--profile-to >(gzip > FILE)`) can be opened at any time; of another, whoever reads it would have
+    // to come and go with this process.
+    let is_held = ["/dev/fd", "/proc"].iter().any(|folder| file.starts_with(folder));
+    if !is_held && there.as_ref().is_ok_and(|there| there.file_type().is_fifo()) {
+        let message =
+            format!("`{}` is a pipe: a recording is written once the run has ended", file.display());
+        return Err(elsewhere(Error::usage(message)));
+    }
+    let is_special = there.is_ok_and(|there| !there.is_file());
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let cannot = |why: String| elsewhere(Error::usage(format!("cannot write `{}`: {why}", file.display())));
     if is_special {
@@ -71,11 +85,15 @@ mod tests {
         std::fs::write(at("notes"), "mine").unwrap();
         std::fs::write(at("empty"), "").unwrap();
         std::fs::write(at("earlier"), Recording::default().to_json()).unwrap();
+        std::os::unix::fs::symlink("gone/trace.json", at("link")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
         for (name, said) in [
             ("notes", "is there already"),
             ("gone/trace.json", "No such file"),
             ("", "not the name of a file"),
             ("new/", "not the name of a file"),
+            ("link", "a link that leads nowhere"),
+            ("pipe", "is a pipe"),
         ] {
             let mut ran = false;
             let ended = around(&at(name), None, || {
@@ -90,6 +108,6 @@ mod tests {
             around(&at(name), Some(&recording), || Ok(ExitStatus::Done)).unwrap();
             assert!(Recording::is_one(&std::fs::read(at(name)).unwrap()), "{name}");
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing is left behind");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 6, "nothing is left behind");
     }
 }

@@ -414,28 +414,30 @@ impl Drop for Process {
 
 /// What is said of those that a child has started in a session of their own.
 pub fn detached(left: &[Left]) -> String {
-    let who = match left {
-        [] => "something".to_owned(),
-        [one] => one.to_string(),
-        [one, rest @ ..] => format!("{one} and {} more", rest.len()),
-    };
     format!(
-        "{who} was left running in a session of its own and is not waited for: what it writes from now on is not kept; start servers \
-         outside the pipeline"
+        "{} left running in a session of {} own and not waited for: what is written from now on is not kept; start servers outside the \
+         pipeline",
+        who(left),
+        if left.len() > 1 { "their" } else { "its" }
     )
 }
 
-/// What is said of those that have left a group and hold its output open.
+/// What is said of those that have left a group and hold its standard output or error open.
 pub fn escaped(left: &[Left]) -> String {
-    let who = match left {
-        [] => "something".to_owned(),
-        [one] => one.to_string(),
-        [one, rest @ ..] => format!("{one} and {} more", rest.len()),
-    };
     format!(
-        "{who} was left running outside of the stage's group and holds its output open: it is not waited for, and what it prints or \
-         writes from now on is not kept"
+        "{} left running outside of the stage's group and not waited for, with the stage's standard output or error open: what is \
+         printed or written from now on is not kept",
+        who(left)
     )
+}
+
+/// `NAME (process 7) was`, or that and how many more.
+fn who(left: &[Left]) -> String {
+    match left {
+        [] => "something was".to_owned(),
+        [one] => format!("{one} was"),
+        [one, rest @ ..] => format!("{one} and {} more were", rest.len()),
+    }
 }
 
 /// What an error message needs of a line.

@@ -6,6 +6,7 @@
 //! Runner and plugins say the same of a URL, so that this is here.
 
 mod ahead;
+mod bracketed;
 mod logins;
 mod url;
 
@@ -75,6 +76,7 @@ fn parts(text: &str, value_end: usize) -> Vec<Range<usize>> {
     }
     if text.contains('@') {
         parts.extend(logins::logins(text));
+        parts.extend(bracketed::logins(text));
     }
     apart(parts)
 }

@@ -197,7 +197,7 @@ fn is_end_of_word(c: char) -> bool {
 }
 
 /// What no login has in it.
-fn is_outer_end(c: char) -> bool {
+pub(super) fn is_outer_end(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
 }
 
@@ -257,7 +257,7 @@ fn login(word: &str) -> Option<Range<usize>> {
 }
 
 /// Whether a text may be the name of a user: also an address of mail, or one of a Windows domain.
-fn is_user(user: &str) -> bool {
+pub(super) fn is_user(user: &str) -> bool {
     let is_plain =
         |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '%' | '+' | '-' | '$' | '{' | '}');
     let name = match user.split_once('\\') {
