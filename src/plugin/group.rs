@@ -72,7 +72,7 @@ pub(super) fn detached(kin: &Kin<'_>) -> Vec<Left> {
     // Nothing is known by its mark where there is none.
     let listed = kin.mark.and_then(|_| fs::read_dir("/proc").ok()).into_iter().flatten().flatten();
     let pids = listed.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    let detached = pids.filter(|pid| !is_in_own_session(*pid) && kin.is_marked(*pid));
+    let detached = pids.filter(|pid| is_in_other_session(*pid) && kin.is_marked(*pid));
     detached
         .map(|pid| {
             let pid = pid.as_raw_pid();
@@ -88,6 +88,13 @@ fn is_in_own_session(pid: Pid) -> bool {
     let session = |pid: i32| unsafe { libc::getsid(pid) };
     let own = session(0);
     own >= 0 && session(pid.as_raw_pid()) == own
+}
+
+/// Whether a process is in a session that this one is not in. The kernel's own threads, of which there are many, are in none.
+fn is_in_other_session(pid: Pid) -> bool {
+    // SAFETY: it takes a number and touches no memory of this process.
+    let session = unsafe { libc::getsid(pid.as_raw_pid()) };
+    session != 0 && !is_in_own_session(pid)
 }
 
 /// What is left running of a group, as people are told of it.

@@ -18,6 +18,7 @@ use ort::value::Outlet;
 use protocol::{Failure, Reporter, counted, grouped};
 
 use self::values::Values;
+use crate::images::{Wanted, draw};
 use crate::runtime::{Loaded, NamedValues};
 use crate::turns::{self, Runner, Watcher, Workload};
 
@@ -187,28 +188,26 @@ pub(crate) fn check(model: Loaded, path: &Path) -> Result<()> {
     let samples = fitted.take((0..count.min(source.samples())).collect())?;
     let name = model.source().to_owned();
     let mut runner = SampleRunner { samples: &samples, model };
-    let mut finite = |outputs: &[NamedValues<'_>]| match outputs
-        .iter()
-        .find(|(_, values)| values.iter().any(|value| !value.is_finite()))
-    {
-        Some((output, _)) => bail!("{name} gives values of `{output}` that are not finite"),
-        None => Ok(()),
+    let gave = std::cell::Cell::new(false);
+    let mut finite = |outputs: &[NamedValues<'_>]| {
+        gave.set(true);
+        match outputs.iter().find(|(_, values)| values.iter().any(|value| !value.is_finite())) {
+            Some((output, _)) => bail!("{name} gives values of `{output}` that are not finite"),
+            None => Ok(()),
+        }
     };
-    match runner.run_outputs(0..count, &mut finite) {
+    let ran = runner.run_outputs(0..count, &mut finite);
+    match ran {
         // A batch may be open and a Reshape behind it take one sample and no more.
-        Err(error) if count > 1 => runner.run_outputs(0..1, &mut finite).map_err(|_| error),
+        Err(error) if count > 1 && !gave.get() => runner.run_outputs(0..1, &mut finite).map_err(|_| error),
         ran => ran,
     }
 }
 
 /// Which of the samples of `source` are drawn.
-pub(crate) fn drawn(
-    source: &Source,
-    wanted: crate::images::Wanted,
-    seed: u64,
-) -> Result<Vec<usize>, Failure> {
-    crate::images::draw(
-        crate::images::Wanted { unit: "samples", ..wanted },
+pub(crate) fn drawn(source: &Source, wanted: Wanted, seed: u64) -> Result<Vec<usize>, Failure> {
+    draw(
+        Wanted { unit: "samples", ..wanted },
         seed,
         source.samples(),
         &format!("`{}`", source.path().display()),

@@ -125,14 +125,19 @@ impl Turns {
             let count = samples.len();
             if is_single {
                 one_by_one(&mut runner, samples, &mut watcher)?;
-            } else if let Err(error) =
-                runner.run(samples.clone(), &mut |tensors| watcher.watch(tensors, count))
-            {
-                // A batch may be open and a Reshape behind it take one sample and no more.
-                if count == 1 || one_by_one(&mut runner, samples, &mut watcher).is_err() {
-                    return Err(error);
+            } else {
+                let mut gave = false;
+                let ran = runner.run(samples.clone(), &mut |tensors| {
+                    gave = true;
+                    watcher.watch(tensors, count)
+                });
+                if let Err(error) = ran {
+                    // A batch may be open and a Reshape behind it take one sample and no more.
+                    if gave || count == 1 || one_by_one(&mut runner, samples, &mut watcher).is_err() {
+                        return Err(error);
+                    }
+                    is_single = true;
                 }
-                is_single = true;
             }
             tell(self.done.fetch_add(count, Ordering::Relaxed) + count);
         }

@@ -93,6 +93,17 @@ fn several_inputs_of_several_types_are_calibrated_on_arrays() {
     let said = run("quantize-dynamic", json!({}), &inputs, &[("model", &at("int8.onnx"))]);
     assert!(said.failed().contains("has no samples"));
 
+    // The first sample is in order, the second is none that the model gives numbers for.
+    let odd = at("odd");
+    fs::create_dir(&odd).unwrap();
+    let infinite = [0.0_f32; 6].into_iter().chain([f32::INFINITY; 6]).flat_map(f32::to_le_bytes);
+    fs::write(odd.join("x.npy"), npy("<f4", &[2, 6], &infinite.collect::<Vec<_>>())).unwrap();
+    fs::write(odd.join("i.npy"), npy("<i8", &[2], &[0; 16])).unwrap();
+    let inputs = [("model", at("m.onnx")), ("arrays", odd)];
+    let inputs = inputs.each_ref().map(|(name, path)| (*name, path.as_path()));
+    let said = run("quantize-dynamic", json!({}), &inputs, &[("model", &at("int8.onnx"))]);
+    assert!(said.failed().contains("not finite"));
+
     // Four at a time, so that two of ten are left over.
     two_inputs(&Dim::Known(4)).write(&at("m.onnx")).unwrap();
     let fixed = quantized(folder.path(), json!({})).unwrap();
