@@ -9,16 +9,17 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::children::{self, Moment};
+use super::left::Left;
 
 /// How often the processes are looked at again at once because one of them, whose group nobody saw, ended meanwhile: it may
 /// have left a child behind. And how often those are that were started since.
@@ -36,50 +37,76 @@ pub(super) struct Member {
     pub(super) pid: Pid,
     /// Readable once it has ended with all its threads.
     pub(super) end: OwnedFd,
+    /// Whether it can be nobody else's.
+    is_certain: bool,
 }
 
 /// A group, and how to know what it started that has left it: a shell with `set -m` and `timeout` start what they start in groups
-/// of its own. It has the same environment still, and is in the same session. Whoever begins a session of its own, as daemons
-/// do, does not want to be waited for.
+/// of its own. It is in the same session still. Whoever begins a session of its own, as daemons do, does not want to be waited
+/// for.
 #[derive(Debug)]
 pub(super) struct Kin<'m> {
     group: Pid,
     /// What its leader was given in its environment and no other process, as `NAME=VALUE`.
     mark: Option<&'m [u8]>,
+    /// Those that became children of this process since the leader was started, and run. `None` where that cannot be known.
+    orphans: Option<HashSet<Pid>>,
+}
+
+/// How sure it is that a group has started a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    Certain,
+    /// It, or another one that was there as well.
+    Possible,
+    None,
 }
 
 impl<'m> Kin<'m> {
-    pub(super) fn of(group: Pid, mark: Option<&'m [u8]>) -> Self {
-        Self { group, mark }
+    /// `born` is from before the leader was started.
+    pub(super) fn of(group: Pid, mark: Option<&'m [u8]>, born: Option<Moment>) -> Self {
+        Self { group, mark, orphans: born.and_then(children::orphans) }
     }
 
-    /// Whether a process that is not of the group was started by it, in the same session. Its number may be a smaller one: numbers
-    /// begin anew.
+    /// Whether nothing at all that it has started is left but its leader, which has ended: its children would be orphans.
+    fn is_extinct(&self) -> bool {
+        self.orphans.as_ref().is_some_and(HashSet::is_empty)
+    }
+
+    /// Whether a process that is not of the group was started by it, in the same session.
     fn has_left(&self, pid: Pid) -> bool {
-        self.mark.is_some() && is_in_own_session(pid) && self.is_marked(pid)
+        self.mark.is_some() && is_in_own_session(pid) && self.claim(pid) != Claim::None
     }
 
-    /// The environment of another user's process cannot be read; it is none of these.
-    fn is_marked(&self, pid: Pid) -> bool {
-        let Some(mark) = self.mark else { return false };
+    /// Whether a process was started by it, wherever that is now. Its number may be a smaller one: numbers begin anew. The environment
+    /// of another user's process cannot be read, and some start others with an empty one: such a process is known as an orphan.
+    fn claim(&self, pid: Pid) -> Claim {
+        if group_of(pid) == Some(self.group.as_raw_pid()) {
+            return Claim::Certain;
+        }
+        let Some(mark) = self.mark else { return Claim::None };
+        let name = mark.iter().position(|byte| *byte == b'=').map_or(mark, |end| &mark[..=end]);
         let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == mark)
+        let is_orphan = self.orphans.as_ref().is_some_and(|orphans| orphans.contains(&pid));
+        match environment.split(|byte| *byte == 0).find(|variable| variable.starts_with(name)) {
+            Some(its) if its == mark => Claim::Certain,
+            Some(_) => Claim::None,
+            None if !is_orphan || group_of(pid).and_then(Pid::from_raw).is_some_and(children::is_worker) => Claim::None,
+            None if children::has_others(self.group) => Claim::Possible,
+            None => Claim::Certain,
+        }
     }
 }
 
 /// What a group has started that has begun a session of its own and runs.
 pub(super) fn detached(kin: &Kin<'_>) -> Vec<Left> {
-    // Nothing is known by its mark where there is none.
-    let listed = kin.mark.and_then(|_| fs::read_dir("/proc").ok()).into_iter().flatten().flatten();
+    if kin.is_extinct() {
+        return Vec::new();
+    }
+    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = listed.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    let detached = pids.filter(|pid| is_in_other_session(*pid) && kin.is_marked(*pid));
-    detached
-        .map(|pid| {
-            let pid = pid.as_raw_pid();
-            let (name, state) = name_and_state(pid).unzip();
-            Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) }
-        })
-        .collect()
+    let detached = pids.filter(|pid| is_in_other_session(*pid) && kin.claim(*pid) != Claim::None);
+    detached.map(Left::of).collect()
 }
 
 /// Whether a process is in the session that this one is in.
@@ -97,22 +124,13 @@ fn is_in_other_session(pid: Pid) -> bool {
     session != 0 && !is_in_own_session(pid)
 }
 
-/// What is left running of a group, as people are told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
-    /// Its number.
-    pub pid: i32,
-    /// Its program, as the kernel has it: at most 15 bytes. None where that may not be read.
-    pub name: Option<String>,
-    /// Whether it sleeps until somebody wakes it, as after Ctrl-Z.
-    pub is_stopped: bool,
-}
-
 impl Member {
-    /// Sends it a signal, whatever group it is in.
+    /// Sends it a signal, whatever group it is in, unless it may be another's.
     pub(super) fn signal(&self, signal: Signal) {
-        // One that has ended is as it is wanted.
-        let _ = pidfd_send_signal(&self.end, signal);
+        if self.is_certain {
+            // One that has ended is as it is wanted.
+            let _ = pidfd_send_signal(&self.end, signal);
+        }
     }
 
     /// Whether it is in a group, where it has not ended.
@@ -127,31 +145,10 @@ impl Member {
 
     /// What to tell of it; nothing where it has ended since it was seen.
     pub(super) fn describe(&self) -> Option<Left> {
-        let pid = self.pid.as_raw_pid();
-        let (name, state) = name_and_state(pid).unzip();
+        let left = Left::of(self.pid);
         // Asked last: what was read before that is its own.
-        (!self.has_ended()).then_some(Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) })
+        (!self.has_ended()).then_some(left)
     }
-}
-
-impl std::fmt::Display for Left {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let stopped = if self.is_stopped { ", stopped" } else { "" };
-        match &self.name {
-            Some(name) => write!(f, "`{name}` (process {}{stopped})", self.pid),
-            None => write!(f, "process {}{stopped}", self.pid),
-        }
-    }
-}
-
-/// The name of a process's program and what it does, where that can be read.
-fn name_and_state(pid: i32) -> Option<(String, char)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // A name may hold anything, parentheses too.
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let name = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    Some((name, rest.trim_start().chars().next()?))
 }
 
 /// Processes of a group that run, and those that it has started and that have left it, but for its leader and for a bystander: one that has the path given among its arguments.
@@ -161,6 +158,9 @@ fn name_and_state(pid: i32) -> Option<(String, char)> {
 /// When the processes of this machine cannot be listed.
 pub(super) fn members(kin: &Kin<'_>, bystander: Option<&Path>) -> io::Result<Option<Vec<Member>>> {
     store::check_proc()?;
+    if kin.is_extinct() {
+        return Ok(Some(Vec::new()));
+    }
     let mut members = Vec::new();
     let mut ended = HashSet::new();
     for _ in 0..LOOKS {
@@ -201,27 +201,6 @@ fn look_at_new(kin: &Kin<'_>, bystander: Option<&Path>, last: i32, members: &mut
     false
 }
 
-/// Processes beside this one that have the other end of one of these pipes open, as far as they may be looked at.
-pub(super) fn holders(pipes: &[BorrowedFd<'_>]) -> Vec<Left> {
-    let numbers: Vec<(u64, u64)> =
-        pipes.iter().filter_map(|pipe| fstat(pipe).ok()).map(|pipe| (pipe.st_dev, pipe.st_ino)).collect();
-    let is_held = |pid: i32| {
-        let held = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        held.filter_map(|entry| fs::metadata(entry.path()).ok())
-            .any(|there| numbers.contains(&(there.dev(), there.ino())))
-    };
-    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let others = pids.filter(|pid| u32::try_from(*pid).is_ok_and(|pid| pid != std::process::id()));
-    others
-        .filter(|pid| is_held(*pid))
-        .map(|pid| {
-            let (name, state) = name_and_state(pid).unzip();
-            Left { pid, name, is_stopped: matches!(state, Some('T' | 't')) }
-        })
-        .collect()
-}
-
 /// `None` where the kernel does not tell.
 fn last_number() -> Option<i32> {
     let last = fs::read_to_string(LAST_NUMBER).ok()?.trim().parse().ok()?;
@@ -257,10 +236,11 @@ impl Seen {
             Err(_) => return Self::Unknown,
         };
         // Asked again: the number may have become another's before there was a descriptor.
-        let member = Member { pid, end };
-        if group_of(pid) != Some(kin.group.as_raw_pid()) && !kin.has_left(pid) {
+        let claim = kin.claim(pid);
+        if claim == Claim::None {
             return Self::Gone;
         }
+        let member = Member { pid, end, is_certain: claim == Claim::Certain };
         if member.has_ended() { Self::Ended } else { Self::Member(member) }
     }
 }
@@ -327,7 +307,7 @@ mod tests {
         }
 
         fn kin(&self) -> Kin<'_> {
-            Kin::of(self.pid(), None)
+            Kin::of(self.pid(), None, None)
         }
 
         /// Waits for the leader's end and leaves it a zombie.
@@ -385,7 +365,7 @@ mod tests {
             println!("NOT TESTED: numbers began anew just now");
             return;
         }
-        let kin = Kin::of(leader.pid(), Some(mark.as_bytes()));
+        let kin = Kin::of(leader.pid(), Some(mark.as_bytes()), None);
         // Until it has a session of its own.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
         let detached = loop {
@@ -404,7 +384,7 @@ mod tests {
     fn who_has_ended_since_it_was_seen_is_not_told() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&child);
-        let member = Member { pid, end: pidfd_open(pid, PidfdFlags::empty()).unwrap() };
+        let member = Member { pid, end: pidfd_open(pid, PidfdFlags::empty()).unwrap(), is_certain: true };
         let told = member.describe().unwrap();
         assert_eq!((told.pid, told.is_stopped), (pid.as_raw_pid(), false));
         child.kill().unwrap();
@@ -413,13 +393,5 @@ mod tests {
         assert_eq!(member.describe(), None);
         child.wait().unwrap();
         assert_eq!(member.describe(), None);
-    }
-
-    #[test]
-    fn a_process_without_a_name_is_told_by_its_number() {
-        let left =
-            |name: Option<&str>, is_stopped| Left { pid: 7, name: name.map(str::to_owned), is_stopped };
-        assert_eq!(left(Some("sh"), true).to_string(), "`sh` (process 7, stopped)");
-        assert_eq!(left(None, false).to_string(), "process 7");
     }
 }

@@ -1,9 +1,11 @@
 //! Plugins: finding them, asking what they can do and what is wrong with what is asked of them, and running their ops.
 
 mod ask;
+mod children;
 mod executable;
 mod group;
 mod inherited;
+mod left;
 mod lines;
 mod loader;
 pub mod process;

@@ -20,13 +20,15 @@ use rustix::process::{
 use text::secret::Masks;
 
 use self::waiting::Waiting;
+use super::children::{self, Moment, Role};
 use super::group::{self, Kin, Member};
+use super::left;
 use super::lines::Lines;
 use super::stopper::Told;
 use super::warden;
 
-pub use super::group::Left;
 pub use super::inherited::{PROXIES, clean_environment};
+pub use super::left::Left;
 pub use super::lines::Stdout;
 pub use super::stopper::Stopper;
 
@@ -107,6 +109,8 @@ pub struct Process {
     pid: Pid,
     /// What tells what it starts from all others, as it stands in their environments.
     mark: Option<Vec<u8>>,
+    /// From before it was started; `None` where orphans cannot be known.
+    born: Option<Moment>,
     phase: Phase,
     /// Whether what is left of the group when the child ends is killed, because nothing depends on it any more.
     kills_rest: bool,
@@ -136,8 +140,9 @@ impl Process {
         let mark = command.get_envs().find(|(name, _)| *name == MARK).and_then(|(_, value)| value);
         let mark = mark.map(|value| [MARK.as_bytes(), b"=", value.as_bytes()].concat());
         warden::wake();
+        let born = children::adopt();
         let (mut child, pid) = stopper.start(|| {
-            let child = command.spawn()?;
+            let child = children::spawn(&mut command, Role::Worker)?;
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let pid = pid.ok_or_else(|| io::Error::other("a child process without a number"))?;
             warden::watch(pid);
@@ -164,6 +169,7 @@ impl Process {
                     end,
                     pid,
                     mark,
+                    born,
                     phase,
                     kills_rest,
                     bystander,
@@ -249,7 +255,7 @@ impl Process {
                 && (self.out.is_open() || self.err.is_open())
             {
                 let open: Vec<_> = [self.out.fd(), self.err.fd()].into_iter().flatten().collect();
-                let holders = group::holders(&open);
+                let holders = left::holders(&open);
                 self.out.close();
                 self.err.close();
                 self.heard.push_back(Output::Escaped(holders));
@@ -340,7 +346,7 @@ impl Process {
                 return Ok(());
             }
         }
-        let kin = Kin::of(self.pid, self.mark.as_deref());
+        let kin = Kin::of(self.pid, self.mark.as_deref(), self.born);
         let members = group::members(&kin, self.bystander.as_deref())?;
         if members.as_ref().is_some_and(Vec::is_empty) || given_up {
             let detached = group::detached(&kin);
@@ -473,7 +479,7 @@ fn reap(child: &mut Child, pid: Pid, stopper: &Stopper) -> io::Result<End> {
     let told = stopper.let_go();
     // Usually nothing is left of the group but the child itself, or a bystander.
     let _ = kill_process_group(pid, Signal::KILL);
-    let status = child.wait();
+    let status = children::reap(child);
     warden::forget(pid);
     Ok(End { status: status?, was_stopped: told != Told::Nothing })
 }

@@ -16,6 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Pid;
 
+use super::children::{self, Role};
+
 /// Standard output is the file, from its start.
 const SCRIPT: &str = r#"
 while read -r line; do :; done
@@ -104,6 +106,6 @@ fn start() -> io::Result<Warden> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SCRIPT, "pipe-warden"]).env_clear().current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(groups.try_clone()?).stderr(Stdio::null());
-    let end = command.spawn()?.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
+    let end = children::spawn(&mut command, Role::Servant)?.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
     Ok(Warden { groups, lines: Vec::new(), _end: end.into() })
 }

@@ -62,6 +62,7 @@ fn ctrl_c_ends_the_wait_and_nothing_is_kept() {
         "echo half > ${outputs.o}; sleep 100000 & echo $! > pid",
         // Asked to end it does, and calls that a success.
         "timeout 100000 sleep 100000 & echo $! > pid; echo half > ${outputs.o}; wait",
+        "set -m; env -i sleep 100000 & echo $! > pid; echo half > ${outputs.o}",
         "echo half > ${outputs.o}; timeout 100000 sleep 100000 & echo $! > pid",
         "trap \"exit 0\" TERM; echo half > ${outputs.o}; echo $$ > pid; while :; do sleep 0.01; done",
     ] {
@@ -84,7 +85,12 @@ fn ctrl_c_ends_the_wait_and_nothing_is_kept() {
 #[test]
 fn what_runs_in_a_group_of_its_own_is_waited_for_too() {
     let job = format!("sh -c \"{GATE}; echo whole > ${{outputs.o}}/f\"");
-    for command in [format!("timeout 100000 {job} &"), format!("set -m; {job} & set +m; true")] {
+    for command in [
+        format!("timeout 100000 {job} &"),
+        format!("set -m; {job} & set +m; true"),
+        // With nothing in its environment.
+        format!("set -m; env -i {job} & set +m; true"),
+    ] {
         let project = Project::new(&format!(
             "one:\n  run: |\n    mkdir ${{outputs.o}}\n    {command}\n    echo half > ${{outputs.o}}/f\n  outputs: {{ o: o }}\n"
         ));
@@ -123,19 +129,21 @@ fn what_has_left_the_group_and_holds_an_output_is_named() {
         project.wait_until("its end", || is_over(&project, "pid"));
     }
     // Who holds none may stay.
-    let project = Project::new(&format!(
-        "one:\n  run: |\n    echo whole > ${{outputs.o}}; {}\n  outputs: {{ o: out }}\n",
-        escaped("", "/dev/null")
-    ));
-    let told = project.pipe_ok(&["run"]).stderr;
-    let expected = format!("`sh` (process {})", project.read("pid").trim());
-    assert!(
-        told.contains(&expected) && told.contains("in a session of") && told.contains("not waited for"),
-        "{told}"
-    );
-    assert_eq!(project.read("artifacts/one/out"), "whole\n");
-    project.write("go", "");
-    project.wait_until("its end", || is_over(&project, "pid"));
+    for environment in ["", "env -i "] {
+        let project = Project::new(&format!(
+            "one:\n  run: |\n    echo whole > ${{outputs.o}}; {environment}{}\n  outputs: {{ o: out }}\n",
+            escaped("", "/dev/null")
+        ));
+        let told = project.pipe_ok(&["run"]).stderr;
+        let expected = format!("`sh` (process {})", project.read("pid").trim());
+        assert!(
+            told.contains(&expected) && told.contains("in a session of") && told.contains("not waited for"),
+            "{told}"
+        );
+        assert_eq!(project.read("artifacts/one/out"), "whole\n");
+        project.write("go", "");
+        project.wait_until("its end", || is_over(&project, "pid"));
+    }
 }
 
 #[test]

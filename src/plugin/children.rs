@@ -1,0 +1,180 @@
+//! The children of this process: those that it has started, and the orphans that it was given. What a stage leaves running when
+//! its own process ends becomes a child of this process's first thread instead of init's (`PR_SET_CHILD_SUBREAPER`, see
+//! prctl(2)), whatever group, session or environment it has. So one short read says that a stage has left nothing behind, and
+//! nothing is missed of what it has. Knows nothing of who has started an orphan, but when it came.
+//!
+//! The kernel's list of children is complete as long as none of them is reaped while it is read (proc_pid_task_children(5)):
+//! that is what the lock is for.
+
+use std::collections::{HashMap, HashSet};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::{fs, io};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, set_child_subreaper, waitid};
+
+/// Held by who starts or reaps a child, exclusively by who reads the list of them.
+static ACCESS: RwLock<()> = RwLock::new(());
+
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+
+/// What is known of the children.
+#[derive(Default)]
+struct Known {
+    /// Those that this process has started through [`spawn`] and not reaped.
+    own: HashMap<Pid, Role>,
+    /// All others that were seen and are not reaped, and the when.
+    orphans: HashMap<Pid, Moment>,
+    now: u64,
+}
+
+/// What a child was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// To do a stage's work, or to be asked something. What it starts is its own business.
+    Worker,
+    /// To serve this process. It leaves no orphans.
+    Servant,
+}
+
+/// A point in the life of this process, later than all that were asked for before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+/// Starts a child.
+///
+/// # Errors
+/// When the program cannot be started.
+pub(super) fn spawn(command: &mut Command, role: Role) -> io::Result<Child> {
+    let _shared = ACCESS.read().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn()?;
+    if let Some(pid) = number(&child) {
+        known().get_or_insert_default().own.insert(pid, role);
+    }
+    Ok(child)
+}
+
+/// Reaps a child that has ended, or waits until it does.
+///
+/// # Errors
+/// When the operating system cannot say how it ended.
+pub(super) fn reap(child: &mut Child) -> io::Result<ExitStatus> {
+    let _shared = ACCESS.read().unwrap_or_else(PoisonError::into_inner);
+    let status = child.wait();
+    if let Some(pid) = number(child) {
+        known().get_or_insert_default().own.remove(&pid);
+    }
+    status
+}
+
+/// From now on this process is given the orphans of its children. What is an orphan already came before the moment returned.
+/// `None` where the kernel does not do that, or does not list them.
+pub(super) fn adopt() -> Option<Moment> {
+    static IS_SUBREAPER: OnceLock<bool> = OnceLock::new();
+    // The number is a flag here.
+    let is_subreaper = IS_SUBREAPER.get_or_init(|| set_child_subreaper(Pid::from_raw(1)).is_ok());
+    if !is_subreaper {
+        return None;
+    }
+    let _alone = ACCESS.write().unwrap_or_else(PoisonError::into_inner);
+    let mut known = known();
+    let known = known.get_or_insert_default();
+    known.look()?;
+    Some(Moment(known.now))
+}
+
+/// The orphans that run and came after a moment. Those that have ended are reaped. `None` where that cannot be told.
+pub(super) fn orphans(since: Moment) -> Option<HashSet<Pid>> {
+    let _alone = ACCESS.write().unwrap_or_else(PoisonError::into_inner);
+    let mut known = known();
+    let known = known.get_or_insert_default();
+    known.look()?;
+    Some(known.orphans.iter().filter(|(_, came)| **came > since).map(|(pid, _)| *pid).collect())
+}
+
+/// Whether a process is a worker that is not reaped.
+pub(super) fn is_worker(pid: Pid) -> bool {
+    known().as_ref().is_some_and(|known| known.own.get(&pid) == Some(&Role::Worker))
+}
+
+/// Whether there are workers beside one: then an orphan may be theirs.
+pub(super) fn has_others(worker: Pid) -> bool {
+    let is_other = |(pid, role): (&Pid, &Role)| *role == Role::Worker && *pid != worker;
+    known().as_ref().is_some_and(|known| known.own.iter().any(is_other))
+}
+
+impl Known {
+    /// Takes note of who is there now, and reaps who has ended.
+    fn look(&mut self) -> Option<()> {
+        let listed = first_threads_children()?;
+        self.now += 1;
+        let mut running = HashMap::new();
+        for pid in listed.into_iter().filter(|pid| !self.own.contains_key(pid)) {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            if let Ok(None) = waitid(WaitId::Pid(pid), options) {
+                running.insert(pid, self.orphans.get(&pid).copied().unwrap_or(Moment(self.now)));
+            }
+        }
+        self.orphans = running;
+        Some(())
+    }
+}
+
+/// Of all threads it is the first to which the kernel gives orphans.
+fn first_threads_children() -> Option<Vec<Pid>> {
+    let listed = fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).ok()?;
+    listed.split_whitespace().map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+fn number(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+fn known() -> MutexGuard<'static, Option<Known>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Read;
+    use std::process::Stdio;
+
+    use rustix::process::{Signal, kill_process};
+
+    /// Starts an orphan in a session of its own with an empty environment.
+    fn orphan() -> Pid {
+        let mut command = Command::new("sh");
+        command.args(["-c", "setsid env -i sleep 1000 > /dev/null & echo $!"]).stdout(Stdio::piped());
+        let mut child = spawn(&mut command, Role::Worker).unwrap();
+        let mut pid = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut pid).unwrap();
+        assert!(reap(&mut child).unwrap().success());
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_orphan_is_known_by_when_it_came_and_until_it_ends() {
+        let Some(first) = adopt() else {
+            println!("NOT TESTED: this kernel does not list children");
+            return;
+        };
+        let mut command = Command::new("sleep");
+        let mut own = spawn(command.arg("1000"), Role::Worker).unwrap();
+        let one = orphan();
+        let since = |moment| orphans(moment).unwrap();
+        assert!(has_others(one) && is_worker(number(&own).unwrap()) && !is_worker(one));
+        assert!(since(first).contains(&one) && !since(first).contains(&number(&own).unwrap()));
+        let second = adopt().unwrap();
+        let two = orphan();
+        assert!(since(second).contains(&two) && !since(second).contains(&one));
+        assert!(since(first).is_superset(&HashSet::from([one, two])));
+        kill_process(two, Signal::KILL).unwrap();
+        while since(second).contains(&two) {}
+        assert!(!fs::exists(format!("/proc/{}", two.as_raw_pid())).unwrap(), "it is reaped");
+        kill_process(one, Signal::KILL).unwrap();
+        own.kill().unwrap();
+        assert!(!reap(&mut own).unwrap().success());
+    }
+}
