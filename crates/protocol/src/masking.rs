@@ -8,6 +8,7 @@
 mod ahead;
 mod bracketed;
 mod logins;
+mod settings;
 mod url;
 
 use std::borrow::Cow;
@@ -72,7 +73,7 @@ fn parts(text: &str, value_end: usize) -> Vec<Range<usize>> {
     }
     if text.contains('=') {
         parts.extend(signatures(text));
-        parts.extend(logins::settings(text));
+        parts.extend(settings::settings(text));
     }
     if text.contains('@') {
         parts.extend(logins::logins(text));
@@ -180,7 +181,7 @@ pub fn secrets(text: &str) -> Vec<String> {
             found.extend(values.filter(|value| value.len() >= LONG).map(str::to_owned));
         }
     }
-    let settings = logins::settings(text).into_iter();
+    let settings = settings::settings(text).into_iter();
     found.extend(settings.filter_map(|part| text.get(part)).map(str::to_owned));
     let decoded: Vec<String> = found.iter().filter_map(|secret| decoded(secret)).collect();
     found.extend(decoded);
