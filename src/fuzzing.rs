@@ -282,6 +282,7 @@ fn run_of(stages: Vec<StageRun>) -> RunRecord {
         gates: vec![],
         certain: false,
         definition: None,
+        recording: None,
     }
 }
 
@@ -325,6 +326,7 @@ fn draw_with(pipeline: &Pipeline, run: &RunRecord, record: &ActionRecord, previo
         logs: &none,
         past: &past,
         unfinished: &BTreeMap::new(),
+        depth: Some(1),
     };
     let html = report::html(&input);
     assert!(

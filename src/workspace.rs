@@ -9,6 +9,7 @@ mod gates;
 mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use pipeline::StageName;
@@ -53,6 +54,8 @@ pub struct Ask {
     pub baseline: Option<String>,
     /// Whether gates that are inconclusive fail.
     pub certain: bool,
+    /// Where a recording of it will be written.
+    pub recording: Option<PathBuf>,
     /// When it was asked for: reading the pipeline is part of the run's time.
     pub began: Instant,
     /// What stays of it.
@@ -69,6 +72,7 @@ impl Ask {
             trace: false,
             baseline: None,
             certain: false,
+            recording: None,
             began: Instant::now(),
             remains: Remains::Nothing,
         }

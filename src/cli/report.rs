@@ -174,6 +174,7 @@ fn first_run(project: &Project) -> RunRecord {
         gates: Vec::new(),
         certain: false,
         definition: None,
+        recording: None,
     }
 }
 

@@ -87,6 +87,7 @@ fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         baseline: args.baseline.clone(),
         began: start,
         certain: args.certain,
+        recording: args.profile_to.clone(),
         remains: Remains::All { cache_limit: gc::limit()?, question },
     };
     let planned = workspace.plan(ask, progress::choose(args.json, context.color_stderr()));

@@ -87,6 +87,7 @@ impl Bench {
             gates: vec![],
             certain: false,
             definition: None,
+            recording: None,
         };
         project.store.save_run(&run).unwrap();
     }

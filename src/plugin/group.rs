@@ -91,7 +91,9 @@ impl<'m> Kin<'m> {
         match environment.split(|byte| *byte == 0).find(|variable| variable.starts_with(name)) {
             Some(its) if its == mark => Claim::Certain,
             Some(_) => Claim::None,
-            None if !is_orphan || group_of(pid).and_then(Pid::from_raw).is_some_and(children::is_worker) => Claim::None,
+            None if !is_orphan || group_of(pid).and_then(Pid::from_raw).is_some_and(children::is_worker) => {
+                Claim::None
+            }
             None if children::has_others(self.group) => Claim::Possible,
             None => Claim::Certain,
         }

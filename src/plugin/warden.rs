@@ -106,6 +106,9 @@ fn start() -> io::Result<Warden> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SCRIPT, "pipe-warden"]).env_clear().current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(groups.try_clone()?).stderr(Stdio::null());
-    let end = children::spawn(&mut command, Role::Servant)?.stdin.take().ok_or_else(|| io::Error::other("no standard input"))?;
+    let end = children::spawn(&mut command, Role::Servant)?
+        .stdin
+        .take()
+        .ok_or_else(|| io::Error::other("no standard input"))?;
     Ok(Warden { groups, lines: Vec::new(), _end: end.into() })
 }

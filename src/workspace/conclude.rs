@@ -81,6 +81,7 @@ impl Executed {
             stages,
             certain: self.ask.certain,
             definition: None,
+            recording: self.ask.recording.as_deref().and_then(|file| below(&project.pipeline.root, file)),
         }
     }
 }
@@ -142,6 +143,12 @@ fn keep(
             None
         }
     }
+}
+
+/// A file as it is named from `folder`, where it lies in there and its name is text.
+fn below(folder: &Path, file: &Path) -> Option<String> {
+    let file = std::path::absolute(file).ok()?;
+    file.strip_prefix(folder).ok()?.to_str().map(str::to_owned)
 }
 
 fn is_newer(file: &Path, than: &Path) -> bool {

@@ -56,6 +56,10 @@ fn a_recording_has_what_the_run_did_one_within_the_other() {
     let project = Project::new(STAGES);
     project.pipe_ok(&["run", "--profile-to", "trace.json"]);
     let recorded = events(&project, "trace.json");
+    let linked = project
+        .read("artifacts/report.html")
+        .contains(r#"<a href="../trace.json"><code>trace.json</code></a>"#);
+    assert!(linked, "the report's timeline links to it");
     let nested = nested(&recorded);
     let is_within = |name: &str, outer: Option<&str>| {
         let found = nested.iter().any(|(found, within)| found == name && within.as_deref() == outer);

@@ -28,6 +28,7 @@ pub(super) fn run(id: &str, vars: Value, stages: Vec<StageRun>) -> RunRecord {
         gates: vec![],
         certain: false,
         definition: None,
+        recording: None,
     }
 }
 

@@ -170,13 +170,18 @@ pub fn run_records() -> impl Strategy<Value = RunRecord> {
     (
         ("[a-z0-9]{1,8}", texts(), texts(), proptest::option::of(texts()), btree_map(texts(), var, 0..3)),
         (any::<u64>(), any::<u64>(), machines(), any::<usize>(), any::<bool>()),
-        (vec(stage_runs(), 0..4), vec(gates(), 0..2), proptest::option::of(digests())),
+        (
+            vec(stage_runs(), 0..4),
+            vec(gates(), 0..2),
+            proptest::option::of(digests()),
+            proptest::option::of(texts()),
+        ),
     )
         .prop_map(
             |(
                 (id, pipeline, version, profile, vars),
                 (started_ms, duration_ms, machine, threads, certain),
-                (stages, gates, definition),
+                (stages, gates, definition, recording),
             )| {
                 RunRecord {
                     id,
@@ -192,6 +197,7 @@ pub fn run_records() -> impl Strategy<Value = RunRecord> {
                     gates,
                     certain,
                     definition,
+                    recording,
                 }
             },
         )

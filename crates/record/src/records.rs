@@ -149,6 +149,9 @@ pub struct RunRecord {
     /// did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<Digest>,
+    /// Where `--profile-to` wrote the recording of it, from the pipeline's folder; absent where that is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
 }
 
 impl RunRecord {

@@ -134,6 +134,7 @@ pub fn tinynet() -> Sample {
         ],
         certain: false,
         definition: None,
+        recording: None,
     };
     let previous = RunRecord {
         id: "1794901380000-812".into(),

@@ -41,7 +41,15 @@ pub fn write(
         _ => History::load(store).unwrap_or_default(),
     };
     let told = Told { run, said, records, previous, is_latest: true };
-    told.with_input(store, &history, |input| write_whole(file, html(input).as_bytes()))
+    let depth = depth(store, file);
+    told.with_input(store, &history, |input| write_whole(file, html(&Input { depth, ..*input }).as_bytes()))
+}
+
+/// How many folders a report lies below the pipeline's, which is two above the store's.
+fn depth(store: &Store, file: &Path) -> Option<usize> {
+    let folder = std::path::absolute(file).ok()?;
+    let below = folder.parent()?.strip_prefix(store.folder().parent()?.parent()?).ok()?;
+    Some(below.components().count())
 }
 
 /// A run on record in short, from the same as its report.
@@ -139,6 +147,7 @@ impl Told<'_> {
             past: &past_runs(store, history, &definition.report, run, true),
             logs: &logs,
             unfinished: &unfinished,
+            depth: None,
         })
     }
 }

@@ -66,6 +66,8 @@ pub struct Input<'a> {
     pub logs: &'a BTreeMap<StageName, String>,
     /// Figures so far of stages that are being executed, or whose execution did not end.
     pub unfinished: &'a BTreeMap<StageName, Vec<Figure>>,
+    /// How many folders above the report's own the pipeline's is; absent where it is not above.
+    pub depth: Option<usize>,
 }
 
 impl<'a> Input<'a> {

@@ -1,6 +1,7 @@
 //! How the run went: counts, duration, what failed and why, the graph of stages and the timeline.
 
 use maud::{Markup, html};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use record::Outcome;
 use text::format;
 
@@ -77,9 +78,27 @@ pub(super) fn section(input: &Input, shown: &Shown) -> Markup {
                 figure.card {
                     figcaption { strong { "Timeline" } }
                     (timeline("Timeline", &spans, run.duration_ms))
+                    @if let Some(recording) = &run.recording {
+                        p.small { "Every step of it is recorded in " (link(recording, input.depth)) ", for "
+                            code { "https://ui.perfetto.dev" } " or " code { "chrome://tracing" } "."
+                        }
+                    }
                 }
             }
         }
+    }
+}
+
+/// A file of the pipeline's folder, which lies `depth` folders above the page; only its name where the page lies elsewhere.
+fn link(file: &str, depth: Option<usize>) -> Markup {
+    /// What a path in a URL has as it is.
+    const AS_IT_IS: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+    match depth {
+        Some(depth) => {
+            html! { a href={ ("../".repeat(depth)) (utf8_percent_encode(file, AS_IT_IS)) } { code { (file) } } }
+        }
+        None => html! { code { (file) } },
     }
 }
 

@@ -31,6 +31,7 @@ impl Sample {
             logs: &self.logs,
             past: &self.past,
             unfinished: &self.unfinished,
+            depth: None,
         }
     }
 }
