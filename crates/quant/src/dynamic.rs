@@ -8,6 +8,7 @@ use crate::data_flow::computes_sizes;
 use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Channels, SymmetricWeight};
+use crate::neighbours::Neighbours;
 use crate::options::{DynamicOptions, DynamicScheme};
 use crate::plan::{self, Role};
 use crate::prepare::prepare;
@@ -46,8 +47,12 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
                 (Form::left(reason, computes_sizes), None)
             }
             Some(weighty) => {
-                let rounded = weighty.quantize(options.per_channel, &[]);
                 let form = form(options.scheme, node);
+                // The runtime computes a `ConvInteger` by another kernel, which adds in 32 bits.
+                let adds_in_pairs =
+                    options.target.adds_in_pairs() && form == Form::Integer && !node.is("Conv");
+                let neighbours = if adds_in_pairs { Neighbours::of(node, &weighty, 0) } else { None };
+                let rounded = weighty.quantize(options.per_channel, &[], neighbours.as_ref());
                 match form {
                     Form::Integer => rewriter.integer(node, &weighty, &rounded)?,
                     _ => rewriter.weight_only(node, &weighty, &rounded)?,

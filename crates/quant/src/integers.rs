@@ -4,6 +4,7 @@
 
 use onnx::{Data, Tensor};
 
+use crate::neighbours::Neighbours;
 use crate::options::ActivationType;
 use crate::plan::Bounds;
 use crate::ranges::Range;
@@ -159,13 +160,26 @@ pub(crate) struct SymmetricWeight {
 pub(crate) const LARGEST: f32 = 127.0;
 
 impl SymmetricWeight {
-    /// Quantizes finite `values`. `floors` holds the least scale of each channel (all zero for none).
-    pub(crate) fn new(values: &[f32], channels: Channels, per_channel: bool, floors: &[f32]) -> Self {
+    /// Quantizes finite `values`. `floors` holds the least scale of each channel (all zero for none); `neighbours` are kept from
+    /// saturating.
+    pub(crate) fn new(
+        values: &[f32],
+        channels: Channels,
+        per_channel: bool,
+        floors: &[f32],
+        neighbours: Option<&Neighbours>,
+    ) -> Self {
         let mut scales = vec![0.0_f32; if per_channel { channels.count() } else { 1 }];
         let slot = |element| if per_channel { channels.of(element, values.len()) } else { 0 };
         for (element, value) in values.iter().enumerate() {
             let scale = &mut scales[slot(element)];
             *scale = scale.max(value.abs() / LARGEST);
+        }
+        let of_neighbours =
+            neighbours.map(|neighbours| neighbours.floors(values, channels)).unwrap_or_default();
+        for (channel, floor) in of_neighbours.into_iter().enumerate() {
+            let scale = &mut scales[if per_channel { channel } else { 0 }];
+            *scale = scale.max(floor);
         }
         let mut raised = 0;
         for (channel, scale) in scales.iter_mut().enumerate() {
@@ -185,7 +199,12 @@ impl SymmetricWeight {
             let integer = (value / scales[slot(element)]).round_ties_even().clamp(-LARGEST, LARGEST) as i8;
             integer
         });
-        Self { integers: integers.collect(), scales, raised }
+        let integers = integers.collect();
+        let mut rounded = Self { integers, scales, raised };
+        if let Some(neighbours) = neighbours {
+            neighbours.settle(values, channels, &mut rounded);
+        }
+        rounded
     }
 
     /// The scale of `channel`.

@@ -19,6 +19,7 @@ mod islands;
 mod json;
 mod mixed;
 mod moments;
+mod neighbours;
 mod observe;
 mod opset;
 mod options;

@@ -18,12 +18,24 @@ pub enum ActivationType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// `x86-64`: unsigned activations.
+    /// Every `x86-64`: unsigned activations, and weights that cannot saturate where products are added in 16 bits, on
+    /// processors without VNNI.
     #[default]
     #[serde(rename = "x86_64")]
     X86_64,
+    /// `x86-64` with VNNI: unsigned activations, and no such care for weights.
+    #[serde(rename = "x86_64-vnni")]
+    X86_64Vnni,
     /// 64-bit Arm: signed activations.
     Aarch64,
+}
+
+impl Target {
+    /// Whether one of its processors adds the products of neighbours in 16 bits, which saturate.
+    #[must_use]
+    pub fn adds_in_pairs(self) -> bool {
+        self == Self::X86_64
+    }
 }
 
 /// The type that biases are stored in.
@@ -54,7 +66,7 @@ pub enum Rounding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StaticOptions {
-    /// The processor that the model is for: `x86_64` or `aarch64`.
+    /// The processor that the model is for: `x86_64` (every one gives the same integers), `x86_64-vnni` or `aarch64`.
     pub target: Target,
     /// 8-bit type of activations: `u8` or `s8`; by default what is fast on the target. Weights are always signed and
     /// symmetric.
@@ -102,7 +114,7 @@ impl StaticOptions {
     #[must_use]
     pub fn activation_type(&self) -> ActivationType {
         self.activations.unwrap_or(match self.target {
-            Target::X86_64 => ActivationType::U8,
+            Target::X86_64 | Target::X86_64Vnni => ActivationType::U8,
             Target::Aarch64 => ActivationType::S8,
         })
     }
@@ -129,6 +141,8 @@ pub enum DynamicScheme {
 pub struct DynamicOptions {
     /// Which layers compute in integers: `fast`, `everything` (as Python's tool) or `weights_only`.
     pub scheme: DynamicScheme,
+    /// The processor that the model is for: `x86_64` (every one gives the same integers), `x86_64-vnni` or `aarch64`.
+    pub target: Target,
     /// A weight scale for each output channel instead of one a layer: more accurate, equally fast, 4 bytes a
     /// channel larger.
     pub per_channel: bool,
@@ -141,7 +155,13 @@ pub struct DynamicOptions {
 
 impl Default for DynamicOptions {
     fn default() -> Self {
-        Self { scheme: DynamicScheme::Fast, per_channel: true, exclude: Vec::new(), compact: true }
+        Self {
+            scheme: DynamicScheme::Fast,
+            target: Target::X86_64,
+            per_channel: true,
+            exclude: Vec::new(),
+            compact: true,
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::integers::{Channels, LARGEST, SymmetricWeight};
 use crate::moments::Moment;
+use crate::neighbours::{LARGEST_SUM, Neighbours};
 
 /// Added to the diagonal of the covariance, as a share of its mean, so that what the images did not show is not free
 /// (GPTQ, arXiv 2210.17323, takes the same).
@@ -24,6 +25,7 @@ pub(crate) fn search(
     values: &[f32],
     channels: Channels,
     rounded: &mut SymmetricWeight,
+    neighbours: Option<&Neighbours>,
     moment: &Moment,
     mean_counts: bool,
 ) {
@@ -44,7 +46,7 @@ pub(crate) fn search(
                 let element = channels.element(channel, term, terms);
                 (values[element] / scale, rounded.integers[element])
             }));
-            filter.descend(&covariance);
+            filter.descend(&covariance, neighbours);
             for (term, integer) in filter.integers.iter().enumerate() {
                 rounded.integers[channels.element(channel, term, terms)] = *integer;
             }
@@ -115,12 +117,12 @@ impl Filter {
     }
 
     /// Moves one integer at a time, the one that lowers `dᵀCd` the most, until none does.
-    fn descend(&mut self, covariance: &[f32]) {
+    fn descend(&mut self, covariance: &[f32], neighbours: Option<&Neighbours>) {
         let terms = self.integers.len();
         let product = |line: &[f32]| line.iter().zip(&self.errors).map(|(one, other)| one * other).sum();
         self.slopes = covariance.chunks(terms).map(product).collect();
         for _ in 0..STEPS * terms {
-            let Some((term, step)) = self.best(covariance) else { break };
+            let Some((term, step)) = self.best(covariance, neighbours) else { break };
             let line = &covariance[term * terms..][..terms];
             self.slopes.iter_mut().zip(line).for_each(|(slope, value)| *slope += step * value);
             self.errors[term] += step;
@@ -130,14 +132,24 @@ impl Filter {
         }
     }
 
+    /// The least and the largest integer that a weight may become; it is one of them or between.
+    #[expect(clippy::cast_precision_loss, reason = "128")]
+    fn limits(&self, term: usize, neighbours: Option<&Neighbours>) -> [f32; 2] {
+        let neighbour = neighbours.and_then(|neighbours| self.integers.get(neighbours.get(term)?));
+        let beside = neighbour.map_or(0.0, |integer| f32::from(*integer));
+        let most = LARGEST_SUM as f32;
+        [(-LARGEST).max(-most - beside), LARGEST.min(most - beside)]
+    }
+
     /// Which integer to move, and by how much, to lower `dᵀCd` the most: by `δ(2·slope + δ·variance)`.
-    fn best(&self, covariance: &[f32]) -> Option<(usize, f32)> {
+    fn best(&self, covariance: &[f32], neighbours: Option<&Neighbours>) -> Option<(usize, f32)> {
         let variances = covariance.iter().step_by(self.integers.len() + 1);
         let mut best = (0.0, None);
         for (term, (slope, variance)) in self.slopes.iter().zip(variances).enumerate() {
             let integer = f32::from(self.integers[term]);
             let wanted = (-slope / variance).round();
-            let step = (integer + wanted).clamp(-LARGEST, LARGEST) - integer;
+            let [low, high] = self.limits(term, neighbours);
+            let step = (integer + wanted).clamp(low, high) - integer;
             let change = step * (2.0 * slope + step * variance);
             // What rounding errors of the search itself could undo is not worth a step.
             if step != 0.0 && change < best.0 && change < -1e-4 * variance {
@@ -189,9 +201,9 @@ mod tests {
             mean: vec![0.0; 3],
             covariance: vec![1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         };
-        let mut rounded = SymmetricWeight::new(&values, Channels::First(1), true, &[]);
+        let mut rounded = SymmetricWeight::new(&values, Channels::First(1), true, &[], None);
         assert_eq!(rounded.integers, [0, 0, 127]);
-        search(&values, Channels::First(1), &mut rounded, &moment, false);
+        search(&values, Channels::First(1), &mut rounded, None, &moment, false);
         assert_eq!(rounded.integers.iter().map(|integer| i32::from(*integer)).sum::<i32>(), 128);
     }
 
@@ -201,8 +213,8 @@ mod tests {
         let values = [0.4, 0.4, 127.0];
         let moment = Moment { terms: 3, mean: vec![1.0, 1.0, 0.0], covariance: vec![0.0; 9] };
         let sum = |mean_counts| {
-            let mut rounded = SymmetricWeight::new(&values, Channels::First(1), true, &[]);
-            search(&values, Channels::First(1), &mut rounded, &moment, mean_counts);
+            let mut rounded = SymmetricWeight::new(&values, Channels::First(1), true, &[], None);
+            search(&values, Channels::First(1), &mut rounded, None, &moment, mean_counts);
             rounded.integers.iter().map(|integer| i32::from(*integer)).sum::<i32>()
         };
         assert_eq!((sum(false), sum(true)), (127, 128));
@@ -212,11 +224,11 @@ mod tests {
     fn the_mean_that_rounding_loses_is_found() {
         let values = [0.4, 10.0, 127.0, -3.6, 0.0, 127.0];
         let moment = Moment { terms: 3, mean: vec![2.0, 1.0, 0.5], covariance: Vec::new() };
-        let rounded = SymmetricWeight::new(&values, Channels::First(2), true, &[]);
+        let rounded = SymmetricWeight::new(&values, Channels::First(2), true, &[], None);
         let lost = lost_mean(&values, Channels::First(2), &rounded, &moment).unwrap();
         assert!((lost[0] - 0.8).abs() < 1e-6 && (lost[1] - 0.8).abs() < 1e-6, "{lost:?}");
         let columns = [0.4, -3.6, 10.0, 0.0, 127.0, 127.0];
-        let rounded = SymmetricWeight::new(&columns, Channels::Last(2), true, &[]);
+        let rounded = SymmetricWeight::new(&columns, Channels::Last(2), true, &[], None);
         assert_eq!(lost_mean(&columns, Channels::Last(2), &rounded, &moment).unwrap(), lost);
     }
 
@@ -224,9 +236,9 @@ mod tests {
     fn moments_of_another_layer_are_left_alone() {
         let values = [0.4, 0.4, 127.0, 1.0];
         let moment = Moment { terms: 3, mean: vec![1.0; 3], covariance: vec![1.0; 9] };
-        let mut rounded = SymmetricWeight::new(&values, Channels::First(2), true, &[]);
+        let mut rounded = SymmetricWeight::new(&values, Channels::First(2), true, &[], None);
         let before = rounded.clone();
-        search(&values, Channels::First(2), &mut rounded, &moment, false);
+        search(&values, Channels::First(2), &mut rounded, None, &moment, false);
         assert_eq!(rounded, before);
         assert_eq!(lost_mean(&values, Channels::First(2), &rounded, &moment), None);
     }
@@ -238,9 +250,9 @@ mod tests {
             values in prop::collection::vec(-1.0_f32..1.0, 15),
         ) {
             let moment = moment(&rows, 5);
-            let nearest = SymmetricWeight::new(&values, Channels::First(3), false, &[]);
+            let nearest = SymmetricWeight::new(&values, Channels::First(3), false, &[], None);
             let mut searched = nearest.clone();
-            search(&values, Channels::First(3), &mut searched, &moment, false);
+            search(&values, Channels::First(3), &mut searched, None, &moment, false);
             let trace: f64 = (0..5).map(|i| f64::from(moment.covariance[i * 6])).sum();
             let step = f64::from(nearest.scales[0]);
             let before = variances(&values, &nearest, &moment);

@@ -4,6 +4,7 @@ use onnx::{Data, Graph, Node, Tensor};
 
 use crate::error::QuantError;
 use crate::integers::{Channels, SymmetricWeight};
+use crate::neighbours::Neighbours;
 use crate::summary;
 
 /// Weight and bias of a node, as floats.
@@ -47,9 +48,14 @@ impl<'a> Weighty<'a> {
         }
     }
 
-    /// The weight rounded to signed bytes. `floors` as for [`SymmetricWeight::new`].
-    pub(crate) fn quantize(&self, per_channel: bool, floors: &[f32]) -> SymmetricWeight {
-        SymmetricWeight::new(self.values, self.channels, per_channel, floors)
+    /// The weight rounded to signed bytes. `floors` and `neighbours` as for [`SymmetricWeight::new`].
+    pub(crate) fn quantize(
+        &self,
+        per_channel: bool,
+        floors: &[f32],
+        neighbours: Option<&Neighbours>,
+    ) -> SymmetricWeight {
+        SymmetricWeight::new(self.values, self.channels, per_channel, floors, neighbours)
     }
 
     /// The rounded weight as a tensor of the float weight's shape.

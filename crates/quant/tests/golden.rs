@@ -14,7 +14,7 @@ use std::path::Path;
 use onnx::{Data, Dim, Model, Value};
 use quant::{
     ActivationType, DynamicOptions, Lineage, Method, Moments, MomentsObserver, Observer, QuantError, Ranges,
-    StaticOptions, equalize, quantize_dynamic, quantize_static,
+    StaticOptions, Target, equalize, quantize_dynamic, quantize_static,
 };
 use support::{floats, made_up_ranges, varied};
 
@@ -106,15 +106,17 @@ fn ranges_and_moments() {
 
 #[test]
 fn static_models() {
-    assert_model_is("for x86", "onnx/quantize", statically(&StaticOptions::default()), "1523de88f6498cb0");
+    assert_model_is("for x86", "onnx/quantize", statically(&StaticOptions::default()), "0fca98e52e68df58");
+    let vnni = StaticOptions { target: Target::X86_64Vnni, ..StaticOptions::default() };
+    assert_model_is("for VNNI", "onnx/quantize", statically(&vnni), "1523de88f6498cb0");
     let signed = StaticOptions { activations: Some(ActivationType::S8), ..StaticOptions::default() };
-    assert_model_is("signed", "onnx/quantize", statically(&signed), "2e8761856a286e71");
+    assert_model_is("signed", "onnx/quantize", statically(&signed), "a34e84e55cbade7d");
 }
 
 #[test]
 fn dynamic_models() {
     let (model, _) = quantize_dynamic(&varied(), &DynamicOptions::default()).unwrap();
-    assert_model_is("dynamic", "onnx/quantize-dynamic", model, "669b7206f47d55a8");
+    assert_model_is("dynamic", "onnx/quantize-dynamic", model, "00326fe13f13a217");
 }
 
 #[test]

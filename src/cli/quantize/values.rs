@@ -41,9 +41,12 @@ pub(super) enum Rounding {
 /// Processors, as `onnx/quantize` names them.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Target {
-    /// Unsigned activations
+    /// Every x86-64: unsigned activations, and weights that cannot saturate without VNNI
     #[value(name = "x86_64")]
     X86_64,
+    /// x86-64 with VNNI: unsigned activations
+    #[value(name = "x86_64-vnni")]
+    X86_64Vnni,
     /// Signed activations
     Aarch64,
 }

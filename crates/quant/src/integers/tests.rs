@@ -56,7 +56,7 @@ proptest! {
         values in prop::collection::vec(-10.0_f32..10.0, 24), per_channel: bool, last: bool
     ) {
         let channels = if last { Channels::Last(4) } else { Channels::First(4) };
-        let weight = SymmetricWeight::new(&values, channels, per_channel, &[0.0; 4]);
+        let weight = SymmetricWeight::new(&values, channels, per_channel, &[0.0; 4], None);
         prop_assert_eq!(weight.scales.len(), if per_channel { 4 } else { 1 });
         prop_assert_eq!(weight.raised, 0);
         for (element, (value, rounded)) in values.iter().zip(weight.dequantize(channels)).enumerate() {
@@ -69,7 +69,7 @@ proptest! {
     #[test]
     fn a_bias_fits_after_its_floor(bias in -1e6_f32..1e6, input_scale in 1e-6_f32..1.0, weight in 1e-12_f32..1.0) {
         let floor = bias_floor(bias, input_scale);
-        let rounded = SymmetricWeight::new(&[weight, 0.0], Channels::First(1), true, &[floor]);
+        let rounded = SymmetricWeight::new(&[weight, 0.0], Channels::First(1), true, &[floor], None);
         let steps = quantize_bias(bias, input_scale * rounded.scales[0]);
         prop_assert!(steps.unsigned_abs() <= (1 << 30) + 256, "{}", steps);
         prop_assert_eq!(rounded.raised > 0, floor > weight / 127.0);
@@ -79,9 +79,9 @@ proptest! {
 #[test]
 fn channels_are_found_on_either_axis() {
     let values = [1.0, -2.0, 3.0, 4.0, 5.0, -6.0];
-    let first = SymmetricWeight::new(&values, Channels::First(2), true, &[]);
+    let first = SymmetricWeight::new(&values, Channels::First(2), true, &[], None);
     assert_eq!(first.scales, [3.0 / 127.0, 6.0 / 127.0]);
-    let last = SymmetricWeight::new(&values, Channels::Last(3), true, &[]);
+    let last = SymmetricWeight::new(&values, Channels::Last(3), true, &[], None);
     assert_eq!(last.scales, [4.0 / 127.0, 5.0 / 127.0, 6.0 / 127.0]);
 }
 
@@ -93,7 +93,7 @@ fn nothing_gives_a_usable_scale() {
             assert_eq!((grid.scale, grid.dequantize(grid.quantize(0.0))), (1.0, 0.0));
         }
     }
-    let weight = SymmetricWeight::new(&[0.0; 4], Channels::First(2), true, &[0.0, 1e-9]);
+    let weight = SymmetricWeight::new(&[0.0; 4], Channels::First(2), true, &[0.0, 1e-9], None);
     assert_eq!((weight.scales.as_slice(), weight.raised), (&[1.0, 1e-9][..], 0));
     assert_eq!(weight.sqnr_db(&[0.0; 4], Channels::First(2)), None);
 }
@@ -121,7 +121,7 @@ fn finer_weights_have_less_noise() {
         (0..64).map(|i| (i as f32 * 0.37).sin() * if i < 32 { 1.0 } else { 0.01 }).collect();
     let channels = Channels::First(2);
     let sqnr = |per_channel| {
-        SymmetricWeight::new(&values, channels, per_channel, &[]).sqnr_db(&values, channels).unwrap()
+        SymmetricWeight::new(&values, channels, per_channel, &[], None).sqnr_db(&values, channels).unwrap()
     };
     assert!(sqnr(true) > sqnr(false));
 }

@@ -11,6 +11,7 @@ use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Grid, bias_floor, quantize_bias};
 use crate::moments::{Moment, Moments};
+use crate::neighbours::Neighbours;
 use crate::options::{ActivationType, BiasType, Rounding, StaticOptions};
 use crate::plan::{Layers, Plan, Role, has_weight};
 use crate::prepare::prepare;
@@ -209,13 +210,16 @@ impl<'a> Rewriter<'a> {
             .bias
             .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
             .unwrap_or_default();
-        let mut rounded = weighty.quantize(self.options.per_channel, &floors);
+        let neighbours =
+            if self.options.target.adds_in_pairs() { Neighbours::of(node, weighty, missing) } else { None };
+        let mut rounded = weighty.quantize(self.options.per_channel, &floors, neighbours.as_ref());
         let moment = self.moment(node, weighty)?;
         let shared = self.shared_moment(weighty, moment)?;
         // A `MatMul` has no place for a bias.
         let corrects_bias = self.options.bias_correction && !node.is("MatMul");
         if let (Some(moment), Rounding::Search) = (shared.as_ref().or(moment), self.options.rounding) {
-            rounding::search(weighty.values, weighty.channels, &mut rounded, moment, !corrects_bias);
+            let (values, channels) = (weighty.values, weighty.channels);
+            rounding::search(values, channels, &mut rounded, neighbours.as_ref(), moment, !corrects_bias);
         }
         let integers = match missing {
             0 => weighty.integers(&rounded),
