@@ -71,6 +71,24 @@ impl Element {
         }
     }
 
+    /// Order, kind and size, as in `<f4`.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Bool => "|b1",
+            Self::I8 => "|i1",
+            Self::I16 => "<i2",
+            Self::I32 => "<i4",
+            Self::I64 => "<i8",
+            Self::U8 => "|u1",
+            Self::U16 => "<u2",
+            Self::U32 => "<u4",
+            Self::U64 => "<u8",
+            Self::F16 => "<f2",
+            Self::F32 => "<f4",
+            Self::F64 => "<f8",
+        }
+    }
+
     /// From kind and size, as in `f4`.
     fn parse(text: &str) -> Option<Self> {
         Some(match text {

@@ -227,7 +227,7 @@ mod tests {
     /// Place and text of all problems of an op with these inputs, which are there.
     fn problems(op: &str, params: Json, present: &[(&str, &PathBuf)]) -> Vec<(Place, String)> {
         // Images are declared, if not there yet.
-        let images = (op == "calibrate").then_some("dataset");
+        let images = matches!(op, "calibrate" | "evaluate" | "sensitivity").then_some("dataset");
         let inputs = present.iter().map(|(name, _)| *name).chain(images).map(str::to_owned).collect();
         let present = present.iter().map(|(name, path)| ((*name).to_owned(), (*path).clone())).collect();
         let request = CheckRequest { op: op.into(), params, inputs, present, threads: 1 };
@@ -276,9 +276,10 @@ mod tests {
         let found = problems("evaluate", json!({}), &[("fp32", &path), ("dataset", &data)]);
         assert_eq!(found[0].0, Place::Input("fp32".into()), "{found:?}");
         assert!(problems("evaluate", json!({}), &[("dataset", &data)])[0].1.contains("nothing to evaluate"));
-        let found = problems("bench", json!({}), &[("fp32", &path), ("dataset", &data)]);
-        assert_eq!(found[0].0, Place::Input("dataset".into()), "{found:?}");
-        assert!(found[0].1.starts_with("`dataset` is a dataset, which is nothing to time"), "{found:?}");
+        assert_eq!(problems("bench", json!({}), &[("fp32", &path), ("dataset", &data)]), []);
+        let found = problems("bench", json!({}), &[("fp32", &path), ("images", &data)]);
+        assert_eq!(found[0].0, Place::Input("images".into()), "{found:?}");
+        assert!(found[0].1.starts_with("`images` is a dataset, which is nothing to time"), "{found:?}");
     }
 
     #[test]
