@@ -1,6 +1,8 @@
 //! `pipe quantize MODEL`: an INT8 model from a float one, without a pipeline: one is made for it in a temporary folder, and
 //! forgotten.
 
+mod check;
+mod data;
 mod input;
 mod pipeline;
 mod values;
@@ -26,8 +28,8 @@ use crate::workspace::{Ask, Concluded, NotPlanned, Workspace};
 
 /// Quantize an ONNX model to INT8, without a pipeline
 ///
-/// Activations get fixed ranges from the images of --data, or with --dynamic new ones in every batch. For several models,
-/// accuracy and latency, write a pipeline: `pipe init`.
+/// Activations get fixed ranges from the images of --data, or with --dynamic new ones in every batch; --check says what that did to the
+/// model. For several models, and to keep what was found, write a pipeline: `pipe init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The float model
@@ -100,6 +102,16 @@ pub struct Args {
     /// Find the ranges of activations anew in every batch; needs no images
     #[arg(long, conflicts_with_all = ["format", "size", "max_left_out", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
     dynamic: bool,
+    /// Compare the INT8 model with the float one afterwards, and time both: accuracy before and after where there are labels, or how
+    /// often both say the same; noise by output; where the bytes are
+    #[arg(long)]
+    check: bool,
+    /// What --check compares on, as --data: pictures, a dataset or arrays that were not calibrated on; --data where not given
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, requires = "check")]
+    check_data: Option<PathBuf>,
+    /// Of the arrays that --check compares on, the one that says which class each sample is of, counted from 0
+    #[arg(long, value_name = "ARRAY", requires = "check")]
+    labels: Option<String>,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -119,7 +131,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let beside = usual_weights(&args.model);
     let inputs: Vec<(&PathBuf, &str)> = std::iter::once((&args.model, "the float model"))
         .chain(args.weights.iter().chain(&beside).map(|file| (file, "its weights")))
-        .chain(args.data.iter().map(|data| {
+        .chain(args.data.iter().chain(&args.check_data).map(|data| {
             (data, if data.is_dir() { "a file in the folder of the images" } else { "the images" })
         }))
         .collect();
@@ -176,7 +188,13 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         persisted => persisted.map_err(cannot(&format!("write `{}`", target.display())))?,
     };
     output::print(&format!(" wrote {}   {}\n", target.display(), summary(record, start.elapsed())))?;
-    Ok(ExitStatus::Done)
+    if !args.check {
+        return Ok(ExitStatus::Done);
+    }
+    let (evaluate, bench) = (named(&concluded, check::EVALUATE), named(&concluded, check::BENCH));
+    output::print(&check::told(record.into(), evaluate.map(Into::into), bench.map(Into::into)))?;
+    // What failed has said so.
+    Ok(if evaluate.is_some() && bench.is_some() { ExitStatus::Done } else { ExitStatus::Failed })
 }
 
 fn is_there(target: &Path) -> Error {
@@ -212,6 +230,11 @@ fn outcome(Concluded { project, records, .. }: &Concluded) -> Option<(&ActionRec
     let (name, record) = records.iter().find(|(name, _)| name.as_str() == STAGE)?;
     let file = &record.outputs.get("model")?.file;
     Some((record, project.store.artifacts(name).join(file)))
+}
+
+/// The record of the stage of that name, if it came to an end.
+fn named<'c>(concluded: &'c Concluded, stage: &str) -> Option<&'c ActionRecord> {
+    concluded.records.iter().find(|(name, _)| name.as_str() == stage).map(|(_, record)| record)
 }
 
 /// Where the model is written before it gets its name, so that it is there whole or not at all, and that what cannot be
