@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     weights: Vec<PathBuf>,
     /// What to calibrate on: any folder of pictures, an archive, or a dataset that `data/download` made (.safetensors). For a model of
-    /// anything else, arrays (.npz, or .npy in a folder): one by the name of each input, whose first axis counts the samples
+    /// anything else, arrays (.npz, .safetensors, or .npy in a folder): one by the name of each input, whose first axis counts the samples
     #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, required_unless_present = "dynamic")]
     data: Option<PathBuf>,
     /// The layout of --data, unless it is a dataset; where not given, pictures in folders of any names, but for those in a

@@ -156,7 +156,7 @@ impl Contrast {
                     continue;
                 }
                 bail!(
-                    "output `{}` is {rounded} for sample {index}, where that of the baseline is {exact}",
+                    "output `{}` is {rounded} for sample {index}, where that of the baseline is {exact}: look at what that sample holds",
                     self.name
                 );
             }
@@ -291,7 +291,10 @@ mod tests {
         assert_eq!(contrast(&[2], &Head::default(), &samples).db(), Some(EXACT_DB));
         let mut other = Contrast::new(&output(&[1], &[1.0]), &Head::default());
         let said = other.add(7, &output(&[1], &[1.0]), &output(&[1], &[f32::NAN])).unwrap_err().to_string();
-        assert_eq!(said, "output `y` is NaN for sample 7, where that of the baseline is 1");
+        assert_eq!(
+            said,
+            "output `y` is NaN for sample 7, where that of the baseline is 1: look at what that sample holds"
+        );
     }
 
     #[test]

@@ -24,6 +24,12 @@ impl Labels {
         let Some(name) = name else { return Ok(()) };
         let path = source.path().display();
         let Some(header) = source.headers().get(name) else {
+            if let Some(reason) = source.why_not(name) {
+                return Err(Failure::new(format!(
+                    "`labels` names array `{name}` of `{path}`, which {reason}"
+                ))
+                .hint("save the class of each sample as a whole number, counted from 0"));
+            }
             let names: Vec<_> = source.headers().keys().map(|name| format!("`{name}`")).collect();
             return Err(Failure::new(format!("`labels` names `{name}`, which is no array of `{path}`"))
                 .hint(format!("its arrays are {}", names.join(", "))));

@@ -91,6 +91,11 @@ impl Found<'_> {
         }
     }
 
+    /// Whether samples have places that say something: pictures were put into an order.
+    fn has_samples(&self) -> bool {
+        self.metrics.values().any(|metric| metric.basis.contains(" samples of "))
+    }
+
     /// The cells of these columns, row by row.
     fn table<const N: usize>(&self, id: &str, labels: [&str; N]) -> Vec<[&Cell; N]> {
         let Some(figure) = self.figures.iter().find(|figure| figure.id == id) else { return Vec::new() };
@@ -108,7 +113,7 @@ pub(super) fn told(quantize: Found<'_>, evaluate: Option<Found<'_>>, bench: Opti
     if let Some(evaluate) = evaluate {
         lines.extend(accuracy(evaluate));
         lines.extend(outputs(evaluate));
-        lines.extend(worst(evaluate));
+        lines.extend(worst(evaluate).filter(|_| evaluate.has_samples()));
     }
     if let Some(bench) = bench {
         lines.extend(latency(bench));
@@ -287,7 +292,8 @@ mod tests {
             let columns = labels.iter().map(|label| Column::new(label, "", 0)).collect();
             figure(id, Content::Table { columns, rows })
         };
-        let agreement = Metric::new(98.4375, "%").interval(91.67, 99.72).basis("output `y`, 64 samples");
+        let agreement =
+            Metric::new(98.4375, "%").interval(91.67, 99.72).basis("output y, 64 samples of x.npz");
         let evaluated = metrics(&[("int8.agreement", agreement)]);
         let outputs = vec![
             vec![text("y"), Cell::Number(41.74), Cell::Number(38.0)],
@@ -312,7 +318,7 @@ mod tests {
         let quantize = Found { metrics: &none, figures: &quantized, provisional: None };
         assert_eq!(
             told(quantize, Some(evaluate), Some(bench)),
-            "   agreement           98.44 % as before (95 % interval 91.67 to 99.72), output y, 64 samples\n\
+            "   agreement           98.44 % as before (95 % interval 91.67 to 99.72), output y, 64 samples of x.npz\n\
              \x20  SQNR of y           41.7 dB, its worst hundredth 38.0 dB\n\
              \x20  SQNR of y, part a   exact\n\
              \x20  most different      samples 46\n\

@@ -2,6 +2,7 @@
 //! reads pictures; executes nothing.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -26,10 +27,32 @@ pub(super) fn is_arrays(data: &Path, format: Option<Layout>) -> bool {
     if has(data, &["npz", "npy"]) {
         return true;
     }
+    if has(data, &["safetensors"]) {
+        return header(data).is_some_and(|header| !is_dataset(&header));
+    }
     let inside: Vec<PathBuf> =
         fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     let is_any = |endings: &[&str]| inside.iter().any(|path| has(path, endings));
     format.is_none() && is_any(&["npy"]) && !is_any(&PICTURES)
+}
+
+/// The header of safetensors is read no further than this.
+const HEADER: u64 = 1 << 20;
+
+/// The JSON at the beginning of safetensors, behind its length; nothing of any other file.
+fn header(data: &Path) -> Option<Vec<u8>> {
+    let mut file = regular::open(data).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length).min(HEADER)).read_to_end(&mut header).ok()?;
+    header.starts_with(b"{").then_some(header)
+}
+
+/// Whether that is of a dataset as `data/download` makes them: only these have images to train on.
+fn is_dataset(header: &[u8]) -> bool {
+    let images = b"\"train.images\"";
+    header.windows(images.len()).any(|window| window == images)
 }
 
 /// Refuses what only pictures have.
@@ -102,5 +125,23 @@ pub(super) fn normalization(args: &Args) -> Value {
     match args.mean.is_empty() {
         true => Value::Null,
         false => json!({ "mean": args.mean, "std": args.std }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn safetensors_are_arrays_unless_they_are_a_dataset() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("d.safetensors");
+        let is_arrays = |header: &str| {
+            fs::write(&file, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+            super::is_arrays(&file, None)
+        };
+        assert!(is_arrays(r#"{"x":{"dtype":"F32"}}"#));
+        assert!(!is_arrays(r#"{"train.images":{"dtype":"U8"}}"#));
+        assert!(!is_arrays("rubbish"));
     }
 }

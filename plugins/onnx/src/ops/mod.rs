@@ -84,7 +84,7 @@ fn which_data(has_dataset: bool, has_arrays: bool, do_what: &str) -> Option<Fail
 fn arrays_input(what: &str) -> (&'static str, InputSpec) {
     let description = format!(
         "{what}, for a model of anything but pictures: an array by the name of each of its inputs, whose first axis counts the samples \
-         (`.npz`, `.npy`, or a folder of `.npy`)"
+         (`.npz`, `.npy`, a folder of `.npy`, or `.safetensors`)"
     );
     (ARRAYS, InputSpec::optional(&description))
 }

@@ -88,6 +88,9 @@ fn pair<'s>(source: &'s Source, inputs: &[Outlet], model: &str) -> Result<Vec<&'
     let wanted: Vec<&str> = inputs.iter().map(Outlet::name).collect();
     let missing: Vec<&str> = wanted.iter().filter(|name| !arrays.contains(name)).copied().collect();
     let unknown: Vec<&str> = arrays.iter().filter(|name| !wanted.contains(name)).copied().collect();
+    if let Some((name, reason)) = missing.iter().find_map(|name| Some((name, source.why_not(name)?))) {
+        bail!("array `{name}` of `{}`, for an input of {model}, {reason}", source.path().display());
+    }
     // What else is there may be labels, or for another model.
     if !missing.is_empty() {
         let mut parts = vec![format!("none for {}", quoted(&missing))];
@@ -115,10 +118,8 @@ pub(super) fn fit(input: &Outlet, sample: &[usize]) -> Result<(bool, Batch)> {
                 .zip(sample)
                 .all(|(wanted, size)| usize::try_from(*wanted).map_or(true, |wanted| wanted == *size))
     };
-    let open = |wanted: &[i64]| {
-        let sizes: Vec<_> =
-            wanted.iter().map(|size| if *size < 0 { "any".to_owned() } else { size.to_string() }).collect();
-        sizes.join(", ")
+    let sizes = |wanted: &[i64]| -> Vec<String> {
+        wanted.iter().map(|size| if *size < 0 { "any".to_owned() } else { size.to_string() }).collect()
     };
     if let [batch, rest @ ..] = &shape[..]
         && fits(rest)
@@ -128,7 +129,16 @@ pub(super) fn fit(input: &Outlet, sample: &[usize]) -> Result<(bool, Batch)> {
     if fits(shape) {
         return Ok((true, Batch::Fixed(1)));
     }
-    bail!("each of its samples has shape {sample:?}, but the model takes [{}]", open(shape))
+    let array = match &shape[..] {
+        [_, rest @ ..] => {
+            format!(": save it as [{}]", [&["samples".to_owned()][..], &sizes(rest)].concat().join(", "))
+        }
+        [] => String::new(),
+    };
+    bail!(
+        "each of its samples has shape {sample:?}, but the model takes [{}]{array}",
+        sizes(shape).join(", ")
+    )
 }
 
 /// How many samples all inputs take in a call.

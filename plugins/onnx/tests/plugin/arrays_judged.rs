@@ -49,7 +49,7 @@ fn variants_are_held_against_a_baseline_without_labels_and_against_labels() {
     set_up(folder, &Dim::Named("n".into()));
     let said = evaluate(folder, json!({ "baseline": "fp32" })).done();
     assert!(said.value("int8.sqnr_db") > 20.0);
-    assert_eq!(said.metrics["int8.agreement"].basis, "output `y`, 12 samples of `arrays`");
+    assert_eq!(said.metrics["int8.agreement"].basis, "output y, 12 samples of arrays");
     assert!(!said.metrics.contains_key("int8.accuracy"));
     let (exact, rounded) = (predicted(folder, "fp32"), predicted(folder, "int8"));
     assert_eq!((exact.len(), exact[0].len()), (SAMPLES, 4));
@@ -149,6 +149,10 @@ fn what_does_not_fit_is_told_with_what_to_do() {
     told(labels.clone(), &["has shape [12, 2], not [samples]", "a metric of your own from `predictions`"]);
     write("l.npy", npy("<i8", &[SAMPLES - 1], &[0; 8 * (SAMPLES - 1)]));
     told(labels, &["different numbers of samples", "12 of `i`, 11 of `l`"]);
+    // Such as names of files: of no use, and no reason to fail.
+    write("l.npy", npy("<U1", &[SAMPLES], &[0; 4 * SAMPLES]));
+    told(json!({ "baseline": "fp32", "labels": "l" }), &["array `l`", "holds text", "as a whole number"]);
+    evaluate(folder, json!({ "baseline": "fp32" })).done();
     fs::remove_file(folder.join("arrays/l.npy")).unwrap();
     told(json!({ "scores": "z" }), &["`scores` names `z`, which is no output of `fp32`", "`y` of shape [4]"]);
     let mut values: Vec<f32> = vec![0.5; SAMPLES * 6];
@@ -159,7 +163,10 @@ fn what_does_not_fit_is_told_with_what_to_do() {
     );
     told(json!({}), &["array `x`", "for input `x`", "sample 7 holds NaN"]);
     write("x.npy", npy("<f4", &[SAMPLES, 1, 6, 1], &floats(SAMPLES * 6)));
-    told(json!({}), &["each of its samples has shape [1, 6, 1], but the model takes [any, 6]"]);
+    told(
+        json!({}),
+        &["each of its samples has shape [1, 6, 1], but the model takes [any, 6]: save it as [samples, 6]"],
+    );
     fs::remove_file(folder.join("arrays/x.npy")).unwrap();
     told(json!({}), &["has none for `x`"]);
 }
@@ -237,7 +244,7 @@ fn layers_are_measured_on_arrays_with_labels_and_without() {
         run("sensitivity", params, &inputs, &[("sensitivity", &at("s.json"))])
     };
     let said = measure(json!({})).done();
-    assert!(said.metrics["int8.agreement"].basis.starts_with("8 samples of `arrays`"));
+    assert!(said.metrics["int8.agreement"].basis.starts_with("8 samples of arrays"));
     assert!(said.value("int8.sqnr_db") > 10.0 && !said.metrics.contains_key("int8.drop"));
     let layers = quant::Sensitivity::read(&at("s.json")).unwrap().layers;
     assert!(!layers.is_empty() && layers.iter().all(|layer| layer.output_db.is_some()), "{layers:?}");
@@ -303,6 +310,6 @@ fn pictures_without_labels_are_enough_to_compare() {
     let params = json!({ "baseline": "fp32", "normalization": given });
     let said = run("evaluate", params, &inputs, &[("predictions", &at("predictions"))]).done();
     assert_eq!(said.value("same.sqnr_db"), 200.0);
-    assert_eq!(said.metrics["same.sqnr_db"].basis, "output `y`, 5 pictures");
+    assert_eq!(said.metrics["same.sqnr_db"].basis, "output y, 5 pictures");
     assert_eq!(Source::open(&at("predictions/same.npz")).unwrap().headers()["y"].shape, [5, 4, 6, 7]);
 }

@@ -53,6 +53,13 @@ struct Evaluated {
     judged: Vec<Judged>,
 }
 
+impl Evaluated {
+    /// What it was evaluated on, in words without marks of code.
+    fn plain(&self) -> String {
+        self.basis.replace('`', "")
+    }
+}
+
 /// Whether the dataset, if it is there, has labels.
 pub(super) fn is_labelled(request: &CheckRequest) -> bool {
     let outline = request.present.get("dataset").and_then(|path| Outline::read(path).ok());

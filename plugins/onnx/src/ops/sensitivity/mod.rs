@@ -313,11 +313,12 @@ fn report(
     basis: &str,
     reporter: &mut Reporter<'_>,
 ) {
+    let plain = basis.replace('`', "");
     for (name, score) in [("fp32", reference), ("int8", all), ("mixed", mixed)] {
         let share = |what: &str, count: u64, reporter: &mut Reporter<'_>| {
             let [low, high] = wilson_interval(count, score.total);
             let share = 100.0 * count as f64 / (score.total as f64).max(1.0);
-            let metric = Metric::new(share, "%").interval(low, high).basis(basis);
+            let metric = Metric::new(share, "%").interval(low, high).basis(&plain);
             reporter.metric(&format!("{name}.{what}"), metric);
         };
         match score.correct {
@@ -325,7 +326,7 @@ fn report(
                 share("accuracy", correct, reporter);
                 if name != "fp32" {
                     let (drop, [low, high]) = paired_drop(score.lost, score.won, score.total);
-                    let drop = Metric::new(drop, "points").interval(low, high).basis(basis);
+                    let drop = Metric::new(drop, "points").interval(low, high).basis(&plain);
                     reporter.metric(&format!("{name}.drop"), drop);
                 }
             }
@@ -335,7 +336,7 @@ fn report(
             None => {}
         }
         if let Some(sqnr) = score.sqnr_db() {
-            reporter.metric(&format!("{name}.sqnr_db"), Metric::new(sqnr, "dB").basis(basis));
+            reporter.metric(&format!("{name}.sqnr_db"), Metric::new(sqnr, "dB").basis(&plain));
         }
     }
     let kept = Metric::new(sensitivity.keep_float.len() as f64, "").basis(counted(

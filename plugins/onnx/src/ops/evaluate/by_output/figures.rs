@@ -61,7 +61,7 @@ fn accuracy_metrics(all: &Evaluated, judged: &Judged, reporter: &mut Reporter<'_
     for (what, correct) in [("accuracy", Some(hits.correct())), ("top5_accuracy", hits.among_few)] {
         if let Some(correct) = correct {
             let [low, high] = wilson_interval(correct, total as u64);
-            let metric = Metric::new(percent(correct, total), "%").interval(low, high).basis(&all.basis);
+            let metric = Metric::new(percent(correct, total), "%").interval(low, high).basis(all.plain());
             reporter.metric(&format!("{}.{what}", judged.name), metric);
         }
     }
@@ -97,11 +97,11 @@ fn comparison_metrics(
 ) {
     let name = &judged.name;
     if let Some(comparison) = comparison {
-        comparison.report(name, &format!("{}, paired", all.basis), reporter);
+        comparison.report(name, &format!("{}, paired", all.plain()), reporter);
     }
     let [several, one] = [judged.contrasts.len() > 1, judged.contrasts.len() == 1];
     for contrast in &judged.contrasts {
-        let basis = format!("output `{}`, {}", contrast.name, all.basis);
+        let basis = format!("output {}, {}", contrast.name, all.plain());
         if several && let Some(db) = contrast.db() {
             reporter
                 .metric(&format!("{name}.{}.sqnr_db", contrast.name), Metric::new(db, "dB").basis(&basis));
@@ -119,22 +119,22 @@ fn comparison_metrics(
         && let Some(contrast) = judged.contrasts.iter().find(|contrast| contrast.name == *output)
         && let Some(metric) = agreement(contrast)
     {
-        let basis = format!("output `{output}`, {}", all.basis);
+        let basis = format!("output {output}, {}", all.plain());
         reporter.metric(&format!("{name}.agreement"), metric.basis(&basis));
     }
     if let Some((contrast, db)) = least(judged) {
         let basis = match several {
             true => {
-                format!("output `{}`, the lowest of {}, {}", contrast.name, judged.contrasts.len(), all.basis)
+                format!("output {}, the lowest of {}, {}", contrast.name, judged.contrasts.len(), all.plain())
             }
-            false => format!("output `{}`, {}", contrast.name, all.basis),
+            false => format!("output {}, {}", contrast.name, all.plain()),
         };
         reporter.metric(&format!("{name}.sqnr_db"), Metric::new(db, "dB").basis(&basis));
     }
     let parts = judged.contrasts.iter().flat_map(Contrast::parts);
     let parts = parts.filter_map(|part| Some((part.name, part.db?)));
     if let Some((part, db)) = parts.min_by(|(_, one), (_, two)| one.total_cmp(two)) {
-        let basis = format!("part `{part}` of a joined output, {}", all.basis);
+        let basis = format!("part {part} of a joined output, {}", all.plain());
         reporter.metric(&format!("{name}.worst_part_sqnr_db"), Metric::new(db, "dB").basis(&basis));
     }
 }
