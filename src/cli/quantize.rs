@@ -4,6 +4,7 @@
 mod check;
 mod data;
 mod input;
+mod paths;
 mod pipeline;
 mod values;
 

@@ -20,7 +20,7 @@ use ort::value::TensorElementType;
 use protocol::{Failure, Reporter, counted, grouped};
 
 use self::fit::{Batch, Fitted, common, fit, fit_only};
-pub(crate) use self::fit::{calls, calls_of, unused};
+pub(crate) use self::fit::{calls, calls_of, check_names, unused};
 pub(crate) use self::outputs::{Asked, Output};
 pub(crate) use self::values::Values;
 use crate::images::{Wanted, draw};

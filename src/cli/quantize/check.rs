@@ -8,7 +8,7 @@ use record::ActionRecord;
 use serde_json::{Map, Value, json};
 
 use super::data::{self, Images};
-use super::pipeline::absolute;
+use super::paths::absolute;
 use super::{Args, STAGE, input};
 use crate::error::Error;
 
@@ -316,6 +316,17 @@ mod tests {
             figure("bytes", Content::Answer { text: "2 KB of 8. Weights take 1.5 KB.".into() }),
         ];
         let quantize = Found { metrics: &none, figures: &quantized, provisional: None };
+        let timed = metrics(&[
+            ("fp32.batch1.median_ms", Metric::new(2.5, "ms")),
+            ("int8.batch1.median_ms", Metric::new(1.25, "ms")),
+            ("int8.batch1.speedup", Metric::new(2.0, "×").interval(1.9, 2.1)),
+        ]);
+        let stated = Found { metrics: &timed, figures: &[], provisional: None };
+        let said = told(quantize, None, Some(stated));
+        assert!(
+            said.contains("   latency     2.500 → 1.250 ms, ×2.00 the speed (95 % interval 1.90 to 2.10)\n"),
+            "{said}"
+        );
         assert_eq!(
             told(quantize, Some(evaluate), Some(bench)),
             "   agreement           98.44 % as before (95 % interval 91.67 to 99.72), output y, 64 samples of x.npz\n\

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::pipeline::absolute;
+use super::paths::absolute;
 use super::values::{Layout, Pixels, word};
 use super::{Args, input};
 use crate::error::Error;

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::data::{self, Images};
+use super::paths::absolute;
 use super::values::{Rounding, word};
 use super::{Args, STAGE, check, input};
 use crate::error::Error;
@@ -170,15 +171,6 @@ pub(super) fn usual_weights(model: &Path) -> Vec<PathBuf> {
         places.into_iter().find(|place| place.is_file())
     };
     named.iter().filter(|location| is_below(location)).filter_map(find).collect()
-}
-
-/// A path as the pipeline has to name it, which lies elsewhere. Links stay: a model finds its weights beside its name.
-pub(super) fn absolute(path: &Path) -> Result<String, Error> {
-    let absolute = fs::metadata(path)
-        .and_then(|_| std::path::absolute(path))
-        .map_err(|error| Error::usage(format!("cannot read `{}`: {error}", path.display())))?;
-    let text = absolute.to_str().map(|text| text.replace("${", "$${"));
-    text.ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", path.display())))
 }
 
 #[cfg(test)]

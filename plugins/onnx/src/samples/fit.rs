@@ -77,35 +77,47 @@ pub(super) enum Batch {
 
 /// The array of each input. The only one of a file of its own is that of the only input.
 fn pair<'s>(source: &'s Source, inputs: &[Outlet], model: &str) -> Result<Vec<&'s str>> {
+    let wanted: Vec<&str> = inputs.iter().map(Outlet::name).collect();
+    check_names(source, &wanted, model)?;
+    let arrays = || source.headers().keys().map(String::as_str);
+    if source.is_single() {
+        return Ok(arrays().collect());
+    }
+    Ok(wanted.iter().filter_map(|name| arrays().find(|array| array == name)).collect())
+}
+
+/// Checks that there is an array for each input of `model` that is `wanted`.
+///
+/// # Errors
+/// Which are missing, and what there is instead.
+pub(crate) fn check_names(source: &Source, wanted: &[&str], model: &str) -> Result<()> {
     let arrays: Vec<&str> = source.headers().keys().map(String::as_str).collect();
-    if let ([array], [_], true) = (arrays.as_slice(), inputs, source.is_single()) {
-        return Ok(vec![array]);
+    if source.is_single() && wanted.len() == 1 {
+        return Ok(());
     }
     let quoted = |names: &[&str]| {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         names.join(", ")
     };
-    let wanted: Vec<&str> = inputs.iter().map(Outlet::name).collect();
     let missing: Vec<&str> = wanted.iter().filter(|name| !arrays.contains(name)).copied().collect();
     let unknown: Vec<&str> = arrays.iter().filter(|name| !wanted.contains(name)).copied().collect();
     if let Some((name, reason)) = missing.iter().find_map(|name| Some((name, source.why_not(name)?))) {
         bail!("array `{name}` of `{}`, for an input of {model}, {reason}", source.path().display());
     }
     // What else is there may be labels, or for another model.
-    if !missing.is_empty() {
-        let mut parts = vec![format!("none for {}", quoted(&missing))];
-        if !unknown.is_empty() {
-            parts.push(format!("{}, for which there is no input", quoted(&unknown)));
-        }
-        bail!(
-            "`{}` has {}; {model} takes {}: one array for each input, called as it is",
-            source.path().display(),
-            parts.join(" and "),
-            quoted(&wanted)
-        );
+    if missing.is_empty() {
+        return Ok(());
     }
-    let order = wanted.iter().filter_map(|name| arrays.iter().find(|array| *array == name).copied());
-    Ok(order.collect())
+    let mut parts = vec![format!("none for {}", quoted(&missing))];
+    if !unknown.is_empty() {
+        parts.push(format!("{}, for which there is no input", quoted(&unknown)));
+    }
+    bail!(
+        "`{}` has {}; {model} takes {}: one array for each input, called as it is",
+        source.path().display(),
+        parts.join(" and "),
+        quoted(wanted)
+    )
 }
 
 /// Whether samples of these sizes are each the whole input, and how many samples a call takes.

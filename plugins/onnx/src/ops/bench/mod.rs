@@ -29,7 +29,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::executed::{Arithmetic, Counts};
-use crate::ops::{RUNTIME, arrays_input, problems};
+use crate::ops::{RUNTIME, arrays_input, known, problems};
 use crate::samples::ARRAYS;
 use crate::{executed, library, request};
 use variants::{Shown, Variant, check_calls, nothing_to_time, variants};
@@ -220,7 +220,10 @@ impl Op for Bench {
         let found = [params.check().err(), threads, baseline.err(), nothing, both, unreadable];
         let mut found = problems(found.into_iter().flatten(), request);
         let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
-        found.extend(there.filter_map(|(name, path)| dataset_as_variant(name, path)));
+        found.extend(there.clone().filter_map(|(name, path)| dataset_as_variant(name, path)));
+        if request.inputs.contains(ARRAYS) {
+            found.extend(there.filter_map(|(name, path)| known::given_arrays(request, name, path)));
+        }
         found
     }
 

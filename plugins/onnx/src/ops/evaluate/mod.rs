@@ -158,12 +158,13 @@ impl Op for Evaluate {
         };
         let no_arrays = check_for_arrays(params, has_arrays).err();
         let mut found = problems(nothing.into_iter().chain(baseline).chain(images).chain(no_arrays), request);
+        let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
         if has_arrays {
             found.extend(by_output::check(params, request));
+            found.extend(there.filter_map(|(name, path)| known::given_arrays(request, name, path)));
             return found;
         }
         let given = params.normalization.as_ref();
-        let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
         match known::lists(given, request) {
             Some(wrong) => found.push(wrong),
             None => found.extend(there.filter_map(|(name, path)| known::variant(request, name, path, given))),

@@ -170,6 +170,9 @@ impl Op for MeasureSensitivity {
             found.push(Problem::from(failure).param("normalization"));
         }
         found.extend(known::observable(request, params.normalization.as_ref()));
+        if let (true, Some(path)) = (has_arrays, request.present.get("model")) {
+            found.extend(known::given_arrays(request, "model", path));
+        }
         found
     }
 
