@@ -208,12 +208,15 @@ fn is_in(target: &Path, input: &Path) -> bool {
     matches!((fs::canonicalize(target), fs::canonicalize(input)), (Ok(target), Ok(input)) if target.starts_with(&input))
 }
 
-/// What is wrong, without the places in a pipeline that nobody wrote; what several stages say is said once.
+/// What is wrong, without the stages and places of a pipeline that nobody wrote; what several stages say is said once.
 fn told(problems: &[Diagnostic]) -> Error {
     let (mut messages, mut hints) = (Vec::new(), Vec::new());
     for problem in problems {
-        if !messages.contains(&problem.message.as_str()) {
-            messages.push(&problem.message);
+        let message = problem.message.as_str();
+        let named = message.strip_prefix("stage `").and_then(|rest| rest.split_once("`: "));
+        let message = named.map_or(message, |(_, message)| message);
+        if !messages.contains(&message) {
+            messages.push(message);
             hints.extend(&problem.help);
         }
     }
@@ -346,9 +349,9 @@ mod tests {
             snippet: None,
             help: vec!["start again".into()],
         };
-        let text = told(&[problem("one"), problem("one"), problem("two")]).to_string();
+        let text = told(&[problem("one"), problem("stage `evaluate`: one"), problem("two")]).to_string();
         assert_eq!((text.matches("one").count(), text.matches("start again").count()), (1, 1), "{text}");
-        assert!(text.contains("two") && !text.contains("yaml"), "{text}");
+        assert!(text.contains("two") && !text.contains("yaml") && !text.contains("evaluate"), "{text}");
     }
 
     #[test]
