@@ -1,7 +1,10 @@
 //! `pipe quantize MODEL`: an INT8 model from a float one, without a pipeline: one is made for it in a temporary folder, and
 //! forgotten.
 
+mod check;
+mod data;
 mod input;
+mod paths;
 mod pipeline;
 mod values;
 
@@ -26,8 +29,8 @@ use crate::workspace::{Ask, Concluded, NotPlanned, Workspace};
 
 /// Quantize an ONNX model to INT8, without a pipeline
 ///
-/// Activations get fixed ranges from the images of --data, or with --dynamic new ones in every batch. For several models,
-/// accuracy and latency, write a pipeline: `pipe init`.
+/// Activations get fixed ranges from the images of --data, or with --dynamic new ones in every batch; --check says what that did to the
+/// model. For several models, and to keep what was found, write a pipeline: `pipe init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The float model
@@ -38,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     weights: Vec<PathBuf>,
     /// What to calibrate on: any folder of pictures, an archive, or a dataset that `data/download` made (.safetensors). For a model of
-    /// anything else, arrays (.npz, or .npy in a folder): one by the name of each input, whose first axis counts the samples
+    /// anything else, arrays (.npz, .safetensors, or .npy in a folder): one by the name of each input, whose first axis counts the samples
     #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, required_unless_present = "dynamic")]
     data: Option<PathBuf>,
     /// The layout of --data, unless it is a dataset; where not given, pictures in folders of any names, but for those in a
@@ -100,6 +103,16 @@ pub struct Args {
     /// Find the ranges of activations anew in every batch; needs no images
     #[arg(long, conflicts_with_all = ["format", "size", "max_left_out", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
     dynamic: bool,
+    /// Compare the INT8 model with the float one afterwards, and time both: accuracy before and after where there are labels, or how
+    /// often both say the same; noise by output; where the bytes are
+    #[arg(long)]
+    check: bool,
+    /// What --check compares on, as --data: pictures, a dataset or arrays that were not calibrated on; --data where not given
+    #[arg(long, value_name = "DATA", value_hint = ValueHint::AnyPath, requires = "check")]
+    check_data: Option<PathBuf>,
+    /// Of the arrays that --check compares on, the one that says which class each sample is of, counted from 0
+    #[arg(long, value_name = "ARRAY", requires = "check")]
+    labels: Option<String>,
     /// How many threads; all cores where not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -119,7 +132,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let beside = usual_weights(&args.model);
     let inputs: Vec<(&PathBuf, &str)> = std::iter::once((&args.model, "the float model"))
         .chain(args.weights.iter().chain(&beside).map(|file| (file, "its weights")))
-        .chain(args.data.iter().map(|data| {
+        .chain(args.data.iter().chain(&args.check_data).map(|data| {
             (data, if data.is_dir() { "a file in the folder of the images" } else { "the images" })
         }))
         .collect();
@@ -176,7 +189,13 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         persisted => persisted.map_err(cannot(&format!("write `{}`", target.display())))?,
     };
     output::print(&format!(" wrote {}   {}\n", target.display(), summary(record, start.elapsed())))?;
-    Ok(ExitStatus::Done)
+    if !args.check {
+        return Ok(ExitStatus::Done);
+    }
+    let (evaluate, bench) = (named(&concluded, check::EVALUATE), named(&concluded, check::BENCH));
+    output::print(&check::told(record.into(), evaluate.map(Into::into), bench.map(Into::into)))?;
+    // What failed has said so.
+    Ok(if evaluate.is_some() && bench.is_some() { ExitStatus::Done } else { ExitStatus::Failed })
 }
 
 fn is_there(target: &Path) -> Error {
@@ -189,12 +208,15 @@ fn is_in(target: &Path, input: &Path) -> bool {
     matches!((fs::canonicalize(target), fs::canonicalize(input)), (Ok(target), Ok(input)) if target.starts_with(&input))
 }
 
-/// What is wrong, without the places in a pipeline that nobody wrote; what several stages say is said once.
+/// What is wrong, without the stages and places of a pipeline that nobody wrote; what several stages say is said once.
 fn told(problems: &[Diagnostic]) -> Error {
     let (mut messages, mut hints) = (Vec::new(), Vec::new());
     for problem in problems {
-        if !messages.contains(&problem.message.as_str()) {
-            messages.push(&problem.message);
+        let message = problem.message.as_str();
+        let named = message.strip_prefix("stage `").and_then(|rest| rest.split_once("`: "));
+        let message = named.map_or(message, |(_, message)| message);
+        if !messages.contains(&message) {
+            messages.push(message);
             hints.extend(&problem.help);
         }
     }
@@ -212,6 +234,11 @@ fn outcome(Concluded { project, records, .. }: &Concluded) -> Option<(&ActionRec
     let (name, record) = records.iter().find(|(name, _)| name.as_str() == STAGE)?;
     let file = &record.outputs.get("model")?.file;
     Some((record, project.store.artifacts(name).join(file)))
+}
+
+/// The record of the stage of that name, if it came to an end.
+fn named<'c>(concluded: &'c Concluded, stage: &str) -> Option<&'c ActionRecord> {
+    concluded.records.iter().find(|(name, _)| name.as_str() == stage).map(|(_, record)| record)
 }
 
 /// Where the model is written before it gets its name, so that it is there whole or not at all, and that what cannot be
@@ -322,9 +349,9 @@ mod tests {
             snippet: None,
             help: vec!["start again".into()],
         };
-        let text = told(&[problem("one"), problem("one"), problem("two")]).to_string();
+        let text = told(&[problem("one"), problem("stage `evaluate`: one"), problem("two")]).to_string();
         assert_eq!((text.matches("one").count(), text.matches("start again").count()), (1, 1), "{text}");
-        assert!(text.contains("two") && !text.contains("yaml"), "{text}");
+        assert!(text.contains("two") && !text.contains("yaml") && !text.contains("evaluate"), "{text}");
     }
 
     #[test]

@@ -1,14 +1,22 @@
-//! Why arrays cannot be read. The messages name the file and the array.
+//! Why arrays cannot be read or written. The messages name the file and the array.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why arrays cannot be read.
+/// Why arrays cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ArraysError {
     /// The file or folder cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Unwritable {
         /// The file.
         path: PathBuf,
         /// Why.

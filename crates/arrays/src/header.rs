@@ -71,6 +71,24 @@ impl Element {
         }
     }
 
+    /// Order, kind and size, as in `<f4`.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Bool => "|b1",
+            Self::I8 => "|i1",
+            Self::I16 => "<i2",
+            Self::I32 => "<i4",
+            Self::I64 => "<i8",
+            Self::U8 => "|u1",
+            Self::U16 => "<u2",
+            Self::U32 => "<u4",
+            Self::U64 => "<u8",
+            Self::F16 => "<f2",
+            Self::F32 => "<f4",
+            Self::F64 => "<f8",
+        }
+    }
+
     /// From kind and size, as in `f4`.
     fn parse(text: &str) -> Option<Self> {
         Some(match text {
@@ -105,11 +123,11 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads up to the first element.
+    /// Reads up to the first element. Within what is read: what the array holds, where that is no numbers.
     ///
     /// # Errors
     /// What is wrong with it, or with the file.
-    pub(crate) fn read(file: &mut dyn Read) -> Result<Self, String> {
+    pub(crate) fn read(file: &mut dyn Read) -> Result<Result<Self, String>, String> {
         let mut start = [0; 8];
         file.read_exact(&mut start).map_err(ended)?;
         let Some([major, _]) = start.strip_prefix(MAGIC) else {
@@ -136,7 +154,7 @@ impl Header {
         Self::parse(&String::from_utf8_lossy(&text))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Result<Self, String>, String> {
         let broken = || format!("its header is none that NumPy writes: {}", text.trim());
         let shape = value(text, "shape").and_then(shape).ok_or_else(broken)?;
         let is_column_major = match value(text, "fortran_order") {
@@ -147,7 +165,7 @@ impl Header {
         let kind = value(text, "descr").ok_or_else(broken)?;
         let quote = kind.chars().next().filter(|quote| matches!(quote, '\'' | '"'));
         let Some(kind) = quote.and_then(|quote| kind[1..].split(quote).next()) else {
-            return Err("holds records of several fields: save each field as an array".into());
+            return Ok(Err("holds records of several fields: save each field as an array".into()));
         };
         let element = kind.get(1..).and_then(Element::parse);
         let (Some(element), Some(order @ ('<' | '>' | '|' | '='))) = (element, kind.chars().next()) else {
@@ -158,14 +176,14 @@ impl Header {
                 Some('M' | 'm') => "dates or times".into(),
                 _ => format!("elements of type `{kind}`"),
             };
-            return Err(format!("holds {what}: only numbers and truth values are read"));
+            return Ok(Err(format!("holds {what}: only numbers and truth values are read")));
         };
         // An axis of none must not hide how long the others are.
         let size = shape.iter().try_fold(element.bytes(), |size, axis| size.checked_mul((*axis).max(1)));
         if shape.len() > MOST_AXES || size.is_none() {
             return Err(format!("has shape {shape:?}, which no memory holds"));
         }
-        Ok(Self { element, shape, is_column_major, is_big_endian: order == '>' })
+        Ok(Ok(Self { element, shape, is_column_major, is_big_endian: order == '>' }))
     }
 }
 
@@ -198,7 +216,7 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_numpy_writes_them() {
-        let read = |text: &str| Header::parse(text).unwrap();
+        let read = |text: &str| Header::parse(text).unwrap().unwrap();
         let header = read("{'descr': '<f4', 'fortran_order': False, 'shape': (64, 3, 16, 16), }      \n");
         assert_eq!((header.element, header.shape.as_slice()), (Element::F32, &[64, 3, 16, 16][..]));
         assert!(!header.is_column_major && !header.is_big_endian);
@@ -212,7 +230,8 @@ mod tests {
     #[test]
     fn what_is_no_number_is_named() {
         let told = |kind: &str| {
-            Header::parse(&format!("{{'descr': {kind}, 'fortran_order': False, 'shape': (1,)}}")).unwrap_err()
+            let text = format!("{{'descr': {kind}, 'fortran_order': False, 'shape': (1,)}}");
+            Header::parse(&text).unwrap().unwrap_err()
         };
         assert!(told("'|O'").contains("Python objects") && told("'<U8'").contains("text"));
         assert!(told("'<c8'").contains("complex") && told("'<M8[ns]'").contains("dates"));

@@ -1,15 +1,18 @@
-//! Arrays by name, of any shape and type, whose first axis counts samples: an `.npz`, one `.npy`, or a folder of `.npy`. Only
-//! the samples that are asked for are kept in memory. Knows NumPy's files; knows no models.
+//! Arrays by name, of any shape and type, whose first axis counts samples: an `.npz`, one `.npy`, a folder of `.npy`, or safetensors. Only
+//! the samples that are asked for are kept in memory, and none of those that are written. Knows files; knows no models.
 //!
-//! Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", and `numpy/lib/_format_impl.py`.
+//! Sources: the safetensors crate; NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", and `numpy/lib/_format_impl.py`.
 
 mod error;
 mod header;
 mod source;
+mod tensors;
+mod writer;
 
 pub use error::ArraysError;
 pub use header::{Element, Header};
 pub use source::Source;
+pub use writer::Writer;
 
 /// Some samples of an array: row-major, little-endian.
 #[derive(Debug, Clone, PartialEq, Eq)]

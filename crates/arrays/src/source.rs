@@ -1,14 +1,15 @@
-//! Where arrays lie: an `.npz`, one `.npy`, or a folder of `.npy`, each read from its beginning as far as it is needed.
+//! Where arrays lie: an `.npz`, one `.npy`, a folder of `.npy`, or safetensors, each read from its beginning as far as it is needed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::header::MAGIC;
+use crate::tensors::{self, Tensors};
 use crate::{Array, ArraysError, Header};
 
 /// Ending of the names of arrays in folders and archives.
@@ -23,6 +24,8 @@ pub struct Source {
     path: PathBuf,
     kind: Kind,
     headers: BTreeMap<String, Header>,
+    /// Those beside others that hold no numbers, such as names of files, and what they hold.
+    others: BTreeMap<String, String>,
     samples: usize,
 }
 
@@ -32,6 +35,8 @@ enum Kind {
     Folder,
     /// The only array is in a file.
     Single,
+    /// All are in one file, and begin at these places.
+    Tensors(BTreeMap<String, u64>),
 }
 
 impl Source {
@@ -46,23 +51,54 @@ impl Source {
         } else {
             let mut start = Vec::new();
             let file = regular::open(path).map_err(unreadable)?;
-            file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(unreadable)?;
+            file.take(tensors::LENGTH as u64 + 1).read_to_end(&mut start).map_err(unreadable)?;
             match start {
-                start if start == MAGIC => Kind::Single,
+                start if start.starts_with(MAGIC) => Kind::Single,
                 start if start.starts_with(ZIP) => Kind::Archive,
+                start if tensors::begins(&start) => return Self::of_tensors(path),
                 _ => {
-                    let reason = "it is neither an `.npz`, nor an `.npy`, nor a folder of `.npy`".into();
+                    let reason =
+                        "it is neither an `.npz`, nor an `.npy`, nor a folder of `.npy`, nor safetensors"
+                            .into();
                     return Err(ArraysError::NoArrays { path: path.to_owned(), reason });
                 }
             }
         };
-        let mut source = Self { path: path.to_owned(), kind, headers: BTreeMap::new(), samples: 0 };
+        let mut source = Self {
+            path: path.to_owned(),
+            kind,
+            headers: BTreeMap::new(),
+            others: BTreeMap::new(),
+            samples: 0,
+        };
         for name in source.names()? {
-            let header = source.with(&name, |file| Header::read(file))?;
-            source.headers.insert(name, header);
+            match source.with(&name, |file| Header::read(file))? {
+                Ok(header) => drop(source.headers.insert(name, header)),
+                Err(reason) => drop(source.others.insert(name, reason)),
+            }
         }
-        source.samples = source.count()?;
-        Ok(source)
+        source.counted()
+    }
+
+    fn of_tensors(path: &Path) -> Result<Self, ArraysError> {
+        let Tensors { headers, others, offsets } = Tensors::read(path)?;
+        let kind = Kind::Tensors(offsets);
+        let source = Self { path: path.to_owned(), kind, headers, others, samples: 0 };
+        if source.headers.is_empty() && source.others.is_empty() {
+            return Err(ArraysError::NoArrays { path: path.to_owned(), reason: "it has no tensors".into() });
+        }
+        source.counted()
+    }
+
+    /// It, where some of what it holds can be read and has equally many samples.
+    fn counted(mut self) -> Result<Self, ArraysError> {
+        if self.headers.is_empty()
+            && let Some((name, reason)) = self.others.iter().next()
+        {
+            return Err(self.wrong(name, reason.clone()));
+        }
+        self.samples = self.count()?;
+        Ok(self)
     }
 
     /// Where they lie.
@@ -81,6 +117,12 @@ impl Source {
     #[must_use]
     pub fn headers(&self) -> &BTreeMap<String, Header> {
         &self.headers
+    }
+
+    /// Why the array of that name, which is there, is not read: it holds no numbers.
+    #[must_use]
+    pub fn why_not(&self, name: &str) -> Option<&str> {
+        self.others.get(name).map(String::as_str)
     }
 
     /// How many samples there are.
@@ -102,8 +144,7 @@ impl Source {
         if indices.is_empty() {
             return Ok(Array { element: header.element, shape, bytes: Vec::new() });
         }
-        let mut bytes = self.with(name, |file| {
-            Header::read(file)?;
+        let mut bytes = self.values(name, |file| {
             let read = match header.is_column_major {
                 true => columns(file, size, self.samples, values, indices),
                 false => rows(file, size * values, indices),
@@ -122,8 +163,28 @@ impl Source {
         Ok(Array { element: header.element, shape, bytes })
     }
 
+    /// Reads an array from its first element.
+    fn values<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, String>,
+    ) -> Result<T, ArraysError> {
+        let Kind::Tensors(offsets) = &self.kind else {
+            return self.with(name, |file| {
+                Header::read(file)??;
+                read(file)
+            });
+        };
+        let unreadable = |source| ArraysError::Unreadable { path: self.path.clone(), source };
+        let offset = offsets.get(name).ok_or_else(|| self.wrong(name, "is not there".into()))?;
+        let mut file = regular::open(&self.path).map_err(unreadable)?;
+        file.seek(SeekFrom::Start(*offset)).map_err(unreadable)?;
+        read(&mut BufReader::new(file)).map_err(|reason| self.wrong(name, reason))
+    }
+
     fn names(&self) -> Result<Vec<String>, ArraysError> {
-        let (names, what) = match self.kind {
+        let (names, what) = match &self.kind {
+            Kind::Tensors(offsets) => return Ok(offsets.keys().cloned().collect()),
             Kind::Single => {
                 let stem = self.path.file_stem().unwrap_or_default();
                 return Ok(vec![stem.to_string_lossy().into_owned()]);
@@ -188,7 +249,7 @@ impl Source {
         read: impl FnOnce(&mut dyn Read) -> Result<T, String>,
     ) -> Result<T, ArraysError> {
         let file = match self.kind {
-            Kind::Single => self.path.clone(),
+            Kind::Single | Kind::Tensors(_) => self.path.clone(),
             Kind::Folder => self.path.join(format!("{name}{ENDING}")),
             Kind::Archive => {
                 let mut archive = self.archive()?;

@@ -30,7 +30,7 @@ const LOWER: f64 = 0.01;
 /// Windows after which a warm-up ends where calls still become faster.
 const MOST_WINDOWS: usize = 10;
 
-/// What to time and how. The input is random: normal values from `seed`, made anew for each batch size.
+/// What to time and how. The input is random: normal values from `seed`, made anew for each batch size; or it is arrays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeRequest {
@@ -39,7 +39,14 @@ pub struct TimeRequest {
     /// Files that hold weights of the model, by the location that it names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, PathBuf>,
-    /// Images per call; at least one batch size, none of them 0.
+    /// Where given, the arrays that the model is timed on, by the names of its inputs, and over again where they have fewer samples
+    /// than a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrays: Option<PathBuf>,
+    /// Where given, height and width of the images where the model leaves them open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// Images (or samples of arrays) per call; at least one batch size, none of them 0.
     pub batches: Vec<usize>,
     /// Threads that one call may use; at least 1.
     pub threads: usize,
@@ -55,7 +62,7 @@ pub struct TimeRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeResult {
-    /// Images per call.
+    /// Images (or samples of arrays) per call.
     pub batch: usize,
     /// Calls before the first timed one.
     pub warmup_calls: usize,

@@ -5,8 +5,11 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod contrast;
 mod executed;
+mod heads;
 mod images;
+mod labels;
 mod library;
 mod metadata;
 mod network;

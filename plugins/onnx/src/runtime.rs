@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
 use crate::{library, noise};
 
@@ -55,6 +55,18 @@ impl Loaded {
         Self::of(session, source)
     }
 
+    /// Loads the model at `path`, whose weights may lie in `data`; a call uses `threads` threads.
+    ///
+    /// # Errors
+    /// Where the library is missing, or a file cannot be read or is no model that ONNX Runtime runs.
+    pub(crate) fn load(path: &Path, data: &DataFiles, threads: usize) -> Result<Self> {
+        let source = format!("`{}`", path.display());
+        let bytes = regular::read(path).with_context(|| format!("cannot read {source}"))?;
+        let session =
+            builder(threads).and_then(|builder| Ok(with_data(builder, data)?.commit_from_memory(&bytes)?));
+        Self::of(session, source)
+    }
+
     fn of(session: Result<Session>, source: String) -> Result<Self> {
         let session = session.with_context(|| format!("ONNX Runtime cannot load {source}"))?;
         Ok(Self { session, source })
@@ -68,6 +80,31 @@ impl Loaded {
     /// What the model is called in messages.
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Text under `key` in the file's metadata.
+    pub(crate) fn metadata(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.session.metadata()?.custom(key))
+    }
+
+    /// Whether the first axis of an output has one size, whatever the model is given.
+    pub(crate) fn fixed_outputs(&self) -> bool {
+        let first = |output: &Outlet| output.dtype().tensor_shape().and_then(|shape| shape.first().copied());
+        self.session.outputs().iter().filter_map(first).any(|size| size >= 0)
+    }
+
+    /// Runs it on values by name of the input, and gives each output to `take`, in the model's order.
+    ///
+    /// # Errors
+    /// Where ONNX Runtime fails, and what `take` returns.
+    pub(crate) fn run_values(
+        &mut self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        take: &mut dyn FnMut(&str, &DynValue) -> Result<()>,
+    ) -> Result<()> {
+        let ran = self.session.run(inputs);
+        let outputs = ran.with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
+        outputs.iter().try_for_each(|(name, value)| take(name, &value))
     }
 
     /// Runs it on values by name of the input, and gives name and values of every output of 32-bit floats, in the model's order,
@@ -104,11 +141,7 @@ impl Model {
     /// Where the library is missing, a file cannot be read or is no model that ONNX Runtime runs, or its input is not a batch
     /// of images of fixed size.
     pub(crate) fn load(path: &Path, data: &DataFiles, threads: usize) -> Result<Self> {
-        let source = format!("`{}`", path.display());
-        let bytes = regular::read(path).with_context(|| format!("cannot read {source}"))?;
-        let session =
-            builder(threads).and_then(|builder| Ok(with_data(builder, data)?.commit_from_memory(&bytes)?));
-        Self::of(Loaded::of(session, source)?)
+        Self::of(Loaded::load(path, data, threads)?)
     }
 
     /// As [`Model::load`], from the bytes of a file; `source` names it in errors.
@@ -121,11 +154,22 @@ impl Model {
     /// # Errors
     /// Where it does not.
     pub(crate) fn of(loaded: Loaded) -> Result<Self> {
+        Self::sized(loaded, None)
+    }
+
+    /// As [`Model::of`], with height and width of its images where it leaves them open.
+    ///
+    /// # Errors
+    /// As [`Model::of`].
+    pub(crate) fn sized(loaded: Loaded, size: Option<[usize; 2]>) -> Result<Self> {
         let source = &loaded.source;
         let [input] = loaded.session.inputs() else {
-            bail!("{source} has {} inputs: only models with one are run", loaded.session.inputs().len());
+            bail!(
+                "{source} has {} inputs, and only models with one are shown pictures: give `arrays` for its inputs",
+                loaded.session.inputs().len()
+            );
         };
-        let (image, one_at_a_time) = image_shape(input).with_context(|| source.clone())?;
+        let (image, one_at_a_time) = image_shape(input, size).with_context(|| source.clone())?;
         let name = input.name().to_owned();
         let output = loaded.session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
         let classes = class_count(output).with_context(|| source.clone())?;
@@ -154,7 +198,7 @@ impl Model {
 
     /// Text under `key` in the file's metadata.
     pub(crate) fn metadata(&self, key: &str) -> Result<Option<String>> {
-        Ok(self.loaded.session.metadata()?.custom(key))
+        self.loaded.metadata(key)
     }
 
     /// Number of logits an image, where the file says.
@@ -301,12 +345,14 @@ pub(crate) fn optimized(
 }
 
 /// Channels, height and width of an image, and whether a call takes one image and no more.
-fn image_shape(input: &Outlet) -> Result<([usize; 3], bool)> {
+fn image_shape(input: &Outlet, size: Option<[usize; 2]>) -> Result<([usize; 3], bool)> {
     let name = input.name();
     let (Some(TensorElementType::Float32), Some(shape)) =
         (input.dtype().tensor_type(), input.dtype().tensor_shape())
     else {
-        bail!("input `{name}` is not a tensor of 32-bit floats");
+        bail!(
+            "input `{name}` is not a tensor of 32-bit floats: give `arrays` for a model of anything but pictures"
+        );
     };
     let fixed = |dim: &i64| usize::try_from(*dim).ok().filter(|dim| *dim > 0);
     match &shape[..] {
@@ -316,7 +362,8 @@ fn image_shape(input: &Outlet) -> Result<([usize; 3], bool)> {
                     "input `{name}` takes batches of {batch} only: export the model with a dynamic batch axis, or for one image"
                 );
             }
-            match (fixed(channels), fixed(height), fixed(width)) {
+            let [of_height, of_width] = size.map_or([None; 2], |size| size.map(Some));
+            match (fixed(channels), fixed(height).or(of_height), fixed(width).or(of_width)) {
                 (Some(channels), Some(height), Some(width)) => {
                     let size = channels.checked_mul(height).and_then(|size| size.checked_mul(width));
                     if size.is_none_or(|size| size > MAX_IMAGE) {
@@ -325,11 +372,14 @@ fn image_shape(input: &Outlet) -> Result<([usize; 3], bool)> {
                     Ok(([channels, height, width], *batch == 1))
                 }
                 _ => bail!(
-                    "input `{name}` has shape {shape}: channels, height and width must be fixed: export the model for one size"
+                    "input `{name}` has shape {shape}: channels, height and width must be known: give `dataset` or `arrays`, which have a size, or export \
+                     the model for one"
                 ),
             }
         }
-        _ => bail!("input `{name}` has shape {shape}, not [batch, channels, height, width]"),
+        _ => bail!(
+            "input `{name}` has shape {shape}, not [batch, channels, height, width]: give `arrays` for a model of anything but pictures"
+        ),
     }
 }
 

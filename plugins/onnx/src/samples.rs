@@ -4,20 +4,25 @@
 //! An array's first axis counts the samples. What follows is either the input without its first axis, and then samples go into a
 //! call together, or the whole input, as for states whose batch is another axis, and then each has a call of its own.
 
+mod fit;
+mod outputs;
 mod values;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use arrays::Source;
 use onnx::Dim;
 use ort::session::SessionInputValue;
-use ort::value::Outlet;
+use ort::value::TensorElementType;
 use protocol::{Failure, Reporter, counted, grouped};
 
-use self::values::Values;
+use self::fit::{Batch, Fitted, common, fit, fit_only};
+pub(crate) use self::fit::{calls, calls_of, check_names, unused};
+pub(crate) use self::outputs::{Asked, Output};
+pub(crate) use self::values::Values;
 use crate::images::{Wanted, draw};
 use crate::runtime::{Loaded, NamedValues};
 use crate::turns::{self, Runner, Watcher, Workload};
@@ -40,81 +45,16 @@ pub(crate) struct Samples {
     batch: Batch,
 }
 
-/// Arrays that fit a model's inputs, not read yet.
-struct Fitted<'a> {
-    source: &'a Source,
-    model: &'a Loaded,
-    /// By input: its array, the sizes of a sample's axes, and whether a sample is all that the input takes in a call.
-    arrays: Vec<(&'a str, Vec<usize>, bool)>,
-    batch: Batch,
-}
-
-impl<'a> Fitted<'a> {
-    fn new(source: &'a Source, model: &'a Loaded) -> Result<Self> {
-        let inputs = model.inputs();
-        let (mut batches, mut arrays) = (Vec::new(), Vec::new());
-        for (input, array) in inputs.iter().zip(pair(source, inputs, model.source())?) {
-            let shape = source.headers().get(array).map(|header| header.shape.as_slice()).unwrap_or_default();
-            let shape = shape.get(1..).unwrap_or_default();
-            let (is_whole, batch) =
-                fit(input, shape).with_context(|| fitting(source, array, input.name()))?;
-            batches.push((input.name().to_owned(), batch));
-            arrays.push((array, shape.to_vec(), is_whole));
-        }
-        Ok(Self { source, model, arrays, batch: common(&batches)? })
-    }
-
-    /// Reads the samples at `indices`, of which those that a fixed batch leaves over are left out.
-    fn take(self, mut indices: Vec<usize>) -> Result<Samples> {
-        let Self { source, model, arrays, batch } = self;
-        let drawn = indices.len();
-        if let Batch::Fixed(size) = batch {
-            let calls = indices.len() / size;
-            if calls == 0 {
-                bail!(
-                    "{} takes {} at a time, but there are only {} of `{}`",
-                    model.source(),
-                    counted(size, "sample", "samples"),
-                    indices.len(),
-                    source.path().display()
-                );
-            }
-            indices.truncate(calls * size);
-        }
-        let mut feeds = Vec::new();
-        for (input, (array, shape, is_whole)) in model.inputs().iter().zip(arrays) {
-            let element = input.dtype().tensor_type();
-            let element = element.ok_or_else(|| anyhow!("input `{}` is not a tensor", input.name()))?;
-            let values = Values::new(&source.take(array, &indices)?, element)
-                .with_context(|| fitting(source, array, input.name()))?;
-            feeds.push(Feed { input: input.name().to_owned(), values, shape, is_whole });
-        }
-        let left_over = drawn - indices.len();
-        Ok(Samples { indices, left_over, feeds, batch })
-    }
-}
-
-fn fitting(source: &Source, array: &str, input: &str) -> String {
-    format!("array `{array}` of `{}` for input `{input}`", source.path().display())
-}
-
 /// One input.
 #[derive(Debug)]
 struct Feed {
     input: String,
+    element: TensorElementType,
     values: Values,
     /// Sizes of a sample's axes.
     shape: Vec<usize>,
     /// Whether a sample is all that the input takes in a call.
     is_whole: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Batch {
-    /// As many as one likes.
-    Any,
-    /// So many, no more and no less.
-    Fixed(usize),
 }
 
 impl Samples {
@@ -124,6 +64,52 @@ impl Samples {
     /// Where an input has no array, an array has no input, or shape or type do not fit; and where it cannot be read.
     pub(crate) fn new(source: &Source, indices: Vec<usize>, model: &Loaded) -> Result<Self> {
         Fitted::new(source, model)?.take(indices)
+    }
+
+    /// Values of 32 bits, sample after sample of this shape, for the only input of `model`.
+    ///
+    /// # Errors
+    /// Where it has others, or takes something else.
+    pub(crate) fn of_floats(
+        values: Vec<f32>,
+        shape: &[usize],
+        indices: Vec<usize>,
+        model: &Loaded,
+    ) -> Result<Self> {
+        let (is_whole, batch) = fit_only(model, shape)?;
+        let input = model.inputs().first().map(|input| input.name().to_owned()).unwrap_or_default();
+        let (element, values) = (TensorElementType::Float32, Values::F32(values));
+        let feed = Feed { input, element, values, shape: shape.to_vec(), is_whole };
+        Ok(Self { indices, left_over: 0, feeds: vec![feed], batch })
+    }
+
+    /// The first `count` samples of `source` for one call of `model`, over again where there are fewer.
+    ///
+    /// # Errors
+    /// As [`Samples::new`], and where a call takes another number.
+    pub(crate) fn repeated(source: &Source, count: usize, model: &Loaded) -> Result<Self> {
+        let mut fitted = Fitted::new(source, model)?;
+        if let Batch::Fixed(size) = fitted.batch
+            && size != count
+        {
+            bail!(
+                "{} takes {} in a call, not {count}: set `batches: [{size}]`, with one value in `calls` and `warmup_calls`",
+                model.source(),
+                counted(size, "sample", "samples")
+            );
+        }
+        if source.samples() == 0 {
+            bail!("`{}` has no samples", source.path().display());
+        }
+        let indices: Vec<usize> = (0..count.min(source.samples())).collect();
+        fitted.batch = Batch::Any;
+        let mut samples = fitted.take(indices)?;
+        for feed in &mut samples.feeds {
+            let size: usize = feed.shape.iter().product();
+            feed.values.repeat(count * size);
+        }
+        samples.indices = (0..count).map(|place| place % source.samples()).collect();
+        Ok(samples)
     }
 
     /// Shows all of them to a copy of `watcher` on `threads` threads, up to `batch_size` at a time, with `model` and others like it
@@ -143,7 +129,37 @@ impl Samples {
         turns::show(work, runner(model), &|| Ok(runner(open()?)), watcher, threads, reporter)
     }
 
-    fn batch_size(&self, wanted: usize) -> usize {
+    /// Those in `range` as a call takes them.
+    pub(crate) fn inputs(&self, range: &Range<usize>) -> Result<Vec<(&str, SessionInputValue<'_>)>> {
+        let mut inputs = Vec::with_capacity(self.feeds.len());
+        for feed in &self.feeds {
+            let lead = (!feed.is_whole).then_some(range.len());
+            let shape: Vec<usize> = lead.into_iter().chain(feed.shape.iter().copied()).collect();
+            inputs.push((feed.input.as_str(), feed.values.tensor(range, &feed.shape, shape)?));
+        }
+        Ok(inputs)
+    }
+
+    /// Whether they are for `model`, too, as they are.
+    pub(crate) fn serve(&self, model: &Loaded) -> bool {
+        let inputs = model.inputs();
+        let batches: Option<Vec<_>> = inputs
+            .iter()
+            .zip(&self.feeds)
+            .map(|(input, feed)| {
+                let (is_whole, batch) = fit(input, &feed.shape).ok()?;
+                let is_same = input.name() == feed.input
+                    && input.dtype().tensor_type() == Some(feed.element)
+                    && is_whole == feed.is_whole;
+                is_same.then(|| (feed.input.clone(), batch))
+            })
+            .collect();
+        inputs.len() == self.feeds.len()
+            && batches.and_then(|batches| common(&batches).ok()) == Some(self.batch)
+    }
+
+    /// How many go into a call, of which one likes to have `wanted`.
+    pub(crate) fn batch_size(&self, wanted: usize) -> usize {
         match self.batch {
             Batch::Any => wanted.max(1),
             Batch::Fixed(size) => size,
@@ -171,13 +187,13 @@ impl Samples {
     }
 }
 
-/// Runs `model` on a few samples of what is at `path`, and checks that what it gives is finite.
+/// A few samples of what is at `path`, on which `model` is tried.
 ///
 /// # Errors
-/// Where it is not, or the samples do not fit.
-pub(crate) fn check(model: Loaded, path: &Path) -> Result<()> {
+/// Where there are none, or they do not fit.
+pub(crate) fn few(model: &Loaded, path: &Path) -> Result<Samples> {
     let source = Source::open(path)?;
-    let fitted = Fitted::new(&source, &model)?;
+    let fitted = Fitted::new(&source, model)?;
     let count = match fitted.batch {
         Batch::Any => TRIED.min(source.samples()),
         Batch::Fixed(size) => size,
@@ -185,7 +201,16 @@ pub(crate) fn check(model: Loaded, path: &Path) -> Result<()> {
     if source.samples() == 0 {
         bail!("`{}` has no samples, on which {} could be tried", path.display(), model.source());
     }
-    let samples = fitted.take((0..count.min(source.samples())).collect())?;
+    fitted.take((0..count.min(source.samples())).collect())
+}
+
+/// Runs `model` on a few samples of what is at `path`, and checks that what it gives is finite.
+///
+/// # Errors
+/// Where it is not, or the samples do not fit.
+pub(crate) fn check(model: Loaded, path: &Path) -> Result<()> {
+    let samples = few(&model, path)?;
+    let count = samples.indices.len();
     let name = model.source().to_owned();
     let mut runner = SampleRunner { samples: &samples, model };
     let gave = std::cell::Cell::new(false);
@@ -226,13 +251,7 @@ impl SampleRunner<'_> {
         range: Range<usize>,
         take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
     ) -> Result<()> {
-        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
-        for feed in &self.samples.feeds {
-            let lead = (!feed.is_whole).then_some(range.len());
-            let shape: Vec<usize> = lead.into_iter().chain(feed.shape.iter().copied()).collect();
-            inputs.push((&feed.input, feed.values.tensor(&range, &feed.shape, shape)?));
-        }
-        self.model.run(inputs, take)
+        self.model.run(self.samples.inputs(&range)?, take)
     }
 }
 
@@ -252,84 +271,6 @@ impl Runner for SampleRunner<'_> {
             take(&tensors)
         })
     }
-}
-
-/// The array of each input. The only one of a file of its own is that of the only input.
-fn pair<'s>(source: &'s Source, inputs: &[Outlet], model: &str) -> Result<Vec<&'s str>> {
-    let arrays: Vec<&str> = source.headers().keys().map(String::as_str).collect();
-    if let ([array], [_], true) = (arrays.as_slice(), inputs, source.is_single()) {
-        return Ok(vec![array]);
-    }
-    let quoted = |names: &[&str]| {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-        names.join(", ")
-    };
-    let wanted: Vec<&str> = inputs.iter().map(Outlet::name).collect();
-    let missing: Vec<&str> = wanted.iter().filter(|name| !arrays.contains(name)).copied().collect();
-    let unknown: Vec<&str> = arrays.iter().filter(|name| !wanted.contains(name)).copied().collect();
-    if !missing.is_empty() || !unknown.is_empty() {
-        let mut parts = Vec::new();
-        if !missing.is_empty() {
-            parts.push(format!("none for {}", quoted(&missing)));
-        }
-        if !unknown.is_empty() {
-            parts.push(format!("{}, for which there is no input", quoted(&unknown)));
-        }
-        bail!(
-            "`{}` has {}; {model} takes {}: one array for each input, called as it is",
-            source.path().display(),
-            parts.join(" and "),
-            quoted(&wanted)
-        );
-    }
-    let order = wanted.iter().filter_map(|name| arrays.iter().find(|array| *array == name).copied());
-    Ok(order.collect())
-}
-
-/// Whether samples of these sizes are each the whole input, and how many samples a call takes.
-fn fit(input: &Outlet, sample: &[usize]) -> Result<(bool, Batch)> {
-    let Some(shape) = input.dtype().tensor_shape() else { bail!("it is not a tensor") };
-    let fits = |wanted: &[i64]| {
-        wanted.len() == sample.len()
-            && wanted
-                .iter()
-                .zip(sample)
-                .all(|(wanted, size)| usize::try_from(*wanted).map_or(true, |wanted| wanted == *size))
-    };
-    let open = |wanted: &[i64]| {
-        let sizes: Vec<_> =
-            wanted.iter().map(|size| if *size < 0 { "any".to_owned() } else { size.to_string() }).collect();
-        sizes.join(", ")
-    };
-    if let [batch, rest @ ..] = &shape[..]
-        && fits(rest)
-    {
-        return Ok((false, usize::try_from(*batch).map_or(Batch::Any, Batch::Fixed)));
-    }
-    if fits(shape) {
-        return Ok((true, Batch::Fixed(1)));
-    }
-    bail!("each of its samples has shape {sample:?}, but the model takes [{}]", open(shape))
-}
-
-/// How many samples all inputs take in a call.
-fn common(batches: &[(String, Batch)]) -> Result<Batch> {
-    let mut fixed: Option<(&String, usize)> = None;
-    for (input, batch) in batches {
-        let Batch::Fixed(size) = *batch else { continue };
-        if size == 0 {
-            bail!("input `{input}` takes no samples at all");
-        }
-        match fixed {
-            Some((other, before)) if before != size => bail!(
-                "input `{input}` takes {} in a call, but `{other}` takes {before}: give each sample the whole of what \
-                 an input takes, as [samples, *shape of the input]",
-                counted(size, "sample", "samples")
-            ),
-            _ => fixed = Some((input, size)),
-        }
-    }
-    Ok(fixed.map_or(Batch::Any, |(_, size)| Batch::Fixed(size)))
 }
 
 /// What was drawn, in words.

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use arrays::Source;
 use protocol::{CallTimes, TimeRequest, TimeResult, time_calls};
 
 use crate::noise;
-use crate::runtime::{self, Model};
+use crate::runtime::{self, Loaded, Model};
+use crate::samples::Samples;
 
 /// Reads a request from standard input, prints the results.
 pub(crate) fn main() -> ExitCode {
@@ -36,10 +38,14 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
     }
     runtime::start()?;
     let start = Instant::now();
-    let mut model = Model::load(&request.model, &request.data, request.threads)?;
+    let loaded = Loaded::load(&request.model, &request.data, request.threads)?;
     let load_ms = milliseconds(start);
+    let mut timed = match &request.arrays {
+        Some(path) => Timed::Arrays { model: loaded, source: Source::open(path)? },
+        None => Timed::Images(Model::sized(loaded, request.size)?),
+    };
     for &batch in &request.batches {
-        let calls = time(&mut model, batch, &request)?;
+        let calls = timed.time(batch, &request)?;
         let result = TimeResult::new(batch, load_ms, calls);
         serde_json::to_writer(&mut *writer, &result)?;
         writer.write_all(b"\n")?;
@@ -48,7 +54,33 @@ fn converse(reader: &mut dyn BufRead, writer: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn time(model: &mut Model, batch: usize, request: &TimeRequest) -> Result<CallTimes> {
+/// A model with what it is given.
+enum Timed {
+    /// Images that are made up.
+    Images(Model),
+    /// Samples of arrays.
+    Arrays { model: Loaded, source: Source },
+}
+
+impl Timed {
+    fn time(&mut self, batch: usize, request: &TimeRequest) -> Result<CallTimes> {
+        match self {
+            Self::Images(model) => time_images(model, batch, request),
+            Self::Arrays { model, source } => {
+                let samples = Samples::repeated(source, batch, model)?;
+                time_calls(request.warmup_calls, request.calls, || {
+                    model.run_values(samples.inputs(&(0..batch))?, &mut |_, value| {
+                        std::hint::black_box(value);
+                        Ok(())
+                    })
+                })
+                .with_context(|| format!("with {} a call", protocol::counted(batch, "sample", "samples")))
+            }
+        }
+    }
+}
+
+fn time_images(model: &mut Model, batch: usize, request: &TimeRequest) -> Result<CallTimes> {
     if batch > model.batch_size(batch) {
         bail!(
             "{} takes one image at a time: set `batches: [1]`, with one value in `calls` and `warmup_calls`, or export it with a dynamic \

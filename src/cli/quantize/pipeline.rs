@@ -5,8 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::values::{Layout, Pixels, Rounding, word};
-use super::{Args, STAGE, input};
+use super::data::{self, Images};
+use super::paths::absolute;
+use super::values::{Rounding, word};
+use super::{Args, STAGE, check, input};
 use crate::error::Error;
 
 /// The pipeline that does it, to run in `folder`. JSON is YAML.
@@ -18,11 +20,11 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     }
     let per_channel = !args.per_tensor;
     let arrays = match &args.data {
-        Some(data) if is_arrays(data, args.format) => Some(absolute(data)?),
+        Some(data) if data::is_arrays(data, args.format) => Some(absolute(data)?),
         _ => None,
     };
     if let Some(arrays) = &arrays {
-        refuse_for_arrays(args)?;
+        data::refuse_for_arrays(args)?;
         given["arrays"] = arrays.as_str().into();
     }
     if args.dynamic {
@@ -34,61 +36,32 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
         }
         let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
         let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
-        return Ok(json!({ "version": 1, "name": "quantize", "stages": { STAGE: stage } }));
+        let mut stages = serde_json::Map::new();
+        stages.insert(STAGE.into(), stage);
+        if args.check {
+            let shown = arrays.map(|arrays| (data::ARRAYS, arrays));
+            check::add(args, &given, shown, &mut stages)?;
+        }
+        return Ok(json!({ "version": 1, "name": "quantize", "stages": stages }));
     }
     let mut stages = serde_json::Map::new();
-    let data = args.data.as_deref().unwrap_or(Path::new(""));
-    let source = absolute(data)?;
-    let dataset = if arrays.is_some() {
-        None
-    } else if data.extension().is_some_and(|extension| extension == "safetensors") {
-        if args.size.is_some() {
-            return Err(Error::usage(format!("the images of `{}` have their size already", data.display()))
-                .hint("leave --size out: it is for pictures in folders and archives"));
-        }
-        if args.max_left_out.is_some() {
-            return Err(Error::usage(format!(
-                "`{}` is a dataset, of which nothing is left out",
-                data.display()
-            ))
-            .hint("leave --max-left-out out: it is for pictures in folders and archives"));
-        }
-        Some(source)
-    } else {
-        let mut with = match args.format {
-            Some(format) => json!({ "source": source, "format": word(&format) }),
-            // What is tested on must not be calibrated on.
-            None => json!({ "source": source, "format": word(&Layout::Pictures), "train_only": true }),
-        };
-        if let Some(share) = args.max_left_out {
-            with["max_left_out"] = share.into();
-        }
-        if let Some(Pixels { width, height }) = args.size {
-            with["image_size"] = json!({ "width": width, "height": height });
-        }
-        if matches!(args.format, None | Some(Layout::Pictures | Layout::ImageFolder))
-            && let Some(shape) = input::shape(&args.model)
-        {
-            let channels = input::channels(&shape).map_err(|reason| {
-                Error::usage(format!("`{}` cannot be shown pictures: {reason}", args.model.display())).hint(
-                    "export it for images of [batch, channels, height, width] (NCHW) with 1 or 3 channels",
-                )
-            })?;
-            // Red, green and blue is what they have by default.
-            if channels == Some(1) {
-                with["channels"] = 1.into();
+    let dataset = match (&arrays, &args.data) {
+        (None, Some(data)) => match data::images(args, data, true)? {
+            Images::Dataset(dataset) => Some(dataset),
+            Images::Imported(stage) => {
+                stages.insert("images".into(), stage);
+                Some("images.dataset".into())
             }
-        }
-        stages.insert("images".into(), json!({ "uses": "data/download", "with": with }));
-        Some("images.dataset".into())
+        },
+        _ => None,
     };
-    let normalization = match args.mean.is_empty() {
-        true => Value::Null,
-        false => json!({ "mean": args.mean, "std": args.std }),
-    };
+    let float = given.clone();
     if args.equalize {
         stages.insert("equalize".into(), json!({ "uses": "onnx/equalize", "inputs": given }));
         given = json!({ "model": "equalize.model" });
+        if let Some(arrays) = &arrays {
+            given["arrays"] = arrays.as_str().into();
+        }
     }
     let shown: Vec<(&str, &str)> = dataset.iter().map(|dataset| ("dataset", dataset.as_str())).collect();
     let with = |more: &[(&str, &str)]| {
@@ -111,7 +84,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             "seed": args.seed,
             "histograms": false,
             "moments": args.rounding == Rounding::Search,
-            "normalization": normalization,
+            "normalization": data::normalization(args),
         },
     });
     let quantize = json!({
@@ -127,40 +100,14 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
     });
     stages.insert("calibrate".into(), calibrate);
     stages.insert(STAGE.into(), quantize);
+    if args.check {
+        let shown = match (arrays, dataset) {
+            (Some(arrays), _) => Some((data::ARRAYS, arrays)),
+            (None, dataset) => dataset.map(|dataset| (data::DATASET, dataset)),
+        };
+        check::add(args, &float, shown, &mut stages)?;
+    }
     Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
-}
-
-/// Endings of the names of pictures that may lie beside arrays.
-const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm"];
-
-/// Whether data are arrays and not pictures: a file by its name, a folder by what is in it, unless a layout of pictures is named.
-fn is_arrays(data: &Path, format: Option<Layout>) -> bool {
-    let has = |path: &Path, endings: &[&str]| {
-        path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
-    };
-    if has(data, &["npz", "npy"]) {
-        return true;
-    }
-    let inside: Vec<PathBuf> =
-        fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    let is_any = |endings: &[&str]| inside.iter().any(|path| has(path, endings));
-    format.is_none() && is_any(&["npy"]) && !is_any(&PICTURES)
-}
-
-/// Refuses what only pictures have.
-fn refuse_for_arrays(args: &Args) -> Result<(), Error> {
-    let given = [
-        ("--format", args.format.is_some()),
-        ("--size", args.size.is_some()),
-        ("--max-left-out", args.max_left_out.is_some()),
-        ("--mean", !args.mean.is_empty()),
-        ("--equalize", args.equalize),
-    ];
-    match given.iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((flag, _)) => Err(Error::usage(format!("{flag} is for pictures, and --data is arrays"))
-            .hint("arrays are given to the model as they are: save what it takes in use")),
-    }
 }
 
 /// What holds the weights: the file, or of several a folder below `folder` with links to them, which stand for their content.
@@ -224,15 +171,6 @@ pub(super) fn usual_weights(model: &Path) -> Vec<PathBuf> {
         places.into_iter().find(|place| place.is_file())
     };
     named.iter().filter(|location| is_below(location)).filter_map(find).collect()
-}
-
-/// A path as the pipeline has to name it, which lies elsewhere. Links stay: a model finds its weights beside its name.
-fn absolute(path: &Path) -> Result<String, Error> {
-    let absolute = fs::metadata(path)
-        .and_then(|_| std::path::absolute(path))
-        .map_err(|error| Error::usage(format!("cannot read `{}`: {error}", path.display())))?;
-    let text = absolute.to_str().map(|text| text.replace("${", "$${"));
-    text.ok_or_else(|| Error::usage(format!("`{}` is not UTF-8", path.display())))
 }
 
 #[cfg(test)]

@@ -118,3 +118,32 @@ proptest! {
         prop_assert_eq!(taken.bytes, expected);
     }
 }
+
+/// As PyTorch users have them: `safetensors.torch.save_file({"x": x, "n": n}, "arrays.safetensors")`.
+#[test]
+fn tensors_are_read_as_arrays_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let x = floats((0_u8..8).map(f32::from));
+    let write = |name: &str, header: &str, data: &[u8]| {
+        let length = (header.len() as u64).to_le_bytes();
+        fs::write(at(name), [&length[..], header.as_bytes(), data].concat()).unwrap();
+    };
+    let header = r#"{"n":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
+        "w":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]},"x":{"dtype":"F32","shape":[4,2],"data_offsets":[8,40]}}"#;
+    write("t", header, &[&[9, 8, 7, 6, 0, 0, 0, 0], &x[..]].concat());
+    let source = Source::open(&at("t")).unwrap();
+    assert_eq!((source.samples(), source.is_single()), (4, false));
+    assert_eq!(source.take("x", &[1, 3]).unwrap().bytes, floats([2.0, 3.0, 6.0, 7.0]));
+    assert_eq!(source.take("n", &[0, 2]).unwrap().bytes, [9, 7]);
+    assert_eq!(source.why_not("w"), Some("holds elements of type BF16, which are not read"));
+    let refused = |name: &str| Source::open(&at(name)).unwrap_err().to_string();
+    write("short", header, &x);
+    assert!(refused("short").contains("and its header says"), "{}", refused("short"));
+    write("none", "{}", &[]);
+    assert!(refused("none").contains("it has no tensors"));
+    write("uneven", &header.replace("[4,2]", "[2,4]"), &[&[0; 8], &x[..]].concat());
+    assert!(refused("uneven").contains("different numbers of samples"));
+    fs::write(at("long"), [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
+    assert!(refused("long").contains("its header would have"));
+}

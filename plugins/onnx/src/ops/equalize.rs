@@ -11,14 +11,15 @@ use quant::{Equalized, equalize};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{RUNTIME, known, weights_input};
-use crate::runtime::{self, Model};
+use crate::ops::{RUNTIME, arrays_input, known, weights_input};
+use crate::runtime::{self, Loaded, Model};
+use crate::samples::{self, ARRAYS, Asked, Values};
 use crate::{noise, request, sizes};
 
 /// Random images that the model and its new form are compared on.
 const IMAGES: usize = 4;
 
-/// Largest difference of logits, relative to the largest logit, that rounding in 32 bits explains.
+/// Largest difference of outputs, relative to the largest value, that rounding in 32 bits explains.
 const TOLERANCE: f64 = 1e-3;
 
 /// Params of `onnx/equalize`: none.
@@ -39,7 +40,11 @@ impl Op for Equalize {
     type Params = Params;
 
     fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
-        vec![("model", InputSpec::required("the float model")), weights_input()]
+        vec![
+            ("model", InputSpec::required("the float model")),
+            weights_input(),
+            arrays_input("what both forms are compared on"),
+        ]
     }
 
     fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
@@ -60,19 +65,19 @@ impl Op for Equalize {
         let (model, pairs) = equalize(&float)?;
         let target = request.output("model")?;
         request::write(target, &model.to_bytes())?;
-        let load = |model: &onnx::Model, path: &Path| {
-            let bytes = sizes::fixed(model, sizes::ANY).to_bytes();
-            Model::from_bytes(&bytes, format!("`{}`", path.display()), request.threads)
+        let on_arrays = request.inputs.contains_key(ARRAYS);
+        let [before, after] = match request.inputs.get(ARRAYS) {
+            Some(arrays) => [(&float, path), (&model, target)]
+                .map(|(model, path)| given_for_arrays(model, path, arrays, request.threads)),
+            None => [(&float, path), (&model, target)]
+                .map(|(model, path)| given_for_images(model, path, request.threads)),
         };
-        let (mut before, mut after) = (load(&float, path)?, load(&model, target)?);
-        let images = noise::normal(IMAGES * before.image().iter().product::<usize>(), 0);
-        let logits = before.run(&images).context("running the model")?;
-        let difference =
-            runtime::max_difference(&logits, &after.run(&images).context("running the new form")?);
-        let largest = logits.iter().fold(0.0_f64, |most, logit| most.max(f64::from(logit.abs())));
+        let (before, after) = (before.context("running the model")?, after.context("running the new form")?);
+        let difference = runtime::max_difference(&before, &after);
+        let largest = before.iter().fold(0.0_f64, |most, value| most.max(f64::from(value.abs())));
         if difference > TOLERANCE * largest.max(f64::MIN_POSITIVE) {
             return Err(Failure::new(format!(
-                "the balanced model gives logits that differ by {difference:.3e} where the largest is {largest:.3e}"
+                "the balanced model gives values that differ by {difference:.3e} where the largest is {largest:.3e}"
             ))
             .hint("its weights differ too much for 32-bit floats: quantize the model as it is"));
         }
@@ -83,10 +88,36 @@ impl Op for Equalize {
             );
         }
         reporter.metric("pairs", Metric::new(pairs.len() as f64, ""));
-        reporter.metric("difference", Metric::new(difference, "").basis("logits of random images"));
+        let basis = if on_arrays { "outputs for samples of the arrays" } else { "logits of random images" };
+        reporter.metric("difference", Metric::new(difference, "").basis(basis));
         reporter.figure(table(&pairs));
         Ok(())
     }
+}
+
+/// The logits for random images.
+fn given_for_images(model: &onnx::Model, path: &Path, threads: usize) -> anyhow::Result<Vec<f32>> {
+    let bytes = sizes::fixed(model, sizes::ANY).to_bytes();
+    let mut model = Model::from_bytes(&bytes, format!("`{}`", path.display()), threads)?;
+    model.run(&noise::normal(IMAGES * model.image().iter().product::<usize>(), 0))
+}
+
+/// All outputs of floats for a few samples of `arrays`.
+fn given_for_arrays(
+    model: &onnx::Model,
+    path: &Path,
+    arrays: &Path,
+    threads: usize,
+) -> anyhow::Result<Vec<f32>> {
+    let loaded = Loaded::from_bytes(&model.to_bytes(), format!("`{}`", path.display()), threads)?;
+    let samples = samples::few(&loaded, arrays)?;
+    let mut all = Vec::new();
+    for output in Asked::new(&samples, loaded).ask(0..samples.indices.len())?.into_iter().flatten() {
+        if let Values::F32(values) = output.values {
+            all.extend(values);
+        }
+    }
+    Ok(all)
 }
 
 fn table(pairs: &[Equalized]) -> Figure {

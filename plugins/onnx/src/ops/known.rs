@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
+use arrays::Source;
 use dataset::{Normalization, Outline};
 use onnx::{Dim, ElementType, Model, Value};
 use protocol::{CheckRequest, Failure, Problem};
 use quant::{QuantError, observed_model};
 
 use crate::request::{self, WEIGHTS};
-use crate::samples::ARRAYS;
+use crate::samples::{self, ARRAYS};
 use crate::{metadata, sizes};
 
 /// Input `model`, if it is there and can be read, and what is wrong with it for all who run it and quantize it.
@@ -87,6 +88,26 @@ pub(super) fn variant(
         }
     };
     Some(Problem::from(failure).input(name))
+}
+
+/// What keeps a variant that is there, called `name`, from being given the arrays that are there.
+pub(super) fn given_arrays(request: &CheckRequest, name: &str, path: &Path) -> Option<Problem> {
+    if !has_its_name(path) {
+        return None;
+    }
+    let arrays = Source::open(request.present.get(ARRAYS)?).ok()?;
+    let is_whole = request.inputs.iter().all(|name| request.present.contains_key(name));
+    let files: Vec<_> = match request::data_files_at(name, path, &request.present) {
+        Ok(files) => files.into_values().collect(),
+        Err(failure) if is_whole => return Some(Problem::from(failure).input(name)),
+        // Weights that another stage makes are not there yet.
+        Err(_) => return None,
+    };
+    // What cannot be read here ONNX Runtime may read.
+    let (model, _) = Model::read_with(path, &files).ok()?;
+    let wanted: Vec<&str> = metadata::inputs(&model).map(|input| input.name.as_str()).collect();
+    let failure = samples::check_names(&arrays, &wanted, &source(path)).err()?;
+    Some(Problem::from(Failure::from(failure)).input(ARRAYS))
 }
 
 /// Why `given` is no normalisation of anything, or not of the dataset that is there.
@@ -227,7 +248,7 @@ mod tests {
     /// Place and text of all problems of an op with these inputs, which are there.
     fn problems(op: &str, params: Json, present: &[(&str, &PathBuf)]) -> Vec<(Place, String)> {
         // Images are declared, if not there yet.
-        let images = (op == "calibrate").then_some("dataset");
+        let images = matches!(op, "calibrate" | "evaluate" | "sensitivity").then_some("dataset");
         let inputs = present.iter().map(|(name, _)| *name).chain(images).map(str::to_owned).collect();
         let present = present.iter().map(|(name, path)| ((*name).to_owned(), (*path).clone())).collect();
         let request = CheckRequest { op: op.into(), params, inputs, present, threads: 1 };
@@ -276,9 +297,10 @@ mod tests {
         let found = problems("evaluate", json!({}), &[("fp32", &path), ("dataset", &data)]);
         assert_eq!(found[0].0, Place::Input("fp32".into()), "{found:?}");
         assert!(problems("evaluate", json!({}), &[("dataset", &data)])[0].1.contains("nothing to evaluate"));
-        let found = problems("bench", json!({}), &[("fp32", &path), ("dataset", &data)]);
-        assert_eq!(found[0].0, Place::Input("dataset".into()), "{found:?}");
-        assert!(found[0].1.starts_with("`dataset` is a dataset, which is nothing to time"), "{found:?}");
+        assert_eq!(problems("bench", json!({}), &[("fp32", &path), ("dataset", &data)]), []);
+        let found = problems("bench", json!({}), &[("fp32", &path), ("images", &data)]);
+        assert_eq!(found[0].0, Place::Input("images".into()), "{found:?}");
+        assert!(found[0].1.starts_with("`images` is a dataset, which is nothing to time"), "{found:?}");
     }
 
     #[test]

@@ -63,11 +63,28 @@ fn cannot_draw_arrays(request: &CheckRequest, wanted: Wanted, seed: u64) -> Opti
     }
 }
 
+/// Why it is not clear what data there are to `do_what`, as in `evaluate on`.
+fn which_data(has_dataset: bool, has_arrays: bool, do_what: &str) -> Option<Failure> {
+    let message = match (has_dataset, has_arrays) {
+        (true, false) | (false, true) => return None,
+        (true, true) => {
+            format!("both `dataset` and `arrays` are given, of which only one is there to {do_what}")
+        }
+        (false, false) => {
+            format!("neither `dataset` nor `arrays` is given, so that there is nothing to {do_what}")
+        }
+    };
+    Some(Failure::new(message).hint(
+        "give `dataset` for a model of pictures, from `data/download`, or `arrays`, an `.npz` with an array for each input of any \
+         other model",
+    ))
+}
+
 /// Arrays for a model that takes no pictures.
 fn arrays_input(what: &str) -> (&'static str, InputSpec) {
     let description = format!(
         "{what}, for a model of anything but pictures: an array by the name of each of its inputs, whose first axis counts the samples \
-         (`.npz`, `.npy`, or a folder of `.npy`)"
+         (`.npz`, `.npy`, a folder of `.npy`, or `.safetensors`)"
     );
     (ARRAYS, InputSpec::optional(&description))
 }
@@ -106,11 +123,17 @@ mod tests {
             ("evaluate", json!({"baseline": "float"}), "/baseline", "is no variant of this stage"),
             ("export", json!({"network": network}), "/network", "without `classes` or `normalization`"),
         ] {
-            let (found, message) = only(op, params, &["fp32"], None);
+            let inputs: &[&str] = if op == "evaluate" { &["fp32", "dataset"] } else { &["fp32"] };
+            let (found, message) = only(op, params, inputs, None);
             assert_eq!(found, Place::Param(place.into()), "{message}");
             assert!(message.contains(expected), "{message}");
         }
         assert!(only("bench", json!({}), &[], None).1.contains("nothing to time"));
+        for (inputs, expected) in [(&["fp32"][..], "neither"), (&["fp32", "dataset", "arrays"], "both")] {
+            assert!(only("evaluate", json!({}), inputs, None).1.starts_with(expected));
+        }
+        let labels = only("evaluate", json!({"labels": "y"}), &["fp32", "dataset"], None);
+        assert_eq!(labels.0, Place::Param("/labels".into()));
     }
 
     #[test]

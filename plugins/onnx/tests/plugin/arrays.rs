@@ -10,22 +10,22 @@ use serde_json::json;
 use crate::support::{run, runtime};
 
 /// An array as NumPy writes it.
-fn npy(kind: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
+pub(crate) fn npy(kind: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
     let text = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({axes}), }}\n");
     let length = u16::try_from(text.len()).unwrap().to_le_bytes();
     [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes(), data].concat()
 }
 
-fn floats(count: usize) -> Vec<u8> {
+pub(crate) fn floats(count: usize) -> Vec<u8> {
     (0..count).flat_map(|index| ((index * 37 % 101) as f32 / 50.0 - 1.0).to_le_bytes()).collect()
 }
 
-fn value(name: &str, element: ElementType, dims: &[Dim]) -> Value {
+pub(crate) fn value(name: &str, element: ElementType, dims: &[Dim]) -> Value {
     Value { name: name.into(), element, shape: Some(dims.to_vec()) }
 }
 
-fn weights(model: &mut Model, name: &str, shape: &[usize]) {
+pub(crate) fn weights(model: &mut Model, name: &str, shape: &[usize]) {
     let count: usize = shape.iter().product();
     let values = (0..count).map(|index| (index * 29 % 83) as f32 / 83.0 - 0.5).collect();
     let tensor = Tensor::new(shape.to_vec(), Data::F32(values)).unwrap();
@@ -33,7 +33,7 @@ fn weights(model: &mut Model, name: &str, shape: &[usize]) {
 }
 
 /// `y = x · w + u[i] · v`: `x` are numbers, `i` counts rows of a table.
-fn two_inputs(batch: &Dim) -> Model {
+pub(crate) fn two_inputs(batch: &Dim) -> Model {
     let mut model = Model::new(13);
     for (name, shape) in [("w", [6, 4]), ("table", [9, 5]), ("v", [5, 4])] {
         weights(&mut model, name, &shape);
@@ -53,7 +53,7 @@ fn two_inputs(batch: &Dim) -> Model {
 }
 
 /// Ranges and the INT8 model of what is in `folder`, on the arrays in its folder `arrays`; else what an op failed with.
-fn quantized(folder: &Path, params: serde_json::Value) -> Result<serde_json::Value, String> {
+pub(crate) fn quantized(folder: &Path, params: serde_json::Value) -> Result<serde_json::Value, String> {
     let at = |name: &str| folder.join(name);
     let (model, arrays) = (at("m.onnx"), at("arrays"));
     let [ranges, moments, int8] = ["r.json", "m.safetensors", "int8.onnx"].map(at);

@@ -11,6 +11,7 @@
 )]
 
 mod arrays;
+mod arrays_judged;
 mod balance;
 mod chain;
 mod data_files;

@@ -14,6 +14,8 @@ fn time(model: &Path, batches: Vec<usize>) -> Output {
     let request = TimeRequest {
         model: model.into(),
         data: BTreeMap::new(),
+        arrays: None,
+        size: None,
         batches,
         threads: 1,
         warmup_calls: 1,

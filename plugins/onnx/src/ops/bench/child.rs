@@ -121,6 +121,8 @@ mod tests {
         TimeRequest {
             model: "m.onnx".into(),
             data: std::collections::BTreeMap::new(),
+            arrays: None,
+            size: None,
             batches: vec![1],
             threads: 1,
             warmup_calls: 0,

@@ -79,7 +79,13 @@ fn marked(value: f64, digits: usize, mark: &str) -> Cell {
 }
 
 /// All latencies; those that are not stated are marked.
-pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize, cpu: &str) -> Figure {
+pub(super) fn latency(
+    outcomes: &[Outcome<'_>],
+    params: &Params,
+    threads: usize,
+    cpu: &str,
+    unit: &str,
+) -> Figure {
     let with_threads = shows_threads(outcomes, threads);
     let row = |outcome: &Outcome<'_>| {
         let stated = |value: f64| if outcome.noise.is_none() { Cell::Number(value) } else { Cell::Empty };
@@ -104,7 +110,7 @@ pub(super) fn latency(outcomes: &[Outcome<'_>], params: &Params, threads: usize,
         Column::new("low", "ms", 3),
         Column::new("high", "ms", 3),
         Column::new("p95", "ms", 3),
-        Column::new("throughput", "images/s", 0),
+        Column::new("throughput", &format!("{unit}/s"), 0),
         Column::new(&format!("faster than {}", params.baseline.as_deref().unwrap_or("a baseline")), "×", 2),
     ]);
     Figure {

@@ -1,4 +1,4 @@
-//! `onnx/bench`: latency of several variants of a model, measured in alternating rounds.
+//! `onnx/bench`: latency of several variants of a model, measured in alternating rounds, on images that are made up or on arrays.
 //!
 //! Every measurement has a process of its own, so that only one runtime is alive at a time: the threads of an
 //! idle ONNX Runtime session spin and would take cores from the one being timed.
@@ -12,15 +12,15 @@ mod outcome;
 mod patience;
 mod rounds;
 mod summary;
+mod variants;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
+use arrays::Source;
 use dataset::Outline;
-use onnx::DataFiles;
 use protocol::{
     CheckRequest, Failure, InputSpec, KeyScope, Op, OpManifest, Problem, Reporter, Resources, RunRequest,
     Threads, counted,
@@ -29,8 +29,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::executed::{Arithmetic, Counts};
-use crate::ops::{RUNTIME, problems};
+use crate::ops::{RUNTIME, arrays_input, known, problems};
+use crate::samples::ARRAYS;
 use crate::{executed, library, request};
+use variants::{Shown, Variant, check_calls, nothing_to_time, variants};
+
+/// Name of the input that says how large images are.
+const DATASET: &str = "dataset";
+
+/// The inputs that are no variants.
+const DATA: [&str; 2] = [DATASET, ARRAYS];
 
 /// The companion plugin that times `.safetensors` weights.
 const COMPANION: &str = "torch";
@@ -39,7 +47,7 @@ const COMPANION: &str = "torch";
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Params {
-    /// Images per call, for each measurement.
+    /// Images (or samples of arrays) per call, for each measurement.
     #[schemars(length(min = 1), inner(range(min = 1)))]
     batches: Vec<usize>,
     /// Timed calls in a round, for each of `batches`.
@@ -140,15 +148,6 @@ fn repeats(numbers: &[usize]) -> bool {
     sorted.windows(2).any(|pair| matches!(pair, [one, two] if one == two))
 }
 
-/// A model and the executable that times it.
-pub(crate) struct Variant {
-    name: String,
-    model: PathBuf,
-    /// Files with its weights, by the location that it names.
-    data: DataFiles,
-    timer: PathBuf,
-}
-
 /// Names of all that it may report.
 fn metrics() -> Vec<String> {
     let timed = [
@@ -178,6 +177,11 @@ impl Op for Bench {
     const CHECKS: bool = true;
     type Params = Params;
 
+    fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
+        let dataset = "images whose height and width models get that leave them open; what they are timed on is made up all the same";
+        vec![(DATASET, InputSpec::optional(dataset)), arrays_input("the samples to time on")]
+    }
+
     fn manifest(&self) -> OpManifest {
         let variant = "a variant to time under this name: a `.onnx` model, or `.safetensors` weights that plugin torch times; or \
                        a file, or a folder of files, in which weights of such a model lie";
@@ -189,28 +193,52 @@ impl Op for Bench {
             metrics: Some(metrics()),
             ..OpManifest::of(self)
         }
-        .with_time(&["with.rounds"], &["with.seed", "with.baseline", "with.max_interval", "with.max_others"])
+        .with_time(
+            &["with.rounds"],
+            &[
+                "with.seed",
+                "with.baseline",
+                "with.max_interval",
+                "with.max_others",
+                "inputs.dataset",
+                "inputs.arrays",
+            ],
+        )
     }
 
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
-        let baseline = check_baseline(params, request.inputs.iter());
-        let nothing = request.inputs.is_empty().then(nothing_to_time);
+        let variants = || request.inputs.iter().filter(|name| !DATA.contains(&name.as_str()));
+        let baseline = check_baseline(params, variants());
+        let nothing = variants().next().is_none().then(nothing_to_time);
+        let both = request.inputs.contains(DATASET) && request.inputs.contains(ARRAYS);
+        let both = both.then(|| {
+            Failure::new("both `dataset` and `arrays` are given, and models are timed on one of them")
+        });
+        let unreadable = request.present.get(ARRAYS).and_then(|path| Source::open(path).err());
+        let unreadable = unreadable.map(|error| anyhow::Error::from(error).into());
         let threads = params.threads(request.threads).err();
-        let found = [params.check().err(), threads, baseline.err(), nothing];
+        let found = [params.check().err(), threads, baseline.err(), nothing, both, unreadable];
         let mut found = problems(found.into_iter().flatten(), request);
-        found.extend(request.present.iter().filter_map(|(name, path)| dataset_as_variant(name, path)));
+        let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
+        found.extend(there.clone().filter_map(|(name, path)| dataset_as_variant(name, path)));
+        if request.inputs.contains(ARRAYS) {
+            found.extend(there.filter_map(|(name, path)| known::given_arrays(request, name, path)));
+        }
         found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
-        let variants = variants(request)?;
+        let shown = Shown::of_request(request)?;
+        let unit = shown.unit();
+        let variants = variants(request, &shown)?;
+        check_calls(&params, &variants)?;
         reporter.info(format!("{}, {}", machine::cpu_model(), library::int8_support()));
         let (threads, too_many) = params.threads(request.threads)?;
         if let Some(too_many) = too_many {
             reporter.warn(too_many);
         }
         let (measured, gave_up) = rounds::measure(&params, &variants, &threads, reporter)?;
-        let (ratios, noise) = summary::report(&params, request.threads, &measured, gave_up, reporter);
+        let (ratios, noise) = summary::report(&params, request.threads, &measured, gave_up, unit, reporter);
         if let Some(noise) = noise {
             reporter.provisional(noise);
         }
@@ -241,13 +269,8 @@ fn check_baseline<'a>(
 fn dataset_as_variant(name: &str, path: &Path) -> Option<Problem> {
     Outline::read(path).ok()?;
     let failure = Failure::new(format!("`{name}` is a dataset, which is nothing to time"))
-        .hint("leave it out: what models are timed on is made up");
+        .hint("leave it out: what models are timed on is made up; or call it `dataset` where they leave height and width open");
     Some(Problem::from(failure).input(name))
-}
-
-fn nothing_to_time() -> Failure {
-    Failure::new("there is nothing to time")
-        .hint("give at least one input: a `.onnx` model or `.safetensors` weights")
 }
 
 /// What ONNX Runtime executes for each variant that it runs, as far as its graph can be read: what was measured holds
@@ -266,46 +289,8 @@ fn executed(variants: &[Variant], scratch: &Path, reporter: &mut Reporter<'_>) -
     all
 }
 
-fn variants(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
-    if request.inputs.is_empty() {
-        return Err(nothing_to_time());
-    }
-    let own = env::current_exe().context("cannot tell where this executable is")?;
-    let (mut variants, mut others) = (Vec::new(), Vec::new());
-    for (name, model) in &request.inputs {
-        let (timer, data) = match model.extension().and_then(|extension| extension.to_str()) {
-            Some("onnx") => (own.clone(), request::data_files(request, name, model)?),
-            Some("safetensors") => {
-                let timer = request.companions.get(COMPANION).cloned().ok_or_else(|| {
-                    Failure::new(format!("`{name}` is timed by plugin {COMPANION}, which was not found"))
-                        .hint("build it with `cargo build --release -p pipe-torch`, or leave the input out")
-                })?;
-                (timer, DataFiles::new())
-            }
-            _ => {
-                others.push((name, model));
-                continue;
-            }
-        };
-        variants.push(Variant { name: name.clone(), model: model.clone(), data, timer });
-    }
-    let holds_data = |path: &Path| {
-        let mut data = variants.iter().flat_map(|variant| &variant.data);
-        data.any(|(location, real)| request::holds(path, location, real))
-    };
-    match others.into_iter().find(|(_, path)| !holds_data(path)) {
-        Some((name, path)) => Err(Failure::new(format!(
-            "`{name}` is `{}`: only `.onnx` models and `.safetensors` weights are timed, and no weights of these models lie in it",
-            path.display()
-        ))),
-        None => Ok(variants),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -348,26 +333,5 @@ mod tests {
         let said = "`threads` asks for 8, 4, but this stage has 2 threads: not timed".to_owned();
         assert_eq!(chosen(Some(vec![8, 1, 4]), 2), Ok((vec![1], Some(said))));
         assert!(chosen(Some(vec![8]), 1).unwrap_err().contains("asks for 8, but this stage has 1 thread"));
-    }
-
-    #[test]
-    fn weights_need_the_companion_and_other_files_are_refused() {
-        let request = |file: &str| RunRequest {
-            op: "bench".into(),
-            params: serde_json::json!({}),
-            inputs: BTreeMap::from([("fp32".into(), PathBuf::from(file))]),
-            outputs: BTreeMap::new(),
-            threads: 1,
-            resume_dir: PathBuf::new(),
-            continue_dir: None,
-            companions: BTreeMap::new(),
-            ignore: None,
-        };
-        assert!(variants(&request("/m.onnx")).is_ok());
-        let failure = variants(&request("/w.safetensors")).err().map(|failure| format!("{failure:?}"));
-        assert!(failure.is_some_and(|text| text.contains("`fp32` is timed by plugin torch")));
-        assert!(variants(&request("/m.tflite")).is_err());
-        let nothing = RunRequest { inputs: BTreeMap::new(), ..request("/m.onnx") };
-        assert!(variants(&nothing).is_err());
     }
 }

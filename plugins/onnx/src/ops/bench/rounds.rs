@@ -11,8 +11,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::measurement::{Case, Measured, Measurement, is_disturbed};
 use super::patience::{GaveUp, Patience};
+use super::variants::Variant;
 use super::watch::{Surroundings, Watch};
-use super::{Params, Variant, child};
+use super::{Params, child};
 
 /// How often a disturbed measurement is made again at most. All together are made again at most as often as there are
 /// measurements.
@@ -119,6 +120,8 @@ fn tasks<'a>(params: &Params, variants: &'a [Variant], threads: &[usize]) -> Vec
                 request: TimeRequest {
                     model: variant.model.clone(),
                     data: variant.data.clone(),
+                    arrays: variant.shown.arrays.clone(),
+                    size: variant.shown.size,
                     batches: vec![batch],
                     threads,
                     warmup_calls,

@@ -18,13 +18,14 @@ const NOISY: f64 = 0.10;
 /// Most cases that a warning names.
 const LISTED: usize = 4;
 
-/// Sends the metrics and figures of all cases; `threads` are the stage's. How fast each variant is against the baseline with
+/// Sends the metrics and figures of all cases; `threads` are the stage's, and `unit` is what a batch has several of. How fast each variant is against the baseline with
 /// these threads, by its name; and, where latencies could not be stated, which and why.
 pub(crate) fn report(
     params: &Params,
     threads: usize,
     measured: &Measured,
     gave_up: Option<GaveUp>,
+    unit: &str,
     reporter: &mut Reporter<'_>,
 ) -> (BTreeMap<String, Vec<Ratio>>, Option<String>) {
     let cpu = machine::cpu_model();
@@ -34,7 +35,7 @@ pub(crate) fn report(
     for group in entries.chunk_by(|(one, _), (two, _)| (one.threads, one.batch) == (two.threads, two.batch)) {
         let of_group = outcomes_of(params, group);
         for outcome in &of_group {
-            send(outcome, &cpu, threads, reporter);
+            send(outcome, &cpu, threads, unit, reporter);
         }
         if let Some(first) = of_group.first() {
             let id = format!("latency.{}", place(first.case, threads));
@@ -45,7 +46,7 @@ pub(crate) fn report(
     report_spread(threads, &outcomes, reporter);
     report_disturbances(measured, reporter);
     report_loading(measured, reporter);
-    reporter.figure(figures::latency(&outcomes, params, threads, &cpu));
+    reporter.figure(figures::latency(&outcomes, params, threads, &cpu, unit));
     reporter.figure(figures::cold_start(&outcomes, threads));
     reporter.figure(figures::machine(&outcomes, threads, machine::governor().as_deref()));
     let mut ratios: BTreeMap<String, Vec<Ratio>> = BTreeMap::new();
@@ -58,7 +59,7 @@ pub(crate) fn report(
     (ratios, refusal(params, threads, &outcomes, gave_up))
 }
 
-fn send(outcome: &Outcome<'_>, cpu: &str, threads: usize, reporter: &mut Reporter<'_>) {
+fn send(outcome: &Outcome<'_>, cpu: &str, threads: usize, unit: &str, reporter: &mut Reporter<'_>) {
     let Outcome { case, median_ms, .. } = outcome;
     let (low, high) =
         (quantile(&round_medians(outcome.rounds), 0.0), quantile(&round_medians(outcome.rounds), 1.0));
@@ -78,7 +79,7 @@ fn send(outcome: &Outcome<'_>, cpu: &str, threads: usize, reporter: &mut Reporte
     let p95 = Estimate { value: outcome.p95_ms, interval: None };
     reporter.metric(&key("median_ms"), median_ms.metric("ms", &basis));
     reporter.metric(&key("p95_ms"), p95.metric("ms", &basis));
-    reporter.metric(&key("images_per_second"), throughput.metric("images/s", &basis));
+    reporter.metric(&key("images_per_second"), throughput.metric(&format!("{unit}/s"), &basis));
     if let Some(speedup) = &outcome.speedup {
         reporter.metric(&key("speedup"), speedup.metric("×", &basis));
     }

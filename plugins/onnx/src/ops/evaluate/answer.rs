@@ -16,7 +16,9 @@ pub(crate) fn kept(
     let sentences: Vec<String> = outcomes
         .iter()
         .zip(comparisons)
-        .filter_map(|(outcome, comparison)| Some(sentence(&outcome.name, comparison.as_ref()?, total)))
+        .filter_map(|(outcome, comparison)| {
+            Some(sentence(&outcome.name, comparison.as_ref()?, total, ["image", "images"]))
+        })
         .collect();
     if sentences.is_empty() {
         return None;
@@ -36,7 +38,8 @@ pub(crate) fn kept(
     })
 }
 
-fn sentence(name: &str, comparison: &Comparison, total: usize) -> String {
+/// A variant against the baseline; `unit` is what is classified, one and several.
+pub(super) fn sentence(name: &str, comparison: &Comparison, total: usize, unit: [&str; 2]) -> String {
     let others = total.saturating_sub(usize::try_from(comparison.agreeing).unwrap_or(total));
     if others == 0 {
         return format!("`{name}` predicts the same class for every one of them.");
@@ -58,7 +61,7 @@ fn sentence(name: &str, comparison: &Comparison, total: usize) -> String {
     format!(
         "`{name}` predicts another class for {} of {}; its accuracy is {accuracy} (95 % interval of the drop {low:.2} to {high:.2}, \
          McNemar's p {p}): {verdict}.",
-        counted(others, "image", "images"),
+        counted(others, unit[0], unit[1]),
         grouped(total)
     )
 }
@@ -68,7 +71,8 @@ mod tests {
     use super::*;
 
     fn told(drop: f64, interval: [f64; 2], p: f64, agreeing: u64) -> String {
-        sentence("int8", &Comparison { drop, interval, agreeing, lost: 0, won: 0, p }, 10_000)
+        let comparison = Comparison { drop, interval, agreeing, lost: 0, won: 0, p };
+        sentence("int8", &comparison, 10_000, ["image", "images"])
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! `onnx/evaluate`: predictions and accuracy of several variants of a model on the test images of a dataset.
+//! `onnx/evaluate`: predictions and accuracy of several variants of a model on the test images of a dataset, or on arrays or pictures
+//! without labels how far they are from each other.
 
 mod answer;
+mod by_output;
 mod calibration;
 mod figures;
 mod pictures;
@@ -18,7 +20,8 @@ use protocol::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::ops::{RUNTIME, images_of, known, problems};
+use crate::ops::{RUNTIME, arrays_input, images_of, known, problems, which_data};
+use crate::samples::ARRAYS;
 use crate::statistics::{mcnemar_exact, paired_drop};
 use calibration::Calibration;
 
@@ -26,22 +29,36 @@ use calibration::Calibration;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Params {
-    /// Name of the input that drops are measured against. Without one there are no drops.
+    /// Name of the input that drops are measured against, and what the others give is compared with. Without one there are no drops.
     baseline: Option<String>,
-    /// Images per call. A dynamically quantized model rounds its activations by batch, so its accuracy depends on
+    /// Images (or samples of arrays) per call. A dynamically quantized model rounds its activations by batch, so its accuracy depends on
     /// this a little.
     #[schemars(range(min = 1))]
     batch_size: usize,
-    /// How many test images, evenly spaced over the split; all of them where absent.
+    /// How many test images (or samples of arrays), evenly spaced over the split; all of them where absent, but of pictures without
+    /// labels up to 512.
     #[schemars(range(min = 1))]
     images: Option<usize>,
+    /// Of `arrays`, the name of the one that says which class each sample is of, counted from 0. Without it variants are compared with
+    /// the baseline only.
+    labels: Option<String>,
+    /// Of models that take `arrays`, the name of the output with the scores of classes, or with the class. By default the first that
+    /// looks like that.
+    scores: Option<String>,
     /// Mean and standard deviation per channel, of pixels scaled to 0..1, for models that do not carry them.
     normalization: Option<Normalization>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { baseline: None, batch_size: 128, images: None, normalization: None }
+        Self {
+            baseline: None,
+            batch_size: 128,
+            images: None,
+            labels: None,
+            scores: None,
+            normalization: None,
+        }
     }
 }
 
@@ -70,54 +87,84 @@ pub(crate) struct Outcome {
     predictions: Predictions,
 }
 
+/// The inputs that are no variants.
+const DATA: [&str; 2] = ["dataset", ARRAYS];
+
 /// The op.
 pub(crate) struct Evaluate;
 
 impl Op for Evaluate {
     const NAME: &'static str = "evaluate";
     const VERSION: u32 = 2;
-    const DESCRIPTION: &'static str = "Accuracy of variants of a model on the test images";
+    const DESCRIPTION: &'static str =
+        "Accuracy of variants of a model on the test images, or on arrays how far they are from a baseline";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
     const CHECKS: bool = true;
     type Params = Params;
 
     fn inputs(&self) -> Vec<(&'static str, InputSpec)> {
-        vec![("dataset", InputSpec::required("images and labels; the test split is used"))]
+        vec![
+            (
+                "dataset",
+                InputSpec::optional("images and labels, for models of pictures; the test split is used"),
+            ),
+            arrays_input("the samples to evaluate on"),
+        ]
     }
 
     fn outputs(&self) -> Vec<(&'static str, OutputSpec)> {
-        let description = "logits and labels by variant, NAME.safetensors each";
+        let description = "by variant: of images logits and labels, NAME.safetensors; of arrays, and of pictures without labels, NAME.npz with an array by the name of each \
+                           output, whose first axis counts the samples";
         vec![("predictions", OutputSpec::new(description, "predictions"))]
     }
 
     fn manifest(&self) -> OpManifest {
         let variant = "a variant to evaluate under this name: a `.onnx` model, or `.safetensors` predictions made elsewhere on \
                        the same test images; or a file, or a folder of files, in which weights of such a model lie";
-        let of_each = ["accuracy", "ece", "size_kb"].map(|name| format!("{{input}}.{name}"));
+        let of_each = ["accuracy", "size_kb"].map(|name| format!("{{input}}.{name}"));
         let compared = ["drop", "agreement", "lost", "won", "mcnemar_p"]
             .map(|name| format!("{{input but with.baseline}}.{name}"));
+        let on_arrays = ["sqnr_db", "worst_part_sqnr_db", "{output}.sqnr_db", "{output}.agreement"]
+            .map(|name| format!("{{input but with.baseline}}.{name}"));
+        let others = ["{if inputs.dataset}{input}.ece", "{if with.labels}{input}.top5_accuracy"];
+        let all = of_each.into_iter().chain(compared).chain(on_arrays).chain(others.map(str::to_owned));
         OpManifest {
             extra_inputs: Some(InputSpec::optional(variant)),
             scope: KeyScope::Hardware,
-            metrics: Some(of_each.into_iter().chain(compared).collect()),
+            metrics: Some(all.collect()),
             ..OpManifest::of(self)
         }
         .on_all_threads()
-        .with_time(&["with.images", "inputs.dataset"], &["with.baseline"])
+        .with_time(
+            &["with.images", "inputs.dataset", "inputs.arrays"],
+            &["with.baseline", "with.labels", "with.scores"],
+        )
     }
 
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
         let variants: Vec<&str> =
-            request.inputs.iter().map(String::as_str).filter(|name| *name != "dataset").collect();
-        let images = images_of(request, SplitName::Test).and_then(|there| wanted(params, there).err());
+            request.inputs.iter().map(String::as_str).filter(|name| !DATA.contains(name)).collect();
+        let has_arrays = request.inputs.contains(ARRAYS);
+        if let Some(failure) = which_data(request.inputs.contains("dataset"), has_arrays, "evaluate on") {
+            return problems(Some(failure), request);
+        }
+        let images = images_of(request, SplitName::Test)
+            .filter(|_| by_output::is_labelled(request))
+            .and_then(|there| wanted(params, there, "test images").err());
         let nothing = variants.is_empty().then(variant::nothing_to_evaluate);
         let baseline = match &nothing {
             None => check_baseline(params, &variants).err(),
             Some(_) => None,
         };
-        let mut found = problems(nothing.into_iter().chain(baseline).chain(images), request);
+        let no_arrays = check_for_arrays(params, has_arrays).err();
+        let mut found = problems(nothing.into_iter().chain(baseline).chain(images).chain(no_arrays), request);
+        let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
+        if has_arrays {
+            found.extend(by_output::check(params, request));
+            found.extend(there.filter_map(|(name, path)| known::given_arrays(request, name, path)));
+            return found;
+        }
         let given = params.normalization.as_ref();
-        let there = request.present.iter().filter(|(name, _)| *name != "dataset");
         match known::lists(given, request) {
             Some(wrong) => found.push(wrong),
             None => found.extend(there.filter_map(|(name, path)| known::variant(request, name, path, given))),
@@ -128,6 +175,9 @@ impl Op for Evaluate {
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
         let variants = variant::of_request(request)?;
         check_baseline(&params, &variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>())?;
+        if let Some(data) = by_output::Data::of_request(request)? {
+            return by_output::run(&params, request, &data, &variants, reporter);
+        }
         let test_set = test_set(&params, request.input("dataset")?)?;
         let folder = request.output("predictions")?;
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
@@ -168,14 +218,24 @@ fn check_baseline(params: &Params, variants: &[&str]) -> Result<(), Failure> {
         .hint(format!("variants are {}", names.join(", "))))
 }
 
-/// How many of the test images.
-fn wanted(params: &Params, available: usize) -> Result<usize, Failure> {
+/// Checks that what only arrays have is not asked of images.
+fn check_for_arrays(params: &Params, has_arrays: bool) -> Result<(), Failure> {
+    let given = [("labels", params.labels.is_some()), ("scores", params.scores.is_some())];
+    match given.iter().find(|(_, is_given)| *is_given && !has_arrays) {
+        None => Ok(()),
+        Some((param, _)) => {
+            Err(Failure::new(format!("`{param}` is for `arrays`, and `dataset` has its own"))
+                .hint(format!("leave `{param}` out")))
+        }
+    }
+}
+
+/// How many of what there is.
+fn wanted(params: &Params, available: usize, unit: &str) -> Result<usize, Failure> {
     let wanted = params.images.unwrap_or(available);
     if wanted > available {
-        return Err(Failure::new(format!(
-            "`images` asks for {wanted} test images, but there are {available}"
-        ))
-        .hint("leave `images` out to use all of them"));
+        return Err(Failure::new(format!("`images` asks for {wanted} {unit}, but there are {available}"))
+            .hint("leave `images` out to use all of them"));
     }
     Ok(wanted)
 }
@@ -183,7 +243,7 @@ fn wanted(params: &Params, available: usize) -> Result<usize, Failure> {
 fn test_set(params: &Params, path: &Path) -> Result<TestSet, Failure> {
     let dataset = Dataset::read(path)?;
     let available = dataset.test.len();
-    let wanted = wanted(params, available)?;
+    let wanted = wanted(params, available, "test images")?;
     let indices = (0..wanted).map(|place| place * available / wanted.max(1)).collect();
     Ok(TestSet { dataset, indices })
 }
@@ -213,21 +273,12 @@ fn report(
             .filter(|baseline| baseline.name != *name)
             .map(|baseline| Comparison::of(&baseline.predictions, predictions));
         if let Some(comparison) = &comparison {
-            let [low, high] = comparison.interval;
             let basis = format!("{}, paired", test_set.basis());
-            let drop = Metric::new(comparison.drop, "points").interval(low, high).basis(&basis);
-            reporter.metric(&format!("{name}.drop"), drop);
+            comparison.report(name, &basis, reporter);
             let [low, high] = wilson_interval(comparison.agreeing, total);
             let share = 100.0 * comparison.agreeing as f64 / (total as f64).max(1.0);
             let agreement = Metric::new(share, "%").interval(low, high).basis(&basis);
             reporter.metric(&format!("{name}.agreement"), agreement);
-            for (what, value) in [
-                ("lost", comparison.lost as f64),
-                ("won", comparison.won as f64),
-                ("mcnemar_p", comparison.p),
-            ] {
-                reporter.metric(&format!("{name}.{what}"), Metric::new(value, "").basis(&basis));
-            }
         }
         comparisons.push(comparison);
     }
@@ -248,7 +299,7 @@ fn report(
     Ok(())
 }
 
-/// A variant against the baseline on the same images.
+/// A variant against the baseline on the same images, or samples of arrays.
 pub(crate) struct Comparison {
     /// Points of accuracy lost; negative where the variant is better.
     drop: f64,
@@ -274,8 +325,22 @@ impl Comparison {
             }
             agreeing += u64::from(baseline.predicted(index) == variant.predicted(index));
         }
-        let (drop, interval) = paired_drop(lost, won, baseline.len() as u64);
+        Self::of_counts(lost, won, agreeing, baseline.len() as u64)
+    }
+
+    fn of_counts(lost: u64, won: u64, agreeing: u64, total: u64) -> Self {
+        let (drop, interval) = paired_drop(lost, won, total);
         Self { drop, interval, lost, won, p: mcnemar_exact(lost, won), agreeing }
+    }
+
+    /// Sends the metrics of how the accuracy of variant `name` differs.
+    fn report(&self, name: &str, basis: &str, reporter: &mut Reporter<'_>) {
+        let [low, high] = self.interval;
+        let drop = Metric::new(self.drop, "points").interval(low, high).basis(basis);
+        reporter.metric(&format!("{name}.drop"), drop);
+        for (what, value) in [("lost", self.lost as f64), ("won", self.won as f64), ("mcnemar_p", self.p)] {
+            reporter.metric(&format!("{name}.{what}"), Metric::new(value, "").basis(basis));
+        }
     }
 }
 

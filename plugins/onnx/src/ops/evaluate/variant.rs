@@ -9,8 +9,8 @@ use dataset::Predictions;
 use onnx::DataFiles;
 use protocol::{Failure, RunRequest};
 
-use super::{Params, TestSet};
-use crate::runtime::Model;
+use super::{DATA, Params, TestSet};
+use crate::runtime::{Loaded, Model};
 use crate::{metadata, request, sizes};
 
 /// One of the things that are compared.
@@ -27,10 +27,10 @@ enum Source {
     Predictions,
 }
 
-/// Every input but the dataset, in the order of their names; files with weights of models belong to these.
+/// Every input but the data, in the order of their names; files with weights of models belong to these.
 pub(crate) fn of_request(request: &RunRequest) -> Result<Vec<Variant>, Failure> {
     let (mut variants, mut others) = (Vec::new(), Vec::new());
-    for (name, path) in request.inputs.iter().filter(|(name, _)| *name != "dataset") {
+    for (name, path) in request.inputs.iter().filter(|(name, _)| !DATA.contains(&name.as_str())) {
         match Variant::new(request, name, path)? {
             Some(variant) => variants.push(variant),
             None => others.push((name, path)),
@@ -55,7 +55,7 @@ pub(crate) fn of_request(request: &RunRequest) -> Result<Vec<Variant>, Failure> 
 
 pub(super) fn nothing_to_evaluate() -> Failure {
     Failure::new("there is nothing to evaluate")
-        .hint("beside `dataset`, give at least one input: a `.onnx` model or `.safetensors` predictions")
+        .hint("beside `dataset` or `arrays`, give at least one input: a `.onnx` model or `.safetensors` predictions")
 }
 
 impl Variant {
@@ -70,6 +70,22 @@ impl Variant {
             _ => return Ok(None),
         };
         Ok(Some(Self { name: name.into(), path: path.into(), data, source }))
+    }
+
+    /// Whether it predicts here.
+    pub(super) fn is_model(&self) -> bool {
+        matches!(self.source, Source::Model)
+    }
+
+    /// The model, whatever it takes.
+    pub(super) fn open(&self, threads: usize) -> Result<Loaded> {
+        Loaded::load(&self.path, &self.data, threads)
+    }
+
+    /// Its graph, as far as it is read here.
+    pub(super) fn graph(&self) -> Option<onnx::Model> {
+        let data: Vec<PathBuf> = self.data.values().cloned().collect();
+        onnx::Model::read_with(&self.path, &data).ok().map(|(model, _)| model)
     }
 
     /// Size of the model's file, and of those with its weights, in KB; none of predictions.
@@ -131,8 +147,7 @@ impl Variant {
     /// The model, for images of this shape where it leaves their size open.
     fn load(&self, [_, height, width]: [usize; 3], threads: usize) -> Result<Model> {
         // What cannot be read here ONNX Runtime may read, or say what is amiss.
-        let data: Vec<PathBuf> = self.data.values().cloned().collect();
-        if let Ok((model, _)) = onnx::Model::read_with(&self.path, &data)
+        if let Some(model) = self.graph()
             && let Cow::Owned(sized) = sizes::fixed(&model, [height, width])
         {
             return Model::from_bytes(&sized.to_bytes(), format!("`{}`", self.path.display()), threads);

@@ -17,7 +17,7 @@ pub(crate) fn errors(sensitivity: &Sensitivity, basis: &str) -> Figure {
         title: "Error by layer".into(),
         caption: format!(
             "Signal to quantization noise, FP32 against INT8; low is bad. `outcome`: of each layer's outcome where all layers \
-             are integers, which shows where errors add up. `alone`: of the logits where only this layer is, which shows \
+             are integers, which shows where errors add up. `alone`: of what the model gives where only this layer is, which shows \
              what each adds. On {basis}; outcomes on the first {COMPARED_IMAGES} of them."
         ),
         content: Content::Series {

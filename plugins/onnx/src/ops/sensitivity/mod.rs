@@ -1,28 +1,32 @@
 //! `onnx/sensitivity`: what rounding each layer does to a model, and which layers to leave in floating point so that the
-//! model keeps its accuracy.
+//! model keeps its accuracy, on images or on arrays.
 
+mod data;
 mod figures;
 mod measure;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
-use dataset::{Normalization, Outline, Sample, SplitName, wilson_interval};
+use arrays::Source;
+use dataset::{Normalization, Outline, SplitName, wilson_interval};
 use protocol::{
     CheckRequest, Failure, InputSpec, Metric, Op, OpManifest, OutputSpec, Problem, Progress, Reporter,
-    RunRequest, counted, grouped,
+    RunRequest, counted,
 };
-use quant::{
-    IntegerLayer, LayerError, QuantError, Ranges, Sensitivity, StaticOptions, integer_layers, next_to_keep,
-};
+use quant::{IntegerLayer, LayerError, QuantError, Sensitivity, StaticOptions, integer_layers, next_to_keep};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::images::{Wanted, draw};
+use crate::images::Wanted;
+use crate::labels::Labels;
 use crate::ops::quantize::{self, Calibrated};
-use crate::ops::{RUNTIME, cannot_draw, known, problems, weights_input};
-use crate::sizes;
+use crate::ops::{
+    RUNTIME, arrays_input, cannot_draw, cannot_draw_arrays, known, problems, weights_input, which_data,
+};
+use crate::samples::ARRAYS;
 use crate::statistics::paired_drop;
+use data::Data;
 use measure::{Laboratory, Score};
 
 /// Images that are measured on where their number is not given and there are as many.
@@ -33,16 +37,22 @@ const USUAL_IMAGES: usize = 1_000;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Params {
     /// The points of accuracy, on the images below, that the quantized model may lose. Layers are left in floating point
-    /// until it loses no more.
+    /// until it loses no more. Of `arrays` without `labels` it is the share of samples, in points, of which the model may say another
+    /// class.
     #[schemars(range(min = 0, max = 100))]
     max_drop: f64,
-    /// How many images to measure on, drawn from those that `ranges` were not calibrated on. By default 1,000, or all of these where
+    /// The signal to quantization noise of its outputs, in dB, that the quantized model must have at least, beside `max_drop`: for
+    /// models that say no classes.
+    min_sqnr_db: Option<f64>,
+    /// Of `arrays`, the name of the one that says which class each sample is of, counted from 0.
+    labels: Option<String>,
+    /// How many images (or samples of arrays) to measure on, drawn from those that `ranges` were not calibrated on. By default 1,000, or all of these where
     /// there are fewer; all images of the split where none is left.
     #[schemars(range(min = 1))]
     images: Option<usize>,
     /// Seed of the draw.
     seed: u64,
-    /// Images per call.
+    /// Images (or samples of arrays) per call.
     #[schemars(range(min = 1))]
     batch_size: usize,
     /// The split to draw from. Choosing layers by test images would flatter the result on them.
@@ -57,6 +67,8 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             max_drop: 0.5,
+            min_sqnr_db: None,
+            labels: None,
             images: None,
             seed: 42,
             batch_size: 50,
@@ -85,7 +97,8 @@ impl Op for MeasureSensitivity {
             weights_input(),
             ("ranges", InputSpec::required("its ranges, from `onnx/calibrate` of this very model")),
             ("moments", InputSpec::optional("from the same; as `onnx/quantize` will have them")),
-            ("dataset", InputSpec::required("images and labels to measure on")),
+            ("dataset", InputSpec::optional("images and labels to measure on, for a model of pictures")),
+            arrays_input("the samples to measure on"),
         ]
     }
 
@@ -106,60 +119,80 @@ impl Op for MeasureSensitivity {
                 "mixed.accuracy",
                 "mixed.drop",
                 "mixed.sqnr_db",
+                "{if inputs.arrays}int8.agreement",
+                "{if inputs.arrays}mixed.agreement",
                 "float_layers",
             ])
             .with_time(
                 &["with.images"],
-                &["with.seed", "with.split", "inputs.ranges", "inputs.moments", "inputs.dataset"],
+                &[
+                    "with.seed",
+                    "with.split",
+                    "with.labels",
+                    "inputs.ranges",
+                    "inputs.moments",
+                    "inputs.dataset",
+                    "inputs.arrays",
+                ],
             )
     }
 
     /// How many images were not calibrated on shows later.
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
         let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
-        let dataset = request.present.get("dataset");
-        let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
-        let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
-        let too_many = cannot_draw(request, params.split, wanted, params.seed);
-        let mut found = problems(unlabelled.into_iter().chain(too_many), request);
+        let has_arrays = request.inputs.contains(ARRAYS);
+        if let Some(failure) = which_data(request.inputs.contains("dataset"), has_arrays, "measure on") {
+            return problems(Some(failure), request);
+        }
+        let mut found = match has_arrays {
+            true => {
+                let source = request.present.get(ARRAYS).and_then(|path| Source::open(path).ok());
+                let labels = source.and_then(|source| Labels::check(params.labels.as_deref(), &source).err());
+                let too_many = cannot_draw_arrays(request, wanted, params.seed);
+                problems(labels.into_iter().chain(too_many), request)
+            }
+            false => {
+                let dataset = request.present.get("dataset");
+                let outline = dataset.and_then(|dataset| Outline::read(dataset).ok());
+                let unlabelled = outline.and_then(|outline| check_labels(&outline).err());
+                let too_many = cannot_draw(request, params.split, wanted, params.seed);
+                problems(unlabelled.into_iter().chain(too_many), request)
+            }
+        };
+        if params.labels.is_some() && !has_arrays {
+            let failure = Failure::new("`labels` is for `arrays`, and `dataset` has its own");
+            found.push(Problem::from(failure).param("labels"));
+        }
+        if params.normalization.is_some() && has_arrays {
+            let failure = Failure::new(
+                "`normalization` is for images, and `arrays` are given to the model as they are",
+            );
+            found.push(Problem::from(failure).param("normalization"));
+        }
         found.extend(known::observable(request, params.normalization.as_ref()));
+        if let (true, Some(path)) = (has_arrays, request.present.get("model")) {
+            found.extend(known::given_arrays(request, "model", path));
+        }
         found
     }
 
     fn run(&self, params: Params, request: &RunRequest, reporter: &mut Reporter<'_>) -> Result<(), Failure> {
         let Calibrated { float, digest, ranges, moments } = quantize::calibrated(request)?;
-        let dataset = request.input("dataset")?;
-        let sample = Sample::open(dataset, params.split)?;
-        let (indices, known) = drawn(&params, &ranges, sample.len())?;
-        let [_, height, width] = sample.shape()?;
-        let split = params.split.as_str();
-        let basis = format!(
-            "{} images of the {split} split that were {}calibrated on, drawn with seed {}",
-            grouped(indices.len()),
-            if known { "" } else { "not " },
-            params.seed
-        );
-        if known {
-            reporter.warn(format!(
-                "`ranges` were calibrated on all images of the {split} split, so this is measured on images that they know: calibrate on \
-                 fewer, as with `images: {}`, for a choice that holds on others, too",
-                (sample.len() / 2).max(1)
-            ));
-        }
+        let data = Data::open(&params, request, &float, &ranges)?;
+        data.tell(reporter);
+        let basis = data.basis(&params);
         let mut laboratory = Laboratory {
             float: &float,
             ranges: &ranges,
             moments: moments.as_ref(),
             params: &params,
-            dataset,
-            indices: &indices,
-            size: [height, width],
+            shown: data.shown(),
             threads: request.threads,
             reference: None,
         };
         let reference = laboratory.float_score()?;
         // What a layer costs depends on how large its maps are.
-        let layers = integer_layers(&sizes::fixed(&float, laboratory.size), &params.quantize)?;
+        let layers = integer_layers(&data.sized(&float), &params.quantize)?;
         let outputs = laboratory.output_errors()?;
         let (errors, noise) = alone(&laboratory, &layers, &outputs, reporter)?;
         let all = laboratory.score(&[], &layers)?.ok_or(QuantError::NothingToQuantize)?;
@@ -187,25 +220,6 @@ fn check_labels(dataset: &Outline) -> Result<(), Failure> {
         "measure on images with labels, such as those of the format `image-folder`; without any, leave `sensitivity` out and \
          name layers in `exclude` of `onnx/quantize`",
     ))
-}
-
-/// Indices of images that the ranges do not know, and whether they do all the same, because there are no others.
-fn drawn(params: &Params, ranges: &Ranges, length: usize) -> Result<(Vec<usize>, bool), Failure> {
-    let seen: BTreeSet<u64> = match ranges.lineage.split == params.split.as_str() {
-        true => ranges.lineage.images.iter().copied().collect(),
-        false => BTreeSet::new(),
-    };
-    let unseen: Vec<usize> = (0..length).filter(|index| !seen.contains(&(*index as u64))).collect();
-    let known = unseen.is_empty() && params.images.is_none();
-    let from: Vec<usize> = if known { (0..length).collect() } else { unseen };
-    let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
-    let split = params.split.as_str();
-    let of = match seen.is_empty() || known {
-        true => format!("the {split} split"),
-        false => format!("what is left of the {split} split beside the images calibrated on"),
-    };
-    let places = draw(wanted, params.seed, from.len(), &of)?;
-    Ok((places.into_iter().filter_map(|place| from.get(place).copied()).collect(), known))
 }
 
 /// By layer, what it does alone: for the report, and as power of the noise of the logits.
@@ -245,28 +259,49 @@ fn choose(
     all: &Score,
     reporter: &mut Reporter<'_>,
 ) -> Result<(Vec<usize>, Score), Failure> {
-    let budget = laboratory.params.max_drop;
+    let Params { max_drop: budget, min_sqnr_db, .. } = *laboratory.params;
+    let too_noisy = |score: &Score| match (min_sqnr_db, score.sqnr_db()) {
+        (Some(least), Some(own)) => own < least,
+        _ => false,
+    };
+    let fails = |score: &Score| score.drop > budget || too_noisy(score);
     let mut kept: Vec<usize> = Vec::new();
     let mut score = all.clone();
-    while score.drop > budget {
+    while fails(&score) {
         let next = next_to_keep(layers, noise, &kept.iter().copied().collect());
         let name = next.and_then(|next| layers.get(next)).map_or("", |layer| &layer.name);
         kept.extend(next);
         score = match laboratory.score(&kept, layers)? {
             Some(score) if next.is_some() => score,
             _ => {
-                return Err(Failure::new(format!(
-                    "no integer layer can be kept without losing more than {budget} points: all of them lose {:.2}",
-                    all.drop
-                ))
-                .hint("calibrate by another `method` or on more images, or allow for a larger `max_drop`"));
+                let (message, allowed) = match score.drop > budget {
+                    true => (
+                        format!(
+                            "no integer layer can be kept without losing more than {budget} points: all of them lose {:.2}",
+                            all.drop
+                        ),
+                        "a larger `max_drop`",
+                    ),
+                    false => (
+                        format!(
+                            "no integer layer can be kept with a signal to quantization noise of at least {} dB: all of them have {:.1}",
+                            min_sqnr_db.unwrap_or_default(),
+                            all.sqnr_db().unwrap_or_default()
+                        ),
+                        "a lower `min_sqnr_db`",
+                    ),
+                };
+                return Err(Failure::new(message).hint(format!(
+                    "calibrate by another `method` or on more images, or allow for {allowed}"
+                )));
             }
         };
-        reporter.info(format!("with `{name}` in floating point: {:.2} points lost", score.drop));
+        let noise = score.sqnr_db().map_or_else(String::new, |db| format!(", {db:.1} dB"));
+        reporter.info(format!("with `{name}` in floating point: {:.2} points lost{noise}", score.drop));
     }
     for place in kept.clone() {
         let without: Vec<usize> = kept.iter().copied().filter(|other| *other != place).collect();
-        if let Some(tried) = laboratory.score(&without, layers)?.filter(|tried| tried.drop <= budget) {
+        if let Some(tried) = laboratory.score(&without, layers)?.filter(|tried| !fails(tried)) {
             (kept, score) = (without, tried);
         }
     }
@@ -281,17 +316,30 @@ fn report(
     basis: &str,
     reporter: &mut Reporter<'_>,
 ) {
+    let plain = basis.replace('`', "");
     for (name, score) in [("fp32", reference), ("int8", all), ("mixed", mixed)] {
-        let [low, high] = wilson_interval(score.correct, score.total);
-        let accuracy = Metric::new(score.accuracy(), "%").interval(low, high).basis(basis);
-        reporter.metric(&format!("{name}.accuracy"), accuracy);
-        if name != "fp32" {
-            let (drop, [low, high]) = paired_drop(score.lost, score.won, score.total);
-            let drop = Metric::new(drop, "points").interval(low, high).basis(basis);
-            reporter.metric(&format!("{name}.drop"), drop);
+        let share = |what: &str, count: u64, reporter: &mut Reporter<'_>| {
+            let [low, high] = wilson_interval(count, score.total);
+            let share = 100.0 * count as f64 / (score.total as f64).max(1.0);
+            let metric = Metric::new(share, "%").interval(low, high).basis(&plain);
+            reporter.metric(&format!("{name}.{what}"), metric);
+        };
+        match score.correct {
+            Some(correct) => {
+                share("accuracy", correct, reporter);
+                if name != "fp32" {
+                    let (drop, [low, high]) = paired_drop(score.lost, score.won, score.total);
+                    let drop = Metric::new(drop, "points").interval(low, high).basis(&plain);
+                    reporter.metric(&format!("{name}.drop"), drop);
+                }
+            }
+            None if name != "fp32" && score.has_classes => {
+                share("agreement", score.total.saturating_sub(score.lost), reporter);
+            }
+            None => {}
         }
         if let Some(sqnr) = score.sqnr_db() {
-            reporter.metric(&format!("{name}.sqnr_db"), Metric::new(sqnr, "dB").basis(basis));
+            reporter.metric(&format!("{name}.sqnr_db"), Metric::new(sqnr, "dB").basis(&plain));
         }
     }
     let kept = Metric::new(sensitivity.keep_float.len() as f64, "").basis(counted(
@@ -314,27 +362,5 @@ mod tests {
         assert!(check_labels(&outline(true)).is_ok());
         let failure = format!("{:?}", check_labels(&outline(false)).unwrap_err());
         assert!(failure.contains("pictures without labels"), "{failure}");
-    }
-
-    #[test]
-    fn images_that_were_calibrated_on_are_not_measured_on() {
-        let params = Params { images: Some(5), ..Params::default() };
-        let mut ranges = Ranges::default();
-        ranges.lineage.split = "train".into();
-        ranges.lineage.images = vec![0, 2, 4, 6, 8];
-        assert_eq!(drawn(&params, &ranges, 10).unwrap(), (vec![1, 3, 5, 7, 9], false));
-        assert_eq!(drawn(&Params::default(), &ranges, 10).unwrap(), (vec![1, 3, 5, 7, 9], false));
-        let failure = drawn(&Params { images: Some(6), ..params.clone() }, &ranges, 10).unwrap_err();
-        let said = "`images` asks for 6 images, but what is left of the train split beside the images calibrated on has 5";
-        assert!(format!("{failure:?}").contains(said), "{failure:?}");
-        ranges.lineage.split = "test".into();
-        assert_eq!(drawn(&Params { images: Some(10), ..params.clone() }, &ranges, 10).unwrap().0.len(), 10);
-        // All of a small split was calibrated on: better on these than on none, but not where a number was asked for.
-        ranges.lineage =
-            quant::Lineage { split: "train".into(), images: (0..10).collect(), ..ranges.lineage };
-        assert_eq!(drawn(&Params::default(), &ranges, 10).unwrap(), ((0..10).collect(), true));
-        assert!(drawn(&params, &ranges, 10).is_err());
-        let many = drawn(&Params::default(), &Ranges::default(), 5_000).unwrap();
-        assert_eq!((many.0.len(), many.1), (1_000, false));
     }
 }

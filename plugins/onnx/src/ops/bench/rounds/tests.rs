@@ -6,6 +6,7 @@ use protocol::FromPlugin;
 
 use super::*;
 use crate::ops::bench::machine::Business;
+use crate::ops::bench::variants::Shown;
 
 const ALONE: Duration = Duration::from_secs(1);
 
@@ -21,6 +22,7 @@ struct Bench {
 fn bench(params: Params, others: &dyn Fn(usize) -> f64) -> Bench {
     let variants = [Variant {
         name: "fp32".into(),
+        shown: Shown::default(),
         model: PathBuf::from("m.onnx"),
         data: BTreeMap::new(),
         timer: PathBuf::from("timer"),

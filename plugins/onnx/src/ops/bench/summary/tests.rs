@@ -55,7 +55,7 @@ impl Reported {
     fn of_rounds(rounds: usize, measured: &Measured, gave_up: Option<GaveUp>) -> Self {
         let params = Params { rounds, baseline: Some("fp32".into()), ..Params::default() };
         let (mut out, mut reported) = (Vec::new(), Self::default());
-        let (_, refusal) = report(&params, 2, measured, gave_up, &mut Reporter::new(&mut out));
+        let (_, refusal) = report(&params, 2, measured, gave_up, "images", &mut Reporter::new(&mut out));
         reported.refusal = refusal.unwrap_or_default();
         for line in out.lines() {
             match serde_json::from_str(&line.unwrap()).unwrap() {
