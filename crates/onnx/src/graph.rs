@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::names::Names;
+use crate::shape::TensorType;
 use crate::tensor::{ElementType, Tensor};
 
 /// A model: a graph with the versions it is written for.
@@ -80,6 +81,9 @@ pub struct Graph {
     pub inputs: Vec<Value>,
     /// Outputs.
     pub outputs: Vec<Value>,
+    /// What the file says of the types of tensors that are neither (`value_info`): a hint, which is believed where no rule
+    /// says more and nothing contradicts it.
+    pub hints: BTreeMap<String, TensorType>,
 }
 
 /// An input or output with its type.
@@ -132,6 +136,8 @@ pub enum Attribute {
     Floats(Vec<f32>),
     /// Texts.
     Texts(Vec<String>),
+    /// What an operator of control flow executes (`If`, `Loop`, `Scan`): it sees all tensors that are there before the node.
+    Graph(Box<Graph>),
 }
 
 /// An operator applied to tensors.
@@ -240,6 +246,28 @@ impl Node {
         }
     }
 
+    /// The graphs that it executes, as operators of control flow do.
+    pub fn bodies(&self) -> impl Iterator<Item = &Graph> {
+        self.attributes.values().filter_map(|value| match value {
+            Attribute::Graph(body) => Some(&**body),
+            _ => None,
+        })
+    }
+
+    /// As [`Node::bodies`], to change them.
+    pub fn bodies_mut(&mut self) -> impl Iterator<Item = &mut Graph> {
+        self.attributes.values_mut().filter_map(|value| match value {
+            Attribute::Graph(body) => Some(&mut **body),
+            _ => None,
+        })
+    }
+
+    /// All tensors that it consumes, each as often as it does so: its inputs, and what its bodies take from around it.
+    pub fn uses(&self) -> impl Iterator<Item = &str> {
+        let captured = self.bodies().flat_map(Graph::captures);
+        self.inputs.iter().map(String::as_str).filter(|name| !name.is_empty()).chain(captured)
+    }
+
     /// What to call the node in a message: its name, else its first output.
     #[must_use]
     pub fn label(&self) -> &str {
@@ -265,8 +293,8 @@ impl Graph {
     pub fn consumers(&self) -> BTreeMap<&str, Vec<usize>> {
         let mut map: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            for name in node.inputs.iter().filter(|name| !name.is_empty()) {
-                map.entry(name.as_str()).or_default().push(index);
+            for name in node.uses() {
+                map.entry(name).or_default().push(index);
             }
         }
         map
@@ -292,12 +320,48 @@ impl Graph {
         self.initializers.get(node.input(index)?)
     }
 
-    /// All names of tensors, to make more that differ from them.
+    /// All names of tensors, those within bodies included, to make more that differ from them.
     #[must_use]
     pub fn names(&self) -> Names {
-        let values = self.inputs.iter().chain(&self.outputs).map(|value| &value.name);
-        let nodes = self.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
-        Names::new(values.chain(nodes).chain(self.initializers.keys()).cloned())
+        let mut all = BTreeSet::new();
+        self.collect_names(&mut all);
+        Names::new(all.into_iter().map(str::to_owned))
+    }
+
+    pub(crate) fn collect_names<'a>(&'a self, all: &mut BTreeSet<&'a str>) {
+        all.extend(self.inputs.iter().chain(&self.outputs).map(|value| value.name.as_str()));
+        all.extend(self.initializers.keys().map(String::as_str));
+        for node in &self.nodes {
+            all.extend(node.inputs.iter().chain(&node.outputs).map(String::as_str));
+            node.bodies().for_each(|body| body.collect_names(all));
+        }
+    }
+
+    /// The tensors that a body takes from around it.
+    #[must_use]
+    pub fn captures(&self) -> BTreeSet<&str> {
+        let own = self.inputs.iter().map(|value| value.name.as_str());
+        let own = own.chain(self.initializers.keys().map(String::as_str));
+        let made = self.nodes.iter().flat_map(|node| &node.outputs).map(String::as_str);
+        let own: BTreeSet<&str> = own.chain(made).collect();
+        let used = self.nodes.iter().flat_map(Node::uses);
+        used.chain(self.outputs.iter().map(|value| value.name.as_str()))
+            .filter(|name| !own.contains(name))
+            .collect()
+    }
+
+    /// The tensors that bodies of its nodes take from it: nothing else knows how they are called there.
+    #[must_use]
+    pub fn captured(&self) -> BTreeSet<&str> {
+        self.nodes.iter().flat_map(Node::bodies).flat_map(Graph::captures).collect()
+    }
+
+    /// All nodes, those of bodies behind the one that executes them.
+    pub fn each_node<'a>(&'a self, take: &mut dyn FnMut(&'a Node)) {
+        for node in &self.nodes {
+            take(node);
+            node.bodies().for_each(|body| body.each_node(take));
+        }
     }
 
     /// Checks that every tensor has one origin, that nodes stand after what they consume, and that outputs
@@ -306,6 +370,11 @@ impl Graph {
     /// # Errors
     /// [`Error::Invalid`] names the tensor and the node.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_within(&BTreeSet::new())
+    }
+
+    /// As [`Graph::check`], of a body around which the tensors `outer` are there.
+    fn check_within(&self, outer: &BTreeSet<&str>) -> Result<(), Error> {
         let mut known: BTreeSet<&str> = self.initializers.keys().map(String::as_str).collect();
         let mut inputs = BTreeSet::new();
         for value in &self.inputs {
@@ -316,13 +385,17 @@ impl Graph {
         known.extend(inputs);
         for node in &self.nodes {
             for name in node.inputs.iter().filter(|name| !name.is_empty()) {
-                if !known.contains(name.as_str()) {
+                if !known.contains(name.as_str()) && !outer.contains(name.as_str()) {
                     return Err(Error::Invalid(format!(
                         "node `{}` ({}) consumes `{name}`, which nothing before it produces",
                         node.label(),
                         node.op
                     )));
                 }
+            }
+            if node.bodies().next().is_some() {
+                let around: BTreeSet<&str> = known.union(outer).copied().collect();
+                node.bodies().try_for_each(|body| body.check_within(&around))?;
             }
             for name in node.outputs.iter().filter(|name| !name.is_empty()) {
                 if !known.insert(name) {
@@ -334,7 +407,8 @@ impl Graph {
                 }
             }
         }
-        match self.outputs.iter().find(|value| !known.contains(value.name.as_str())) {
+        let is_there = |name: &str| known.contains(name) || outer.contains(name);
+        match self.outputs.iter().find(|value| !is_there(&value.name)) {
             None => Ok(()),
             Some(value) => Err(Error::Invalid(format!("nothing produces the output `{}`", value.name))),
         }

@@ -12,21 +12,27 @@ use crate::error::QuantError;
 /// # Errors
 /// Where shapes contradict each other.
 pub(crate) fn raise_to_13(graph: &mut Graph) -> Result<(), QuantError> {
-    let shapes = Shapes::infer(graph)?;
     let mut names = graph.names();
+    raise(graph, &mut names)
+}
+
+/// As [`raise_to_13`], of a graph in which nothing has a name of `names`.
+fn raise(graph: &mut Graph, names: &mut Names) -> Result<(), QuantError> {
+    let shapes = Shapes::infer(graph)?;
     let mut raised = Vec::with_capacity(graph.nodes.len());
     for mut node in std::mem::take(&mut graph.nodes) {
+        node.bodies_mut().try_for_each(|body| raise(body, names))?;
         match node.op.as_str() {
             _ if !node.is_onnx() => raised.push(node),
             "Squeeze" | "Unsqueeze" | "ReduceSum" => {
-                attribute_to_input(&mut node, "axes", graph, &mut names);
+                attribute_to_input(&mut node, "axes", graph, names);
                 raised.push(node);
             }
             "Split" => {
-                attribute_to_input(&mut node, "split", graph, &mut names);
+                attribute_to_input(&mut node, "split", graph, names);
                 raised.push(node);
             }
-            "Softmax" | "LogSoftmax" | "Hardmax" => raised.extend(softmax(node, &shapes, &mut names)),
+            "Softmax" | "LogSoftmax" | "Hardmax" => raised.extend(softmax(node, &shapes, names)),
             _ => raised.push(node),
         }
     }

@@ -98,7 +98,13 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
         raise_to_13(&mut model.graph)?;
     }
     let first = current.max(OLDEST);
-    if let Some(node) = model.graph.nodes.iter().find(|node| target > first && !STABLE.contains(&&*node.op)) {
+    let mut unstable = None;
+    model.graph.each_node(&mut |node| {
+        if target > first && !STABLE.contains(&&*node.op) {
+            unstable.get_or_insert(node);
+        }
+    });
+    if let Some(node) = unstable {
         let (op, name) = (&node.op, node.label());
         return error(format!(
             "{op} (`{name}`) may mean something else than in {first}; export it with {target}"

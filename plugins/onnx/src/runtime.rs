@@ -1,16 +1,19 @@
 //! Models in ONNX Runtime: loading, checking what they take and give, running them on tensors or on batches of images. The
 //! only module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
-use onnx::DataFiles;
+use half::f16;
+use onnx::{DataFiles, Dim, ElementType, TensorType, Value};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef};
+use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use crate::{library, noise};
 
@@ -42,6 +45,8 @@ pub(crate) struct Model {
     image: [usize; 3],
     /// Whether a call takes one image and no more.
     one_at_a_time: bool,
+    /// Whether it takes 16-bit floats.
+    takes_halves: bool,
     classes: Option<usize>,
 }
 
@@ -70,8 +75,8 @@ impl Loaded {
         &self.source
     }
 
-    /// Runs it on values by name of the input, and gives name and values of every output of 32-bit floats, in the model's order,
-    /// to `take`.
+    /// Runs it on values by name of the input, and gives name and values of every output of floats of 16 or 32 bits, in the
+    /// model's order, to `take`.
     ///
     /// # Errors
     /// Where ONNX Runtime fails, and what `take` returns.
@@ -83,16 +88,22 @@ impl Loaded {
         let ran = self.session.run(inputs);
         let outputs = ran.with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
         let values: Vec<_> = outputs.iter().collect();
-        let mut named = Vec::with_capacity(values.len());
+        let mut floats = Vec::with_capacity(values.len());
         for (name, value) in &values {
-            if value.dtype().tensor_type() != Some(TensorElementType::Float32) {
-                continue;
-            }
-            let (_, values) = value
-                .try_extract_tensor::<f32>()
-                .with_context(|| format!("output `{name}` of {}", self.source))?;
-            named.push((*name, values));
+            let of = || format!("output `{name}` of {}", self.source);
+            let values = match value.dtype().tensor_type() {
+                Some(TensorElementType::Float32) => {
+                    Cow::Borrowed(value.try_extract_tensor::<f32>().with_context(of)?.1)
+                }
+                Some(TensorElementType::Float16) => {
+                    let (_, halves) = value.try_extract_tensor::<f16>().with_context(of)?;
+                    Cow::Owned(halves.iter().map(|half| half.to_f32()).collect())
+                }
+                _ => continue,
+            };
+            floats.push((*name, values));
         }
+        let named: Vec<NamedValues<'_>> = floats.iter().map(|(name, values)| (*name, &**values)).collect();
         take(&named)
     }
 }
@@ -129,7 +140,8 @@ impl Model {
         let name = input.name().to_owned();
         let output = loaded.session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
         let classes = class_count(output).with_context(|| source.clone())?;
-        Ok(Self { input: name, image, one_at_a_time, classes, loaded })
+        let takes_halves = input.dtype().tensor_type() == Some(TensorElementType::Float16);
+        Ok(Self { input: name, image, one_at_a_time, takes_halves, classes, loaded })
     }
 
     /// Name of the input.
@@ -198,6 +210,11 @@ impl Model {
             bail!("{} values are no batch of images {channels}×{height}×{width}", images.len());
         }
         let shape = [images.len() / size, channels, height, width];
+        if self.takes_halves {
+            let images: Vec<f16> = images.iter().map(|value| f16::from_f32(*value)).collect();
+            let tensor = TensorRef::from_array_view((shape, images.as_slice()))?;
+            return self.loaded.run(vec![(self.input.as_str(), tensor.into())], take);
+        }
         let tensor = TensorRef::from_array_view((shape, images))?;
         self.loaded.run(vec![(self.input.as_str(), tensor.into())], take)
     }
@@ -272,6 +289,37 @@ fn plain<T>(error: ort::Error<T>) -> anyhow::Error {
     anyhow!("{error}")
 }
 
+/// What ONNX Runtime infers of tensors of a model, by name: their types, and sizes as far as it knows them. The model is not run.
+///
+/// # Errors
+/// Where the library is missing, or ONNX Runtime does not load the model.
+pub(crate) fn types(model: &onnx::Model, tensors: &[String]) -> Result<BTreeMap<String, TensorType>> {
+    let mut asked = model.clone();
+    let known: BTreeSet<String> = asked.graph.outputs.iter().map(|value| value.name.clone()).collect();
+    let untyped = |name: &String| Value { name: name.clone(), element: ElementType::Other(0), shape: None };
+    asked.graph.outputs.extend(tensors.iter().filter(|name| !known.contains(*name)).map(untyped));
+    let builder = Session::builder(&environment()?)?;
+    let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(plain)?;
+    let session = builder.commit_from_memory(&asked.to_bytes())?;
+    let outputs = session.outputs().iter().filter(|output| tensors.iter().any(|name| name == output.name()));
+    Ok(outputs.filter_map(|output| Some((output.name().to_owned(), tensor_type(output.dtype())?))).collect())
+}
+
+/// `None` for what is no tensor.
+fn tensor_type(dtype: &ValueType) -> Option<TensorType> {
+    let ValueType::Tensor { ty, shape, dimension_symbols } = dtype else { return None };
+    let dim = |(size, symbol): (&i64, &String)| match usize::try_from(*size) {
+        Ok(size) => Dim::Known(size),
+        Err(_) if symbol.is_empty() => Dim::Unknown,
+        Err(_) => Dim::Named(symbol.clone()),
+    };
+    // ONNX Runtime numbers the types as ONNX does.
+    let element = ElementType::from_code(ort::sys::ONNXTensorElementDataType::from(*ty) as i32);
+    let dims: Vec<Dim> = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
+    // It says the same of a scalar and of what has any number of dimensions.
+    Some(TensorType { element, shape: (!dims.is_empty()).then_some(dims) })
+}
+
 /// The model with every operator computed as it stands.
 #[cfg(test)]
 pub(crate) fn unoptimized(bytes: &[u8]) -> Result<Model> {
@@ -303,10 +351,10 @@ pub(crate) fn optimized(
 /// Channels, height and width of an image, and whether a call takes one image and no more.
 fn image_shape(input: &Outlet) -> Result<([usize; 3], bool)> {
     let name = input.name();
-    let (Some(TensorElementType::Float32), Some(shape)) =
+    let (Some(TensorElementType::Float16 | TensorElementType::Float32), Some(shape)) =
         (input.dtype().tensor_type(), input.dtype().tensor_shape())
     else {
-        bail!("input `{name}` is not a tensor of 32-bit floats");
+        bail!("input `{name}` is not a tensor of floats");
     };
     let fixed = |dim: &i64| usize::try_from(*dim).ok().filter(|dim| *dim > 0);
     match &shape[..] {
@@ -335,10 +383,10 @@ fn image_shape(input: &Outlet) -> Result<([usize; 3], bool)> {
 
 fn class_count(output: &Outlet) -> Result<Option<usize>> {
     let name = output.name();
-    let (Some(TensorElementType::Float32), Some(shape)) =
+    let (Some(TensorElementType::Float16 | TensorElementType::Float32), Some(shape)) =
         (output.dtype().tensor_type(), output.dtype().tensor_shape())
     else {
-        bail!("output `{name}` is not a tensor of 32-bit floats");
+        bail!("output `{name}` is not a tensor of floats");
     };
     Ok(match &shape[..] {
         [_, classes] => usize::try_from(*classes).ok().filter(|classes| *classes > 0),

@@ -92,9 +92,11 @@ struct Rewriter<'a> {
 
 impl<'a> Rewriter<'a> {
     fn rewrite(&mut self) -> Result<Vec<Layer>, QuantError> {
+        // Callers and bodies know these by their names, and get what is rounded.
+        let captured = self.source.captured();
         for name in self.grids.keys().cloned().collect::<Vec<_>>() {
             let integers = self.emitter.fresh(&format!("{name}_integers"));
-            let (raw, rounded) = if self.source.is_output(&name) {
+            let (raw, rounded) = if self.source.is_output(&name) || captured.contains(&*name) {
                 (self.emitter.fresh(&format!("{name}_raw")), name.clone())
             } else {
                 (name.clone(), self.emitter.fresh(&format!("{name}_rounded")))

@@ -11,7 +11,7 @@ pub(crate) struct Quantize;
 
 impl Op for Quantize {
     const NAME: &'static str = "quantize";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 with fixed ranges of activations, the fastest form";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
@@ -54,7 +54,10 @@ impl Op for Quantize {
         request: &RunRequest,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), Failure> {
-        let Calibrated { float, digest, ranges, moments } = calibrated(request)?;
+        let (Calibrated { float, digest, ranges, moments }, is_half) = float_and_calibrated(request)?;
+        if is_half {
+            reporter.warn(quantized::HALVES);
+        }
         if request.inputs.contains_key("sensitivity") {
             let sensitivity = Sensitivity::read(request.input("sensitivity")?)?;
             same_model("sensitivity", &sensitivity.model, &digest)?;
@@ -99,7 +102,12 @@ pub(crate) struct Calibrated {
 
 /// The inputs, if they are of one model.
 pub(crate) fn calibrated(request: &RunRequest) -> Result<Calibrated, Failure> {
-    let float = request::model(request)?;
+    float_and_calibrated(request).map(|(calibrated, _)| calibrated)
+}
+
+/// As [`calibrated`], and whether the file's model computes in 16-bit floats.
+fn float_and_calibrated(request: &RunRequest) -> Result<(Calibrated, bool), Failure> {
+    let (float, is_half) = request::float(request)?;
     let digest = request::model_digest(request)?;
     let ranges = Ranges::read(request.input("ranges")?)?;
     same_model("ranges", &ranges.lineage.model, &digest)?;
@@ -108,7 +116,7 @@ pub(crate) fn calibrated(request: &RunRequest) -> Result<Calibrated, Failure> {
         false => None,
     };
     same_model("moments", moments.as_ref().map_or("", |moments| &moments.model), &digest)?;
-    Ok(Calibrated { float, digest, ranges, moments })
+    Ok((Calibrated { float, digest, ranges, moments }, is_half))
 }
 
 /// Checks that what input `what` holds was made of the model with this digest, where it says of which.

@@ -11,7 +11,7 @@ pub(crate) struct QuantizeDynamic;
 
 impl Op for QuantizeDynamic {
     const NAME: &'static str = "quantize-dynamic";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
@@ -44,7 +44,10 @@ impl Op for QuantizeDynamic {
         request: &RunRequest,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), Failure> {
-        let float = request::model(request)?;
+        let (float, is_half) = request::float(request)?;
+        if is_half {
+            reporter.warn(quantized::HALVES);
+        }
         // What is wrong with a node is told with its name, which running it would not tell.
         let (model, summary) = quantize_dynamic(&float, &options)?;
         // Nothing else runs it before, and what does not work as it is must not be taken for an INT8 model's fault.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Result, anyhow, bail};
 use arrays::{Array, Element};
+use half::f16;
 use ort::session::SessionInputValue;
 use ort::value::{TensorElementType, TensorRef};
 
@@ -19,6 +20,7 @@ pub(super) enum Values {
     U16(Vec<u16>),
     U32(Vec<u32>),
     U64(Vec<u64>),
+    F16(Vec<f16>),
     F32(Vec<f32>),
     F64(Vec<f64>),
 }
@@ -53,22 +55,10 @@ fn each<T>(array: &Array, mut into: impl FnMut(Number) -> Result<T>) -> Result<V
         Element::U64 => read!(u64, Integer, i128),
         Element::F16 => {
             let (elements, _) = array.bytes.as_chunks::<2>();
-            elements.iter().map(|bytes| into(Number::Float(half(u16::from_le_bytes(*bytes))))).collect()
+            elements.iter().map(|bytes| into(Number::Float(f64::from(f16::from_le_bytes(*bytes))))).collect()
         }
         Element::F32 => read!(f32, Float, f64),
         Element::F64 => read!(f64, Float, f64),
-    }
-}
-
-/// The value of a 16-bit float (IEEE 754 binary16).
-fn half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2_f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
     }
 }
 
@@ -107,6 +97,7 @@ impl Values {
             TensorElementType::Uint16 => integers!(U16, u16),
             TensorElementType::Uint32 => integers!(U32, u32),
             TensorElementType::Uint64 => integers!(U64, u64),
+            TensorElementType::Float16 => Self::F16(each(array, |number| half(float(number)?))?),
             TensorElementType::Float32 => Self::F32(each(array, |number| single(float(number)?))?),
             TensorElementType::Float64 => Self::F64(each(array, float)?),
             other => bail!("the model takes {other}, which no array is converted to"),
@@ -138,6 +129,7 @@ impl Values {
             Self::U16(values) => view!(values),
             Self::U32(values) => view!(values),
             Self::U64(values) => view!(values),
+            Self::F16(values) => view!(values),
             Self::F32(values) => view!(values),
             Self::F64(values) => view!(values),
         })
@@ -167,8 +159,20 @@ fn single(value: f64) -> Result<f32> {
     }
 }
 
+/// The nearest in 16 bits.
+fn half(value: f64) -> Result<f16> {
+    let half = f16::from_f64(value);
+    match half.is_infinite() && value.is_finite() {
+        false => Ok(half),
+        true => Err(anyhow!("it holds {value:e}, which is beyond 16-bit floats")),
+    }
+}
+
 fn refusal(given: &str, wanted: TensorElementType) -> anyhow::Error {
-    let is_float = matches!(wanted, TensorElementType::Float32 | TensorElementType::Float64);
+    let is_float = matches!(
+        wanted,
+        TensorElementType::Float16 | TensorElementType::Float32 | TensorElementType::Float64
+    );
     match is_float {
         true => anyhow!(
             "it holds {given}, but the model takes {wanted}: save what the model is given, scaled as for inference, such as \
@@ -190,6 +194,10 @@ mod tests {
     fn values_are_converted_to_what_a_model_takes_where_nothing_is_lost() {
         let doubles = array(Element::F64, &0.5_f64.to_le_bytes());
         assert_eq!(Values::new(&doubles, TensorElementType::Float32).unwrap(), Values::F32(vec![0.5]));
+        assert_eq!(
+            Values::new(&doubles, TensorElementType::Float16).unwrap(),
+            Values::F16(vec![f16::from_f32(0.5)])
+        );
         let bytes = array(Element::U8, &[7, 255]);
         assert_eq!(Values::new(&bytes, TensorElementType::Int64).unwrap(), Values::I64(vec![7, 255]));
         assert_eq!(Values::new(&bytes, TensorElementType::Uint8).unwrap(), Values::U8(vec![7, 255]));
