@@ -5,13 +5,19 @@ use onnx::{Affine, Data, Graph, Model, Node, Tensor};
 
 use crate::channel_factors;
 use crate::error::QuantError;
-use crate::opset::raise_to_13;
+use crate::opset::{OLDEST_RAISED, raise_to_13};
 use crate::rewrite::rewrite;
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
 const OLDEST: i64 = 13;
 /// The newest opset that written models are tested with.
 const NEWEST: i64 = 21;
+
+/// The newest opset whose `QuantizeLinear` and `DequantizeLinear` ONNX Runtime 1.32 has kernels for.
+const NEWEST_RUN: i64 = 27;
+/// The newest opset that is understood: but for these operators, 27 has the same.
+const NEWEST_READ: i64 = 28;
+const NEW_IN_28: [&str; 1] = ["SwiGLU"];
 
 /// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
 const STABLE: [&str; 29] = [
@@ -46,7 +52,7 @@ const STABLE: [&str; 29] = [
     "Transpose",
 ];
 
-/// `model` simplified, hard-sigmoid gates turned into clips, for `opset` (by default its own, or 13 if older).
+/// `model` simplified, hard-sigmoid gates turned into clips, for `opset` (by default its own, 13 if older and 27 if newer).
 pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantError> {
     refuse_quantized(model)?;
     let mut prepared = model.simplified()?;
@@ -81,8 +87,11 @@ pub(crate) fn refuse_quantized(model: &Model) -> Result<(), QuantError> {
 
 fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
     let current = model.opset();
-    let target = wanted.unwrap_or(current.max(OLDEST));
+    let target = wanted.unwrap_or(current.clamp(OLDEST, NEWEST_RUN));
     let error = |reason: String| Err(QuantError::Opset { opset: target, reason });
+    if current > target && target == NEWEST_RUN {
+        return lower(model);
+    }
     if target == current && current >= OLDEST {
         return Ok(());
     }
@@ -91,11 +100,13 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
             "the model has {current}; it can be kept if at least {OLDEST}, or raised to {NEWEST}"
         ));
     }
-    if current < 11 {
-        return error(format!("the model has {current}, too old to be raised; export it with at least 11"));
+    if current < OLDEST_RAISED {
+        return error(format!(
+            "the model has {current}, too old to be raised; export it with at least {OLDEST_RAISED}"
+        ));
     }
     if current < OLDEST {
-        raise_to_13(&mut model.graph)?;
+        raise_to_13(&mut model.graph, current)?;
     }
     let first = current.max(OLDEST);
     let mut unstable = None;
@@ -112,6 +123,27 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
     }
     model.set_opset(target);
     Ok(())
+}
+
+/// Declares an older opset, of which ONNX Runtime has all that quantized models need.
+fn lower(model: &mut Model) -> Result<(), QuantError> {
+    let mut new = None;
+    model.graph.each_node(&mut |node| {
+        if node.is_onnx() && NEW_IN_28.contains(&&*node.op) {
+            new.get_or_insert(node);
+        }
+    });
+    let reason = match new {
+        Some(node) => format!("{} (`{}`) is not in it; export the model with it", node.op, node.label()),
+        None if model.opset() > NEWEST_READ => {
+            format!("the model has {}, newer than {NEWEST_READ}; export it with {NEWEST_RUN}", model.opset())
+        }
+        None => {
+            model.set_opset(NEWEST_RUN);
+            return Ok(());
+        }
+    };
+    Err(QuantError::Opset { opset: NEWEST_RUN, reason })
 }
 
 /// Turns divisions by constants into products: of these ONNX Runtime has an integer form.

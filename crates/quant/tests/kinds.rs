@@ -291,3 +291,35 @@ fn what_is_behind_an_operator_that_nobody_knows_is_quantized() {
     pool.graph.hints.insert("b".into(), known);
     assert_eq!(*form(&quantized(&pool).1, "behind"), Form::Integer);
 }
+
+#[test]
+fn opsets_from_7_to_28_are_quantized() {
+    let model = |opset: i64| {
+        let clip = Node::new("Clip", ["a"], ["b"]).named("clip").with("max", Attribute::Float(6.0));
+        let mut model = by_hand(
+            vec![
+                Node::new("Conv", ["input", "w"], ["a"]).named("first"),
+                if opset < 11 { clip } else { Node::new("Relu", ["a"], ["b"]).named("clip") },
+                Node::new("Conv", ["b", "v"], ["output"]),
+            ],
+            vec![("w", floats(&[4, 3, 1, 1], 1)), ("v", floats(&[4, 4, 1, 1], 2))],
+            &[4, 32, 32],
+        );
+        model.opsets.insert(String::new(), opset);
+        model
+    };
+    for opset in 7..=28 {
+        let (int8, summary) = quantized(&model(opset));
+        assert_eq!(int8.opset(), opset.clamp(13, 27), "27 is the newest that ONNX Runtime rounds in");
+        assert_eq!(*form(&summary, "clip"), Form::Merged { into: "first".into() }, "{opset}");
+    }
+    for (opset, reason) in [(6, "too old to be raised; export it with at least 7"), (29, "newer than 28")] {
+        let error = quant::tensors_to_observe(&model(opset)).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let mut new = model(28);
+    new.graph.nodes.insert(1, Node::new("SwiGLU", ["a"], ["gated"]).named("gate"));
+    new.graph.nodes[2].inputs[0] = "gated".into();
+    let error = quant::tensors_to_observe(&new).unwrap_err().to_string();
+    assert!(error.contains("SwiGLU (`gate`) is not in it"), "{error}");
+}
