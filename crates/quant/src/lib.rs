@@ -10,9 +10,12 @@ mod dynamic;
 mod emit;
 mod equalize;
 mod error;
+mod families;
+mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gelu;
 mod histogram;
 mod integers;
 mod islands;
@@ -29,6 +32,7 @@ mod ranges;
 mod repeat;
 mod rewrite;
 mod rounding;
+mod stored;
 mod summary;
 mod vectors;
 mod view;
@@ -39,6 +43,7 @@ pub use clip::Method;
 pub use dynamic::quantize_dynamic;
 pub use equalize::{Equalized, equalize};
 pub use error::QuantError;
+pub use families::operators_table;
 pub use histogram::{Bins, Histogram};
 pub use mixed::{IntegerLayer, LayerError, Sensitivity, integer_layers, next_to_keep};
 pub use moments::{Moments, MomentsObserver};

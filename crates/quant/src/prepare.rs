@@ -5,6 +5,8 @@ use onnx::{Affine, Data, Graph, Model, Node, Tensor};
 
 use crate::channel_factors;
 use crate::error::QuantError;
+use crate::forms;
+use crate::gelu;
 use crate::opset::{OLDEST_RAISED, raise_to_13};
 use crate::rewrite::rewrite;
 
@@ -16,7 +18,7 @@ const NEWEST: i64 = 21;
 /// The newest opset whose `QuantizeLinear` and `DequantizeLinear` ONNX Runtime 1.32 has kernels for.
 const NEWEST_RUN: i64 = 27;
 /// The newest opset that is understood: but for these operators, 27 has the same.
-const NEWEST_READ: i64 = 28;
+pub(crate) const NEWEST_READ: i64 = 28;
 const NEW_IN_28: [&str; 1] = ["SwiGLU"];
 
 /// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
@@ -58,8 +60,12 @@ pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantE
     let mut prepared = model.simplified()?;
     set_opset(&mut prepared, opset)?;
     rewrite(&mut prepared.graph)?;
+    let opset = prepared.opset();
+    forms::reword(&mut prepared.graph, opset)?;
     divisions_to_products(&mut prepared.graph);
+    gelu::join(&mut prepared)?;
     gates_to_clips(&mut prepared.graph);
+    forms::gates_to_sums(&mut prepared.graph);
     channel_factors::balance(&mut prepared.graph);
     Ok(prepared)
 }

@@ -17,6 +17,7 @@ use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
 use crate::repeat::repeats;
 use crate::rounding;
+use crate::stored;
 use crate::summary::{Form, Layer, Output, Weight};
 use crate::weights::Weighty;
 use crate::widen::{missing_channels, widened};
@@ -112,6 +113,12 @@ impl<'a> Rewriter<'a> {
             match role {
                 Role::Merged { .. } => {}
                 Role::Integer => weight = self.integer(index, node)?,
+                Role::Stored => {
+                    let (node, stored) = stored::emit(&mut self.emitter, self.source, node)?;
+                    self.copy(&node);
+                    weight = Some(stored);
+                }
+                Role::Passes if node.is("Pad") => self.pad(node),
                 Role::Passes | Role::Float(_) => self.copy(node),
             }
             layers.push(self.layer(index, node, role, weight)?);
@@ -128,6 +135,24 @@ impl<'a> Rewriter<'a> {
         for name in &node.outputs {
             self.round(name);
         }
+    }
+
+    /// Emits a `Pad` of the integers themselves: unlike others that move elements, ONNX Runtime leaves it between roundings.
+    fn pad(&mut self, node: &Node) {
+        let ends = |name: Option<&str>| name.and_then(|name| self.tensors.get(name));
+        let ends = ends(node.input(0)).zip(ends(node.output(0)));
+        let grid = node.output(0).and_then(|name| self.grids.get(name)).copied();
+        let Some(((from, to), grid)) = ends.zip(grid) else { return self.copy(node) };
+        let [from, to, rounded] = [&from.integers, &to.integers, &to.rounded].map(String::clone);
+        self.emitter.keep_constants(self.source, node);
+        let params = self.params(grid);
+        let mut inputs = vec![from];
+        inputs.extend(node.input(1).map(str::to_owned));
+        if node.text("mode").is_none_or(|mode| mode == "constant") {
+            inputs.push(params.zero_point.clone());
+        }
+        self.emitter.node(Node { inputs, outputs: vec![to.clone()], ..node.clone() });
+        self.emitter.node(Node::new("DequantizeLinear", operands(&to, &params), [rounded.as_str()]));
     }
 
     /// Emits an operator that the runtime computes in integers.
@@ -277,7 +302,7 @@ impl<'a> Rewriter<'a> {
     ) -> Result<Option<Moment>, QuantError> {
         let Some(own) = own else { return Ok(None) };
         let users = self.source.nodes.iter().filter(|node| node.input(1) == Some(weighty.name));
-        let users: Vec<&Node> = users.filter(|node| has_weight(node)).collect();
+        let users: Vec<&Node> = users.filter(|node| has_weight(self.source, node)).collect();
         if users.len() < 2 {
             return Ok(None);
         }
@@ -340,8 +365,11 @@ impl<'a> Rewriter<'a> {
     fn round(&mut self, tensor: &str) {
         let (Some(&grid), Some(ends)) = (self.grids.get(tensor), self.tensors.get(tensor)) else { return };
         let [raw, integers, rounded] = [&ends.raw, &ends.integers, &ends.rounded].map(String::clone);
+        // A factor that was merged makes other numbers of the same integers.
+        let factor = self.plan.factors.get(tensor).copied().unwrap_or(1.0);
+        let before = self.params(Grid { scale: grid.scale / factor, ..grid });
         let params = self.params(grid);
-        self.emitter.node(Node::new("QuantizeLinear", operands(&raw, &params), [integers.as_str()]));
+        self.emitter.node(Node::new("QuantizeLinear", operands(&raw, &before), [integers.as_str()]));
         self.emitter.node(Node::new("DequantizeLinear", operands(&integers, &params), [rounded.as_str()]));
     }
 
@@ -375,7 +403,7 @@ impl<'a> Rewriter<'a> {
         let tensor = match role {
             Role::Merged { .. } => None,
             Role::Integer => self.plan.outcomes.get(&index).map(String::as_str),
-            Role::Passes | Role::Float(_) => node.output(0),
+            Role::Passes | Role::Stored | Role::Float(_) => node.output(0),
         };
         let output = tensor.and_then(|tensor| {
             let grid = self.grids.get(tensor)?;
@@ -385,6 +413,7 @@ impl<'a> Rewriter<'a> {
         });
         let form = match role {
             Role::Integer | Role::Passes => Form::Integer,
+            Role::Stored => Form::WeightOnly,
             Role::Float(reason) => Form::left(reason.clone(), self.computes_sizes[index]),
             Role::Merged { into } => {
                 let into = self.source.nodes.get(*into);
