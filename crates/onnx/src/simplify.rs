@@ -27,6 +27,7 @@ impl Model {
         drop_no_ops(graph)?;
         affine::check_norms(graph)?;
         affine::fold(graph);
+        constants::target_shapes(graph)?;
         reshapes_to_flatten(graph)?;
         graph.remove_unused();
         graph.check()?;

@@ -10,7 +10,7 @@ use crate::error::QuantError;
 use crate::integers::{Channels, SymmetricWeight};
 use crate::options::{DynamicOptions, DynamicScheme};
 use crate::plan::{self, Role};
-use crate::prepare::prepare;
+use crate::prepare::prepare_weights;
 use crate::stored;
 use crate::summary::{Form, Layer, Summary};
 use crate::weights::Weighty;
@@ -22,7 +22,7 @@ use crate::weights::Weighty;
 /// # Errors
 /// [`QuantError`]: a weight not finite, nothing to quantize, quantized already, or an opset too old.
 pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Model, Summary), QuantError> {
-    let source = prepare(model, None)?;
+    let source = prepare_weights(model)?;
     let roles = plan::classify_all(&source.graph, &options.exclude)?;
     let mut rewriter = Rewriter {
         source: &source.graph,

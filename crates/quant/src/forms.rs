@@ -22,8 +22,23 @@ pub(crate) fn reword(graph: &mut Graph, opset: i64) -> Result<(), QuantError> {
             "ReduceMean" => mean_to_pool(graph, &shapes, index),
             "GlobalMaxPool" => pool_to_maximum(graph, &shapes, index, opset),
             "HardSwish" if follows_integers(graph, node) => swish_to_gate(graph, index),
-            "Gemm" => scales_into_constants(graph, index),
-            "MatMul" => weights_to_matrix(graph, &shapes, index),
+            _ => {}
+        }
+    }
+    graph.remove_unused();
+    Ok(())
+}
+
+/// Gives products with constant weights the form that has scales by channel.
+///
+/// # Errors
+/// An [`onnx::Error`] for a graph that contradicts itself.
+pub(crate) fn plain_products(graph: &mut Graph) -> Result<(), QuantError> {
+    let shapes = Shapes::infer(graph)?;
+    for index in 0..graph.nodes.len() {
+        match graph.nodes.get(index).filter(|node| node.is_onnx()).map(|node| node.op.as_str()) {
+            Some("Gemm") => scales_into_constants(graph, index),
+            Some("MatMul") => weights_to_matrix(graph, &shapes, index),
             _ => {}
         }
     }

@@ -50,7 +50,8 @@ pub use moments::{Moments, MomentsObserver};
 pub use observe::{Observer, observed_model, tensors_to_observe};
 pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, Rounding, StaticOptions, Target};
 pub use qdq::{
-    ActivationGrid, activation_grids, observed_quantized_model, quantize_one_layer, quantize_static,
+    ActivationGrid, activation_grids, named_quantized_model, observed_quantized_model, quantize_one_layer,
+    quantize_static,
 };
 pub use ranges::{Lineage, Range, Ranges};
 pub use summary::{Form, Layer, Output, Summary, Weight};

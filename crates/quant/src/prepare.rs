@@ -54,18 +54,35 @@ const STABLE: [&str; 29] = [
     "Transpose",
 ];
 
-/// `model` simplified, hard-sigmoid gates turned into clips, for `opset` (by default its own, 13 if older and 27 if newer).
+/// `model` simplified, in the forms of which ONNX Runtime has integer ones, for `opset` (by default its own, 13 if older and 27 if
+/// newer).
 pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantError> {
+    prepared(model, opset, true)
+}
+
+/// As [`prepare`], for activations that stay floats: what is one operator in floats stays one.
+pub(crate) fn prepare_weights(model: &Model) -> Result<Model, QuantError> {
+    prepared(model, None, false)
+}
+
+fn prepared(model: &Model, opset: Option<i64>, for_integers: bool) -> Result<Model, QuantError> {
     refuse_quantized(model)?;
     let mut prepared = model.simplified()?;
     set_opset(&mut prepared, opset)?;
     rewrite(&mut prepared.graph)?;
-    let opset = prepared.opset();
-    forms::reword(&mut prepared.graph, opset)?;
+    forms::plain_products(&mut prepared.graph)?;
+    if for_integers {
+        let opset = prepared.opset();
+        forms::reword(&mut prepared.graph, opset)?;
+    }
     divisions_to_products(&mut prepared.graph);
-    gelu::join(&mut prepared)?;
+    if for_integers {
+        gelu::join(&mut prepared)?;
+    }
     gates_to_clips(&mut prepared.graph);
-    forms::gates_to_sums(&mut prepared.graph);
+    if for_integers {
+        forms::gates_to_sums(&mut prepared.graph);
+    }
     channel_factors::balance(&mut prepared.graph);
     Ok(prepared)
 }

@@ -390,6 +390,18 @@ fn a_hard_swish_is_a_sum_and_a_product_in_all_its_forms() {
         let found = ["Add", "Mul", "Clip", "HardSigmoid"].map(|op| count(&int8, op));
         assert_eq!(found, [1, 1, 0, 0], "the rounding does the rest");
     }
+    let mut model = by_hand(
+        vec![
+            Node::new("Conv", ["input", "w"], ["a"]),
+            Node::new("HardSwish", ["a"], ["b"]),
+            Node::new("Conv", ["b", "v"], ["output"]),
+        ],
+        vec![("w", floats(&[8, 3, 1, 1], 1)), ("v", floats(&[4, 8, 1, 1], 2))],
+        &[4, 32, 32],
+    );
+    model.set_opset(14);
+    let (dynamic, _) = quantize_dynamic(&model, &DynamicOptions::default()).unwrap();
+    assert_eq!(count(&dynamic, "HardSwish"), 1, "in floats it stays one");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use onnx::DataFiles;
 use protocol::{Failure, RunRequest, counted};
 
-use crate::runtime;
+use crate::runtime::told;
 
 /// Name of the input that is a file beside the model with its weights, or a folder with several.
 pub(crate) const WEIGHTS: &str = "weights";
@@ -32,7 +32,7 @@ pub(crate) fn float(request: &RunRequest) -> Result<(onnx::Model, bool), Failure
     let untold = untold(&model);
     if !untold.is_empty() {
         // Where ONNX Runtime does not load it, whoever runs it says so.
-        model.graph.hints.extend(runtime::types(&model, &untold).unwrap_or_default());
+        model.graph.hints.extend(told::types(&model, &untold).unwrap_or_default());
     }
     Ok((model, is_half))
 }

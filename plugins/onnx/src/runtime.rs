@@ -1,19 +1,20 @@
 //! Models in ONNX Runtime: loading, checking what they take and give, running them on tensors or on batches of images. The
 //! only module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
 
+pub(crate) mod told;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use half::f16;
-use onnx::{DataFiles, Dim, ElementType, TensorType, Value};
+use onnx::DataFiles;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::{library, noise};
 
@@ -287,37 +288,6 @@ fn with_data(mut builder: SessionBuilder, data: &DataFiles) -> Result<SessionBui
 /// The error without the builder that it carries, which cannot be sent between threads.
 fn plain<T>(error: ort::Error<T>) -> anyhow::Error {
     anyhow!("{error}")
-}
-
-/// What ONNX Runtime infers of tensors of a model, by name: their types, and sizes as far as it knows them. The model is not run.
-///
-/// # Errors
-/// Where the library is missing, or ONNX Runtime does not load the model.
-pub(crate) fn types(model: &onnx::Model, tensors: &[String]) -> Result<BTreeMap<String, TensorType>> {
-    let mut asked = model.clone();
-    let known: BTreeSet<String> = asked.graph.outputs.iter().map(|value| value.name.clone()).collect();
-    let untyped = |name: &String| Value { name: name.clone(), element: ElementType::Other(0), shape: None };
-    asked.graph.outputs.extend(tensors.iter().filter(|name| !known.contains(*name)).map(untyped));
-    let builder = Session::builder(&environment()?)?;
-    let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(plain)?;
-    let session = builder.commit_from_memory(&asked.to_bytes())?;
-    let outputs = session.outputs().iter().filter(|output| tensors.iter().any(|name| name == output.name()));
-    Ok(outputs.filter_map(|output| Some((output.name().to_owned(), tensor_type(output.dtype())?))).collect())
-}
-
-/// `None` for what is no tensor.
-fn tensor_type(dtype: &ValueType) -> Option<TensorType> {
-    let ValueType::Tensor { ty, shape, dimension_symbols } = dtype else { return None };
-    let dim = |(size, symbol): (&i64, &String)| match usize::try_from(*size) {
-        Ok(size) => Dim::Known(size),
-        Err(_) if symbol.is_empty() => Dim::Unknown,
-        Err(_) => Dim::Named(symbol.clone()),
-    };
-    // ONNX Runtime numbers the types as ONNX does.
-    let element = ElementType::from_code(ort::sys::ONNXTensorElementDataType::from(*ty) as i32);
-    let dims: Vec<Dim> = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
-    // It says the same of a scalar and of what has any number of dimensions.
-    Some(TensorType { element, shape: (!dims.is_empty()).then_some(dims) })
 }
 
 /// The model with every operator computed as it stands.

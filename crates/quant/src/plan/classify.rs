@@ -42,6 +42,9 @@ fn classify(graph: &Graph, shapes: &Shapes, node: &Node, exclude: &[String]) -> 
     if exclude.iter().any(|name| name == node.label()) {
         return Role::Float("excluded by option".into());
     }
+    if matches!(node.op.as_str(), "Gelu" | "FastGelu") {
+        return Role::Float("ONNX Runtime computes it in floats, as a whole".into());
+    }
     if !node.is_onnx() {
         return Role::Float(format!("operator of the domain `{}`", node.domain));
     }

@@ -1,5 +1,7 @@
 //! `onnx/quantize`: static INT8 from a float model and calibrated ranges, checked by running it.
 
+mod taken;
+
 use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
@@ -69,7 +71,17 @@ impl Op for Quantize {
             }
             options.exclude.extend(sensitivity.keep_float);
         }
-        let (model, summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
+        let left = match taken::left(&float, &ranges, &options, &request.resume_dir) {
+            Ok(left) => left,
+            Err(error) => {
+                reporter
+                    .info(format!("which layers ONNX Runtime computes in integers is not known: {error:#}"));
+                Vec::new()
+            }
+        };
+        options.exclude.extend(left.iter().cloned());
+        let (model, mut summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
+        taken::explain(&mut summary, &left);
         quantized::write(request, &model, &summary, reporter)?;
         let float_layers: Vec<_> = summary
             .float_layers()
