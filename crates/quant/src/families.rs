@@ -3,7 +3,7 @@
 
 use onnx::Node;
 
-use crate::prepare::NEWEST_READ;
+use crate::opset::NEWEST_READ;
 
 /// What becomes of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,9 @@ use onnx::{Attribute, Data, Graph, Names, Node, Shapes, Tensor};
 
 use crate::error::QuantError;
 
+/// The newest opset that is understood.
+pub(crate) const NEWEST_READ: i64 = 28;
+
 /// The oldest opset of a graph that can be raised.
 pub(crate) const OLDEST_RAISED: i64 = older::OLDEST;
 

@@ -7,7 +7,7 @@ use crate::channel_factors;
 use crate::error::QuantError;
 use crate::forms;
 use crate::gelu;
-use crate::opset::{OLDEST_RAISED, raise_to_13};
+use crate::opset::{NEWEST_READ, OLDEST_RAISED, raise_to_13};
 use crate::rewrite::rewrite;
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
@@ -17,8 +17,7 @@ const NEWEST: i64 = 21;
 
 /// The newest opset whose `QuantizeLinear` and `DequantizeLinear` ONNX Runtime 1.32 has kernels for.
 const NEWEST_RUN: i64 = 27;
-/// The newest opset that is understood: but for these operators, 27 has the same.
-pub(crate) const NEWEST_READ: i64 = 28;
+/// What [`NEWEST_READ`] has and the one before has not.
 const NEW_IN_28: [&str; 1] = ["SwiGLU"];
 
 /// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
