@@ -42,7 +42,7 @@ const fn operator(op: &'static str, since: i64, family: Family, conditions: &'st
 }
 
 /// All of them; what is not here stays in floats.
-pub(crate) const OPERATORS: [Operator; 39] = [
+pub(crate) const OPERATORS: [Operator; 40] = [
     operator("Add", 7, Family::Pair, "32-bit floats; a constant operand is finite"),
     operator(
         "AveragePool",
@@ -71,7 +71,7 @@ pub(crate) const OPERATORS: [Operator; 39] = [
     operator("Expand", 8, Family::Move, ""),
     operator("Flatten", 7, Family::Move, ""),
     operator("GRU", 7, Family::Stored, "constant weights"),
-    operator("Gather", 7, Family::Move, "from an activation"),
+    operator("Gather", 7, Family::Move, "from an activation; rows of a constant table are stored as INT8"),
     operator(
         "Gemm",
         7,
@@ -98,6 +98,7 @@ pub(crate) const OPERATORS: [Operator; 39] = [
         "as `Add`; by one positive constant it goes into the rounding before it",
     ),
     operator("Pad", 7, Family::Move, "with zeros, or with elements"),
+    operator("RNN", 7, Family::Stored, "constant weights"),
     operator("ReduceMax", 7, Family::Move, ""),
     operator("ReduceMean", 7, Family::Reworded, "over all places of images: a `GlobalAveragePool`"),
     operator("ReduceMin", 7, Family::Move, ""),

@@ -236,8 +236,8 @@ impl Planner<'_> {
                 quantized
                     .extend(activations.filter(|name| !self.graph.initializers.contains_key(*name)).cloned());
                 let outcome = self.outcomes.get(&index);
-                // ONNX Runtime makes one operator of floats of a `Gemm` and the `Relu` behind it before it looks for integers.
-                let is_fused = node.is("Gemm") && outcome.map(String::as_str) != node.output(0);
+                // Of a product and the `Relu` behind it ONNX Runtime makes one operator of floats, or none, before it looks for integers.
+                let is_fused = outcome.map(String::as_str) != node.output(0) && self.is_cut(node);
                 if quantize_output || is_fused || !may_give_floats(node) {
                     quantized.extend(outcome.cloned());
                 }
@@ -250,6 +250,13 @@ impl Planner<'_> {
             }
         }
         quantized
+    }
+
+    /// Whether a `Relu` or `Clip` reads what the node gives.
+    fn is_cut(&self, node: &Node) -> bool {
+        let readers = node.output(0).and_then(|output| self.consumers.get(output)).into_iter().flatten();
+        let mut readers = readers.filter_map(|reader| self.graph.nodes.get(*reader));
+        readers.any(|reader| family(reader) == Some(Family::Cut))
     }
 
     /// Makes the roles final, now that it is known which tensors are quantized.

@@ -69,21 +69,24 @@ fn what_is_joined_for_floats_keeps_its_own_grids() {
 
 #[test]
 fn a_product_with_its_relu_gives_integers_whoever_reads_them() {
-    let model = by_hand(
-        vec![
-            Node::new("Flatten", ["input"], ["flat"]),
-            Node::new("Gemm", ["flat", "w", "b"], ["raw"]).named("product"),
-            Node::new("Relu", ["raw"], ["positive"]).named("relu"),
-            Node::new("Softmax", ["positive"], ["output"]),
-        ],
-        vec![("w", floats(&[3 * 32 * 32, 4], 1)), ("b", floats(&[4], 2))],
-        &[4],
-    );
-    let (int8, summary) = quantized(&model);
-    assert_eq!(*form(&summary, "relu"), Form::Merged { into: "product".into() });
-    let product = summary.layers.iter().find(|layer| layer.name == "product").unwrap();
-    assert_eq!(product.output.as_ref().unwrap().tensor, "positive");
-    assert_eq!(count(&int8, "Relu"), 0);
+    for op in ["Gemm", "MatMul"] {
+        let bias = (op == "Gemm").then_some("b");
+        let model = by_hand(
+            vec![
+                Node::new("Flatten", ["input"], ["flat"]),
+                Node::new(op, ["flat", "w"].into_iter().chain(bias), ["raw"]).named("product"),
+                Node::new("Relu", ["raw"], ["positive"]).named("relu"),
+                Node::new("Softmax", ["positive"], ["output"]),
+            ],
+            vec![("w", floats(&[3 * 32 * 32, 4], 1)), ("b", floats(&[4], 2))],
+            &[4],
+        );
+        let (int8, summary) = quantized(&model);
+        assert_eq!(*form(&summary, "relu"), Form::Merged { into: "product".into() }, "{op}");
+        let product = summary.layers.iter().find(|layer| layer.name == "product").unwrap();
+        assert_eq!(product.output.as_ref().unwrap().tensor, "positive");
+        assert_eq!(count(&int8, "Relu"), 0);
+    }
 }
 
 #[test]
