@@ -1,7 +1,7 @@
 //! Making a model's file smaller without changing an output bit: what only people read goes away.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Attribute, Model, Node};
 use crate::names::Names;
@@ -22,6 +22,7 @@ impl Model {
                 node.inputs.pop();
             }
         }
+        model.graph.hints.clear();
         model.graph.remove_unused();
         rename(&mut model);
         model
@@ -30,12 +31,14 @@ impl Model {
 
 fn share_initializers(model: &mut Model) {
     let graph = &mut model.graph;
+    let captured: BTreeSet<String> = graph.captured().into_iter().map(str::to_owned).collect();
     let mut first: BTreeMap<(i32, &[usize], Vec<u8>), &str> = BTreeMap::new();
     let mut same = BTreeMap::new();
     for (name, tensor) in &graph.initializers {
         let key = (tensor.element().code(), tensor.shape(), tensor.data().to_bytes());
         let kept = first.entry(key).or_insert(name);
-        if *kept != name && !graph.outputs.iter().any(|value| value.name == *name) {
+        let is_fixed = || captured.contains(name) || graph.outputs.iter().any(|value| value.name == *name);
+        if *kept != name && !is_fixed() {
             same.insert(name.clone(), (*kept).to_owned());
         }
     }
@@ -79,7 +82,12 @@ fn drop_default_attributes(node: &mut Node) {
 
 fn rename(model: &mut Model) {
     let graph = &mut model.graph;
-    let fixed = |name: &str| graph.inputs.iter().chain(&graph.outputs).any(|value| value.name == name);
+    // Bodies keep their names, and what they take from around them keeps its.
+    let mut within = BTreeSet::new();
+    graph.nodes.iter().flat_map(Node::bodies).for_each(|body| body.collect_names(&mut within));
+    let fixed = |name: &str| {
+        within.contains(name) || graph.inputs.iter().chain(&graph.outputs).any(|value| value.name == name)
+    };
     let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
     for node in &graph.nodes {
         for name in node.inputs.iter().chain(&node.outputs).filter(|name| !name.is_empty() && !fixed(name)) {
@@ -91,8 +99,8 @@ fn rename(model: &mut Model) {
     }
     let mut by_use: Vec<_> = uses.into_iter().collect();
     by_use.sort_by_key(|&(name, count)| (Reverse(count), name));
-    let values = graph.inputs.iter().chain(&graph.outputs);
-    let mut names = Names::new(values.map(|value| value.name.clone()));
+    let values = graph.inputs.iter().chain(&graph.outputs).map(|value| value.name.as_str());
+    let mut names = Names::new(values.chain(within.iter().copied()).map(str::to_owned));
     let short: BTreeMap<String, String> =
         by_use.into_iter().map(|(name, _)| (name.to_owned(), names.short())).collect();
     for node in &mut graph.nodes {

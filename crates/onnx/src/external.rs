@@ -23,7 +23,9 @@ pub type DataFiles = BTreeMap<String, PathBuf>;
 /// that the caller wants read for it, wherever they are.
 pub(crate) fn find(graph: &mut GraphProto, path: &Path, declared: &[PathBuf]) -> Result<DataFiles, Error> {
     let mut files = DataFiles::new();
-    for tensor in external_tensors(graph) {
+    let mut tensors = Vec::new();
+    external_tensors(graph, &mut tensors);
+    for tensor in tensors {
         let name = tensor.name.as_deref().unwrap_or_default();
         let location = Place::of(tensor).map_err(|reason| elsewhere(name, reason))?.location;
         if let Entry::Vacant(entry) = files.entry(location) {
@@ -41,7 +43,9 @@ pub(crate) fn find(graph: &mut GraphProto, path: &Path, declared: &[PathBuf]) ->
 /// Takes the elements of all tensors of `graph` that lie in `files` into it.
 pub(crate) fn embed(graph: &mut GraphProto, files: &DataFiles) -> Result<(), Error> {
     let mut room = MAX_FILE_BYTES;
-    for tensor in external_tensors(graph) {
+    let mut tensors = Vec::new();
+    external_tensors(graph, &mut tensors);
+    for tensor in tensors {
         let name = tensor.name.clone().unwrap_or_default();
         let bytes = Place::of(tensor).and_then(|place| place.read(files, room));
         let bytes = bytes.map_err(|reason| elsewhere(&name, reason))?;
@@ -53,10 +57,16 @@ pub(crate) fn embed(graph: &mut GraphProto, files: &DataFiles) -> Result<(), Err
     Ok(())
 }
 
-fn external_tensors(graph: &mut GraphProto) -> impl Iterator<Item = &mut TensorProto> {
-    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-    let tensors = attributes.filter_map(|attribute| attribute.t.as_mut()).chain(&mut graph.initializer);
-    tensors.filter(|tensor| tensor.data_location == Some(EXTERNAL))
+/// Those of the graph and of the bodies of its nodes.
+fn external_tensors<'g>(graph: &'g mut GraphProto, found: &mut Vec<&'g mut TensorProto>) {
+    let is_external = |tensor: &&mut TensorProto| tensor.data_location == Some(EXTERNAL);
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        found.extend(attribute.t.as_mut().filter(is_external));
+        if let Some(body) = &mut attribute.g {
+            external_tensors(body, found);
+        }
+    }
+    found.extend(graph.initializer.iter_mut().filter(is_external));
 }
 
 fn elsewhere(tensor: &str, reason: String) -> Error {

@@ -2,10 +2,13 @@
 //!
 //! Knows how nodes and tensors hang together; does not know what an operator computes.
 
+mod bodies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::names::Names;
+use crate::shape::TensorType;
 use crate::tensor::{ElementType, Tensor};
 
 /// A model: a graph with the versions it is written for.
@@ -80,6 +83,9 @@ pub struct Graph {
     pub inputs: Vec<Value>,
     /// Outputs.
     pub outputs: Vec<Value>,
+    /// What the file says of the types of tensors that are neither (`value_info`): a hint, which is believed where no rule
+    /// says more and nothing contradicts it.
+    pub hints: BTreeMap<String, TensorType>,
 }
 
 /// An input or output with its type.
@@ -132,6 +138,8 @@ pub enum Attribute {
     Floats(Vec<f32>),
     /// Texts.
     Texts(Vec<String>),
+    /// What an operator of control flow executes (`If`, `Loop`, `Scan`): it sees all tensors that are there before the node.
+    Graph(Box<Graph>),
 }
 
 /// An operator applied to tensors.
@@ -265,8 +273,8 @@ impl Graph {
     pub fn consumers(&self) -> BTreeMap<&str, Vec<usize>> {
         let mut map: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            for name in node.inputs.iter().filter(|name| !name.is_empty()) {
-                map.entry(name.as_str()).or_default().push(index);
+            for name in node.uses() {
+                map.entry(name).or_default().push(index);
             }
         }
         map
@@ -292,12 +300,12 @@ impl Graph {
         self.initializers.get(node.input(index)?)
     }
 
-    /// All names of tensors, to make more that differ from them.
+    /// All names of tensors, those within bodies included, to make more that differ from them.
     #[must_use]
     pub fn names(&self) -> Names {
-        let values = self.inputs.iter().chain(&self.outputs).map(|value| &value.name);
-        let nodes = self.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs));
-        Names::new(values.chain(nodes).chain(self.initializers.keys()).cloned())
+        let mut all = BTreeSet::new();
+        self.collect_names(&mut all);
+        Names::new(all.into_iter().map(str::to_owned))
     }
 
     /// Checks that every tensor has one origin, that nodes stand after what they consume, and that outputs
@@ -306,6 +314,11 @@ impl Graph {
     /// # Errors
     /// [`Error::Invalid`] names the tensor and the node.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_within(&BTreeSet::new())
+    }
+
+    /// As [`Graph::check`], of a body around which the tensors `outer` are there.
+    fn check_within(&self, outer: &BTreeSet<&str>) -> Result<(), Error> {
         let mut known: BTreeSet<&str> = self.initializers.keys().map(String::as_str).collect();
         let mut inputs = BTreeSet::new();
         for value in &self.inputs {
@@ -316,13 +329,17 @@ impl Graph {
         known.extend(inputs);
         for node in &self.nodes {
             for name in node.inputs.iter().filter(|name| !name.is_empty()) {
-                if !known.contains(name.as_str()) {
+                if !known.contains(name.as_str()) && !outer.contains(name.as_str()) {
                     return Err(Error::Invalid(format!(
                         "node `{}` ({}) consumes `{name}`, which nothing before it produces",
                         node.label(),
                         node.op
                     )));
                 }
+            }
+            if node.bodies().next().is_some() {
+                let around: BTreeSet<&str> = known.union(outer).copied().collect();
+                node.bodies().try_for_each(|body| body.check_within(&around))?;
             }
             for name in node.outputs.iter().filter(|name| !name.is_empty()) {
                 if !known.insert(name) {
@@ -334,7 +351,8 @@ impl Graph {
                 }
             }
         }
-        match self.outputs.iter().find(|value| !known.contains(value.name.as_str())) {
+        let is_there = |name: &str| known.contains(name) || outer.contains(name);
+        match self.outputs.iter().find(|value| !is_there(&value.name)) {
             None => Ok(()),
             Some(value) => Err(Error::Invalid(format!("nothing produces the output `{}`", value.name))),
         }

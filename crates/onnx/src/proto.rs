@@ -1,7 +1,7 @@
 //! The subset of ONNX's protobuf messages that this crate reads and writes, derived by hand.
 //!
-//! Field numbers are those of `onnx/onnx.proto`. Fields that are only there to be refused (subgraphs, functions,
-//! …) are kept as raw bytes. Knows the wire format; knows nothing of what a graph means.
+//! Field numbers are those of `onnx/onnx.proto`. Fields that are only there to be refused (sparse initializers,
+//! types that are no tensors') are kept as raw bytes. Knows the wire format; knows nothing of what a graph means.
 
 use prost::{Message, Oneof};
 
@@ -19,8 +19,28 @@ pub(crate) struct ModelProto {
     pub(crate) opset_import: Vec<OperatorSetIdProto>,
     #[prost(message, repeated, tag = "14")]
     pub(crate) metadata_props: Vec<StringStringEntryProto>,
-    #[prost(bytes = "vec", repeated, tag = "25")]
-    pub(crate) functions: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "25")]
+    pub(crate) functions: Vec<FunctionProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FunctionProto {
+    #[prost(string, optional, tag = "1")]
+    pub(crate) name: Option<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub(crate) output: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) node: Vec<NodeProto>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) opset_import: Vec<OperatorSetIdProto>,
+    #[prost(string, optional, tag = "10")]
+    pub(crate) domain: Option<String>,
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) attribute_proto: Vec<AttributeProto>,
+    #[prost(string, optional, tag = "13")]
+    pub(crate) overload: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -51,6 +71,8 @@ pub(crate) struct GraphProto {
     pub(crate) input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
     pub(crate) output: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) value_info: Vec<ValueInfoProto>,
     #[prost(bytes = "vec", repeated, tag = "15")]
     pub(crate) sparse_initializer: Vec<Vec<u8>>,
 }
@@ -69,6 +91,8 @@ pub(crate) struct NodeProto {
     pub(crate) attribute: Vec<AttributeProto>,
     #[prost(string, optional, tag = "7")]
     pub(crate) domain: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub(crate) overload: Option<String>,
 }
 
 /// Values of `AttributeProto.type` that this crate understands, or refuses by name.
@@ -96,6 +120,8 @@ pub(crate) struct AttributeProto {
     pub(crate) s: Option<Vec<u8>>,
     #[prost(message, optional, tag = "5")]
     pub(crate) t: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(crate) g: Option<Box<GraphProto>>,
     #[prost(float, repeated, tag = "7")]
     pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
@@ -104,6 +130,8 @@ pub(crate) struct AttributeProto {
     pub(crate) strings: Vec<Vec<u8>>,
     #[prost(int32, optional, tag = "20")]
     pub(crate) kind: Option<i32>,
+    #[prost(string, optional, tag = "21")]
+    pub(crate) ref_attr_name: Option<String>,
 }
 
 /// Values of `TensorProto.data_type`.
@@ -165,6 +193,14 @@ pub(crate) struct ValueInfoProto {
 pub(crate) struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub(crate) tensor_type: Option<TensorTypeProto>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub(crate) sequence_type: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub(crate) map_type: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub(crate) sparse_tensor_type: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub(crate) optional_type: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]

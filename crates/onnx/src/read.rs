@@ -11,12 +11,13 @@ use prost::Message;
 
 use crate::error::Error;
 use crate::external::{self, DataFiles};
+use crate::functions;
 use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
 use crate::proto::{
-    AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
-    attribute_type, data_type,
+    AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto,
+    ValueInfoProto, attribute_type, data_type,
 };
-use crate::shape::Shapes;
+use crate::shape::{Shapes, TensorType};
 use crate::tensor::{Data, ElementType, Tensor, width_of_other};
 
 /// The largest file that is read: 512 MiB, far above what fits on a device that wants INT8.
@@ -87,14 +88,13 @@ fn decode(bytes: &[u8]) -> Result<ModelProto, Error> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large());
     }
-    ModelProto::decode(bytes).map_err(|error| Error::Decode(error.to_string()))
+    let mut proto = ModelProto::decode(bytes).map_err(|error| Error::Decode(error.to_string()))?;
+    functions::inline(&mut proto)?;
+    Ok(proto)
 }
 
 fn read_model(proto: ModelProto) -> Result<Model, Error> {
     let graph = proto.graph.ok_or_else(|| Error::Decode("it has no graph".into()))?;
-    if !proto.functions.is_empty() {
-        return Err(Error::Unsupported("a function local to the model".into()));
-    }
     let mut opsets = BTreeMap::new();
     for import in proto.opset_import {
         let domain = import.domain.unwrap_or_default();
@@ -117,7 +117,7 @@ fn read_model(proto: ModelProto) -> Result<Model, Error> {
         metadata: entries
             .map(|entry| (entry.key.unwrap_or_default(), entry.value.unwrap_or_default()))
             .collect(),
-        graph: read_graph(graph)?,
+        graph: read_graph(graph, false)?,
     };
     model.graph.check()?;
     // What older operators broadcast, they say in attributes that are not followed.
@@ -131,7 +131,8 @@ fn too_large() -> Error {
     Error::Unsupported(format!("a model of more than {} MiB", MAX_FILE_BYTES >> 20))
 }
 
-fn read_graph(proto: GraphProto) -> Result<Graph, Error> {
+/// `is_body`: types of inputs and outputs may be left out.
+fn read_graph(proto: GraphProto, is_body: bool) -> Result<Graph, Error> {
     if !proto.sparse_initializer.is_empty() {
         return Err(Error::Unsupported("a sparse initializer".into()));
     }
@@ -144,12 +145,21 @@ fn read_graph(proto: GraphProto) -> Result<Graph, Error> {
         }
         initializers.insert(name, tensor);
     }
+    // What is no tensor, or of no known type, says nothing.
+    let hints = proto.value_info.into_iter().filter_map(|proto| read_value(proto, false).ok());
     Ok(Graph {
         name: proto.name.unwrap_or_default(),
         nodes: proto.node.into_iter().map(read_node).collect::<Result<_, _>>()?,
         initializers,
-        inputs: proto.input.into_iter().map(read_value).collect::<Result<_, _>>()?,
-        outputs: proto.output.into_iter().map(read_value).collect::<Result<_, _>>()?,
+        inputs: proto.input.into_iter().map(|proto| read_value(proto, is_body)).collect::<Result<_, _>>()?,
+        outputs: proto
+            .output
+            .into_iter()
+            .map(|proto| read_value(proto, is_body))
+            .collect::<Result<_, _>>()?,
+        hints: hints
+            .map(|value| (value.name, TensorType { element: value.element, shape: value.shape }))
+            .collect(),
     })
 }
 
@@ -192,8 +202,12 @@ fn read_attribute(proto: AttributeProto, what: &str) -> Result<Attribute, Error>
         attribute_type::STRINGS => {
             Attribute::Texts(proto.strings.into_iter().map(text).collect::<Result<_, _>>()?)
         }
-        attribute_type::GRAPH | attribute_type::GRAPHS => {
-            return Err(Error::Unsupported(format!("a subgraph ({what})")));
+        attribute_type::GRAPH => {
+            let body = proto.g.ok_or_else(|| Error::Invalid(format!("{what} has no graph")))?;
+            Attribute::Graph(Box::new(read_graph(*body, true)?))
+        }
+        attribute_type::GRAPHS => {
+            return Err(Error::Unsupported(format!("a list of graphs ({what})")));
         }
         other => return Err(Error::Unsupported(format!("type {other} of {what}"))),
     })
@@ -216,7 +230,8 @@ fn read_tensor(proto: TensorProto, what: &str) -> Result<Tensor, Error> {
     let data = match proto.raw_data {
         Some(raw) if !raw.is_empty() => read_raw(raw, element, what)?,
         _ => match element {
-            ElementType::Other(code) => {
+            ElementType::F16 | ElementType::Other(_) => {
+                let code = element.code();
                 read_other(&proto.double_data, &proto.uint64_data, &proto.int32_data, code, what)?
             }
             _ => read_typed(proto.float_data, &proto.int32_data, proto.int64_data, element, what)?,
@@ -246,7 +261,7 @@ fn read_raw(raw: Vec<u8>, element: ElementType, what: &str) -> Result<Data, Erro
         ElementType::I8 => Data::I8(words(&raw, what, i8::from_le_bytes)?),
         ElementType::U8 => Data::U8(raw),
         ElementType::Bool => Data::Bool(raw),
-        ElementType::Other(code) => other(code, raw, what)?,
+        ElementType::F16 | ElementType::Other(_) => other(element.code(), raw, what)?,
     })
 }
 
@@ -267,7 +282,7 @@ fn read_typed(
         ElementType::I8 => Data::I8(narrow(int32s, what)?),
         ElementType::U8 => Data::U8(narrow(int32s, what)?),
         ElementType::Bool => Data::Bool(narrow(int32s, what)?),
-        ElementType::Other(code) => return Err(unsupported_element(code, what)),
+        ElementType::F16 | ElementType::Other(_) => return Err(unsupported_element(element.code(), what)),
     })
 }
 
@@ -321,8 +336,12 @@ fn unsupported_element(code: i32, what: &str) -> Error {
     Error::Unsupported(format!("element type {code} of {what}"))
 }
 
-fn read_value(proto: ValueInfoProto) -> Result<Value, Error> {
+fn read_value(proto: ValueInfoProto, may_be_untyped: bool) -> Result<Value, Error> {
     let name = proto.name.unwrap_or_default();
+    // A type that is none, too, is one left out.
+    if may_be_untyped && proto.kind.as_ref().is_none_or(|kind| *kind == TypeProto::default()) {
+        return Ok(Value { name, element: ElementType::Other(0), shape: None });
+    }
     let tensor = proto
         .kind
         .and_then(|kind| kind.tensor_type)

@@ -4,6 +4,7 @@
 //! error. Small integer tensors (shapes being computed) are followed by value, so that exported idioms such as
 //! `Reshape(x, Concat(Shape(x)[0], -1))` are understood.
 
+mod bodies;
 mod check;
 mod rules;
 mod values;
@@ -12,7 +13,7 @@ mod window;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::graph::{Dim, Graph, Node};
+use crate::graph::{Dim, Graph, Node, Value};
 use crate::tensor::ElementType;
 
 /// What is known of a tensor.
@@ -22,6 +23,33 @@ pub struct TensorType {
     pub element: ElementType,
     /// Its dimensions; `None` where not even their number is known.
     pub shape: Option<Vec<Dim>>,
+}
+
+impl TensorType {
+    /// What a value says whose type is left out.
+    const NOTHING: Self = Self { element: ElementType::Other(0), shape: None };
+
+    fn of(value: &Value) -> Self {
+        Self { element: value.element, shape: value.shape.clone() }
+    }
+
+    /// What the rules say, and where they say nothing, what the file says.
+    fn filled(ruled: Option<Self>, hint: Option<&Self>) -> Option<Self> {
+        let (mut ruled, hint) = match (ruled, hint) {
+            (Some(ruled), Some(hint)) => (ruled, hint),
+            (ruled, hint) => return ruled.or(hint.cloned()),
+        };
+        match (&mut ruled.shape, &hint.shape) {
+            (Some(dims), Some(hinted)) if dims.len() == hinted.len() => {
+                for (dim, hinted) in dims.iter_mut().zip(hinted).filter(|(dim, _)| **dim == Dim::Unknown) {
+                    dim.clone_from(hinted);
+                }
+            }
+            (unknown @ None, hinted) => unknown.clone_from(hinted),
+            _ => {}
+        }
+        Some(ruled)
+    }
 }
 
 /// An element of a shape being computed.
@@ -44,15 +72,28 @@ pub struct Shapes {
 const MAX_ITEMS: usize = 64;
 
 impl Shapes {
-    /// Infers what it can.
+    /// Infers what it can: by the rules of operators, and where these say nothing by what the file says ([`Graph::hints`], and
+    /// the outputs' types), unless that contradicts the rules somewhere.
     ///
     /// # Errors
     /// [`Error::Invalid`] names a node whose operands contradict each other, or an attribute that contradicts them.
     pub fn infer(graph: &Graph) -> Result<Self, Error> {
-        let mut shapes = Self::default();
+        let mut hints: BTreeMap<&str, TensorType> =
+            graph.hints.iter().map(|(name, known)| (name.as_str(), known.clone())).collect();
+        hints.extend(graph.outputs.iter().map(|value| (value.name.as_str(), TensorType::of(value))));
+        hints.retain(|_, known| *known != TensorType::NOTHING);
+        let around = Self::default();
+        Self::within(&around, graph, &hints).or_else(|_| Self::within(&around, graph, &BTreeMap::new()))
+    }
+
+    /// Infers a graph with the tensors of `around` around it.
+    fn within(around: &Self, graph: &Graph, hints: &BTreeMap<&str, TensorType>) -> Result<Self, Error> {
+        let mut shapes = around.clone();
         for value in &graph.inputs {
-            let known = TensorType { element: value.element, shape: value.shape.clone() };
-            shapes.types.insert(value.name.clone(), known);
+            let known = TensorType::of(value);
+            if known != TensorType::NOTHING {
+                shapes.types.insert(value.name.clone(), known);
+            }
         }
         for (name, tensor) in &graph.initializers {
             let shape = tensor.shape().iter().map(|&size| Dim::Known(size)).collect();
@@ -63,21 +104,70 @@ impl Shapes {
             }
         }
         for node in &graph.nodes {
+            let ruled = if node.is_onnx() { shapes.ruled(graph, node)? } else { Vec::new() };
+            let ruled = ruled.into_iter().chain(std::iter::repeat(None));
+            for (name, ruled) in node.outputs.iter().zip(ruled).filter(|(name, _)| !name.is_empty()) {
+                if let Some(known) = TensorType::filled(ruled, hints.get(name.as_str())) {
+                    shapes.types.insert(name.clone(), known);
+                }
+            }
             if !node.is_onnx() {
                 continue;
-            }
-            let known = check::node(graph, &shapes, node).and_then(|()| rules::infer(&shapes, node));
-            let known = known.map_err(|reason| {
-                Error::Invalid(format!("shapes at node `{}` ({}): {reason}", node.label(), node.op))
-            })?;
-            for (name, known) in node.outputs.iter().zip(known) {
-                shapes.types.insert(name.clone(), known);
             }
             if let (Some(output), Some(items)) = (node.output(0), values::items(&shapes, node)) {
                 shapes.values.insert(output.to_owned(), items);
             }
         }
         Ok(shapes)
+    }
+
+    /// What the rules say of the outputs of `node`.
+    fn ruled(&mut self, graph: &Graph, node: &Node) -> Result<Vec<Option<TensorType>>, Error> {
+        if node.bodies().next().is_some() {
+            return bodies::infer(self, node);
+        }
+        self.share_type(node);
+        let known = check::node(graph, self, node).and_then(|()| rules::infer(self, node));
+        let known = known.map_err(|reason| {
+            Error::Invalid(format!("shapes at node `{}` ({}): {reason}", node.label(), node.op))
+        })?;
+        Ok(known.into_iter().map(Some).collect())
+    }
+
+    /// Gives operands of which nothing is known the element type of the others, where the operator wants one for all.
+    fn share_type(&mut self, node: &Node) {
+        let is_shared = matches!(
+            node.op.as_str(),
+            "Conv"
+                | "ConvTranspose"
+                | "Gemm"
+                | "MatMul"
+                | "Add"
+                | "Sub"
+                | "Mul"
+                | "Div"
+                | "Max"
+                | "Min"
+                | "Sum"
+                | "Mean"
+                | "Concat"
+        );
+        if !is_shared {
+            return;
+        }
+        let inputs = || node.inputs.iter().filter(|name| !name.is_empty());
+        let Some(element) = inputs().find_map(|name| self.element(name)) else { return };
+        for name in inputs() {
+            self.types.entry(name.clone()).or_insert(TensorType { element, shape: None });
+        }
+    }
+
+    /// The tensors that nodes of `graph` make and of which not everything is known that could be: a type, or a size that is
+    /// not the caller's to choose.
+    #[must_use]
+    pub fn untold(&self, graph: &Graph) -> Vec<String> {
+        let made = graph.nodes.iter().flat_map(|node| &node.outputs).filter(|name| !name.is_empty());
+        made.filter(|name| self.dims(name).is_none_or(|dims| dims.contains(&Dim::Unknown))).cloned().collect()
     }
 
     /// What is known of `tensor`, if anything.

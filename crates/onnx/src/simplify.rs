@@ -27,6 +27,7 @@ impl Model {
         drop_no_ops(graph)?;
         affine::check_norms(graph)?;
         affine::fold(graph);
+        constants::target_shapes(graph)?;
         reshapes_to_flatten(graph)?;
         graph.remove_unused();
         graph.check()?;
@@ -45,15 +46,16 @@ impl Graph {
         for (node, keep) in self.nodes.iter().zip(&mut keep).rev() {
             if node.outputs.iter().any(|name| wanted.contains(name)) {
                 *keep = true;
-                wanted.extend(node.inputs.iter().cloned());
+                wanted.extend(node.uses().map(str::to_owned));
             }
         }
         let nodes = std::mem::take(&mut self.nodes).into_iter().zip(keep);
         self.nodes = nodes.filter(|(_, keep)| *keep).map(|(node, _)| node).collect();
         self.initializers.retain(|name, _| wanted.contains(name));
+        self.hints.retain(|name, _| wanted.contains(name));
     }
 
-    /// Makes all consumers of `from` consume `to`.
+    /// Makes all consumers of `from`, which no body takes, consume `to`.
     fn redirect(&mut self, from: &str, to: &str) {
         for name in self.nodes.iter_mut().flat_map(|node| &mut node.inputs).filter(|name| *name == from) {
             to.clone_into(name);
@@ -62,14 +64,16 @@ impl Graph {
 }
 
 /// Removes `Identity`, `Dropout` (which does nothing at inference) and `Cast` to the type that is there already, unless a graph
-/// output would lose its name.
+/// output or what a body takes would lose its name.
 fn drop_no_ops(graph: &mut Graph) -> Result<(), Error> {
     let shapes = Shapes::infer(graph)?;
     let casts_nothing = |node: &Node| {
         let element = node.input(0).and_then(|input| shapes.element(input));
         node.is("Cast") && element.is_some_and(|element| i64::from(element.code()) == node.int("to", 0))
     };
-    let consumed: BTreeSet<String> = graph.nodes.iter().flat_map(|node| node.inputs.clone()).collect();
+    let consumed: BTreeSet<String> =
+        graph.nodes.iter().flat_map(|node| node.uses().map(str::to_owned)).collect();
+    let captured: BTreeSet<String> = graph.captured().into_iter().map(str::to_owned).collect();
     let mut index = 0;
     while let Some(node) = graph.nodes.get(index) {
         // A third input says that it is training, since opset 12.
@@ -80,7 +84,7 @@ fn drop_no_ops(graph: &mut Graph) -> Result<(), Error> {
             node.is("Identity") || (node.is("Dropout") && !training && !mask_wanted) || casts_nothing(node);
         let ends = node.input(0).zip(node.output(0)).map(|(from, to)| (from.to_owned(), to.to_owned()));
         match ends {
-            Some((from, to)) if no_op && !graph.is_output(&to) => {
+            Some((from, to)) if no_op && !graph.is_output(&to) && !captured.contains(&to) => {
                 graph.redirect(&to, &from);
                 graph.nodes.remove(index);
             }

@@ -7,6 +7,8 @@ use crate::proto::data_type;
 /// Element types, with ONNX's own numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ElementType {
+    /// 16-bit float (IEEE 754 binary16).
+    F16,
     /// 32-bit float.
     F32,
     /// Unsigned byte.
@@ -28,6 +30,7 @@ impl ElementType {
     #[must_use]
     pub fn code(self) -> i32 {
         match self {
+            Self::F16 => data_type::FLOAT16,
             Self::F32 => data_type::FLOAT,
             Self::U8 => data_type::UINT8,
             Self::I8 => data_type::INT8,
@@ -42,6 +45,7 @@ impl ElementType {
     #[must_use]
     pub fn from_code(code: i32) -> Self {
         match code {
+            data_type::FLOAT16 => Self::F16,
             data_type::FLOAT => Self::F32,
             data_type::UINT8 => Self::U8,
             data_type::INT8 => Self::I8,
@@ -109,7 +113,7 @@ impl Data {
             Self::I32(_) => ElementType::I32,
             Self::I64(_) => ElementType::I64,
             Self::Bool(_) => ElementType::Bool,
-            Self::Other { code, .. } => ElementType::Other(*code),
+            Self::Other { code, .. } => ElementType::from_code(*code),
         }
     }
 

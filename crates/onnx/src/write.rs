@@ -5,13 +5,14 @@ use std::path::Path;
 use prost::Message;
 
 use crate::error::Error;
-use crate::graph::{Attribute, Dim, Model, Node, Value};
+use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
 use crate::proto::{
     AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
     attribute_type,
 };
-use crate::tensor::Tensor;
+use crate::shape::TensorType;
+use crate::tensor::{ElementType, Tensor};
 
 impl Model {
     /// Writes a file whole: beside its place first, then renamed, so that a reader never sees half of it.
@@ -29,24 +30,11 @@ impl Model {
     /// The bytes of a file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let graph = GraphProto {
-            node: self.graph.nodes.iter().map(write_node).collect(),
-            name: Some(self.graph.name.clone()),
-            initializer: self
-                .graph
-                .initializers
-                .iter()
-                .map(|(name, tensor)| TensorProto { name: Some(name.clone()), ..write_tensor(tensor) })
-                .collect(),
-            input: self.graph.inputs.iter().map(write_value).collect(),
-            output: self.graph.outputs.iter().map(write_value).collect(),
-            sparse_initializer: Vec::new(),
-        };
         let model = ModelProto {
             ir_version: Some(self.ir_version),
             producer_name: non_empty(&self.producer),
             producer_version: non_empty(&self.producer_version),
-            graph: Some(graph),
+            graph: Some(write_graph(&self.graph)),
             opset_import: self
                 .opsets
                 .iter()
@@ -69,6 +57,20 @@ impl Model {
     }
 }
 
+fn write_graph(graph: &Graph) -> GraphProto {
+    let constant =
+        |(name, tensor): (&String, &Tensor)| TensorProto { name: Some(name.clone()), ..write_tensor(tensor) };
+    GraphProto {
+        node: graph.nodes.iter().map(write_node).collect(),
+        name: Some(graph.name.clone()),
+        initializer: graph.initializers.iter().map(constant).collect(),
+        input: graph.inputs.iter().map(write_value).collect(),
+        output: graph.outputs.iter().map(write_value).collect(),
+        value_info: graph.hints.iter().map(|(name, known)| write_type(name, known)).collect(),
+        sparse_initializer: Vec::new(),
+    }
+}
+
 fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -81,6 +83,7 @@ fn write_node(node: &Node) -> NodeProto {
         op_type: Some(node.op.clone()),
         attribute: node.attributes.iter().map(|(name, value)| write_attribute(name, value)).collect(),
         domain: non_empty(&node.domain),
+        overload: None,
     }
 }
 
@@ -115,6 +118,10 @@ fn write_attribute(name: &str, value: &Attribute) -> AttributeProto {
             proto.strings = values.iter().map(|value| value.clone().into_bytes()).collect();
             attribute_type::STRINGS
         }
+        Attribute::Graph(body) => {
+            proto.g = Some(Box::new(write_graph(body)));
+            attribute_type::GRAPH
+        }
     };
     proto.kind = Some(kind);
     proto
@@ -131,7 +138,15 @@ fn write_tensor(tensor: &Tensor) -> TensorProto {
 }
 
 fn write_value(value: &Value) -> ValueInfoProto {
-    let shape = value.shape.as_ref().map(|dims| TensorShapeProto {
+    write_type(&value.name, &TensorType { element: value.element, shape: value.shape.clone() })
+}
+
+fn write_type(name: &str, known: &TensorType) -> ValueInfoProto {
+    // Of a body's inputs and outputs nothing needs to be said.
+    if known.element == ElementType::Other(0) {
+        return ValueInfoProto { name: Some(name.to_owned()), kind: None };
+    }
+    let shape = known.shape.as_ref().map(|dims| TensorShapeProto {
         dim: dims
             .iter()
             .map(|dim| DimensionProto {
@@ -143,18 +158,29 @@ fn write_value(value: &Value) -> ValueInfoProto {
             })
             .collect(),
     });
-    let tensor_type = TensorTypeProto { elem_type: Some(value.element.code()), shape };
+    let tensor_type = TensorTypeProto { elem_type: Some(known.element.code()), shape };
     ValueInfoProto {
-        name: Some(value.name.clone()),
-        kind: Some(TypeProto { tensor_type: Some(tensor_type) }),
+        name: Some(name.to_owned()),
+        kind: Some(TypeProto { tensor_type: Some(tensor_type), ..TypeProto::default() }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Graph;
-    use crate::tensor::{Data, ElementType};
+    use crate::tensor::Data;
+
+    /// A body that takes `y` from around it.
+    fn body() -> Graph {
+        let untyped = |name: &str| Value { name: name.into(), element: ElementType::Other(0), shape: None };
+        Graph {
+            name: "body".into(),
+            nodes: vec![Node::new("Add", ["y", "c"], ["b"])],
+            initializers: [("c".to_owned(), Tensor::scalar_f32(1.0))].into(),
+            outputs: vec![untyped("b")],
+            ..Graph::default()
+        }
+    }
 
     fn sample() -> Model {
         let mut model = Model::new(13);
@@ -172,8 +198,14 @@ mod tests {
                     .with("f", Attribute::Float(0.0))
                     .with("fs", Attribute::Floats(vec![0.5]))
                     .with("ss", Attribute::Texts(vec!["é".into()]))
-                    .with("t", Attribute::Tensor(Tensor::scalar_f32(3.0))),
+                    .with("t", Attribute::Tensor(Tensor::scalar_f32(3.0)))
+                    .with("body", Attribute::Graph(Box::new(body()))),
             ],
+            hints: [(
+                "y".to_owned(),
+                TensorType { element: ElementType::F32, shape: Some(vec![Dim::Known(4)]) },
+            )]
+            .into(),
             initializers: [
                 Data::F32(vec![1.0, f32::MIN_POSITIVE]),
                 Data::U8(vec![0, 255]),

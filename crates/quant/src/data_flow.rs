@@ -9,9 +9,7 @@ use onnx::Graph;
 pub(crate) fn computes_sizes(graph: &Graph) -> Vec<bool> {
     let mut of_images: BTreeSet<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
     let computes_sizes = |node: &onnx::Node, of_images: &BTreeSet<&str>| {
-        node.is("Shape")
-            || node.is("Size")
-            || !node.inputs.iter().any(|name| of_images.contains(name.as_str()))
+        node.is("Shape") || node.is("Size") || !node.uses().any(|name| of_images.contains(name))
     };
     let mut all = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {

@@ -11,7 +11,8 @@ use crate::integers::{Channels, SymmetricWeight};
 use crate::neighbours::Neighbours;
 use crate::options::{DynamicOptions, DynamicScheme};
 use crate::plan::{self, Role};
-use crate::prepare::prepare;
+use crate::prepare::prepare_weights;
+use crate::stored;
 use crate::summary::{Form, Layer, Summary};
 use crate::weights::Weighty;
 
@@ -22,7 +23,7 @@ use crate::weights::Weighty;
 /// # Errors
 /// [`QuantError`]: a weight not finite, nothing to quantize, quantized already, or an opset too old.
 pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Model, Summary), QuantError> {
-    let source = prepare(model, None)?;
+    let source = prepare_weights(model)?;
     let roles = plan::classify_all(&source.graph, &options.exclude)?;
     let mut rewriter = Rewriter {
         source: &source.graph,
@@ -33,6 +34,13 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
     let mut layers = Vec::with_capacity(source.graph.nodes.len());
     let computes_sizes = computes_sizes(&source.graph);
     for ((node, role), computes_sizes) in source.graph.nodes.iter().zip(roles).zip(computes_sizes) {
+        if role == Role::Stored {
+            let (changed, weight) = stored::emit(&mut rewriter.emitter, &source.graph, node)?;
+            rewriter.copy(&changed);
+            let (form, weight) = (Form::WeightOnly, Some(weight));
+            layers.push(Layer { name: node.label().into(), op: node.op.clone(), form, weight, output: None });
+            continue;
+        }
         let weighty = match role {
             Role::Integer => Weighty::of(&source.graph, node)?,
             _ => None,
@@ -41,7 +49,7 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
             None => {
                 rewriter.copy(node);
                 let reason = match role {
-                    Role::Float(reason) if plan::has_weight(node) => reason,
+                    Role::Float(reason) if matches!(node.op.as_str(), "Conv" | "Gemm" | "MatMul") => reason,
                     _ => "only convolutions and matrix products have weights".to_owned(),
                 };
                 (Form::left(reason, computes_sizes), None)

@@ -52,9 +52,9 @@ impl Emitter {
 
     /// Keeps the constants of `source` that `node` consumes.
     pub(crate) fn keep_constants(&mut self, source: &Graph, node: &Node) {
-        for name in &node.inputs {
+        for name in node.uses() {
             if let Some(tensor) = source.initializers.get(name) {
-                self.graph.initializers.insert(name.clone(), tensor.clone());
+                self.graph.initializers.insert(name.to_owned(), tensor.clone());
             }
         }
     }

@@ -58,8 +58,8 @@ pub enum QuantError {
     },
     /// Nothing in the model can be quantized.
     #[error(
-        "the model has nothing to quantize: no convolution or matrix product with constant weights, or all of them are to \
-         stay in floating point"
+        "the model has nothing to quantize: no convolution or matrix product with constant weights, none outside of what \
+         `If`, `Loop` and `Scan` execute, or all of them are to stay in floating point"
     )]
     NothingToQuantize,
     /// The model's operators are of a version that cannot be quantized or raised.

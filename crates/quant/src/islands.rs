@@ -25,7 +25,7 @@ pub(crate) fn to_floats(graph: &Graph, roles: &mut [Role]) {
     }
     let mut weighty = vec![false; roles.len()];
     for (index, (node, role)) in graph.nodes.iter().zip(roles.iter()).enumerate() {
-        if *role == Role::Integer && has_weight(node) {
+        if *role == Role::Integer && (has_weight(graph, node) || node.is("MatMul")) {
             weighty[islands.of(index)] = true;
         }
     }

@@ -10,9 +10,12 @@ mod dynamic;
 mod emit;
 mod equalize;
 mod error;
+mod families;
+mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gelu;
 mod histogram;
 mod integers;
 mod islands;
@@ -30,6 +33,7 @@ mod ranges;
 mod repeat;
 mod rewrite;
 mod rounding;
+mod stored;
 mod summary;
 mod vectors;
 mod view;
@@ -40,13 +44,15 @@ pub use clip::Method;
 pub use dynamic::quantize_dynamic;
 pub use equalize::{Equalized, equalize};
 pub use error::QuantError;
+pub use families::operators_table;
 pub use histogram::{Bins, Histogram};
 pub use mixed::{IntegerLayer, LayerError, Sensitivity, integer_layers, next_to_keep};
 pub use moments::{Moments, MomentsObserver};
 pub use observe::{Observer, observed_model, tensors_to_observe};
 pub use options::{ActivationType, BiasType, DynamicOptions, DynamicScheme, Rounding, StaticOptions, Target};
 pub use qdq::{
-    ActivationGrid, activation_grids, observed_quantized_model, quantize_one_layer, quantize_static,
+    ActivationGrid, activation_grids, named_quantized_model, observed_quantized_model, quantize_one_layer,
+    quantize_static,
 };
 pub use ranges::{Lineage, Range, Ranges};
 pub use summary::{Form, Layer, Output, Summary, Weight};

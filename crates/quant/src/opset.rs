@@ -1,32 +1,49 @@
-//! Opset 13, the oldest whose quantized operators know scales by channel, for graphs of 11 and 12.
+//! Opset 13, the oldest whose quantized operators know scales by channel, for graphs of 7 to 12.
 //!
 //! 13 gave some operators an input in place of an attribute, and the softmax family another meaning; all others it left as
 //! they were, but for more types (<https://github.com/onnx/onnx/blob/main/docs/Changelog.md>).
+
+mod older;
 
 use onnx::{Attribute, Data, Graph, Names, Node, Shapes, Tensor};
 
 use crate::error::QuantError;
 
-/// Rewrites a graph of opset 11 or 12 so that it means the same in 13.
+/// The newest opset that is understood.
+pub(crate) const NEWEST_READ: i64 = 28;
+
+/// The oldest opset of a graph that can be raised.
+pub(crate) const OLDEST_RAISED: i64 = older::OLDEST;
+
+/// Rewrites a graph of an opset from 7 to 12 so that it means the same in 13.
 ///
 /// # Errors
-/// Where shapes contradict each other.
-pub(crate) fn raise_to_13(graph: &mut Graph) -> Result<(), QuantError> {
-    let shapes = Shapes::infer(graph)?;
+/// Where shapes contradict each other, or an operator means what no later opset can say.
+pub(crate) fn raise_to_13(graph: &mut Graph, from: i64) -> Result<(), QuantError> {
     let mut names = graph.names();
+    if from < 11 {
+        older::raise(graph, &mut names, from)?;
+    }
+    raise(graph, &mut names)
+}
+
+/// As [`raise_to_13`], of a graph in which nothing has a name of `names`.
+fn raise(graph: &mut Graph, names: &mut Names) -> Result<(), QuantError> {
+    let shapes = Shapes::infer(graph)?;
     let mut raised = Vec::with_capacity(graph.nodes.len());
     for mut node in std::mem::take(&mut graph.nodes) {
+        node.bodies_mut().try_for_each(|body| raise(body, names))?;
         match node.op.as_str() {
             _ if !node.is_onnx() => raised.push(node),
             "Squeeze" | "Unsqueeze" | "ReduceSum" => {
-                attribute_to_input(&mut node, "axes", graph, &mut names);
+                attribute_to_input(&mut node, "axes", graph, names);
                 raised.push(node);
             }
             "Split" => {
-                attribute_to_input(&mut node, "split", graph, &mut names);
+                attribute_to_input(&mut node, "split", graph, names);
                 raised.push(node);
             }
-            "Softmax" | "LogSoftmax" | "Hardmax" => raised.extend(softmax(node, &shapes, &mut names)),
+            "Softmax" | "LogSoftmax" | "Hardmax" => raised.extend(softmax(node, &shapes, names)),
             _ => raised.push(node),
         }
     }
@@ -94,13 +111,13 @@ mod tests {
         {
             let node = Node::new(op, ["x"], ["y"]).with(attribute, Attribute::Ints(vec![2, -1]));
             let mut graph = graph(node, None);
-            raise_to_13(&mut graph).unwrap();
+            raise_to_13(&mut graph, 12).unwrap();
             let node = &graph.nodes[0];
             assert!(!node.attributes.contains_key(attribute));
             assert_eq!(graph.constant(node, 1).unwrap().as_i64(), Some(&[2, -1][..]), "{op}");
         }
         let mut all = graph(Node::new("Squeeze", ["x"], ["y"]), None);
-        raise_to_13(&mut all).unwrap();
+        raise_to_13(&mut all, 12).unwrap();
         assert_eq!(all.nodes[0].inputs, ["x"], "without axes there is no input");
     }
 
@@ -111,7 +128,7 @@ mod tests {
             let node = Node::new("Softmax", ["x"], ["y"]);
             let node = axis.map_or(node.clone(), |axis| node.with("axis", Attribute::Int(axis)));
             let mut graph = graph(node, shape);
-            raise_to_13(&mut graph).unwrap();
+            raise_to_13(&mut graph, 12).unwrap();
             graph
         };
         let as_matrix = ["Flatten", "Softmax", "Shape", "Reshape"];

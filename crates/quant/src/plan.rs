@@ -3,16 +3,21 @@
 //! Only operators that ONNX Runtime is known to run in integers inside a Q/DQ chain are chosen; for all others a
 //! reason is kept. Knows no ranges and changes no graph.
 
+mod classify;
+mod merge;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use onnx::{ElementType, Graph, Model, Node, Shapes};
+use onnx::{Graph, Model, Node};
 
+use self::classify::may_give_floats;
+pub(crate) use self::classify::{classify_all, has_weight};
 use crate::error::QuantError;
+use crate::families::{Family, family};
 use crate::integers::Grid;
 use crate::islands;
 use crate::options::ActivationType;
 use crate::ranges::Ranges;
-use crate::rewrite::is_dilated;
 
 /// What becomes of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,11 +26,13 @@ pub(crate) enum Role {
     Integer,
     /// Hands integers on as they are: its outcome has its operand's scale.
     Passes,
-    /// A `Relu` or `Clip` that the quantization of node `into`'s outcome performs.
+    /// A `Relu`, a `Clip` or a product with one constant that the quantization of node `into`'s outcome performs.
     Merged {
         /// Index of that node.
         into: usize,
     },
+    /// Computes in floats, with weights that are stored as integers.
+    Stored,
     /// Stays as it is.
     Float(String),
 }
@@ -41,7 +48,7 @@ impl Bounds {
     const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
 }
 
-/// Why a `Relu` or `Clip` that could be merged is not.
+/// Why what could be merged is not.
 const AFTER_FLOATS: &str = "it follows an operator that gives floats";
 
 /// Which nodes may compute in integers.
@@ -62,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) roots: BTreeMap<String, String>,
     /// Tensor that ends a chain of merged nodes → what those let through.
     pub(crate) bounds: BTreeMap<String, Bounds>,
+    /// Tensor that ends a chain of merged nodes → what those multiply by, where that is not 1.
+    pub(crate) factors: BTreeMap<String, f32>,
     /// Node → the tensor that its outcome is after merged nodes.
     pub(crate) outcomes: BTreeMap<usize, String>,
 }
@@ -85,19 +94,23 @@ impl Plan {
             roles: classify_all(graph, exclude)?,
             outcomes: BTreeMap::new(),
             bounds: BTreeMap::new(),
+            factors: BTreeMap::new(),
         };
         planner.merge();
-        planner.leave_concats_in_floats();
+        planner.leave_what_feeds_floats();
         match layers {
-            Layers::AllBut(_) => islands::to_floats(graph, &mut planner.roles),
+            Layers::AllBut(_) => {
+                planner.leave_what_floats_make();
+                islands::to_floats(graph, &mut planner.roles);
+            }
             Layers::Only(only) => planner.leave(only),
         }
         planner.release();
         let quantized = planner.quantized_tensors(quantize_output);
         planner.settle(&quantized);
         let roots = planner.roots(&quantized);
-        let Planner { roles, outcomes, bounds, .. } = planner;
-        Ok(Self { roles, roots, bounds, outcomes })
+        let Planner { roles, outcomes, bounds, factors, .. } = planner;
+        Ok(Self { roles, roots, bounds, factors, outcomes })
     }
 
     /// Quantized tensor → its grid.
@@ -119,120 +132,13 @@ impl Plan {
     }
 }
 
-/// Whether the operator has constant weights as its second input.
-pub(crate) fn has_weight(node: &Node) -> bool {
-    matches!(node.op.as_str(), "Conv" | "Gemm" | "MatMul")
-}
-
-/// Whether ONNX Runtime's integer kernel of the operator can give floats.
-fn may_give_floats(node: &Node) -> bool {
-    matches!(node.op.as_str(), "Gemm" | "MatMul")
-}
-
-/// What could become of each node, by itself.
-///
-/// # Errors
-/// [`QuantError::UnknownNode`], [`QuantError::NothingToQuantize`].
-pub(crate) fn classify_all(graph: &Graph, exclude: &[String]) -> Result<Vec<Role>, QuantError> {
-    if let Some(node) = exclude.iter().find(|name| !graph.nodes.iter().any(|node| node.label() == *name)) {
-        return Err(QuantError::UnknownNode { node: node.clone() });
-    }
-    let shapes = Shapes::infer(graph)?;
-    let roles: Vec<_> = graph.nodes.iter().map(|node| classify(graph, &shapes, node, exclude)).collect();
-    let weighty = |(node, role): (&Node, &Role)| *role == Role::Integer && has_weight(node);
-    if graph.nodes.iter().zip(&roles).any(weighty) { Ok(roles) } else { Err(QuantError::NothingToQuantize) }
-}
-
-fn classify(graph: &Graph, shapes: &Shapes, node: &Node, exclude: &[String]) -> Role {
-    if exclude.iter().any(|name| name == node.label()) {
-        return Role::Float("excluded by option".into());
-    }
-    if !node.is_onnx() {
-        return Role::Float(format!("operator of the domain `{}`", node.domain));
-    }
-    let verdict = match node.op.as_str() {
-        "Conv" | "Gemm" | "MatMul" => weighty(graph, shapes, node).map(|()| Role::Integer),
-        "Add" | "Mul" => operands(graph, shapes, node, true).map(|()| Role::Integer),
-        "AveragePool" if is_dilated(node) => Err("ONNX Runtime's integer form knows no dilations".into()),
-        "Sigmoid" | "LeakyRelu" | "GlobalAveragePool" | "AveragePool" | "Concat" => {
-            operands(graph, shapes, node, false).map(|()| Role::Integer)
-        }
-        "MaxPool" if node.output(1).is_some() => Err("its second output is wanted".into()),
-        "MaxPool" | "Flatten" | "Reshape" | "Slice" | "Transpose" | "Squeeze" | "Unsqueeze" => {
-            activation(graph, shapes, node, 0).map(|()| Role::Passes)
-        }
-        "Relu" | "Clip" => Err("it follows no integer operator alone".into()),
-        _ => Err("no integer form of this operator is known".into()),
-    };
-    verdict.unwrap_or_else(Role::Float)
-}
-
-fn activation(graph: &Graph, shapes: &Shapes, node: &Node, index: usize) -> Result<(), String> {
-    let name = node.input(index).ok_or("an operand is left out")?;
-    if graph.initializers.contains_key(name) {
-        return Err(format!("its operand `{name}` is a constant"));
-    }
-    match shapes.element(name) {
-        Some(ElementType::F32) => Ok(()),
-        Some(_) => Err(format!("its operand `{name}` does not hold 32-bit floats")),
-        None => Err(format!("the type of its operand `{name}` is not known")),
-    }
-}
-
-fn operands(graph: &Graph, shapes: &Shapes, node: &Node, constants: bool) -> Result<(), String> {
-    let mut activations = 0;
-    for (index, name) in node.inputs.iter().enumerate() {
-        match graph.initializers.get(name) {
-            Some(tensor) if constants => {
-                let values = tensor.as_f32().ok_or("a constant operand does not hold 32-bit floats")?;
-                if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-                    return Err("a constant operand is empty or not finite".into());
-                }
-            }
-            _ => {
-                activation(graph, shapes, node, index)?;
-                activations += 1;
-            }
-        }
-    }
-    if activations == 0 { Err("all its operands are constants".into()) } else { Ok(()) }
-}
-
-fn weighty(graph: &Graph, shapes: &Shapes, node: &Node) -> Result<(), String> {
-    activation(graph, shapes, node, 0)?;
-    let weight = graph.constant(node, 1).ok_or("its weights are not constant")?;
-    if weight.as_f32().is_none_or(<[f32]>::is_empty) {
-        return Err("its weights are empty or do not hold 32-bit floats".into());
-    }
-    let rank = weight.shape().len();
-    let channels = match node.op.as_str() {
-        "Conv" if rank >= 3 => weight.shape().first(),
-        "Gemm" if rank == 2 => weight.shape().get(usize::from(node.int("transB", 0) == 0)),
-        "MatMul" if rank == 2 => weight.shape().get(1),
-        _ => None,
-    };
-    let channels = *channels.ok_or_else(|| format!("its weights have {rank} dimensions"))?;
-    if node.op == "Gemm" {
-        let one = |name| node.float(name, 1.0).to_bits() == 1.0_f32.to_bits();
-        if node.int("transA", 0) != 0 || !one("alpha") || (node.input(2).is_some() && !one("beta")) {
-            return Err("it transposes or scales its operand".into());
-        }
-    }
-    match node.input(2) {
-        None => Ok(()),
-        Some(name) => match graph.initializers.get(name) {
-            Some(bias) if bias.as_f32().is_some_and(|values| values.len() == channels) => Ok(()),
-            _ => Err(format!("its bias is not {channels} constant 32-bit floats")),
-        },
-    }
-}
-
 struct Planner<'a> {
     graph: &'a Graph,
     consumers: BTreeMap<&'a str, Vec<usize>>,
     roles: Vec<Role>,
     outcomes: BTreeMap<usize, String>,
     bounds: BTreeMap<String, Bounds>,
+    factors: BTreeMap<String, f32>,
 }
 
 impl Planner<'_> {
@@ -240,52 +146,51 @@ impl Planner<'_> {
         self.graph.nodes.iter().zip(&self.roles).enumerate().map(|(index, (node, role))| (index, node, role))
     }
 
-    /// Merges each `Relu` and `Clip` that alone consumes an integer operator's outcome.
-    fn merge(&mut self) {
-        let mut producers: BTreeMap<String, usize> = BTreeMap::new();
-        let mut merged = Vec::new();
-        for (index, node, role) in self.nodes() {
-            let Some(output) = node.output(0).map(str::to_owned) else { continue };
-            if *role == Role::Integer {
-                producers.insert(output, index);
-                continue;
-            }
-            let into = node.input(0).and_then(|input| {
-                let alone = self.consumers.get(input).is_some_and(|consumers| consumers.len() == 1);
-                let producer = producers.get(input).copied()?;
-                (alone && !self.graph.is_output(input)).then_some((input, producer))
-            });
-            let excluded = matches!(role, Role::Float(reason) if reason.starts_with("excluded"));
-            if let (Some((input, into)), Some(bounds), false) =
-                (into, clip_bounds(self.graph, node), excluded)
+    /// Makes each `Concat` and `Softmax` floats of which nothing becomes an integer operator's operand: one grid for all that is
+    /// joined, such as boxes up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion.
+    fn leave_what_feeds_floats(&mut self) {
+        for index in (0..self.graph.nodes.len()).rev() {
+            let computes = self.roles.get(index) == Some(&Role::Integer);
+            let node = self.graph.nodes.get(index).filter(|node| computes && node.is_onnx());
+            let (reason, output) = match node.map(|node| (node.op.as_str(), node.output(0))) {
+                Some(("Concat", Some(output))) => {
+                    ("what it joins only becomes an output or feeds floats", output)
+                }
+                Some(("Softmax", Some(output))) => ("it only becomes an output or feeds floats", output),
+                _ => continue,
+            };
+            if !self.feeds_integers(output)
+                && let Some(role) = self.roles.get_mut(index)
             {
-                merged.push((index, into, input.to_owned(), output.clone(), bounds));
-                producers.insert(output, into);
-            }
-        }
-        self.outcomes = producers.iter().map(|(output, &index)| (index, output.clone())).collect();
-        for (index, into, input, output, bounds) in merged {
-            let before = self.bounds.get(&input).copied().unwrap_or(Bounds::NONE);
-            let both = Bounds { low: before.low.max(bounds.low), high: before.high.min(bounds.high) };
-            self.bounds.insert(output.clone(), both);
-            self.outcomes.insert(into, output);
-            if let Some(role) = self.roles.get_mut(index) {
-                *role = Role::Merged { into };
+                *role = Role::Float(reason.into());
             }
         }
     }
 
-    /// Makes each `Concat` floats of which nothing becomes an integer operator's operand: one grid for all that it joins, such as boxes
-    /// up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion.
-    fn leave_concats_in_floats(&mut self) {
-        for index in (0..self.graph.nodes.len()).rev() {
-            let joins = self.roles.get(index) == Some(&Role::Integer);
-            let concat = self.graph.nodes.get(index).filter(|node| joins && node.is("Concat"));
-            let Some(output) = concat.and_then(|node| node.output(0)) else { continue };
-            if !self.feeds_integers(output)
-                && let Some(role) = self.roles.get_mut(index)
-            {
-                *role = Role::Float("what it joins only becomes an output or feeds floats".into());
+    /// Makes each operator without weights floats all of whose operands float operators make: rounding its outcome costs no more
+    /// conversions than rounding these, and less accuracy. Inputs count as rounded.
+    fn leave_what_floats_make(&mut self) {
+        let mut floats: BTreeSet<&str> = BTreeSet::new();
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            let is_float = |name: &String| floats.contains(name.as_str());
+            let is_constant = |name: &&String| self.graph.initializers.contains_key(*name);
+            let mut operands = node.inputs.iter().filter(|name| !name.is_empty() && !is_constant(name));
+            let gives_floats = match self.roles.get(index) {
+                Some(Role::Float(_) | Role::Stored) => true,
+                Some(Role::Passes) => node.inputs.first().is_some_and(is_float),
+                Some(Role::Merged { into }) => matches!(self.roles.get(*into), Some(Role::Float(_))),
+                Some(Role::Integer) => {
+                    matches!(family(node), Some(Family::Pair | Family::Function | Family::Join))
+                        && operands.all(is_float)
+                }
+                None => false,
+            };
+            if !gives_floats {
+                continue;
+            }
+            floats.extend(node.outputs.iter().map(String::as_str));
+            if let Some(role) = self.roles.get_mut(index).filter(|role| **role == Role::Integer) {
+                *role = Role::Float("what it reads is computed in floats".into());
             }
         }
     }
@@ -293,12 +198,10 @@ impl Planner<'_> {
     /// Whether an integer operator reads the tensor, or what moves its elements.
     fn feeds_integers(&self, tensor: &str) -> bool {
         self.consumers.get(tensor).into_iter().flatten().any(|index| {
-            let moved = || self.graph.nodes.get(*index).and_then(|node| node.output(0));
+            let moved = || self.graph.nodes.get(*index).into_iter().flat_map(|node| &node.outputs);
             match self.roles.get(*index) {
                 Some(Role::Integer) => true,
-                Some(Role::Passes | Role::Merged { .. }) => {
-                    moved().is_some_and(|output| self.feeds_integers(output))
-                }
+                Some(Role::Passes | Role::Merged { .. }) => moved().any(|output| self.feeds_integers(output)),
                 _ => false,
             }
         })
@@ -313,7 +216,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Makes each `Relu` and `Clip` floats that is merged into what turned out not to be an integer operator.
+    /// Makes each node floats that is merged into what turned out not to be an integer operator.
     fn release(&mut self) {
         let integers: Vec<bool> = self.roles.iter().map(|role| *role == Role::Integer).collect();
         for role in &mut self.roles {
@@ -328,13 +231,13 @@ impl Planner<'_> {
         let mut quantized = BTreeSet::new();
         for (index, node, role) in self.nodes() {
             if *role == Role::Integer {
-                let operands = if has_weight(node) { 1 } else { node.inputs.len() };
+                let operands = if has_weight(self.graph, node) { 1 } else { node.inputs.len() };
                 let activations = node.inputs.iter().take(operands);
                 quantized
                     .extend(activations.filter(|name| !self.graph.initializers.contains_key(*name)).cloned());
                 let outcome = self.outcomes.get(&index);
-                // ONNX Runtime makes one operator of floats of a `Gemm` and the `Relu` behind it before it looks for integers.
-                let is_fused = node.is("Gemm") && outcome.map(String::as_str) != node.output(0);
+                // Of a product and the `Relu` behind it ONNX Runtime makes one operator of floats, or none, before it looks for integers.
+                let is_fused = outcome.map(String::as_str) != node.output(0) && self.is_cut(node);
                 if quantize_output || is_fused || !may_give_floats(node) {
                     quantized.extend(outcome.cloned());
                 }
@@ -342,17 +245,24 @@ impl Planner<'_> {
         }
         // What is quantized behind a node that only moves elements is better quantized before it.
         for (_, node, role) in self.nodes().rev() {
-            if *role == Role::Passes && node.output(0).is_some_and(|name| quantized.contains(name)) {
+            if *role == Role::Passes && node.outputs.iter().any(|name| quantized.contains(name)) {
                 quantized.extend(node.input(0).map(str::to_owned));
             }
         }
         quantized
     }
 
+    /// Whether a `Relu` or `Clip` reads what the node gives.
+    fn is_cut(&self, node: &Node) -> bool {
+        let readers = node.output(0).and_then(|output| self.consumers.get(output)).into_iter().flatten();
+        let mut readers = readers.filter_map(|reader| self.graph.nodes.get(*reader));
+        readers.any(|reader| family(reader) == Some(Family::Cut))
+    }
+
     /// Makes the roles final, now that it is known which tensors are quantized.
     fn settle(&mut self, quantized: &BTreeSet<String>) {
         let left = self.outcomes.iter().filter(|(_, tensor)| !quantized.contains(*tensor));
-        // What such a node gives by itself: the `Relu` or `Clip` behind it is not merged into it.
+        // What such a node gives by itself: what is behind it is not merged into it.
         let float_outcomes: BTreeMap<usize, String> = left
             .filter_map(|(&index, _)| Some((index, self.graph.nodes.get(index)?.output(0)?.to_owned())))
             .collect();
@@ -367,10 +277,8 @@ impl Planner<'_> {
             if *role != Role::Passes {
                 continue;
             }
-            match (node.input(0), node.output(0)) {
-                (Some(input), Some(output)) if reached.contains(input) => {
-                    reached.insert(output.to_owned());
-                }
+            match node.input(0) {
+                Some(input) if reached.contains(input) => reached.extend(outputs(node).cloned()),
                 _ => *role = Role::Float("its operand is not quantized".into()),
             }
         }
@@ -380,26 +288,17 @@ impl Planner<'_> {
         let mut roots: BTreeMap<String, String> =
             quantized.iter().map(|name| (name.clone(), name.clone())).collect();
         for (_, node, role) in self.nodes() {
-            if let (Role::Passes, Some(input), Some(output)) = (role, node.input(0), node.output(0))
+            if let (Role::Passes, Some(input)) = (role, node.input(0))
                 && let Some(root) = roots.get(input).cloned()
             {
-                roots.insert(output.to_owned(), root);
+                roots.extend(outputs(node).map(|output| (output.clone(), root.clone())));
             }
         }
         roots
     }
 }
 
-/// What a `Relu` or `Clip` lets through, if its bounds are constant and zero is between them.
-fn clip_bounds(graph: &Graph, node: &Node) -> Option<Bounds> {
-    let bound = |index, default| match node.input(index) {
-        None => Some(default),
-        Some(_) => graph.constant(node, index)?.as_single_f32(),
-    };
-    let bounds = match node.op.as_str() {
-        "Relu" => Bounds { low: 0.0, high: f32::INFINITY },
-        "Clip" => Bounds { low: bound(1, f32::NEG_INFINITY)?, high: bound(2, f32::INFINITY)? },
-        _ => return None,
-    };
-    (bounds.low <= 0.0 && bounds.high > 0.0).then_some(bounds)
+/// The outputs of a node that are wanted.
+fn outputs(node: &Node) -> impl Iterator<Item = &String> {
+    node.outputs.iter().filter(|name| !name.is_empty())
 }

@@ -5,13 +5,20 @@ use onnx::{Affine, Data, Graph, Model, Node, Tensor};
 
 use crate::channel_factors;
 use crate::error::QuantError;
-use crate::opset::raise_to_13;
+use crate::forms;
+use crate::gelu;
+use crate::opset::{NEWEST_READ, OLDEST_RAISED, raise_to_13};
 use crate::rewrite::rewrite;
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
 const OLDEST: i64 = 13;
 /// The newest opset that written models are tested with.
 const NEWEST: i64 = 21;
+
+/// The newest opset whose `QuantizeLinear` and `DequantizeLinear` ONNX Runtime 1.32 has kernels for.
+const NEWEST_RUN: i64 = 27;
+/// What [`NEWEST_READ`] has and the one before has not.
+const NEW_IN_28: [&str; 1] = ["SwiGLU"];
 
 /// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
 const STABLE: [&str; 29] = [
@@ -46,14 +53,35 @@ const STABLE: [&str; 29] = [
     "Transpose",
 ];
 
-/// `model` simplified, hard-sigmoid gates turned into clips, for `opset` (by default its own, or 13 if older).
+/// `model` simplified, in the forms of which ONNX Runtime has integer ones, for `opset` (by default its own, 13 if older and 27 if
+/// newer).
 pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantError> {
+    prepared(model, opset, true)
+}
+
+/// As [`prepare`], for activations that stay floats: what is one operator in floats stays one.
+pub(crate) fn prepare_weights(model: &Model) -> Result<Model, QuantError> {
+    prepared(model, None, false)
+}
+
+fn prepared(model: &Model, opset: Option<i64>, for_integers: bool) -> Result<Model, QuantError> {
     refuse_quantized(model)?;
     let mut prepared = model.simplified()?;
     set_opset(&mut prepared, opset)?;
     rewrite(&mut prepared.graph)?;
+    forms::plain_products(&mut prepared.graph)?;
+    if for_integers {
+        let opset = prepared.opset();
+        forms::reword(&mut prepared.graph, opset)?;
+    }
     divisions_to_products(&mut prepared.graph);
+    if for_integers {
+        gelu::join(&mut prepared)?;
+    }
     gates_to_clips(&mut prepared.graph);
+    if for_integers {
+        forms::gates_to_sums(&mut prepared.graph);
+    }
     channel_factors::balance(&mut prepared.graph);
     Ok(prepared)
 }
@@ -81,8 +109,11 @@ pub(crate) fn refuse_quantized(model: &Model) -> Result<(), QuantError> {
 
 fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
     let current = model.opset();
-    let target = wanted.unwrap_or(current.max(OLDEST));
+    let target = wanted.unwrap_or(current.clamp(OLDEST, NEWEST_RUN));
     let error = |reason: String| Err(QuantError::Opset { opset: target, reason });
+    if current > target && target == NEWEST_RUN {
+        return lower(model);
+    }
     if target == current && current >= OLDEST {
         return Ok(());
     }
@@ -91,14 +122,22 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
             "the model has {current}; it can be kept if at least {OLDEST}, or raised to {NEWEST}"
         ));
     }
-    if current < 11 {
-        return error(format!("the model has {current}, too old to be raised; export it with at least 11"));
+    if current < OLDEST_RAISED {
+        return error(format!(
+            "the model has {current}, too old to be raised; export it with at least {OLDEST_RAISED}"
+        ));
     }
     if current < OLDEST {
-        raise_to_13(&mut model.graph)?;
+        raise_to_13(&mut model.graph, current)?;
     }
     let first = current.max(OLDEST);
-    if let Some(node) = model.graph.nodes.iter().find(|node| target > first && !STABLE.contains(&&*node.op)) {
+    let mut unstable = None;
+    model.graph.each_node(&mut |node| {
+        if target > first && !STABLE.contains(&&*node.op) {
+            unstable.get_or_insert(node);
+        }
+    });
+    if let Some(node) = unstable {
         let (op, name) = (&node.op, node.label());
         return error(format!(
             "{op} (`{name}`) may mean something else than in {first}; export it with {target}"
@@ -106,6 +145,27 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
     }
     model.set_opset(target);
     Ok(())
+}
+
+/// Declares an older opset, of which ONNX Runtime has all that quantized models need.
+fn lower(model: &mut Model) -> Result<(), QuantError> {
+    let mut new = None;
+    model.graph.each_node(&mut |node| {
+        if node.is_onnx() && NEW_IN_28.contains(&&*node.op) {
+            new.get_or_insert(node);
+        }
+    });
+    let reason = match new {
+        Some(node) => format!("{} (`{}`) is not in it; export the model with it", node.op, node.label()),
+        None if model.opset() > NEWEST_READ => {
+            format!("the model has {}, newer than {NEWEST_READ}; export it with {NEWEST_RUN}", model.opset())
+        }
+        None => {
+            model.set_opset(NEWEST_RUN);
+            return Ok(());
+        }
+    };
+    Err(QuantError::Opset { opset: NEWEST_RUN, reason })
 }
 
 /// Turns divisions by constants into products: of these ONNX Runtime has an integer form.

@@ -5,17 +5,18 @@ mod rewriter;
 
 use std::collections::BTreeMap;
 
-use onnx::{ElementType, Model, Value};
+use onnx::{ElementType, Model, Node, Value};
 
 use crate::error::QuantError;
+use crate::families::{Family, family};
 use crate::integers::{Grid, limits};
 use crate::moments::Moments;
-use crate::options::StaticOptions;
+use crate::options::{Rounding, StaticOptions};
 use crate::plan::{Layers, Plan};
 use crate::prepare::prepare;
 use crate::qdq::rewriter::{Rewritten, rewrite};
 use crate::ranges::Ranges;
-use crate::summary::Summary;
+use crate::summary::{Form, Layer, Summary};
 
 /// Quantizes weights and activations to 8 bits with scales fixed by `ranges`, which come from calibrating this
 /// very model ([`crate::observed_model`]). Where there are `moments` of it, weights are rounded for them and biases make
@@ -79,6 +80,33 @@ pub fn observed_quantized_model(
         outputs.insert(tensor, ends.rounded.clone());
     }
     Ok((emitter.finish(&source, false)?, outputs))
+}
+
+/// What [`quantize_static`] makes with weights rounded to the nearest and under names that people read, and by the label of each
+/// layer that computes in integers the tensor that its integer operator makes: whoever looks at what a runtime makes of the model
+/// finds the operator by it.
+///
+/// # Errors
+/// As [`quantize_static`].
+pub fn named_quantized_model(
+    model: &Model,
+    ranges: &Ranges,
+    options: &StaticOptions,
+) -> Result<(Model, BTreeMap<String, String>), QuantError> {
+    let (rounding, bias_correction, compact) = (Rounding::Nearest, false, false);
+    let options = StaticOptions { rounding, bias_correction, compact, ..options.clone() };
+    let Rewritten { source, emitter, layers, tensors } =
+        rewrite(model, ranges, None, &options, Layers::AllBut(&options.exclude))?;
+    let computes = |(layer, node): &(&Layer, &Node)| {
+        layer.form == Form::Integer && family(node).is_some_and(|family| family != Family::Move)
+    };
+    let made = layers.iter().zip(&source.graph.nodes).filter(computes).filter_map(|(layer, node)| {
+        let rounded = layer.output.as_ref().and_then(|output| tensors.get(&output.tensor));
+        let tensor = rounded.map_or_else(|| node.output(0), |ends| Some(ends.integers.as_str()))?;
+        Some((layer.name.clone(), tensor.to_owned()))
+    });
+    let made = made.collect();
+    Ok((emitter.finish(&source, false)?, made))
 }
 
 /// How the elements of a tensor are rounded: `real = scale · (integer − zero_point)`.

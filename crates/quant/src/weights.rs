@@ -5,6 +5,7 @@ use onnx::{Data, Graph, Node, Tensor};
 use crate::error::QuantError;
 use crate::integers::{Channels, SymmetricWeight};
 use crate::neighbours::Neighbours;
+use crate::plan::has_weight;
 use crate::summary;
 
 /// Weight and bias of a node, as floats.
@@ -25,6 +26,7 @@ impl<'a> Weighty<'a> {
     /// What a node that the plan found to have weights holds; `None` for other nodes.
     pub(crate) fn of(graph: &'a Graph, node: &'a Node) -> Result<Option<Self>, QuantError> {
         let found = || {
+            has_weight(graph, node).then_some(())?;
             let (name, tensor) = (node.input(1)?, graph.constant(node, 1)?);
             let count = |axis: usize| tensor.shape().get(axis).copied();
             let channels = match node.op.as_str() {

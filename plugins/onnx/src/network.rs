@@ -21,11 +21,11 @@ pub(crate) fn content(graph: &Graph, shapes: &Shapes, group: &dyn Fn(usize, &Nod
         detail: detail(graph, node),
     });
     let edges = graph.nodes.iter().enumerate().flat_map(|(index, node)| {
-        let variable = node.inputs.iter().filter(|name| !graph.initializers.contains_key(*name));
-        variable.filter(|name| !name.is_empty()).map(move |name| (index, name))
+        let variable = node.uses().filter(|name| !graph.initializers.contains_key(*name));
+        variable.map(move |name| (index, name))
     });
     let edges = edges.map(|(index, name)| Edge {
-        from: producers.get(name.as_str()).map_or_else(|| name.clone(), ToString::to_string),
+        from: producers.get(name).map_or_else(|| name.to_owned(), ToString::to_string),
         to: index.to_string(),
         label: flow(shapes, name),
     });
@@ -52,7 +52,7 @@ fn detail(graph: &Graph, node: &Node) -> String {
             Attribute::Text(value) => lines.push(format!("{name}: {value}")),
             Attribute::Ints(values) => lines.push(format!("{name}: {values:?}")),
             Attribute::Floats(values) => lines.push(format!("{name}: {values:?}")),
-            Attribute::Tensor(_) | Attribute::Texts(_) => {}
+            Attribute::Tensor(_) | Attribute::Texts(_) | Attribute::Graph(_) => {}
         }
     }
     for name in &node.inputs {

@@ -1,5 +1,5 @@
 //! The model that a stage is given, with the files that hold its weights: read, measured and hashed, and refused where a file
-//! is not declared. Knows requests and paths; knows no runtime.
+//! is not declared. Knows requests and paths; asks the runtime only for types of tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,20 +9,48 @@ use anyhow::{Context, Result};
 use onnx::DataFiles;
 use protocol::{Failure, RunRequest, counted};
 
+use crate::runtime::told;
+
 /// Name of the input that is a file beside the model with its weights, or a folder with several.
 pub(crate) const WEIGHTS: &str = "weights";
 
 /// The inputs of a stage by name.
 type Inputs = BTreeMap<String, PathBuf>;
 
-/// The model that input `model` is. Weights in files beside it must be declared: what a stage does not declare may change
-/// without making it stale.
+/// The model that input `model` is, with types of its tensors as far as anybody knows them. Weights in files beside it must be
+/// declared: what a stage does not declare may change without making it stale.
 pub(crate) fn model(request: &RunRequest) -> Result<onnx::Model, Failure> {
-    model_at(request.input("model")?, &request.inputs)
+    float(request).map(|(model, _)| model)
 }
 
-/// As [`model`], of a stage with these inputs.
+/// As [`model`], and whether the file's computes in 16-bit floats, which are 32-bit ones here.
+pub(crate) fn float(request: &RunRequest) -> Result<(onnx::Model, bool), Failure> {
+    let model = read(request.input("model")?, &request.inputs)?;
+    let wide = model.widened();
+    let is_half = wide.is_some();
+    let mut model = wide.unwrap_or(model);
+    let untold = untold(&model);
+    if !untold.is_empty() {
+        // Where ONNX Runtime does not load it, whoever runs it says so.
+        model.graph.hints.extend(told::types(&model, &untold).unwrap_or_default());
+    }
+    Ok((model, is_half))
+}
+
+/// Tensors of which neither rules nor the file tell all there is to know. None of a model that contradicts itself.
+pub(crate) fn untold(model: &onnx::Model) -> Vec<String> {
+    let simple = model.simplified();
+    let shapes = simple.and_then(|simple| Ok((onnx::Shapes::infer(&simple.graph)?, simple)));
+    shapes.map(|(shapes, simple)| shapes.untold(&simple.graph)).unwrap_or_default()
+}
+
+/// As [`model`], of a stage with these inputs, before a runtime is asked.
 pub(crate) fn model_at(path: &Path, inputs: &Inputs) -> Result<onnx::Model, Failure> {
+    let model = read(path, inputs)?;
+    Ok(model.widened().unwrap_or(model))
+}
+
+fn read(path: &Path, inputs: &Inputs) -> Result<onnx::Model, Failure> {
     let (model, files) = onnx::Model::read_with(path, &paths(inputs)).map_err(|error| unread(error, HINT))?;
     check_declared(inputs, path, &files, HINT)?;
     check_needed(inputs, path, &files)?;

@@ -1,10 +1,14 @@
 //! Models in ONNX Runtime: loading, checking what they take and give, running them on tensors or on batches of images. The
 //! only module that knows `ort`'s sessions; it knows nothing of data sets or of quantisation.
 
+pub(crate) mod told;
+
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
+use half::f16;
 use onnx::DataFiles;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -42,6 +46,8 @@ pub(crate) struct Model {
     image: [usize; 3],
     /// Whether a call takes one image and no more.
     one_at_a_time: bool,
+    /// Whether it takes 16-bit floats.
+    takes_halves: bool,
     classes: Option<usize>,
 }
 
@@ -107,8 +113,8 @@ impl Loaded {
         outputs.iter().try_for_each(|(name, value)| take(name, &value))
     }
 
-    /// Runs it on values by name of the input, and gives name and values of every output of 32-bit floats, in the model's order,
-    /// to `take`.
+    /// Runs it on values by name of the input, and gives name and values of every output of floats of 16 or 32 bits, in the
+    /// model's order, to `take`.
     ///
     /// # Errors
     /// Where ONNX Runtime fails, and what `take` returns.
@@ -120,16 +126,22 @@ impl Loaded {
         let ran = self.session.run(inputs);
         let outputs = ran.with_context(|| format!("ONNX Runtime cannot run {}", self.source))?;
         let values: Vec<_> = outputs.iter().collect();
-        let mut named = Vec::with_capacity(values.len());
+        let mut floats = Vec::with_capacity(values.len());
         for (name, value) in &values {
-            if value.dtype().tensor_type() != Some(TensorElementType::Float32) {
-                continue;
-            }
-            let (_, values) = value
-                .try_extract_tensor::<f32>()
-                .with_context(|| format!("output `{name}` of {}", self.source))?;
-            named.push((*name, values));
+            let of = || format!("output `{name}` of {}", self.source);
+            let values = match value.dtype().tensor_type() {
+                Some(TensorElementType::Float32) => {
+                    Cow::Borrowed(value.try_extract_tensor::<f32>().with_context(of)?.1)
+                }
+                Some(TensorElementType::Float16) => {
+                    let (_, halves) = value.try_extract_tensor::<f16>().with_context(of)?;
+                    Cow::Owned(halves.iter().map(|half| half.to_f32()).collect())
+                }
+                _ => continue,
+            };
+            floats.push((*name, values));
         }
+        let named: Vec<NamedValues<'_>> = floats.iter().map(|(name, values)| (*name, &**values)).collect();
         take(&named)
     }
 }
@@ -173,7 +185,8 @@ impl Model {
         let name = input.name().to_owned();
         let output = loaded.session.outputs().first().ok_or_else(|| anyhow!("{source} has no output"))?;
         let classes = class_count(output).with_context(|| source.clone())?;
-        Ok(Self { input: name, image, one_at_a_time, classes, loaded })
+        let takes_halves = input.dtype().tensor_type() == Some(TensorElementType::Float16);
+        Ok(Self { input: name, image, one_at_a_time, takes_halves, classes, loaded })
     }
 
     /// Name of the input.
@@ -242,6 +255,11 @@ impl Model {
             bail!("{} values are no batch of images {channels}×{height}×{width}", images.len());
         }
         let shape = [images.len() / size, channels, height, width];
+        if self.takes_halves {
+            let images: Vec<f16> = images.iter().map(|value| f16::from_f32(*value)).collect();
+            let tensor = TensorRef::from_array_view((shape, images.as_slice()))?;
+            return self.loaded.run(vec![(self.input.as_str(), tensor.into())], take);
+        }
         let tensor = TensorRef::from_array_view((shape, images))?;
         self.loaded.run(vec![(self.input.as_str(), tensor.into())], take)
     }
@@ -347,11 +365,11 @@ pub(crate) fn optimized(
 /// Channels, height and width of an image, and whether a call takes one image and no more.
 fn image_shape(input: &Outlet, size: Option<[usize; 2]>) -> Result<([usize; 3], bool)> {
     let name = input.name();
-    let (Some(TensorElementType::Float32), Some(shape)) =
+    let (Some(TensorElementType::Float16 | TensorElementType::Float32), Some(shape)) =
         (input.dtype().tensor_type(), input.dtype().tensor_shape())
     else {
         bail!(
-            "input `{name}` is not a tensor of 32-bit floats: give `arrays` for a model of anything but pictures"
+            "input `{name}` is not a tensor of floats: give `arrays` for a model of anything but pictures"
         );
     };
     let fixed = |dim: &i64| usize::try_from(*dim).ok().filter(|dim| *dim > 0);
@@ -385,10 +403,10 @@ fn image_shape(input: &Outlet, size: Option<[usize; 2]>) -> Result<([usize; 3], 
 
 fn class_count(output: &Outlet) -> Result<Option<usize>> {
     let name = output.name();
-    let (Some(TensorElementType::Float32), Some(shape)) =
+    let (Some(TensorElementType::Float16 | TensorElementType::Float32), Some(shape)) =
         (output.dtype().tensor_type(), output.dtype().tensor_shape())
     else {
-        bail!("output `{name}` is not a tensor of 32-bit floats");
+        bail!("output `{name}` is not a tensor of floats");
     };
     Ok(match &shape[..] {
         [_, classes] => usize::try_from(*classes).ok().filter(|classes| *classes > 0),

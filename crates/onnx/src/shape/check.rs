@@ -198,6 +198,7 @@ fn check_type(name: &str, value: &Attribute) -> Result<(), String> {
         Attribute::Ints(_) => "a list of integers",
         Attribute::Floats(_) => "a list of numbers with fractions",
         Attribute::Texts(_) => "a list of texts",
+        Attribute::Graph(_) => "a graph",
     };
     if is == wanted { Ok(()) } else { Err(format!("`{name}` is {is}, but must be {wanted}")) }
 }

@@ -152,13 +152,16 @@ fn several(node: &Node, operand: &TensorType) -> Vec<TensorType> {
 }
 
 fn constant(node: &Node) -> Option<TensorType> {
-    match (node.op.as_str(), node.attributes.get("value")?) {
-        ("Constant", Attribute::Tensor(tensor)) => Some(TensorType {
-            element: tensor.element(),
-            shape: Some(tensor.shape().iter().map(|&size| Dim::Known(size)).collect()),
-        }),
-        _ => None,
-    }
+    let (_, value) = node.attributes.first_key_value().filter(|_| node.op == "Constant")?;
+    let (element, shape) = match value {
+        Attribute::Tensor(tensor) => (tensor.element(), tensor.shape().to_vec()),
+        Attribute::Float(_) => (ElementType::F32, Vec::new()),
+        Attribute::Floats(values) => (ElementType::F32, vec![values.len()]),
+        Attribute::Int(_) => (ElementType::I64, Vec::new()),
+        Attribute::Ints(values) => (ElementType::I64, vec![values.len()]),
+        _ => return None,
+    };
+    Some(TensorType { element, shape: Some(shape.into_iter().map(Dim::Known).collect()) })
 }
 
 /// Where `axis`, which may be counted from behind, lies among `rank` dimensions.

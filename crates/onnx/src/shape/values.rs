@@ -18,6 +18,7 @@ pub(super) fn items(shapes: &Shapes, node: &Node) -> Option<Vec<Item>> {
             };
             operand(1)?.iter().map(pick).collect::<Option<_>>()?
         }
+        "Slice" => sliced(shapes, node, operand(0)?)?,
         "Concat" => {
             let parts = (0..node.inputs.len()).map(operand).collect::<Option<Vec<_>>>()?;
             parts.concat()
@@ -31,6 +32,31 @@ pub(super) fn items(shapes: &Shapes, node: &Node) -> Option<Vec<Item>> {
         _ => return None,
     };
     (items.len() <= MAX_ITEMS).then_some(items)
+}
+
+/// The items that `Slice` takes of some in one dimension, one after the other.
+fn sliced(shapes: &Shapes, node: &Node, items: &[Item]) -> Option<Vec<Item>> {
+    let single = |attribute: &str, operand: usize, default: Option<i64>| {
+        if let Some(values) = node.ints(attribute) {
+            return values.first().copied();
+        }
+        match node.input(operand) {
+            None => default,
+            Some(name) => match shapes.items(name)? {
+                [Item::Int(value)] => Some(*value),
+                _ => None,
+            },
+        }
+    };
+    let (axis, step) = (single("axes", 3, Some(0))?, single("steps", 4, Some(1))?);
+    let count = i64::try_from(items.len()).ok()?;
+    let place = |at: i64| {
+        let at = if at < 0 { at.saturating_add(count) } else { at };
+        usize::try_from(at.clamp(0, count)).ok()
+    };
+    let (start, end) = (place(single("starts", 1, None)?)?, place(single("ends", 2, None)?)?);
+    let is_plain = (axis == 0 || axis == -1) && step == 1;
+    is_plain.then(|| items.get(start..end.max(start)).map(<[Item]>::to_vec))?
 }
 
 /// The dimensions that `Shape` is to give: from `start` to `end`, each counted from behind where it is negative and moved to the

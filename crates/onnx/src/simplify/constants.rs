@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::graph::{Attribute, Dim, Graph, Node};
-use crate::shape::Shapes;
+use crate::shape::{Item, Shapes};
 use crate::tensor::{Data, Tensor};
 
 /// Turns `Constant` nodes into initializers.
@@ -52,6 +52,46 @@ pub(super) fn reshape(graph: &mut Graph) -> Result<(), Error> {
     }
     graph.nodes = kept;
     Ok(())
+}
+
+/// Makes the shape of each `Reshape` a constant that is computed of sizes alone: with it, a runtime knows how many dimensions there are.
+///
+/// # Errors
+/// [`Error::Invalid`] where shapes contradict each other.
+pub(super) fn target_shapes(graph: &mut Graph) -> Result<(), Error> {
+    let shapes = Shapes::infer(graph)?;
+    let mut names = graph.names();
+    for index in 0..graph.nodes.len() {
+        let Some(node) = graph.nodes.get(index).filter(|node| node.is("Reshape")) else { continue };
+        if graph.constant(node, 1).is_some() {
+            continue;
+        }
+        let Some(target) = target(&shapes, node) else { continue };
+        let name = names.fresh(&format!("{}_shape", node.label()));
+        if let Some(input) = graph.nodes.get_mut(index).and_then(|node| node.inputs.get_mut(1)) {
+            input.clone_from(&name);
+            graph.initializers.insert(name, Tensor::vector(Data::I64(target)));
+        }
+    }
+    Ok(())
+}
+
+/// The shape that a `Reshape` is given, in numbers: 0 for a size that stays, −1 for one that is left open.
+fn target(shapes: &Shapes, node: &Node) -> Option<Vec<i64>> {
+    let dims = shapes.dims(node.input(0)?)?;
+    let items = shapes.items(node.input(1)?)?;
+    if node.int("allowzero", 0) != 0 {
+        return None;
+    }
+    let mut target = Vec::with_capacity(items.len());
+    for (place, item) in items.iter().enumerate() {
+        target.push(match item {
+            Item::Int(size) => *size,
+            Item::Dim(dim @ Dim::Named(_)) if dims.get(place) == Some(dim) => 0,
+            Item::Dim(_) => -1,
+        });
+    }
+    (target.iter().filter(|size| **size == -1).count() <= 1).then_some(target)
 }
 
 fn reshaped(graph: &Graph, shapes: &Shapes, node: &Node) -> Option<Tensor> {

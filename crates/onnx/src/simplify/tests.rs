@@ -187,3 +187,29 @@ fn a_reshape_that_joins_all_but_the_batch_is_a_flatten() {
     assert_eq!(ops(&reshape(&[0, 9, 2])), ["Reshape"]);
     assert!(reshape(&[0, -1]).graph.initializers.is_empty());
 }
+
+#[test]
+fn a_shape_that_is_computed_of_sizes_becomes_a_constant() {
+    let value = |name: &str, shape| Value { name: name.into(), element: ElementType::F32, shape };
+    let mut model = Model::new(13);
+    let dims = vec![Dim::Named("n".into()), Dim::Known(1), Dim::Named("l".into())];
+    model.graph.inputs = vec![value("x", Some(dims))];
+    model.graph.outputs = vec![value("y", None)];
+    for (name, values) in [("zero", vec![0]), ("one", vec![1]), ("rest", vec![4, -1])] {
+        model.graph.initializers.insert(name.into(), Tensor::vector(Data::I64(values)));
+    }
+    let graph = |last: &str| {
+        let mut model = model.clone();
+        model.graph.nodes = vec![
+            Node::new("Shape", ["x"], ["shape"]),
+            Node::new("Slice", ["shape", "zero", "one"], ["batch"]),
+            Node::new("Concat", ["batch", last], ["target"]).with("axis", Attribute::Int(0)),
+            Node::new("Reshape", ["x", "target"], ["y"]),
+        ];
+        model.simplified().unwrap().graph
+    };
+    let simple = graph("rest");
+    assert_eq!(simple.nodes.len(), 1);
+    assert_eq!(simple.constant(&simple.nodes[0], 1).unwrap().as_i64(), Some(&[0, 4, -1][..]));
+    assert_eq!(graph("shape").nodes.len(), 4, "two sizes are open");
+}

@@ -2,6 +2,8 @@
 //!
 //! Knows how each is rounded ([`Grid`]) and which are ([`Plan`]); decides neither.
 
+mod moves;
+
 use std::collections::BTreeMap;
 
 use onnx::{Attribute, Data, Graph, Model, Node, Shapes, Tensor};
@@ -18,6 +20,7 @@ use crate::prepare::prepare;
 use crate::ranges::{Range, Ranges};
 use crate::repeat::repeats;
 use crate::rounding;
+use crate::stored;
 use crate::summary::{Form, Layer, Output, Weight};
 use crate::weights::Weighty;
 use crate::widen::{missing_channels, widened};
@@ -72,7 +75,7 @@ struct Params {
 /// Names of a quantized tensor's forms: float before rounding, integers, float after rounding.
 pub(super) struct Ends {
     raw: String,
-    integers: String,
+    pub(super) integers: String,
     pub(super) rounded: String,
 }
 
@@ -93,9 +96,11 @@ struct Rewriter<'a> {
 
 impl<'a> Rewriter<'a> {
     fn rewrite(&mut self) -> Result<Vec<Layer>, QuantError> {
+        // Callers and bodies know these by their names, and get what is rounded.
+        let captured = self.source.captured();
         for name in self.grids.keys().cloned().collect::<Vec<_>>() {
             let integers = self.emitter.fresh(&format!("{name}_integers"));
-            let (raw, rounded) = if self.source.is_output(&name) {
+            let (raw, rounded) = if self.source.is_output(&name) || captured.contains(&*name) {
                 (self.emitter.fresh(&format!("{name}_raw")), name.clone())
             } else {
                 (name.clone(), self.emitter.fresh(&format!("{name}_rounded")))
@@ -111,6 +116,12 @@ impl<'a> Rewriter<'a> {
             match role {
                 Role::Merged { .. } => {}
                 Role::Integer => weight = self.integer(index, node)?,
+                Role::Stored => {
+                    let (node, stored) = stored::emit(&mut self.emitter, self.source, node)?;
+                    self.copy(&node);
+                    weight = Some(stored);
+                }
+                Role::Passes if node.is("Pad") => self.pad(node),
                 Role::Passes | Role::Float(_) => self.copy(node),
             }
             layers.push(self.layer(index, node, role, weight)?);
@@ -162,39 +173,6 @@ impl<'a> Rewriter<'a> {
         self.emitter.node(Node { inputs, outputs, ..node.clone() });
         self.round(outcome);
         Ok(summary)
-    }
-
-    /// The rounded form of `tensor`, an activation, with `missing` channels of zeros behind its own.
-    fn widened(&mut self, tensor: &str, missing: usize) -> Result<String, QuantError> {
-        let (Some(&grid), 1..) = (self.grids.get(tensor), missing) else { return Ok(self.rounded(tensor)) };
-        let mut pads = vec![0; 8];
-        pads[5] = whole(missing)?;
-        let pads = self.emitter.constant("pads", Tensor::vector(Data::I64(pads)));
-        let zero = self.params(grid).zero_point;
-        Ok(self.moved(tensor, "Pad", &[&pads, &zero], "wide"))
-    }
-
-    /// The rounded form of an operand, `times` of it side by side.
-    fn repeated(&mut self, name: &str, times: usize) -> Result<String, QuantError> {
-        let signed = self.options.activation_type() == ActivationType::S8;
-        // Signed images may be computed with the pixels of a channel side by side, where repeating costs.
-        if signed || !self.grids.contains_key(name) {
-            return self.operand(name);
-        }
-        let times = Tensor::vector(Data::I64(vec![1, 1, 1, whole(times)?]));
-        let times = self.emitter.constant("repeats", times);
-        Ok(self.moved(name, "Tile", &[&times], "repeated"))
-    }
-
-    /// The rounded form of `tensor`, an activation, after operator `op`, with `more` operands, moved its integers.
-    fn moved(&mut self, tensor: &str, op: &str, more: &[&str], what: &str) -> String {
-        let grid_and_ends = self.grids.get(tensor).copied().zip(self.tensors.get(tensor));
-        let Some((grid, ends)) = grid_and_ends else { return self.rounded(tensor) };
-        let integers = ends.integers.clone();
-        let params = self.params(grid);
-        let inputs: Vec<&str> = std::iter::once(integers.as_str()).chain(more.iter().copied()).collect();
-        let moved = self.emitter.value(op, &inputs, &format!("{tensor}_{what}"));
-        self.emitter.value("DequantizeLinear", &operands(&moved, &params), &format!("{moved}_rounded"))
     }
 
     /// Emits rounded weights and bias, and returns the names of their float forms.
@@ -279,7 +257,7 @@ impl<'a> Rewriter<'a> {
     ) -> Result<Option<Moment>, QuantError> {
         let Some(own) = own else { return Ok(None) };
         let users = self.source.nodes.iter().filter(|node| node.input(1) == Some(weighty.name));
-        let users: Vec<&Node> = users.filter(|node| has_weight(node)).collect();
+        let users: Vec<&Node> = users.filter(|node| has_weight(self.source, node)).collect();
         if users.len() < 2 {
             return Ok(None);
         }
@@ -342,8 +320,11 @@ impl<'a> Rewriter<'a> {
     fn round(&mut self, tensor: &str) {
         let (Some(&grid), Some(ends)) = (self.grids.get(tensor), self.tensors.get(tensor)) else { return };
         let [raw, integers, rounded] = [&ends.raw, &ends.integers, &ends.rounded].map(String::clone);
+        // A factor that was merged makes other numbers of the same integers.
+        let factor = self.plan.factors.get(tensor).copied().unwrap_or(1.0);
+        let before = self.params(Grid { scale: grid.scale / factor, ..grid });
         let params = self.params(grid);
-        self.emitter.node(Node::new("QuantizeLinear", operands(&raw, &params), [integers.as_str()]));
+        self.emitter.node(Node::new("QuantizeLinear", operands(&raw, &before), [integers.as_str()]));
         self.emitter.node(Node::new("DequantizeLinear", operands(&integers, &params), [rounded.as_str()]));
     }
 
@@ -377,7 +358,7 @@ impl<'a> Rewriter<'a> {
         let tensor = match role {
             Role::Merged { .. } => None,
             Role::Integer => self.plan.outcomes.get(&index).map(String::as_str),
-            Role::Passes | Role::Float(_) => node.output(0),
+            Role::Passes | Role::Stored | Role::Float(_) => node.output(0),
         };
         let output = tensor.and_then(|tensor| {
             let grid = self.grids.get(tensor)?;
@@ -387,6 +368,7 @@ impl<'a> Rewriter<'a> {
         });
         let form = match role {
             Role::Integer | Role::Passes => Form::Integer,
+            Role::Stored => Form::WeightOnly,
             Role::Float(reason) => Form::left(reason.clone(), self.computes_sizes[index]),
             Role::Merged { into } => {
                 let into = self.source.nodes.get(*into);
@@ -396,11 +378,6 @@ impl<'a> Rewriter<'a> {
         };
         Ok(Layer { name: node.label().into(), op: node.op.clone(), form, weight, output })
     }
-}
-
-/// A size as ONNX has it.
-fn whole(size: usize) -> Result<i64, QuantError> {
-    i64::try_from(size).map_err(|_| QuantError::Internal(format!("a size of {size} elements")))
 }
 
 /// The inputs of `QuantizeLinear` or `DequantizeLinear`.

@@ -75,7 +75,7 @@ pub(crate) struct Calibrate;
 
 impl Op for Calibrate {
     const NAME: &'static str = "calibrate";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const DESCRIPTION: &'static str =
         "Finds the ranges of a model's activations on images of a dataset, or on arrays";
     const NATIVES: &'static [&'static str] = &[RUNTIME];

@@ -32,7 +32,7 @@ pub(crate) struct Equalize;
 
 impl Op for Equalize {
     const NAME: &'static str = "equalize";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DESCRIPTION: &'static str = "Balances the ranges of channels between neighbouring layers, so that weights round better; to be calibrated and \
          quantized afterwards";
     const NATIVES: &'static [&'static str] = &[RUNTIME];

@@ -24,7 +24,7 @@ pub(super) fn float_model(request: &CheckRequest) -> (Option<Model>, Option<Fail
         true => request::model_at(path, &request.present),
         // What a cache holds has not the name beside which weights would lie.
         false => match Model::read(path) {
-            Ok(model) => Ok(model),
+            Ok(model) => Ok(model.widened().unwrap_or(model)),
             Err(error) if request::about_data(&error).is_some() => return (None, None),
             Err(error) => Err(error.into()),
         },
@@ -56,7 +56,13 @@ pub(super) fn quantizable(request: &CheckRequest) -> Vec<Problem> {
 pub(super) fn observable(request: &CheckRequest, given: Option<&Normalization>) -> Vec<Problem> {
     let (model, trouble) = float_model(request);
     let wrong = lists(given, request);
-    let trouble = trouble.or_else(|| observed_model(model.as_ref()?).err().map(Failure::from));
+    let trouble = trouble.or_else(|| {
+        let model = model.as_ref()?;
+        let error = observed_model(model).err()?;
+        // Of tensors whose types are not known yet ONNX Runtime tells them when it is there.
+        let is_open = matches!(error, QuantError::NothingToQuantize) && !request::untold(model).is_empty();
+        (!is_open).then(|| Failure::from(error))
+    });
     let shown = || match wrong {
         Some(_) => None,
         None if request.inputs.contains(ARRAYS) => None,
@@ -162,8 +168,9 @@ fn untried(source: &str, model: &Model) -> Option<Failure> {
     };
     let shape = input.shape.as_deref()?;
     let shown: Vec<String> = shape.iter().map(dim).collect();
+    let is_float = matches!(input.element, ElementType::F32 | ElementType::F16);
     match shape {
-        [batch, ..] if shape.len() == 4 && input.element == ElementType::F32 => {
+        [batch, ..] if shape.len() == 4 && is_float => {
             let batch = batch.known().filter(|batch| *batch > 1)?;
             let message = format!("input `{}` of {source} takes batches of {batch} only", input.name);
             Some(Failure::new(message).hint("export the model with a dynamic batch axis, or for one image"))
@@ -174,7 +181,7 @@ fn untried(source: &str, model: &Model) -> Option<Failure> {
                  32-bit floats, can be shown to a model here",
                 input.name,
                 shown.join(", "),
-                if input.element == ElementType::F32 { "" } else { ", not of 32-bit floats" },
+                if is_float { "" } else { ", not of floats" },
             ))
             .hint(
                 "give arrays for its inputs, on which it is tried: as the input `arrays` (for `pipe quantize`: `--data ARRAYS.npz`)",

@@ -1,5 +1,7 @@
 //! `onnx/quantize`: static INT8 from a float model and calibrated ranges, checked by running it.
 
+mod taken;
+
 use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
 use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
 
@@ -54,7 +56,10 @@ impl Op for Quantize {
         request: &RunRequest,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), Failure> {
-        let Calibrated { float, digest, ranges, moments } = calibrated(request)?;
+        let (Calibrated { float, digest, ranges, moments }, is_half) = float_and_calibrated(request)?;
+        if is_half {
+            reporter.warn(quantized::HALVES);
+        }
         if request.inputs.contains_key("sensitivity") {
             let sensitivity = Sensitivity::read(request.input("sensitivity")?)?;
             same_model("sensitivity", &sensitivity.model, &digest)?;
@@ -66,7 +71,17 @@ impl Op for Quantize {
             }
             options.exclude.extend(sensitivity.keep_float);
         }
-        let (model, summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
+        let left = match taken::left(&float, &ranges, &options, &request.resume_dir) {
+            Ok(left) => left,
+            Err(error) => {
+                reporter
+                    .info(format!("which layers ONNX Runtime computes in integers is not known: {error:#}"));
+                Vec::new()
+            }
+        };
+        options.exclude.extend(left.iter().cloned());
+        let (model, mut summary) = quantize_static(&float, &ranges, moments.as_ref(), &options)?;
+        taken::explain(&mut summary, &left);
         quantized::write(request, &model, &summary, reporter)?;
         let float_layers: Vec<_> = summary
             .float_layers()
@@ -99,7 +114,12 @@ pub(crate) struct Calibrated {
 
 /// The inputs, if they are of one model.
 pub(crate) fn calibrated(request: &RunRequest) -> Result<Calibrated, Failure> {
-    let float = request::model(request)?;
+    float_and_calibrated(request).map(|(calibrated, _)| calibrated)
+}
+
+/// As [`calibrated`], and whether the file's model computes in 16-bit floats.
+fn float_and_calibrated(request: &RunRequest) -> Result<(Calibrated, bool), Failure> {
+    let (float, is_half) = request::float(request)?;
     let digest = request::model_digest(request)?;
     let ranges = Ranges::read(request.input("ranges")?)?;
     same_model("ranges", &ranges.lineage.model, &digest)?;
@@ -108,7 +128,7 @@ pub(crate) fn calibrated(request: &RunRequest) -> Result<Calibrated, Failure> {
         false => None,
     };
     same_model("moments", moments.as_ref().map_or("", |moments| &moments.model), &digest)?;
-    Ok(Calibrated { float, digest, ranges, moments })
+    Ok((Calibrated { float, digest, ranges, moments }, is_half))
 }
 
 /// Checks that what input `what` holds was made of the model with this digest, where it says of which.

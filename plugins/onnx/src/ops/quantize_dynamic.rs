@@ -44,7 +44,10 @@ impl Op for QuantizeDynamic {
         request: &RunRequest,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), Failure> {
-        let float = request::model(request)?;
+        let (float, is_half) = request::float(request)?;
+        if is_half {
+            reporter.warn(quantized::HALVES);
+        }
         // What is wrong with a node is told with its name, which running it would not tell.
         let (model, summary) = quantize_dynamic(&float, &options)?;
         // Nothing else runs it before, and what does not work as it is must not be taken for an INT8 model's fault.

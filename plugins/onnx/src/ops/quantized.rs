@@ -14,6 +14,10 @@ use crate::runtime::{self, Loaded, Model};
 use crate::samples::{self, ARRAYS};
 use crate::{executed, network, request, sizes};
 
+/// What is said of a float model of 16 bits.
+pub(crate) const HALVES: &str = "the model computes in 16-bit floats; for integers it was taken to 32-bit ones, in which all layers that stay in \
+                                 floating point compute now. Its inputs and outputs are of 16 bits as before";
+
 /// Writes the model to output `model`, runs what was written, and reports.
 pub(crate) fn write(
     request: &RunRequest,

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use anyhow::{Result, anyhow, bail};
 use arrays::{Array, Element};
+use half::f16;
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, TensorElementType, TensorRef};
 
@@ -21,6 +22,7 @@ pub(crate) enum Values {
     U16(Vec<u16>),
     U32(Vec<u32>),
     U64(Vec<u64>),
+    F16(Vec<f16>),
     F32(Vec<f32>),
     F64(Vec<f64>),
 }
@@ -55,22 +57,10 @@ fn each<T>(array: &Array, mut into: impl FnMut(Number) -> Result<T>) -> Result<V
         Element::U64 => read!(u64, Integer, i128),
         Element::F16 => {
             let (elements, _) = array.bytes.as_chunks::<2>();
-            elements.iter().map(|bytes| into(Number::Float(half(u16::from_le_bytes(*bytes))))).collect()
+            elements.iter().map(|bytes| into(Number::Float(f64::from(f16::from_le_bytes(*bytes))))).collect()
         }
         Element::F32 => read!(f32, Float, f64),
         Element::F64 => read!(f64, Float, f64),
-    }
-}
-
-/// The value of a 16-bit float (IEEE 754 binary16).
-fn half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2_f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
     }
 }
 
@@ -87,6 +77,7 @@ macro_rules! with_vector {
             Values::U16($values) => $body,
             Values::U32($values) => $body,
             Values::U64($values) => $body,
+            Values::F16($values) => $body,
             Values::F32($values) => $body,
             Values::F64($values) => $body,
         }
@@ -116,6 +107,7 @@ impl Values {
             Some(TensorElementType::Uint16) => extract!(U16, u16),
             Some(TensorElementType::Uint32) => extract!(U32, u32),
             Some(TensorElementType::Uint64) => extract!(U64, u64),
+            Some(TensorElementType::Float16) => extract!(F16, f16),
             Some(TensorElementType::Float32) => extract!(F32, f32),
             Some(TensorElementType::Float64) => extract!(F64, f64),
             _ => Ok(None),
@@ -134,6 +126,7 @@ impl Values {
             Self::U16(_) => Element::U16,
             Self::U32(_) => Element::U32,
             Self::U64(_) => Element::U64,
+            Self::F16(_) => Element::F16,
             Self::F32(_) => Element::F32,
             Self::F64(_) => Element::F64,
         }
@@ -146,7 +139,7 @@ impl Values {
 
     /// Whether they are floats.
     pub(crate) fn are_floats(&self) -> bool {
-        matches!(self, Self::F32(_) | Self::F64(_))
+        matches!(self, Self::F16(_) | Self::F32(_) | Self::F64(_))
     }
 
     /// Those in `range`, as far as they are there.
@@ -158,7 +151,7 @@ impl Values {
                 }
             };
         }
-        slices!(Bool, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+        slices!(Bool, I8, I16, I32, I64, U8, U16, U32, U64, F16, F32, F64)
     }
 
     /// Makes them `count` many, by the same over again.
@@ -184,6 +177,7 @@ impl Values {
             Self::U16(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Self::U32(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Self::U64(values) => values.iter().map(|value| *value as f64).collect(),
+            Self::F16(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Self::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
             Self::F64(values) => values.clone(),
         }
@@ -201,6 +195,7 @@ impl Values {
             Self::U16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::U32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::U64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::F64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         }
@@ -262,6 +257,7 @@ impl Values {
             TensorElementType::Uint16 => integers!(U16, u16),
             TensorElementType::Uint32 => integers!(U32, u32),
             TensorElementType::Uint64 => integers!(U64, u64),
+            TensorElementType::Float16 => Self::F16(each(array, |number| half(float(number)?))?),
             TensorElementType::Float32 => Self::F32(each(array, |number| single(float(number)?))?),
             TensorElementType::Float64 => Self::F64(each(array, float)?),
             other => bail!("the model takes {other}, which no array is converted to"),
@@ -307,8 +303,20 @@ fn single(value: f64) -> Result<f32> {
     }
 }
 
+/// The nearest in 16 bits.
+fn half(value: f64) -> Result<f16> {
+    let half = f16::from_f64(value);
+    match half.is_infinite() && value.is_finite() {
+        false => Ok(half),
+        true => Err(anyhow!("it holds {value:e}, which is beyond 16-bit floats")),
+    }
+}
+
 fn refusal(given: &str, wanted: TensorElementType) -> anyhow::Error {
-    let is_float = matches!(wanted, TensorElementType::Float32 | TensorElementType::Float64);
+    let is_float = matches!(
+        wanted,
+        TensorElementType::Float16 | TensorElementType::Float32 | TensorElementType::Float64
+    );
     match is_float {
         true => anyhow!(
             "it holds {given}, but the model takes {wanted}: save what the model is given, scaled as for inference, such as \
@@ -331,6 +339,7 @@ mod tests {
         let doubles = array(Element::F64, &0.5_f64.to_le_bytes());
         let new = |array: &Array, wanted| Values::new(array, &[0], wanted).unwrap();
         assert_eq!(new(&doubles, TensorElementType::Float32), Values::F32(vec![0.5]));
+        assert_eq!(new(&doubles, TensorElementType::Float16), Values::F16(vec![f16::from_f32(0.5)]));
         let bytes = array(Element::U8, &[7, 255]);
         assert_eq!(new(&bytes, TensorElementType::Int64), Values::I64(vec![7, 255]));
         assert_eq!(new(&bytes, TensorElementType::Uint8), Values::U8(vec![7, 255]));

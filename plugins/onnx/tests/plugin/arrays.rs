@@ -141,6 +141,8 @@ fn operators_that_the_runtime_makes_invalid_ones_of_are_avoided() {
         model.graph.initializers.insert("pads".into(), ints(&[1, 1, 1, 1]));
         model.graph.initializers.insert("axes".into(), ints(&[2, 3]));
         let what = format!("{} {:?}", node.op, node.attributes);
+        // What pads moves integers of what it reads.
+        let rounded = if node.is("Pad") { "a" } else { "b" };
         model.graph.nodes =
             vec![Node::new("Conv", ["x", "w"], ["a"]), node, Node::new("Conv", ["b", "v"], ["y"])];
         let dims = [Dim::Named("n".into()), Dim::Known(3), Dim::Known(10), Dim::Known(10)];
@@ -151,7 +153,7 @@ fn operators_that_the_runtime_makes_invalid_ones_of_are_avoided() {
         fs::write(at("arrays"), npy("<f4", &[4, 3, 10, 10], &floats(1200))).unwrap();
         let ranges =
             quantized(folder.path(), json!({})).unwrap_or_else(|failure| panic!("{what}: {failure}"));
-        assert!(ranges["tensors"].get("b").is_some(), "{what}");
+        assert!(ranges["tensors"].get(rounded).is_some(), "{what}");
     }
 }
 
