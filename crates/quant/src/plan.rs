@@ -87,7 +87,10 @@ impl Plan {
             bounds: BTreeMap::new(),
         };
         planner.merge();
-        planner.leave_concats_in_floats();
+        planner.leave_in_floats("Concat");
+        if !quantize_output {
+            planner.leave_in_floats("GlobalAveragePool");
+        }
         match layers {
             Layers::AllBut(_) => islands::to_floats(graph, &mut planner.roles),
             Layers::Only(only) => planner.leave(only),
@@ -275,17 +278,18 @@ impl Planner<'_> {
         }
     }
 
-    /// Makes each `Concat` floats of which nothing becomes an integer operator's operand: one grid for all that it joins, such as boxes
-    /// up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion.
-    fn leave_concats_in_floats(&mut self) {
+    /// Makes each operator `op` floats of which nothing becomes an integer operator's operand. Of a `Concat`, one grid for all that it
+    /// joins, such as boxes up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion. Of a
+    /// pool over whole maps, it would round few values that are more precise than what they are means of.
+    fn leave_in_floats(&mut self, op: &str) {
         for index in (0..self.graph.nodes.len()).rev() {
-            let joins = self.roles.get(index) == Some(&Role::Integer);
-            let concat = self.graph.nodes.get(index).filter(|node| joins && node.is("Concat"));
-            let Some(output) = concat.and_then(|node| node.output(0)) else { continue };
+            let is_integer = self.roles.get(index) == Some(&Role::Integer);
+            let node = self.graph.nodes.get(index).filter(|node| is_integer && node.is(op));
+            let Some(output) = node.and_then(|node| node.output(0)) else { continue };
             if !self.feeds_integers(output)
                 && let Some(role) = self.roles.get_mut(index)
             {
-                *role = Role::Float("what it joins only becomes an output or feeds floats".into());
+                *role = Role::Float("what it gives only becomes an output or feeds floats".into());
             }
         }
     }

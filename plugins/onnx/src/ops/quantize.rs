@@ -11,7 +11,7 @@ pub(crate) struct Quantize;
 
 impl Op for Quantize {
     const NAME: &'static str = "quantize";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 with fixed ranges of activations, the fastest form";
     const NATIVES: &'static [&'static str] = &[RUNTIME];

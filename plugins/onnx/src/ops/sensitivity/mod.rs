@@ -72,7 +72,7 @@ pub(crate) struct MeasureSensitivity;
 
 impl Op for MeasureSensitivity {
     const NAME: &'static str = "sensitivity";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DESCRIPTION: &'static str =
         "Measures what rounding each layer does, and chooses a few layers to leave in floating point";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
