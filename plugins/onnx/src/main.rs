@@ -19,6 +19,7 @@ mod samples;
 mod sizes;
 mod statistics;
 mod time;
+mod trials;
 mod turns;
 
 use std::process::ExitCode;

@@ -16,10 +16,12 @@ use onnx::Dim;
 use ort::session::SessionInputValue;
 use ort::value::Outlet;
 use protocol::{Failure, Reporter, counted, grouped};
+use quant::Outcomes;
 
 use self::values::Values;
 use crate::images::{Wanted, draw};
-use crate::runtime::{Loaded, NamedValues};
+use crate::runtime::{Loaded, NamedValues, Scalar, scalars};
+use crate::trials::{self, Files, Sessions, Setter, Work};
 use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Name of the input that holds arrays.
@@ -143,7 +145,22 @@ impl Samples {
         turns::show(work, runner(model), &|| Ok(runner(open()?)), watcher, threads, reporter)
     }
 
-    fn batch_size(&self, wanted: usize) -> usize {
+    /// As [`Samples::show`], as few as go into a call at a time, but runs trials.
+    pub(crate) fn try_out(
+        &self,
+        work: Work<'_>,
+        files: Files<'_>,
+        open: &(dyn Fn(&[u8]) -> Result<Loaded> + Sync),
+        threads: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Outcomes> {
+        let runner = |bytes: &[u8]| anyhow::Ok(SampleRunner { samples: self, model: open(bytes)? });
+        let both = || Ok(Sessions { exact: runner(files.exact)?, rounded: runner(files.rounded)? });
+        trials::run(work, both()?, &both, threads, reporter)
+    }
+
+    /// How many go into a call, where `wanted` would do.
+    pub(crate) fn batch_size(&self, wanted: usize) -> usize {
         match self.batch {
             Batch::Any => wanted.max(1),
             Batch::Fixed(size) => size,
@@ -226,11 +243,25 @@ impl SampleRunner<'_> {
         range: Range<usize>,
         take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
     ) -> Result<()> {
+        self.run_set(range, &[], take)
+    }
+}
+
+impl Setter for SampleRunner<'_> {
+    fn run_set(
+        &mut self,
+        range: Range<usize>,
+        set: &[Scalar],
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
+    ) -> Result<()> {
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
         for feed in &self.samples.feeds {
             let lead = (!feed.is_whole).then_some(range.len());
             let shape: Vec<usize> = lead.into_iter().chain(feed.shape.iter().copied()).collect();
             inputs.push((&feed.input, feed.values.tensor(&range, &feed.shape, shape)?));
+        }
+        for scalar in scalars(set) {
+            inputs.push(scalar?);
         }
         self.model.run(inputs, take)
     }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::values::{Layout, Pixels, Rounding, word};
-use super::{Args, STAGE, input};
+use super::{Args, CALIBRATION, STAGE, input};
 use crate::error::Error;
 
 /// The pipeline that does it, to run in `folder`. JSON is YAML.
@@ -125,7 +125,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             "exclude": args.exclude,
         },
     });
-    stages.insert("calibrate".into(), calibrate);
+    stages.insert(CALIBRATION.into(), calibrate);
     stages.insert(STAGE.into(), quantize);
     Ok(json!({ "version": 1, "name": "quantize", "stages": stages }))
 }

@@ -13,6 +13,7 @@
 mod arrays;
 mod balance;
 mod chain;
+mod clipping;
 mod data_files;
 mod parity;
 mod refusals;
