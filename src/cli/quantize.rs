@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// How ranges are chosen
-    #[arg(long, default_value = "mse")]
+    #[arg(long, default_value = "auto")]
     method: Method,
     /// What --method percentile keeps of the values, in percent
     #[arg(long, value_name = "P", default_value_t = 99.999, value_parser = percent)]
@@ -120,6 +120,9 @@ pub struct Args {
 
 /// The stage whose output is wanted.
 const STAGE: &str = "quantize";
+
+/// The stage that finds the ranges.
+const CALIBRATION: &str = "calibrate";
 
 /// Runs the command.
 ///
@@ -188,7 +191,8 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(is_there(&target)),
         persisted => persisted.map_err(cannot(&format!("write `{}`", target.display())))?,
     };
-    output::print(&format!(" wrote {}   {}\n", target.display(), summary(record, start.elapsed())))?;
+    let summary = summary(record, named(&concluded, CALIBRATION), start.elapsed());
+    output::print(&format!(" wrote {}   {summary}\n", target.display()))?;
     if !args.check {
         return Ok(ExitStatus::Done);
     }
@@ -263,8 +267,8 @@ fn unfinished(target: &Path) -> Result<tempfile::NamedTempFile, Error> {
         .map_err(|error| cannot(error.kind().to_string()))
 }
 
-/// What was made, in a few words.
-fn summary(record: &ActionRecord, took: Duration) -> String {
+/// What was made, with which ranges, in a few words.
+fn summary(record: &ActionRecord, calibration: Option<&ActionRecord>, took: Duration) -> String {
     let metric = |name: &str| record.metrics.get(name);
     let mut parts = Vec::new();
     if let (Some(size), Some(ratio)) = (metric("size_kb"), metric("size_ratio")) {
@@ -272,6 +276,10 @@ fn summary(record: &ActionRecord, took: Duration) -> String {
     }
     if let Some(integer) = metric("integer_layers") {
         parts.push(format!("{} of {} compute in integers", integer.value, integer.basis));
+    }
+    // Only where methods were chosen tensor by tensor.
+    if let Some(ranges) = calibration.and_then(|record| record.metrics.get("fidelity_db")) {
+        parts.push(format!("ranges by {}", ranges.basis.replace('`', "")));
     }
     parts.push(format::duration(took));
     parts.join(" · ")

@@ -8,8 +8,8 @@ use crate::histogram::Histogram;
 use crate::observe::Observed;
 use crate::ranges::Range;
 
-/// How ranges are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+/// How a range is chosen from the values that a tensor took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// The smallest and the largest value.
@@ -21,11 +21,14 @@ pub enum Method {
     /// The range whose rounded values are distributed most like the values: the least Jensen–Shannon divergence.
     Entropy,
     /// The range that gives the least mean squared error of rounding and cutting off.
-    #[default]
     Mse,
 }
 
 impl Method {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Minmax, Self::MovingAverage, Self::Percentile, Self::Entropy, Self::Mse];
+
     /// As written in params.
     #[must_use]
     pub fn as_str(self) -> &'static str {

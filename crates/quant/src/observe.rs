@@ -7,6 +7,7 @@ use onnx::{ElementType, Model, Shapes, Value};
 use crate::clip::Method;
 use crate::error::QuantError;
 use crate::histogram::Histogram;
+use crate::judge::Candidates;
 use crate::plan::Plan;
 use crate::prepare::prepare;
 use crate::ranges::{Lineage, Range, Ranges};
@@ -48,7 +49,7 @@ pub fn observed_model(model: &Model) -> Result<Model, QuantError> {
 pub struct Observer {
     tensors: BTreeMap<String, Observed>,
     method: Method,
-    with_histograms: bool,
+    counts: bool,
 }
 
 /// What is known of the values of a tensor.
@@ -154,7 +155,7 @@ impl Observer {
     /// only where the method needs them: they take most of the time.
     pub fn new(tensors: impl IntoIterator<Item = String>, method: Method, with_histograms: bool) -> Self {
         let tensors = tensors.into_iter().map(|name| (name, Observed::default())).collect();
-        Self { tensors, method, with_histograms: with_histograms || method.wants_histogram() }
+        Self { tensors, method, counts: with_histograms || method.wants_histogram() }
     }
 
     /// Takes in the values that tensors took in one batch of `images` images. Tensors that are not wanted are passed over.
@@ -164,7 +165,7 @@ impl Observer {
     pub fn observe(&mut self, batch: &[(&str, &[f32])], images: usize) -> Result<(), QuantError> {
         for (name, values) in batch {
             if let Some(observed) = self.tensors.get_mut(*name) {
-                let done = observed.add(values, images, self.with_histograms);
+                let done = observed.add(values, images, self.counts);
                 done.map_err(|value| QuantError::NotFinite { tensor: (*name).to_owned(), value })?;
             }
         }
@@ -191,30 +192,46 @@ impl Observer {
     /// # Errors
     /// [`QuantError::MissingRange`] for a tensor that no batch had.
     pub fn ranges(&self, percentile: f64, lineage: Lineage, threads: usize) -> Result<Ranges, QuantError> {
+        let tensors = self.chosen(threads, |observed| self.method.choose(observed, percentile))?;
+        Ok(self.with_histograms(tensors, lineage))
+    }
+
+    /// By tensor, the range that each method chooses; histograms must have been wanted.
+    ///
+    /// # Errors
+    /// As [`Observer::ranges`].
+    pub fn candidates(&self, percentile: f64, threads: usize) -> Result<Candidates, QuantError> {
+        self.chosen(threads, |observed| Method::ALL.map(|method| method.choose(observed, percentile)))
+    }
+
+    /// Ranges that somebody else has chosen, with the histograms of what was seen.
+    pub fn with_histograms(&self, tensors: BTreeMap<String, Range>, lineage: Lineage) -> Ranges {
+        let histograms = self
+            .histograms()
+            .map(|(name, histogram)| (name.to_owned(), histogram.coarse(KEPT_BINS).to_bins()));
+        Ranges { lineage, tensors, histograms: histograms.collect(), judged: None }
+    }
+
+    /// What `choose` makes of each tensor, on `threads` threads.
+    fn chosen<T: Send>(
+        &self,
+        threads: usize,
+        choose: impl Fn(&Observed) -> T + Sync,
+    ) -> Result<BTreeMap<String, T>, QuantError> {
         if let Some((name, _)) = self.tensors.iter().find(|(_, observed)| observed.images == 0) {
             return Err(QuantError::MissingRange { tensor: name.clone() });
         }
         let all: Vec<(&String, &Observed)> = self.tensors.iter().collect();
-        let choose = &|part: &[(&String, &Observed)]| -> Vec<(String, Range)> {
-            let range = |(name, observed): &(&String, &Observed)| {
-                ((*name).clone(), self.method.choose(observed, percentile))
-            };
-            part.iter().map(range).collect()
+        let choose = &|part: &[(&String, &Observed)]| -> Vec<(String, T)> {
+            part.iter().map(|(name, observed)| ((*name).clone(), choose(observed))).collect()
         };
         let part = all.len().div_ceil(threads.max(1)).max(1);
-        let chosen: Vec<Vec<(String, Range)>> = std::thread::scope(|scope| {
+        let chosen: Vec<Vec<(String, T)>> = std::thread::scope(|scope| {
             let parts: Vec<_> = all.chunks(part).map(|part| scope.spawn(move || choose(part))).collect();
             let joined = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
             joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
-        let histograms = self
-            .histograms()
-            .map(|(name, histogram)| (name.to_owned(), histogram.coarse(KEPT_BINS).to_bins()));
-        Ok(Ranges {
-            lineage,
-            tensors: chosen.into_iter().flatten().collect(),
-            histograms: histograms.collect(),
-        })
+        Ok(chosen.into_iter().flatten().collect())
     }
 
     /// Tensor name → histogram, for those that have one.

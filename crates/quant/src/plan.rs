@@ -97,7 +97,7 @@ impl Plan {
             factors: BTreeMap::new(),
         };
         planner.merge();
-        planner.leave_what_feeds_floats();
+        planner.leave_what_feeds_floats(quantize_output);
         match layers {
             Layers::AllBut(_) => {
                 planner.leave_what_floats_make();
@@ -147,8 +147,9 @@ impl Planner<'_> {
     }
 
     /// Makes each `Concat` and `Softmax` floats of which nothing becomes an integer operator's operand: one grid for all that is
-    /// joined, such as boxes up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion.
-    fn leave_what_feeds_floats(&mut self) {
+    /// joined, such as boxes up to 320 and scores up to 1, would leave the small ones next to nothing, and save one conversion. So
+    /// with a pool over whole maps, unless outputs are rounded, too: few values, more precise than what they are means of.
+    fn leave_what_feeds_floats(&mut self, quantize_output: bool) {
         for index in (0..self.graph.nodes.len()).rev() {
             let computes = self.roles.get(index) == Some(&Role::Integer);
             let node = self.graph.nodes.get(index).filter(|node| computes && node.is_onnx());
@@ -157,6 +158,9 @@ impl Planner<'_> {
                     ("what it joins only becomes an output or feeds floats", output)
                 }
                 Some(("Softmax", Some(output))) => ("it only becomes an output or feeds floats", output),
+                Some(("GlobalAveragePool", Some(output))) if !quantize_output => {
+                    ("what it gives only becomes an output or feeds floats", output)
+                }
                 _ => continue,
             };
             if !self.feeds_integers(output)

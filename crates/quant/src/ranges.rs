@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::QuantError;
 use crate::histogram::Bins;
 use crate::json;
+use crate::judge::Judged;
 
 /// The values that a tensor took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct Ranges {
     /// Tensor name → the values it took, where they were counted.
     #[serde(default)]
     pub histograms: BTreeMap<String, Bins>,
+    /// Why these, where that was judged by what they do to the outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
 }
 
 impl Ranges {
@@ -99,7 +103,12 @@ mod tests {
         };
         let tensors = [("b", -1.0, 0.1), ("a", 0.0, f32::MAX)];
         let range = |(name, min, max): (&str, f32, f32)| (name.to_owned(), Range { min, max });
-        Ranges { lineage, tensors: tensors.into_iter().map(range).collect(), histograms: BTreeMap::new() }
+        Ranges {
+            lineage,
+            tensors: tensors.into_iter().map(range).collect(),
+            histograms: BTreeMap::new(),
+            judged: None,
+        }
     }
 
     #[test]

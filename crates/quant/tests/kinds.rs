@@ -67,6 +67,24 @@ fn what_is_joined_for_floats_keeps_its_own_grids() {
     assert_eq!(*form(&summary, "join"), Form::Integer, "a convolution reads what is joined");
 }
 
+/// Means of maps say more than 8 bits hold; before a layer in integers they are rounded as what else it reads.
+#[test]
+fn a_pool_over_whole_maps_stays_in_floats_unless_integers_follow() {
+    let pooled = |behind: Vec<Node>, more: Vec<(&str, Tensor)>, output: &[usize]| {
+        let mut nodes = vec![
+            Node::new("Conv", ["input", "w"], ["a"]),
+            Node::new("GlobalAveragePool", ["a"], ["p"]).named("pool"),
+        ];
+        nodes.extend(behind);
+        by_hand(nodes, [vec![("w", floats(&[8, 3, 3, 3], 1))], more].concat(), output)
+    };
+    let (_, summary) = quantized(&pooled(vec![Node::new("Flatten", ["p"], ["output"])], vec![], &[8]));
+    assert!(matches!(form(&summary, "pool"), Form::Float { .. }), "{summary:?}");
+    let last = vec![Node::new("Flatten", ["p"], ["f"]), Node::new("MatMul", ["f", "v"], ["output"])];
+    let (_, summary) = quantized(&pooled(last, vec![("v", floats(&[8, 4], 2))], &[4]));
+    assert_eq!(*form(&summary, "pool"), Form::Integer);
+}
+
 #[test]
 fn a_product_with_its_relu_gives_integers_whoever_reads_them() {
     for op in ["Gemm", "MatMul"] {

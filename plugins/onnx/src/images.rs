@@ -6,10 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use dataset::{Normalization, Sample, SplitName};
 use protocol::{Failure, Reporter, grouped};
+use quant::Outcomes;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::runtime::{Model, NamedValues};
+use crate::runtime::{Model, NamedValues, Scalar};
+use crate::trials::{self, Files, Sessions, Setter, Work};
 use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Which images, and how pixels become a model's input.
@@ -71,6 +73,20 @@ impl Images<'_> {
         turns::show(work, self.runner(model)?, &|| self.runner(open()?), watcher, threads, reporter)
     }
 
+    /// As [`Images::show`], an image at a time, but runs trials of the outputs with these names.
+    pub(crate) fn try_out(
+        &self,
+        work: Work<'_>,
+        files: Files<'_>,
+        open: &(dyn Fn(&[u8]) -> Result<Model> + Sync),
+        threads: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Outcomes> {
+        let runner = |bytes: &[u8]| self.runner(open(bytes)?);
+        let both = || Ok(Sessions { exact: runner(files.exact)?, rounded: runner(files.rounded)? });
+        trials::run(work, both()?, &both, threads, reporter)
+    }
+
     fn runner(&self, model: Model) -> Result<ImageRunner<'_>> {
         let sample = Sample::open(self.dataset, self.split)?;
         Ok(ImageRunner { images: self, model, sample, values: Vec::new() })
@@ -92,6 +108,17 @@ impl Runner for ImageRunner<'_> {
         samples: Range<usize>,
         take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
     ) -> Result<()> {
+        self.run_set(samples, &[], take)
+    }
+}
+
+impl Setter for ImageRunner<'_> {
+    fn run_set(
+        &mut self,
+        samples: Range<usize>,
+        set: &[Scalar],
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
+    ) -> Result<()> {
         let split = self.sample.take(self.images.indices.get(samples).unwrap_or_default())?;
         self.values.clear();
         self.images.normalization.apply_pixels(split.shape(), split.pixels(), &mut self.values);
@@ -101,7 +128,7 @@ impl Runner for ImageRunner<'_> {
             tensors.push((&input, &self.values));
             take(&tensors)
         };
-        self.model.run_all(&self.values, &mut watch).with_context(|| format!("running {source}"))
+        self.model.run_set(&self.values, set, &mut watch).with_context(|| format!("running {source}"))
     }
 }
 

@@ -22,6 +22,7 @@ mod samples;
 mod sizes;
 mod statistics;
 mod time;
+mod trials;
 mod turns;
 
 use std::process::ExitCode;

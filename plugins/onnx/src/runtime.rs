@@ -33,6 +33,9 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 /// A tensor's name and its values, row-major.
 pub(crate) type NamedValues<'a> = (&'a str, &'a [f32]);
 
+/// The name of an input that has a value in the model's file, and another one for a call.
+pub(crate) type Scalar = (String, f32);
+
 /// A model loaded in ONNX Runtime on the CPU, whatever it takes.
 pub(crate) struct Loaded {
     session: Session,
@@ -249,6 +252,19 @@ impl Model {
         images: &[f32],
         take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
     ) -> Result<()> {
+        self.run_set(images, &[], take)
+    }
+
+    /// As [`Model::run_all`], with the inputs of `set` as they say.
+    ///
+    /// # Errors
+    /// As [`Model::run_all`].
+    pub(crate) fn run_set(
+        &mut self,
+        images: &[f32],
+        set: &[Scalar],
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
+    ) -> Result<()> {
         let [channels, height, width] = self.image;
         let size = channels * height * width;
         if images.is_empty() || !images.len().is_multiple_of(size) {
@@ -261,8 +277,17 @@ impl Model {
             return self.loaded.run(vec![(self.input.as_str(), tensor.into())], take);
         }
         let tensor = TensorRef::from_array_view((shape, images))?;
-        self.loaded.run(vec![(self.input.as_str(), tensor.into())], take)
+        let inputs = std::iter::once(Ok((self.input.as_str(), tensor.into()))).chain(scalars(set));
+        self.loaded.run(inputs.collect::<Result<_>>()?, take)
     }
+}
+
+/// What a session is given for these.
+pub(crate) fn scalars(set: &[Scalar]) -> impl Iterator<Item = Result<(&str, SessionInputValue<'_>)>> {
+    set.iter().map(|(name, value)| {
+        let tensor = TensorRef::from_array_view(([0_usize; 0], std::slice::from_ref(value)))?;
+        Ok((name.as_str(), tensor.into()))
+    })
 }
 
 /// Loads the library, so that the first model does not pay for it.
@@ -304,7 +329,10 @@ fn environment() -> Result<Environment> {
         .with_name("pipe")
         .with_telemetry(false)
         .with_logger(Arc::new(|level, _category, _id, _location, message| {
-            if level >= LogLevel::Warning && !message.contains(OF_A_DUMP) {
+            // Inputs of trials have values of their own, which it says of each.
+            let is_meant = message.contains(OF_A_DUMP)
+                || level < LogLevel::Error && message.contains(quant::TRIAL_INPUT);
+            if level >= LogLevel::Warning && !is_meant {
                 protocol::say(&format!("onnxruntime: {message}"));
             }
         }))
@@ -368,9 +396,7 @@ fn image_shape(input: &Outlet, size: Option<[usize; 2]>) -> Result<([usize; 3], 
     let (Some(TensorElementType::Float16 | TensorElementType::Float32), Some(shape)) =
         (input.dtype().tensor_type(), input.dtype().tensor_shape())
     else {
-        bail!(
-            "input `{name}` is not a tensor of floats: give `arrays` for a model of anything but pictures"
-        );
+        bail!("input `{name}` is not a tensor of floats: give `arrays` for a model of anything but pictures");
     };
     let fixed = |dim: &i64| usize::try_from(*dim).ok().filter(|dim| *dim > 0);
     match &shape[..] {

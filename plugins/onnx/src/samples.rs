@@ -18,13 +18,15 @@ use onnx::Dim;
 use ort::session::SessionInputValue;
 use ort::value::TensorElementType;
 use protocol::{Failure, Reporter, counted, grouped};
+use quant::Outcomes;
 
 use self::fit::{Batch, Fitted, common, fit, fit_only};
 pub(crate) use self::fit::{calls, calls_of, check_names, unused};
 pub(crate) use self::outputs::{Asked, Output};
 pub(crate) use self::values::Values;
 use crate::images::{Wanted, draw};
-use crate::runtime::{Loaded, NamedValues};
+use crate::runtime::{Loaded, NamedValues, Scalar, scalars};
+use crate::trials::{self, Files, Sessions, Setter, Work};
 use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Name of the input that holds arrays.
@@ -158,7 +160,21 @@ impl Samples {
             && batches.and_then(|batches| common(&batches).ok()) == Some(self.batch)
     }
 
-    /// How many go into a call, of which one likes to have `wanted`.
+    /// As [`Samples::show`], as few as go into a call at a time, but runs trials.
+    pub(crate) fn try_out(
+        &self,
+        work: Work<'_>,
+        files: Files<'_>,
+        open: &(dyn Fn(&[u8]) -> Result<Loaded> + Sync),
+        threads: usize,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Outcomes> {
+        let runner = |bytes: &[u8]| anyhow::Ok(SampleRunner { samples: self, model: open(bytes)? });
+        let both = || Ok(Sessions { exact: runner(files.exact)?, rounded: runner(files.rounded)? });
+        trials::run(work, both()?, &both, threads, reporter)
+    }
+
+    /// How many go into a call, where `wanted` would do.
     pub(crate) fn batch_size(&self, wanted: usize) -> usize {
         match self.batch {
             Batch::Any => wanted.max(1),
@@ -251,7 +267,22 @@ impl SampleRunner<'_> {
         range: Range<usize>,
         take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
     ) -> Result<()> {
-        self.model.run(self.samples.inputs(&range)?, take)
+        self.run_set(range, &[], take)
+    }
+}
+
+impl Setter for SampleRunner<'_> {
+    fn run_set(
+        &mut self,
+        range: Range<usize>,
+        set: &[Scalar],
+        take: &mut dyn FnMut(&[NamedValues<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let mut inputs = self.samples.inputs(&range)?;
+        for scalar in scalars(set) {
+            inputs.push(scalar?);
+        }
+        self.model.run(inputs, take)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::data::{self, Images};
 use super::paths::absolute;
 use super::values::{Rounding, word};
-use super::{Args, STAGE, check, input};
+use super::{Args, CALIBRATION, STAGE, check, input};
 use crate::error::Error;
 
 /// The pipeline that does it, to run in `folder`. JSON is YAML.
@@ -98,7 +98,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             "exclude": args.exclude,
         },
     });
-    stages.insert("calibrate".into(), calibrate);
+    stages.insert(CALIBRATION.into(), calibrate);
     stages.insert(STAGE.into(), quantize);
     if args.check {
         let shown = match (arrays, dataset) {

@@ -17,6 +17,8 @@ pub(super) enum Layout {
 /// How ranges are chosen, as `onnx/calibrate` names it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Method {
+    /// Tensor by tensor, as that of the others that changes the model's outputs the least
+    Auto,
     /// The smallest and the largest value
     Minmax,
     /// The average of the smallest and of the largest value of each image

@@ -2,7 +2,9 @@
 //!
 //! Each thread has one batch of activations in memory at a time, however many images there are.
 
+mod choice;
 mod data;
+mod judged;
 
 use anyhow::{Context, Result};
 use dataset::{Normalization, SplitName};
@@ -14,6 +16,7 @@ use quant::{Method, Moments, MomentsObserver, Observer, Ranges, observed_model, 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::choice::Choice;
 use self::data::Data;
 use crate::images::Wanted;
 use crate::ops::{RUNTIME, arrays_input, cannot_draw, cannot_draw_arrays, known, problems, weights_input};
@@ -22,6 +25,9 @@ use crate::samples::ARRAYS;
 
 /// Images that are calibrated on where their number is not given and there are as many.
 const USUAL_IMAGES: usize = 512;
+
+/// The metric that `auto` leaves: see [`quant::Judged`].
+const FIDELITY: &str = "fidelity_db";
 
 /// Most bins of a histogram in the figure.
 const BINS: usize = 32;
@@ -41,7 +47,7 @@ pub(crate) struct Params {
     /// The split to draw from: `train`, or `test` as the notebook did.
     split: SplitName,
     /// How ranges are chosen.
-    method: Method,
+    method: Choice,
     /// What `percentile` keeps of the values of a tensor, in percent.
     #[schemars(range(min = 50, max = 100))]
     percentile: f64,
@@ -61,7 +67,7 @@ impl Default for Params {
             seed: 42,
             batch_size: 32,
             split: SplitName::Train,
-            method: Method::default(),
+            method: Choice::default(),
             percentile: 99.999,
             histograms: true,
             moments: true,
@@ -101,7 +107,7 @@ impl Op for Calibrate {
 
     fn manifest(&self) -> OpManifest {
         OpManifest::of(self)
-            .with_metrics(&[])
+            .with_metrics(&[FIDELITY])
             .with_time(&["with.images"], &["with.seed", "with.split", "with.percentile", "inputs.dataset"])
     }
 
@@ -129,10 +135,19 @@ impl Op for Calibrate {
         let float = request::model(request)?;
         let data = Data::open(&params, request, &float)?;
         let observed = data.sized(&observed_model(&float)?).to_bytes();
-        let observer = Observer::new(tensors_to_observe(&float)?, params.method, params.histograms);
+        let method = params.method.method();
+        // Any method that wants a histogram has all that the others want.
+        let counting = method.unwrap_or(Method::Mse);
+        let observer = Observer::new(tensors_to_observe(&float)?, counting, params.histograms);
         let observer = data.show(&observed, &observer, request, reporter)?;
         let lineage = data.lineage(&params, request::model_digest(request)?);
-        let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
+        let ranges = match method {
+            Some(_) => observer.ranges(params.percentile, lineage, request.threads)?,
+            None => {
+                let candidates = observer.candidates(params.percentile, request.threads)?;
+                judged::ranges(&data, &float, &observer, candidates, lineage, request, reporter)?
+            }
+        };
         ranges.write(request.output("ranges")?)?;
         let moments = match params.moments {
             false => Moments::default(),
@@ -150,7 +165,13 @@ impl Op for Calibrate {
         if observer.histograms().next().is_some() {
             reporter.figure(histograms(&observer, &ranges, &basis));
         }
-        reporter.figure(table(&ranges, params.method, &basis));
+        match &ranges.judged {
+            Some(judged) => {
+                reporter.metric(FIDELITY, judged::metric(judged));
+                reporter.figure(judged::table(&ranges, judged, &basis));
+            }
+            None => reporter.figure(table(&ranges, params.method, &basis)),
+        }
         Ok(())
     }
 }
@@ -189,7 +210,7 @@ fn histograms(observer: &Observer, ranges: &Ranges, basis: &str) -> Figure {
     }
 }
 
-fn table(ranges: &Ranges, method: Method, basis: &str) -> Figure {
+fn table(ranges: &Ranges, method: Choice, basis: &str) -> Figure {
     let column = |label: &str, digits| Column::new(label, "", digits);
     let row = |(name, range): (&String, &quant::Range)| {
         vec![Cell::Text(name.clone()), Cell::Number(range.min.into()), Cell::Number(range.max.into())]

@@ -14,6 +14,7 @@ mod arrays;
 mod arrays_judged;
 mod balance;
 mod chain;
+mod clipping;
 mod data_files;
 mod parity;
 mod refusals;

@@ -6,7 +6,7 @@ use std::path::Path;
 use arrays::Source;
 use dataset::Sample;
 use protocol::{Failure, Reporter, RunRequest, grouped};
-use quant::Lineage;
+use quant::{Lineage, Outcomes, Trials};
 
 use super::{Params, USUAL_IMAGES, indices_digest};
 use crate::images::{Images, Wanted, draw};
@@ -14,6 +14,7 @@ use crate::metadata;
 use crate::runtime::{Loaded, Model};
 use crate::samples::{self, ARRAYS, Samples};
 use crate::sizes;
+use crate::trials::{Files, Work};
 use crate::turns::Watcher;
 
 /// What there is.
@@ -98,6 +99,41 @@ impl<'a> Data<'a> {
             Self::Arrays { samples, batch_size, .. } => {
                 let open = || Loaded::from_bytes(bytes, name.clone(), 1);
                 samples.show(*batch_size, open()?, &open, watcher, threads, reporter)?
+            }
+        })
+    }
+
+    /// How many samples a call takes at least, and how many such calls there are.
+    pub(super) fn calls(&self) -> (usize, usize) {
+        let batch = match self {
+            Self::Images { .. } => 1,
+            Self::Arrays { samples, .. } => samples.batch_size(1),
+        };
+        (batch, self.indices().len() / batch)
+    }
+
+    /// Runs trials with the model in `bytes`, whose outputs have these names.
+    ///
+    /// # Errors
+    /// As [`Data::show`].
+    pub(super) fn try_out(
+        &self,
+        files: Files<'_>,
+        outputs: &[String],
+        trials: &Trials,
+        request: &RunRequest,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Outcomes, Failure> {
+        let name = format!("`{}`", request.input("model")?.display());
+        let work = Work { trials, batch: self.calls().0, outputs };
+        Ok(match self {
+            Self::Images { images, .. } => {
+                let open = |bytes: &[u8]| Model::from_bytes(bytes, name.clone(), 1);
+                images.try_out(work, files, &open, request.threads, reporter)?
+            }
+            Self::Arrays { samples, .. } => {
+                let open = |bytes: &[u8]| Loaded::from_bytes(bytes, name.clone(), 1);
+                samples.try_out(work, files, &open, request.threads, reporter)?
             }
         })
     }
