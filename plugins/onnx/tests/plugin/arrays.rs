@@ -216,3 +216,59 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
     let failure = quantized(folder.path(), json!({ "images": 4 })).unwrap_err();
     assert!(failure.contains("asks for 4 samples, but `") && failure.contains("has 3"), "{failure}");
 }
+
+#[test]
+fn a_model_of_16_bit_floats_keeps_its_inputs_and_outputs() {
+    let Some(()) = runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut model = Model::new(13);
+    // 0.25 to 0.5, and as many below zero.
+    let halves = |count: u16| -> Vec<u8> {
+        (0..count)
+            .flat_map(|index| (0x3400 + index * 37 % 0x400 + index % 2 * 0x8000).to_le_bytes())
+            .collect()
+    };
+    let width = std::num::NonZeroUsize::new(2).unwrap();
+    let data = Data::Other { code: ElementType::F16.code(), width, bytes: halves(4 * 3 * 9) };
+    model.graph.initializers.insert("w".into(), Tensor::new(vec![4, 3, 3, 3], data).unwrap());
+    model.graph.nodes = vec![Node::new("Conv", ["x", "w"], ["a"]), Node::new("Relu", ["a"], ["y"])];
+    let dims = [Dim::Named("n".into()), Dim::Known(3), Dim::Known(6), Dim::Known(6)];
+    model.graph.inputs = vec![value("x", ElementType::F16, &dims)];
+    model.graph.outputs = vec![Value { name: "y".into(), element: ElementType::F16, shape: None }];
+    model.write(&at("m.onnx")).unwrap();
+    fs::write(at("arrays"), npy("<f2", &[8, 3, 6, 6], &halves(8 * 108))).unwrap();
+    quantized(folder.path(), json!({})).unwrap();
+    let int8 = Model::read(&at("int8.onnx")).unwrap().graph;
+    assert_eq!((int8.inputs[0].element, int8.outputs[0].element), (ElementType::F16, ElementType::F16));
+    assert!(int8.nodes.iter().any(|node| node.is("QuantizeLinear")));
+    let inputs = [("model", at("m.onnx")), ("arrays", at("arrays"))];
+    let inputs = inputs.each_ref().map(|(name, path)| (*name, path.as_path()));
+    let said = run("quantize-dynamic", json!({}), &inputs, &[("model", &at("int8.onnx"))]).done();
+    assert!(said.logs.iter().any(|line| line.contains("16-bit floats")), "{:?}", said.logs);
+}
+
+/// Of an operator of another domain the file says nothing, and neither does a pooling behind it.
+#[test]
+fn what_nobody_says_of_a_tensor_the_runtime_is_asked() {
+    let Some(()) = runtime() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut model = Model::new(13);
+    weights(&mut model, "w", &[8, 3, 3, 3]);
+    weights(&mut model, "v", &[4, 8, 1, 1]);
+    let mut unknown = Node::new("QuickGelu", ["a"], ["b"]);
+    unknown.domain = "com.microsoft".into();
+    model.opsets.insert("com.microsoft".into(), 1);
+    let pool = Node::new("MaxPool", ["b"], ["c"]).with("kernel_shape", Attribute::Ints(vec![2, 2]));
+    model.graph.nodes =
+        vec![Node::new("Conv", ["x", "w"], ["a"]), unknown, pool, Node::new("Conv", ["c", "v"], ["y"])];
+    let dims = [Dim::Named("n".into()), Dim::Known(3), Dim::Known(10), Dim::Known(10)];
+    model.graph.inputs = vec![value("x", ElementType::F32, &dims)];
+    model.graph.outputs = vec![Value { name: "y".into(), element: ElementType::F32, shape: None }];
+    model.write(&at("m.onnx")).unwrap();
+    fs::write(at("arrays"), npy("<f4", &[4, 3, 10, 10], &floats(1200))).unwrap();
+    let ranges = quantized(folder.path(), json!({})).unwrap();
+    // A pooling moves integers only where it is known to be of floats.
+    assert!(ranges["tensors"].get("b").is_some() && ranges["tensors"].get("c").is_none(), "{ranges}");
+}
