@@ -17,6 +17,7 @@ mod chain;
 mod clipping;
 mod data_files;
 mod parity;
+mod processors;
 mod refusals;
 mod support;
 mod timing;

@@ -48,6 +48,17 @@ impl Said {
 
 /// Runs an op with these params, inputs and outputs.
 pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[(&str, &Path)]) -> Said {
+    run_as(&[], op, params, inputs, outputs)
+}
+
+/// As [`run`], by a program with its arguments where one is given.
+pub(crate) fn run_as(
+    program: &[&str],
+    op: &str,
+    params: Value,
+    inputs: &[(&str, &Path)],
+    outputs: &[(&str, &Path)],
+) -> Said {
     let paths = |pairs: &[(&str, &Path)]| {
         pairs.iter().map(|(name, path)| ((*name).to_owned(), path.to_path_buf())).collect()
     };
@@ -66,7 +77,9 @@ pub(crate) fn run(op: &str, params: Value, inputs: &[(&str, &Path)], outputs: &[
     let lines = [ToPlugin::Hello { version: PROTOCOL_VERSION }, ToPlugin::Run(Box::new(request))]
         .map(|message| serde_json::to_string(&message).unwrap() + "\n");
     let cache = tempfile::tempdir().unwrap();
-    let mut child = Command::new(EXECUTABLE)
+    let words = [program, &[EXECUTABLE]].concat();
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
         .env("XDG_CACHE_HOME", cache.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

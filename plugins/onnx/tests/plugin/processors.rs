@@ -1,0 +1,70 @@
+//! The same INT8 file on another processor: run by `qemu` as one that has AVX2 and no VNNI.
+
+use std::fs;
+use std::process::Command;
+
+use onnx::{Attribute, Data, Dim, ElementType, Model, Node, Tensor};
+use serde_json::json;
+
+use crate::arrays::{npy, value};
+use crate::support::{run, run_as, runtime};
+
+/// Emulates one processor on another of the same family; in Debian's package `qemu-user`.
+const EMULATOR: &str = "qemu-x86_64";
+
+/// Two convolutions whose weights and inputs are large: what is added in 16 bits saturates unless that is seen to.
+fn network() -> Model {
+    let mut model = Model::new(13);
+    for (name, shape) in [("u", [16, 3, 3, 3]), ("v", [16, 16, 1, 1])] {
+        let count: usize = shape.iter().product();
+        let values = (0..count).map(|index| if index % 7 < 6 { 0.5 } else { -0.4 }).collect();
+        model.graph.initializers.insert(name.into(), Tensor::new(shape.to_vec(), Data::F32(values)).unwrap());
+    }
+    model.graph.nodes = vec![
+        Node::new("Conv", ["x", "u"], ["a"]).with("pads", Attribute::Ints(vec![1, 1, 1, 1])),
+        Node::new("Relu", ["a"], ["b"]),
+        Node::new("Conv", ["b", "v"], ["y"]),
+    ];
+    let maps = |channels| [Dim::Named("n".into()), Dim::Known(channels), Dim::Known(8), Dim::Known(8)];
+    model.graph.inputs = vec![value("x", ElementType::F32, &maps(3))];
+    model.graph.outputs = vec![value("y", ElementType::F32, &maps(16))];
+    model
+}
+
+#[test]
+fn a_model_for_every_x86_gives_the_same_bits_with_and_without_vnni() {
+    let Some(()) = runtime() else { return };
+    let is_there = Command::new(EMULATOR).arg("--version").output().is_ok_and(|said| said.status.success());
+    if !is_there || !cfg!(target_arch = "x86_64") {
+        println!("NOT TESTED: there is no `{EMULATOR}`, or this is no x86-64");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("arrays")).unwrap();
+    let pixels: Vec<u8> = (0..8 * 3 * 64)
+        .flat_map(|index| {
+            ((index * 37 % 101) as f32 / 101.0 * if index % 5 == 0 { 0.1 } else { 1.0 }).to_le_bytes()
+        })
+        .collect();
+    fs::write(at("arrays/x.npy"), npy("<f4", &[8, 3, 8, 8], &pixels)).unwrap();
+    network().write(&at("m.onnx")).unwrap();
+    let [model, arrays, ranges, moments] = ["m.onnx", "arrays", "r.json", "m.safetensors"].map(at);
+    let inputs = [("model", model.as_path()), ("arrays", arrays.as_path())];
+    run("calibrate", json!({}), &inputs, &[("ranges", &ranges), ("moments", &moments)]).done();
+    let inputs = [inputs.as_slice(), &[("ranges", &ranges), ("moments", &moments)]].concat();
+    // Without VNNI here, there is nothing to compare with.
+    let has_vnni = is_x86_feature_detected!("avx512vnni");
+    for (target, is_same) in [("x86_64", true), ("x86_64-vnni", !has_vnni)] {
+        let int8 = at(&format!("{target}.onnx"));
+        run("quantize", json!({ "target": target }), &inputs, &[("model", &int8)]).done();
+        let judged = [("fp32", model.as_path()), ("int8", int8.as_path()), ("arrays", arrays.as_path())];
+        let [here, there] = [&[][..], &[EMULATOR, "-cpu", "Haswell"]].map(|processor| {
+            let predictions = at(&format!("{target}-{}", processor.len()));
+            let outputs = [("predictions", predictions.as_path())];
+            run_as(processor, "evaluate", json!({ "baseline": "fp32" }), &judged, &outputs).done();
+            fs::read(predictions.join("int8.npz")).unwrap()
+        });
+        assert_eq!(here == there, is_same, "{target}");
+    }
+}
