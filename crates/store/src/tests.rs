@@ -345,6 +345,7 @@ fn run(id: &str, stages: Vec<record::StageRun>) -> record::RunRecord {
         gates: vec![],
         certain: false,
         definition: None,
+        recording: None,
     }
 }
 
