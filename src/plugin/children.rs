@@ -6,7 +6,7 @@
 //! The kernel's list of children is complete as long as none of them is reaped while it is read (proc_pid_task_children(5)):
 //! that is what the lock is for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::{fs, io};
@@ -23,9 +23,18 @@ static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
 struct Known {
     /// Those that this process has started through [`spawn`] and not reaped.
     own: HashMap<Pid, Role>,
-    /// All others that were seen and are not reaped, and the when.
-    orphans: HashMap<Pid, Moment>,
+    /// All others that were seen and are not reaped.
+    orphans: HashMap<Pid, Orphan>,
     now: u64,
+}
+
+/// A child that this process has not started.
+#[derive(Debug, Clone, Copy)]
+struct Orphan {
+    /// When it was seen first.
+    came: Moment,
+    /// The only worker that there was then. One that has ended is reaped only after its orphans were seen.
+    from: Option<Pid>,
 }
 
 /// What a child was started for.
@@ -60,20 +69,20 @@ pub(super) fn spawn(command: &mut Command, role: Role) -> io::Result<Child> {
 /// When the operating system cannot say how it ended.
 pub(super) fn reap(child: &mut Child) -> io::Result<ExitStatus> {
     let _shared = ACCESS.read().unwrap_or_else(PoisonError::into_inner);
-    let status = child.wait();
+    // Before its number may become another's. Nobody looks meanwhile.
     if let Some(pid) = number(child) {
         known().get_or_insert_default().own.remove(&pid);
     }
-    status
+    child.wait()
 }
 
 /// From now on this process is given the orphans of its children. What is an orphan already came before the moment returned.
 /// `None` where the kernel does not do that, or does not list them.
 pub(super) fn adopt() -> Option<Moment> {
     static IS_SUBREAPER: OnceLock<bool> = OnceLock::new();
-    // The number is a flag here.
-    let is_subreaper = IS_SUBREAPER.get_or_init(|| set_child_subreaper(Pid::from_raw(1)).is_ok());
-    if !is_subreaper {
+    // The number is a flag here. Orphans that were not listed could not be reaped.
+    let become_one = || first_threads_children().is_some() && set_child_subreaper(Pid::from_raw(1)).is_ok();
+    if !IS_SUBREAPER.get_or_init(become_one) {
         return None;
     }
     let _alone = ACCESS.write().unwrap_or_else(PoisonError::into_inner);
@@ -83,13 +92,22 @@ pub(super) fn adopt() -> Option<Moment> {
     Some(Moment(known.now))
 }
 
-/// The orphans that run and came after a moment. Those that have ended are reaped. `None` where that cannot be told.
-pub(super) fn orphans(since: Moment) -> Option<HashSet<Pid>> {
+/// Reaps the orphans that have ended: whoever asks for them by number, as a stage that has told one to end, is to know.
+pub(super) fn sweep() {
+    let _alone = ACCESS.write().unwrap_or_else(PoisonError::into_inner);
+    // What cannot be read now is read the next time.
+    let _ = known().get_or_insert_default().look();
+}
+
+/// The orphans that run and came after a moment, with the worker that must have left each behind; `None` where it was one of several.
+/// Those that have ended are reaped. `None` where nothing can be told.
+pub(super) fn orphans(since: Moment) -> Option<HashMap<Pid, Option<Pid>>> {
     let _alone = ACCESS.write().unwrap_or_else(PoisonError::into_inner);
     let mut known = known();
     let known = known.get_or_insert_default();
     known.look()?;
-    Some(known.orphans.iter().filter(|(_, came)| **came > since).map(|(pid, _)| *pid).collect())
+    let younger = known.orphans.iter().filter(|(_, orphan)| orphan.came > since);
+    Some(younger.map(|(pid, orphan)| (*pid, orphan.from)).collect())
 }
 
 /// Whether a process is a worker that is not reaped.
@@ -97,22 +115,19 @@ pub(super) fn is_worker(pid: Pid) -> bool {
     known().as_ref().is_some_and(|known| known.own.get(&pid) == Some(&Role::Worker))
 }
 
-/// Whether there are workers beside one: then an orphan may be theirs.
-pub(super) fn has_others(worker: Pid) -> bool {
-    let is_other = |(pid, role): (&Pid, &Role)| *role == Role::Worker && *pid != worker;
-    known().as_ref().is_some_and(|known| known.own.iter().any(is_other))
-}
-
 impl Known {
     /// Takes note of who is there now, and reaps who has ended.
     fn look(&mut self) -> Option<()> {
         let listed = first_threads_children()?;
         self.now += 1;
+        let mut workers = self.own.iter().filter(|(_, role)| **role == Role::Worker).map(|(pid, _)| *pid);
+        let from = workers.next().filter(|_| workers.next().is_none());
         let mut running = HashMap::new();
         for pid in listed.into_iter().filter(|pid| !self.own.contains_key(pid)) {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             if let Ok(None) = waitid(WaitId::Pid(pid), options) {
-                running.insert(pid, self.orphans.get(&pid).copied().unwrap_or(Moment(self.now)));
+                let new = Orphan { came: Moment(self.now), from };
+                running.insert(pid, self.orphans.get(&pid).copied().unwrap_or(new));
             }
         }
         self.orphans = running;
@@ -163,15 +178,18 @@ mod tests {
         let mut command = Command::new("sleep");
         let mut own = spawn(command.arg("1000"), Role::Worker).unwrap();
         let one = orphan();
+        let sleeper = number(&own).unwrap();
+        assert!(is_worker(sleeper) && !is_worker(one));
         let since = |moment| orphans(moment).unwrap();
-        assert!(has_others(one) && is_worker(number(&own).unwrap()) && !is_worker(one));
-        assert!(since(first).contains(&one) && !since(first).contains(&number(&own).unwrap()));
+        assert!(since(first).contains_key(&one) && !since(first).contains_key(&sleeper));
         let second = adopt().unwrap();
         let two = orphan();
-        assert!(since(second).contains(&two) && !since(second).contains(&one));
-        assert!(since(first).is_superset(&HashSet::from([one, two])));
+        assert!(since(second).contains_key(&two) && !since(second).contains_key(&one));
+        assert!(since(first).contains_key(&one) && since(first).contains_key(&two));
         kill_process(two, Signal::KILL).unwrap();
-        while since(second).contains(&two) {}
+        while since(second).contains_key(&two) {
+            sweep();
+        }
         assert!(!fs::exists(format!("/proc/{}", two.as_raw_pid())).unwrap(), "it is reaped");
         kill_process(one, Signal::KILL).unwrap();
         own.kill().unwrap();

@@ -7,7 +7,7 @@
 //! some process ends at any time, looking at all of them never comes to an end by itself. But numbers are given in turn, and
 //! the kernel tells the last one: whatever was started since is among the few that follow.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -50,7 +50,7 @@ pub(super) struct Kin<'m> {
     /// What its leader was given in its environment and no other process, as `NAME=VALUE`.
     mark: Option<&'m [u8]>,
     /// Those that became children of this process since the leader was started, and run. `None` where that cannot be known.
-    orphans: Option<HashSet<Pid>>,
+    orphans: Option<HashMap<Pid, Option<Pid>>>,
 }
 
 /// How sure it is that a group has started a process.
@@ -70,7 +70,7 @@ impl<'m> Kin<'m> {
 
     /// Whether nothing at all that it has started is left but its leader, which has ended: its children would be orphans.
     fn is_extinct(&self) -> bool {
-        self.orphans.as_ref().is_some_and(HashSet::is_empty)
+        self.orphans.as_ref().is_some_and(HashMap::is_empty)
     }
 
     /// Whether a process that is not of the group was started by it, in the same session.
@@ -87,15 +87,18 @@ impl<'m> Kin<'m> {
         let Some(mark) = self.mark else { return Claim::None };
         let name = mark.iter().position(|byte| *byte == b'=').map_or(mark, |end| &mark[..=end]);
         let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).unwrap_or_default();
-        let is_orphan = self.orphans.as_ref().is_some_and(|orphans| orphans.contains(&pid));
         match environment.split(|byte| *byte == 0).find(|variable| variable.starts_with(name)) {
-            Some(its) if its == mark => Claim::Certain,
-            Some(_) => Claim::None,
-            None if !is_orphan || group_of(pid).and_then(Pid::from_raw).is_some_and(children::is_worker) => {
-                Claim::None
-            }
-            None if children::has_others(self.group) => Claim::Possible,
-            None => Claim::Certain,
+            Some(its) if its == mark => return Claim::Certain,
+            Some(_) => return Claim::None,
+            None => {}
+        }
+        let is_in_workers_group = || group_of(pid).and_then(Pid::from_raw).is_some_and(children::is_worker);
+        match self.orphans.as_ref().and_then(|orphans| orphans.get(&pid)) {
+            None => Claim::None,
+            Some(_) if is_in_workers_group() => Claim::None,
+            Some(None) => Claim::Possible,
+            Some(Some(worker)) if *worker == self.group => Claim::Certain,
+            Some(Some(_)) => Claim::None,
         }
     }
 }
@@ -138,6 +141,11 @@ impl Member {
     /// Whether it is in a group, where it has not ended.
     pub(super) fn is_in(&self, group: Pid) -> bool {
         group_of(self.pid) == Some(group.as_raw_pid())
+    }
+
+    /// Whether it has begun a session of its own.
+    pub(super) fn has_detached(&self) -> bool {
+        is_in_other_session(self.pid)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -237,9 +245,10 @@ impl Seen {
             Err(Errno::INVAL | Errno::NOENT) => return Self::Other,
             Err(_) => return Self::Unknown,
         };
-        // Asked again: the number may have become another's before there was a descriptor.
+        // Asked again: the number may have become another's before there was a descriptor, or it has begun a session of its own.
         let claim = kin.claim(pid);
-        if claim == Claim::None {
+        if claim == Claim::None || (group_of(pid) != Some(kin.group.as_raw_pid()) && !is_in_own_session(pid))
+        {
             return Self::Gone;
         }
         let member = Member { pid, end, is_certain: claim == Claim::Certain };

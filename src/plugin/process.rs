@@ -48,6 +48,9 @@ const QUIETEST: Duration = Duration::from_secs(600);
 /// How often a group is looked at that nobody can end: what was killed by another thread, and does not die, is given up.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// How often orphans that have ended are reaped while a child runs.
+const SWEEP: Duration = Duration::from_millis(250);
+
 /// How soon a group is looked at again in which none was seen while many processes ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -111,6 +114,8 @@ pub struct Process {
     mark: Option<Vec<u8>>,
     /// From before it was started; `None` where orphans cannot be known.
     born: Option<Moment>,
+    /// When orphans that have ended were reaped last.
+    swept: Instant,
     phase: Phase,
     /// Whether what is left of the group when the child ends is killed, because nothing depends on it any more.
     kills_rest: bool,
@@ -170,6 +175,7 @@ impl Process {
                     pid,
                     mark,
                     born,
+                    swept: Instant::now(),
                     phase,
                     kills_rest,
                     bystander,
@@ -243,7 +249,14 @@ impl Process {
                 Phase::Running | Phase::Group(_) if deadline.is_some_and(|deadline| now >= deadline) => {
                     return Ok(None);
                 }
-                Phase::Running => deadline,
+                Phase::Running => {
+                    let soonest = now + SWEEP;
+                    if now >= self.swept + SWEEP && self.born.is_some() {
+                        children::sweep();
+                        self.swept = now;
+                    }
+                    Some(deadline.map_or(soonest, |deadline| deadline.min(soonest)))
+                }
                 Phase::Group(waiting) => {
                     let glance = if waiting.members.is_empty() { LOOK_AGAIN } else { GLANCE };
                     let soonest = waiting.tell.min(now + glance);
@@ -342,7 +355,8 @@ impl Process {
                 let until = waiting.until.get_or_insert_with(|| Instant::now() + GRACE);
                 given_up = Instant::now() >= *until;
             }
-            if !has_changed && !given_up && !waiting.members.is_empty() {
+            let is_same = !has_changed && !waiting.members.iter().any(Member::has_detached);
+            if is_same && !given_up && !waiting.members.is_empty() {
                 return Ok(());
             }
         }

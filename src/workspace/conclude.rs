@@ -148,7 +148,9 @@ fn keep(
 /// A file as it is named from `folder`, where it lies in there and its name is text.
 fn below(folder: &Path, file: &Path) -> Option<String> {
     let file = std::path::absolute(file).ok()?;
-    file.strip_prefix(folder).ok()?.to_str().map(str::to_owned)
+    let below = file.strip_prefix(folder).ok()?;
+    let is_plain = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    below.to_str().filter(|_| is_plain).map(str::to_owned)
 }
 
 fn is_newer(file: &Path, than: &Path) -> bool {

@@ -126,7 +126,9 @@ impl Inliner<'_> {
                 renamed.insert(output.clone(), wanted.clone());
             }
         }
-        let prefix = call.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(name);
+        // Calls without a name are told apart by what they give: nodes are known by their names.
+        let given = call.name.iter().chain(&call.output).find(|name| !name.is_empty());
+        let prefix = given.map_or(name, String::as_str);
         // What is not given has its default, if there is one.
         let attributes = function.attribute_proto.iter().chain(&call.attribute);
         let attributes = attributes.map(|given| (given.name.as_deref().unwrap_or_default(), given)).collect();

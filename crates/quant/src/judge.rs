@@ -106,7 +106,8 @@ impl Judge {
         let affordable = |parts: &Vec<Part>| {
             FEWEST_SAMPLES * parts.iter().map(|part| part.methods.len()).sum::<usize>() <= runs
         };
-        let parts = (2..=tensors).rev().map(|parts| judge.split(parts)).find(affordable);
+        let parts =
+            (2..=tensors.min(runs / FEWEST_SAMPLES)).rev().map(|parts| judge.split(parts)).find(affordable);
         judge.parts = parts.unwrap_or_else(|| judge.split(1));
         Ok(judge)
     }

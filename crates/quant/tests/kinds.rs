@@ -284,6 +284,31 @@ fn bodies_stay_in_floats_and_what_is_around_them_is_quantized() {
 }
 
 #[test]
+fn a_body_may_take_what_the_model_is_given() {
+    let branch = |op: &str, output: &str| body(&[], vec![Node::new(op, ["input"], [output])], &[output]);
+    let model = by_hand(
+        vec![
+            Node::new("Conv", ["input", "w"], ["a"]).named("first"),
+            Node::new("If", ["condition"], ["chosen"])
+                .with("then_branch", branch("Neg", "b"))
+                .with("else_branch", branch("Tanh", "c")),
+            Node::new("Conv", ["chosen", "w"], ["d"]).named("second"),
+            Node::new("Add", ["a", "d"], ["output"]),
+        ],
+        vec![
+            ("w", floats(&[4, 3, 1, 1], 1)),
+            ("condition", Tensor::new(vec![], Data::Bool(vec![1])).unwrap()),
+        ],
+        &[4, 32, 32],
+    );
+    let (int8, summary) = quantized(&model);
+    for name in ["first", "second"] {
+        assert_eq!(*form(&summary, name), Form::Integer, "{name}");
+    }
+    assert_eq!(int8.graph.captured().into_iter().collect::<Vec<_>>(), ["input"]);
+}
+
+#[test]
 fn what_is_behind_an_operator_that_nobody_knows_is_quantized() {
     let model = |behind: Vec<Node>| {
         let mut unknown = Node::new("Strange", ["a"], ["b"]);

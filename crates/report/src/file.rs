@@ -49,7 +49,8 @@ pub fn write(
 fn depth(store: &Store, file: &Path) -> Option<usize> {
     let folder = std::path::absolute(file).ok()?;
     let below = folder.parent()?.strip_prefix(store.folder().parent()?.parent()?).ok()?;
-    Some(below.components().count())
+    let is_plain = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    is_plain.then(|| below.components().count())
 }
 
 /// A run on record in short, from the same as its report.

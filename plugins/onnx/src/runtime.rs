@@ -274,7 +274,8 @@ impl Model {
         if self.takes_halves {
             let images: Vec<f16> = images.iter().map(|value| f16::from_f32(*value)).collect();
             let tensor = TensorRef::from_array_view((shape, images.as_slice()))?;
-            return self.loaded.run(vec![(self.input.as_str(), tensor.into())], take);
+            let inputs = std::iter::once(Ok((self.input.as_str(), tensor.into()))).chain(scalars(set));
+            return self.loaded.run(inputs.collect::<Result<_>>()?, take);
         }
         let tensor = TensorRef::from_array_view((shape, images))?;
         let inputs = std::iter::once(Ok((self.input.as_str(), tensor.into()))).chain(scalars(set));

@@ -124,7 +124,10 @@ impl Turns {
         loop {
             let place = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((sample, settings)) = parts.get(place) else { return Ok(()) };
-            let outcomes = part(work, *sample, settings.clone(), &mut sessions)?;
+            let outcomes = part(work, *sample, settings.clone(), &mut sessions).inspect_err(|_| {
+                // Nobody need begin another one.
+                self.next.store(parts.len(), Ordering::Relaxed);
+            })?;
             self.sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(place, outcomes);
             tell(place);
         }

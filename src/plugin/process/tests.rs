@@ -153,6 +153,16 @@ if os.fork() == 0:
     rustix::process::kill_process(Pid::from_raw(parent).unwrap(), Signal::KILL).unwrap();
 }
 
+/// It is a child of this process, which nobody else can reap.
+#[test]
+fn an_orphan_that_a_child_has_ended_is_gone_for_the_child() {
+    let script = "pid=$(sh -c 'sleep 1000 > /dev/null 2>&1 & echo $!'); kill $pid\n\
+                  while kill -0 $pid 2> /dev/null; do sleep 0.05; done; echo gone";
+    let (lines, status) = collect(shell(script));
+    assert_eq!(lines, ["err gone"]);
+    assert!(status.success());
+}
+
 #[test]
 fn who_begins_a_session_of_its_own_is_told_also_where_a_child_matters_no_more() {
     let mark = format!("detached-{}", std::process::id());

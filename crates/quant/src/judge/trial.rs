@@ -180,7 +180,8 @@ fn outputs(graph: &mut Graph, shapes: &Shapes, names: &mut Names) -> Vec<Output>
                 let to = Attribute::Int(i64::from(ElementType::F32.code()));
                 graph.nodes.push(cast.with("to", to));
                 // The others are floats of other sizes.
-                outputs.push(Output { name, is_whole: !matches!(element, ElementType::Other(_)) });
+                let is_whole = !matches!(element, ElementType::F16 | ElementType::Other(_));
+                outputs.push(Output { name, is_whole });
             }
         }
     }

@@ -4,7 +4,7 @@
 
 mod moves;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnx::{Attribute, Data, Graph, Model, Node, Shapes, Tensor};
 
@@ -98,9 +98,12 @@ impl<'a> Rewriter<'a> {
     fn rewrite(&mut self) -> Result<Vec<Layer>, QuantError> {
         // Callers and bodies know these by their names, and get what is rounded.
         let captured = self.source.captured();
+        // A model is given what it takes, whoever else reads that.
+        let given: BTreeSet<&str> = self.source.inputs.iter().map(|value| value.name.as_str()).collect();
         for name in self.grids.keys().cloned().collect::<Vec<_>>() {
             let integers = self.emitter.fresh(&format!("{name}_integers"));
-            let (raw, rounded) = if self.source.is_output(&name) || captured.contains(&*name) {
+            let is_known = self.source.is_output(&name) || captured.contains(&*name);
+            let (raw, rounded) = if is_known && !given.contains(name.as_str()) {
                 (self.emitter.fresh(&format!("{name}_raw")), name.clone())
             } else {
                 (name.clone(), self.emitter.fresh(&format!("{name}_rounded")))

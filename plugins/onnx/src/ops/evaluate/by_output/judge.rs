@@ -95,7 +95,13 @@ impl<'a> Judge<'a> {
                     self.name(),
                     names.join(", ")
                 ),
-                (None, None) => return Ok(()),
+                (None, None) => {
+                    // Others may say one: by their places they are told apart.
+                    if let Some((_, said)) = &mut self.judged.said {
+                        said.push(None);
+                    }
+                    return Ok(());
+                }
             }
         };
         if self.scores.is_some() && !says_class(output) {
@@ -109,7 +115,7 @@ impl<'a> Judge<'a> {
             let label = *labels.classes.get(self.done).context("there are fewer labels than samples")?;
             self.judged.hits.get_or_insert_default().add(index, label, output)?;
         }
-        let said_of = self.judged.said.get_or_insert_with(|| (output.name.clone(), Vec::new()));
+        let said_of = self.judged.said.get_or_insert_with(|| (output.name.clone(), vec![None; self.done]));
         said_of.1.push(said(output));
         Ok(())
     }
