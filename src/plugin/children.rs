@@ -1,7 +1,8 @@
 //! The children of this process: those that it has started, and the orphans that it was given. What a stage leaves running when
 //! its own process ends becomes a child of this process's first thread instead of init's (`PR_SET_CHILD_SUBREAPER`, see
 //! prctl(2)), whatever group, session or environment it has. So one short read says that a stage has left nothing behind, and
-//! nothing is missed of what it has. Knows nothing of who has started an orphan, but when it came.
+//! nothing is missed of what it has. Of who has started an orphan it knows when it came, and which worker it must have been where there was
+//! but one.
 //!
 //! The kernel's list of children is complete as long as none of them is reaped while it is read (proc_pid_task_children(5)):
 //! that is what the lock is for.

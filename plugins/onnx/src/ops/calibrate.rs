@@ -19,7 +19,9 @@ use serde::Deserialize;
 use self::choice::Choice;
 use self::data::Data;
 use crate::images::Wanted;
-use crate::ops::{RUNTIME, arrays_input, cannot_draw, cannot_draw_arrays, known, problems, weights_input};
+use crate::ops::{
+    RUNTIME, arrays_input, cannot_draw, cannot_draw_arrays, known, problems, weights_input, which_data,
+};
 use crate::request;
 use crate::samples::ARRAYS;
 
@@ -114,7 +116,7 @@ impl Op for Calibrate {
     fn check(&self, params: &Params, request: &CheckRequest) -> Vec<Problem> {
         let wanted = Wanted { asked: params.images, usual: USUAL_IMAGES, unit: "images" };
         let (images, arrays) = (request.inputs.contains("dataset"), request.inputs.contains(ARRAYS));
-        if let Some(failure) = data::which(images, arrays) {
+        if let Some(failure) = which_data(images, arrays, "calibrate on") {
             return problems(Some(failure), request);
         }
         let mut found = match arrays {

@@ -192,16 +192,3 @@ impl<'a> Data<'a> {
         }
     }
 }
-
-/// Why it is not clear what is calibrated on.
-pub(super) fn which(has_dataset: bool, has_arrays: bool) -> Option<Failure> {
-    let message = match (has_dataset, has_arrays) {
-        (true, false) | (false, true) => return None,
-        (true, true) => "both `dataset` and `arrays` are given, and only one of them can be calibrated on",
-        (false, false) => "neither `dataset` nor `arrays` is given, so that there is nothing to calibrate on",
-    };
-    Some(Failure::new(message).hint(
-        "give `dataset` for a model of pictures, from `data/download`, or `arrays`, an `.npz` with an array for each input of any \
-         other model",
-    ))
-}
