@@ -31,6 +31,8 @@ const STAGES: usize = 20_000;
 /// Where more stages than this want a forecast, the last execution of each has to do: a plan must not take longer than
 /// what it is good for.
 const MANY: usize = 200;
+/// The same where the pipeline has more stages than this: the record of each of its runs takes long to read.
+const LARGE: usize = 2_000;
 
 /// Fills in how long the stages that may have to be executed will take. `prospects` holds all that they depend on.
 pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect>) {
@@ -40,7 +42,7 @@ pub(crate) fn fill(project: &Project, prospects: &mut BTreeMap<StageId, Prospect
     if wanted.is_empty() {
         return;
     }
-    if wanted.len() <= MANY {
+    if wanted.len() <= MANY && project.pipeline.stages.len() <= LARGE {
         look_back(project, &mut wanted);
     }
     let estimates: BTreeMap<StageName, Estimate> =
@@ -134,11 +136,16 @@ fn wanted<'a>(
     project: &'a Project,
     prospects: &BTreeMap<StageId, Prospect>,
 ) -> BTreeMap<StageName, Past<'a>> {
+    let open: BTreeMap<StageId, &Prospect> = prospects
+        .iter()
+        .filter(|(_, prospect)| prospect.planned.expectation.may_execute())
+        .map(|(id, prospect)| (*id, prospect))
+        .collect();
     let times: BTreeMap<StageId, Option<TimeSpec>> =
-        prospects.keys().map(|id| (*id, time_of(project, &project.pipeline[*id]))).collect();
-    let keeping = keeping_sizes(project, prospects, &times);
+        open.keys().map(|id| (*id, time_of(project, &project.pipeline[*id]))).collect();
+    let keeping = keeping_sizes(project, prospects, &open, &times);
     let mut wanted = BTreeMap::new();
-    for (id, prospect) in prospects.iter().filter(|(_, it)| it.planned.expectation.may_execute()) {
+    for (id, prospect) in &open {
         let stage = &project.pipeline[*id];
         let Some(last) = prospect.last.as_deref().filter(|last| does(stage, &last.ingredients)) else {
             continue;
@@ -147,7 +154,7 @@ fn wanted<'a>(
         let is_same = |name: &String| {
             let is_ignored =
                 time.as_ref().is_some_and(|time| time.ignores.contains(&format!("inputs.{name}")));
-            is_ignored || producer(project, stage, name).is_some_and(|id| keeping.get(&id) == Some(&true))
+            is_ignored || producer(project, stage, name).is_some_and(|id| keeping.holds(id))
         };
         // What an input will be that is not made yet is known only as far as it stays as large as it is.
         let is_known = !prospect.ingredients().is_empty() && prospect.unknown.iter().all(is_same);
@@ -159,20 +166,32 @@ fn wanted<'a>(
     wanted
 }
 
-/// By stage whether its outputs stay as large as they are.
-fn keeping_sizes(
+/// Of which stages the outputs stay as large as they are.
+struct Keeping<'p> {
+    prospects: &'p BTreeMap<StageId, Prospect>,
+    /// Of those that may be executed.
+    open: BTreeMap<StageId, bool>,
+}
+
+impl Keeping<'_> {
+    fn holds(&self, id: StageId) -> bool {
+        let is_known = || self.prospects.get(&id).is_some_and(Prospect::is_known);
+        self.open.get(&id).copied().unwrap_or_else(is_known)
+    }
+}
+
+fn keeping_sizes<'p>(
     project: &Project,
-    prospects: &BTreeMap<StageId, Prospect>,
+    prospects: &'p BTreeMap<StageId, Prospect>,
+    open: &BTreeMap<StageId, &Prospect>,
     times: &BTreeMap<StageId, Option<TimeSpec>>,
-) -> BTreeMap<StageId, bool> {
-    let mut keeping: BTreeMap<StageId, bool> = BTreeMap::new();
+) -> Keeping<'p> {
+    let mut keeping = Keeping { prospects, open: open.keys().map(|id| (*id, false)).collect() };
     for id in project.graph.order() {
-        let Some(prospect) = prospects.get(id) else { continue };
+        let Some(prospect) = open.get(id) else { continue };
         let stage = &project.pipeline[*id];
-        let upstream = prospect
-            .unknown
-            .iter()
-            .all(|name| producer(project, stage, name).is_some_and(|id| keeping.get(&id) == Some(&true)));
+        let keeps = |name: &String| producer(project, stage, name).is_some_and(|id| keeping.holds(id));
+        let upstream = prospect.unknown.iter().all(keeps);
         let own = match &prospect.planned.expectation {
             Expectation::Fresh | Expectation::Restorable { .. } => true,
             Expectation::Maybe { .. } => upstream,
@@ -184,7 +203,7 @@ fn keeping_sizes(
                     && scale::keeps_sizes(time, changes)
             }
         };
-        keeping.insert(*id, own);
+        keeping.open.insert(*id, own);
     }
     keeping
 }

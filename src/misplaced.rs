@@ -20,7 +20,11 @@ type Folder = (u64, u64);
 /// What is wrong with where the inputs of stages lie: a folder that holds the cache, or what the run itself writes, changes
 /// while the run lasts, and so does one with a link to such a folder; a file that another stage writes is read before it is written.
 #[must_use]
-pub(crate) fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostics> {
+pub(crate) fn misplaced<'p>(
+    pipeline: &'p Pipeline,
+    store: &Store,
+    stages: impl Iterator<Item = &'p Stage>,
+) -> Option<Diagnostics> {
     let artifacts = pipeline.root.join(ARTIFACTS);
     let holding: Vec<(&str, &Path, BTreeSet<Folder>)> = store
         .folders()
@@ -30,7 +34,8 @@ pub(crate) fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostic
         .map(|(what, folder)| (what, folder, folder.ancestors().filter_map(identity).collect()))
         .collect();
     let mut faults = Vec::new();
-    for stage in pipeline.stages.values() {
+    let made_in = really(&artifacts);
+    for stage in stages {
         for (name, path) in read_from_disk(stage) {
             let found = identity(path);
             let holds = holding.iter().find(|(_, folder, within)| {
@@ -65,7 +70,7 @@ pub(crate) fn misplaced(pipeline: &Pipeline, store: &Store) -> Option<Diagnostic
                     writer.name
                 ))
                 .hint(format!("read it as an input: `{}.{output}`", writer.name)),
-                (None, None) => match own::problem(stage, name, path, pipeline, store, &artifacts) {
+                (None, None) => match own::problem(stage, name, path, pipeline, store, &made_in) {
                     Some(problem) => problem,
                     None => continue,
                 },

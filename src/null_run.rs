@@ -1,26 +1,30 @@
 //! The null-run snapshot: what the last run came to, and everything that this rests on: the command line, the pipeline's text, plugins,
 //! environment variables, and what the file system said of every file that was read or written. As long as all of it is
-//! as it was, running again would find every stage fresh, and the answer is given without reading the pipeline.
+//! as it was, running again would find every stage fresh, and the answer is given without reading the pipeline. Where
+//! nothing has changed but what some stages read or made, these and those behind them are all that an edit can reach:
+//! what was found of the others [stands](Standing).
 //!
-//! It is kept only when each fact is certain: every content was digested when its file had settled. Whatever is in doubt
-//! (a fact that changed, a damaged file, a run under way) means that the pipeline is read and every stage decided on, so
-//! that the only thing to lose is time.
+//! It is kept of what is certain. Whatever is in doubt (a fact that changed, a damaged file, a run under way) means that the
+//! pipeline is read and every stage decided on, so that the only thing to lose is time.
 
-use std::collections::BTreeMap;
+mod keep;
+mod standing;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pipeline::StageName;
 use pipeline::digest::Digest;
 use pipeline::gate::GateResult;
-use pipeline::spec::{Action, Input, ReportSpec, Stage};
+use pipeline::spec::ReportSpec;
 use record::{ActionRecord, RunRecord};
 use serde::{Deserialize, Serialize};
-use store::{Sights, Store, StoreError};
-use text::secret::hidden_in;
+use store::{Seen, Store};
 use tracing::debug_span;
 
+pub use self::keep::{Settled, prepare};
+pub use self::standing::{Standing, StandingRecords};
 use crate::plugin::{self, Registry};
-use crate::project::Project;
 
 /// What was asked for, and of whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +77,14 @@ struct Snapshot {
     question: Question,
     machine: Here,
     plugins: Plugins,
-    answer: Answer,
+    /// Digest of the pipeline as lines, where it is kept.
+    pipeline: Option<Digest>,
+    /// The last run on record, without its stages.
+    latest: Option<RunRecord>,
+    /// Positions of stages that are not done, or of which not all is certain.
+    open: BTreeSet<u32>,
+    /// What the run came to. `None` where a stage is open.
+    answer: Option<Answer>,
 }
 
 /// Where it was asked.
@@ -112,168 +123,42 @@ impl Plugins {
     }
 }
 
-/// The answer to a question, if it is known and nothing that it rests on has changed.
+/// What is known before anything is read but what was kept.
+pub enum Recalled {
+    /// Nothing has changed on which it rests.
+    Answer(Box<Answer>),
+    /// Something has changed that some stages read or made.
+    Standing(Box<Standing>),
+}
+
+/// What is known of a question.
 #[must_use]
-pub fn recall(question: &Question) -> Option<Answer> {
+pub fn recall(question: &Question) -> Option<Recalled> {
     let _recall = debug_span!("recall").entered();
     let root = question.file.parent()?;
     let store = Store::open(root).ok()?.sharing(question.cache.as_deref());
-    store.with_null_run(|text, sights| {
-        let snapshot: Snapshot = serde_json::from_slice(text).ok()?;
-        let holds = snapshot.question == question.sealed(&store)
-            && snapshot.machine == Here::now(&store)
-            && snapshot.plugins.hold(root, &store)
-            && snapshot.answer.report.exists()
-            && Sights::hold(sights, root);
-        holds.then_some(snapshot.answer)
-    })
-}
-
-/// A run whose outcome rests on digested files alone; the stat cache does not say so yet.
-#[must_use]
-pub struct Prepared<'a>(&'a Project);
-
-/// A run whose outcome rests on files that the stat cache knows, as far as it could be written.
-#[must_use]
-pub struct Settled<'a>(&'a Project);
-
-/// Digests what else an outcome rests on, so that [`Settled::keep`] finds it known.
-pub fn prepare(project: &Project) -> Prepared<'_> {
-    for file in std::env::current_exe().into_iter().chain([project.pipeline.file.clone()]) {
-        // What cannot be read now is not certain, and nothing will be kept.
-        let _ = project.store.digest_path(&file);
-    }
-    Prepared(project)
-}
-
-impl<'a> Prepared<'a> {
-    /// Writes the stat cache, which the snapshot looks at; and why it could not be written. What it then does not know is not
-    /// certain.
-    pub fn flush(self) -> (Settled<'a>, Option<StoreError>) {
-        (Settled(self.0), self.0.store.flush().err())
-    }
-}
-
-impl Settled<'_> {
-    /// Keeps what a run came to that left every selected stage in place. Does nothing where something that it rests on is
-    /// not certain.
-    pub fn keep(
-        self,
-        question: &Question,
-        run: &RunRecord,
-        records: &BTreeMap<StageName, ActionRecord>,
-        report: &Path,
-    ) {
-        if let Some((snapshot, sights)) = snapshot(self.0, question, run, records, report)
-            && let Ok(text) = serde_json::to_vec(&snapshot)
-        {
-            // Without it the next run takes longer, nothing else.
-            let _ = self.0.store.keep_null_run(&text, &sights);
-        }
-    }
-}
-
-/// What is kept, and what that rests on. `None` where something is not certain.
-fn snapshot(
-    project: &Project,
-    question: &Question,
-    run: &RunRecord,
-    records: &BTreeMap<StageName, ActionRecord>,
-    report: &Path,
-) -> Option<(Snapshot, Sights)> {
-    // What is provisional is executed again.
-    if records.values().any(|record| record.provisional.is_some()) {
+    let kept = store.null_run()?;
+    let snapshot: Snapshot = serde_json::from_slice(kept.text()).ok()?;
+    let is_of_this = snapshot.question == question.sealed(&store)
+        && snapshot.machine == Here::now(&store)
+        && snapshot.plugins.hold(root, &store);
+    if !is_of_this {
         return None;
     }
-    let mut sights = Sights::default();
-    let plugins = facts(project, records, &mut sights)?;
-    let table = project.pipeline.report.clone();
-    let shown = records.iter().filter(|(_, record)| !table.rows.is_empty() && !record.metrics.is_empty());
-    let bare = |record: &ActionRecord| ActionRecord {
-        ingredients: vec![],
-        outputs: BTreeMap::new(),
-        figures: vec![],
-        ..record.clone()
+    let mut changed = match store.see_null_run(&kept) {
+        Seen::Lost => return None,
+        Seen::Same => BTreeSet::new(),
+        Seen::Changed(changed) => changed,
     };
-    let answer = Answer {
-        fresh: run.stages.len(),
-        records: shown.map(|(stage, record)| (stage.clone(), bare(record))).collect(),
-        table,
-        gates: run.gates.clone(),
-        report: report.to_owned(),
-        warnings: project.pipeline.warnings.clone(),
-    };
-    let machine = Here::now(&project.store);
-    let answer = hidden_in(answer);
-    let snapshot = Snapshot { question: question.sealed(&project.store), machine, plugins, answer };
-    Some((snapshot, sights))
-}
-
-/// Collects everything that the outcome rests on. `None` where something is not certain.
-fn facts(
-    project: &Project,
-    records: &BTreeMap<StageName, ActionRecord>,
-    sights: &mut Sights,
-) -> Option<Plugins> {
-    let (store, pipeline) = (&project.store, &project.pipeline);
-    store.look(&pipeline.file, &pipeline.digest, sights)?;
-    let own = std::env::current_exe().ok()?;
-    store.look(&own, &store.digest_path(&own).ok()?, sights)?;
-    let mut plugins = Plugins { named: project.registry.named().clone(), ..Plugins::default() };
-    for (name, record) in records {
-        let stage = pipeline.stages.get(name)?;
-        look_at_stage(project, stage, record, sights)?;
-        if let Action::Op(action) = &stage.action {
-            let manifest = project.registry.manifest(&action.plugin).ok()?;
-            let companions = manifest.ops.get(&action.op).into_iter().flat_map(|op| &op.companions);
-            for plugin in std::iter::once(&action.plugin).chain(companions) {
-                if !plugins.found.contains_key(plugin) {
-                    let rests_on = project.registry.rests_on(plugin)?;
-                    for (path, digest) in &rests_on.files {
-                        store.look(path, digest, sights)?;
-                    }
-                    plugins.env.extend(rests_on.env);
-                    plugins.found.insert(plugin.clone(), project.registry.find(plugin).ok()?);
-                }
-            }
+    changed.extend(&snapshot.open);
+    let Snapshot { plugins, pipeline, latest, answer, .. } = snapshot;
+    match answer {
+        Some(answer) if changed.is_empty() && answer.report.exists() => {
+            Some(Recalled::Answer(Box::new(answer)))
         }
+        _ => Standing::new(store, kept, plugins, latest, pipeline?, changed)
+            .map(|standing| Recalled::Standing(Box::new(standing))),
     }
-    store.look_at_cache(sights)?;
-    Some(plugins)
-}
-
-/// What a stage reads from outside and what it made. What it reads from other stages, these made.
-fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights: &mut Sights) -> Option<()> {
-    let (store, ignore) = (&project.store, &project.pipeline.ignore);
-    let has = |name: &str, value: &str| {
-        record.ingredients.iter().any(|found| found.name.starts_with(name) && found.value == value)
-    };
-    for (name, input) in &stage.inputs {
-        if let Input::Path(path) = input {
-            let digest = store.digest_input(path, ignore).ok()?;
-            has(&format!("inputs.{name}"), &digest.to_string()).then_some(())?;
-            store.look_at_input(path, &digest, ignore, sights)?;
-        }
-    }
-    if let Action::Op(action) = &stage.action {
-        for (name, path) in &action.sources {
-            let ignore = action.ignore(name, &project.pipeline);
-            let digest = match ignore {
-                Some(ignore) => store.digest_input(path, ignore),
-                None => store.digest_path(path),
-            }
-            .ok()?;
-            has("with.", &format!("content {digest}")).then_some(())?;
-            match ignore {
-                Some(ignore) => store.look_at_input(path, &digest, ignore, sights)?,
-                None => store.look(path, &digest, sights)?,
-            }
-        }
-    }
-    for output in record.outputs.values() {
-        store.look_at_output(&store.artifacts(&stage.name).join(&output.file), &output.digest, sights)?;
-    }
-    Some(())
 }
 
 #[cfg(test)]
@@ -322,14 +207,17 @@ mod tests {
                     found: BTreeMap::from([("p".into(), plugin)]),
                     env,
                 },
-                answer: Answer {
+                pipeline: shared.then_some(boot),
+                latest: None,
+                open: (0..u32::from(shared)).collect(),
+                answer: (!shared).then_some(Answer {
                     warnings: vec![],
                     fresh: 3,
                     table: ReportSpec::default(),
                     records: BTreeMap::from([(record.stage.clone(), record)]),
                     gates: vec![],
                     report,
-                },
+                }),
             };
             let text = serde_json::to_vec(&snapshot).unwrap();
             prop_assert_eq!(serde_json::from_slice::<Snapshot>(&text).unwrap(), snapshot);

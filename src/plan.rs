@@ -16,6 +16,7 @@ use tracing::debug_span;
 
 use crate::error::Error;
 use crate::forecast;
+use crate::null_run::StandingRecords;
 use crate::plugin::PluginError;
 use crate::project::Project;
 use crate::prospect::{Decision, Prospect};
@@ -178,15 +179,66 @@ pub fn prospects(
     selected: &BTreeSet<StageId>,
     forced: &BTreeSet<StageId>,
 ) -> Result<BTreeMap<StageId, Prospect>, PlanError> {
+    prospects_beside(project, selected, forced, &StandingRecords::default())
+}
+
+/// As [`prospects`], without looking at what stands.
+///
+/// # Errors
+/// When an input or a plugin cannot be read.
+pub fn prospects_beside(
+    project: &Project,
+    selected: &BTreeSet<StageId>,
+    forced: &BTreeSet<StageId>,
+    standing: &StandingRecords,
+) -> Result<BTreeMap<StageId, Prospect>, PlanError> {
     let needed = project.graph.with_upstream(selected.iter().copied());
     let mut found: BTreeMap<StageId, Prospect> = BTreeMap::new();
     for id in project.graph.order().iter().filter(|id| needed.contains(id)) {
-        let prospect = look_ahead(project, &project.pipeline[*id], &found, forced.contains(id))?;
+        let stage = &project.pipeline[*id];
+        let earlier = |name: &StageName| project.pipeline.id(name).and_then(|id| found.get(&id));
+        let prospect = match standing.holds(*id, stage, |name, output| earlier(name)?.output(output)) {
+            Some(record) => stands(stage, record, earlier),
+            None => look_ahead(project, stage, &found, forced.contains(id))?,
+        };
         found.insert(*id, prospect);
     }
     forecast::fill(project, &mut found);
     found.retain(|id, _| selected.contains(id));
     Ok(found)
+}
+
+/// What is expected of a stage that stands as long as what it reads does.
+fn stands<'p>(
+    stage: &Stage,
+    record: &Arc<ActionRecord>,
+    earlier: impl Fn(&StageName) -> Option<&'p Prospect>,
+) -> Prospect {
+    let (mut unknown, mut after): (Vec<String>, Vec<StageName>) = (Vec::new(), Vec::new());
+    for (name, input) in &stage.inputs {
+        if let Input::Output { stage: from, .. } = input
+            && !earlier(from).is_some_and(Prospect::is_known)
+        {
+            unknown.push(name.clone());
+            if !after.contains(from) {
+                after.push(from.clone());
+            }
+        }
+    }
+    let expectation = if after.is_empty() { Expectation::Fresh } else { Expectation::Maybe { after } };
+    let planned = PlannedStage {
+        stage: stage.name.clone(),
+        expectation,
+        usual_ms: None,
+        last_ms: None,
+        variants_ms: None,
+    };
+    Prospect {
+        planned,
+        decision: Some(Decision::Fresh(Arc::clone(record))),
+        last: Some(Arc::clone(record)),
+        unknown,
+    }
 }
 
 /// Looks ahead for one stage; `earlier` holds all that it depends on.

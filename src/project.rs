@@ -56,7 +56,7 @@ impl Project {
             .in_scope(|| spec::resolve(parsed, overrides, &registry))
             .map_err(|problems| Error::pipeline(problems.render(color)))?;
         let store = store.ignoring(&pipeline.ignore);
-        if let Some(problems) = misplaced(&pipeline, &store) {
+        if let Some(problems) = misplaced(&pipeline, &store, pipeline.stages.values()) {
             return Err(Error::pipeline(problems.render(color)));
         }
         let graph = pipeline.graph().map_err(Error::usage)?;

@@ -15,7 +15,7 @@ use std::time::Instant;
 use pipeline::StageName;
 use pipeline::graph::StageId;
 use pipeline::spec::{Action, Diagnostics};
-use record::event::Event;
+use record::event::{Event, Expectation};
 use record::{ActionRecord, Outcome, StageRun};
 use store::{Lock, StoreError};
 use text::clock::{millis, now_ms};
@@ -25,7 +25,7 @@ use self::gates::Earlier;
 use crate::check::{self, Checked};
 use crate::error::Error;
 use crate::exec::{self, Options, Order};
-use crate::null_run::Question;
+use crate::null_run::{Question, Standing, StandingRecords};
 use crate::plan;
 use crate::progress::{Kept, Sink};
 use crate::project::Project;
@@ -38,6 +38,9 @@ pub use self::reads::{Reads, reads};
 /// A project, and which of its stages are meant.
 pub struct Workspace {
     project: Project,
+    /// What of the last run the project was made of, where it was not read.
+    standing: Option<Box<Standing>>,
+    records: StandingRecords,
     selected: BTreeSet<StageId>,
     forced: BTreeSet<StageId>,
 }
@@ -94,10 +97,17 @@ pub enum Remains {
 
 /// Why there is no plan.
 pub enum NotPlanned {
+    /// What stood does not stand any more, or does not suffice: the pipeline must be read.
+    Outdated,
     /// What would be executed is wrong.
     Refused(Diagnostics),
     /// Something failed.
     Failed(Error),
+}
+
+/// What to say where it must be read and was.
+pub(crate) fn outdated() -> Error {
+    Error::failed("the pipeline changed while it was read").hint("run again")
 }
 
 impl<E: Into<Error>> From<E> for NotPlanned {
@@ -122,6 +132,7 @@ pub struct Planned {
 /// A run all of whose stages have come to their ends.
 pub struct Executed {
     project: Project,
+    standing: Option<Box<Standing>>,
     ask: Ask,
     sink: Box<dyn Sink>,
     lock: Lock,
@@ -154,7 +165,14 @@ impl Workspace {
             (true, true) => selected.clone(),
             (true, false) => named,
         };
-        Ok(Self { project, selected, forced })
+        Ok(Self { project, standing: None, records: StandingRecords::default(), selected, forced })
+    }
+
+    /// The same for a project that was made of what stands.
+    #[must_use]
+    pub fn standing(self, standing: Box<Standing>, records: StandingRecords) -> Self {
+        let records = records.without(&self.forced);
+        Self { standing: Some(standing), records, ..self }
     }
 
     /// The project.
@@ -189,6 +207,9 @@ impl Workspace {
         // Another run's time is none of this one's.
         let before = ask.began.elapsed();
         let lock = debug_span!("lock").in_scope(|| project.store.lock(waiting))?;
+        if self.standing.as_ref().is_some_and(|standing| !standing.still_stands(&lock)) {
+            return Err(NotPlanned::Outdated);
+        }
         let start = Instant::now().checked_sub(before).unwrap_or(ask.began);
         let earlier = Earlier::load(project, ask.baseline.as_deref())?;
         if ask.baseline.is_some() && !earlier.is_asked_for() {
@@ -200,10 +221,14 @@ impl Workspace {
             sink = Box::new(Kept::new(sink, move || store.begin_live()));
         }
         let _plan = info_span!("plan", stages = self.selected.len()).entered();
-        let prospects = plan::prospects(project, &self.selected, &self.forced)?;
+        let prospects = plan::prospects_beside(project, &self.selected, &self.forced, &self.records)?;
         let checked = debug_span!("check").in_scope(|| check::check(project, &prospects, &self.selected));
         let Checked { problems, warnings } = checked;
         if let Some(problems) = problems {
+            // It is not known where they are written.
+            if self.standing.is_some() {
+                return Err(NotPlanned::Outdated);
+            }
             return Err(NotPlanned::Refused(problems));
         }
         Ok(Planned { workspace: self, ask, start, sink, lock, earlier, prospects, warnings })
@@ -217,7 +242,7 @@ impl Planned {
     /// When the cache cannot be read or written. A stage that fails is an outcome, not an error.
     pub fn execute(self) -> Result<Executed, Error> {
         let Self { workspace, ask, start, mut sink, lock, earlier, prospects, warnings } = self;
-        let Workspace { project, forced, .. } = workspace;
+        let Workspace { project, standing, records, forced, .. } = workspace;
         let id = project.store.next_run_id();
         let span = info_span!("run", run = id);
         let started_ms = now_ms().saturating_sub(millis(start.elapsed()));
@@ -234,12 +259,18 @@ impl Planned {
                 sink.event(&Event::Warning { message });
             }
         }
+        if let Remains::All { .. } = ask.remains
+            && !prospects.values().all(|prospect| prospect.planned.expectation == Expectation::Fresh)
+        {
+            // What it rests on is about to change. Killed in the middle, nobody may believe it.
+            project.store.forget_null_run()?;
+        }
         let options = Options {
             jobs: ask.jobs.unwrap_or(project.threads),
             keep_going: ask.keep_going,
             trace: ask.trace,
         };
-        let order = Order { prospects, forced: &forced, run: &run.id };
+        let order = Order { prospects, standing: records, forced: &forced, run: &run.id };
         let finished = exec::run(&project, order, options, &mut |event| sink.event(&event))?;
         if ask.trace && !finished.stages.iter().any(|run| is_executed_command(&project, run)) {
             let message =
@@ -247,7 +278,7 @@ impl Planned {
             sink.event(&Event::Notice { message: message.into() });
         }
         let (stages, records) = (finished.stages, finished.records);
-        Ok(Executed { project, ask, sink, lock, earlier, run, stages, records })
+        Ok(Executed { project, standing, ask, sink, lock, earlier, run, stages, records })
     }
 }
 

@@ -25,7 +25,7 @@ use self::values::{
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
 use crate::progress;
-use crate::workspace::{Ask, Concluded, NotPlanned, Workspace};
+use crate::workspace::{self, Ask, Concluded, NotPlanned, Workspace};
 
 /// Quantize an ONNX model to INT8, without a pipeline
 ///
@@ -171,6 +171,7 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let planned = workspace.plan(Ask::in_passing(), progress::passing(context.color_stderr()));
     let planned = planned.map_err(|refused| match refused {
         NotPlanned::Refused(problems) => told(problems.problems()),
+        NotPlanned::Outdated => workspace::outdated(),
         NotPlanned::Failed(error) => error,
     })?;
     let concluded = planned.execute()?.conclude();

@@ -10,9 +10,9 @@ use text::clock::millis;
 
 use super::{Context, Selection, completions, find_stages, gc, output, profile, status};
 use crate::error::{Error, ExitStatus};
-use crate::null_run::{self, Answer, Question};
+use crate::null_run::{self, Answer, Question, Recalled, Standing};
 use crate::progress::{self, Closing, Tally};
-use crate::workspace::{Ask, Concluded, NotPlanned, Remains, Workspace};
+use crate::workspace::{self, Ask, Concluded, NotPlanned, Remains, Workspace};
 
 /// Run the stages that are stale, restore the others from the cache, and write the report
 #[derive(Debug, clap::Args)]
@@ -70,8 +70,17 @@ pub fn run(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
 fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
     let start = Instant::now();
     let question = question(args, context);
-    if let Some(answer) = question.as_ref().filter(|_| !args.json).and_then(null_run::recall) {
-        return nothing_to_do(&answer, start, args.certain, context);
+    match question.as_ref().filter(|_| !args.json).and_then(null_run::recall) {
+        Some(Recalled::Answer(answer)) => return nothing_to_do(&answer, start, args.certain, context),
+        Some(Recalled::Standing(standing)) => {
+            if let Some(workspace) = standing_workspace(standing, args)? {
+                match take_to_end(workspace, args, question.clone(), start, context) {
+                    Err(NotPlanned::Outdated) => {}
+                    ended => return ended.map_err(|error| refused(error, context)),
+                }
+            }
+        }
+        None => {}
     }
     let project = context.load(&args.selection)?;
     let named = find_stages(&project, &args.stages)?;
@@ -80,6 +89,34 @@ fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         let (selected, forced) = (workspace.selected(), workspace.forced());
         return status::show(workspace.project(), selected, forced, args.json, context);
     }
+    take_to_end(workspace, args, question, start, context).map_err(|error| refused(error, context))
+}
+
+/// The workspace of a project that stands, without reading it. `None` where it must be read.
+fn standing_workspace(mut standing: Box<Standing>, args: &Args) -> Result<Option<Workspace>, Error> {
+    let Some((project, records)) = standing.project(args.selection.threads.map(usize::from)) else {
+        return Ok(None);
+    };
+    let named = find_stages(&project, &args.stages)?;
+    Ok(Some(Workspace::open(project, named, args.force)?.standing(standing, records)))
+}
+
+fn refused(why: NotPlanned, context: &Context) -> Error {
+    match why {
+        NotPlanned::Refused(problems) => Error::pipeline(problems.render(context.color_stderr())),
+        NotPlanned::Outdated => workspace::outdated(),
+        NotPlanned::Failed(error) => error,
+    }
+}
+
+/// Plans, executes and concludes.
+fn take_to_end(
+    workspace: Workspace,
+    args: &Args,
+    question: Option<Question>,
+    start: Instant,
+    context: &Context,
+) -> Result<ExitStatus, NotPlanned> {
     let ask = Ask {
         jobs: args.jobs.map(usize::from),
         keep_going: args.keep_going,
@@ -90,16 +127,17 @@ fn run_once(args: &Args, context: &Context) -> Result<ExitStatus, Error> {
         recording: args.profile_to.clone(),
         remains: Remains::All { cache_limit: gc::limit()?, question },
     };
-    let planned = workspace.plan(ask, progress::choose(args.json, context.color_stderr()));
-    let planned = planned.map_err(|refused| match refused {
-        NotPlanned::Refused(problems) => Error::pipeline(problems.render(context.color_stderr())),
-        NotPlanned::Failed(error) => error,
-    })?;
+    let planned = workspace.plan(ask, progress::choose(args.json, context.color_stderr()))?;
     let concluded = planned.execute()?.conclude();
     if !args.json {
         say(&concluded, context)?;
     }
-    Ok(exit_status(&concluded.record))
+    let status = exit_status(&concluded.record);
+    if !args.watch {
+        // The process ends. Freeing what thousands of stages hold takes longer than leaving it to the kernel.
+        std::mem::forget(concluded);
+    }
+    Ok(status)
 }
 
 /// Prints what a run came to.

@@ -13,13 +13,13 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipeline::StageName;
 use pipeline::digest::Digest;
 use pipeline::graph::StageId;
 use pipeline::spec::Stage;
-use record::event::Event;
+use record::event::{Event, Expectation};
 use record::{ActionRecord, Change, Outcome, StageRun};
 use rustix::process::Signal;
 use store::{Aside, KeyLock, Miss};
@@ -34,6 +34,7 @@ use super::state::{State, Step};
 use super::worker::{Job, Stopping};
 use super::{Failure, Notice, inputs};
 use crate::error::Error;
+use crate::null_run::StandingRecords;
 use crate::plan::{self};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
@@ -54,6 +55,8 @@ pub struct Options {
 pub struct Order<'a> {
     /// What is expected of each selected stage; holds all that they depend on.
     pub prospects: BTreeMap<StageId, Prospect>,
+    /// Records that stand, of stages that are not forced.
+    pub standing: StandingRecords,
     /// Stages that are executed even where their outcome is known.
     pub forced: &'a BTreeSet<StageId>,
     /// Id of the run.
@@ -118,6 +121,9 @@ struct Engine<'a> {
     run: &'a str,
     emit: &'a mut dyn FnMut(Event),
     start: Instant,
+    standing: StandingRecords,
+    /// Selected stages that stand, and read nothing that may become another.
+    settled: BTreeSet<StageId>,
     tasks: BTreeMap<StageId, Task>,
     /// Stages all of whose inputs are known, to be looked at.
     undecided: VecDeque<StageId>,
@@ -157,6 +163,19 @@ pub fn run(
     std::thread::scope(|scope| engine.run(scope))
 }
 
+/// How a stage of a run came out, of which nothing else is known.
+fn run_of(project: &Project, id: StageId, outcome: Outcome) -> StageRun {
+    StageRun {
+        stage: project.pipeline[id].name.clone(),
+        outcome,
+        key: None,
+        changes: vec![],
+        offset_ms: 0,
+        duration_ms: 0,
+        provisional: None,
+    }
+}
+
 impl<'a> Engine<'a> {
     fn new(
         project: &'a Project,
@@ -167,35 +186,41 @@ impl<'a> Engine<'a> {
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
         let (jobs, waiting_jobs) = mpsc::channel();
-        let ready = Ready::new(&project.graph, &order.prospects);
+        let Order { mut prospects, standing, forced, run } = order;
+        let is_settled = |id: &StageId, prospect: &Prospect| {
+            standing.get(*id).is_some() && matches!(prospect.planned.expectation, Expectation::Fresh)
+        };
+        let mut settled = BTreeSet::new();
+        prospects.retain(|id, prospect| {
+            let is_settled = is_settled(id, prospect);
+            if is_settled {
+                settled.insert(*id);
+            }
+            !is_settled
+        });
+        let ready = Ready::new(&project.graph, &prospects);
         let task = |(id, prospect): (StageId, Prospect)| {
             let task = Task {
                 state: State::Waiting,
-                waits_for: project.graph.dependencies(id).len(),
+                waits_for: project.graph.dependencies(id).filter(|id| !settled.contains(id)).count(),
                 foreseen: prospect.decision.filter(|_| prospect.unknown.is_empty()),
                 record: None,
                 was_there: !prospect.planned.expectation.may_execute(),
-                run: StageRun {
-                    stage: project.pipeline[id].name.clone(),
-                    outcome: Outcome::Interrupted,
-                    key: None,
-                    changes: vec![],
-                    offset_ms: 0,
-                    duration_ms: 0,
-                    provisional: None,
-                },
+                run: run_of(project, id, Outcome::Interrupted),
             };
             (id, task)
         };
-        let tasks: BTreeMap<StageId, Task> = order.prospects.into_iter().map(task).collect();
+        let tasks: BTreeMap<StageId, Task> = prospects.into_iter().map(task).collect();
         let undecided = tasks.iter().filter(|(_, task)| task.waits_for == 0).map(|(id, _)| *id).collect();
         Self {
             project,
             options,
-            forced: order.forced,
-            run: order.run,
+            forced,
+            run,
             emit,
             start: Instant::now(),
+            standing,
+            settled,
             tasks,
             undecided,
             queued: BTreeMap::new(),
@@ -233,21 +258,38 @@ impl<'a> Engine<'a> {
         self.jobs = None;
         drop(watch);
         ended?;
-        let mut finished =
-            Finished { stages: Vec::with_capacity(self.tasks.len()), records: BTreeMap::new() };
-        for task in self.tasks.into_values() {
-            if let Some(record) = task.record {
-                finished.records.insert(task.run.stage.clone(), Arc::unwrap_or_clone(record));
-            }
-            finished.stages.push(task.run);
+        Ok(self.finished())
+    }
+
+    /// What it came to, in the order of the file.
+    fn finished(mut self) -> Finished {
+        let mut ended: BTreeMap<StageId, (StageRun, Option<Arc<ActionRecord>>)> = BTreeMap::new();
+        for id in &self.settled {
+            let Some(record) = self.standing.take(*id) else { continue };
+            let run = StageRun { key: Some(record.key), ..run_of(self.project, *id, Outcome::Fresh) };
+            ended.insert(*id, (run, Some(record)));
         }
-        Ok(finished)
+        // Or their records would be shared, and copied.
+        drop(self.standing);
+        ended.extend(self.tasks.into_iter().map(|(id, task)| (id, (task.run, task.record))));
+        let mut finished = Finished { stages: Vec::with_capacity(ended.len()), records: BTreeMap::new() };
+        for (run, record) in ended.into_values() {
+            if let Some(record) = record {
+                finished.records.insert(run.stage.clone(), Arc::unwrap_or_clone(record));
+            }
+            finished.stages.push(run);
+        }
+        finished
     }
 
     fn run_all<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
     where
         'a: 'scope,
     {
+        for id in &self.settled {
+            let stage = self.project.pipeline[*id].name.clone();
+            (self.emit)(Event::StageFinished { stage, outcome: Outcome::Fresh, duration: Duration::ZERO });
+        }
         loop {
             while let Some(id) = self.undecided.pop_front() {
                 self.look_at(id)?;
@@ -318,6 +360,10 @@ impl<'a> Engine<'a> {
     /// waits for that outcome.
     fn decide(&mut self, id: StageId, begin: Instant) -> Result<(), Error> {
         let stage = self.stage(id);
+        if let Some(record) = self.standing.holds(id, stage, |from, output| self.made(from, output)) {
+            let record = Arc::clone(record);
+            return self.end_with(id, Outcome::Fresh, record, vec![], begin);
+        }
         let mut decision = match self.task(id)?.foreseen.take() {
             Some(decision) => decision,
             None => self.decide_anew(id)?,
@@ -373,11 +419,21 @@ impl<'a> Engine<'a> {
 
     fn decide_anew(&self, id: StageId) -> Result<Decision, Error> {
         let stage = self.stage(id);
-        let inputs = inputs::digests(self.project, stage, |from, output| {
-            let record = self.tasks.get(&from)?.record.as_ref()?;
-            record.outputs.get(output).map(|output| output.digest)
-        })?;
+        let inputs = inputs::digests(self.project, stage, |from, output| self.made(from, output))?;
         Ok(plan::decide(self.project, stage, &inputs, self.forced.contains(&id))?)
+    }
+
+    /// The record of a stage that is done.
+    fn record(&self, id: StageId) -> Option<&ActionRecord> {
+        match self.tasks.get(&id) {
+            Some(task) => task.record.as_deref(),
+            None => self.standing.get(id).map(|record| &**record),
+        }
+    }
+
+    /// The digest of an output of a stage that is done.
+    fn made(&self, from: &StageName, output: &str) -> Option<Digest> {
+        self.record(self.project.pipeline.id(from)?)?.outputs.get(output).map(|output| output.digest)
     }
 
     /// A key is no longer under way: stages that waited for its outcome are looked at again.

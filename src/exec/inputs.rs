@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use pipeline::StageName;
 use pipeline::digest::Digest;
-use pipeline::graph::StageId;
 use pipeline::spec::{Action, Input, OpAction, Stage};
 use record::key::Key;
 use store::{Miss, Snapshot, Touched};
@@ -19,16 +19,13 @@ use crate::project::Project;
 pub(super) fn digests(
     project: &Project,
     stage: &Stage,
-    made: impl Fn(StageId, &str) -> Option<Digest>,
+    made: impl Fn(&StageName, &str) -> Option<Digest>,
 ) -> Result<BTreeMap<String, Digest>, Error> {
     let mut digests = BTreeMap::new();
     for (name, input) in &stage.inputs {
         let digest = match input {
             Input::Path(path) => project.store.digest_input(path, &project.pipeline.ignore)?,
-            Input::Output { stage: from, output } => project
-                .pipeline
-                .id(from)
-                .and_then(|id| made(id, output))
+            Input::Output { stage: from, output } => made(from, output)
                 .ok_or_else(|| Error::failed(format!("stage `{from}` has no output `{output}`")))?,
         };
         digests.insert(name.clone(), digest);

@@ -10,7 +10,8 @@ use store::Store;
 
 use super::{Named, really};
 
-/// What is wrong with `path`, which `name` of `stage` names, where it or a link in it leads to what a stage writes.
+/// What is wrong with `path`, which `name` of `stage` names, where it or a link in it leads to what a stage writes; `artifacts` is
+/// where these lie, links followed.
 pub(super) fn problem(
     stage: &Stage,
     name: Named<'_>,
@@ -19,9 +20,8 @@ pub(super) fn problem(
     store: &Store,
     artifacts: &Path,
 ) -> Option<Problem> {
-    let artifacts = really(artifacts);
     let to = target(path);
-    if let Some((writer, output)) = written(pipeline, &artifacts, &to) {
+    if let Some((writer, output)) = written(pipeline, artifacts, &to) {
         let what = format!("{} is `{}`, which leads to `{}`", name.words(), path.display(), to.display());
         return told(stage, writer, output, pipeline, &what);
     }
@@ -30,7 +30,7 @@ pub(super) fn problem(
     let links = store.linked_folders(path, ignore).ok()?;
     links.into_iter().find_map(|link| {
         let to = target(&link);
-        let (writer, output) = written(pipeline, &artifacts, &to)?;
+        let (writer, output) = written(pipeline, artifacts, &to)?;
         let inner = link.strip_prefix(path).unwrap_or(&link);
         let what = format!(
             "{} is the folder `{}`, which contains the link `{}` to `{}`",

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use record::event::Event;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use text::clock::now_ms;
 use text::secret::{hidden, with_texts};
 
@@ -58,21 +58,18 @@ impl<W: Write> Json<W> {
 
 impl<W: Write + Send> Sink for Json<W> {
     fn event(&mut self, event: &Event) {
-        let mut line = Map::new();
-        line.insert("version".into(), VERSION.into());
-        line.insert("time_ms".into(), (self.now)().into());
-        if let Ok(Value::Object(fields)) = serde_json::to_value(event) {
-            line.extend(fields);
-        }
-        // What cannot be written is no reason to stop the run: standard output remembers that it lacks something.
-        let mut line = Value::Object(line);
-        let mut text = line.to_string();
+        let fields = serde_json::to_string(event).unwrap_or_default();
+        let fields = fields.strip_prefix('{').unwrap_or("}");
+        let comma = if fields == "}" { "" } else { "," };
+        let mut text = format!("{{\"version\":{VERSION},\"time_ms\":{}{comma}{fields}", (self.now)());
         // Few hold anything that is secret in a URL.
-        if let Cow::Owned(_) = hidden(&text) {
-            line = with_texts(&line, &|text| hidden(text).into_owned());
-            text = line.to_string();
+        if let Cow::Owned(_) = hidden(&text)
+            && let Ok(line) = serde_json::from_str::<Value>(&text)
+        {
+            text = with_texts(&line, &|text| hidden(text).into_owned()).to_string();
         }
         text.push('\n');
+        // What cannot be written is no reason to stop the run: standard output remembers that it lacks something.
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 }

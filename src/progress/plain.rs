@@ -12,7 +12,7 @@ use record::event::Event;
 use text::format;
 use text::printable::{clean, clean_line};
 
-use super::plan::opening;
+use super::plan::{MANY, opening};
 use super::remaining::Remaining;
 use super::{Paint, Sink, words};
 
@@ -39,6 +39,9 @@ impl<W: Write> Plain<W> {
 
 impl<W: Write + Send> Sink for Plain<W> {
     fn event(&mut self, event: &Event) {
+        if !self.lines.shows(event) {
+            return;
+        }
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         for line in self.lines.of(event, Instant::now(), &time) {
             // Progress that cannot be shown is no reason to stop the run.
@@ -55,6 +58,8 @@ struct Lines {
     /// Whether what fails says where its log is.
     points_to_logs: bool,
     name_width: usize,
+    /// Whether there are so many stages that those which stay as they are go without a line.
+    is_large: bool,
     /// How long stages were foretold to take, milliseconds.
     usual_ms: BTreeMap<StageName, u64>,
     pace: BTreeMap<StageName, Remaining>,
@@ -62,7 +67,23 @@ struct Lines {
 
 impl Lines {
     fn new(paint: Paint) -> Self {
-        Self { paint, points_to_logs: true, name_width: 8, usual_ms: BTreeMap::new(), pace: BTreeMap::new() }
+        Self {
+            paint,
+            points_to_logs: true,
+            name_width: 8,
+            is_large: false,
+            usual_ms: BTreeMap::new(),
+            pace: BTreeMap::new(),
+        }
+    }
+
+    /// Whether an event has any lines.
+    fn shows(&self, event: &Event) -> bool {
+        match event {
+            Event::StageLog { level, .. } => *level == LogLevel::Warn,
+            Event::StageFinished { outcome: Outcome::Fresh, .. } => !self.is_large,
+            _ => true,
+        }
     }
 
     /// The lines of an event that happens `now`, which reads `time` on the clock.
@@ -73,6 +94,7 @@ impl Lines {
             Event::RunStarted { pipeline, stages, .. } => {
                 let widest = stages.iter().map(|stage| stage.stage.as_str().len()).max().unwrap_or(0);
                 self.name_width = widest.clamp(4, 40);
+                self.is_large = stages.len() > MANY;
                 self.usual_ms = words::foretold(stages);
                 vec![format!("{stamp} {}: {}", clean_line(pipeline), opening(stages).join(", "))]
             }

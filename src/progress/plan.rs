@@ -18,7 +18,7 @@ use super::{Origin, Paint};
 /// Changes of a stage that are listed; `pipe why` lists all.
 const MAX_CHANGES: usize = 6;
 /// Where there are more stages than this, those that stay as they are are counted and not listed.
-const MANY: usize = 40;
+pub(super) const MANY: usize = 40;
 
 /// One line a stage: what is expected, why, and how long it usually takes; further changes on lines of their own. What
 /// would run comes first, what depends on its outcome next, what stays as it is last; within each the order given is

@@ -13,7 +13,7 @@ use text::secret::hidden;
 use tracing::{debug_span, info_span};
 
 use super::{Executed, Remains, collect};
-use crate::null_run;
+use crate::null_run::{self, Standing};
 use crate::progress::Sink;
 use crate::project::Project;
 
@@ -36,12 +36,13 @@ impl Executed {
         let _within = self.run.span.clone().entered();
         let _conclude = info_span!("conclude").entered();
         let mut record = self.record();
-        let Self { project, ask, mut sink, mut lock, records, .. } = self;
+        let Self { project, standing, ask, mut sink, mut lock, records, .. } = self;
         let report = match ask.remains {
             Remains::Nothing => None,
             Remains::All { cache_limit, question } => {
-                let report =
-                    debug_span!("report").in_scope(|| keep(&project, &mut record, &records, &mut *sink));
+                let before = standing.as_deref();
+                let (report, latest) = debug_span!("report")
+                    .in_scope(|| keep(&project, &mut record, &records, before, &mut *sink));
                 if let Some(trouble) = project.store.salt().trouble() {
                     sink.event(&Event::Warning { message: trouble.to_owned() });
                 }
@@ -53,9 +54,8 @@ impl Executed {
                     let message = format!("{error}; the next run hashes more than it had to");
                     sink.event(&Event::Warning { message });
                 }
-                let is_done = record.stages.iter().all(|stage| stage.outcome.is_done());
-                if let (Some(question), Some(report), true) = (&question, &report, is_done) {
-                    settled.keep(question, &record, &records, report);
+                if let (Some(question), Some(report)) = (&question, &report) {
+                    settled.keep(question, &record, &records, report, latest, before);
                 }
                 report
             }
@@ -86,19 +86,24 @@ impl Executed {
     }
 }
 
-/// Writes the run's record and the report. A run in which nothing happened is not worth a record of its own: the
-/// report of the run that made the outputs stays, unless the pipeline tells other things in it now.
+/// Writes the run's record and the report, and gives the last run on record without its stages. A run in which nothing happened is not
+/// worth a record of its own: the report of the run that made the outputs stays, unless the pipeline tells other things in
+/// it now.
 fn keep(
     project: &Project,
     record: &mut RunRecord,
     records: &BTreeMap<StageName, ActionRecord>,
+    before: Option<&Standing>,
     sink: &mut dyn Sink,
-) -> Option<PathBuf> {
+) -> (Option<PathBuf>, Option<RunRecord>) {
     let store = &project.store;
     let file = project.report_file();
-    let previous = store.latest_run(&hidden(&record.pipeline)).unwrap_or_default();
-    let said = Definition::of(&project.pipeline);
     let idle = record.stages.iter().all(|run| run.outcome == Outcome::Fresh);
+    // The record of a run of very many stages takes long to read. What its stages gave is only asked for by a result table.
+    let is_enough = !idle && project.pipeline.report.rows.is_empty();
+    let known = before.and_then(Standing::latest).filter(|_| is_enough).cloned();
+    let previous = known.or_else(|| store.latest_run(&hidden(&record.pipeline)).unwrap_or_default());
+    let said = Definition::of(&project.pipeline);
     let same = previous.as_ref().is_some_and(|previous| {
         let keys = |run: &RunRecord| -> Vec<_> {
             run.stages.iter().map(|stage| (stage.stage.clone(), stage.key)).collect()
@@ -110,18 +115,22 @@ fn keep(
             && definition(store, previous).is_ok_and(|before| before == said)
     });
     if idle && same && is_newer(&file, &project.pipeline.file) {
-        return Some(file);
+        return (Some(file), previous.map(without_stages));
     }
     let mut warn = |message: String| sink.event(&Event::Warning { message });
     // An answer that was kept is that of the run before.
     if let Err(error) = store.forget_null_run() {
         warn(format!("{error}; the next run may repeat what an earlier one said"));
     }
-    match store.keep_definition(&said) {
+    // What was not read anew says what it said.
+    let known = before.and_then(Standing::latest).and_then(|latest| latest.definition);
+    match known.filter(|known| store.has_definition(known)).map_or_else(|| store.keep_definition(&said), Ok) {
         Ok(digest) => record.definition = Some(digest),
         Err(error) => warn(format!("what the pipeline said is not recorded with this run: {error}")),
     }
-    if let Err(error) = store.save_run(record) {
+    let saved = store.save_run(record);
+    let is_saved = saved.is_ok();
+    if let Err(error) = saved {
         warn(format!("this run is not recorded: {error}"));
     }
     match report::make_room(&file) {
@@ -133,16 +142,20 @@ fn keep(
         }
         Err(error) => {
             warn(format!("`{}` is in the way of the report: {error}", file.display()));
-            return None;
+            return (None, None);
         }
     }
     match report::write(store, record, Some(&said), records, previous.as_ref(), &file) {
-        Ok(()) => Some(file),
+        Ok(()) => (Some(file), is_saved.then(|| without_stages(record.clone()))),
         Err(error) => {
             warn(format!("cannot write the report: {error}"));
-            None
+            (None, None)
         }
     }
+}
+
+fn without_stages(run: RunRecord) -> RunRecord {
+    RunRecord { stages: vec![], ..run }
 }
 
 /// A file as it is named from `folder`, where it lies in there and its name is text.

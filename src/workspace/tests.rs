@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pipeline::spec::Overrides;
 
-use crate::null_run;
+use crate::null_run::{self, Recalled};
 
 const PIPELINE: &str = "
 version: 1
@@ -51,6 +51,7 @@ fn run(workspace: Workspace, ask: Ask) -> (Concluded, Heard) {
     let heard = Heard::default();
     let planned = match workspace.plan(ask, Box::new(heard.clone())) {
         Ok(planned) => planned,
+        Err(NotPlanned::Outdated) => panic!("outdated"),
         Err(NotPlanned::Failed(error)) => panic!("{error}"),
         Err(NotPlanned::Refused(problems)) => panic!("{}", problems.render(false)),
     };
@@ -95,7 +96,7 @@ fn each_run_begins_and_ends_once_and_what_stays_of_it_is_asked_for() {
     // Once all files are old enough to be known again.
     let until = Instant::now() + Duration::from_secs(60);
     let answer = loop {
-        if let Some(answer) = null_run::recall(&question) {
+        if let Some(Recalled::Answer(answer)) = null_run::recall(&question) {
             break answer;
         }
         assert!(Instant::now() < until, "nothing is remembered of a run in which nothing was to do");

@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod docs;
 mod earlier;
+mod edit;
 mod gates;
 mod gc;
 mod hostile;

@@ -44,6 +44,8 @@ enum Edit {
     Reorder(Vec<Index>),
     /// A time of change is no content.
     Touch(Index),
+    /// Nor is which file it is.
+    Replace(Index),
     RemoveArtifacts,
     /// By hand.
     Artifact(Index),
@@ -161,6 +163,12 @@ impl Pipeline {
                 let file = fs::File::options().write(true).open(path).unwrap();
                 file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
             }
+            Edit::Replace(at) => {
+                let path = project.path(&format!("s{}.txt", at.index(SOURCES)));
+                let other = project.path("other.txt");
+                fs::copy(&path, &other).unwrap();
+                fs::rename(other, path).unwrap();
+            }
             Edit::RemoveArtifacts => fs::remove_dir_all(project.path("artifacts")).unwrap(),
             Edit::Artifact(at) => {
                 let stage = &self.stages[at.index(self.stages.len())];
@@ -202,6 +210,7 @@ fn edits() -> impl Strategy<Value = Edit> {
         1 => (any::<bool>(), any::<Index>()).prop_map(|(counts, source)| Edit::Add(counts, source)),
         1 => vec(any::<Index>(), 4).prop_map(Edit::Reorder),
         1 => any::<Index>().prop_map(Edit::Touch),
+        1 => any::<Index>().prop_map(Edit::Replace),
         1 => Just(Edit::RemoveArtifacts),
         1 => any::<Index>().prop_map(Edit::Artifact),
     ]

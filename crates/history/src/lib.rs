@@ -301,21 +301,23 @@ fn is_outcome_of(record: &ActionRecord, run: &RunRecord, stage: &StageRun) -> bo
 /// The records of a run's stages that the store still has.
 #[must_use]
 pub fn known_records(store: &Store, run: &RunRecord) -> BTreeMap<StageName, ActionRecord> {
-    known_records_beside(store, run, &BTreeMap::new())
+    known_records_beside(store, run, &BTreeMap::new(), &|_| true)
 }
 
-/// As [`known_records`], where those in `known` are in memory already. Most stages of two runs have the same key.
+/// As [`known_records`] of those stages that count, where those in `known` are in memory already. Most stages of two runs have the
+/// same key.
 #[must_use]
 pub fn known_records_beside(
     store: &Store,
     run: &RunRecord,
     known: &BTreeMap<StageName, ActionRecord>,
+    counts: &dyn Fn(&StageName) -> bool,
 ) -> BTreeMap<StageName, ActionRecord> {
     let in_memory = |stage: &StageRun| {
         let record = known.get(&stage.stage).filter(|record| Some(record.key) == stage.key)?;
         is_outcome_of(record, run, stage).then(|| record.clone())
     };
-    let done = run.stages.iter().filter(|stage| stage.outcome.is_done());
+    let done = run.stages.iter().filter(|stage| stage.outcome.is_done() && counts(&stage.stage));
     done.filter_map(|stage| {
         let record = in_memory(stage).or_else(|| known_record(store, run, stage))?;
         Some((stage.stage.clone(), record))

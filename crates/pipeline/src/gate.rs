@@ -22,7 +22,8 @@ pub use judgement::{Judgement, sorted};
 use uncertain::{Known, Uncertain};
 
 /// A gate: `expr CMP expr`, with CMP one of `<`, `<=`, `>`, `>=`, `==`, `!=`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Gate {
     /// As written.
     pub expression: String,
@@ -264,6 +265,20 @@ impl Gate {
     fn bases(&self, known: &dyn Fn(&Name) -> Option<Known>) -> Vec<String> {
         let metrics = self.names().into_iter().filter_map(known).map(|(_, metric)| metric);
         metrics.filter(|metric| metric.interval.is_some()).map(|metric| metric.basis).collect()
+    }
+}
+
+impl From<Gate> for String {
+    fn from(gate: Gate) -> Self {
+        gate.expression
+    }
+}
+
+impl TryFrom<String> for Gate {
+    type Error = String;
+
+    fn try_from(expression: String) -> Result<Self, String> {
+        Self::parse(&expression).map_err(|error| error.to_string())
     }
 }
 

@@ -122,10 +122,21 @@ impl Graph {
     /// `stages` and all that they depend on, directly or not.
     #[must_use]
     pub fn with_upstream(&self, stages: impl IntoIterator<Item = StageId>) -> BTreeSet<StageId> {
-        let stages = stages.into_iter().map(StageId::index).collect();
-        let mut walk = Dfs::from_parts(stages, self.dependencies.visit_map());
-        std::iter::from_fn(|| walk.next(&self.dependencies)).map(StageId::at).collect()
+        reached(&self.dependencies, stages)
     }
+
+    /// `stages` and all that depend on them, directly or not.
+    #[must_use]
+    pub fn with_downstream(&self, stages: impl IntoIterator<Item = StageId>) -> BTreeSet<StageId> {
+        reached(&self.dependents, stages)
+    }
+}
+
+/// `stages` and all that edges lead to from them.
+fn reached(edges: &Edges, stages: impl IntoIterator<Item = StageId>) -> BTreeSet<StageId> {
+    let stages = stages.into_iter().map(StageId::index).collect();
+    let mut walk = Dfs::from_parts(stages, edges.visit_map());
+    std::iter::from_fn(|| walk.next(edges)).map(StageId::at).collect()
 }
 
 /// Kahn's algorithm with a heap, so that the earliest stage of the file comes first. Stages on or behind a cycle are
@@ -215,6 +226,7 @@ mod tests {
         assert_eq!(numbers(graph.dependents(t)), [2, 4]);
         assert_eq!(graph.dependencies(d).count(), 0);
         assert_eq!(numbers(graph.with_upstream([e])), [0, 1, 2]);
+        assert_eq!(numbers(graph.with_downstream(graph.with_upstream([e]))), [0, 1, 2, 3, 4]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Gathers what a report is made from out of the store, and writes the file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ pub fn write(
         Some(said) if !has_tradeoff(&said.report) => History::default(),
         _ => History::load(store).unwrap_or_default(),
     };
-    let told = Told { run, said, records, previous, is_latest: true };
+    let told = Told { run, said, records, previous, is_latest: true, compares_all: false };
     let depth = depth(store, file);
     told.with_input(store, &history, |input| write_whole(file, html(&Input { depth, ..*input }).as_bytes()))
 }
@@ -76,6 +77,7 @@ fn with_past<T>(store: &Store, history: &History, past: &Past, make: impl FnOnce
         records: &known_records(store, &past.record),
         previous: history.before(past).map(|past| &past.record),
         is_latest: history.runs().last().is_some_and(|last| last.name == past.name),
+        compares_all: true,
     };
     told.with_input(store, history, make)
 }
@@ -116,6 +118,8 @@ struct Told<'a> {
     previous: Option<&'a RunRecord>,
     /// Whether the store's latest state, such as logs of failed stages, belongs to it.
     is_latest: bool,
+    /// Whether it is compared with the run before in all, and not in what its result table shows.
+    compares_all: bool,
 }
 
 impl Told<'_> {
@@ -134,10 +138,14 @@ impl Told<'_> {
             let records = with_others(self.records, run, stages(), last);
             (records, failed_logs(store, run), unfinished_figures(store, run, stages()))
         } else {
-            (self.records.clone(), BTreeMap::new(), BTreeMap::new())
+            (Cow::Borrowed(self.records), BTreeMap::new(), BTreeMap::new())
         };
-        let previous_records =
-            self.previous.map(|run| known_records_beside(store, run, self.records)).unwrap_or_default();
+        let shown = definition.report.stages();
+        let counts = |stage: &StageName| self.compares_all || shown.contains(stage.as_str());
+        let previous_records = self
+            .previous
+            .map(|run| known_records_beside(store, run, self.records, &counts))
+            .unwrap_or_default();
         make(&Input {
             definition: &definition,
             undefined,
@@ -155,17 +163,21 @@ impl Told<'_> {
 
 /// The records, and the last ones of those stages that were not part of the run: a report on two stages would be
 /// almost empty without.
-fn with_others<'a>(
-    records: &BTreeMap<StageName, ActionRecord>,
+fn with_others<'r, 'a>(
+    records: &'r BTreeMap<StageName, ActionRecord>,
     run: &RunRecord,
     stages: impl Iterator<Item = &'a StageName>,
     last: impl Fn(&StageName) -> Option<ActionRecord>,
-) -> BTreeMap<StageName, ActionRecord> {
+) -> Cow<'r, BTreeMap<StageName, ActionRecord>> {
     let parts: BTreeSet<&StageName> = run.stages.iter().map(|run| &run.stage).collect();
     let others = stages.filter(|stage| !parts.contains(stage));
+    let others: Vec<_> = others.filter_map(|stage| Some((stage.clone(), last(stage)?))).collect();
+    if others.is_empty() {
+        return Cow::Borrowed(records);
+    }
     let mut records = records.clone();
-    records.extend(others.filter_map(|stage| Some((stage.clone(), last(stage)?))));
-    records
+    records.extend(others);
+    Cow::Owned(records)
 }
 
 fn failed_logs(store: &Store, run: &RunRecord) -> BTreeMap<StageName, String> {
@@ -193,7 +205,9 @@ fn unfinished_figures<'a>(
         let written = std::fs::metadata(store.figures_path(stage)).and_then(|file| file.modified());
         done.contains(stage) && written.is_ok_and(|written| written < begin)
     };
-    // Few stages have any: they are read first.
+    // Few stages have any.
+    let there = store.stages_with_unfinished_figures();
+    let stages = stages.filter(|stage| there.contains(stage.as_str()));
     let stages = stages.filter_map(|stage| Some((stage, store.unfinished_figures(stage)?)));
     stages.filter(|(stage, _)| !settled(stage)).map(|(stage, figures)| (stage.clone(), figures)).collect()
 }

@@ -2,7 +2,7 @@
 //! last with an id counts. Written at a bounded cost: a figure is added, not all written again, and only once most of the file
 //! is out of date it is written anew. Nothing is lost where that fails: figures are kept with the outcome, too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -131,6 +131,15 @@ impl Store {
     #[must_use]
     pub fn unfinished_figures(&self, stage: &StageName) -> Option<Vec<Figure>> {
         read(&self.figures_path(stage))
+    }
+
+    /// Names of stages that have such figures.
+    #[must_use]
+    pub fn stages_with_unfinished_figures(&self) -> HashSet<String> {
+        let entries = fs::read_dir(self.folder.join("logs")).into_iter().flatten().flatten();
+        let name =
+            |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".figures")?.to_owned());
+        entries.filter_map(name).collect()
     }
 
     /// Removes what a killed run was about to write anew. What cannot be removed costs space.

@@ -1,6 +1,7 @@
 //! Digests of files and folders as they lie, remembered for as long as the file system shows that nothing has changed. Knows
 //! nothing of what is kept of them.
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,10 @@ use super::medium::{self, Medium};
 use super::stat::{self, Memory, StatKey};
 use super::writers::{self, Writers};
 use super::{Durability, Store, StoreError};
+
+/// So many files, of so many bytes, are hashed again rather than waited for.
+const MOST_YOUNG: usize = 64;
+const MOST_YOUNG_BYTES: u64 = 1 << 20;
 
 impl Store {
     /// Digest of the content of a file or folder. What has not changed since it was last hashed is only looked at.
@@ -149,6 +154,29 @@ impl Store {
         if !young.is_empty() {
             std::thread::sleep(stat::MARGIN);
         }
+        self.remember(young)
+    }
+
+    /// The same without waiting for files that changed moments ago, where hashing them again the next time costs less than that.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn flush_soon(&self) -> Result<(), StoreError> {
+        let young = self.stats().take_young();
+        let bytes =
+            |path: &PathBuf| std::fs::metadata(path).ok().filter(Metadata::is_file).map(|file| file.len());
+        let sum = young
+            .iter()
+            .take(MOST_YOUNG + 1)
+            .try_fold(0u64, |sum, path| Some(sum.saturating_add(bytes(path)?)));
+        if young.len() <= MOST_YOUNG && sum.is_some_and(|sum| sum <= MOST_YOUNG_BYTES) {
+            return self.remember(BTreeSet::new());
+        }
+        std::thread::sleep(stat::MARGIN);
+        self.remember(young)
+    }
+
+    fn remember(&self, young: BTreeSet<PathBuf>) -> Result<(), StoreError> {
         young.into_par_iter().for_each(|path| {
             // A file that is gone or unreadable by now need not be remembered. A folder may hold a link that leads nowhere.
             let _ = self.digest_path(&path).or_else(|error| match &self.ignore {

@@ -13,6 +13,7 @@
 //! continue/…       what a stage can go on from whose key differs in a param that its op names
 //! runs/…           one record per run
 //! standing         what the last run came to, and what that rests on
+//! standing-…       the pipeline as it was then, and the records of its stages
 //! stat             (dev, inode, size, mtime, ctime) → digest
 //! work/…           outputs being written; emptied when a run begins
 //! lock             held while a run lasts
@@ -72,6 +73,7 @@ mod last;
 mod left_out;
 mod live;
 mod lock;
+mod look;
 mod medium;
 mod null_run;
 mod object;
@@ -104,12 +106,13 @@ pub use inventory::Unreadable;
 use last::LastKeys;
 pub use live::LiveFile;
 pub use lock::{Alone, KeyLock, Lock, TryKey};
+pub use null_run::{KeptRecord, NullRun, Records};
 use pipeline::StageName;
 use pipeline::digest::Digest;
 use pipeline::spec::Ignore;
 use record::OutputRecord;
 pub use run::LostRun;
-pub use sight::Sights;
+pub use sight::{Group, Seen, Sights, sights_by_stage};
 pub use snapshot::{Snapshot, Touched};
 use stat::StatCache;
 use text::secret::Salt;

@@ -1,57 +1,119 @@
 //! What the file system said of files at one time, to be compared with what it says at another. As long as it says the
-//! same, their contents are the same, and so is the list of what is in a folder. Knows no digests and no stages.
+//! same, their contents are the same, and so is the list of what is in a folder. Each sight belongs to a [`Group`], so that
+//! what has changed leads to who rests on it. Knows no records.
 //!
-//! The argument is that of the stat cache: see [`super::stat`]. Thousands of files are looked at on several threads,
-//! because each look is a system call and little else.
+//! The argument is that of the stat cache: see [`super::stat`]. Of what had been written to too recently for that the content
+//! is digested each time. Thousands of files are looked at on several threads, because each look is a system call and little
+//! else.
 
-use std::fs::{self, File, Metadata};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::time::SystemTime;
 
 use pipeline::digest::Digest;
-use pipeline::spec::Ignore;
 use rustix::fs::{AtFlags, statat};
 
 use super::Store;
-use super::folder::{Folder, Found};
-use super::medium::Medium;
 use super::stat::StatKey;
 
 /// A thread is worth starting for so many looks.
 const LOOKS_A_THREAD: usize = 1_000;
-
 /// More threads than this only wait for each other in the kernel.
 const MOST_THREADS: usize = 8;
-
-/// The first bytes of a file that holds sights.
-const MAGIC: &[u8] = b"pipe standing v2\n";
-
-/// The last bytes of it, which vouch for the others.
-const CHECKSUM: usize = 32;
-
 /// Bytes of what the file system says of a file.
 const KEY: usize = 7 * 8;
+/// Bytes of files whose contents are digested each time: where there would be more, nothing is certain.
+const MOST_DIGESTED: u64 = 16 << 20;
 
-/// Files and folders as they were seen: for each, what the file system said, the length of the path and the path.
+/// What rests on a sight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Group {
+    /// Everything.
+    #[default]
+    All,
+    /// The stage at a position.
+    Stage(u32),
+}
+
+impl Group {
+    fn to_bytes(self) -> [u8; 4] {
+        match self {
+            Self::All => u32::MAX,
+            Self::Stage(position) => position,
+        }
+        .to_le_bytes()
+    }
+
+    fn from_bytes(bytes: [u8; 4]) -> Self {
+        match u32::from_le_bytes(bytes) {
+            u32::MAX => Self::All,
+            position => Self::Stage(position),
+        }
+    }
+}
+
+/// Files and folders as they were seen: for each, what rests on it, what the file system said, the length of the path, the path,
+/// and the digest of its content where that has to be looked at.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Sights {
     bytes: Vec<u8>,
+    group: Group,
+    digested: u64,
 }
 
 impl Sights {
-    fn add(&mut self, path: &Path, root: &Path, key: StatKey) -> Option<()> {
+    /// What is added from now on belongs to `group`.
+    pub fn begin(&mut self, group: Group) {
+        self.group = group;
+    }
+
+    /// Adds what [`Seen`] had of the group begun last.
+    pub fn extend(&mut self, raw: &[u8]) {
+        self.bytes.extend_from_slice(raw);
+    }
+
+    /// Adds a file or folder; `content` where it had been written to too recently, of which so many bytes are to be read.
+    pub(super) fn add(
+        &mut self,
+        path: &Path,
+        root: &Path,
+        key: StatKey,
+        content: Option<(Digest, u64)>,
+    ) -> Option<()> {
         // Relative to the root, so that the kernel walks fewer folders.
         let path = path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes();
         let length = u16::try_from(path.len()).ok()?;
+        self.digested += content.map_or(0, |(_, bytes)| bytes);
+        if self.digested > MOST_DIGESTED {
+            return None;
+        }
+        self.bytes.extend_from_slice(&self.group.to_bytes());
         for word in key.to_words() {
             self.bytes.extend_from_slice(&word.to_le_bytes());
         }
+        self.bytes.push(u8::from(content.is_some()));
         self.bytes.extend_from_slice(&length.to_le_bytes());
         self.bytes.extend_from_slice(path);
+        if let Some((digest, _)) = content {
+            self.bytes.extend_from_slice(digest.as_bytes());
+        }
         Some(())
+    }
+
+    /// How far it is, for [`Sights::back_to`].
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets what was added since.
+    pub fn back_to(&mut self, mark: usize) {
+        self.bytes.truncate(mark);
     }
 
     /// As stored.
@@ -59,175 +121,138 @@ impl Sights {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
 
-    /// Whether the file system says the same again of all files in `bytes`, which [`Sights::as_bytes`] gave. `root` is
-    /// the folder that their paths start from.
+/// What has become of the files of which there are sights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// They are as they were.
+    Same,
+    /// Some on which no more than these stages rest have changed, or may have.
+    Changed(BTreeSet<u32>),
+    /// Something has changed on which everything rests, or the sights are damaged.
+    Lost,
+}
+
+impl Store {
+    /// Looks again at all files in `sights`, which [`Sights::as_bytes`] gave.
     #[must_use]
-    pub fn hold(bytes: &[u8], root: &Path) -> bool {
-        let Ok(root) = File::open(root) else { return false };
-        let Some(sights) = parse(bytes) else { return false };
+    pub fn see(&self, sights: &[u8]) -> Seen {
+        let Ok(root) = File::open(&self.root) else { return Seen::Lost };
+        let Some(sights) = parse(sights) else { return Seen::Lost };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         let share = sights.len().div_ceil(threads).max(LOOKS_A_THREAD);
-        let same = |sights: &[Sight<'_>]| sights.iter().all(|sight| sight.holds(&root));
+        let look = |sights: &[Sight<'_>]| -> Option<BTreeSet<u32>> {
+            let mut changed = BTreeSet::new();
+            for sight in sights.iter().filter(|sight| !sight.holds(&root, self)) {
+                match sight.group {
+                    Group::All => return None,
+                    Group::Stage(position) => drop(changed.insert(position)),
+                }
+            }
+            Some(changed)
+        };
         let mut shares = sights.chunks(share);
         let own = shares.next().unwrap_or_default();
-        std::thread::scope(|scope| {
-            let others: Vec<_> = shares.map(|share| scope.spawn(move || same(share))).collect();
-            let own = same(own);
+        let changed = std::thread::scope(|scope| {
+            let others: Vec<_> = shares.map(|share| scope.spawn(move || look(share))).collect();
+            let own = look(own);
             // A thread that panicked has not seen that all is the same.
-            others.into_iter().fold(own, |all, other| other.join().unwrap_or(false) && all)
-        })
+            others.into_iter().fold(own, |all, other| {
+                let (mut all, other) = (all?, other.join().ok().flatten()?);
+                all.extend(other);
+                Some(all)
+            })
+        });
+        match changed {
+            None => Seen::Lost,
+            Some(changed) if changed.is_empty() => Seen::Same,
+            Some(changed) => Seen::Changed(changed),
+        }
     }
+}
+
+/// Where in the bytes of sights those of each stage are, by its position. `None` where they are damaged, or not in one piece.
+#[must_use]
+pub fn sights_by_stage(bytes: &[u8]) -> Option<BTreeMap<u32, Range<usize>>> {
+    let mut found: BTreeMap<u32, Range<usize>> = BTreeMap::new();
+    let mut at = 0;
+    for sight in parse(bytes)? {
+        let end = at + sight.length();
+        if let Group::Stage(position) = sight.group {
+            let range = found.entry(position).or_insert(at..at);
+            if range.end != at {
+                return None;
+            }
+            range.end = end;
+        }
+        at = end;
+    }
+    Some(found)
 }
 
 /// One file or folder as it was seen.
 struct Sight<'a> {
+    group: Group,
     key: StatKey,
     path: &'a [u8],
+    content: Option<Digest>,
 }
 
 impl Sight<'_> {
-    fn holds(&self, root: &File) -> bool {
-        statat(root.as_fd(), self.path, AtFlags::empty())
-            .is_ok_and(|stat| StatKey::of_stat(&stat) == self.key)
+    fn holds(&self, root: &File, store: &Store) -> bool {
+        let is_same = statat(root.as_fd(), self.path, AtFlags::empty())
+            .is_ok_and(|stat| StatKey::of_stat(&stat) == self.key);
+        is_same && self.content.is_none_or(|content| self.has(content, store))
     }
+
+    fn has(&self, content: Digest, store: &Store) -> bool {
+        let path = store.root.join(OsString::from_vec(self.path.to_vec()));
+        let now = if path.is_dir() { names(&path).ok() } else { store.digest_path(&path).ok() };
+        now == Some(content)
+    }
+
+    /// Bytes that it takes.
+    fn length(&self) -> usize {
+        4 + KEY + 1 + 2 + self.path.len() + self.content.map_or(0, |_| 32)
+    }
+}
+
+/// A digest of what is in a folder: names, and what they are names of.
+pub(super) fn names(folder: &Path) -> io::Result<Digest> {
+    let entries = fs::read_dir(folder)?.map(|entry| {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let kind = [u8::from(kind.is_dir()), u8::from(kind.is_symlink()), 0];
+        Ok([entry.file_name().as_bytes(), &[0], kind.as_slice()].concat())
+    });
+    let mut entries = entries.collect::<io::Result<Vec<Vec<u8>>>>()?;
+    entries.sort_unstable();
+    Ok(Digest::of_bytes(&entries.concat()))
 }
 
 fn parse(mut bytes: &[u8]) -> Option<Vec<Sight<'_>>> {
     let mut sights = Vec::with_capacity(bytes.len() / (KEY + 32));
     while !bytes.is_empty() {
-        let (words, rest) = bytes.split_at_checked(KEY)?;
+        let (group, rest) = bytes.split_first_chunk::<4>()?;
+        let (words, rest) = rest.split_at_checked(KEY)?;
+        let (is_digested, rest) = rest.split_first()?;
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let (path, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        let (content, rest) = match is_digested {
+            0 => (None, rest),
+            1 => rest
+                .split_first_chunk::<32>()
+                .map(|(digest, rest)| (Some(Digest::from_bytes(*digest)), rest))?,
+            _ => return None,
+        };
         let (words, _) = words.as_chunks::<8>();
         let words: [[u8; 8]; 7] = words.try_into().ok()?;
-        sights.push(Sight { key: StatKey::from_words(words.map(u64::from_le_bytes)), path });
+        let key = StatKey::from_words(words.map(u64::from_le_bytes));
+        sights.push(Sight { group: Group::from_bytes(*group), key, path, content });
         bytes = rest;
     }
     Some(sights)
-}
-
-impl Store {
-    /// Adds what the file system says of a file or folder to `sights`. `None` where its content is not `digest`, or a later
-    /// change need not show: because the last one was too recent, or where it lies.
-    #[must_use]
-    pub fn look(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
-        self.look_at(path, digest, None, sights)
-    }
-
-    /// As [`Store::look`] for an output: what was added to a folder and counts for nothing is left out.
-    #[must_use]
-    pub fn look_at_output(&self, path: &Path, digest: &Digest, sights: &mut Sights) -> Option<()> {
-        let before = sights.bytes.len();
-        self.ways_to_leave_out(path, digest).find_map(|ignore| {
-            sights.bytes.truncate(before);
-            self.look_at(path, digest, ignore.as_ref(), sights)
-        })
-    }
-
-    /// As [`Store::look`] for what a stage reads: of a folder, what counts.
-    #[must_use]
-    pub fn look_at_input(
-        &self,
-        path: &Path,
-        digest: &Digest,
-        ignore: &Ignore,
-        sights: &mut Sights,
-    ) -> Option<()> {
-        self.look_at(path, digest, Some(ignore), sights)
-    }
-
-    fn look_at(
-        &self,
-        path: &Path,
-        digest: &Digest,
-        ignore: Option<&Ignore>,
-        sights: &mut Sights,
-    ) -> Option<()> {
-        let now = SystemTime::now();
-        let metadata = fs::metadata(path).ok()?;
-        let key = StatKey::of(&metadata);
-        if self.is_far(path, &metadata) {
-            return None;
-        }
-        if metadata.is_file() {
-            let known = self.stats().get(&key)?;
-            return if known == *digest { sights.add(path, &self.root, key) } else { None };
-        }
-        let seen = std::sync::Mutex::new(Vec::new());
-        let visit = |found: &Found| -> Result<(Digest, u64), super::StoreError> {
-            let key = StatKey::of(&found.metadata);
-            // What is known is asked for first: both take the same lock.
-            let known = self.stats().get(&key);
-            let digest = known.filter(|_| !self.is_far(&found.path, &found.metadata));
-            let unknown = || super::StoreError::Changing { path: found.path.clone() };
-            seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((found.path.clone(), key));
-            Ok((digest.ok_or_else(unknown)?, found.metadata.len()))
-        };
-        // The folders first: whatever is added to one or removed from it later changes it.
-        for folder in Folder::folders(path, ignore).ok()? {
-            let metadata = fs::metadata(&folder).ok()?;
-            let key = StatKey::of(&metadata);
-            if !key.is_settled(now) || self.is_far(&folder, &metadata) {
-                return None;
-            }
-            sights.add(&folder, &self.root, key)?;
-        }
-        let walked = Folder::read(path, ignore, &visit, &mut |_, _, _| ()).ok()?;
-        // What a link that leads nowhere would lead to is not seen.
-        if walked.has_links || Digest::of_bytes(&walked.folder.to_bytes()) != *digest {
-            return None;
-        }
-        let mut seen = seen.into_inner().ok()?;
-        seen.sort_by(|one, two| one.0.cmp(&two.0));
-        seen.iter().try_for_each(|(path, key)| sights.add(path, &self.root, *key))
-    }
-
-    /// Whether what is said of a file or folder may be out of date until it is opened, or be said of another one in its place.
-    fn is_far(&self, path: &Path, metadata: &Metadata) -> bool {
-        matches!(self.stats().medium(metadata.dev(), path), Medium::Remote | Medium::Image)
-    }
-
-    /// Adds what the file system says of the folders that hold objects and records: it changes when one is added or
-    /// removed.
-    #[must_use]
-    pub fn look_at_cache(&self, sights: &mut Sights) -> Option<()> {
-        let now = SystemTime::now();
-        for kind in ["actions", "objects"] {
-            let all = self.shared.join(kind);
-            for entry in fs::read_dir(&all).ok()? {
-                let path = entry.ok()?.path();
-                let key = StatKey::of(&fs::metadata(&path).ok()?);
-                if !key.is_settled(now) {
-                    return None;
-                }
-                sights.add(&path, &self.root, key)?;
-            }
-        }
-        Some(())
-    }
-}
-
-/// A text and the sights that it rests on, as one file.
-pub(super) fn seal(text: &[u8], sights: &Sights) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 8 + text.len() + sights.bytes.len() + CHECKSUM);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(text);
-    bytes.extend_from_slice(&sights.bytes);
-    let checksum = Digest::of_bytes(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
-    bytes
-}
-
-/// The text and the sights of a file, unless it is damaged.
-pub(super) fn unseal(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM)?)?;
-    if Digest::of_bytes(body).as_bytes() != checksum {
-        return None;
-    }
-    let (length, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
-    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
 
 #[cfg(test)]
@@ -241,20 +266,23 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_kept_is_read_again(
-            text in any::<Vec<u8>>(),
-            files in proptest::collection::vec((any::<[u64; 7]>(), "[a-z/é ]{0,12}"), 0..5),
+            files in proptest::collection::vec(
+                (any::<[u64; 7]>(), "[a-z/é ]{0,12}", proptest::option::of(any::<[u8; 32]>()), proptest::option::of(0..9u32)),
+                0..5,
+            ),
         ) {
             let mut sights = Sights::default();
-            for (words, path) in &files {
-                sights.add(Path::new(path), Path::new("/root"), StatKey::from_words(*words)).unwrap();
+            for (words, path, content, stage) in &files {
+                sights.begin(stage.map_or(Group::All, Group::Stage));
+                let content = content.map(|content| (Digest::from_bytes(content), 1));
+                sights.add(Path::new(path), Path::new("/root"), StatKey::from_words(*words), content).unwrap();
             }
-            let sealed = seal(&text, &sights);
-            let (read, kept) = unseal(&sealed).unwrap();
-            prop_assert_eq!(read, text);
-            let kept = parse(kept).unwrap();
+            let kept = parse(sights.as_bytes()).unwrap();
             prop_assert_eq!(kept.len(), files.len());
-            for (sight, (words, path)) in kept.iter().zip(&files) {
+            for (sight, (words, path, content, stage)) in kept.iter().zip(&files) {
                 prop_assert_eq!((sight.key.to_words(), sight.path), (*words, path.as_bytes()));
+                prop_assert_eq!(sight.content, content.map(Digest::from_bytes));
+                prop_assert_eq!(sight.group, stage.map_or(Group::All, Group::Stage));
             }
         }
     }
@@ -268,33 +296,94 @@ mod tests {
         let store = Store::open(root.path()).unwrap();
         let data = root.path().join("data");
         let digest = store.digest_path(&data).unwrap();
+        // Until it is known of every file and folder without looking at its content.
         let deadline = Instant::now() + Duration::from_secs(60);
-        while store.look(&data, &digest, &mut Sights::default()).is_none() {
+        let is_settled = || {
+            let mut sights = Sights::default();
+            store.look(&data, &digest, &mut sights).unwrap();
+            parse(sights.as_bytes()).unwrap().iter().all(|sight| sight.content.is_none())
+        };
+        while !is_settled() {
             assert!(Instant::now() < deadline, "files do not settle");
             store.flush().unwrap();
         }
         (root, store, digest)
     }
 
+    const CHANGES: [fn(&Path); 5] = [
+        |data| fs::write(data.join("one"), "3").unwrap(),
+        |data| fs::write(data.join("inner/three"), "").unwrap(),
+        |data| fs::remove_file(data.join("inner/two")).unwrap(),
+        |data| fs::rename(data.join("one"), data.join("other")).unwrap(),
+        |data| fs::create_dir(data.join("inner/empty")).unwrap(),
+    ];
+
     #[test]
-    fn what_stays_as_it_is_holds_and_what_changes_does_not() {
-        let changes: [fn(&Path); 5] = [
-            |data| fs::write(data.join("one"), "3").unwrap(),
-            |data| fs::write(data.join("inner/three"), "").unwrap(),
-            |data| fs::remove_file(data.join("inner/two")).unwrap(),
-            |data| fs::rename(data.join("one"), data.join("other")).unwrap(),
-            |data| fs::create_dir(data.join("inner/empty")).unwrap(),
-        ];
-        for (number, change) in changes.iter().enumerate() {
+    fn what_stays_as_it_is_is_the_same_and_what_changes_leads_to_who_rests_on_it() {
+        for (number, change) in CHANGES.iter().enumerate() {
             let (root, store, digest) = settled();
             let data = root.path().join("data");
-            let mut sights = Sights::default();
-            store.look(&data, &digest, &mut sights).unwrap();
-            assert!(Sights::hold(sights.as_bytes(), root.path()));
-            change(&data);
-            assert!(!Sights::hold(sights.as_bytes(), root.path()), "change {number}");
-            assert_eq!(store.look(&data, &digest, &mut sights), None, "change {number}");
+            for (group, seen) in
+                [(Group::Stage(7), Seen::Changed(BTreeSet::from([7]))), (Group::All, Seen::Lost)]
+            {
+                let mut sights = Sights::default();
+                sights.begin(group);
+                store.look(&data, &digest, &mut sights).unwrap();
+                assert_eq!(store.see(sights.as_bytes()), Seen::Same);
+                if group == Group::All {
+                    change(&data);
+                    assert_eq!(store.see(sights.as_bytes()), seen, "change {number}");
+                    assert_eq!(store.look(&data, &digest, &mut sights), None, "change {number}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn of_what_was_just_written_the_content_counts() {
+        for (number, change) in CHANGES.iter().enumerate() {
+            let root = super::super::tests::disk();
+            let data = root.path().join("data");
+            fs::create_dir_all(data.join("inner")).unwrap();
+            fs::write(data.join("one"), "1").unwrap();
+            fs::write(data.join("inner/two"), "2").unwrap();
+            let store = Store::open(root.path()).unwrap();
+            let digest = store.digest_path(&data).unwrap();
+            let mut sights = Sights::default();
+            sights.begin(Group::Stage(1));
+            store.look(&data, &digest, &mut sights).unwrap();
+            assert_eq!(store.see(sights.as_bytes()), Seen::Same);
+            change(&data);
+            assert_eq!(store.see(sights.as_bytes()), Seen::Changed(BTreeSet::from([1])), "change {number}");
+        }
+    }
+
+    #[test]
+    fn too_much_to_digest_each_time_is_not_certain() {
+        let (path, root, key) = (Path::new("/r/f"), Path::new("/r"), StatKey::from_words([1; 7]));
+        let content = Some((Digest::of_bytes(b""), MOST_DIGESTED));
+        let mut sights = Sights::default();
+        assert_eq!(sights.add(path, root, key, content), Some(()));
+        assert_eq!(sights.add(path, root, key, Some((Digest::of_bytes(b""), 1))), None);
+    }
+
+    #[test]
+    fn the_sights_of_a_stage_are_found_where_they_are_in_one_piece() {
+        let (path, root, key) = (Path::new("/r/f"), Path::new("/r"), StatKey::from_words([1; 7]));
+        let made = |groups: &[Group]| {
+            let mut sights = Sights::default();
+            for group in groups {
+                sights.begin(*group);
+                sights.add(path, root, key, None).unwrap();
+            }
+            sights
+        };
+        let (all, one, two) = (Group::All, Group::Stage(1), Group::Stage(2));
+        let sights = made(&[all, one, one, two, all]);
+        let size = sights.mark() / 5;
+        let found = sights_by_stage(sights.as_bytes()).unwrap();
+        assert_eq!(found, [(1, size..3 * size), (2, 3 * size..4 * size)].into_iter().collect());
+        assert_eq!(sights_by_stage(made(&[one, two, one]).as_bytes()), None);
     }
 
     #[test]
@@ -311,27 +400,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("f");
         fs::write(&file, "x").unwrap();
+        let store = Store::open(root.path()).unwrap();
         let mut sights = Sights::default();
-        for _ in 0..5 * LOOKS_A_THREAD {
-            sights.add(&file, root.path(), StatKey::of(&fs::metadata(&file).unwrap())).unwrap();
+        let key = StatKey::of(&fs::metadata(&file).unwrap());
+        for position in 0..5 * LOOKS_A_THREAD {
+            sights.begin(Group::Stage(u32::try_from(position).unwrap()));
+            sights.add(&file, root.path(), key, None).unwrap();
         }
-        assert!(Sights::hold(sights.as_bytes(), root.path()));
-        sights
-            .add(&root.path().join("nothing"), root.path(), StatKey::of(&fs::metadata(&file).unwrap()))
-            .unwrap();
-        assert!(!Sights::hold(sights.as_bytes(), root.path()));
-    }
-
-    #[test]
-    fn damage_is_noticed() {
-        let sealed = seal(b"text", &Sights { bytes: vec![1, 2, 3] });
-        assert_eq!(unseal(&sealed), Some((&b"text"[..], &[1, 2, 3][..])));
-        for index in 0..sealed.len() {
-            let mut damaged = sealed.clone();
-            damaged[index] ^= 1;
-            assert_eq!(unseal(&damaged), None);
-            assert_eq!(unseal(&sealed[..index]), None);
+        assert_eq!(store.see(sights.as_bytes()), Seen::Same);
+        for position in [3, 1, 3] {
+            sights.begin(Group::Stage(position));
+            sights.add(&root.path().join("nothing"), root.path(), key, None).unwrap();
         }
-        assert!(!Sights::hold(&[1, 2, 3], Path::new("/")));
+        assert_eq!(store.see(sights.as_bytes()), Seen::Changed(BTreeSet::from([1, 3])));
+        assert_eq!(store.see(&[1, 2, 3]), Seen::Lost);
     }
 }

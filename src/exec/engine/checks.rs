@@ -87,7 +87,7 @@ impl Engine<'_> {
             Input::Path(path) => Some(path.clone()),
             Input::Output { stage: from, output } => {
                 let id = self.project.pipeline.id(from)?;
-                let record = self.tasks.get(&id)?.record.as_ref()?;
+                let record = self.record(id)?;
                 Some(self.project.store.artifacts(from).join(&record.outputs.get(output)?.file))
             }
         }

@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod fault;
+mod kept;
 mod keys;
 mod matrix;
 mod overlay;

@@ -92,8 +92,8 @@ impl Index<StageId> for Pipeline {
     }
 }
 
-/// A stage.
-#[derive(Debug, Clone)]
+/// A stage. Read again from what was kept of it, it is the same but for where things are written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stage {
     /// Its name.
     pub name: StageName,
@@ -122,6 +122,7 @@ pub struct Stage {
     /// Environment variables that it may read and whose values are shown and kept nowhere.
     pub secrets: BTreeSet<String>,
     /// Where it and what it asks for are written.
+    #[serde(skip)]
     pub written: Written,
 }
 
@@ -150,7 +151,7 @@ impl Stage {
 }
 
 /// What a stage does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// An op of a plugin.
     Op(OpAction),
@@ -159,7 +160,7 @@ pub enum Action {
 }
 
 /// An op of a plugin with its params.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpAction {
     /// Name of the plugin.
     pub plugin: String,
@@ -187,7 +188,7 @@ impl OpAction {
 }
 
 /// A command with its params and its declared environment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommandAction {
     /// The command, in which only `${inputs.x}`, `${outputs.x}` and `${params.x}` are left to fill in.
     pub command: CommandLine,
@@ -200,7 +201,7 @@ pub struct CommandAction {
 }
 
 /// A command line as written: a text for the shell, or a list that no shell sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandLine {
     /// For `sh -c`, or `sh -e -c` where it [`stops_at_failure`](CommandLine::stops_at_failure). Paths and params put in are
     /// quoted.
@@ -257,7 +258,7 @@ impl CommandAction {
 }
 
 /// Where an input comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// Another stage's output.
     Output {
@@ -298,6 +299,16 @@ impl ReportSpec {
         let (stage, metric) = split_reference(&path)?;
         let variant = self.variants.get(row).and_then(|variants| variants.get(stage));
         Some((variant.map_or(stage, StageName::as_str).to_owned(), metric.to_owned()))
+    }
+}
+
+impl ReportSpec {
+    /// Names of all stages that its metrics name.
+    #[must_use]
+    pub fn stages(&self) -> BTreeSet<String> {
+        let metrics = || self.columns.iter().flat_map(|column| &column.metrics);
+        let cells = self.rows.keys().flat_map(|row| metrics().map(move |metric| (row, metric)));
+        cells.filter_map(|(row, metric)| self.metric_of(row, metric)).map(|(stage, _)| stage).collect()
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::Threads;
+use serde::{Deserialize, Serialize};
 
 /// What a stage needs while it runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Threads.
     pub cpus: Cpus,
@@ -21,7 +22,7 @@ pub struct Resources {
 }
 
 /// Share of the run's threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cpus {
     /// So many; at least 1.
     Count(u32),
@@ -59,7 +60,7 @@ impl From<&protocol::Resources> for Resources {
 }
 
 /// How often a stage that fails is tried again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retries {
     /// How often, after the first try.
     pub times: u32,

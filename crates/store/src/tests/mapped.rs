@@ -86,7 +86,9 @@ fn what_lies_in_memory_is_read_each_time() {
     let digest = store.digest_path(&file).unwrap();
     store.flush().unwrap();
     assert_eq!(digest, Digest::of_bytes(&content(b'0')));
-    assert_eq!(store.look(&file, &digest, &mut Sights::default()), None);
+    let mut sights = Sights::default();
+    store.look(&file, &digest, &mut sights).unwrap();
+    assert_eq!(store.see(sights.as_bytes()), Seen::Same);
     // A page that was read first is written to without a fault, and the mapping is gone when somebody looks.
     let change = "
 f = os.open(path, os.O_RDWR)
@@ -99,6 +101,7 @@ os.close(f)
     let Some(writer) = python(change, &file) else { return };
     end(writer);
     assert_eq!(store.digest_path(&file).unwrap(), Digest::of_bytes(&content(b'1')));
+    assert_eq!(store.see(sights.as_bytes()), Seen::Lost);
 }
 
 #[test]

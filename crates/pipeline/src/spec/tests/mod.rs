@@ -182,7 +182,7 @@ fn read_with(text: &str, overrides: &Overrides) -> Result<Pipeline, String> {
         .map_err(|problems| problems.to_string())
 }
 
-fn read(text: &str) -> Result<Pipeline, String> {
+pub(super) fn read(text: &str) -> Result<Pipeline, String> {
     read_with(text, &Overrides::default())
 }
 
@@ -198,7 +198,7 @@ fn refused_set(name: &str, value: &str) -> String {
 }
 
 /// A pipeline that is right, to be spoilt.
-const GOOD: &str = "\
+pub(super) const GOOD: &str = "\
 version: 1
 name: tiny
 vars:
