@@ -27,6 +27,7 @@ ORDER = (
     "null-run-real",
     "hashing",
     "execute",
+    "edit",
     "growth",
     "download-memory",
     "int8",
