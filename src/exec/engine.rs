@@ -2,14 +2,15 @@
 //! run and commit on threads of their own and report through one channel.
 
 mod checks;
+mod decide;
 mod end;
 mod listen;
 mod ready;
+mod records;
 mod shared;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
@@ -22,20 +23,19 @@ use pipeline::spec::Stage;
 use record::event::{Event, Expectation};
 use record::{ActionRecord, Change, Outcome, StageRun};
 use rustix::process::Signal;
-use store::{Aside, KeyLock, Miss};
-use text::format;
-use tracing::{Span, debug_span, info_span};
+use store::{KeyLock, Miss};
+use tracing::Span;
 
 use self::checks::{Answer, Checks};
 use self::ready::Ready;
-use super::budget::{Budget, Grant, lacking_gpus};
+use self::records::run_of;
+use super::budget::{Budget, Grant};
 use super::interrupt::{self, Request};
 use super::state::{State, Step};
 use super::worker::{Job, Stopping};
-use super::{Failure, Notice, inputs};
+use super::{Failure, Notice};
 use crate::error::Error;
 use crate::null_run::StandingRecords;
-use crate::plan::{self};
 use crate::plugin::process::Stopper;
 use crate::project::Project;
 use crate::prospect::{Decision, Prospect};
@@ -163,19 +163,6 @@ pub fn run(
     std::thread::scope(|scope| engine.run(scope))
 }
 
-/// How a stage of a run came out, of which nothing else is known.
-fn run_of(project: &Project, id: StageId, outcome: Outcome) -> StageRun {
-    StageRun {
-        stage: project.pipeline[id].name.clone(),
-        outcome,
-        key: None,
-        changes: vec![],
-        offset_ms: 0,
-        duration_ms: 0,
-        provisional: None,
-    }
-}
-
 impl<'a> Engine<'a> {
     fn new(
         project: &'a Project,
@@ -261,27 +248,6 @@ impl<'a> Engine<'a> {
         Ok(self.finished())
     }
 
-    /// What it came to, in the order of the file.
-    fn finished(mut self) -> Finished {
-        let mut ended: BTreeMap<StageId, (StageRun, Option<Arc<ActionRecord>>)> = BTreeMap::new();
-        for id in &self.settled {
-            let Some(record) = self.standing.take(*id) else { continue };
-            let run = StageRun { key: Some(record.key), ..run_of(self.project, *id, Outcome::Fresh) };
-            ended.insert(*id, (run, Some(record)));
-        }
-        // Or their records would be shared, and copied.
-        drop(self.standing);
-        ended.extend(self.tasks.into_iter().map(|(id, task)| (id, (task.run, task.record))));
-        let mut finished = Finished { stages: Vec::with_capacity(ended.len()), records: BTreeMap::new() };
-        for (run, record) in ended.into_values() {
-            if let Some(record) = record {
-                finished.records.insert(run.stage.clone(), Arc::unwrap_or_clone(record));
-            }
-            finished.stages.push(run);
-        }
-        finished
-    }
-
     fn run_all<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
     where
         'a: 'scope,
@@ -307,138 +273,6 @@ impl<'a> Engine<'a> {
             }
             self.listen()?;
         }
-    }
-
-    /// Looks at a stage whose dependencies are done.
-    fn look_at(&mut self, id: StageId) -> Result<(), Error> {
-        let begin = Instant::now();
-        if let Some(outcome) = self.given_up() {
-            return self.end(id, outcome, begin);
-        }
-        match self.decide(id, begin) {
-            Ok(()) => Ok(()),
-            Err(error) => self.fail_before_start(id, error.into(), begin),
-        }
-    }
-
-    /// Makes lost objects of a stage that is fresh anew. Where that cannot be done it stays as fresh as it is.
-    fn refill(&mut self, stage: &Stage, record: &ActionRecord) {
-        let message = match self.project.store.refill(&stage.name, record) {
-            Ok(outputs) if outputs.is_empty() => return,
-            Ok(outputs) => format!(
-                "cached objects of `{}` were missing or truncated ({}); recreated from the artifacts",
-                stage.name,
-                format::list(&outputs)
-            ),
-            Err(error) => format!(
-                "cached objects of `{}` are missing and cannot be recreated from the artifacts: {error}",
-                stage.name
-            ),
-        };
-        (self.emit)(Event::Warning { message });
-    }
-
-    /// Says what was in the way of artifacts, and where it is now.
-    fn tell_asides(&mut self) {
-        let root = &self.project.pipeline.root;
-        for Aside { from, to, files } in self.project.store.take_asides() {
-            let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
-            let (from, to) = (shown(&from), shown(&to));
-            let message = match files {
-                None => format!("`{from}` was edited, or not written by a stage; moved to `{to}`"),
-                Some(count) => format!(
-                    "{} in `{from}` {} edited, or not written by the stage; moved to `{to}`",
-                    format::count(count, "file"),
-                    if count == 1 { "was" } else { "were" }
-                ),
-            };
-            (self.emit)(Event::Warning { message });
-        }
-    }
-
-    /// Looks the stage's key up and ends, restores or queues it. A stage whose key is being executed for another one
-    /// waits for that outcome.
-    fn decide(&mut self, id: StageId, begin: Instant) -> Result<(), Error> {
-        let stage = self.stage(id);
-        if let Some(record) = self.standing.holds(id, stage, |from, output| self.made(from, output)) {
-            let record = Arc::clone(record);
-            return self.end_with(id, Outcome::Fresh, record, vec![], begin);
-        }
-        let mut decision = match self.task(id)?.foreseen.take() {
-            Some(decision) => decision,
-            None => self.decide_anew(id)?,
-        };
-        if let Decision::Restorable { record, changes } = decision {
-            let restored = info_span!("restore", stage = %stage.name)
-                .in_scope(|| self.project.store.restore(&stage.name, &record));
-            match restored {
-                Ok(()) => {
-                    self.tell_asides();
-                    return self.end_with(id, Outcome::Restored, record, changes, begin);
-                }
-                Err(error) => {
-                    // A damaged object is out of the way now: the same question has another answer.
-                    (self.emit)(Event::Warning {
-                        message: format!("cannot restore `{}`: {error}", stage.name),
-                    });
-                    decision = self.decide_anew(id)?;
-                    if let Decision::Restorable { .. } = decision {
-                        return Err(error.into());
-                    }
-                }
-            }
-        }
-        match decision {
-            Decision::Fresh(record) | Decision::Restorable { record, .. } => {
-                self.project.store.set_last(&stage.name, &record.key)?;
-                self.project.store.forget_log(&stage.name)?;
-                self.refill(stage, &record);
-                self.end_with(id, Outcome::Fresh, record, vec![], begin)
-            }
-            Decision::Run { miss, changes, .. } => {
-                if let Some(message) = lacking_gpus(&stage.resources, self.project.gpus.len()) {
-                    return Err(Error::failed(message));
-                }
-                let key = miss.key().digest();
-                if let Some(waiting) = self.under_way.get_mut(&key) {
-                    waiting.push(id);
-                    return Ok(());
-                }
-                if let Some(warning) = miss.warning() {
-                    (self.emit)(Event::Warning { message: format!("{warning}; running the stage again") });
-                }
-                self.step(id, Step::Queue)?;
-                let waits = debug_span!("wait", stage = %stage.name);
-                self.under_way.insert(key, vec![]);
-                self.queued.insert(id, Queued { miss, changes, waits });
-                self.ready.insert(id);
-                Ok(())
-            }
-        }
-    }
-
-    fn decide_anew(&self, id: StageId) -> Result<Decision, Error> {
-        let stage = self.stage(id);
-        let inputs = inputs::digests(self.project, stage, |from, output| self.made(from, output))?;
-        Ok(plan::decide(self.project, stage, &inputs, self.forced.contains(&id))?)
-    }
-
-    /// The record of a stage that is done.
-    fn record(&self, id: StageId) -> Option<&ActionRecord> {
-        match self.tasks.get(&id) {
-            Some(task) => task.record.as_deref(),
-            None => self.standing.get(id).map(|record| &**record),
-        }
-    }
-
-    /// The digest of an output of a stage that is done.
-    fn made(&self, from: &StageName, output: &str) -> Option<Digest> {
-        self.record(self.project.pipeline.id(from)?)?.outputs.get(output).map(|output| output.digest)
-    }
-
-    /// A key is no longer under way: stages that waited for its outcome are looked at again.
-    fn release(&mut self, key: Digest) {
-        self.undecided.extend(self.under_way.remove(&key).into_iter().flatten());
     }
 
     fn step(&mut self, id: StageId, step: Step) -> Result<(), Error> {

@@ -31,6 +31,8 @@ fn project() -> Project {
     project
 }
 
+type Edit = fn(&Project);
+
 /// Runs, and says whether the pipeline was read for that.
 fn run(project: &Project) -> (Outcome, bool) {
     let outcome = project.command(&["run"]).env("PIPE_LOG", "pipe=debug").output().unwrap();
@@ -105,7 +107,7 @@ fn what_failed_is_executed_again_and_nothing_else_is_looked_at() {
 
 #[test]
 fn whatever_else_changes_the_pipeline_is_read() {
-    let edits: [(&str, fn(&Project)); 4] = [
+    let edits: [(&str, Edit); 4] = [
         ("the pipeline", |project| {
             project.write("pipeline.yaml", &(project.read("pipeline.yaml") + "# more\n"))
         }),
