@@ -41,16 +41,13 @@ fn what_was_measured_decides_the_exit_code_and_certainty_can_be_asked_for() {
         assert_eq!(met.pipe(args).code, Some(0), "{args:?}");
     }
     let outcome = met.pipe(&["run"]);
-    assert!(
-        outcome.stdout.contains("~ eval.accuracy >= 85   inconclusive: 85.2, 95 % interval"),
-        "{outcome:?}"
-    );
+    snapshots::assert_printed!(outcome.stdout);
     for args in [&["run", "--certain"][..], &["run", "--certain", "--json"], &["run", "--certain", "--force"]]
     {
         assert_eq!(met.pipe(args).code, Some(3), "{args:?}");
     }
     let outcome = met.pipe(&["run", "--certain"]);
-    assert!(outcome.stdout.contains("✖ eval.accuracy >= 85   inconclusive: 85.2"), "{outcome:?}");
+    snapshots::assert_printed!(outcome.stdout);
 
     let shown = project("value: 91, interval: [90, 92]", &["eval.accuracy >= 85"]);
     assert_eq!(shown.pipe(&["run", "--certain"]).code, Some(0));
@@ -65,7 +62,7 @@ fn an_inconclusive_gate_is_shown_everywhere() {
     let html = project.read("artifacts/report.html");
     assert!(html.contains("One of 2 gates is inconclusive"), "the report's verdict");
     assert!(html.find("eval.accuracy &gt;= 85").unwrap() < html.find("note.bytes &lt; 10").unwrap());
-    assert!(project.pipe_ok(&["history"]).stdout.contains("~ 1 of 2"));
+    snapshots::assert_printed!(project.pipe_ok(&["history"]).stdout);
     let runs = json(&project.pipe_ok(&["history", "--json"]));
     assert_eq!(runs["runs"][0]["gates"]["inconclusive"], 1);
 
@@ -101,7 +98,7 @@ fn certainty_that_was_asked_for_is_recorded_and_told_everywhere() {
         "the report's verdict"
     );
     let text = project.pipe_ok(&["compare"]).stdout;
-    assert!(text.contains("eval.accuracy >= 85  ~ inconclusive  →  ✖ inconclusive"), "{text}");
+    snapshots::assert_printed!(text);
     let runs = &json(&project.pipe_ok(&["history", "--json"]))["runs"];
     assert_eq!(runs.as_array().unwrap().len(), 2, "the same once more is not recorded");
     let last = &runs[0];
@@ -176,23 +173,20 @@ fn a_baseline_that_is_not_there_is_told() {
     let project = project("value: 90", &[NO_WORSE]);
     let outcome = project.pipe(&["run", "--baseline", "latest"]);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.contains("there is no run yet"), "{}", outcome.stderr);
+    snapshots::assert_printed!(outcome.stderr);
     project.pipe_ok(&["run"]);
     project.executed();
     let outcome = project.pipe(&["run", "--baseline", "nope", "--force"]);
     assert_eq!(outcome.code, Some(2));
-    assert!(outcome.stderr.contains("there is no run `nope`"), "{}", outcome.stderr);
+    snapshots::assert_printed!(outcome.stderr);
     assert!(project.executed().is_empty(), "it is told before anything runs");
 
     write(&project, "value: 90", "one", &["eval.accuracy >= baseline.note.bites"]);
     let outcome = project.pipe(&["run"]);
     assert_eq!(outcome.code, Some(3));
-    assert!(outcome.stdout.contains("metric `note.bites` is not there"), "{}", outcome.stdout);
+    snapshots::assert_printed!(outcome.stdout);
     let outcome = project.pipe(&["run", "--baseline", "latest"]);
-    assert!(
-        outcome.stdout.contains("metric `baseline.note.bites` is not there (compared with run "),
-        "{outcome:?}"
-    );
+    snapshots::assert_printed!(outcome.stdout);
 
     write(&project, "value: 90", "one", &["eval.accuracy >= baseline.evil.accuracy"]);
     let outcome = project.pipe(&["run"]);
@@ -202,7 +196,7 @@ fn a_baseline_that_is_not_there_is_told() {
 
     write(&project, "value: 90", "one", &["eval.accuracy >= 1"]);
     let outcome = project.pipe_ok(&["run", "--baseline", "latest"]);
-    assert!(outcome.stderr.contains("`--baseline` has no effect"), "{}", outcome.stderr);
+    snapshots::assert_printed!(outcome.stderr);
 }
 
 #[test]

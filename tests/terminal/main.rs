@@ -17,6 +17,7 @@ mod docs;
 mod earlier;
 mod gates;
 mod gc;
+mod help;
 mod hostile;
 mod inputs;
 mod interrupt;
