@@ -62,7 +62,7 @@ fn an_inconclusive_gate_is_shown_everywhere() {
     let html = project.read("artifacts/report.html");
     assert!(html.contains("One of 2 gates is inconclusive"), "the report's verdict");
     assert!(html.find("eval.accuracy &gt;= 85").unwrap() < html.find("note.bytes &lt; 10").unwrap());
-    snapshots::assert_printed!(project.pipe_ok(&["history"]).stdout);
+    assert!(project.pipe_ok(&["history"]).stdout.contains("~ 1 of 2"));
     let runs = json(&project.pipe_ok(&["history", "--json"]));
     assert_eq!(runs["runs"][0]["gates"]["inconclusive"], 1);
 
@@ -98,7 +98,7 @@ fn certainty_that_was_asked_for_is_recorded_and_told_everywhere() {
         "the report's verdict"
     );
     let text = project.pipe_ok(&["compare"]).stdout;
-    snapshots::assert_printed!(text);
+    assert!(text.contains("eval.accuracy >= 85  ~ inconclusive  →  ✖ inconclusive"), "{text}");
     let runs = &json(&project.pipe_ok(&["history", "--json"]))["runs"];
     assert_eq!(runs.as_array().unwrap().len(), 2, "the same once more is not recorded");
     let last = &runs[0];

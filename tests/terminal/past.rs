@@ -38,7 +38,7 @@ fn history_lists_runs_newest_first_with_what_was_changed() {
     assert!(!text.contains("two.inputs.a"), "what follows from a change is no change\n{text}");
     assert_eq!(text.matches("2 ran").count(), 3, "{text}");
     let text = project.pipe_ok(&["history", "-n", "1"]).stdout;
-    snapshots::assert_printed!(text);
+    assert!(text.ends_with(" and 2 earlier runs: pipe history -n 3\n"), "{text}");
     let answer = json(&project, &["history", "--json", "-n", "2"]);
     assert_eq!((answer["version"].as_u64(), answer["earlier"].as_u64()), (Some(1), Some(1)));
     assert_eq!(answer["runs"][0]["changes"][0]["name"], "one.inputs.data");
@@ -52,15 +52,17 @@ fn history_needs_neither_runs_nor_a_valid_pipeline() {
     assert_eq!((outcome.code, outcome.stderr.contains("there is no run yet")), (Some(1), true));
     let project = three_runs();
     project.write("pipeline.yaml", "stages: [");
-    snapshots::assert_printed!(project.pipe_ok(&["history"]).stdout);
-    snapshots::assert_printed!(project.pipe_ok(&["compare"]).stdout);
+    assert!(project.pipe_ok(&["history"]).stdout.contains("one.inputs.data"));
+    assert!(project.pipe_ok(&["compare"]).stdout.contains("one.inputs.data"));
 }
 
 #[test]
 fn compare_tells_params_metrics_and_outcomes() {
     let project = three_runs();
     let text = project.pipe_ok(&["compare", "latest~2", "latest~"]).stdout;
-    snapshots::assert_printed!(text);
+    assert!(text.contains("one.with.text  \"one\"  →  \"longer\""), "{text}");
+    assert!(text.contains("and, in consequence, 1 input of other stages"), "{text}");
+    assert!(text.contains("one.bytes   7  →  10  B  +3"), "{text}");
     let answer = json(&project, &["compare", "--json"]);
     let names = json(&project, &["history", "--json"]);
     assert_eq!(answer["new"]["run"], names["runs"][0]["run"]);
@@ -70,7 +72,7 @@ fn compare_tells_params_metrics_and_outcomes() {
     assert_eq!(json(&project, &["compare", by_name, "--json"])["old"]["run"], by_name);
     let outcome = project.pipe(&["compare", "nope"]);
     assert_eq!(outcome.code, Some(2));
-    snapshots::assert_printed!(outcome.stderr);
+    assert!(outcome.stderr.contains("there is no run `nope`"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -78,7 +80,7 @@ fn what_the_cache_no_longer_has_is_said() {
     let project = three_runs();
     std::fs::remove_dir_all(project.path("cache/v1/actions")).unwrap();
     let text = project.pipe_ok(&["compare"]).stdout;
-    snapshots::assert_printed!(text);
+    assert!(text.contains("results of one and two in ") && text.contains(" are no longer cached"), "{text}");
     assert_eq!(json(&project, &["compare", "--json"])["comparison"]["stages"][0]["old"]["evicted"], true);
     project.pipe_ok(&["report", "latest~", "-o", "earlier.html"]);
     let page = project.read("earlier.html");
@@ -132,12 +134,16 @@ fn several_pipelines_in_one_folder_have_a_past_of_their_own() {
     let page = project.read("artifacts/report.html");
     assert!(page.contains("<h1>large") && page.contains("<code class=\"does\">echo large"), "{page}");
     let listed = project.pipe_ok(&["history"]).stdout;
-    snapshots::assert_printed!(listed);
+    assert!(listed.contains("pipeline") && listed.contains("small") && listed.contains("large"), "{listed}");
     let compared = project.pipe_ok(&["compare", "--file", "small.yaml"]).stdout;
     assert!(!compared.contains("large"), "its own run before: {compared}");
     let outcome = project.pipe(&["compare", "--file", "large.yaml"]);
     assert_eq!(outcome.code, Some(2));
-    snapshots::assert_printed!(outcome.stderr);
+    assert!(
+        outcome.stderr.contains("goes back further than the 1 run on record of `large`"),
+        "{}",
+        outcome.stderr
+    );
     project.write("huge.yaml", &project.read("large.yaml").replace("name: large", "name: huge"));
     let outcome = project.pipe(&["report", "--json", "--file", "huge.yaml"]);
     assert_eq!(outcome.code, Some(1));

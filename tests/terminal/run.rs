@@ -310,8 +310,8 @@ fn a_plan_names_files_and_what_is_in_the_cache_and_is_the_same_by_both_names() {
     let plan = project.pipe_ok(&["run", "--dry-run"]).stdout;
     assert_eq!(project.pipe_ok(&["status"]).stdout, plan);
     let lines: Vec<&str> = plan.lines().collect();
-    snapshots::assert_printed!(lines[0]);
-    snapshots::assert_printed!(lines[1].trim_start());
+    assert!(lines[0].starts_with(" three  run      inputs.a (two.out) "), "{plan}");
+    assert!(lines[1].trim_start().starts_with("inputs.b (file.txt) "), "{plan}");
     assert_eq!(lines[2], " two    restore  from the cache: with.text \"TWO\" → \"two\"  pipeline.yaml:12");
     assert_eq!(lines[3], " one    fresh");
     // Its op does not say what its time depends on.
