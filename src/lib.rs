@@ -1,5 +1,7 @@
 //! A build system for models: `pipeline.yaml` declares stages, `pipe run` executes the stale ones and restores the
 //! others from a content-addressed cache. Knows stages, keys and processes; knows no machine learning.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -142,7 +142,7 @@ fn confirmed() -> Result<bool, Error> {
         .hint("`--yes` removes it without asking"));
     }
     streams::tell(
-        " Remove the cache with all outcomes and the history of runs? Everything has to run again. [y/N] ",
+        " Remove the cache with all results and the history of runs? Everything has to run again. [y/N] ",
     );
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(Error::failed)?;

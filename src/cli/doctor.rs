@@ -384,7 +384,7 @@ mod tests {
         let findings = examine(&file, None);
         let plugin = findings.iter().find(|finding| finding.name == "plugin nowhere_to_be_found").unwrap();
         assert_eq!(plugin.state, State::Missing);
-        assert!(plugin.text.contains("pipe-nowhere_to_be_found"), "{}", plugin.text);
+        snapshots::assert_message!(plugin.text);
     }
 
     #[test]

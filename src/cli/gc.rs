@@ -20,7 +20,7 @@ use crate::workspace::needed;
 const DEFAULT: &str = "20 GB";
 
 /// Why nothing went that a record could name.
-const IN_DOUBT: &str = "cannot determine what is needed there, so every outcome and object was kept: fix the \
+const IN_DOUBT: &str = "cannot determine what is needed there, so every cached result and object was kept: fix the \
                         permissions, or remove it if nobody needs it";
 
 /// Stages that are listed with what goes of them.
@@ -28,12 +28,12 @@ const MAX_STAGES: usize = 12;
 
 /// Remove the least recently used cache entries until the cache is small enough
 ///
-/// What the pipeline needs stays: the outcomes that its artifacts came from, those that a run now would use, and partial
+/// What the pipeline needs stays: the cached results that its artifacts came from, those that a run now would use, and partial
 /// work that it would continue. The same goes for the artifacts of other pipelines that use a shared cache. `pipe run`
 /// does this by itself when the cache has grown beyond PIPE_CACHE_SIZE.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How large outcomes may be in all: a number with KB, MB, GB or TB, or a number of bytes
+    /// How large cached results may be in all: a number with KB, MB, GB or TB, or a number of bytes
     #[arg(long, value_name = "SIZE", env = env::CACHE_SIZE.name, default_value = DEFAULT, value_parser = parse_size)]
     max_size: u64,
     /// Show what would go without removing anything
@@ -110,7 +110,7 @@ fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> S
         }
     };
     let evicted = collection.evicted.len();
-    let outcomes = format!("{}, unused for the longest time", format::count(evicted, "outcome"));
+    let outcomes = format!("{}, unused for the longest time", format::count(evicted, "cached result"));
     row(evicted, outcomes, collection.evicted_bytes);
     let unreachable = format::count(collection.unreachable, "unreferenced file");
     row(collection.unreachable, unreachable, collection.unreachable_bytes);
@@ -121,7 +121,7 @@ fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> S
         "{} of {} in {} and {}",
         format::bytes(collection.bytes),
         format::bytes(collection.limit),
-        format::count(collection.records, "outcome"),
+        format::count(collection.records, "cached result"),
         format::count(collection.objects, "object")
     );
     let nothing = if collection.is_empty() { "nothing to remove: " } else { "" };
@@ -145,7 +145,7 @@ fn text(collection: &Collection, dry_run: bool, width: usize, paint: Paint) -> S
     lines.join("\n") + "\n"
 }
 
-/// `train  3 outcomes, last used 2026-11-20 14:03`.
+/// `train  3 cached results, last used 2026-11-20 14:03`.
 fn by_stage(evicted: &[Evicted]) -> Vec<String> {
     let mut stages: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for one in evicted {
@@ -156,7 +156,10 @@ fn by_stage(evicted: &[Evicted]) -> Vec<String> {
     let mut grid = Grid::new("ll", 2);
     for (stage, (count, used)) in stages.iter().take(MAX_STAGES) {
         let used = format::date_time(*used);
-        grid.row([(*stage).to_owned(), format!("{}, used until {used}", format::count(*count, "outcome"))]);
+        grid.row([
+            (*stage).to_owned(),
+            format!("{}, used until {used}", format::count(*count, "cached result")),
+        ]);
     }
     let mut lines = grid.lines(usize::MAX);
     if stages.len() > MAX_STAGES {
@@ -191,11 +194,11 @@ mod tests {
             needed_bytes: 1 << 30,
             ..Collection::default()
         };
-        let expected = " removed  3 outcomes, unused for the longest time  5.0 MB
-          1 leftover of partial work and the like    10 B
-    export  1 outcome, used until 1970-01-01 00:02
-    train   2 outcomes, used until 1970-01-01 00:03
- 3.0 GB of 20.0 GB in 2 outcomes and 1,500 objects left, 1.0 GB of it needed
+        let expected = " removed  3 cached results, unused for the longest time  5.0 MB
+          1 leftover of partial work and the like          10 B
+    export  1 cached result, used until 1970-01-01 00:02
+    train   2 cached results, used until 1970-01-01 00:03
+ 3.0 GB of 20.0 GB in 2 cached results and 1,500 objects left, 1.0 GB of it needed
 ";
         assert_eq!(text(&collection, false, 100, Paint::new(false)), expected);
     }
@@ -203,7 +206,8 @@ mod tests {
     #[test]
     fn nothing_to_remove_is_said_and_so_is_a_size_that_cannot_be_kept() {
         let collection = Collection { limit: 10, bytes: 20, needed_bytes: 20, ..Collection::default() };
-        let expected = " nothing to remove: 20 B of 10 B in 0 outcomes and 0 objects left, 20 B of it needed
+        let expected =
+            " nothing to remove: 20 B of 10 B in 0 cached results and 0 objects left, 20 B of it needed
  ! everything left is needed, but exceeds the requested size
 ";
         assert_eq!(text(&collection, true, 100, Paint::new(false)), expected);

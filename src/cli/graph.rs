@@ -356,7 +356,7 @@ mod tests {
         for line in expected {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
-        assert!(text.ends_with("}\n"));
+        snapshots::assert_message!(text);
     }
 
     #[test]

@@ -62,7 +62,7 @@ mod tests {
         std::fs::write(&file, format!("mine\n{TEMPLATE}")).unwrap();
         let error = write(&file, false).unwrap_err();
         assert_eq!(error.status(), ExitStatus::Usage);
-        assert!(error.to_string().contains("is there already"));
+        snapshots::assert_message!(error.to_string());
         assert!(std::fs::read_to_string(&file).unwrap().starts_with("mine"));
         write(&file, true).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), TEMPLATE);
@@ -73,6 +73,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = write(&folder.path().join("no/pipeline.yaml"), false).unwrap_err();
         assert_eq!(error.status(), ExitStatus::Failed);
-        assert!(error.to_string().contains("no/pipeline.yaml"));
+        snapshots::assert_message!(error.to_string());
     }
 }

@@ -124,7 +124,7 @@ enum Command {
     Doctor(doctor::Args),
     Schema(schema::Args),
     Init(init::Args),
-    Quantize(quantize::Args),
+    Quantize(Box<quantize::Args>),
     Completions(completions::Args),
     Man(man::Args),
 }

@@ -146,7 +146,7 @@ mod tests {
         }
         let model = file("m.onnx", "weights");
         let error = may(&model, false).unwrap_err().to_string();
-        assert!(error.contains("m.onnx` is there already, and is no page"), "{error}");
+        snapshots::assert_message!(error);
         may(&model, true).unwrap();
     }
 }

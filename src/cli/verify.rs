@@ -152,7 +152,7 @@ fn text(found: &Verification, dry_run: bool, paint: Paint) -> String {
         "{}, {}, {} and {} read, {}",
         format::count(found.inputs, "input"),
         format::count(found.objects, "object"),
-        format::count(found.records, "outcome"),
+        format::count(found.records, "cached result"),
         format::count(found.runs, "run"),
         format::bytes(found.bytes)
     );
@@ -171,10 +171,10 @@ fn what(damage: &Damage) -> String {
     let short: String = damage.name.chars().take(12).collect();
     let name = match damage.kind {
         Kind::Object => format!("object {short}"),
-        Kind::Record => format!("the record of outcome {short}"),
+        Kind::Record => format!("the record of result {short}"),
         Kind::Run => format!("the record of run {}", damage.name),
         Kind::Definition => format!("what a pipeline said, {short},"),
-        Kind::Superseded => format!("the record of an earlier outcome of {short}"),
+        Kind::Superseded => format!("the record of an earlier result of {short}"),
         Kind::Memory | Kind::Place => format!("`{}`", damage.name),
     };
     format!("{name} {}", damage.problem)

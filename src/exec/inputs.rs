@@ -99,7 +99,7 @@ impl Before {
             let moved = both.map(|(before, now)| came_and_went(project, before, now)).unwrap_or_default();
             let hint = if moved.is_empty() { "run again" } else { FOR_A_MOMENT };
             return Err(Failure::new(format!(
-                "`{}` was changed while it ran{}{moved}; the outcome was thrown away",
+                "`{}` was changed while it ran{}{moved}; the result was discarded",
                 change.name,
                 change_place(project, stage, &change.name)
             ))
@@ -110,7 +110,7 @@ impl Before {
             if let Some(touched) = touched {
                 return Err(Failure::new(format!(
                     "{} while it ran (`{name}`), and it may have read something else than what is there again; the \
-                     outcome was thrown away",
+                     result was discarded",
                     happened(project, &touched)
                 ))
                 .hint(match touched {
@@ -197,7 +197,7 @@ fn check_plugins(project: &Project, stage: &Stage) -> Result<(), Failure> {
     let Action::Op(action) = &stage.action else { return Ok(()) };
     for plugin in programs(project, action)?.executables.keys() {
         if !project.registry.is_as_described(plugin).map_err(Error::from)? {
-            let message = format!("plugin `{plugin}` was changed while it ran; the outcome was thrown away");
+            let message = format!("plugin `{plugin}` was changed while it ran; the result was discarded");
             return Err(Failure::new(message).hint("run again"));
         }
     }

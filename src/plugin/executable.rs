@@ -186,12 +186,10 @@ mod tests {
         let text = told(&elf(other, "/lib/ld.so")).unwrap();
         assert!(text.starts_with(&expected), "{text}");
         let text = told(&elf(this_machine(), "/lib/no-such-ld.so.1")).unwrap();
-        assert!(text.starts_with("it needs `/lib/no-such-ld.so.1`, which is not there"), "{text}");
-        assert!(told(b"MZ\x90\0").unwrap().starts_with("it is built for Windows, and this machine is "));
-        assert!(told(b"\xcf\xfa\xed\xfe\x07").unwrap().starts_with("it is built for macOS"));
-        assert!(
-            told(b"\xca\xfe\xba\xbe\0").unwrap().starts_with("it is a program for macOS or a class of Java")
-        );
+        snapshots::assert_message!(text);
+        snapshots::assert_message!(told(b"MZ\x90\0").unwrap());
+        snapshots::assert_message!(told(b"\xcf\xfa\xed\xfe\x07").unwrap());
+        snapshots::assert_message!(told(b"\xca\xfe\xba\xbe\0").unwrap());
     }
 
     #[test]

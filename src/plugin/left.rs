@@ -37,6 +37,34 @@ impl std::fmt::Display for Left {
     }
 }
 
+/// What is said of those that a child has started in a session of their own.
+pub fn detached(left: &[Left]) -> String {
+    format!(
+        "{} left running in a session of {} own and not waited for: what is written from now on is not kept; start servers outside the \
+         pipeline",
+        who(left),
+        if left.len() > 1 { "their" } else { "its" }
+    )
+}
+
+/// What is said of those that have left a group and hold its standard output or error open.
+pub fn escaped(left: &[Left]) -> String {
+    format!(
+        "{} left running outside of the stage's group and not waited for, with the stage's standard output or error open: what is \
+         printed or written from now on is not kept",
+        who(left)
+    )
+}
+
+/// `NAME (process 7) was`, or that and how many more.
+fn who(left: &[Left]) -> String {
+    match left {
+        [] => "something was".to_owned(),
+        [one] => format!("{one} was"),
+        [one, rest @ ..] => format!("{one} and {} more were", rest.len()),
+    }
+}
+
 /// The name of a process's program and what it does, where that can be read.
 fn name_and_state(pid: i32) -> Option<(String, char)> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;

@@ -8,10 +8,10 @@ mod inherited;
 mod left;
 mod lines;
 mod loader;
+mod orphan_guard;
 pub mod process;
 mod registry;
 mod stopper;
-mod warden;
 
 pub use ask::{Program, check};
 #[cfg(any(test, feature = "fuzzing"))]

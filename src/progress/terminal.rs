@@ -247,10 +247,7 @@ mod tests {
         assert_eq!(lines.first().copied(), Some(" tinynet · 3 stages · 1 fresh · 2 to run ≈ 4 min"));
         assert_eq!(lines.get(2).copied(), Some(" ✔ download  fresh"));
         let train = lines.iter().find(|line| line.contains("train  ")).unwrap();
-        assert!(
-            train.contains("epoch 3/10") && train.contains("30 %") && train.contains("loss 0.9"),
-            "{shown}"
-        );
+        snapshots::assert_message!(train);
         assert_eq!(lines.last().copied(), Some("   then export"));
 
         terminal.event(&Event::StageFinished {

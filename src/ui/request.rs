@@ -1,6 +1,10 @@
 //! From the bytes of a request to what it asks for. Whatever else a client may say is refused or passed over. Knows no
 //! page and no file.
 
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 use super::response::Status;
 
 /// Bytes that the head of a request may have.
@@ -157,29 +161,19 @@ fn cookies(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
 
 /// Text with `%41` for `A` and, in a query, `+` for a blank. `None` where that is not text.
 fn decode(text: &str, is_query: bool) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (high, low) = (digit()?, digit()?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            b'+' if is_query => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    let is_byte = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    // What is no byte would be left as it stands.
+    let is_whole = text.split('%').skip(1).all(is_byte);
+    let text = if is_query { &text.replace('+', " ") } else { text };
+    percent_decode_str(text).decode_utf8().ok().filter(|_| is_whole).map(Cow::into_owned)
 }
+
+/// What has no meaning of its own in a path or a query.
+const AS_IT_IS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Text as a segment of a path or a value in a query: whatever has a meaning there is written as `%41`.
 pub(super) fn encode(text: &str) -> String {
-    let encoded = text.bytes().map(|byte| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    encoded.collect()
+    utf8_percent_encode(text, AS_IT_IS).to_string()
 }
 
 #[cfg(test)]

@@ -81,6 +81,26 @@ fn places(page: &str) -> Vec<&str> {
 }
 
 #[test]
+fn heads_of_crates_with_terms_of_their_own_name_the_glossary() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = page("glossary.md");
+    let crates = ["crates", "plugins"].into_iter().flat_map(|group| {
+        let entries = std::fs::read_dir(root.join(group)).unwrap();
+        entries.map(move |entry| format!("{group}/{}/src/", entry.unwrap().file_name().to_string_lossy()))
+    });
+    for folder in crates
+        .chain(["src/".to_owned()])
+        .filter(|folder| places(&page).iter().any(|place| place.starts_with(folder)))
+    {
+        let head = ["lib.rs", "main.rs"]
+            .into_iter()
+            .find_map(|file| std::fs::read_to_string(root.join(&folder).join(file)).ok());
+        let head: String = head.unwrap().lines().take_while(|line| line.starts_with("//!")).collect();
+        assert!(head.contains("docs/glossary.md"), "the head of `{folder}` does not name the glossary");
+    }
+}
+
+#[test]
 fn the_glossary_names_places_that_are_there_and_is_in_order() {
     let page = page("glossary.md");
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

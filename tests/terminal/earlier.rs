@@ -140,7 +140,7 @@ fn an_earlier_cache_is_whole() {
     still_says(&project, "verify", &["verify", "--json"], &[]);
     let shared = Earlier::unpack("neighbour");
     let told = shared.ok(&["verify", "--cache", "../shared"]).stdout;
-    assert!(told.contains("all is whole: ") && told.contains(" 3 outcomes and 2 runs read"), "{told}");
+    assert!(told.contains("all is whole: ") && told.contains(" 3 cached results and 2 runs read"), "{told}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod earlier;
 mod edit;
 mod gates;
 mod gc;
+mod help;
 mod hostile;
 mod inputs;
 mod interrupt;

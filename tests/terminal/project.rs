@@ -13,7 +13,7 @@ pub(crate) struct Project {
     folder: TempDir,
 }
 
-/// How a command ended, and what it printed. Paths of the project read `$PROJECT`, durations `$TIME`.
+/// How a command ended, and what it printed. Paths of the project read `$PROJECT`.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,

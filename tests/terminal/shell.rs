@@ -116,7 +116,7 @@ fn every_shell_gets_a_script_and_others_a_refusal() {
     assert_eq!(project.pipe(&["completions", "cmd"]).code, Some(2));
     let output = project.command(&["--", "pipe", ""]).env("PIPE_COMPLETE", "cmd").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("unknown shell"), "{output:?}");
+    snapshots::assert_printed!(String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_script_ends_at_the_line_that_fails_unless_it_says_otherwise() {
     let project = Project::new(&stage("    false\n    echo late > ${outputs.o}"));
     let failed = project.pipe(&["run"]);
     assert_eq!(failed.code, Some(1), "{}", failed.stderr);
-    assert!(failed.stderr.contains("the command failed with exit code 1"), "{}", failed.stderr);
+    snapshots::assert_printed!(failed.stderr);
     project.set_stages(&stage("    set +e\n    false\n    echo late > ${outputs.o}"));
     project.pipe_ok(&["run"]);
     assert_eq!(project.read("artifacts/s/o.txt"), "late\n");

@@ -194,13 +194,13 @@ fn records_that_may_not_be_read_stop_nothing_and_what_they_may_need_is_kept() {
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     let told = &outcome.stdout;
     assert_eq!(told.matches("cannot be read: Permission denied").count(), 2, "{told}");
-    assert!(told.contains("the record of outcome ") && told.contains("the record of run "), "{told}");
-    assert!(told.contains("2 outcomes and 2 runs read"), "the others were read: {told}");
+    assert!(told.contains("the record of result ") && told.contains("the record of run "), "{told}");
+    assert!(told.contains("2 cached results and 2 runs read"), "the others were read: {told}");
     let outcome = as_nobody(&project, &["gc", "--max-size", "0"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let told = &outcome.stdout;
     assert!(told.contains(&format!("{}` cannot be read: Permission denied", record.display())), "{told}");
-    assert!(told.contains("every outcome and object was kept"), "{told}");
+    assert!(told.contains("every cached result and object was kept"), "{told}");
     assert_eq!(project.files("cache/v1/objects").len(), all);
     let outcome = as_nobody(&project, &["history"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
@@ -231,7 +231,7 @@ fn records_that_may_not_be_read_stop_nothing_and_what_they_may_need_is_kept() {
     assert_eq!(project.files("cache/v1/actions").len(), 2);
     assert_eq!(as_nobody(&project, &["verify"]).code, Some(0));
     let outcome = as_nobody(&project, &["gc", "--max-size", "0"]);
-    assert!(outcome.stdout.contains("1 outcome, unused"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("1 cached result, unused"), "{}", outcome.stdout);
     assert!(project.files("cache/v1/objects").len() < all);
 }
 

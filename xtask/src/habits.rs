@@ -13,6 +13,9 @@ use crate::{layers, setup};
 /// The version of cargo-deny that `deny.toml` is written for.
 const DENY: &str = "0.20.2";
 
+/// The packages whose tests hold messages against snapshots.
+const SNAPSHOTS: [&str; 6] = ["arrays", "dataset", "pipeline", "report", "pipe-data", "pipe"];
+
 /// Formats every package.
 pub(crate) fn fmt(workspace: &Workspace) -> Result<ExitCode> {
     finish(workspace.cargo().args(["fmt", "--all"]))?;
@@ -57,7 +60,7 @@ pub(crate) fn bless(workspace: &Workspace) -> Result<ExitCode> {
                 .args(["--force", "--output", page]),
         )?;
     }
-    say("bless 3/3: manifests, layers, and what pages show");
+    say("bless 3/3: manifests, snapshots, layers, and what pages show");
     let plugins = ["--package", "pipe-data", "--package", "pipe-torch", "--package", "pipe-onnx"];
     for (packages, filter) in
         [(&plugins[..], "the_manifest_is_the_one"), (&["--package", "pipe", "--test", "terminal"], "docs::")]
@@ -66,7 +69,67 @@ pub(crate) fn bless(workspace: &Workspace) -> Result<ExitCode> {
         tests.arg("test").args(packages).args(["--", filter]).env("PIPE_UPDATE_DOCS", "1");
         finish(&mut tests)?;
     }
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--no-fail-fast"]).env("INSTA_UPDATE", "always");
+    finish(tests.args(SNAPSHOTS.iter().flat_map(|package| ["--package", package])))?;
     layers::draw(workspace)?;
     say("look at the difference before you commit it: git diff");
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn below(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                below(&path, extension, found);
+            } else if path.extension().is_some_and(|own| own == extension) {
+                found.push(path);
+            }
+        }
+    }
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    }
+
+    fn all(extension: &str) -> Vec<PathBuf> {
+        let mut found = vec![];
+        for folder in ["crates", "plugins", "src", "tests", "xtask"] {
+            below(&root().join(folder), extension, &mut found);
+        }
+        found
+    }
+
+    #[test]
+    fn every_package_with_snapshots_is_blessed() {
+        let uses =
+            |path: &PathBuf| fs::read_to_string(path).unwrap().contains("\nsnapshots.workspace = true");
+        let mut manifests = all("toml");
+        manifests.push(root().join("Cargo.toml"));
+        assert_eq!(manifests.iter().filter(|path| uses(path)).count(), SNAPSHOTS.len());
+    }
+
+    /// A snapshot is called after its test and the modules that this is in; one of several in a test has a number.
+    #[test]
+    fn every_snapshot_has_its_test() {
+        let snapshots = all("snap");
+        assert!(snapshots.len() > 100, "{}", snapshots.len());
+        for path in snapshots {
+            let text = fs::read_to_string(&path).unwrap();
+            let source = text.lines().find_map(|line| line.strip_prefix("source: ")).unwrap();
+            let source = fs::read_to_string(root().join(source)).unwrap_or_default();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let name = name.rsplit("__").next().unwrap();
+            let test = name.rsplit_once('-').map_or(name, |(test, _)| test);
+            let is_named = source.contains(&format!("fn {test}(")) || test.starts_with("help");
+            assert!(is_named, "nothing uses `{}`", path.display());
+        }
+    }
 }

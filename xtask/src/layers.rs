@@ -1,8 +1,9 @@
 //! Which package of the runner may use which: said here, drawn in `docs/architecture.md`, and held by tests. Knows
-//! packages and what their `Cargo.toml` asks for; which files import each other is looked at in [`circles`].
+//! packages and what their `Cargo.toml` asks for; which files import each other is looked at in [`circles`], and counted in
+//! [`table`].
 
-#[cfg(test)]
 mod circles;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,6 +19,9 @@ const PAGE: &str = "docs/architecture.md";
 /// What stands around the drawing there.
 const BEGIN: &str = "<!-- Drawn by `cargo xtask layers`. -->\n";
 const END: &str = "<!-- End of what is drawn. -->\n";
+/// What stands around the table there.
+const COUNTED: &str = "<!-- Counted by `cargo xtask layers`. -->\n";
+const END_OF_COUNTED: &str = "<!-- End of what is counted. -->\n";
 
 /// The runner from the ground up: each package, and what of this workspace it may use.
 const LAYERS: [(&str, &[&str]); 10] = [
@@ -59,11 +63,12 @@ struct Dependency {
     path: Option<String>,
 }
 
-/// Draws the layers into the page.
+/// Draws the layers into the page, and counts modules and imports.
 pub(crate) fn draw(workspace: &Workspace) -> Result<()> {
     let path = workspace.path(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read `{PAGE}`"))?;
-    let page = with_drawing(&page, &drawing(&uses(workspace)?))?;
+    let page = replaced(&page, [BEGIN, END], &drawing(&uses(workspace)?))?;
+    let page = replaced(&page, [COUNTED, END_OF_COUNTED], &table::whole(workspace)?)?;
     fs::write(&path, page).with_context(|| format!("cannot write `{PAGE}`"))
 }
 
@@ -121,10 +126,11 @@ fn reaches(uses: &Uses, from: &str, to: &str) -> bool {
     uses.get(from).into_iter().flatten().any(|used| used == to || reaches(uses, used, to))
 }
 
-fn with_drawing(page: &str, drawing: &str) -> Result<String> {
-    let around = page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
-    let (head, tail) = around.with_context(|| format!("`{PAGE}` has no place for the drawing"))?;
-    Ok([head, BEGIN, drawing, END, tail].concat())
+/// The page with `text` between two marks.
+fn replaced(page: &str, [begin, end]: [&str; 2], text: &str) -> Result<String> {
+    let around = page.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?.1)));
+    let (head, tail) = around.with_context(|| format!("`{PAGE}` has no place for what follows {begin:?}"))?;
+    Ok([head, begin, text, end, tail].concat())
 }
 
 #[cfg(test)]
@@ -181,8 +187,25 @@ mod tests {
     fn the_page_shows_the_layers_as_they_are() {
         let workspace = workspace();
         let page = fs::read_to_string(workspace.path(PAGE)).unwrap();
-        let drawn = with_drawing(&page, &drawing(&uses(&workspace).unwrap())).unwrap();
+        let drawn = replaced(&page, [BEGIN, END], &drawing(&uses(&workspace).unwrap())).unwrap();
         assert!(page == drawn, "`cargo xtask layers` draws `{PAGE}` anew");
-        assert!(with_drawing("no place", "").is_err());
+        assert!(replaced("no place", [BEGIN, END], "").is_err());
+    }
+
+    /// Names and circles; how many files and imports there are changes with every file. The lines on what was before are those of a
+    /// commit, which not every clone has.
+    #[test]
+    fn the_page_counts_the_circles_that_are_there_now() {
+        let lasting = |line: &str| {
+            let cells: Vec<String> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+            [&cells[1..2], &cells[4..]].concat()
+        };
+        let workspace = workspace();
+        let page = fs::read_to_string(workspace.path(PAGE)).unwrap();
+        let counted = page.split_once(COUNTED).unwrap().1.split_once(END_OF_COUNTED).unwrap().0;
+        let now = table::now(&workspace).unwrap();
+        let counted: Vec<_> = counted.lines().skip(4).map(lasting).collect();
+        let now: Vec<_> = now.lines().map(lasting).collect();
+        assert_eq!(counted, now, "`cargo xtask layers` counts anew");
     }
 }

@@ -33,7 +33,8 @@ Usage: cargo xtask <TASK>
   bless          write anew what tests hold against the code: schemas, the reference, the output that pages show,
                  snapshots. Look at the difference before you commit it
   bench CLAIM…   measure a claim and write its section of `docs/benchmarks.md`: see `bench/README.md`
-  layers         draw which package of the runner uses which into `docs/architecture.md`
+  layers         draw which package of the runner uses which into `docs/architecture.md`, and count modules and imports
+                 before the layers and now, for which git has to have that commit
   soak [PART…]   the tests against kills, damage and hostile input, for as long as it takes (hours), into
                  `docs/reliability.md`; goes on with the parts that are not done yet. `--again` does all of them anew,
                  `--short` as long as in `test`, writing nothing

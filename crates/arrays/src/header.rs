@@ -236,19 +236,19 @@ mod tests {
         assert!(told("'|O'").contains("Python objects") && told("'<U8'").contains("text"));
         assert!(told("'<c8'").contains("complex") && told("'<M8[ns]'").contains("dates"));
         assert!(told("[('a', '<f4')]").contains("several fields") && told("'<f16'").contains("`<f16`"));
-        assert!(Header::parse("{}").unwrap_err().contains("none that NumPy writes"));
+        snapshots::assert_message!(Header::parse("{}").unwrap_err());
         let huge = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({0}, {0})}}", u64::MAX / 2);
-        assert!(Header::parse(&huge).unwrap_err().contains("no memory holds"));
+        snapshots::assert_message!(Header::parse(&huge).unwrap_err());
         let hidden = "{'descr': '<f8', 'fortran_order': True, 'shape': (0, 4611686018427387904)}";
-        assert!(Header::parse(hidden).unwrap_err().contains("no memory holds"));
+        snapshots::assert_message!(Header::parse(hidden).unwrap_err());
     }
 
     #[test]
     fn a_file_that_is_cut_short_or_of_another_kind_is_told() {
         let read = |mut bytes: &[u8]| Header::read(&mut bytes).unwrap_err();
-        assert!(read(b"\x93NUMPY\x01\x00\x50\x00{").contains("ends before"));
-        assert!(read(b"PK\x03\x04........").contains("does not begin"));
-        assert!(read(b"\x93NUMPY\x09\x00\x50\x00{").contains("version 9"));
-        assert!(read(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{").contains("a header of"));
+        snapshots::assert_message!(read(b"\x93NUMPY\x01\x00\x50\x00{"));
+        snapshots::assert_message!(read(b"PK\x03\x04........"));
+        snapshots::assert_message!(read(b"\x93NUMPY\x09\x00\x50\x00{"));
+        snapshots::assert_message!(read(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{"));
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Group {
     pub(crate) images: usize,
     /// Stored values, each of all images.
     pub(crate) values: Vec<Memory>,
-    /// Gradients by stored values; where a normalisation reads the value, by its outcome.
+    /// Gradients by stored values; where a normalisation reads the value, by its output.
     pub(crate) gradients: Vec<Memory>,
     pub(crate) records: Records,
     spare: Vec<Memory>,
@@ -135,7 +135,7 @@ fn recycle(spare: &mut Vec<Memory>, memory: &mut Memory) {
     }
 }
 
-/// Values, or gradients: those of the image at a desk, and those that are stored.
+/// Values, or gradients: those of the image with a workspace, and those that are stored.
 pub(crate) struct Bank<'a> {
     pub(crate) scratch: &'a mut Vec<Memory>,
     pub(crate) stored: &'a mut [Memory],

@@ -32,7 +32,7 @@ pub(crate) struct Shared<'a> {
 
 /// Memory of a thread, for one image after the other.
 #[derive(Default)]
-pub(crate) struct Desk {
+pub(crate) struct Workspace {
     values: Vec<Memory>,
     gradients: Vec<Memory>,
     patches: Memory,
@@ -40,8 +40,8 @@ pub(crate) struct Desk {
     sums: [Memory; 2],
 }
 
-/// An image of a group at a desk.
-struct Sitting<'a> {
+/// An image of a group with a workspace.
+struct ImagePass<'a> {
     shared: Shared<'a>,
     /// Which of the batch.
     image: usize,
@@ -55,60 +55,60 @@ struct Sitting<'a> {
 
 impl Shared<'_> {
     /// Computes `level` forward for all images of `group`.
-    pub(crate) fn forward(self, level: &Level, group: &mut Group, desk: &mut Desk) {
+    pub(crate) fn forward(self, level: &Level, group: &mut Group, workspace: &mut Workspace) {
         for image in 0..group.images {
-            let mut sitting = self.sit(image, group, desk);
+            let mut pass = self.pass(image, group, workspace);
             for step in &level.forward {
                 let observed = step.norm.filter(|_| self.observe);
                 let widens = step.norm.is_some_and(|norm| self.plan.norms[norm].widening.is_some());
                 if widens && observed.is_none() {
                     continue;
                 }
-                sitting.compute(step);
+                pass.compute(step);
                 if let Some(norm) = observed {
-                    sitting.observe(step, norm);
+                    pass.observe(step, norm);
                 }
             }
         }
     }
 
     /// Computes `level` backward for all images of `group`.
-    pub(crate) fn backward(self, level: &Level, group: &mut Group, desk: &mut Desk) {
+    pub(crate) fn backward(self, level: &Level, group: &mut Group, workspace: &mut Workspace) {
         for image in 0..group.images {
-            let mut sitting = self.sit(image, group, desk);
+            let mut pass = self.pass(image, group, workspace);
             for step in &level.again {
-                sitting.compute(step);
+                pass.compute(step);
             }
             for gradient in &level.backward {
-                sitting.differentiate(gradient);
+                pass.differentiate(gradient);
             }
         }
     }
 
-    fn sit<'a>(self, image: usize, group: &'a mut Group, desk: &'a mut Desk) -> Sitting<'a>
+    fn pass<'a>(self, image: usize, group: &'a mut Group, workspace: &'a mut Workspace) -> ImagePass<'a>
     where
         Self: 'a,
     {
-        Sitting {
+        ImagePass {
             shared: self,
             image: group.first + image,
-            values: Bank { scratch: &mut desk.values, stored: &mut group.values, image },
-            gradients: Bank { scratch: &mut desk.gradients, stored: &mut group.gradients, image },
+            values: Bank { scratch: &mut workspace.values, stored: &mut group.values, image },
+            gradients: Bank { scratch: &mut workspace.gradients, stored: &mut group.gradients, image },
             records: &mut group.records,
-            patches: &mut desk.patches,
-            patch_gradients: &mut desk.patch_gradients,
-            sums: &mut desk.sums,
+            patches: &mut workspace.patches,
+            patch_gradients: &mut workspace.patch_gradients,
+            sums: &mut workspace.sums,
         }
     }
 }
 
-impl Sitting<'_> {
+impl ImagePass<'_> {
     fn compute(&mut self, step: &Step) {
         let Shared { plan, weights, norms, images, instructions: on, dropout, .. } = self.shared;
         let shape = plan.shapes[step.node];
         let image = self.image;
         let (patches, sums) = (&mut *self.patches, &mut *self.sums);
-        self.values.change(step.outcome, shape.len(), |out, values| {
+        self.values.change(step.output, shape.len(), |out, values| {
             let input = |index: usize| {
                 let (node, place) = step.inputs[index];
                 values.get(place, plan.shapes[node].len())
@@ -191,7 +191,7 @@ impl Sitting<'_> {
             let left = Left { values: x, row: 1, column: from.padded() };
             product::multiply(on, size, left, x, &mut records.products, true);
         }
-        let x = self.values.get(step.outcome, shape.len());
+        let x = self.values.get(step.output, shape.len());
         let [mean, squares] = &mut *self.sums;
         let (nothing, mean) = (squares.cleared(shape.padded()), mean.cleared(shape.padded()));
         pointwise::channel_sums(on, x, nothing, false, mean);

@@ -1,6 +1,8 @@
-//! Forward and backward passes of a network on the CPU: the logits of a batch, and the gradient of a loss by all trained
+//! Forward and backward passes of a network on the CPU: the logits of a batch, and the gradient of a loss with respect to all trained
 //! values. Exactly the mathematics of PyTorch's modules, in another order: see [`Network`] and `plan.rs`. Knows no data, no
 //! loss and no files, and of an optimiser only [`Orthogonal`].
+//!
+//! Terms are those of `docs/glossary.md`.
 
 mod batch;
 mod depthwise;

@@ -6,7 +6,7 @@ use model::Graph;
 use rayon::prelude::*;
 
 use crate::batch::{GROUP, Group, Records};
-use crate::image::{Desk, Shared};
+use crate::image::{Shared, Workspace};
 use crate::norm::{NormState, Widened};
 use crate::packed::Weights;
 use crate::plan::{Level, Plan, Unsupported, Widening};
@@ -59,7 +59,7 @@ pub struct Network {
     weights: Vec<Weights>,
     norms: Vec<NormState>,
     groups: Vec<Group>,
-    desks: Mutex<Vec<Desk>>,
+    workspaces: Mutex<Vec<Workspace>>,
     classes: usize,
     /// The last batch, and what was dropped out of it.
     images: Vec<f32>,
@@ -95,7 +95,7 @@ impl Network {
             threads,
             instructions,
             groups: Vec::new(),
-            desks: Mutex::default(),
+            workspaces: Mutex::default(),
             classes: graph.classes(),
             images: Vec::new(),
             dropout: None,
@@ -138,9 +138,9 @@ impl Network {
         self.trains = running.is_some();
         for level in 0..self.plan.levels.len() {
             let observe = running.is_some();
-            self.each_group(level, observe, |shared, level, group, desk| {
+            self.each_group(level, observe, |shared, level, group, workspace| {
                 group.before_forward(shared.plan, level);
-                shared.forward(level, group, desk);
+                shared.forward(level, group, workspace);
             });
             let Some((stats, momentum)) = &mut running else { continue };
             for &norm in &self.plan.levels[level].norms {
@@ -172,7 +172,11 @@ impl Network {
     /// done already.
     pub fn backward(&mut self, values: &[f32], by_logits: &[f32], gradient: &mut Vec<f32>) {
         assert!(std::mem::take(&mut self.trains), "one backward pass after a forward one in training");
-        assert_eq!(by_logits.len(), self.logits.len(), "gradients by the logits of the last batch");
+        assert_eq!(
+            by_logits.len(),
+            self.logits.len(),
+            "gradients with respect to the logits of the last batch"
+        );
         gradient.clear();
         gradient.resize(self.plan.values, 0.0);
         let row = self.plan.stored[self.plan.logits];
@@ -186,9 +190,9 @@ impl Network {
             group.set_gradient(self.plan.logits, &padded);
         }
         for level in (0..self.plan.levels.len()).rev() {
-            self.each_group(level, false, |shared, level, group, desk| {
+            self.each_group(level, false, |shared, level, group, workspace| {
                 group.before_backward(shared.plan, level);
-                shared.backward(level, group, desk);
+                shared.backward(level, group, workspace);
                 group.after_backward(level);
             });
             let planned = &self.plan.levels[level];
@@ -238,7 +242,7 @@ impl Network {
         &mut self,
         level: usize,
         observe: bool,
-        compute: impl Fn(Shared<'_>, &Level, &mut Group, &mut Desk) + Sync,
+        compute: impl Fn(Shared<'_>, &Level, &mut Group, &mut Workspace) + Sync,
     ) {
         let shared = Shared {
             plan: &self.plan,
@@ -249,13 +253,13 @@ impl Network {
             dropout: self.dropout,
             observe,
         };
-        let (level, desks, groups) = (&self.plan.levels[level], &self.desks, &mut self.groups);
-        let free = || desks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (level, workspaces, groups) = (&self.plan.levels[level], &self.workspaces, &mut self.groups);
+        let free = || workspaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.threads.install(|| {
             groups.par_iter_mut().with_max_len(1).for_each(|group| {
-                let mut desk = free().pop().unwrap_or_default();
-                compute(shared, level, group, &mut desk);
-                free().push(desk);
+                let mut workspace = free().pop().unwrap_or_default();
+                compute(shared, level, group, &mut workspace);
+                free().push(workspace);
             });
         });
     }

@@ -119,7 +119,7 @@ pub(crate) struct Widened<'a> {
     pub(crate) layer: &'a Layer,
     /// `[outputs, padded inputs]`.
     pub(crate) weights: &'a [f32],
-    /// Sums over pixels of operand times gradient with respect to the normalisation's outcome: `[inputs, padded outputs]`.
+    /// Sums over pixels of operand times gradient with respect to the normalisation's output: `[inputs, padded outputs]`.
     pub(crate) gradient: &'a [f64],
     /// Sums of the operand, and of its products.
     pub(crate) sums: &'a [f64],

@@ -2,10 +2,10 @@
 //!
 //! Only batch normalisation looks at more than one image. Between two of them everything is computed image by image: the
 //! nodes are divided into *levels*, a node's level being the largest number of normalisations on a way to it, and a level is
-//! computed for all images before the next one. What a normalisation reads is stored for all images; its outcome, and an
+//! computed for all images before the next one. What a normalisation reads is stored for all images; its output, and an
 //! activation behind it, are computed anew wherever they are read, which is cheaper than reading them from memory.
 //!
-//! Where a convolution of single pixels makes many channels of few, even its outcome is not stored ([`Widening`]): it is
+//! Where a convolution of single pixels makes many channels of few, even its output is not stored ([`Widening`]): it is
 //! computed once for its mean and variance, and recomputed where it is read. Memory, not arithmetic, is what training waits for.
 
 mod nodes;
@@ -64,7 +64,7 @@ pub(crate) enum Place {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kernel {
     Image,
-    /// The outcome of a normalisation and its activation, from what it reads.
+    /// The output of a normalisation and its activation, from what it reads.
     Affine {
         norm: usize,
     },
@@ -99,15 +99,15 @@ pub(crate) struct Step {
     pub(crate) node: usize,
     pub(crate) kernel: Kernel,
     pub(crate) inputs: Vec<(usize, Place)>,
-    pub(crate) outcome: Place,
-    /// The normalisation that wants to know mean and variance of the outcome.
+    pub(crate) output: Place,
+    /// The normalisation that wants to know mean and variance of the output.
     pub(crate) norm: Option<usize>,
 }
 
 /// One computation backwards.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Gradient {
-    /// With respect to what went into a normalisation, from that with respect to its outcome.
+    /// With respect to what went into a normalisation, from that with respect to its output.
     NormIn { norm: usize, into: usize },
     /// With respect to the operands of a node.
     Node {
@@ -115,17 +115,17 @@ pub(crate) enum Gradient {
         kernel: Kernel,
         /// The operands' values, where they are needed.
         inputs: Vec<(usize, Option<Place>)>,
-        outcome: Option<Place>,
+        output: Option<Place>,
         gradient: Place,
         /// Where each operand's gradient goes, if anybody wants it, and whether it is added to what is there.
         into: Vec<Option<(Place, bool)>>,
     },
-    /// With respect to the outcome of a normalisation, from that with respect to the outcome of the activation behind
+    /// With respect to the output of a normalisation, from that with respect to the output of the activation behind
     /// it. The last one of a normalisation knows its sums.
     NormOut { norm: usize, from: Place, accumulate: bool, last: bool },
-    /// As [`Gradient::NormOut`] where `outcome`, which the normalisation reads, is not stored: by the operand of its
+    /// As [`Gradient::NormOut`] where `output`, which the normalisation reads, is not stored: by the operand of its
     /// convolution as far as one image tells, into the widening's place for it.
-    Widened { norm: usize, widening: Widening, from: Place, outcome: Place, input: Place, scratch: usize },
+    Widened { norm: usize, widening: Widening, from: Place, output: Place, input: Place, scratch: usize },
     /// The rest of it, which all images tell.
     Corrected { norm: usize, widening: Widening, input: Place, into: Place, accumulate: bool },
 }
@@ -165,10 +165,10 @@ pub(crate) struct Layer {
     pub(crate) depthwise: bool,
 }
 
-/// A convolution of single pixels with a normalisation behind it, whose outcome is not stored.
+/// A convolution of single pixels with a normalisation behind it, whose output is not stored.
 ///
 /// Normalisation makes the gradient of an image depend on sums over all of them. With x the operand, W the weights,
-/// y = W·x, dz the gradient with respect to the normalisation's outcome, and per output n the sums S = Σdz and Q = Σdz·ŷ over N
+/// y = W·x, dz the gradient with respect to the normalisation's output, and per output n the sums S = Σdz and Q = Σdz·ŷ over N
 /// pixels, dy = γ/σ·(dz - S/N - ŷ·Q/N). As ŷ is linear in x, so is what the sums contribute to dx = Wᵀ·dy, and their contribution to
 /// the gradient with respect to W needs of x only its sums and those of its products: dz is read once, before the sums are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +183,7 @@ pub(crate) struct Widening {
 /// A batch normalisation and the activation behind it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Norm {
-    /// The stored value that it normalises, unless its outcome is not stored.
+    /// The stored value that it normalises, unless its output is not stored.
     pub(crate) stored: usize,
     pub(crate) widening: Option<Widening>,
     pub(crate) shape: Shape,

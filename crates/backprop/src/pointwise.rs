@@ -81,7 +81,7 @@ pub(crate) struct Affine<'a> {
 }
 
 on_every_processor! {
-    /// From the gradient with respect to the activation's outcome that with respect to its input, written or added to `into`. `x` is
+    /// From the gradient with respect to the activation's output that with respect to its input, written or added to `into`. `x` is
     /// what went into the normalisation.
     pub(crate) fn affine_gradient =
         affine_gradient_on(gradient: &[f32], x: &[f32], affine: Affine<'_>, into: &mut [f32], accumulate: bool)

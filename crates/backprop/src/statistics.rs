@@ -45,7 +45,7 @@ impl Moments {
     }
 }
 
-/// Sums, by channel, of the gradient with respect to a normalisation's outcome, and of its product with the centred input.
+/// Sums, by channel, of the gradient with respect to a normalisation's output, and of its product with the centred input.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Sums {
     pub(crate) gradient: Vec<f64>,

@@ -1,4 +1,4 @@
-//! For tests: numbers to compute with, and comparison of outcomes.
+//! For tests: numbers to compute with, and comparison of outputs.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

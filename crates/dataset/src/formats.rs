@@ -10,8 +10,8 @@ mod listing;
 mod pictures;
 
 pub use cifar10::cifar10_binary;
-pub use filling::{Colors, MAX_BYTES, MAX_LEFT_OUT, PictureOptions};
+pub use filling::{Colors, FolderRead, MAX_BYTES, MAX_LEFT_OUT, PictureOptions};
 pub use idx::idx;
-pub use image_folder::{FolderOptions, FolderRead, TestShare, image_folder};
+pub use image_folder::{FolderOptions, TestShare, image_folder};
 pub use left_out::LeftOut;
 pub use pictures::pictures;

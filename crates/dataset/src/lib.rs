@@ -2,6 +2,8 @@
 //!
 //! Images are bytes `[N, C, H, W]` with one label each; a dataset has a training and a test split. Knows files,
 //! folders and archives on this machine; knows nothing of networks, of downloads or of the runner.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 mod augment;
 mod error;

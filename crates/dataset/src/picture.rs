@@ -24,6 +24,8 @@ pub use scale::{Fit, PictureSize};
 
 /// Most pixels on a side: larger images are no training images, and could fill the memory.
 pub(crate) const MAX_SIDE: usize = 8192;
+/// Most bytes that a decoder may take: eight for each pixel of the largest picture, and some for the way there.
+const MAX_ALLOC: u64 = 9 * (MAX_SIDE * MAX_SIDE) as u64;
 
 /// Most bytes that a decoder takes for each pixel, what it returns and what that becomes included.
 const BYTES_PER_PIXEL: usize = 12;

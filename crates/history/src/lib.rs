@@ -1,5 +1,7 @@
 //! The past: recorded runs, short names for them, and what changed from one to the next. Reads records only; needs no
 //! pipeline, and tells what the cache no longer has instead of guessing.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

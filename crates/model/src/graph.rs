@@ -30,7 +30,7 @@ pub struct Node {
     pub op: Op,
     /// The operands, in the op's order.
     pub inputs: Vec<NodeId>,
-    /// Shape of the outcome for one image: `[C, H, W]` or `[features]`.
+    /// Shape of the output for one image: `[C, H, W]` or `[features]`.
     pub shape: Vec<usize>,
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Knows layers, shapes, names of parameters and how to count them. Knows no library that computes: plugins
 //! interpret the graph.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 mod error;
 mod graph;

@@ -9,8 +9,8 @@ use model::{Activation, BatchNorm, Conv, NodeId, Op, Pool, Weights};
 
 use crate::error::Error;
 use crate::fold;
-use crate::graph::{Attribute, Dim, Model, Node, Value};
-use crate::tensor::{Data, ElementType, Tensor};
+use crate::graph::{Attribute, Model, Node, Value};
+use crate::tensor::{Data, Dim, ElementType, Tensor};
 
 /// How to write a network.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::Error;
 use crate::proto::{GraphProto, TensorProto};
-use crate::read::MAX_FILE_BYTES;
+
+/// The largest file that is read, and the most bytes that lie beside it: 512 MiB, far above what fits on a device that wants
+/// INT8.
+pub const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// `data_location` of a tensor that is elsewhere.
 const EXTERNAL: i32 = 1;

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::names::Names;
-use crate::shape::TensorType;
-use crate::tensor::{ElementType, Tensor};
+use crate::tensor::{Dim, ElementType, Tensor, TensorType};
 
 /// A model: a graph with the versions it is written for.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,28 +96,6 @@ pub struct Value {
     pub element: ElementType,
     /// Its dimensions; `None` where not even their number is known.
     pub shape: Option<Vec<Dim>>,
-}
-
-/// A dimension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Dim {
-    /// A size.
-    Known(usize),
-    /// Chosen by the caller, known under a name such as `batch`.
-    Named(String),
-    /// Chosen by the caller or not inferred.
-    Unknown,
-}
-
-impl Dim {
-    /// The size where it is known.
-    #[must_use]
-    pub fn known(&self) -> Option<usize> {
-        match self {
-            Self::Known(size) => Some(*size),
-            Self::Named(_) | Self::Unknown => None,
-        }
-    }
 }
 
 /// A typed attribute.

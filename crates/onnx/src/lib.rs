@@ -1,6 +1,8 @@
 //! ONNX models: files, an owned graph to edit, shape inference, and building from a network description.
 //!
 //! Knows the format and enough of the operators to fold and to infer shapes; runs nothing and quantizes nothing.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 pub mod build;
 mod compact;
@@ -19,10 +21,10 @@ mod tensor;
 mod write;
 
 pub use error::Error;
-pub use external::DataFiles;
+pub use external::{DataFiles, MAX_FILE_BYTES};
 pub use fold::Affine;
-pub use graph::{Attribute, Dim, Graph, Model, Node, Value};
+pub use graph::{Attribute, Graph, Model, Node, Value};
 pub use names::Names;
-pub use read::{MAX_FILE_BYTES, data_files};
-pub use shape::{Item, Shapes, TensorType};
-pub use tensor::{Data, ElementType, Tensor};
+pub use read::data_files;
+pub use shape::{Item, Shapes};
+pub use tensor::{Data, Dim, ElementType, Tensor, TensorType};

@@ -10,18 +10,15 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use crate::error::Error;
-use crate::external::{self, DataFiles};
+use crate::external::{self, DataFiles, MAX_FILE_BYTES};
 use crate::functions;
-use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
+use crate::graph::{Attribute, Graph, Model, Node, Value};
 use crate::proto::{
     AttributeProto, DimensionValue, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto,
     ValueInfoProto, attribute_type, data_type,
 };
-use crate::shape::{Shapes, TensorType};
-use crate::tensor::{Data, ElementType, Tensor, width_of_other};
-
-/// The largest file that is read: 512 MiB, far above what fits on a device that wants INT8.
-pub const MAX_FILE_BYTES: u64 = 512 << 20;
+use crate::shape::Shapes;
+use crate::tensor::{Data, Dim, ElementType, Tensor, TensorType, width_of_other};
 
 /// The oldest opset in which attributes are compared with shapes.
 const OLDEST_CHECKED: i64 = 7;

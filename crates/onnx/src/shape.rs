@@ -13,43 +13,12 @@ mod window;
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::graph::{Dim, Graph, Node, Value};
-use crate::tensor::ElementType;
+use crate::graph::{Graph, Node, Value};
+use crate::tensor::{Dim, ElementType, TensorType};
 
-/// What is known of a tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorType {
-    /// Its element type.
-    pub element: ElementType,
-    /// Its dimensions; `None` where not even their number is known.
-    pub shape: Option<Vec<Dim>>,
-}
-
-impl TensorType {
-    /// What a value says whose type is left out.
-    const NOTHING: Self = Self { element: ElementType::Other(0), shape: None };
-
-    fn of(value: &Value) -> Self {
-        Self { element: value.element, shape: value.shape.clone() }
-    }
-
-    /// What the rules say, and where they say nothing, what the file says.
-    fn filled(ruled: Option<Self>, hint: Option<&Self>) -> Option<Self> {
-        let (mut ruled, hint) = match (ruled, hint) {
-            (Some(ruled), Some(hint)) => (ruled, hint),
-            (ruled, hint) => return ruled.or(hint.cloned()),
-        };
-        match (&mut ruled.shape, &hint.shape) {
-            (Some(dims), Some(hinted)) if dims.len() == hinted.len() => {
-                for (dim, hinted) in dims.iter_mut().zip(hinted).filter(|(dim, _)| **dim == Dim::Unknown) {
-                    dim.clone_from(hinted);
-                }
-            }
-            (unknown @ None, hinted) => unknown.clone_from(hinted),
-            _ => {}
-        }
-        Some(ruled)
-    }
+/// What is said of a value.
+fn type_of(value: &Value) -> TensorType {
+    TensorType { element: value.element, shape: value.shape.clone() }
 }
 
 /// An element of a shape being computed.
@@ -80,7 +49,7 @@ impl Shapes {
     pub fn infer(graph: &Graph) -> Result<Self, Error> {
         let mut hints: BTreeMap<&str, TensorType> =
             graph.hints.iter().map(|(name, known)| (name.as_str(), known.clone())).collect();
-        hints.extend(graph.outputs.iter().map(|value| (value.name.as_str(), TensorType::of(value))));
+        hints.extend(graph.outputs.iter().map(|value| (value.name.as_str(), type_of(value))));
         hints.retain(|_, known| *known != TensorType::NOTHING);
         let around = Self::default();
         Self::within(&around, graph, &hints).or_else(|_| Self::within(&around, graph, &BTreeMap::new()))
@@ -90,7 +59,7 @@ impl Shapes {
     fn within(around: &Self, graph: &Graph, hints: &BTreeMap<&str, TensorType>) -> Result<Self, Error> {
         let mut shapes = around.clone();
         for value in &graph.inputs {
-            let known = TensorType::of(value);
+            let known = type_of(value);
             if known != TensorType::NOTHING {
                 shapes.types.insert(value.name.clone(), known);
             }

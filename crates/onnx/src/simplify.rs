@@ -8,9 +8,9 @@ mod evaluate;
 use std::collections::BTreeSet;
 
 use crate::error::Error;
-use crate::graph::{Attribute, Dim, Graph, Model, Node};
+use crate::graph::{Attribute, Graph, Model, Node};
 use crate::shape::Shapes;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Dim, Tensor};
 
 impl Model {
     /// The same function in fewer nodes.

@@ -4,6 +4,60 @@ use std::num::NonZeroUsize;
 
 use crate::proto::data_type;
 
+/// A dimension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dim {
+    /// A size.
+    Known(usize),
+    /// Chosen by the caller, known under a name such as `batch`.
+    Named(String),
+    /// Chosen by the caller or not inferred.
+    Unknown,
+}
+
+impl Dim {
+    /// The size where it is known.
+    #[must_use]
+    pub fn known(&self) -> Option<usize> {
+        match self {
+            Self::Known(size) => Some(*size),
+            Self::Named(_) | Self::Unknown => None,
+        }
+    }
+}
+
+/// What is known of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorType {
+    /// Its element type.
+    pub element: ElementType,
+    /// Its dimensions; `None` where not even their number is known.
+    pub shape: Option<Vec<Dim>>,
+}
+
+impl TensorType {
+    /// What a value says whose type is left out.
+    pub(crate) const NOTHING: Self = Self { element: ElementType::Other(0), shape: None };
+
+    /// What the rules say, and where they say nothing, what the file says.
+    pub(crate) fn filled(ruled: Option<Self>, hint: Option<&Self>) -> Option<Self> {
+        let (mut ruled, hint) = match (ruled, hint) {
+            (Some(ruled), Some(hint)) => (ruled, hint),
+            (ruled, hint) => return ruled.or(hint.cloned()),
+        };
+        match (&mut ruled.shape, &hint.shape) {
+            (Some(dims), Some(hinted)) if dims.len() == hinted.len() => {
+                for (dim, hinted) in dims.iter_mut().zip(hinted).filter(|(dim, _)| **dim == Dim::Unknown) {
+                    dim.clone_from(hinted);
+                }
+            }
+            (unknown @ None, hinted) => unknown.clone_from(hinted),
+            _ => {}
+        }
+        Some(ruled)
+    }
+}
+
 /// Element types, with ONNX's own numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ElementType {

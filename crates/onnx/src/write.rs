@@ -5,14 +5,13 @@ use std::path::Path;
 use prost::Message;
 
 use crate::error::Error;
-use crate::graph::{Attribute, Dim, Graph, Model, Node, Value};
+use crate::graph::{Attribute, Graph, Model, Node, Value};
 use crate::proto::{
     AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
     attribute_type,
 };
-use crate::shape::TensorType;
-use crate::tensor::{ElementType, Tensor};
+use crate::tensor::{Dim, ElementType, Tensor, TensorType};
 
 impl Model {
     /// Writes a file whole: beside its place first, then renamed, so that a reader never sees half of it.

@@ -82,12 +82,12 @@ impl Digest {
 fn subtree(file: &File, start: u64, end: u64) -> io::Result<ChainingValue> {
     thread_local! {
         /// Made once for each thread: to fill it with zeros takes a tenth of the time that digesting it does.
-        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; usize::try_from(PIECE).unwrap_or(0)]);
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE as usize]);
     }
     let length = end - start;
     if length <= PIECE {
         return BUFFER.with_borrow_mut(|buffer| {
-            let bytes = buffer.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+            let bytes = &mut buffer[..length as usize];
             file.read_exact_at(bytes, start)?;
             Ok(blake3::Hasher::new().set_input_offset(start).update(bytes).finalize_non_root())
         });

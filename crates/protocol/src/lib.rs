@@ -3,6 +3,8 @@
 //! Knows messages, manifests and figures, what an op is to a plugin and how its params are read, how a plugin serves them over
 //! any reader and writer, and what must not be shown of a URL in any of them. Knows nothing of stages, keys or caches, and
 //! nothing of machine learning.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -2,6 +2,8 @@
 //!
 //! Knows which operators ONNX Runtime computes in integers and how to say so in a graph. Runs no model: the caller
 //! runs [`observed_model`] in whatever runtime it has and feeds an [`Observer`] with what comes out.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 mod channel_factors;
 mod clip;

@@ -1,6 +1,8 @@
 //! Run records and figures become self-contained HTML files, the report of a run and the comparison of two: no network, one
 //! script of its own for tooltips, light and dark, phone and print; or a run in short, as Markdown and as data. Pure functions
 //! to markup; knows no stage, metric or figure by name.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -137,6 +137,25 @@ fn a_good_run_has_every_section() {
     assert!(heads.iter().all(|(_, attributes)| attributes.iter().any(|(key, _)| key == "scope")));
 }
 
+/// The text of a document: a line for each piece between tags, without style and script.
+fn text(html: &str) -> String {
+    let mut lines = vec![];
+    let mut rest = html;
+    while let Some((piece, after)) = rest.split_once('<') {
+        lines.extend(Some(piece.trim()).filter(|piece| !piece.is_empty()));
+        let (tag, after) = after.split_once('>').unwrap();
+        let is_code = ["style", "script"].into_iter().find(|name| tag.starts_with(name));
+        rest = is_code.map_or(after, |name| after.split_once(&format!("</{name}>")).unwrap().1);
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn reports_read_as_agreed_on() {
+    snapshots::assert_message!(text(&render(&sample::tinynet())));
+    snapshots::assert_message!(text(&render(&sample::train_fails())));
+}
+
 #[test]
 fn the_policy_names_the_style_it_allows() {
     use base64::Engine;

@@ -159,11 +159,10 @@ fn choose(
         choice.records.push(position);
         choice.bytes -= record.bytes;
         for digest in record.objects.iter().collect::<HashSet<_>>() {
-            let left = named.get_mut(digest).map_or(0, |count| {
-                *count -= 1;
-                *count
-            });
-            if left == 0
+            // What nothing is known of stays.
+            let Some(count) = named.get_mut(digest) else { continue };
+            *count -= 1;
+            if *count == 0
                 && let Some(bytes) = objects.get(digest)
             {
                 choice.objects.push((*digest, *bytes));

@@ -51,6 +51,8 @@
 //! folder may be written by several runs at once: each is complete when it gets its name, and equal names mean equal
 //! contents. Readers (`status`, `why`, `log`) take no lock; what they write, the stat cache and manifests of plugins,
 //! is whole by rename and worthless by nature.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -190,7 +190,7 @@ impl Store {
                 // Worth nothing compared with the outcome, which is whole.
                 found
                     .notes
-                    .extend(of.iter().map(|of| format!("the log of an outcome of `{}` is lost", of.stage)));
+                    .extend(of.iter().map(|of| format!("the log of a result of `{}` is lost", of.stage)));
                 continue;
             }
             let remedy = if mend { self.mend_object(digest, artifacts)? } else { Remedy::None };

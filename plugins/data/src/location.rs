@@ -91,11 +91,11 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let message = |source| format!("{:?}", parse(source).unwrap_err());
-        assert!(message("ftp://h/a").contains("the scheme `ftp://` is not supported"));
-        assert!(message("s3://b/a").contains("`https://`"));
-        assert!(message("file://other/a").contains("does not name a file on this machine"));
-        assert!(message("https://h/a#md5").contains("not `name=value`"));
-        assert!(message("https://h:99999/a").contains("has the port `99999`"));
+        snapshots::assert_message!(message("ftp://h/a"));
+        snapshots::assert_message!(message("s3://b/a"));
+        snapshots::assert_message!(message("file://other/a"));
+        snapshots::assert_message!(message("https://h/a#md5"));
+        snapshots::assert_message!(message("https://h:99999/a"));
         for source in [
             "s3://key:secret@b/a",
             "https://u:secret@h/a?secret#md5",

@@ -1,4 +1,6 @@
 //! Plugin data: fetches, checks, unpacks and converts image sets.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(missing[0].place, protocol::Place::Param("/source".into()));
         let twice =
             check(serde_json::json!({"format": "idx", "size": 3, "source": "https://h/x.zip#size=3"}));
-        assert!(twice[0].message.contains("given twice"), "{twice:?}");
+        snapshots::assert_message!(twice[0].message);
     }
 
     #[test]

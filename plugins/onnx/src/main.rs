@@ -2,6 +2,8 @@
 //!
 //! `runtime` is the only module that holds sessions of ONNX Runtime, `ops` has one module for each op. Nothing
 //! here knows stages, keys or caches.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

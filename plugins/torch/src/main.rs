@@ -1,4 +1,6 @@
 //! Plugin torch: trains, evaluates and times networks with libtorch. The only executable that links it.
+//!
+//! Terms are those of `docs/glossary.md`.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -274,7 +274,7 @@ mod tests {
                 .unwrap();
         assert_eq!(pictures["stages"][BENCH]["inputs"]["dataset"], "check_images.dataset");
         assert_eq!(pictures["stages"]["calibrate"]["inputs"]["dataset"], at("d.safetensors"));
-        assert!(made(&[&model, "--dynamic", "--check"]).unwrap_err().contains("compares on data"));
+        snapshots::assert_message!(made(&[&model, "--dynamic", "--check"]).unwrap_err());
         let dynamic = made(&[&model, "--dynamic", "--check", "--check-data", &at("b.npz")]).unwrap();
         assert_eq!(dynamic["stages"][EVALUATE]["inputs"]["int8"], "quantize.model");
         assert!(made(&[&model, "--data", &at("a.npz")]).unwrap()["stages"].get(EVALUATE).is_none());
@@ -323,10 +323,7 @@ mod tests {
         ]);
         let stated = Found { metrics: &timed, figures: &[], provisional: None };
         let said = told(quantize, None, Some(stated));
-        assert!(
-            said.contains("   latency     2.500 → 1.250 ms, ×2.00 the speed (95 % interval 1.90 to 2.10)\n"),
-            "{said}"
-        );
+        snapshots::assert_message!(said);
         assert_eq!(
             told(quantize, Some(evaluate), Some(bench)),
             "   agreement           98.44 % as before (95 % interval 91.67 to 99.72), output y, 64 samples of x.npz\n\

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::paths::absolute;
-use super::values::{Layout, Pixels, word};
+use super::values::{IMAGE_FOLDER, PICTURES, Pixels};
 use super::{Args, input};
 use crate::error::Error;
 
@@ -17,10 +17,10 @@ pub(super) const ARRAYS: &str = "arrays";
 pub(super) const DATASET: &str = "dataset";
 
 /// Endings of the names of pictures that may lie beside arrays.
-const PICTURES: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm"];
+const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "gif", "tif", "tiff", "webp", "ppm"];
 
 /// Whether data are arrays and not pictures: a file by its name, a folder by what is in it, unless a layout of pictures is named.
-pub(super) fn is_arrays(data: &Path, format: Option<Layout>) -> bool {
+pub(super) fn is_arrays(data: &Path, format: Option<&str>) -> bool {
     let has = |path: &Path, endings: &[&str]| {
         path.extension().is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)))
     };
@@ -33,7 +33,7 @@ pub(super) fn is_arrays(data: &Path, format: Option<Layout>) -> bool {
     let inside: Vec<PathBuf> =
         fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     let is_any = |endings: &[&str]| inside.iter().any(|path| has(path, endings));
-    format.is_none() && is_any(&["npy"]) && !is_any(&PICTURES)
+    format.is_none() && is_any(&["npy"]) && !is_any(&ENDINGS)
 }
 
 /// The header of safetensors is read no further than this.
@@ -96,8 +96,8 @@ pub(super) fn images(args: &Args, data: &Path, train_only: bool) -> Result<Image
         return Ok(Images::Dataset(source));
     }
     let mut with = match args.format {
-        Some(format) => json!({ "source": source, "format": word(&format) }),
-        None => json!({ "source": source, "format": word(&Layout::Pictures), "train_only": train_only }),
+        Some(format) => json!({ "source": source, "format": format }),
+        None => json!({ "source": source, "format": PICTURES, "train_only": train_only }),
     };
     if let Some(share) = args.max_left_out {
         with["max_left_out"] = share.into();
@@ -105,7 +105,7 @@ pub(super) fn images(args: &Args, data: &Path, train_only: bool) -> Result<Image
     if let Some(Pixels { width, height }) = args.size {
         with["image_size"] = json!({ "width": width, "height": height });
     }
-    if matches!(args.format, None | Some(Layout::Pictures | Layout::ImageFolder))
+    if matches!(args.format, None | Some(PICTURES | IMAGE_FOLDER))
         && let Some(shape) = input::shape(&args.model)
     {
         let channels = input::channels(&shape).map_err(|reason| {

@@ -1,62 +1,108 @@
-//! What can be said on the command line of `pipe quantize`, in the words of the ops. The runner cannot ask these before it has
-//! an executable of theirs; a test holds the words against the ops' manifests.
+//! What can be said on the command line of `pipe quantize`. Knows where the ops list their words: in the manifests that are
+//! committed with the plugins, because the runner must say them before it has an executable to ask.
 
-use clap::ValueEnum;
+use std::ffi::OsStr;
+use std::sync::LazyLock;
 
-/// Layouts of images, as `data/download` names them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Layout {
-    /// Pictures in folders of any names, without classes
-    Pictures,
-    /// A folder for each class, below `train` and `test`
-    ImageFolder,
-    Cifar10Binary,
-    Idx,
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
+use serde_json::Value;
+
+/// The ops of a plugin, as its committed manifest has them.
+type Ops = LazyLock<Value>;
+
+#[expect(clippy::expect_used, reason = "it is committed, and the plugin's tests hold it against the ops")]
+fn read(manifest: &str) -> Value {
+    serde_json::from_str(manifest).expect("a manifest is JSON")
 }
 
-/// How ranges are chosen, as `onnx/calibrate` names it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Method {
-    /// Tensor by tensor, as that of the others that changes the model's outputs the least
-    Auto,
-    /// The smallest and the largest value
-    Minmax,
-    /// The average of the smallest and of the largest value of each image
-    MovingAverage,
-    /// All but a small share of the values
-    Percentile,
-    /// The range that changes the distribution of the values least (Jensen–Shannon)
-    Entropy,
-    /// The range of the least squared error
-    Mse,
+static DATA: Ops = Ops::new(|| read(include_str!("../../../plugins/data/manifest.json")));
+static ONNX: Ops = Ops::new(|| read(include_str!("../../../plugins/onnx/manifest.json")));
+
+/// The words that a param of an op takes, with what the op says of each. They are looked up only where one was given, or all
+/// are listed.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    ops: &'static Ops,
+    op: &'static str,
+    /// The part of the schema of the op's params that lists them.
+    definition: &'static str,
+    /// Those that make no sense here.
+    without: &'static [&'static str],
 }
 
-/// How weights are rounded, as `onnx/quantize` names it.
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(super) enum Rounding {
-    /// Together, so that their errors cancel on the images, and with biases that make up for the rest
-    Search,
-    /// Each to the nearest
-    Nearest,
+/// Layouts of images. Nobody quantizes for images that are made up.
+pub(super) const LAYOUT: Words =
+    Words { ops: &DATA, op: "download", definition: "Format", without: &["synthetic"] };
+/// How ranges are chosen.
+pub(super) const METHOD: Words = Words::of_onnx("calibrate", "Method");
+/// How weights are rounded.
+pub(super) const ROUNDING: Words = Words::of_onnx("quantize", "Rounding");
+/// Processors.
+pub(super) const TARGET: Words = Words::of_onnx("quantize", "Target");
+/// Types of activations.
+pub(super) const ACTIVATIONS: Words = Words::of_onnx("quantize", "ActivationType");
+
+/// The layout of pictures without classes.
+pub(super) const PICTURES: &str = "pictures";
+/// The layout of pictures in a folder for each class.
+pub(super) const IMAGE_FOLDER: &str = "image-folder";
+/// The rounding that needs the moments of activations.
+pub(super) const SEARCH: &str = "search";
+
+impl Words {
+    const fn of_onnx(op: &'static str, definition: &'static str) -> Self {
+        Self { ops: &ONNX, op, definition, without: &[] }
+    }
+
+    /// Each word with what the op says of it.
+    fn listed(self) -> Vec<(&'static str, String)> {
+        let cases = self.ops[self.op]["params"]["$defs"][self.definition]["oneOf"].as_array();
+        let listed = |case: &'static Value| {
+            let word = case["const"].as_str().filter(|word| !self.without.contains(word))?;
+            Some((word, case["description"].as_str()?.trim_end_matches('.').replace('\n', " ")))
+        };
+        cases.into_iter().flatten().filter_map(listed).collect()
+    }
 }
 
-/// Processors, as `onnx/quantize` names them.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Target {
-    /// Every x86-64: unsigned activations, and weights that cannot saturate without VNNI
-    #[value(name = "x86_64")]
-    X86_64,
-    /// x86-64 with VNNI: unsigned activations
-    #[value(name = "x86_64-vnni")]
-    X86_64Vnni,
-    /// Signed activations
-    Aarch64,
+impl TypedValueParser for Words {
+    type Value = &'static str;
+
+    /// `-` may stand for `_`.
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<&'static str, clap::Error> {
+        let dashed = |word: &str| word.replace('_', "-");
+        let given = value.to_str().map(dashed);
+        match self.listed().into_iter().find(|(word, _)| given.as_ref() == Some(&dashed(word))) {
+            Some((word, _)) => Ok(word),
+            None => {
+                let words = self.listed().into_iter().map(|(word, _)| word.to_owned());
+                Err(refused(command, arg, value, words.collect()))
+            }
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let value = |(word, about)| PossibleValue::new(word).help(about);
+        Some(Box::new(self.listed().into_iter().map(value)))
+    }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Activations {
-    U8,
-    S8,
+/// What clap says of a value that is not listed.
+fn refused(command: &Command, arg: Option<&Arg>, value: &OsStr, words: Vec<String>) -> clap::Error {
+    let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+    if let Some(arg) = arg {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(arg.to_string()));
+    }
+    error.insert(ContextKind::InvalidValue, ContextValue::String(value.to_string_lossy().into_owned()));
+    error.insert(ContextKind::ValidValue, ContextValue::Strings(words));
+    error
 }
 
 /// The size of a picture.
@@ -93,19 +139,9 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
     if (50.0..=100.0).contains(&value) { Ok(value) } else { Err("not between 50 and 100".into()) }
 }
 
-/// The word for a value on the command line.
-pub(super) fn word(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use std::collections::BTreeSet;
-    use std::path::Path;
-
-    use serde_json::Value;
 
     #[test]
     fn a_size_is_a_square_or_width_and_height() {
@@ -113,42 +149,32 @@ mod tests {
         assert_eq!(pixels("320x240"), Ok(Pixels { width: 320, height: 240 }));
     }
 
-    /// What a param of an op can be, by the op's manifest: all words in the part of its schema that has this name.
-    fn declared(plugin: &str, op: &str, name: &str) -> BTreeSet<String> {
-        fn words(schema: &Value, found: &mut BTreeSet<String>) {
-            match schema {
-                Value::Object(fields) => {
-                    let constant = fields.get("const").and_then(Value::as_str);
-                    let listed = fields.get("enum").and_then(Value::as_array).into_iter().flatten();
-                    found.extend(
-                        constant.into_iter().chain(listed.filter_map(Value::as_str)).map(str::to_owned),
-                    );
-                    fields.values().for_each(|field| words(field, found));
-                }
-                Value::Array(items) => items.iter().for_each(|item| words(item, found)),
-                _ => {}
-            }
+    #[test]
+    fn the_words_are_those_of_the_ops() {
+        let words = |words: Words| words.listed().into_iter().map(|(word, _)| word).collect::<Vec<_>>();
+        for (list, known) in [
+            (LAYOUT, &[PICTURES, IMAGE_FOLDER, "idx"][..]),
+            (METHOD, &["auto", "moving_average"]),
+            (ROUNDING, &[SEARCH, "nearest"]),
+            (TARGET, &["x86_64", "x86_64-vnni"]),
+            (ACTIVATIONS, &["u8", "s8"]),
+        ] {
+            let listed = words(list);
+            assert!(known.iter().all(|word| listed.contains(word)), "{}: {listed:?}", list.definition);
         }
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(plugin).join("manifest.json");
-        let manifest: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        let mut found = BTreeSet::new();
-        words(&manifest[op]["params"]["$defs"][name], &mut found);
-        found
-    }
-
-    fn offered<T: ValueEnum>(spelled: impl Fn(String) -> String) -> BTreeSet<String> {
-        T::value_variants().iter().map(word).map(spelled).collect()
+        assert!(!words(LAYOUT).contains(&"synthetic"));
+        assert!(
+            words(Words { without: &[], ..LAYOUT }).contains(&"synthetic"),
+            "no word is left out for nothing"
+        );
     }
 
     #[test]
-    fn the_words_are_those_of_the_ops() {
-        assert_eq!(offered::<Method>(|word| word.replace('-', "_")), declared("onnx", "calibrate", "Method"));
-        assert_eq!(offered::<Rounding>(|word| word), declared("onnx", "quantize", "Rounding"));
-        assert_eq!(offered::<Target>(|word| word), declared("onnx", "quantize", "Target"));
-        assert_eq!(offered::<Activations>(|word| word), declared("onnx", "quantize", "ActivationType"));
-        let mut layouts = declared("data", "download", "Format");
-        // Nothing to quantize for: its images are made up.
-        layouts.remove("synthetic");
-        assert_eq!(offered::<Layout>(|word| word), layouts);
+    fn a_word_may_be_typed_with_dashes() {
+        let command = Command::new("c");
+        let parsed = |words: Words, word: &str| words.parse_ref(&command, None, OsStr::new(word)).ok();
+        assert_eq!(parsed(METHOD, "moving-average"), Some("moving_average"));
+        assert_eq!(parsed(TARGET, "x86_64-vnni"), Some("x86_64-vnni"));
+        assert_eq!(parsed(METHOD, "median"), None);
     }
 }

@@ -2,7 +2,10 @@
 //! Knows no types and no macros. A file and one below its folder may import each other: they are a module and a part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
+
+use anyhow::{Context as _, Result};
 
 /// Where a module lies in its crate; empty for the crate itself.
 type Module = Vec<String>;
@@ -17,17 +20,21 @@ type Given = BTreeMap<Name, Name>;
 /// A name more than so often handed on is given up.
 const MOST_HANDS: usize = 8;
 
+/// The modules of a crate with their texts.
+pub(super) type Sources = BTreeMap<Module, String>;
+
 /// The modules of a crate with their texts, without those that are for tests.
-fn read(folder: &Path) -> BTreeMap<Module, String> {
+pub(super) fn read(folder: &Path) -> Result<Sources> {
     let mut modules = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
+        let cannot = || format!("cannot read `{}`", next.display());
+        for entry in fs::read_dir(&next).with_context(cannot)? {
+            let path = entry.with_context(cannot)?.path();
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let inner = path.strip_prefix(folder).unwrap().with_extension("");
+                let inner = path.strip_prefix(folder)?.with_extension("");
                 let mut module: Module =
                     inner.iter().map(|part| part.to_string_lossy().into_owned()).collect();
                 let names_its_folder =
@@ -36,16 +43,21 @@ fn read(folder: &Path) -> BTreeMap<Module, String> {
                     module.pop();
                 }
                 if !module.iter().any(|part| part == "tests") {
-                    modules.insert(module, std::fs::read_to_string(path).unwrap());
+                    modules.insert(module, fs::read_to_string(&path).with_context(cannot)?);
                 }
             }
         }
     }
-    modules
+    Ok(modules)
+}
+
+/// How many imports there are between files of which neither is part of the other.
+pub(super) fn count_imports(sources: &Sources) -> usize {
+    imports(sources).values().map(BTreeSet::len).sum()
 }
 
 /// Groups of modules that import each other, directly or by way of others of the group.
-fn circles(sources: &BTreeMap<Module, String>) -> Vec<Vec<String>> {
+pub(super) fn circles(sources: &Sources) -> Vec<Vec<String>> {
     let imports = imports(sources);
     let reach: BTreeMap<&Module, BTreeSet<&Module>> =
         imports.keys().map(|module| (module, reached(&imports, module))).collect();
@@ -71,7 +83,7 @@ fn reached<'i>(imports: &'i Imports, from: &Module) -> BTreeSet<&'i Module> {
 }
 
 /// What each module imports of others that are neither part of it nor what it is part of.
-fn imports(sources: &BTreeMap<Module, String>) -> Imports {
+fn imports(sources: &Sources) -> Imports {
     let paths: BTreeMap<&Module, Paths> =
         sources.iter().map(|(module, text)| (module, Paths::of(text))).collect();
     let mut given = Given::new();
@@ -92,7 +104,7 @@ fn imports(sources: &BTreeMap<Module, String>) -> Imports {
 }
 
 /// The module that a path leads to as seen from `module`, and the name in it.
-fn place(sources: &BTreeMap<Module, String>, module: &Module, path: &[String]) -> Option<Name> {
+fn place(sources: &Sources, module: &Module, path: &[String]) -> Option<Name> {
     let mut at = module.clone();
     let mut rest = path;
     match path.first().map(String::as_str) {
@@ -211,78 +223,82 @@ fn parts(list: &str) -> Vec<&str> {
     split.filter(|part| !part.trim().is_empty()).collect()
 }
 
-/// Where no two files may import each other. Others are to come.
-const FOLDERS: [&str; 16] = [
-    "src",
-    "crates/arrays/src",
-    "crates/backprop/src",
-    "crates/history/src",
-    "crates/model/src",
-    "crates/patterns/src",
-    "crates/pipeline/src",
-    "crates/protocol/src",
-    "crates/record/src",
-    "crates/regular/src",
-    "crates/report/src",
-    "crates/store/src",
-    "crates/tensors/src",
-    "crates/text/src",
-    "plugins/data/src",
-    "xtask/src",
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn no_two_files_import_each_other() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for folder in FOLDERS {
-        let sources = read(&root.join(folder));
-        assert!(!sources.is_empty(), "{folder}");
-        assert_eq!(circles(&sources), Vec::<Vec<String>>::new(), "{folder}: these import each other");
+    /// Circles that are known, by the folder. They may become smaller and go, and no other may come.
+    const KNOWN: [(&str, &[&str]); 1] = [(
+        "crates/quant/src",
+        &[
+            "clip",
+            "integers",
+            "islands",
+            "judge",
+            "judge::verdict",
+            "neighbours",
+            "observe",
+            "plan",
+            "ranges",
+            "weights",
+        ],
+    )];
+
+    #[test]
+    fn no_two_files_import_each_other() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut folders = vec!["src".to_owned(), "xtask/src".to_owned()];
+        for group in ["crates", "plugins"] {
+            for entry in fs::read_dir(root.join(group)).unwrap() {
+                folders.push(format!("{group}/{}/src", entry.unwrap().file_name().to_string_lossy()));
+            }
+        }
+        for folder in folders {
+            let sources = read(&root.join(&folder)).unwrap();
+            assert!(!sources.is_empty(), "{folder}");
+            let known = KNOWN.into_iter().find(|(of, _)| *of == folder).map_or(&[][..], |(_, known)| known);
+            for circle in circles(&sources) {
+                let is_known = circle.iter().all(|module| known.contains(&module.as_str()));
+                assert!(is_known, "{folder}: these import each other: {circle:?}");
+            }
+        }
     }
-}
 
-/// How many files and imports there are, for the table in `docs/architecture.md`: `PIPE_COUNT_IMPORTS=FOLDER cargo test -p xtask
-/// counted -- --nocapture`.
-#[test]
-fn imports_are_counted_on_demand() {
-    let Some(folder) = std::env::var_os("PIPE_COUNT_IMPORTS") else { return };
-    let sources = read(Path::new(&folder));
-    let count: usize = imports(&sources).values().map(BTreeSet::len).sum();
-    println!("{} files, {count} imports, circles: {:?}", sources.len(), circles(&sources));
-}
+    fn crate_of(modules: &[(&str, &str)]) -> BTreeMap<Module, String> {
+        let path = |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        modules.iter().map(|(name, text)| (path(name), (*text).to_owned())).collect()
+    }
 
-fn crate_of(modules: &[(&str, &str)]) -> BTreeMap<Module, String> {
-    let path = |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
-    modules.iter().map(|(name, text)| (path(name), (*text).to_owned())).collect()
-}
+    #[test]
+    fn a_circle_is_found_also_through_names_that_are_handed_on() {
+        let direct =
+            crate_of(&[("", "mod a;\nmod b;"), ("a", "use crate::b::B;"), ("b", "fn f() { super::a::g() }")]);
+        assert_eq!(circles(&direct), [["a", "b"]]);
+        let handed = crate_of(&[
+            ("", "mod a;\nmod b;\npub use b::{self, Inner as B};\n"),
+            ("a", "use crate::{\n    B,\n    c::{C, D},\n};"),
+            ("b", "pub(crate) use self::inner::Inner;"),
+            ("b::inner", "use crate::c;"),
+            ("c", "use super::a;"),
+        ]);
+        assert_eq!(circles(&handed), [["a", "b::inner", "c"]]);
+    }
 
-#[test]
-fn a_circle_is_found_also_through_names_that_are_handed_on() {
-    let direct =
-        crate_of(&[("", "mod a;\nmod b;"), ("a", "use crate::b::B;"), ("b", "fn f() { super::a::g() }")]);
-    assert_eq!(circles(&direct), [["a", "b"]]);
-    let handed = crate_of(&[
-        ("", "mod a;\nmod b;\npub use b::{self, Inner as B};\n"),
-        ("a", "use crate::{\n    B,\n    c::{C, D},\n};"),
-        ("b", "pub(crate) use self::inner::Inner;"),
-        ("b::inner", "use crate::c;"),
-        ("c", "use super::a;"),
-    ]);
-    assert_eq!(circles(&handed), [["a", "b::inner", "c"]]);
-}
-
-#[test]
-fn a_module_and_its_parts_are_one_and_tests_do_not_count() {
-    let sources = crate_of(&[
-        ("", "mod a;\nmod d;"),
-        ("a", "mod b;\nmod c;\nuse b::B;\nuse std::io;\nuse d::D;"),
-        ("a::b", "use super::A;\nuse super::c::C; // use crate::d::D;"),
-        ("a::c", "use serde::Serialize;\n\n#[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}"),
-        ("d", "use crate::a::A;"),
-    ]);
-    assert_eq!(circles(&sources), Vec::<Vec<String>>::new());
-    let found = imports(&sources);
-    let of =
-        |name: &str| found[&vec![name.to_owned()]].iter().map(|module| module.join("::")).collect::<Vec<_>>();
-    assert_eq!((of("a"), of("d")), (vec![], vec!["a".to_owned()]));
+    #[test]
+    fn a_module_and_its_parts_are_one_and_tests_do_not_count() {
+        let sources = crate_of(&[
+            ("", "mod a;\nmod d;"),
+            ("a", "mod b;\nmod c;\nuse b::B;\nuse std::io;\nuse d::D;"),
+            ("a::b", "use super::A;\nuse super::c::C; // use crate::d::D;"),
+            ("a::c", "use serde::Serialize;\n\n#[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}"),
+            ("d", "use crate::a::A;"),
+        ]);
+        assert_eq!(circles(&sources), Vec::<Vec<String>>::new());
+        let found = imports(&sources);
+        let of = |name: &str| {
+            found[&vec![name.to_owned()]].iter().map(|module| module.join("::")).collect::<Vec<_>>()
+        };
+        assert_eq!((of("a"), of("d")), (vec![], vec!["a".to_owned()]));
+        assert_eq!(count_imports(&sources), 1);
+    }
 }

@@ -60,25 +60,25 @@ fn what_holds_no_arrays_or_arrays_that_do_not_fit_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let told = |name: &str| Source::open(&at(name)).unwrap_err().to_string();
-    assert!(told("missing").contains("cannot read"));
+    snapshots::assert_message!(told("missing"));
     fs::write(at("text"), "1,2,3").unwrap();
-    assert!(told("text").contains("neither an `.npz`"));
+    snapshots::assert_message!(told("text"));
     fs::create_dir(at("empty")).unwrap();
-    assert!(told("empty").contains("no file in the folder ends in `.npy`"));
+    snapshots::assert_message!(told("empty"));
     fs::write(at("cut"), b"PK\x03\x04").unwrap();
-    assert!(told("cut").contains("cannot be unpacked"));
+    snapshots::assert_message!(told("cut"));
     let one = npy("|u1", false, &[2], &[1, 2]);
     let other = npy("|u1", false, &[3], &[1, 2, 3]);
     npz(&at("differ"), zip::CompressionMethod::Stored, &[("a.npy", one), ("b.npy", other)]);
-    assert!(told("differ").contains("2 of `a`, 3 of `b`"), "{}", told("differ"));
+    snapshots::assert_message!(told("differ"));
     fs::write(at("scalar.npy"), npy("<f4", false, &[], &floats([1.0]))).unwrap();
-    assert!(told("scalar.npy").contains("array `scalar`") && told("scalar.npy").contains("no axes"));
+    snapshots::assert_message!(told("scalar.npy"));
     let short = npy("<f4", false, &[1 << 40, 2], &floats([1.0; 7]));
     fs::write(at("short.npy"), short).unwrap();
     let short = Source::open(&at("short.npy")).unwrap();
     assert!(short.take("short", &[2]).is_ok());
     let error = short.take("short", &[2, 3]).unwrap_err().to_string();
-    assert!(error.contains("ends before its shape"), "{error}");
+    snapshots::assert_message!(error);
 }
 
 proptest! {
@@ -139,11 +139,11 @@ fn tensors_are_read_as_arrays_are() {
     assert_eq!(source.why_not("w"), Some("holds elements of type BF16, which are not read"));
     let refused = |name: &str| Source::open(&at(name)).unwrap_err().to_string();
     write("short", header, &x);
-    assert!(refused("short").contains("and its header says"), "{}", refused("short"));
+    snapshots::assert_message!(refused("short"));
     write("none", "{}", &[]);
-    assert!(refused("none").contains("it has no tensors"));
+    snapshots::assert_message!(refused("none"));
     write("uneven", &header.replace("[4,2]", "[2,4]"), &[&[0; 8], &x[..]].concat());
-    assert!(refused("uneven").contains("different numbers of samples"));
+    snapshots::assert_message!(refused("uneven"));
     fs::write(at("long"), [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
-    assert!(refused("long").contains("its header would have"));
+    snapshots::assert_message!(refused("long"));
 }

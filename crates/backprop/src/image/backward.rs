@@ -2,7 +2,7 @@
 
 use model::Activation;
 
-use super::{Shared, Sitting, kept};
+use super::{ImagePass, Shared, kept};
 use crate::memory::Memory;
 use crate::norm::NormState;
 use crate::plan::{Gradient, Kernel, Place, Shape, Widening};
@@ -12,7 +12,7 @@ use crate::simd::Instructions;
 use crate::statistics::Sums;
 use crate::{depthwise, pooling};
 
-impl Sitting<'_> {
+impl ImagePass<'_> {
     /// Takes a step backward.
     pub(super) fn differentiate(&mut self, gradient: &Gradient) {
         let Shared { plan, norms, instructions: on, .. } = self.shared;
@@ -37,8 +37,8 @@ impl Sitting<'_> {
                     through_affine(on, gradients.get(from, length), x, affine, state, into, accumulate, sums);
                 });
             }
-            &Gradient::Widened { norm, widening, from, outcome, input, scratch } => {
-                self.widened(norm, widening, [from, outcome, input], scratch);
+            &Gradient::Widened { norm, widening, from, output, input, scratch } => {
+                self.widened(norm, widening, [from, output, input], scratch);
             }
             &Gradient::Corrected {
                 norm,
@@ -57,13 +57,11 @@ impl Sitting<'_> {
                     pointwise::add_shifted(on, told, &state.correction_shift, out);
                 });
             }
-            Gradient::Node { node, kernel, inputs, outcome, gradient, into } => {
+            Gradient::Node { node, kernel, inputs, output, gradient, into } => {
                 let shape = plan.shapes[*node];
                 for (index, target) in into.iter().enumerate() {
                     let Some((place, accumulate)) = *target else { continue };
-                    self.input_gradient(
-                        *node, *kernel, index, inputs, *outcome, *gradient, place, accumulate,
-                    );
+                    self.input_gradient(*node, *kernel, index, inputs, *output, *gradient, place, accumulate);
                 }
                 if let Kernel::Product { layer }
                 | Kernel::Depthwise { layer, .. }
@@ -75,20 +73,20 @@ impl Sitting<'_> {
         }
     }
 
-    /// See [`Widening`]. Places: of the gradient with respect to the activation's outcome, of the convolution's outcome, of its
+    /// See [`Widening`]. Places: of the gradient with respect to the activation's output, of the convolution's output, of its
     /// operand.
     fn widened(
         &mut self,
         norm: usize,
         widening: Widening,
-        [from, outcome, input]: [Place; 3],
+        [from, output, input]: [Place; 3],
         scratch: usize,
     ) {
         let Shared { plan, norms, instructions: on, .. } = self.shared;
         let (state, planned) = (&norms[norm], &plan.norms[norm]);
         let Widening { layer, deferred, from: narrow } = widening;
         let wide = planned.shape;
-        let (y, x) = (self.values.get(outcome, wide.len()), self.values.get(input, narrow.len()));
+        let (y, x) = (self.values.get(output, wide.len()), self.values.get(input, narrow.len()));
         let (sums, records) = (&mut *self.sums, &mut *self.records);
         self.gradients.change(Place::Scratch(scratch), wide.len(), |dz, gradients| {
             let affine = Affine { scale: &state.scale, shift: &state.shift, limits: planned.limits };
@@ -109,15 +107,19 @@ impl Sitting<'_> {
         });
     }
 
-    /// The gradient with respect to one of the operands of `node`, from that with respect to its outcome.
+    /// The gradient with respect to one of the operands of `node`, from that with respect to its output.
     #[expect(clippy::too_many_arguments, reason = "the parts of a step")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without what a step reads, gradients would be zero and nobody would know"
+    )]
     fn input_gradient(
         &mut self,
         node: usize,
         kernel: Kernel,
         which: usize,
         inputs: &[(usize, Option<Place>)],
-        outcome: Option<Place>,
+        output: Option<Place>,
         gradient: Place,
         into: Place,
         accumulate: bool,
@@ -128,7 +130,7 @@ impl Sitting<'_> {
         let (values, image) = (&self.values, self.image);
         let value = |index: usize| {
             let (node, place) = inputs[index];
-            place.map_or(&[][..], |place| values.get(place, plan.shapes[node].len()))
+            values.get(place.expect("what a step reads is stored"), plan.shapes[node].len())
         };
         let patch_gradients = &mut *self.patch_gradients;
         self.gradients.change(into, from.len(), |out, gradients| {
@@ -157,7 +159,7 @@ impl Sitting<'_> {
                     patch.scatter(patches, out);
                 }
                 Kernel::Activation(activation) => {
-                    let y = outcome.map_or(&[][..], |place| values.get(place, shape.len()));
+                    let y = values.get(output.expect("what a step reads is stored"), shape.len());
                     clear(out);
                     for ((out, dy), y) in out.iter_mut().zip(dy).zip(y) {
                         *out += dy * slope(activation, *y);
@@ -238,7 +240,7 @@ impl Sitting<'_> {
     }
 }
 
-/// The gradient `dz` with respect to a normalisation's outcome, written or added to, from that with respect to the outcome of the
+/// The gradient `dz` with respect to a normalisation's output, written or added to, from that with respect to the output of the
 /// activation behind it; `y` is what the normalisation reads. With `sums`, adds what it must know of `dz`, a few pixels at a time,
 /// while they are in the first cache.
 #[expect(clippy::too_many_arguments, reason = "the parts of a step")]
@@ -265,7 +267,7 @@ fn through_affine(
     sums.add(plain.iter().map(wide), products.iter().map(wide));
 }
 
-/// The slope of an activation where its outcome is `y`.
+/// The slope of an activation where its output is `y`.
 fn slope(activation: Activation, y: f32) -> f32 {
     let inside = |high: f32, slope: f32| if 0.0 < y && y < high { slope } else { 0.0 };
     match activation {

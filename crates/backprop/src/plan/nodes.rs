@@ -16,7 +16,7 @@ pub(super) enum Role {
     Image,
     /// Computed once, in its level.
     Computed(Kernel),
-    /// The outcome of a normalisation, with its activation.
+    /// The output of a normalisation, with its activation.
     Restored {
         norm: usize,
     },
@@ -144,7 +144,7 @@ impl<'a> Nodes<'a> {
                 let input = inputs[0];
                 if !matches!(self.roles[input], Role::Computed(_)) || self.readers(node.inputs[0]).len() > 1 {
                     return unsupported(
-                        "a batch normalisation of what others read, too, or of what is no layer's outcome",
+                        "a batch normalisation of what others read, too, or of what is no layer's output",
                     );
                 }
                 level += 1;
@@ -212,9 +212,9 @@ impl<'a> Nodes<'a> {
                 Role::Restored { norm } => self.norms[norm].widening.is_none(),
                 Role::Image | Role::Hidden { .. } => false,
             };
-            let outcome = self.roles.iter().position(|role| *role == Role::Restored { norm });
+            let output = self.roles.iter().position(|role| *role == Role::Restored { norm });
             let readers =
-                outcome.map(|outcome| self.readers(self.graph.nodes()[outcome].id)).unwrap_or_default();
+                output.map(|output| self.readers(self.graph.nodes()[output].id)).unwrap_or_default();
             let next = readers.iter().all(|&reader| self.levels[reader] == level + 1);
             let from = self.shapes[input];
             let wider = self.shapes[index].padded() > from.padded() && from.pixels() > 1;

@@ -1,4 +1,4 @@
-//! The steps of each level, forward and backward, and where each leaves its outcome.
+//! The steps of each level, forward and backward, and where each leaves its output.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,7 @@ use super::{Gradient, Kernel, Level, Place, Plan, Step};
 
 impl Nodes<'_> {
     /// The whole plan.
+    #[expect(clippy::expect_used, reason = "any other place would be another node's numbers")]
     pub(super) fn plan(self) -> Plan {
         let last = self.graph.nodes().len() - 1;
         let levels = self.levels.iter().max().map_or(0, |level| level + 1);
@@ -27,7 +28,7 @@ impl Nodes<'_> {
             }
         }
         Plan {
-            logits: self.stored[last].unwrap_or(0),
+            logits: self.stored[last].expect("logits are stored"),
             shapes: self.shapes,
             layers: self.layers,
             norms: self.norms,
@@ -142,9 +143,9 @@ impl<'a> Backward<'a> {
         let wants_inputs = layer.is_some() || matches!(kernel, Kernel::Multiply | Kernel::MaxPool(_));
         let value = |values: &mut Steps<'_>, input| (input, wants_inputs.then(|| values.place(input)));
         let inputs = operands.iter().map(|&input| value(&mut self.values, input)).collect();
-        let outcome = matches!(kernel, Kernel::Activation(_)).then(|| self.values.place(node));
+        let output = matches!(kernel, Kernel::Activation(_)).then(|| self.values.place(node));
         let into = operands.iter().map(|&input| self.target(input)).collect();
-        self.plan.backward.push(Gradient::Node { node, kernel, inputs, outcome, gradient, into });
+        self.plan.backward.push(Gradient::Node { node, kernel, inputs, output, gradient, into });
     }
 
     /// Notes that a stored gradient is written. Returns whether something is there already.
@@ -172,15 +173,15 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// Goes on from the outcome of a normalisation, which `node` has read, if no other node of the level is still to come
+    /// Goes on from the output of a normalisation, which `node` has read, if no other node of the level is still to come
     /// that reads it.
-    fn close(&mut self, node: usize, outcome: usize, norm: usize) {
+    fn close(&mut self, node: usize, output: usize, norm: usize) {
         let (nodes, level) = (self.nodes, self.level);
-        let readers = nodes.readers(nodes.graph.nodes()[outcome].id);
+        let readers = nodes.readers(nodes.graph.nodes()[output].id);
         if readers.iter().any(|&reader| nodes.levels[reader] == level && reader < node) {
             return;
         }
-        let Some(from) = self.gradients.remove(&outcome) else { return };
+        let Some(from) = self.gradients.remove(&output) else { return };
         let last = readers.iter().all(|&reader| nodes.levels[reader] >= level);
         self.plan.completes.extend(last.then_some(norm));
         let convolution = nodes.read_by.iter().position(|reader| *reader == Some(norm));
@@ -188,9 +189,9 @@ impl<'a> Backward<'a> {
             self.plan.first_written.push(widening.deferred);
             let input = nodes.inputs(convolution)[0];
             let input = self.values.place(input);
-            let outcome = self.values.place(convolution);
+            let output = self.values.place(convolution);
             let scratch = self.fresh();
-            self.plan.backward.push(Gradient::Widened { norm, widening, from, outcome, input, scratch });
+            self.plan.backward.push(Gradient::Widened { norm, widening, from, output, input, scratch });
         } else {
             let accumulate = self.write(nodes.norms[norm].stored);
             self.plan.backward.push(Gradient::NormOut { norm, from, accumulate, last });
@@ -198,7 +199,7 @@ impl<'a> Backward<'a> {
     }
 }
 
-/// Steps of a level, and where they leave their outcomes.
+/// Steps of a level, and where they leave their outputs.
 struct Steps<'a> {
     nodes: &'a Nodes<'a>,
     level: usize,
@@ -225,13 +226,13 @@ impl Steps<'_> {
             Role::Computed(kernel) => (kernel, nodes.inputs(node)),
         };
         let inputs = inputs.into_iter().map(|input| (input, self.place(input))).collect();
-        let outcome = match (nodes.roles[node], nodes.stored[node]) {
+        let output = match (nodes.roles[node], nodes.stored[node]) {
             (Role::Computed(_), Some(stored)) => Place::Stored(stored),
             _ => Place::Scratch(self.steps.len()),
         };
         let norm = nodes.read_by[node].filter(|_| nodes.levels[node] == self.level);
-        self.steps.push(Step { node, kernel, inputs, outcome, norm });
-        self.places.insert(node, outcome);
-        outcome
+        self.steps.push(Step { node, kernel, inputs, output, norm });
+        self.places.insert(node, output);
+        output
     }
 }

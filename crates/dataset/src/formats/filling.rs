@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::left_out::{LeftOut, Reason};
 use crate::picture::{self, Content, DecodeError, Fit, Format, HEAD, MAX_SIDE, Picture, PictureSize};
 use crate::source::Entry;
-use crate::{DatasetError, Source, Split};
+use crate::{Dataset, DatasetError, Source, Split};
 
 /// Encoded images that are decoded together: enough to keep all threads busy, few enough to hold in memory.
 pub(super) const BATCH_FILES: usize = 1024;
@@ -45,6 +45,19 @@ pub struct PictureOptions {
     pub max_bytes: u64,
     /// What is kept of the colors.
     pub colors: Colors,
+}
+
+/// A folder that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FolderRead {
+    /// What was read.
+    pub dataset: Dataset,
+    /// What was not, and could have been.
+    pub left_out: LeftOut,
+    /// Whether the folder has a test split, so that [`FolderOptions::test`](crate::FolderOptions::test) was not needed.
+    pub has_test: bool,
+    /// How many pictures were passed over because they are set apart from those to train on, such as in a folder `val`.
+    pub set_apart: usize,
 }
 
 /// What is kept of a picture's colors.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::filling::{Members, PictureOptions, fill};
+use super::filling::{FolderRead, Members, PictureOptions, fill};
 use super::layout::{Layout, Place};
 use super::left_out::{LeftOut, Reason};
 use super::listing::Listing;
@@ -41,19 +41,6 @@ impl TestShare {
     pub fn new(share: f64, seed: u64) -> Option<Self> {
         (share > 0.0 && share < 1.0).then_some(Self { share, seed })
     }
-}
-
-/// A folder that was read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FolderRead {
-    /// What was read.
-    pub dataset: Dataset,
-    /// What was not, and could have been.
-    pub left_out: LeftOut,
-    /// Whether the folder has a test split, so that [`FolderOptions::test`] was not needed.
-    pub has_test: bool,
-    /// How many pictures were passed over because they are set apart from those to train on, such as in a folder `val`.
-    pub set_apart: usize,
 }
 
 /// Reads an image folder as RGB images; `progress` is told the number of images read so far. What is no picture by its

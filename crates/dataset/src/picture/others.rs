@@ -10,10 +10,7 @@ use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{ColorType, ImageDecoder, ImageError, ImageResult, Limits};
 
-use super::{DecodeError, Format, MAX_SIDE, Picture, check_sides, grey_on_white, planes, tiff};
-
-/// Most bytes that a decoder may take: eight for each pixel of the largest picture, and some for the way there.
-pub(super) const MAX_ALLOC: u64 = 9 * (MAX_SIDE * MAX_SIDE) as u64;
+use super::{DecodeError, Format, MAX_ALLOC, Picture, check_sides, grey_on_white, planes, tiff};
 
 pub(super) fn dimensions(bytes: &[u8], format: Format) -> Option<[usize; 2]> {
     if format == Format::Tiff {

@@ -187,8 +187,8 @@ fn tiff_files_of_few_bits_are_looked_up_as_others_do() {
     let file = tiff_of(3, &[(258, 2), (262, 0)], &[], &[0b0001_1000]);
     assert_eq!(row(&file), [[255; 3], [170; 3], [85; 3]]);
     let short = tiff_of(1, &[(258, 2), (262, 3)], &map[..3], &[0b1000_0000]);
-    assert!(damage(&short).contains("behind the"), "{}", damage(&short));
-    assert!(damage(&tiff_of(1, &[(262, 3)], &[], &[0])).starts_with("cannot be decoded as TIFF: "));
+    snapshots::assert_message!(damage(&short));
+    snapshots::assert_message!(damage(&tiff_of(1, &[(262, 3)], &[], &[0])));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn kinds_that_are_not_read_are_told_from_damage() {
         assert_eq!(decode_rgb(&file), Err(DecodeError::Unread(reason.into())));
     }
     let cut = fixture!("lossless.webp");
-    assert!(damage(&cut[..cut.len() - 8]).starts_with("cannot be decoded as WebP: "));
+    snapshots::assert_message!(damage(&cut[..cut.len() - 8]));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn an_orientation_beside_the_pixels_turns_nothing() {
 #[test]
 fn what_is_no_image_says_so() {
     assert_eq!(damage(b""), "is no picture of a format that is read");
-    assert!(damage(b"GIF89a").starts_with("cannot be decoded as GIF: "));
+    snapshots::assert_message!(damage(b"GIF89a"));
 }
 
 #[test]
@@ -261,9 +261,9 @@ fn an_image_as_large_as_a_bomb_is_refused() {
     let mut hasher = flate2::Crc::new();
     hasher.update(&file[12..29]);
     file[29..33].copy_from_slice(&hasher.sum().to_be_bytes());
-    assert!(damage(&file).contains("more than 8192 on a side"));
+    snapshots::assert_message!(damage(&file));
     let wide = b"P5 60000 1 255\n\0";
-    assert!(damage(wide).contains("60000×1 pixels, more than 8192 on a side"));
+    snapshots::assert_message!(damage(wide));
 }
 
 /// Expected values from Pillow (libjpeg-turbo).

@@ -10,8 +10,7 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
-use super::others::MAX_ALLOC;
-use super::{DecodeError, Picture, check_sides, grey_on_white, planes};
+use super::{DecodeError, MAX_ALLOC, Picture, check_sides, grey_on_white, planes};
 
 /// Values of the tag for how colours are meant.
 const WHITE_IS_ZERO: u16 = 0;

@@ -150,10 +150,7 @@ fn devices_and_links_of_a_zip_are_refused() {
     let mut writer = ::zip::ZipWriter::new(io::Cursor::new(Vec::new()));
     writer.add_symlink("x", "/etc/passwd", ::zip::write::SimpleFileOptions::default()).unwrap();
     let message = read(&writer.finish().unwrap().into_inner()).unwrap_err().to_string();
-    assert!(
-        message.contains("`x` is a symbolic link, and those of an archive are followed in a tar only: "),
-        "{message}"
-    );
+    snapshots::assert_message!(message);
 }
 
 #[cfg(unix)]
@@ -196,11 +193,7 @@ fn folders_that_link_to_each_other_are_refused_by_the_link_s_name() {
         }
     }
     let message = read_with(&Source::open(set.path()).unwrap()).unwrap_err().to_string();
-    assert!(message.contains("`d1/to2/to1` is a link to `"), "{message}");
-    assert!(
-        message.contains("/d1`, a folder that is read already on the way to it: remove the link"),
-        "{message}"
-    );
+    snapshots::assert_message!(message);
     // A folder of two names is read as both.
     let twice = tempfile::tempdir().unwrap();
     write_folder(twice.path(), &Files::from([("one/x".into(), vec![1])]));
@@ -224,8 +217,7 @@ fn what_counts_for_nothing_in_a_folder_is_not_even_looked_at() {
     let source = || Source::open(folder.path()).unwrap();
     assert_eq!(read_with(&source().without(ignore.clone())).unwrap(), sample());
     let told = read_with(&source()).unwrap_err().to_string();
-    assert!(told.starts_with("`top/.#a.txt` in `"), "{told}");
-    assert!(told.ends_with("` is a link to `me@here.1:2`, which is not there"), "{told}");
+    snapshots::assert_message!(told);
     // An archive has one content.
     let archive = folder.path().join("set.tar");
     fs::write(&archive, tar(&Files::from([("a~".into(), vec![1])]))).unwrap();
@@ -242,12 +234,12 @@ fn the_same_path_twice_is_refused() {
         builder.append_data(&mut header, name, &b"1"[..]).unwrap();
     }
     let message = read(&builder.into_inner().unwrap()).unwrap_err().to_string();
-    assert!(message.contains("`a/x` is there twice"), "{message}");
+    snapshots::assert_message!(message);
 
     let two = Files::from([("aa".into(), vec![1]), ("ab".into(), vec![2])]);
     let doubled: Vec<u8> = zip(&two).iter().map(|&byte| if byte == b'b' { b'a' } else { byte }).collect();
     let message = read(&doubled).unwrap_err().to_string();
-    assert!(message.contains("an entry is there twice"), "{message}");
+    snapshots::assert_message!(message);
 }
 
 #[test]
@@ -279,7 +271,7 @@ fn a_huge_header_is_refused_before_it_fills_the_memory() {
     const HUGE: usize = 2 << 20;
     builder.append(&header, &*vec![b'a'; HUGE]).unwrap();
     let error = read(&gz(&builder.into_inner().unwrap())).unwrap_err();
-    assert!(error.to_string().contains("more data than its headers say"), "{error}");
+    snapshots::assert_message!(error.to_string());
 }
 
 #[test]
@@ -300,7 +292,7 @@ fn other_files_are_told_apart_by_content() {
 #[test]
 fn a_missing_source_is_named() {
     let error = Source::open(Path::new("no/such/set.zip")).unwrap_err();
-    assert!(error.to_string().starts_with("cannot read `no/such/set.zip`: "), "{error}");
+    snapshots::assert_message!(error.to_string());
 }
 
 #[test]
@@ -312,7 +304,7 @@ fn an_encrypted_zip_is_an_error() {
     bytes[directory + 8] |= 1;
     let error = read(&bytes).unwrap_err();
     assert_eq!(error.to_string(), "`x` in `set` is encrypted, which is not read");
-    assert!(error.hint().unwrap().contains("without a password"));
+    snapshots::assert_message!(error.hint().unwrap());
 }
 
 #[test]

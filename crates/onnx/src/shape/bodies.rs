@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Shapes, TensorType};
+use super::{Shapes, type_of};
 use crate::error::Error;
-use crate::graph::{Dim, Graph, Node};
+use crate::graph::{Graph, Node};
+use crate::tensor::{Dim, TensorType};
 
 /// The types of `node`'s outputs, as far as they are known.
 pub(super) fn infer(shapes: &Shapes, node: &Node) -> Result<Vec<Option<TensorType>>, Error> {
@@ -30,7 +31,7 @@ fn outcomes(shapes: &Shapes, node: &Node, body: &Graph) -> Result<Vec<Option<Ten
     }
     let inferred = Shapes::within(&around, body, &BTreeMap::new())?;
     let outcome = |value| {
-        let said = Some(TensorType::of(value)).filter(|known| *known != TensorType::NOTHING);
+        let said = Some(type_of(value)).filter(|known| *known != TensorType::NOTHING);
         TensorType::filled(inferred.get(&value.name).cloned(), said.as_ref())
     };
     Ok(body.outputs.iter().map(outcome).collect())

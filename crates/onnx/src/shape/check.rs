@@ -9,7 +9,8 @@ mod picks;
 mod window;
 
 use super::{Item, Shapes};
-use crate::graph::{Attribute, Dim, Graph, Node};
+use crate::graph::{Attribute, Graph, Node};
+use crate::tensor::Dim;
 
 /// A node with what is known of its operands.
 #[derive(Clone, Copy)]
@@ -226,7 +227,7 @@ fn constant(site: Site<'_>) -> Result<(), String> {
 
 /// Where `axis`, which may be counted from behind, lies among `rank` dimensions.
 fn place(name: &str, axis: i64, rank: usize) -> Result<usize, String> {
-    super::rules::resolve_axis(axis, rank)
+    super::values::resolve_axis(axis, rank)
         .ok_or_else(|| format!("`{name}` is {axis} for {}", dimensions(rank)))
 }
 

@@ -1,9 +1,9 @@
 //! What each operator makes of its operands' shapes.
 
-use super::values::asked_for;
-use super::{Item, Shapes, TensorType, window};
-use crate::graph::{Attribute, Dim, Node};
-use crate::tensor::ElementType;
+use super::values::{asked_for, resolve_axis};
+use super::{Item, Shapes, window};
+use crate::graph::{Attribute, Node};
+use crate::tensor::{Dim, ElementType, TensorType};
 
 type Dims = Option<Vec<Dim>>;
 
@@ -162,13 +162,6 @@ fn constant(node: &Node) -> Option<TensorType> {
         _ => return None,
     };
     Some(TensorType { element, shape: Some(shape.into_iter().map(Dim::Known).collect()) })
-}
-
-/// Where `axis`, which may be counted from behind, lies among `rank` dimensions.
-pub(super) fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
-    let rank = i64::try_from(rank).ok()?;
-    let axis = if axis < 0 { axis.checked_add(rank)? } else { axis };
-    (0..rank).contains(&axis).then(|| usize::try_from(axis).ok()).flatten()
 }
 
 fn broadcast_all(shapes: &Shapes, node: &Node) -> Result<Dims, String> {

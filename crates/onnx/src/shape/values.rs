@@ -1,9 +1,8 @@
 //! Small tensors of integers by value, as far as they are shapes being computed.
 
-use super::rules::resolve_axis;
 use super::{Item, MAX_ITEMS, Shapes};
-use crate::graph::{Attribute, Dim, Node};
-use crate::tensor::ElementType;
+use crate::graph::{Attribute, Node};
+use crate::tensor::{Dim, ElementType};
 
 /// The value of `node`'s first output where it is a shape being computed.
 pub(super) fn items(shapes: &Shapes, node: &Node) -> Option<Vec<Item>> {
@@ -75,4 +74,11 @@ fn from_dim(dim: &Dim) -> Item {
         Some(Ok(size)) => Item::Int(size),
         _ => Item::Dim(dim.clone()),
     }
+}
+
+/// Where `axis`, which may be counted from behind, lies among `rank` dimensions.
+pub(super) fn resolve_axis(axis: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    let axis = if axis < 0 { axis.checked_add(rank)? } else { axis };
+    (0..rank).contains(&axis).then(|| usize::try_from(axis).ok()).flatten()
 }

@@ -1,6 +1,7 @@
 //! Sizes of what convolutions and poolings give.
 
-use crate::graph::{Dim, Node};
+use crate::graph::Node;
+use crate::tensor::Dim;
 
 /// Spatial sizes of the outcome of sliding a window of `kernel` over `input` (spatial dimensions only), by the
 /// formulas of ONNX's `Conv` and `MaxPool`. `Err` for attributes that contradict the input.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::graph::{Attribute, Dim, Graph, Node};
+use crate::graph::{Attribute, Graph, Node};
 use crate::shape::{Item, Shapes};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Dim, Tensor};
 
 /// Turns `Constant` nodes into initializers.
 pub(super) fn to_initializers(graph: &mut Graph) {

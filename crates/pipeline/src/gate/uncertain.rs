@@ -121,10 +121,7 @@ impl Uncertain {
     /// How far below and above its value it may be.
     pub(super) fn distances(&self) -> [f64; 2] {
         let root = |side: usize| {
-            let sides = self.linear.values().map(|term| {
-                let distances = oriented(term.coefficient, term.distances);
-                distances.get(side).copied().unwrap_or_default()
-            });
+            let sides = self.linear.values().map(|term| oriented(term.coefficient, term.distances)[side]);
             sides.fold(0.0, f64::hypot)
         };
         [root(0) + self.rest[0], root(1) + self.rest[1]]

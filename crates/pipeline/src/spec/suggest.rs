@@ -68,6 +68,6 @@ mod tests {
     fn long_lists_are_cut() {
         assert_eq!(list("stages are", []), "stages are: none");
         assert_eq!(list("stages are", ["a", "b"]), "stages are: a, b");
-        assert!(list("stages are", vec!["s"; 100_000]).ends_with("s, s, …"));
+        snapshots::assert_message!(list("stages are", vec!["s"; 100_000]));
     }
 }

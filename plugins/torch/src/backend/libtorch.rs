@@ -184,7 +184,8 @@ fn cross_entropy(
             (own.f_mul(&counts)?, likely.f_mul(weights)?, Some(counts.f_sum(Kind::Float)?))
         }
     };
-    let [images, classes] = [0, 1].map(|axis| logits.size().get(axis).copied().unwrap_or(1) as f64);
+    let size = logits.size();
+    let [images, classes] = [0, 1].map(|axis: usize| size[axis] as f64);
     let (own, all) = (own.f_sum(Kind::Float)?, all.f_sum(Kind::Float)?);
     let sum = own.f_mul_scalar(smoothing - 1.0)?.f_add(&all.f_mul_scalar(-smoothing / classes)?)?;
     Ok(match total {

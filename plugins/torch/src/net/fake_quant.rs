@@ -79,7 +79,7 @@ pub(crate) fn weights(tensor: &Tensor, rounding: WeightScales) -> Result<Tensor,
         rows.f_abs()?.f_amax([1], false)
     })?;
     let scales = (largest / LARGEST as f64).f_clamp_min(f64::from(f32::MIN_POSITIVE))?.f_detach()?;
-    let channels = tensor.size().first().copied().unwrap_or(1);
+    let channels = tensor.size()[0];
     let scales = scales.f_expand([channels], false)?.f_contiguous()?;
     let zeros = scales.f_zeros_like()?.f_to_kind(Kind::Int)?;
     Ok(tensor.f_fake_quantize_per_channel_affine(&scales, &zeros, 0, -LARGEST, LARGEST)?)

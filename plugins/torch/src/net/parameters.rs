@@ -57,7 +57,7 @@ impl Parameters {
         let mut tensors = BTreeMap::new();
         for (param, place) in placed(graph) {
             let part = if param.kind.trainable() { &self.values } else { &self.stats };
-            let values = part.get(place..place + param.count()).map(<[f32]>::to_vec).unwrap_or_default();
+            let values = part[place..place + param.count()].to_vec();
             if let Some(tensor) = Tensor::new(param.shape, Data::F32(values)) {
                 tensors.insert(param.name, tensor);
             }

@@ -67,8 +67,7 @@ impl CrossEntropy<'_> {
     ) -> Outcome {
         gradient.clear();
         gradient.reserve(logits.len());
-        let weight =
-            |class: usize| self.weights.and_then(|weights| weights.get(class)).map_or(1.0, |&w| f64::from(w));
+        let weight = |class: usize| self.weights.map_or(1.0, |weights| f64::from(weights[class]));
         let label = |label: i64| usize::try_from(label).unwrap_or(usize::MAX);
         let total: f64 = labels.iter().map(|&own| weight(label(own))).sum::<f64>().max(f64::MIN_POSITIVE);
         let (mut loss, mut correct) = (0.0, 0);

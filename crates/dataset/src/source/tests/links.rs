@@ -88,8 +88,8 @@ fn links_that_leave_a_tar_or_go_round_lead_nowhere() {
 fn a_link_to_a_folder_of_a_tar_is_refused_with_a_way_out() {
     let tar = tar_of(&[("a/x", Ok(b"")), ("b", Err((EntryType::Symlink, "a")))]);
     let error = read(&tar).unwrap_err();
-    assert!(error.to_string().contains("`b` is a link to the folder `a`"), "{error}");
-    assert!(error.hint().unwrap().contains("--dereference"), "{error}");
+    snapshots::assert_message!(error.to_string());
+    snapshots::assert_message!(error.hint().unwrap());
 }
 
 #[test]
@@ -152,5 +152,5 @@ fn a_link_of_a_folder_that_leads_nowhere_is_told_to_who_wants_it() {
     assert_eq!(lost, ["`gone/1`", "`lost`", "`round`", "`a/1`"]);
     let error = read_with(&source).unwrap_err();
     assert_eq!(error.to_string(), "`lost` in `set` is a link to `gone/1`, which is not there");
-    assert!(error.hint().unwrap().contains("dvc pull"), "{error}");
+    snapshots::assert_message!(error.hint().unwrap());
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Site, dimensions, place};
-use crate::graph::{Attribute, Dim};
+use crate::graph::Attribute;
+use crate::tensor::Dim;
 
 /// Operators with one `axis` among the dimensions of their first operand.
 pub(super) fn axis(site: Site<'_>) -> Result<(), String> {
@@ -24,7 +25,7 @@ pub(super) fn axis(site: Site<'_>) -> Result<(), String> {
     if site.node.op == "Gather"
         && let (Some(size), Some(indices)) = (site.size(0, axis), site.integers(1))
         && let Some(index) =
-            indices.iter().find(|index| super::super::rules::resolve_axis(**index, size).is_none())
+            indices.iter().find(|index| super::super::values::resolve_axis(**index, size).is_none())
     {
         return Err(format!("it picks element {index} of {size}"));
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Site, dimensions, place};
-use crate::graph::Dim;
+use crate::tensor::Dim;
 
 /// `alpha · A · B + beta · C`: the rules of shapes compare A and B, here it is C.
 pub(super) fn gemm(site: Site<'_>) -> Result<(), String> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Site, dimensions};
-use crate::graph::{Attribute, Dim};
+use crate::graph::Attribute;
+use crate::tensor::Dim;
 
 /// Stands for any number of dimensions.
 const ELLIPSIS: &str = "...";

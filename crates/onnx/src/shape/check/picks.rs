@@ -1,7 +1,8 @@
 //! What picks elements by places, counts them or puts them elsewhere.
 
 use super::{Site, dimensions, place};
-use crate::graph::{Attribute, Dim};
+use crate::graph::Attribute;
+use crate::tensor::Dim;
 
 /// The largest elements along an axis: how many is an attribute before opset 10.
 pub(super) fn top(site: Site<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Windows that slide: convolutions and poolings.
 
 use super::{Site, dimensions};
-use crate::graph::Dim;
+use crate::tensor::Dim;
 
 /// A convolution whose operand `weights` holds its filters, by output channel.
 pub(super) fn convolution(site: Site<'_>, weights: usize) -> Result<(), String> {

@@ -29,8 +29,8 @@ done <&1
 /// Bytes of a line: a number of at most ten digits after blanks, and the end of the line.
 const LINE: usize = 12;
 
-/// What a warden is told through.
-struct Warden {
+/// What a guard is spoken to through.
+struct OrphanGuard {
     /// One line for each group, 0 where a group has ended.
     groups: File,
     /// The group of each line.
@@ -42,14 +42,14 @@ struct Warden {
 enum State {
     /// Nobody needed it yet.
     Absent,
-    Watching(Warden),
+    Watching(OrphanGuard),
     /// It could not be started, or told.
     Lost,
 }
 
-static WARDEN: Mutex<State> = Mutex::new(State::Absent);
+static GUARD: Mutex<State> = Mutex::new(State::Absent);
 
-/// Makes sure that there is a warden. To be called before a child is started, so that the child need not live unwatched
+/// Makes sure that there is a guard. To be called before a child is started, so that the child need not live unwatched
 /// for longer than it takes to write a line.
 pub(super) fn wake() {
     let mut state = lock();
@@ -70,14 +70,14 @@ pub(super) fn forget(group: Pid) {
 
 fn replace(before: Option<Pid>, after: Option<Pid>) {
     let mut state = lock();
-    if let State::Watching(warden) = &mut *state
-        && warden.replace(before, after).is_err()
+    if let State::Watching(guard) = &mut *state
+        && guard.replace(before, after).is_err()
     {
         *state = State::Lost;
     }
 }
 
-impl Warden {
+impl OrphanGuard {
     fn replace(&mut self, before: Option<Pid>, after: Option<Pid>) -> io::Result<()> {
         let line = match self.lines.iter().position(|group| *group == before) {
             Some(line) => line,
@@ -97,18 +97,18 @@ impl Warden {
 }
 
 fn lock() -> MutexGuard<'static, State> {
-    WARDEN.lock().unwrap_or_else(PoisonError::into_inner)
+    GUARD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// In a process group of its own, out of reach of Ctrl-C.
-fn start() -> io::Result<Warden> {
+fn start() -> io::Result<OrphanGuard> {
     let groups = File::from(memfd_create("pipe-groups", MemfdFlags::CLOEXEC)?);
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", SCRIPT, "pipe-warden"]).env_clear().current_dir("/").process_group(0);
+    command.args(["-c", SCRIPT, "pipe-orphan-guard"]).env_clear().current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(groups.try_clone()?).stderr(Stdio::null());
     let end = children::spawn(&mut command, Role::Servant)?
         .stdin
         .take()
         .ok_or_else(|| io::Error::other("no standard input"))?;
-    Ok(Warden { groups, lines: Vec::new(), _end: end.into() })
+    Ok(OrphanGuard { groups, lines: Vec::new(), _end: end.into() })
 }
