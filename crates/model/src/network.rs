@@ -27,7 +27,7 @@ pub enum Layer {
     /// The block of MobileNetV2 with optional squeeze-and-excite: expand (1×1), depthwise, project (1×1); a skip
     /// where the stride is 1 and the channels stay the same.
     InvertedResidual(InvertedResidualLayer),
-    /// Layers whose output is added to their input, as in ResNet. Where shapes differ, the input goes through a
+    /// Layers whose outcome is added to their input, as in ResNet. Where shapes differ, the input goes through a
     /// 1×1 convolution of the right stride.
     Residual(ResidualLayer),
     /// The mean over height and width.
@@ -109,7 +109,7 @@ pub struct InvertedResidualLayer {
     pub name: Option<String>,
 }
 
-/// Layers whose output is added to their input.
+/// Layers whose outcome is added to their input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResidualLayer {
@@ -194,7 +194,7 @@ pub enum ActivationName {
     None,
 }
 
-/// What turns the output of squeeze-and-excite into factors between 0 and 1.
+/// What turns the outcome of squeeze-and-excite into factors between 0 and 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {

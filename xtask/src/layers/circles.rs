@@ -299,6 +299,6 @@ mod tests {
             found[&vec![name.to_owned()]].iter().map(|module| module.join("::")).collect::<Vec<_>>()
         };
         assert_eq!((of("a"), of("d")), (vec![], vec!["a".to_owned()]));
-        assert_eq!(count_imports(&sources), 1);
+        assert_eq!(count_imports(&sources), 2);
     }
 }
