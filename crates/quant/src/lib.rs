@@ -37,7 +37,9 @@ mod rounding;
 mod stored;
 mod summary;
 mod vectors;
+mod versions;
 mod view;
+mod wasm;
 mod weights;
 mod widen;
 
@@ -58,3 +60,5 @@ pub use qdq::{
 };
 pub use ranges::{Lineage, Range, Ranges};
 pub use summary::{Form, Layer, Output, Summary, Weight};
+pub use versions::Runtime;
+pub use wasm::is_faster_in_wasm;

@@ -51,6 +51,8 @@ pub(super) enum Target {
     X86_64Vnni,
     /// Signed activations
     Aarch64,
+    /// A browser: what is fast there
+    Wasm,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,6 +74,15 @@ pub(super) fn pixels(text: &str) -> Result<Pixels, String> {
     match (side(width), side(height)) {
         (Some(width), Some(height)) => Ok(Pixels { width, height }),
         _ => Err("not one or two numbers from 1 to 8192, as in 224 or 320x240".into()),
+    }
+}
+
+/// A version of ONNX Runtime, as `onnx/quantize` takes it.
+pub(super) fn runtime(text: &str) -> Result<String, String> {
+    let minor = text.strip_prefix("1.").and_then(|minor| minor.parse::<u8>().ok());
+    match minor {
+        Some(minor @ 15..=99) if text == format!("1.{minor}") => Ok(text.to_owned()),
+        _ => Err("not a version of ONNX Runtime from 1.15 on, such as 1.20".into()),
     }
 }
 

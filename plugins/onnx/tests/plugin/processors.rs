@@ -7,7 +7,7 @@ use onnx::{Attribute, Data, Dim, ElementType, Model, Node, Tensor};
 use serde_json::json;
 
 use crate::arrays::{npy, value};
-use crate::support::{run, run_as, runtime};
+use crate::support::{run, run_as, runtime, tiny_dataset};
 
 /// Emulates one processor on another of the same family; in Debian's package `qemu-user`.
 const EMULATOR: &str = "qemu-x86_64";
@@ -31,12 +31,52 @@ fn network() -> Model {
     model
 }
 
-#[test]
-fn a_model_for_every_x86_gives_the_same_bits_with_and_without_vnni() {
-    let Some(()) = runtime() else { return };
+/// Whether there is all that this wants; prints that nothing is tested where there is not.
+fn is_there() -> bool {
+    let Some(()) = runtime() else { return false };
     let is_there = Command::new(EMULATOR).arg("--version").output().is_ok_and(|said| said.status.success());
     if !is_there || !cfg!(target_arch = "x86_64") {
         println!("NOT TESTED: there is no `{EMULATOR}`, or this is no x86-64");
+        return false;
+    }
+    true
+}
+
+#[test]
+fn models_are_evaluated_as_on_other_processors() {
+    if !is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut model = network();
+    let flat = ["f", "weights", "scores"];
+    let weights =
+        Tensor::new(vec![16 * 64, 10], Data::F32((0..16 * 640).map(|at| (at % 13) as f32 / 13.0).collect()));
+    model.graph.initializers.insert(flat[1].into(), weights.unwrap());
+    model.graph.nodes.push(Node::new("Flatten", ["y"], [flat[0]]));
+    model.graph.nodes.push(Node::new("MatMul", [flat[0], flat[1]], [flat[2]]));
+    let dims = [Dim::Named("n".into()), Dim::Known(10)];
+    model.graph.outputs = vec![value(flat[2], ElementType::F32, &dims)];
+    model.write(&at("fp32.onnx")).unwrap();
+    let (fp32, dataset, predictions) =
+        (at("fp32.onnx"), tiny_dataset(folder.path(), [3, 8, 8]), at("predictions"));
+    let inputs = [("dataset", dataset.as_path()), ("fp32", fp32.as_path())];
+    let outputs = [("predictions", predictions.as_path())];
+    let normalization = json!({ "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] });
+    let params = json!({ "processors": ["haswell"], "normalization": normalization });
+    let said = run("evaluate", params, &inputs, &outputs).done();
+    assert_eq!(said.value("fp32.haswell_agreement"), 100.0);
+    assert_eq!(said.value("fp32.haswell_accuracy"), said.value("fp32.accuracy"));
+    assert!(said.metrics["fp32.haswell_differ"].basis.ends_with(" as Haswell"), "{:?}", said.metrics);
+    assert!(said.figures.contains_key("processors"));
+    let arm = json!({ "processors": ["neoverse_n1"], "normalization": normalization });
+    assert!(run("evaluate", arm, &inputs, &outputs).failed().contains("do not run on it"));
+}
+
+#[test]
+fn a_model_for_every_x86_gives_the_same_bits_with_and_without_vnni() {
+    if !is_there() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
