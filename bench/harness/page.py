@@ -32,6 +32,8 @@ ORDER = (
     "int8",
     "int8-accuracy",
     "latency",
+    "runtimes",
+    "processors",
     "int8-network",
     "report-opens",
     "training",
