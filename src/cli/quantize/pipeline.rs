@@ -258,6 +258,8 @@ mod tests {
         for stage in ["calibrate", STAGE] {
             assert_eq!(even["stages"][stage]["inputs"]["model"], "equalize.model");
         }
+        let browser = made(&[&model, "--dynamic", "--target", "wasm"]);
+        assert_eq!(browser["stages"][STAGE]["with"]["target"], "wasm");
         let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
         assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
     }
