@@ -33,6 +33,8 @@ ORDER = (
     "int8",
     "int8-accuracy",
     "latency",
+    "runtimes",
+    "processors",
     "int8-network",
     "report-opens",
     "training",

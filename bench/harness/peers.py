@@ -75,6 +75,25 @@ def torch(tools: Path) -> Program:
     return Program(path, f"PyTorch {_version([path, '-c', 'import torch; print(torch.__version__)'])}")
 
 
+def wheels(tools: Path, name: str, *packages: str) -> Path:
+    """The Python of a virtual environment with these packages, each as `NAME==VERSION`."""
+    return _packages(tools / name, "".join(f"{package}\n" for package in packages)) / "python"
+
+
+def onnxruntime_web(tools: Path, version: str) -> Path | None:
+    """A folder with `onnxruntime-web` among its Node modules; `None` and a message where there is no Node of at least 20."""
+    node = shutil.which("node")
+    if node is None or int(_version([node, "--version"]).split(".")[0]) < 20 or shutil.which("npm") is None:
+        print("skipped: `node` 20 or newer and `npm` are not installed (on Debian: apt-get install nodejs npm)", file=sys.stderr)
+        return None
+    folder = tools / f"onnxruntime-web-{version}"
+    if not (folder / "node_modules" / "onnxruntime-web" / "package.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-save"]
+        _succeed(["npm", "install", *quiet, "--prefix", folder, f"onnxruntime-web@{version}"])
+    return folder
+
+
 def plugins(pipe: Program, *more: str) -> None:
     """The release build of the plugins beside `pipe`, where this tree's is the one measured."""
     if pipe.path.is_relative_to(ROOT):
@@ -82,13 +101,19 @@ def plugins(pipe: Program, *more: str) -> None:
 
 
 def _environment(folder: Path, requirements: Path, *options: str) -> Path:
-    """The programs of a virtual environment with these packages, which is made the first time."""
+    """The programs of a virtual environment with what a file lists, which is made the first time."""
+    return _packages(folder, requirements.read_text(), *options)
+
+
+def _packages(folder: Path, wanted: str, *options: str) -> Path:
+    """As `_environment`, with these packages, one a line."""
     stamp = folder / ".requirements.txt"
-    wanted = requirements.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
         _succeed([sys.executable, "-m", "venv", "--clear", folder])
+        listed = folder / "requirements.txt"
+        listed.write_text(wanted)
         pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _succeed([*pip, *options, "-r", requirements])
+        _succeed([*pip, *options, "-r", listed])
         stamp.write_text(wanted)
     return folder / "bin"
 

@@ -8,8 +8,9 @@ import unittest
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
-from claims import int8, latency, recipe
+from claims import int8, latency, recipe, runtimes
 from harness import page, plot
+from harness.executed import of_kinds
 from harness.graph import Graph, Work
 from harness.measure import (
     Command,
@@ -44,6 +45,22 @@ class Statistics(unittest.TestCase):
     def test_rounds_that_do_not_pair_are_refused(self):
         with self.assertRaises(ValueError):
             ratios(measured("a", [1]), measured("b", [1, 2]))
+
+
+class Runtimes(unittest.TestCase):
+    def test_what_computes_in_integers_is_counted_by_its_name(self):
+        found = of_kinds(["QLinearConv", "Conv", "FusedConv", "QGemm", "QLinearAdd", "Relu"])
+        self.assertEqual(found, {"integers": 2, "products": 4})
+
+    def test_a_profile_names_operators_by_number(self):
+        line = '{"name" :"_kernel_time","args" : {"op_name" : "QLinearConv","node_index" : "12","provider" : "CPU"}},'
+        self.assertEqual(runtimes._node(line), ("12", "QLinearConv"))
+        self.assertIsNone(runtimes._node('{"cat" : "Session","name" :"model_run"}'))
+
+    def test_times_are_held_against_floats_of_the_same_round(self):
+        floats, form = runtimes.Found(ms=[2.0, 20.0, 2.0]), runtimes.Found(ms=[4.0, 40.0, 1.0])
+        self.assertEqual(runtimes._ratio(floats, form), 0.5)
+        self.assertIsNone(runtimes._ratio(floats, runtimes.Found(refused="no")))
 
 
 class Processes(unittest.TestCase):

@@ -20,7 +20,7 @@ use text::format;
 
 use self::pipeline::{pipeline, usual_weights};
 use self::values::{
-    ACTIVATIONS, LAYOUT, METHOD, Pixels, ROUNDING, TARGET, finite, percent, pixels, positive, share,
+    ACTIVATIONS, LAYOUT, METHOD, Pixels, ROUNDING, TARGET, finite, percent, pixels, positive, runtime, share,
 };
 use super::{Context, Global, Selection, output};
 use crate::error::{Error, ExitStatus};
@@ -84,6 +84,10 @@ pub struct Args {
     /// The processor that the model is for
     #[arg(long, value_name = "CPU", default_value = "x86_64", value_parser = TARGET)]
     target: &'static str,
+    /// The oldest ONNX Runtime that is to compute the model in integers, as in 1.15; 1.21 where not given and the model's opset is no
+    /// newer than that
+    #[arg(long, value_name = "VERSION", value_parser = runtime)]
+    runtime: Option<String>,
     /// The 8-bit type of activations; what is fast on the target where not given
     #[arg(long, value_name = "TYPE", value_parser = ACTIVATIONS)]
     activations: Option<&'static str>,
@@ -101,7 +105,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     exclude: Vec<String>,
     /// Find the ranges of activations anew in every batch; needs no images
-    #[arg(long, conflicts_with_all = ["format", "size", "max_left_out", "method", "percentile", "images", "seed", "mean", "target", "activations", "rounding", "equalize"])]
+    #[arg(long, conflicts_with_all = ["format", "size", "max_left_out", "method", "percentile", "images", "seed", "mean", "runtime", "activations", "rounding", "equalize"])]
     dynamic: bool,
     /// Compare the INT8 model with the float one afterwards, and time both: accuracy before and after where there are labels, or how
     /// often both say the same; noise by output; where the bytes are
@@ -276,7 +280,7 @@ fn summary(record: &ActionRecord, calibration: Option<&ActionRecord>, took: Dura
         parts.push(format!("{:.1} KB, ×{:.2} of the float model", size.value, ratio.value));
     }
     if let Some(integer) = metric("integer_layers") {
-        parts.push(format!("{} of {} compute in integers", integer.value, integer.basis));
+        parts.push(format!("in integers {} of {}", integer.value, integer.basis));
     }
     // Only where methods were chosen tensor by tensor.
     if let Some(ranges) = calibration.and_then(|record| record.metrics.get("fidelity_db")) {
@@ -369,6 +373,8 @@ mod tests {
             ["--percentile", "500"],
             ["--mean", "nan"],
             ["--std", "0"],
+            ["--runtime", "1.9"],
+            ["--runtime", "1.21.1"],
             ["--images", "0"],
             ["--size", "0"],
             ["--size", "224x"],

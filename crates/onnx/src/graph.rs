@@ -53,6 +53,12 @@ impl Model {
         self.opsets.insert(String::new(), opset);
         self.ir_version = self.ir_version.max(ir_version(opset));
     }
+
+    /// Declares the oldest file format that may import the model's opset, unless it has an older one. Its operators can say nothing
+    /// that this could not.
+    pub fn lower_format(&mut self) {
+        self.ir_version = self.ir_version.min(ir_version(self.opset()));
+    }
 }
 
 /// The oldest file format that may import `opset` (the table in ONNX's `docs/Versioning.md`).

@@ -9,7 +9,7 @@ use crate::emit::Emitter;
 use crate::error::QuantError;
 use crate::integers::{Channels, SymmetricWeight};
 use crate::neighbours::Neighbours;
-use crate::options::{DynamicOptions, DynamicScheme};
+use crate::options::{DynamicOptions, DynamicScheme, Target};
 use crate::plan::{self, Role};
 use crate::prepare::prepare_weights;
 use crate::stored;
@@ -55,7 +55,7 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
                 (Form::left(reason, computes_sizes), None)
             }
             Some(weighty) => {
-                let form = form(options.scheme, node);
+                let form = form(options, node);
                 // The runtime computes a `ConvInteger` by another kernel, which adds in 32 bits.
                 let adds_in_pairs =
                     options.target.adds_in_pairs() && form == Form::Integer && !node.is("Conv");
@@ -71,15 +71,17 @@ pub fn quantize_dynamic(model: &Model, options: &DynamicOptions) -> Result<(Mode
         layers.push(Layer { name: node.label().into(), op: node.op.clone(), form, weight, output: None });
     }
     let quantized = rewriter.emitter.finish(&source, options.compact)?;
-    let summary =
-        Summary { layers, bytes_before: model.to_bytes().len(), bytes_after: quantized.to_bytes().len() };
+    let (bytes_before, bytes_after) = (model.to_bytes().len(), quantized.to_bytes().len());
+    let summary = Summary { layers, bytes_before, bytes_after, integers_from: None };
     Ok((quantized, summary))
 }
 
 /// Integer arithmetic where the scheme wants it. ONNX Runtime computes `ConvInteger` as a matrix product for each image and
 /// group, without its layouts for convolutions, and writes 32-bit integers that are scaled in passes of their own.
-fn form(scheme: DynamicScheme, node: &Node) -> Form {
-    match scheme {
+fn form(options: &DynamicOptions, node: &Node) -> Form {
+    match options.scheme {
+        // As WebAssembly it rounds without vector instructions.
+        DynamicScheme::Fast if options.target == Target::Wasm => Form::WeightOnly,
         DynamicScheme::Everything => Form::Integer,
         DynamicScheme::Fast if !node.is("Conv") => Form::Integer,
         DynamicScheme::Fast | DynamicScheme::WeightsOnly => Form::WeightOnly,

@@ -81,6 +81,8 @@ impl Emitter {
     /// The model `source` with the new graph.
     pub(crate) fn finish(self, source: &Model, compact: bool) -> Result<Model, onnx::Error> {
         let mut model = Model { graph: self.graph, ..source.clone() };
+        // Older runtimes refuse what is newer.
+        model.lower_format();
         // A tensor may be consumed in another form only.
         model.graph.remove_unused();
         model.graph.check()?;

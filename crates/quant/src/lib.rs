@@ -39,7 +39,9 @@ mod rounding;
 mod stored;
 mod summary;
 mod vectors;
+mod versions;
 mod view;
+mod wasm;
 mod weights;
 mod widen;
 
@@ -60,3 +62,5 @@ pub use qdq::{
 };
 pub use ranges::{Lineage, Range, Ranges};
 pub use summary::{Form, Layer, Output, Summary, Weight};
+pub use versions::Runtime;
+pub use wasm::is_faster_in_wasm;

@@ -45,7 +45,7 @@ pub struct IntegerLayer {
 /// # Errors
 /// As [`crate::quantize_static`].
 pub fn integer_layers(model: &Model, options: &StaticOptions) -> Result<Vec<IntegerLayer>, QuantError> {
-    let model = prepare(model, options.opset)?;
+    let model = prepare(model, options.opsets())?;
     let graph = &model.graph;
     let plan = Plan::new(&model, options.quantize_output, Layers::AllBut(&options.exclude))?;
     let shapes = Shapes::infer(graph)?;

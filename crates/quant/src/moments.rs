@@ -13,7 +13,7 @@ use tensors::{Data, Tensor, TensorFile};
 
 use crate::error::QuantError;
 use crate::integers::Grid;
-use crate::options::ActivationType;
+use crate::options::{ActivationType, Opsets};
 use crate::plan::{Layers, Plan, Role};
 use crate::prepare::prepare;
 use crate::ranges::Ranges;
@@ -172,7 +172,7 @@ impl MomentsObserver {
     /// # Errors
     /// As [`crate::quantize_static`].
     pub fn new(model: &Model, ranges: &Ranges) -> Result<Self, QuantError> {
-        let mut observed = prepare(model, None)?;
+        let mut observed = prepare(model, Opsets::default())?;
         let plan = Plan::new(&observed, false, Layers::AllBut(&[]))?;
         let shapes = Shapes::infer(&observed.graph)?;
         let grids = plan.grids(ranges, ActivationType::default())?;

@@ -8,6 +8,7 @@ use crate::clip::Method;
 use crate::error::QuantError;
 use crate::histogram::Histogram;
 use crate::judge::Candidates;
+use crate::options::Opsets;
 use crate::plan::Plan;
 use crate::prepare::prepare;
 use crate::ranges::{Lineage, Range, Ranges};
@@ -21,7 +22,7 @@ const KEPT_BINS: usize = 128;
 /// # Errors
 /// As [`observed_model`].
 pub fn tensors_to_observe(model: &Model) -> Result<Vec<String>, QuantError> {
-    Plan::observing(&prepare(model, None)?).map(|plan| plan.roots())
+    Plan::observing(&prepare(model, Opsets::default())?).map(|plan| plan.roots())
 }
 
 /// A copy of the model whose outputs are its own and then those of [`tensors_to_observe`] that are neither outputs
@@ -31,7 +32,7 @@ pub fn tensors_to_observe(model: &Model) -> Result<Vec<String>, QuantError> {
 /// [`QuantError::AlreadyQuantized`], [`QuantError::NothingToQuantize`], [`QuantError::Opset`], or an
 /// [`onnx::Error`] for a model that contradicts itself.
 pub fn observed_model(model: &Model) -> Result<Model, QuantError> {
-    let mut observed = prepare(model, None)?;
+    let mut observed = prepare(model, Opsets::default())?;
     let shapes = Shapes::infer(&observed.graph)?;
     for name in Plan::observing(&observed)?.roots() {
         let graph = &mut observed.graph;

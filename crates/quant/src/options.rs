@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::versions::{NEWEST_RUN, Runtime};
+
 /// The 8-bit type of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -28,13 +30,16 @@ pub enum Target {
     X86_64Vnni,
     /// 64-bit Arm: signed activations.
     Aarch64,
+    /// A browser, whatever the processor: as `x86_64` where that is faster there than floats, and otherwise floats with weights of 8
+    /// bits.
+    Wasm,
 }
 
 impl Target {
     /// Whether one of its processors adds the products of neighbours in 16 bits, which saturate.
     #[must_use]
     pub fn adds_in_pairs(self) -> bool {
-        self == Self::X86_64
+        matches!(self, Self::X86_64 | Self::Wasm)
     }
 }
 
@@ -46,7 +51,8 @@ pub enum BiasType {
     /// gives floats has integers all the same, because there the runtime would not.
     #[default]
     Float,
-    /// 32-bit integers with scales of their own: 8 bytes a channel, for runtimes that insist on them.
+    /// 32-bit integers, 4 bytes a channel and an operator that computes their scales when the model is loaded: for runtimes that
+    /// insist on them.
     Int32,
 }
 
@@ -66,7 +72,8 @@ pub enum Rounding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StaticOptions {
-    /// The processor that the model is for: `x86_64` (every one gives the same integers), `x86_64-vnni` or `aarch64`.
+    /// The processor that the model is for: `x86_64` (every one gives the same integers), `x86_64-vnni` or `aarch64`; or `wasm`, a
+    /// browser.
     pub target: Target,
     /// 8-bit type of activations: `u8` or `s8`; by default what is fast on the target. Weights are always signed and
     /// symmetric.
@@ -78,8 +85,11 @@ pub struct StaticOptions {
     pub rounding: Rounding,
     /// Add to each bias what rounding weights takes from the mean, where there are moments.
     pub bias_correction: bool,
-    /// Type that biases are stored in: `float` (smallest) or `int32`.
+    /// Type that biases are stored in: `float` (smallest) or `int32`, which `runtime` may ask for.
     pub bias: BiasType,
+    /// The oldest ONNX Runtime that is to run the model, and in integers, such as "1.15": below "1.21" biases are `int32`, and the
+    /// opset and the file format are those that it knows. By default biases are what `bias` says and the opset is the model's.
+    pub runtime: Option<Runtime>,
     /// Quantize the logits too. Without it the last layer gives floats, which costs nothing and keeps ties apart.
     pub quantize_output: bool,
     /// Names of nodes to leave in floating point.
@@ -101,6 +111,7 @@ impl Default for StaticOptions {
             rounding: Rounding::Search,
             bias_correction: true,
             bias: BiasType::Float,
+            runtime: None,
             quantize_output: false,
             exclude: Vec::new(),
             opset: None,
@@ -114,9 +125,23 @@ impl StaticOptions {
     #[must_use]
     pub fn activation_type(&self) -> ActivationType {
         self.activations.unwrap_or(match self.target {
-            Target::X86_64 | Target::X86_64Vnni => ActivationType::U8,
+            Target::X86_64 | Target::X86_64Vnni | Target::Wasm => ActivationType::U8,
             Target::Aarch64 => ActivationType::S8,
         })
+    }
+
+    /// The type that biases are stored in, which not every runtime leaves to choose.
+    #[must_use]
+    pub fn bias_type(&self) -> BiasType {
+        match self.runtime {
+            Some(runtime) if runtime < Runtime::ROUNDS_BIASES => BiasType::Int32,
+            _ => self.bias,
+        }
+    }
+
+    /// The opsets that the model may be written in.
+    pub(crate) fn opsets(&self) -> Opsets {
+        Opsets { wanted: self.opset, newest: self.runtime.map_or(NEWEST_RUN, Runtime::newest_opset) }
     }
 }
 
@@ -141,7 +166,8 @@ pub enum DynamicScheme {
 pub struct DynamicOptions {
     /// Which layers compute in integers: `fast`, `everything` (as Python's tool) or `weights_only`.
     pub scheme: DynamicScheme,
-    /// The processor that the model is for: `x86_64` (every one gives the same integers), `x86_64-vnni` or `aarch64`.
+    /// The processor that the model is for: `x86_64` (every one gives the same integers), `x86_64-vnni` or `aarch64`; or `wasm`, a
+    /// browser.
     pub target: Target,
     /// A weight scale for each output channel instead of one a layer: more accurate, equally fast, 4 bytes a
     /// channel larger.
@@ -162,6 +188,21 @@ impl Default for DynamicOptions {
             exclude: Vec::new(),
             compact: true,
         }
+    }
+}
+
+/// Which opsets a model may be written in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opsets {
+    /// What was asked for; where nothing was, the model's own if it can be.
+    pub(crate) wanted: Option<i64>,
+    /// The newest that the runtime has kernels for.
+    pub(crate) newest: i64,
+}
+
+impl Default for Opsets {
+    fn default() -> Self {
+        StaticOptions::default().opsets()
     }
 }
 
@@ -190,6 +231,10 @@ mod tests {
         assert_eq!(of(r#"{"target":"aarch64"}"#), ActivationType::S8);
         assert_eq!(of(r#"{"target":"aarch64","activations":"u8"}"#), ActivationType::U8);
         assert_eq!(of(r#"{"target":"x86_64"}"#), ActivationType::U8);
+        let old: StaticOptions = serde_json::from_str(r#"{"runtime":"1.20"}"#).unwrap();
+        assert_eq!((old.bias, old.bias_type()), (BiasType::Float, BiasType::Int32));
+        let new: StaticOptions = serde_json::from_str(r#"{"runtime":"1.21"}"#).unwrap();
+        assert_eq!((new.bias_type(), new.opsets().newest), (BiasType::Float, 22));
         let options: DynamicOptions = serde_json::from_str(r#"{"scheme":"weights_only"}"#).unwrap();
         assert_eq!(options.scheme, DynamicScheme::WeightsOnly);
         assert!(serde_json::from_str::<DynamicOptions>(r#"{"schema":"fast"}"#).is_err());

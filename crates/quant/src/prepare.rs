@@ -8,20 +8,20 @@ use crate::error::QuantError;
 use crate::forms;
 use crate::gelu;
 use crate::opset::{NEWEST_READ, OLDEST_RAISED, raise_to_13};
+use crate::options::Opsets;
 use crate::rewrite::rewrite;
+use crate::versions::{NEWEST_RUN, says_the_same};
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
 const OLDEST: i64 = 13;
 /// The newest opset that written models are tested with.
 const NEWEST: i64 = 21;
 
-/// The newest opset whose `QuantizeLinear` and `DequantizeLinear` ONNX Runtime 1.32 has kernels for.
-const NEWEST_RUN: i64 = 27;
 /// What [`NEWEST_READ`] has and the one before has not.
 const NEW_IN_28: [&str; 1] = ["SwiGLU"];
 
 /// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
-const STABLE: [&str; 29] = [
+pub(crate) const STABLE: [&str; 29] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -53,21 +53,21 @@ const STABLE: [&str; 29] = [
     "Transpose",
 ];
 
-/// `model` simplified, in the forms of which ONNX Runtime has integer ones, for `opset` (by default its own, 13 if older and 27 if
-/// newer).
-pub(crate) fn prepare(model: &Model, opset: Option<i64>) -> Result<Model, QuantError> {
-    prepared(model, opset, true)
+/// `model` simplified, in the forms of which ONNX Runtime has integer ones, for one of `opsets` (by default its own, 13 if older
+/// and the newest of them if newer).
+pub(crate) fn prepare(model: &Model, opsets: Opsets) -> Result<Model, QuantError> {
+    prepared(model, opsets, true)
 }
 
 /// As [`prepare`], for activations that stay floats: what is one operator in floats stays one.
 pub(crate) fn prepare_weights(model: &Model) -> Result<Model, QuantError> {
-    prepared(model, None, false)
+    prepared(model, Opsets::default(), false)
 }
 
-fn prepared(model: &Model, opset: Option<i64>, for_integers: bool) -> Result<Model, QuantError> {
+fn prepared(model: &Model, opsets: Opsets, for_integers: bool) -> Result<Model, QuantError> {
     refuse_quantized(model)?;
     let mut prepared = model.simplified()?;
-    set_opset(&mut prepared, opset)?;
+    set_opset(&mut prepared, opsets)?;
     rewrite(&mut prepared.graph)?;
     forms::plain_products(&mut prepared.graph)?;
     if for_integers {
@@ -107,12 +107,17 @@ pub(crate) fn refuse_quantized(model: &Model) -> Result<(), QuantError> {
     Ok(())
 }
 
-fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
+fn set_opset(model: &mut Model, Opsets { wanted, newest }: Opsets) -> Result<(), QuantError> {
     let current = model.opset();
-    let target = wanted.unwrap_or(current.clamp(OLDEST, NEWEST_RUN));
+    let target = wanted.unwrap_or(current.clamp(OLDEST, newest));
     let error = |reason: String| Err(QuantError::Opset { opset: target, reason });
-    if current > target && target == NEWEST_RUN {
-        return lower(model);
+    if target > newest {
+        return error(format!(
+            "the newest that `runtime` runs quantized models of is {newest}; leave `opset` out"
+        ));
+    }
+    if current > target && wanted.is_none() {
+        return lower(model, target);
     }
     if target == current && current >= OLDEST {
         return Ok(());
@@ -147,25 +152,36 @@ fn set_opset(model: &mut Model, wanted: Option<i64>) -> Result<(), QuantError> {
     Ok(())
 }
 
-/// Declares an older opset, of which ONNX Runtime has all that quantized models need.
-fn lower(model: &mut Model) -> Result<(), QuantError> {
+/// Declares an older opset, of which the runtime has all that quantized models need.
+fn lower(model: &mut Model, target: i64) -> Result<(), QuantError> {
     let mut new = None;
     model.graph.each_node(&mut |node| {
-        if node.is_onnx() && NEW_IN_28.contains(&&*node.op) {
+        let is_in_it =
+            if target == NEWEST_RUN { !NEW_IN_28.contains(&&*node.op) } else { says_the_same(node, target) };
+        if node.is_onnx() && !is_in_it {
             new.get_or_insert(node);
         }
     });
     let reason = match new {
-        Some(node) => format!("{} (`{}`) is not in it; export the model with it", node.op, node.label()),
+        Some(node) if target == NEWEST_RUN => {
+            format!("{} (`{}`) is not in it; export the model with it", node.op, node.label())
+        }
+        Some(node) => format!(
+            "the model has {}, in which {} (`{}`) may mean something else; export it with {target}, the newest that `runtime` runs \
+             quantized models of, or name a newer `runtime`",
+            model.opset(),
+            node.op,
+            node.label()
+        ),
         None if model.opset() > NEWEST_READ => {
             format!("the model has {}, newer than {NEWEST_READ}; export it with {NEWEST_RUN}", model.opset())
         }
         None => {
-            model.set_opset(NEWEST_RUN);
+            model.set_opset(target);
             return Ok(());
         }
     };
-    Err(QuantError::Opset { opset: NEWEST_RUN, reason })
+    Err(QuantError::Opset { opset: target, reason })
 }
 
 /// Turns divisions by constants into products: of these ONNX Runtime has an integer form.

@@ -17,6 +17,10 @@ use crate::prepare::prepare;
 use crate::qdq::rewriter::{Rewritten, rewrite};
 use crate::ranges::Ranges;
 use crate::summary::{Form, Layer, Summary};
+use crate::versions::Runtime;
+
+/// The key in a model's metadata under which it says what computes it in integers.
+const INTEGERS_FROM: &str = "integers_from";
 
 /// Quantizes weights and activations to 8 bits with scales fixed by `ranges`, which come from calibrating this
 /// very model ([`crate::observed_model`]). Where there are `moments` of it, weights are rounded for them and biases make
@@ -25,7 +29,8 @@ use crate::summary::{Form, Layer, Summary};
 /// As ONNX's `QuantizeLinear` and `DequantizeLinear` have it, `real = scale · (integer − zero_point)`, rounded to the nearest, ties
 /// to even. A range of activations is widened to contain zero: `scale = (max − min) / 255`, `zero_point = lowest − min / scale`.
 /// Weights have `scale = max|w| / 127`, or more where the bias would not fit in 32 bits, and no zero point; to the nearest they are
-/// rounded unless searched for. Biases have the product of both scales.
+/// rounded unless searched for. Biases have the product of both scales. The metadata say under `integers_from` which runtime is the
+/// oldest that computes the model as it is meant.
 ///
 /// # Errors
 /// [`QuantError`]: a range missing or broken, a weight not finite, nothing to quantize, quantized already, or an
@@ -38,9 +43,13 @@ pub fn quantize_static(
 ) -> Result<(Model, Summary), QuantError> {
     let Rewritten { source, emitter, layers, .. } =
         rewrite(model, ranges, moments, options, Layers::AllBut(&options.exclude))?;
-    let quantized = emitter.finish(&source, options.compact)?;
-    let summary =
-        Summary { layers, bytes_before: model.to_bytes().len(), bytes_after: quantized.to_bytes().len() };
+    let mut quantized = emitter.finish(&source, options.compact)?;
+    let integers_from = Runtime::oldest_for(&quantized);
+    if let Some(runtime) = integers_from {
+        quantized.metadata.insert(INTEGERS_FROM.into(), format!("ONNX Runtime {runtime}"));
+    }
+    let (bytes_before, bytes_after) = (model.to_bytes().len(), quantized.to_bytes().len());
+    let summary = Summary { layers, bytes_before, bytes_after, integers_from };
     Ok((quantized, summary))
 }
 
@@ -132,7 +141,7 @@ pub fn activation_grids(
     ranges: &Ranges,
     options: &StaticOptions,
 ) -> Result<BTreeMap<String, ActivationGrid>, QuantError> {
-    let source = prepare(model, options.opset)?;
+    let source = prepare(model, options.opsets())?;
     let plan = Plan::new(&source, options.quantize_output, Layers::AllBut(&options.exclude))?;
     let grid = |(tensor, grid): (String, Grid)| {
         let (lowest, highest) = limits(grid.kind);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::versions::Runtime;
+
 /// What quantization did to a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -12,6 +14,8 @@ pub struct Summary {
     pub bytes_before: usize,
     /// Bytes of the quantized model's file.
     pub bytes_after: usize,
+    /// The oldest ONNX Runtime that computes in the integers that the model is written for, where its ranges are fixed.
+    pub integers_from: Option<Runtime>,
 }
 
 /// What became of a node.

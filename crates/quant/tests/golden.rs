@@ -106,11 +106,11 @@ fn ranges_and_moments() {
 
 #[test]
 fn static_models() {
-    assert_model_is("for x86", "onnx/quantize", statically(&StaticOptions::default()), "0fca98e52e68df58");
+    assert_model_is("for x86", "onnx/quantize", statically(&StaticOptions::default()), "4a4ffcb20d8c6701");
     let vnni = StaticOptions { target: Target::X86_64Vnni, ..StaticOptions::default() };
-    assert_model_is("for VNNI", "onnx/quantize", statically(&vnni), "1523de88f6498cb0");
+    assert_model_is("for VNNI", "onnx/quantize", statically(&vnni), "6440c7e46adc4f64");
     let signed = StaticOptions { activations: Some(ActivationType::S8), ..StaticOptions::default() };
-    assert_model_is("signed", "onnx/quantize", statically(&signed), "a34e84e55cbade7d");
+    assert_model_is("signed", "onnx/quantize", statically(&signed), "f5b1ee82faaf6102");
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             )
             .hint("leave --data out: it is for a model of anything but pictures, which is tried on arrays"));
         }
-        let with = json!({ "per_channel": per_channel, "exclude": args.exclude });
+        let target = word(&args.target);
+        let with = json!({ "per_channel": per_channel, "exclude": args.exclude, "target": target });
         let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
         let mut stages = serde_json::Map::new();
         stages.insert(STAGE.into(), stage);
@@ -93,6 +94,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
         "with": {
             "rounding": args.rounding,
             "target": args.target,
+            "runtime": args.runtime,
             "activations": args.activations,
             "per_channel": per_channel,
             "exclude": args.exclude,
@@ -240,6 +242,8 @@ mod tests {
         let read = made(&[&model, "--data", &dataset, "--method", "moving-average"]);
         assert_eq!(read["stages"]["calibrate"]["inputs"]["dataset"], dataset);
         assert_eq!(read["stages"]["calibrate"]["with"]["method"], "moving_average");
+        let older = made(&[&model, "--data", &dataset, "--runtime", "1.20"]);
+        assert_eq!(older["stages"][STAGE]["with"]["runtime"], "1.20");
         assert!(read["stages"].get("images").is_none());
         let imported = made(&[&model, "--data", &archive, "--format", "cifar10-binary"]);
         assert_eq!(imported["stages"]["images"]["with"]["format"], "cifar10-binary");
@@ -254,6 +258,8 @@ mod tests {
         for stage in ["calibrate", STAGE] {
             assert_eq!(even["stages"][stage]["inputs"]["model"], "equalize.model");
         }
+        let browser = made(&[&model, "--dynamic", "--target", "wasm"]);
+        assert_eq!(browser["stages"][STAGE]["with"]["target"], "wasm");
         let dynamic = made(&[&model, "--dynamic", "--exclude", "a", "--exclude", "b"]);
         assert_eq!(dynamic["stages"][STAGE]["with"]["exclude"], json!(["a", "b"]));
     }

@@ -121,6 +121,15 @@ pub(super) fn pixels(text: &str) -> Result<Pixels, String> {
     }
 }
 
+/// A version of ONNX Runtime, as `onnx/quantize` takes it.
+pub(super) fn runtime(text: &str) -> Result<String, String> {
+    let minor = text.strip_prefix("1.").and_then(|minor| minor.parse::<u8>().ok());
+    match minor {
+        Some(minor @ 15..=99) if text == format!("1.{minor}") => Ok(text.to_owned()),
+        _ => Err("not a version of ONNX Runtime from 1.15 on, such as 1.20".into()),
+    }
+}
+
 pub(super) fn finite(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|value: &f32| value.is_finite()).ok_or_else(|| "not a number".into())
 }

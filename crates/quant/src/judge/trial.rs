@@ -9,7 +9,7 @@ use onnx::{Attribute, Data, ElementType, Graph, Model, Names, Node, Shapes, Tens
 
 use crate::error::QuantError;
 use crate::integers::{Grid, limits};
-use crate::options::ActivationType;
+use crate::options::{ActivationType, Opsets};
 use crate::plan::{Bounds, Layers, Plan, Role};
 use crate::prepare::prepare;
 use crate::ranges::Range;
@@ -51,7 +51,7 @@ impl Trial {
     /// # Errors
     /// As [`crate::observed_model`].
     pub(super) fn new(model: &Model) -> Result<Self, QuantError> {
-        let mut model = prepare(model, None)?;
+        let mut model = prepare(model, Opsets::default())?;
         let plan = Plan::new(&model, false, Layers::AllBut(&[]))?;
         let roots: BTreeSet<String> = plan.roots().into_iter().collect();
         let shapes = Shapes::infer(&model.graph)?;

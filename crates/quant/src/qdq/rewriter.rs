@@ -45,7 +45,7 @@ pub(super) fn rewrite(
     options: &StaticOptions,
     which: Layers<'_>,
 ) -> Result<Rewritten, QuantError> {
-    let source = prepare(model, options.opset)?;
+    let source = prepare(model, options.opsets())?;
     let plan = Plan::new(&source, options.quantize_output, which)?;
     let mut rewriter = Rewriter {
         source: &source.graph,
@@ -150,16 +150,16 @@ impl<'a> Rewriter<'a> {
         let mut summary = None;
         let inputs = match Weighty::of(self.source, node)? {
             Some(weighty) => {
-                let rounded = node.input(0).and_then(|input| Some((input, self.grids.get(input)?.scale)));
-                let (input, input_scale) =
-                    rounded.ok_or_else(|| QuantError::unplanned(node, "rounded input"))?;
+                let rounded = node.input(0).and_then(|input| Some((input, *self.grids.get(input)?)));
+                let (input, grid) = rounded.ok_or_else(|| QuantError::unplanned(node, "rounded input"))?;
                 // ONNX Runtime quantizes a float bias only where the outcome is rounded.
-                let bias = if self.grids.contains_key(outcome) { self.options.bias } else { BiasType::Int32 };
+                let bias =
+                    if self.grids.contains_key(outcome) { self.options.bias_type() } else { BiasType::Int32 };
                 let missing = match self.options.activation_type() {
                     ActivationType::U8 => missing_channels(node, weighty.tensor),
                     ActivationType::S8 => 0,
                 };
-                let (weight, constants) = self.weights(node, &weighty, input_scale, bias, missing)?;
+                let (weight, constants) = self.weights(node, &weighty, grid, bias, missing)?;
                 summary = Some(weight);
                 std::iter::once(self.widened(input, missing)?).chain(constants).collect()
             }
@@ -183,13 +183,13 @@ impl<'a> Rewriter<'a> {
         &mut self,
         node: &Node,
         weighty: &Weighty<'_>,
-        input_scale: f32,
+        grid: Grid,
         bias_type: BiasType,
         missing: usize,
     ) -> Result<(Weight, Vec<String>), QuantError> {
         let floors: Vec<f32> = weighty
             .bias
-            .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, input_scale)).collect())
+            .map(|(_, bias)| bias.iter().map(|&bias| bias_floor(bias, grid.scale)).collect())
             .unwrap_or_default();
         let neighbours =
             if self.options.target.adds_in_pairs() { Neighbours::of(node, weighty, missing) } else { None };
@@ -210,7 +210,9 @@ impl<'a> Rewriter<'a> {
         let axis = self.options.per_channel.then(|| weighty.channels.axis());
         // The same holds for a `Gemm`'s weights: without zero points it is not fused. Others do without.
         let zero_points = node.is("Gemm").then(|| Data::I8(vec![0; rounded.scales.len()]));
-        let mut names = vec![self.dequantized(weighty.name, integers, &rounded.scales, axis, zero_points)];
+        let (weight, weight_scale) =
+            self.dequantized(weighty.name, integers, &rounded.scales, axis, zero_points)?;
+        let mut names = vec![weight];
         let lost = moment
             .filter(|_| corrects_bias)
             .and_then(|moment| rounding::lost_mean(weighty.values, weighty.channels, &rounded, moment));
@@ -220,10 +222,15 @@ impl<'a> Rewriter<'a> {
                     self.emitter.constant(&format!("{name}_vector"), Tensor::vector(Data::F32(bias)))
                 }
                 BiasType::Int32 => {
-                    let scales: Vec<f32> = rounded.scales.iter().map(|scale| scale * input_scale).collect();
-                    let steps = bias.iter().zip(scales.iter().cycle());
-                    let steps = steps.map(|(&bias, &scale)| quantize_bias(bias, scale)).collect();
-                    self.dequantized(&name, Tensor::vector(Data::I32(steps)), &scales, axis.map(|_| 0), None)
+                    let steps = bias.iter().zip(rounded.scales.iter().cycle());
+                    let steps = steps.map(|(&bias, &scale)| quantize_bias(bias, scale * grid.scale));
+                    let steps = Tensor::vector(Data::I32(steps.collect()));
+                    let steps = self.emitter.constant(&format!("{name}_integers"), steps);
+                    // What runtimes multiply when they load the model need not be stored.
+                    let input_scale = self.params(grid).scale;
+                    let scale =
+                        self.emitter.value("Mul", &[&weight_scale, &input_scale], &format!("{name}_scale"));
+                    self.floats(&name, vec![steps, scale], axis.map(|_| 0))
                 }
             });
         }
@@ -271,8 +278,8 @@ impl<'a> Rewriter<'a> {
         Ok(Some(own.averaged(&all)))
     }
 
-    /// Emits constant integers and what makes them floats. `axis` says that scales are by channel; no zero points
-    /// stand for zeros.
+    /// Emits constant integers and what makes them floats, and gives the names of the floats and of the scales. `axis` says that scales
+    /// are by channel; no zero points stand for zeros.
     fn dequantized(
         &mut self,
         name: &str,
@@ -280,18 +287,24 @@ impl<'a> Rewriter<'a> {
         scales: &[f32],
         axis: Option<i64>,
         zero_points: Option<Data>,
-    ) -> String {
+    ) -> Result<(String, String), QuantError> {
         let shaped = |data: Data| match axis {
             None => Tensor::new(Vec::new(), data),
             Some(_) => Some(Tensor::vector(data)),
         };
-        let mut inputs = vec![self.emitter.constant(&format!("{name}_integers"), integers)];
-        let params = [("scale", Some(Data::F32(scales.to_vec()))), ("zero_point", zero_points)];
-        for (what, data) in params {
-            if let Some(tensor) = data.and_then(shaped) {
-                inputs.push(self.emitter.constant(&format!("{name}_{what}"), tensor));
-            }
-        }
+        let integers = self.emitter.constant(&format!("{name}_integers"), integers);
+        let mut constant = |what: &str, data| {
+            let tensor = shaped(data).ok_or_else(|| QuantError::unfilled(name))?;
+            Ok::<_, QuantError>(self.emitter.constant(&format!("{name}_{what}"), tensor))
+        };
+        let scale = constant("scale", Data::F32(scales.to_vec()))?;
+        let zero_points = zero_points.map(|data| constant("zero_point", data)).transpose()?;
+        let inputs = [integers, scale.clone()].into_iter().chain(zero_points).collect();
+        Ok((self.floats(name, inputs, axis), scale))
+    }
+
+    /// Emits what makes floats of `inputs`: integers, their scales and perhaps zero points.
+    fn floats(&mut self, name: &str, inputs: Vec<String>, axis: Option<i64>) -> String {
         let output = self.emitter.fresh(&format!("{name}_rounded"));
         let mut node = Node::new("DequantizeLinear", inputs, [output.clone()]);
         if let Some(axis) = axis {

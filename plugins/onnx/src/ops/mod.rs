@@ -1,6 +1,6 @@
 //! The ops, one file each, and what several of them ask of a stage before anything runs.
 
-mod bench;
+pub(crate) mod bench;
 mod calibrate;
 mod equalize;
 mod evaluate;

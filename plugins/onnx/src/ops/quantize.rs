@@ -3,7 +3,10 @@
 mod taken;
 
 use protocol::{CheckRequest, Failure, InputSpec, Op, OpManifest, OutputSpec, Problem, Reporter, RunRequest};
-use quant::{Moments, Ranges, Sensitivity, StaticOptions, quantize_static};
+use quant::{
+    DynamicOptions, DynamicScheme, Moments, Ranges, Sensitivity, StaticOptions, Target, is_faster_in_wasm,
+    quantize_dynamic, quantize_static,
+};
 
 use crate::ops::{RUNTIME, arrays_input, known, quantized, weights_input};
 use crate::request;
@@ -13,7 +16,7 @@ pub(crate) struct Quantize;
 
 impl Op for Quantize {
     const NAME: &'static str = "quantize";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 with fixed ranges of activations, the fastest form";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
@@ -71,6 +74,14 @@ impl Op for Quantize {
             }
             options.exclude.extend(sensitivity.keep_float);
         }
+        if options.target == Target::Wasm && !is_faster_in_wasm(&float)? {
+            reporter.info(
+                "in a browser this network is slower in integers than in floats: weights alone have 8 bits, which are expanded once, when \
+                 the model is loaded",
+            );
+            let (model, summary) = quantize_dynamic(&float, &weights_only(options))?;
+            return quantized::write(request, &model, &summary, reporter);
+        }
         let left = match taken::left(&float, &ranges, &options, &request.resume_dir) {
             Ok(left) => left,
             Err(error) => {
@@ -96,6 +107,12 @@ impl Op for Quantize {
         }
         Ok(())
     }
+}
+
+/// What is said of both ways to quantize, for weights alone.
+fn weights_only(options: StaticOptions) -> DynamicOptions {
+    let StaticOptions { target, per_channel, exclude, compact, .. } = options;
+    DynamicOptions { scheme: DynamicScheme::WeightsOnly, target, per_channel, exclude, compact }
 }
 
 /// `1 of 7 layers stays`.

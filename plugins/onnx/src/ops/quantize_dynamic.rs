@@ -11,7 +11,7 @@ pub(crate) struct QuantizeDynamic;
 
 impl Op for QuantizeDynamic {
     const NAME: &'static str = "quantize-dynamic";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const DESCRIPTION: &'static str =
         "Quantizes a model to INT8 without calibration: small as static INT8, but no faster than floats";
     const NATIVES: &'static [&'static str] = &[RUNTIME];

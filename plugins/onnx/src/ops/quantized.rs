@@ -58,18 +58,26 @@ pub(crate) fn write(
     reporter.metric("size_kb", Metric::new(size, "KB"));
     let ratio = Metric::new(size / float_size, "×").basis(format!("the float model has {float_size:.1} KB"));
     reporter.metric("size_ratio", ratio);
-    let integer = Metric::new(summary.integer_layers() as f64, "")
-        .basis(format!("{} layers", summary.computing_layers()));
+    let integer = Metric::new(summary.integer_layers() as f64, "").basis(format!(
+        "{} layers{}",
+        summary.computing_layers(),
+        from(summary)
+    ));
     reporter.metric("integer_layers", integer);
     report_others(summary, reporter);
     report_raised_scales(summary, reporter);
-    reporter.figure(bytes::answer(model, bytes.len(), float_size));
+    reporter.figure(bytes::answer(model, bytes.len(), float_size, summary.integers_from));
     reporter.figure(layers(summary));
     match executed {
         Ok(graph) => reporter.figure(as_executed(model, &graph)),
         Err(error) => reporter.info(format!("the network cannot be drawn as it is executed: {error:#}")),
     }
     Ok(())
+}
+
+/// Which runtimes compute in integers, where that depends on them.
+fn from(summary: &Summary) -> String {
+    summary.integers_from.map_or_else(String::new, |runtime| format!(", from ONNX Runtime {runtime} on"))
 }
 
 /// Runs the float model as it is.

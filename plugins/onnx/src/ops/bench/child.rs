@@ -65,8 +65,9 @@ fn converse(mut child: Child, request: &[u8]) -> Result<(ExitStatus, String, Str
     Ok((status, output, errors))
 }
 
+/// Has the process of a command killed when this one ends, however it ends.
 #[cfg(target_os = "linux")]
-fn die_with_this_process(command: &mut Command) {
+pub(crate) fn die_with_this_process(command: &mut Command) {
     use std::os::unix::process::CommandExt;
 
     use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
@@ -83,7 +84,7 @@ fn die_with_this_process(command: &mut Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_this_process(_command: &mut Command) {}
+pub(crate) fn die_with_this_process(_command: &mut Command) {}
 
 fn outcome(status: ExitStatus) -> String {
     #[cfg(unix)]

@@ -32,6 +32,7 @@ use crate::executed::{Arithmetic, Counts};
 use crate::ops::{RUNTIME, arrays_input, known, problems};
 use crate::samples::ARRAYS;
 use crate::{executed, library, request};
+pub(crate) use child::die_with_this_process;
 use variants::{Shown, Variant, check_calls, nothing_to_time, variants};
 
 /// Name of the input that says how large images are.

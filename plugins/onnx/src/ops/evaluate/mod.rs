@@ -6,6 +6,7 @@ mod by_output;
 mod calibration;
 mod figures;
 mod pictures;
+mod processors;
 mod variant;
 
 use std::fs;
@@ -24,6 +25,7 @@ use crate::ops::{RUNTIME, arrays_input, images_of, known, problems, which_data};
 use crate::samples::ARRAYS;
 use crate::statistics::{mcnemar_exact, paired_drop};
 use calibration::Calibration;
+use processors::Processor;
 
 /// Params of `onnx/evaluate`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -47,6 +49,9 @@ pub(crate) struct Params {
     scores: Option<String>,
     /// Mean and standard deviation per channel, of pixels scaled to 0..1, for models that do not carry them.
     normalization: Option<Normalization>,
+    /// Other processors that the models are run as, too, by qemu: `haswell` and `sandybridge` on x86-64, `cortex_a72` and `neoverse_n1` on
+    /// Arm. For images with labels; takes some ten times as long for each.
+    processors: Vec<Processor>,
 }
 
 impl Default for Params {
@@ -58,6 +63,7 @@ impl Default for Params {
             labels: None,
             scores: None,
             normalization: None,
+            processors: Vec::new(),
         }
     }
 }
@@ -126,7 +132,13 @@ impl Op for Evaluate {
             .map(|name| format!("{{input but with.baseline}}.{name}"));
         let on_arrays = ["sqnr_db", "worst_part_sqnr_db", "{output}.sqnr_db", "{output}.agreement"]
             .map(|name| format!("{{input but with.baseline}}.{name}"));
-        let others = ["{if inputs.dataset}{input}.ece", "{if with.labels}{input}.top5_accuracy"];
+        let others = [
+            "{if inputs.dataset}{input}.ece",
+            "{if with.labels}{input}.top5_accuracy",
+            "{input}.{with.processors}_accuracy",
+            "{input}.{with.processors}_agreement",
+            "{input}.{with.processors}_differ",
+        ];
         let all = of_each.into_iter().chain(compared).chain(on_arrays).chain(others.map(str::to_owned));
         OpManifest {
             extra_inputs: Some(InputSpec::optional(variant)),
@@ -159,6 +171,9 @@ impl Op for Evaluate {
         let no_arrays = check_for_arrays(params, has_arrays).err();
         let mut found = problems(nothing.into_iter().chain(baseline).chain(images).chain(no_arrays), request);
         let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
+        if has_arrays || !by_output::is_labelled(request) {
+            found.extend(problems(check_for_labels(params).err(), request));
+        }
         if has_arrays {
             found.extend(by_output::check(params, request));
             found.extend(there.filter_map(|(name, path)| known::given_arrays(request, name, path)));
@@ -176,6 +191,7 @@ impl Op for Evaluate {
         let variants = variant::of_request(request)?;
         check_baseline(&params, &variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>())?;
         if let Some(data) = by_output::Data::of_request(request)? {
+            check_for_labels(&params)?;
             return by_output::run(&params, request, &data, &variants, reporter);
         }
         let test_set = test_set(&params, request.input("dataset")?)?;
@@ -204,7 +220,18 @@ impl Op for Evaluate {
             outcomes.push(Outcome { name: variant.name.clone(), size_kb: variant.size_kb()?, predictions });
         }
         report(&params, &test_set, &outcomes, reporter)?;
-        Ok(())
+        let models = outcomes.iter().zip(&variants).filter(|(_, variant)| variant.is_model());
+        let models: Vec<&Outcome> = models.map(|(outcome, _)| outcome).collect();
+        processors::run(&params.processors, request, &test_set, &models, reporter)
+    }
+}
+
+/// Checks that what only images with labels have is not asked of anything else.
+fn check_for_labels(params: &Params) -> Result<(), Failure> {
+    match params.processors.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new("`processors` is for a `dataset` of images with labels")
+            .hint("leave `processors` out, or compare `predictions` of two machines")),
     }
 }
 

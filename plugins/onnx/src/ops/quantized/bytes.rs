@@ -2,6 +2,7 @@
 
 use onnx::{Data, Model};
 use protocol::{Content, Figure};
+use quant::Runtime;
 
 /// Bytes of a file by what they hold.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,8 @@ impl Held {
     }
 }
 
-/// Size against the float model's `float_kb`, and what the file holds.
-pub(super) fn answer(model: &Model, total: usize, float_kb: f64) -> Figure {
+/// Size against the float model's `float_kb`, what the file holds, and what computes it in integers: ONNX Runtime from that version on.
+pub(super) fn answer(model: &Model, total: usize, float_kb: f64, integers_from: Option<Runtime>) -> Figure {
     let held = Held::of(model, total);
     let kb = |bytes: usize| bytes as f64 / 1024.0;
     let share = |bytes: usize| 100.0 * bytes as f64 / total.max(1) as f64;
@@ -44,10 +45,19 @@ pub(super) fn answer(model: &Model, total: usize, float_kb: f64) -> Figure {
         smaller if smaller >= 1.0 => format!("{smaller:.2} times smaller"),
         larger => format!("{:.2} times larger", 1.0 / larger.max(f64::MIN_POSITIVE)),
     };
+    let older = match integers_from {
+        Some(runtime) if runtime > Runtime::OLDEST => format!(
+            " ONNX Runtime computes it in integers from {runtime} on. Older ones that load it compute in floats, more slowly than the float \
+             model: `runtime: \"{}\"` writes for these.",
+            Runtime::OLDEST
+        ),
+        Some(runtime) => format!(" ONNX Runtime computes it in integers from {runtime} on."),
+        None => String::new(),
+    };
     let text = format!(
         "{:.1} KB, where the float model has {float_kb:.1}: {against}. Weights of 8 bits take {:.1} KB ({:.0} %), biases and \
          zero points {:.1} KB ({:.0} %), scales and what stays in floats {:.1} KB ({:.0} %), operators, names and metadata {:.1} KB \
-         ({:.0} %).",
+         ({:.0} %).{older}",
         kb(total),
         kb(held.weights),
         share(held.weights),
@@ -84,9 +94,12 @@ mod tests {
         add("s", &[2], Data::F32(vec![0.5; 2]));
         let held = Held::of(&model, 100);
         assert_eq!(held, Held { weights: 6, integers: 9, floats: 8, rest: 77 });
-        let Content::Answer { text } = answer(&model, 2048, 8.0).content else { panic!("no answer") };
+        let Content::Answer { text } = answer(&model, 2048, 8.0, Some(Runtime::ROUNDS_BIASES)).content else {
+            panic!("no answer")
+        };
         assert!(text.starts_with("2.0 KB, where the float model has 8.0: 4.00 times smaller."), "{text}");
-        let Content::Answer { text } = answer(&model, 2048, 1.0).content else { panic!("no answer") };
+        assert!(text.contains("from 1.21 on. Older") && text.ends_with("writes for these."), "{text}");
+        let Content::Answer { text } = answer(&model, 2048, 1.0, None).content else { panic!("no answer") };
         assert!(text.starts_with("2.0 KB, where the float model has 1.0: 2.00 times larger."), "{text}");
     }
 }

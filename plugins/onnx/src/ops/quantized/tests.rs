@@ -5,10 +5,11 @@ use std::path::Path;
 
 use onnx::{Attribute, Data, DataFiles, Dim, ElementType, Node, Tensor, Value};
 use quant::{
-    ActivationType, BiasType, Lineage, Method, Observer, Ranges, StaticOptions, observed_model,
+    ActivationType, BiasType, Lineage, Method, Observer, Ranges, Runtime, StaticOptions, observed_model,
     quantize_static, tensors_to_observe,
 };
 
+use crate::executed::{Arithmetic, Counts};
 use crate::{executed, library, noise, runtime};
 
 /// Ranges of `float` on `images`, `count` of them.
@@ -149,6 +150,38 @@ fn operators() -> Vec<(&'static str, onnx::Model)> {
         ("pool", alone(pool, [CHANNELS, SIZE / 2, WIDTH / 2])),
         ("concat", alone(joined, [2 * CHANNELS, SIZE, WIDTH])),
     ]
+}
+
+/// Older runtimes want biases as integers; these are what newer ones make of floats themselves.
+#[test]
+fn a_model_for_an_older_runtime_computes_the_same_in_as_many_integers() {
+    if library::find().is_err() {
+        println!("skipped: there is no ONNX Runtime");
+        return;
+    }
+    const IMAGES: usize = 16;
+    let images = noise::normal(IMAGES * CHANNELS * SIZE * WIDTH, 3);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, float) in operators() {
+        let ranges = calibrated(&float, &images, IMAGES);
+        let [newer, older] = [None, Some("1.15")].map(|runtime| {
+            let runtime = runtime.map(|runtime| Runtime::try_from(runtime.to_owned()).unwrap());
+            let options = StaticOptions { runtime, quantize_output: true, ..StaticOptions::default() };
+            let (int8, summary) = quantize_static(&float, &ranges, None, &options).unwrap();
+            let (loaded, executed) =
+                executed::load(&int8.to_bytes(), &DataFiles::new(), name.into(), 1, folder.path()).unwrap();
+            let outcome = runtime::Model::of(loaded).unwrap().run(&images).unwrap();
+            let output = summary.layers.iter().filter_map(|layer| layer.output.as_ref()).next_back();
+            let step = f64::from(output.unwrap().scale);
+            (outcome, step, Counts::of(&Arithmetic::of(&executed)), summary.integers_from)
+        });
+        assert_eq!(older.2, newer.2, "{name}");
+        assert_eq!(older.3, Some(Runtime::OLDEST), "{name}");
+        let has_bias = float.graph.nodes.iter().any(|node| node.input(2).is_some());
+        assert_eq!(newer.3, Some(if has_bias { Runtime::ROUNDS_BIASES } else { Runtime::OLDEST }), "{name}");
+        let steps = runtime::max_difference(&older.0, &newer.0) / newer.1;
+        assert!(steps < 1.01, "{name}: {steps} steps");
+    }
 }
 
 /// The model with every operand that is repeated along rows as it was.
