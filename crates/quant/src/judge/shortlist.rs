@@ -7,6 +7,9 @@ use crate::judge::{CLEARLY, Judge, Outcomes, Part, WIDEST_FIRST};
 const IN_QUESTION: f64 = 3.0;
 pub(super) const MOST_IN_QUESTION: usize = 4;
 
+/// How many methods for all are in it, however bad.
+const SINGLES: usize = 2;
+
 /// Which method each part of the network gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
@@ -86,7 +89,7 @@ impl Judge {
         let mut choices: Vec<(Choice, f64)> = Vec::new();
         let all = WIDEST_FIRST.into_iter().map(|method| (Choice::Single(method), single[method as usize]));
         let mixed = (Choice::Mixed(mixed.to_vec()), db(Method::ALL.len()));
-        for (choice, db) in std::iter::once(mixed).chain(all) {
+        for (choice, db) in all.chain([mixed]) {
             let is_known = |(known, _): &(Choice, f64)| self.by_part(known) == self.by_part(&choice);
             if !choices.iter().any(is_known) {
                 choices.push((choice, db));
@@ -94,7 +97,12 @@ impl Judge {
         }
         choices.sort_by(|(_, one), (_, other)| other.total_cmp(one));
         let most = choices.first().map_or(f64::NEG_INFINITY, |(_, most)| *most);
-        choices.retain(|(_, db)| *db >= most - IN_QUESTION);
+        // What is chosen is to be no worse than any method for all, and trials may be wrong by more.
+        let mut singles = 0;
+        choices.retain(|(choice, db)| {
+            singles += usize::from(matches!(choice, Choice::Single(_)));
+            *db >= most - IN_QUESTION || (singles <= SINGLES && matches!(choice, Choice::Single(_)))
+        });
         choices.truncate(MOST_IN_QUESTION);
         Shortlist { single, choices }
     }

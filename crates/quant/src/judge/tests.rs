@@ -160,10 +160,27 @@ fn the_best_int8_model_decides_and_otherwise_the_best_trial() {
 
 #[test]
 fn what_is_out_of_the_question_is_not_made_integers() {
-    let judge = judge(2, 32);
-    let mixed = vec![Method::Minmax; 3];
-    let list = judge.shortlist(&mixed, &together_of(&[0.1, 0.1, 0.1, 0.1, 0.2, 0.1]));
-    assert_eq!(list.choices().count(), 1, "6 dB below, and the mixture is one method for all");
+    let candidates: Candidates = (0..=2)
+        .map(|layer| {
+            (
+                format!("t{layer}"),
+                Method::ALL.map(|method| Range { min: 0.0, max: f32::from(method as u8) + 1.0 }),
+            )
+        })
+        .collect();
+    let judge = Judge::new(&chain(2), candidates.clone(), [candidates.clone(), candidates], 32).unwrap();
+    let mixed = vec![Method::Minmax, Method::Mse, Method::Mse];
+    let names = |errors: &[f32; 6]| -> Vec<String> {
+        judge.shortlist(&mixed, &together_of(errors)).choices().map(Choice::name).collect()
+    };
+    assert_eq!(names(&[0.1, 0.2, 0.11, 0.2, 0.2, 0.12]), ["minmax", "percentile", "mixed"], "6 dB below");
+    assert_eq!(
+        names(&[0.3, 0.31, 0.4, 0.4, 0.4, 0.1]),
+        ["mixed", "minmax", "moving_average"],
+        "two methods for all stay"
+    );
+    let same = judge.shortlist(&[Method::Minmax; 3], &together_of(&[0.1, 0.2, 0.4, 0.4, 0.4, 0.1]));
+    assert_eq!(same.choices().count(), 2, "the mixture is one method for all");
 }
 
 #[test]
