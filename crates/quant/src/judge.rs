@@ -3,6 +3,8 @@
 //!
 //! Knows ranges and what is to be tried; runs no model. The caller does ([`Judge::models`]), and says what came of it ([`Outcomes`]).
 
+mod belief;
+mod shortlist;
 mod squares;
 mod trial;
 mod verdict;
@@ -10,11 +12,13 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::ops::Range as Span;
 
-use onnx::Model;
+use onnx::{Attribute, ElementType, Model, Node, Value};
 
 use crate::clip::Method;
 use crate::error::QuantError;
 use crate::integers::Grid;
+use crate::judge::belief::{Both, believed};
+pub use crate::judge::shortlist::{Choice, Shortlist};
 use crate::judge::squares::{Squares, floats_db, whole_numbers_db};
 use crate::judge::trial::{Trial, grid};
 use crate::ranges::Range;
@@ -36,15 +40,18 @@ const MOST_SAMPLES: usize = 64;
 /// Fewest samples that a part of the network is tried on, if there are as many.
 const FEWEST_SAMPLES: usize = 4;
 
+/// Of fewer samples, halves say too little of all, and ranges are tried on the samples that they come from.
+const FEWEST_TO_HALVE: usize = 8;
+
 /// How often the model is run to try parts of the network: four times a sample within these bounds. As many parts are made of it as
 /// that allows for.
 const RUNS_A_SAMPLE: usize = 4;
 const FEWEST_RUNS: usize = 64;
 const MOST_RUNS: usize = 512;
 
-/// How many decibels a choice must be better by than one that cuts off less. Smaller differences do not show on other data, of which
+/// How many decibels a method must be better by than one that cuts off less. Smaller differences do not show on other data, of which
 /// some lie farther out.
-const CLEARLY: f64 = 0.3;
+const CLEARLY: f64 = 0.1;
 
 /// The same, of what a part adds.
 const BARELY: f64 = 0.05;
@@ -55,13 +62,17 @@ const SWEEPS: usize = 3;
 /// Grids whose ends are no farther apart than this share of them need not be told apart.
 const ALIKE: f32 = 0.01;
 
+/// Places in [`Judge::models`].
+const EXACT: usize = 0;
+const ROUNDED: usize = 1;
+
 /// What is tried in a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
     /// Names of inputs of the model, which have values of their own, and what they are set to.
     pub inputs: Vec<(String, f32)>,
-    /// Whether the model is the one with rounded weights.
-    pub with_rounded_weights: bool,
+    /// Which model: a place in [`Judge::models`], or of an INT8 model behind the float one.
+    pub model: usize,
 }
 
 /// What is to be run: each setting on each sample, beside the float model as it is.
@@ -80,6 +91,8 @@ struct Part {
     tensors: Span<usize>,
     /// Those that differ: of methods that give about the same ranges, the first.
     methods: Vec<Method>,
+    /// By method of [`Method::ALL`], the place of what gives its ranges in `methods`.
+    places: [usize; Method::ALL.len()],
 }
 
 /// The candidates and how they are tried.
@@ -87,6 +100,8 @@ struct Part {
 pub struct Judge {
     trial: Trial,
     candidates: Candidates,
+    /// Of every other sample, from the first and from the second. Each is tried on the samples that it does not come from.
+    halves: [Candidates; 2],
     samples: usize,
     runs: usize,
     parts: Vec<Part>,
@@ -94,14 +109,22 @@ pub struct Judge {
 
 impl Judge {
     /// Prepares to try `candidates`, which come from an [`crate::Observer`] of `model`, on `samples` samples, or batches where the model
-    /// takes samples by the batch alone. Each tensor is a part of its own where as many runs as are allowed suffice.
+    /// takes samples by the batch alone. `halves` are those of [`crate::Halves`]. Each tensor is a part of its own where as many runs
+    /// as are allowed suffice.
     ///
     /// # Errors
     /// As [`crate::observed_model`].
-    pub fn new(model: &Model, candidates: Candidates, samples: usize) -> Result<Self, QuantError> {
+    pub fn new(
+        model: &Model,
+        candidates: Candidates,
+        halves: [Candidates; 2],
+        samples: usize,
+    ) -> Result<Self, QuantError> {
         let trial = Trial::new(model)?;
         let runs = (RUNS_A_SAMPLE * samples).clamp(FEWEST_RUNS, MOST_RUNS);
-        let mut judge = Self { trial, candidates, samples, runs, parts: Vec::new() };
+        let halves =
+            if samples < FEWEST_TO_HALVE { [candidates.clone(), candidates.clone()] } else { halves };
+        let mut judge = Self { trial, candidates, halves, samples, runs, parts: Vec::new() };
         let tensors = judge.trial.tensors.len();
         let affordable = |parts: &Vec<Part>| {
             FEWEST_SAMPLES * parts.iter().map(|part| part.methods.len()).sum::<usize>() <= runs
@@ -123,51 +146,67 @@ impl Judge {
         self.trial.outputs.iter().map(|output| output.name.as_str())
     }
 
-    /// Each part of the network rounded alone, by each method; and last the weights alone.
+    /// Each part of the network rounded alone, by each method; and last the weights alone. By half of the samples.
     #[must_use]
-    pub fn alone(&self) -> Trials {
-        let parts = self.each().map(|(part, method)| Setting {
-            inputs: self.inputs(&part.tensors, method),
-            with_rounded_weights: false,
-        });
-        let weights = Setting { inputs: Vec::new(), with_rounded_weights: true };
-        Trials { samples: self.samples_alone(), settings: parts.chain([weights]).collect() }
+    pub fn alone(&self) -> [Trials; 2] {
+        by_half(self.samples_alone(), |half, samples| {
+            let parts = self.each().map(|(part, method)| Setting {
+                inputs: self.inputs(half, &part.tensors, method),
+                model: EXACT,
+            });
+            let weights = Setting { inputs: Vec::new(), model: ROUNDED };
+            Trials { samples, settings: parts.chain([weights]).collect() }
+        })
     }
 
-    /// All of the network rounded: by each of [`Method::ALL`] alone, and last as `mixed` says.
+    /// All of the network rounded: by each of [`Method::ALL`] alone, and last as `mixed` says. By half of the samples.
     #[must_use]
-    pub fn together(&self, mixed: &[Method]) -> Trials {
-        let all = 0..self.trial.tensors.len();
-        let single = Method::ALL.map(|method| self.inputs(&all, method));
-        let mixed =
-            self.parts.iter().zip(mixed).flat_map(|(part, method)| self.inputs(&part.tensors, *method));
-        let inputs = single.into_iter().chain([mixed.collect()]);
-        let settings = inputs.map(|inputs| Setting { inputs, with_rounded_weights: true });
-        Trials { samples: self.samples_together(), settings: settings.collect() }
+    pub fn together(&self, mixed: &[Method]) -> [Trials; 2] {
+        by_half(self.samples_together(), |half, samples| {
+            let all = 0..self.trial.tensors.len();
+            let single = Method::ALL.map(|method| self.inputs(half, &all, method));
+            let parts = self.parts.iter().zip(mixed);
+            let mixed = parts.flat_map(|(part, method)| self.inputs(half, &part.tensors, *method));
+            let inputs = single.into_iter().chain([mixed.collect()]);
+            let settings = inputs.map(|inputs| Setting { inputs, model: ROUNDED });
+            Trials { samples, settings: settings.collect() }
+        })
     }
 
     /// By part, the method with which all of the network is expected to have the least noise after what came of
     /// [`Judge::alone`]: noises of roundings, which have nothing to do with each other, add up (Widrow).
     #[must_use]
-    pub fn mix(&self, alone: &Outcomes) -> Vec<Method> {
-        let noise = |place: usize| alone.noise.get(place).cloned().unwrap_or_default();
+    pub fn mix(&self, alone: &[Outcomes; 2]) -> Vec<Method> {
+        let (signal, noises) = both(alone);
+        let none = Both::default();
+        let noise = |place: usize| noises.get(place).unwrap_or(&none);
         let mut places: Vec<Span<usize>> = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             let from = places.last().map_or(0, |places| places.end);
             places.push(from..from + part.methods.len());
         }
-        let mut chosen: Vec<usize> = places.iter().map(|places| places.start).collect();
-        let mut total = noise(places.last().map_or(0, |places| places.end));
-        chosen.iter().for_each(|place| total.merge(&noise(*place)));
-        let mut most = self.fidelity(&alone.signal, &total);
+        let weights = noise(places.last().map_or(0, |places| places.end));
+        let sum =
+            |chosen: &[usize]| chosen.iter().fold(weights.clone(), |sum, place| sum.with(noise(*place)));
+        // One method for all, in the order of what it is like in each part.
+        let single = Method::ALL.map(|method| -> Vec<usize> {
+            let like = |(part, places): (&Part, &Span<usize>)| places.start + part.places[method as usize];
+            self.parts.iter().zip(&places).map(like).collect()
+        });
+        let sums = single.each_ref().map(|chosen| sum(chosen));
+        let usual = Both::usual(&sums.each_ref());
+        let fidelity = |noise: &Both| self.fidelity(&signal, &usual, noise);
+        let found = sums.each_ref().map(fidelity);
+        let best = best_of(&found) as usize;
+        let (mut chosen, mut total, mut most) = (single[best].clone(), sums[best].clone(), found[best]);
         // What is best for one depends on what the others do.
         for _ in 0..SWEEPS {
             for (chosen, places) in chosen.iter_mut().zip(&places) {
                 for place in places.clone() {
-                    let other = total.clone().without(&noise(*chosen)).with(&noise(place));
-                    let fidelity = self.fidelity(&alone.signal, &other);
-                    if fidelity > most + BARELY {
-                        (*chosen, total, most) = (place, other, fidelity);
+                    let other = total.clone().without(noise(*chosen)).with(noise(place));
+                    let found = fidelity(&other);
+                    if found > most + BARELY {
+                        (*chosen, total, most) = (place, other, found);
                     }
                 }
             }
@@ -176,46 +215,60 @@ impl Judge {
         chosen.iter().filter_map(|place| methods.get(*place).copied()).collect()
     }
 
-    /// The ranges, and why: those of `mixed` where these are clearly better than those of one method for all, after what came of
-    /// [`Judge::together`].
+    /// By tensor, the ranges of a choice: from all samples, or from those of one half.
     #[must_use]
-    pub fn conclude(
-        &self,
-        mixed: &[Method],
-        alone: &Outcomes,
-        together: &Outcomes,
-    ) -> (BTreeMap<String, Range>, Judged) {
-        let fidelity = |noise: &Squares| self.fidelity(&together.signal, noise);
-        let found: Vec<f64> = together.noise.iter().map(fidelity).collect();
-        let single: BTreeMap<Method, f64> = Method::ALL.into_iter().zip(found.iter().copied()).collect();
-        let most = single.values().copied().fold(f64::NEG_INFINITY, f64::max);
-        let is_best = |method: &Method| single.get(method).is_some_and(|found| *found >= most - CLEARLY);
-        let best = WIDEST_FIRST.into_iter().find(is_best).unwrap_or(Method::Minmax);
-        let with_best = single.get(&best).copied().unwrap_or(f64::NEG_INFINITY);
-        let with_mixed = found.last().copied().unwrap_or(f64::NEG_INFINITY);
-        let is_mixed = with_mixed > with_best + CLEARLY;
-        let mut found_alone = alone.noise.iter().map(|noise| self.fidelity(&alone.signal, noise));
-        let mut tensors = BTreeMap::new();
-        for (part, mixed) in self.parts.iter().zip(mixed) {
-            let found = part.methods.iter().copied().zip(found_alone.by_ref());
-            let alone_db: BTreeMap<Method, f64> =
-                found.map(|(method, db)| (method, hundredths(db))).collect();
-            let method = if is_mixed { *mixed } else { best };
-            for (tensor, _) in self.trial.tensors.get(part.tensors.clone()).unwrap_or_default() {
-                tensors.insert(tensor.clone(), Chosen { method, alone_db: alone_db.clone() });
+    pub fn ranges(&self, choice: &Choice, half: Option<usize>) -> BTreeMap<String, Range> {
+        let candidates = half.and_then(|half| self.halves.get(half)).unwrap_or(&self.candidates);
+        let methods = self.methods(choice);
+        let range = |(tensor, ranges): (&String, &[Range; Method::ALL.len()])| {
+            let method = methods.get(tensor.as_str()).copied().unwrap_or(choice.fallback());
+            (tensor.clone(), ranges[method as usize])
+        };
+        candidates.iter().map(range).collect()
+    }
+
+    /// An INT8 model that [`crate::quantize_static`] made of the float model, with the outputs of [`Judge::outputs`].
+    #[must_use]
+    pub fn comparable(&self, mut quantized: Model) -> Model {
+        let own = std::mem::take(&mut quantized.graph.outputs);
+        for output in &self.trial.outputs {
+            let value = |name: &str| Value { name: name.into(), element: ElementType::F32, shape: None };
+            if output.name != output.of {
+                let to = Attribute::Int(i64::from(ElementType::F32.code()));
+                let cast = Node::new("Cast", [output.of.as_str()], [output.name.as_str()]);
+                quantized.graph.nodes.push(cast.with("to", to));
+                quantized.graph.outputs.push(value(&output.name));
+            } else if let Some(own) = own.iter().find(|own| own.name == output.of) {
+                quantized.graph.outputs.push(own.clone());
             }
         }
-        let judged = Judged {
-            samples: self.samples_together().len(),
-            single_db: single.into_iter().map(|(method, db)| (method, hundredths(db))).collect(),
-            best,
-            chosen_db: hundredths(if is_mixed { with_mixed } else { with_best }),
-            tensors,
-        };
-        let range = |(tensor, ranges): (&String, &[Range; Method::ALL.len()])| {
-            (tensor.clone(), ranges[judged.method(tensor) as usize])
-        };
-        (self.candidates.iter().map(range).collect(), judged)
+        quantized
+    }
+
+    /// What is to be run with INT8 models, of [`Judge::comparable`], of so many choices.
+    #[must_use]
+    pub fn integers(&self, choices: usize) -> [Trials; 2] {
+        let settings = || (1..=choices).map(|model| Setting { inputs: Vec::new(), model }).collect();
+        self.places()
+            .map(|places| Trials { samples: spread(MOST_SAMPLES / 2, &places), settings: settings() })
+    }
+
+    /// By setting, the signal to noise.
+    fn compared(&self, outcomes: &[Outcomes; 2]) -> Vec<f64> {
+        let (signal, noises) = both(outcomes);
+        let usual = Both::usual(&noises.iter().collect::<Vec<_>>());
+        noises.iter().map(|noise| self.fidelity(&signal, &usual, noise)).collect()
+    }
+
+    /// By tensor.
+    fn methods(&self, choice: &Choice) -> BTreeMap<&str, Method> {
+        let mut methods = BTreeMap::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            for (tensor, _) in self.trial.tensors.get(part.tensors.clone()).unwrap_or_default() {
+                methods.insert(tensor.as_str(), choice.method(index));
+            }
+        }
+        methods
     }
 
     /// Every part with every method that it is tried with.
@@ -229,56 +282,96 @@ impl Judge {
         let part = |index: usize| {
             let tensors = index * count / parts..(index + 1) * count / parts;
             let mut methods: Vec<Method> = Vec::new();
+            let mut places = [0; Method::ALL.len()];
             for method in WIDEST_FIRST {
                 let is_like = |known: &Method| {
-                    let mut grids = self.grids(&tensors, method).zip(self.grids(&tensors, *known));
-                    grids.all(|((_, one), (_, other))| are_alike(one, other))
+                    let grids = |method| self.grids(&self.candidates, &tensors, method);
+                    grids(method).zip(grids(*known)).all(|((_, one), (_, other))| are_alike(one, other))
                 };
-                if !methods.iter().any(is_like) {
+                places[method as usize] = methods.iter().position(is_like).unwrap_or(methods.len());
+                if places[method as usize] == methods.len() {
                     methods.push(method);
                 }
             }
-            Part { tensors, methods }
+            Part { tensors, methods, places }
         };
         (0..parts).map(part).collect()
     }
 
-    fn grids(&self, tensors: &Span<usize>, method: Method) -> impl Iterator<Item = (&str, Grid)> {
+    fn grids<'s>(
+        &'s self,
+        candidates: &'s Candidates,
+        tensors: &Span<usize>,
+        method: Method,
+    ) -> impl Iterator<Item = (&'s str, Grid)> {
         let tensors = self.trial.tensors.get(tensors.clone()).unwrap_or_default();
         tensors.iter().filter_map(move |(tensor, bounds)| {
-            let range = self.candidates.get(tensor)?[method as usize];
+            let range = candidates.get(tensor)?[method as usize];
             Some((tensor.as_str(), grid(range, *bounds)))
         })
     }
 
-    fn inputs(&self, tensors: &Span<usize>, method: Method) -> Vec<(String, f32)> {
-        self.grids(tensors, method).flat_map(|(tensor, grid)| self.trial.set(tensor, grid)).collect()
+    /// For samples of this half, with the ranges of the other one.
+    fn inputs(&self, half: usize, tensors: &Span<usize>, method: Method) -> Vec<(String, f32)> {
+        let grids = self.grids(&self.halves[1 - half], tensors, method);
+        grids.flat_map(|(tensor, grid)| self.trial.set(tensor, grid)).collect()
     }
 
-    fn samples_alone(&self) -> Vec<usize> {
+    fn samples_alone(&self) -> [Vec<usize>; 2] {
         let settings = self.each().count() + 1;
         let most = (self.samples / 4).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
-        spread((self.runs / settings).clamp(FEWEST_SAMPLES, most), self.samples)
+        let count = (self.runs / settings).clamp(FEWEST_SAMPLES, most);
+        self.places().map(|places| spread(count / 2, &places))
     }
 
     /// Others than those by which the mixture was chosen, which would flatter it, unless there are hardly any.
-    fn samples_together(&self) -> Vec<usize> {
+    fn samples_together(&self) -> [Vec<usize>; 2] {
         let alone = self.samples_alone();
-        let others: Vec<usize> = (0..self.samples).filter(|place| !alone.contains(place)).collect();
-        let from = if others.len() < alone.len() { (0..self.samples).collect() } else { others };
-        spread(MOST_SAMPLES, from.len()).into_iter().filter_map(|place| from.get(place).copied()).collect()
+        by_half(self.places(), |half, places| {
+            let others: Vec<usize> =
+                places.iter().copied().filter(|place| !alone[half].contains(place)).collect();
+            spread(MOST_SAMPLES / 2, if others.len() < alone[half].len() { &places } else { &others })
+        })
     }
 
-    /// Signal to noise in decibels, in the mean over the outputs that are not always zero.
-    fn fidelity(&self, signal: &Squares, noise: &Squares) -> f64 {
-        let outputs = signal.outputs().zip(noise.outputs()).zip(&self.trial.outputs);
-        let found = outputs.filter_map(|((signal, noise), output)| match output.is_whole {
+    /// Of all samples, by half.
+    fn places(&self) -> [Vec<usize>; 2] {
+        [0, 1].map(|half| (half..self.samples).step_by(2).collect())
+    }
+
+    /// Signal to noise in decibels, in the mean over the outputs that are not always zero. The noise of single columns is believed as
+    /// far as both halves of the samples say the same of it beside what is `usual`.
+    fn fidelity(&self, signal: &Squares, usual: &Both, noise: &Both) -> f64 {
+        let (believed, noise) = (believed(signal, usual, noise), noise.all());
+        let outputs = signal.outputs().zip(believed.outputs()).zip(noise.outputs()).zip(&self.trial.outputs);
+        let found = outputs.filter_map(|(((signal, believed), noise), output)| match output.is_whole {
             true => whole_numbers_db(signal, noise),
-            false => floats_db(signal, noise),
+            false => floats_db(signal, believed, noise),
         });
         let found: Vec<f64> = found.collect();
         found.iter().sum::<f64>() / found.len().max(1) as f64
     }
+}
+
+/// What `make` makes of each half.
+fn by_half<T, U>([one, two]: [T; 2], make: impl Fn(usize, T) -> U) -> [U; 2] {
+    [make(0, one), make(1, two)]
+}
+
+/// What came of both halves: the signal over all samples, and by setting the noise.
+fn both(outcomes: &[Outcomes; 2]) -> (Squares, Vec<Both>) {
+    let [one, two] = outcomes;
+    let of = |outcomes: &Outcomes, setting: usize| outcomes.noise.get(setting).cloned().unwrap_or_default();
+    let settings = one.noise.len().max(two.noise.len());
+    let noises = (0..settings).map(|setting| Both([of(one, setting), of(two, setting)]));
+    (one.signal.clone().with(&two.signal), noises.collect())
+}
+
+/// Of methods that are about as good as the best, by what was found of [`Method::ALL`], the one that cuts off the least.
+fn best_of(found: &[f64; Method::ALL.len()]) -> Method {
+    let most = found.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let is_best = |method: &Method| found[*method as usize] >= most - CLEARLY;
+    WIDEST_FIRST.into_iter().find(is_best).unwrap_or(Method::Minmax)
 }
 
 fn are_alike(one: Grid, other: Grid) -> bool {
@@ -287,15 +380,10 @@ fn are_alike(one: Grid, other: Grid) -> bool {
     apart <= ALIKE * (high - low).max(other_high - other_low)
 }
 
-/// `count` of the places below `length`, evenly spread; all of them, where there are fewer.
-fn spread(count: usize, length: usize) -> Vec<usize> {
-    let count = count.min(length);
-    (0..count).map(|index| index * length / count).collect()
-}
-
-/// Decibels as they are kept.
-fn hundredths(decibels: f64) -> f64 {
-    (decibels * 100.0).round() / 100.0
+/// `count` of these places, evenly spread; all of them, where there are fewer.
+fn spread(count: usize, places: &[usize]) -> Vec<usize> {
+    let count = count.min(places.len());
+    (0..count).filter_map(|index| places.get(index * places.len() / count).copied()).collect()
 }
 
 #[cfg(test)]

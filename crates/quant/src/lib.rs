@@ -18,6 +18,7 @@ mod forms;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gelu;
+mod halves;
 mod histogram;
 mod integers;
 mod islands;
@@ -50,8 +51,11 @@ pub use dynamic::quantize_dynamic;
 pub use equalize::{Equalized, equalize};
 pub use error::QuantError;
 pub use families::operators_table;
+pub use halves::Halves;
 pub use histogram::{Bins, Histogram};
-pub use judge::{Candidates, Chosen, Judge, Judged, Outcomes, Setting, TRIAL_INPUT, Trials};
+pub use judge::{
+    Candidates, Choice, Chosen, Judge, Judged, Outcomes, Setting, Shortlist, TRIAL_INPUT, Trials,
+};
 pub use mixed::{IntegerLayer, LayerError, Sensitivity, integer_layers, next_to_keep};
 pub use moments::{Moments, MomentsObserver};
 pub use observe::{Observer, observed_model, tensors_to_observe};

@@ -173,6 +173,11 @@ impl Observer {
         Ok(())
     }
 
+    /// Whether there was anything to see.
+    pub(crate) fn has_seen(&self) -> bool {
+        self.tensors.values().any(|observed| observed.images > 0)
+    }
+
     /// Takes in what another observer of the same tensors saw of other images.
     pub fn merge(&mut self, other: Self) {
         for (name, seen) in other.tensors {

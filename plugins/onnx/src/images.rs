@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::runtime::{Model, NamedValues, Scalar};
-use crate::trials::{self, Files, Sessions, Setter, Work};
+use crate::trials::{self, Setter, Work};
 use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Which images, and how pixels become a model's input.
@@ -77,14 +77,11 @@ impl Images<'_> {
     pub(crate) fn try_out(
         &self,
         work: Work<'_>,
-        files: Files<'_>,
         open: &(dyn Fn(&[u8]) -> Result<Model> + Sync),
         threads: usize,
         reporter: &mut Reporter<'_>,
     ) -> Result<Outcomes> {
-        let runner = |bytes: &[u8]| self.runner(open(bytes)?);
-        let both = || Ok(Sessions { exact: runner(files.exact)?, rounded: runner(files.rounded)? });
-        trials::run(work, both()?, &both, threads, reporter)
+        trials::run(work, &|bytes| self.runner(open(bytes)?), threads, reporter)
     }
 
     fn runner(&self, model: Model) -> Result<ImageRunner<'_>> {

@@ -26,7 +26,7 @@ pub(crate) use self::outputs::{Asked, Output};
 pub(crate) use self::values::Values;
 use crate::images::{Wanted, draw};
 use crate::runtime::{Loaded, NamedValues, Scalar, scalars};
-use crate::trials::{self, Files, Sessions, Setter, Work};
+use crate::trials::{self, Setter, Work};
 use crate::turns::{self, Runner, Watcher, Workload};
 
 /// Name of the input that holds arrays.
@@ -164,14 +164,12 @@ impl Samples {
     pub(crate) fn try_out(
         &self,
         work: Work<'_>,
-        files: Files<'_>,
         open: &(dyn Fn(&[u8]) -> Result<Loaded> + Sync),
         threads: usize,
         reporter: &mut Reporter<'_>,
     ) -> Result<Outcomes> {
         let runner = |bytes: &[u8]| anyhow::Ok(SampleRunner { samples: self, model: open(bytes)? });
-        let both = || Ok(Sessions { exact: runner(files.exact)?, rounded: runner(files.rounded)? });
-        trials::run(work, both()?, &both, threads, reporter)
+        trials::run(work, &runner, threads, reporter)
     }
 
     /// How many go into a call, where `wanted` would do.

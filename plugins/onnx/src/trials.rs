@@ -29,33 +29,20 @@ pub(crate) trait Setter {
     ) -> Result<()>;
 }
 
-/// A thread's sessions: of the float model, and of the one with rounded weights.
-pub(crate) struct Sessions<S> {
-    pub(crate) exact: S,
-    pub(crate) rounded: S,
-}
-
-/// The files of both models.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Files<'a> {
-    pub(crate) exact: &'a [u8],
-    pub(crate) rounded: &'a [u8],
-}
-
-/// What is run: trials, on calls of so many samples, of the outputs with these names.
+/// What is run: trials, on calls of so many samples, of the outputs with these names, in order of [`quant::Setting::model`] with the
+/// models in these files, of which the first is the one that others are held against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work<'a> {
     pub(crate) trials: &'a Trials,
     pub(crate) batch: usize,
     pub(crate) outputs: &'a [String],
+    pub(crate) files: &'a [Vec<u8>],
 }
 
-/// Runs all of it on `threads` threads: each has a session of its own with one thread, `first`, and others like it that `more`
-/// makes. Sums are added up in one order, so that the result does not depend on how many there are.
+/// Runs all of it on `threads` threads: each has sessions of its own with one thread, which `open` makes of the files. Sums are added up in one order, so that the result does not depend on how many there are.
 pub(crate) fn run<S: Setter>(
     work: Work<'_>,
-    first: Sessions<S>,
-    more: &(dyn Fn() -> Result<Sessions<S>> + Sync),
+    open: &(dyn Fn(&[u8]) -> Result<S> + Sync),
     threads: usize,
     reporter: &mut Reporter<'_>,
 ) -> Result<Outcomes> {
@@ -67,12 +54,13 @@ pub(crate) fn run<S: Setter>(
             work.trials.samples.iter().map(move |sample| (*sample, part.clone()))
         })
         .collect();
+    let sessions = || work.files.iter().map(|file| open(file)).collect::<Result<Vec<S>>>();
     let turns = Turns { next: AtomicUsize::new(0), sums: Mutex::default() };
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads.min(parts.len()))
-            .map(|_| scope.spawn(|| turns.take(work, &parts, more()?, &mut |_| {})))
+            .map(|_| scope.spawn(|| turns.take(work, &parts, sessions()?, &mut |_| {})))
             .collect();
-        turns.take(work, &parts, first, &mut |done| {
+        turns.take(work, &parts, sessions()?, &mut |done| {
             reporter.progress(Progress {
                 done: done as f64,
                 total: parts.len() as f64,
@@ -118,7 +106,7 @@ impl Turns {
         &self,
         work: Work<'_>,
         parts: &[(usize, Range<usize>)],
-        mut sessions: Sessions<impl Setter>,
+        mut sessions: Vec<impl Setter>,
         tell: &mut dyn FnMut(usize),
     ) -> Result<()> {
         loop {
@@ -139,12 +127,12 @@ fn part(
     work: Work<'_>,
     sample: usize,
     settings: Range<usize>,
-    sessions: &mut Sessions<impl Setter>,
+    sessions: &mut [impl Setter],
 ) -> Result<Outcomes> {
     let samples = sample * work.batch..(sample + 1) * work.batch;
     let mut outcomes = Outcomes::default();
     let mut exact: Vec<Vec<f32>> = Vec::new();
-    sessions.exact.run_set(samples.clone(), &[], &mut |outputs| {
+    session(sessions, 0)?.run_set(samples.clone(), &[], &mut |outputs| {
         exact = wanted(outputs, work.outputs)?.iter().map(|values| values.to_vec()).collect();
         Ok(())
     })?;
@@ -154,13 +142,16 @@ fn part(
     }
     for setting in settings {
         let Some(set) = work.trials.settings.get(setting) else { continue };
-        let session = if set.with_rounded_weights { &mut sessions.rounded } else { &mut sessions.exact };
-        session.run_set(samples.clone(), &set.inputs, &mut |outputs| {
+        session(sessions, set.model)?.run_set(samples.clone(), &set.inputs, &mut |outputs| {
             outcomes.add_rounded(setting, &exact, &wanted(outputs, work.outputs)?, work.batch);
             Ok(())
         })?;
     }
     Ok(outcomes)
+}
+
+fn session<S>(sessions: &mut [S], model: usize) -> Result<&mut S> {
+    sessions.get_mut(model).ok_or_else(|| anyhow!("there is no model {model} to be tried"))
 }
 
 /// The outputs with these names, in their order.

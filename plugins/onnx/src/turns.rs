@@ -6,22 +6,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 use protocol::{Progress, Reporter};
-use quant::{MomentsObserver, Observer};
+use quant::{Halves, MomentsObserver, Observer};
 
 use crate::runtime::NamedValues;
 
 /// Whoever looks at what a model makes of data.
 pub(crate) trait Watcher: Clone + Send + Sync {
-    /// Takes in what tensors, the inputs among them, are in a batch of so many samples.
-    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: usize) -> Result<()>;
+    /// Takes in what tensors, the inputs among them, are in a batch of these samples.
+    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: Range<usize>) -> Result<()>;
 
     /// Takes in what another saw of other samples.
     fn merge(&mut self, other: Self);
 }
 
 impl Watcher for Observer {
-    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: usize) -> Result<()> {
-        Ok(self.observe(tensors, samples)?)
+    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: Range<usize>) -> Result<()> {
+        Ok(self.observe(tensors, samples.len())?)
+    }
+
+    fn merge(&mut self, other: Self) {
+        Self::merge(self, other);
+    }
+}
+
+impl Watcher for Halves {
+    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: Range<usize>) -> Result<()> {
+        Ok(self.observe(tensors, samples.start, samples.len())?)
     }
 
     fn merge(&mut self, other: Self) {
@@ -30,8 +40,8 @@ impl Watcher for Observer {
 }
 
 impl Watcher for MomentsObserver {
-    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: usize) -> Result<()> {
-        self.observe(tensors, samples);
+    fn watch(&mut self, tensors: &[NamedValues<'_>], samples: Range<usize>) -> Result<()> {
+        self.observe(tensors, samples.len());
         Ok(())
     }
 
@@ -129,7 +139,7 @@ impl Turns {
                 let mut gave = false;
                 let ran = runner.run(samples.clone(), &mut |tensors| {
                     gave = true;
-                    watcher.watch(tensors, count)
+                    watcher.watch(tensors, samples.clone())
                 });
                 if let Err(error) = ran {
                     // A batch may be open and a Reshape behind it take one sample and no more.
@@ -145,5 +155,7 @@ impl Turns {
 }
 
 fn one_by_one(runner: &mut impl Runner, samples: Range<usize>, watcher: &mut impl Watcher) -> Result<()> {
-    samples.into_iter().try_for_each(|at| runner.run(at..at + 1, &mut |tensors| watcher.watch(tensors, 1)))
+    samples
+        .into_iter()
+        .try_for_each(|at| runner.run(at..at + 1, &mut |tensors| watcher.watch(tensors, at..at + 1)))
 }

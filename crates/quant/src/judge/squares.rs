@@ -47,7 +47,7 @@ pub(super) struct Squares {
 }
 
 /// Sums of an output.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Columns {
     pub(super) sums: Vec<f64>,
     /// How many squares were added up, over all columns.
@@ -105,9 +105,33 @@ impl Squares {
         self
     }
 
+    /// By output and column, the harmonic mean of `all`; nothing where their columns have not the same places.
+    pub(super) fn harmonic_mean(all: &[&Self]) -> Self {
+        let Some((first, others)) = all.split_first() else { return Self::default() };
+        let mean = |(place, columns): (usize, &Columns)| {
+            let same: Vec<&Columns> = others.iter().filter_map(|other| other.outputs.get(place)).collect();
+            let mean = |(column, sum): (usize, &f64)| {
+                let sums = same.iter().filter_map(|other| other.sums.get(column)).chain([sum]);
+                let inverse: f64 = sums.map(|sum| 1.0 / sum.max(f64::MIN_POSITIVE)).sum();
+                all.len() as f64 / inverse
+            };
+            let fits =
+                same.len() == others.len() && same.iter().all(|other| other.sums.len() == columns.sums.len());
+            let sums = if fits { columns.sums.iter().enumerate().map(mean).collect() } else { Vec::new() };
+            Columns { sums, values: columns.values }
+        };
+        first.outputs.iter().enumerate().map(mean).collect()
+    }
+
     /// By output.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &Columns> {
         self.outputs.iter()
+    }
+}
+
+impl FromIterator<Columns> for Squares {
+    fn from_iter<T: IntoIterator<Item = Columns>>(outputs: T) -> Self {
+        Self { outputs: outputs.into_iter().collect() }
     }
 }
 
@@ -141,6 +165,13 @@ impl Columns {
         self.sums.iter().sum()
     }
 
+    /// The columns that carry a signal.
+    pub(super) fn alive(&self) -> Vec<usize> {
+        let most = self.sums.iter().copied().fold(0.0, f64::max);
+        let alive = |column: &usize| self.sums.get(*column).is_some_and(|sum| *sum > most * ALIVE);
+        (0..self.sums.len()).filter(alive).collect()
+    }
+
     /// Noise of this signal as a share of it; nothing where it is always zero.
     fn share_of(&self, noise: &Self) -> Option<f64> {
         let signal = self.total();
@@ -159,17 +190,16 @@ const WEIGHT_OF_WORST: f64 = 0.8;
 
 /// Signal to noise of floats in decibels: four parts that of the worst columns that carry a signal, in the geometric mean, and one part
 /// that of the whole. The whole alone would not show a ruined part, and the worst part alone would have all of the others cut off for
-/// the least gain of the weakest column. Nothing of what is always zero.
-pub(super) fn floats_db(signal: &Columns, noise: &Columns) -> Option<f64> {
+/// the least gain of the weakest column. Nothing of what is always zero. `believed` is the noise of columns, `noise` that of the whole.
+pub(super) fn floats_db(signal: &Columns, believed: &Columns, noise: &Columns) -> Option<f64> {
     // Quieter than the floats themselves.
     const FLOOR: f64 = 1e-14;
-    let most = signal.sums.iter().copied().fold(0.0, f64::max);
     let whole = signal.share_of(noise)? + FLOOR;
-    let mut shares: Vec<f64> = match signal.sums.len() == noise.sums.len() {
+    let mut shares: Vec<f64> = match signal.sums.len() == believed.sums.len() {
         true => {
-            let columns = signal.sums.iter().zip(&noise.sums);
-            let alive = columns.filter(|(signal, _)| **signal > most * ALIVE);
-            alive.map(|(signal, noise)| noise.max(0.0) / signal + FLOOR).collect()
+            let share =
+                |column: usize| Some(believed.sums.get(column)?.max(0.0) / signal.sums.get(column)? + FLOOR);
+            signal.alive().into_iter().filter_map(share).collect()
         }
         false => vec![whole],
     };
@@ -202,6 +232,10 @@ mod tests {
         squares.outputs.remove(0)
     }
 
+    fn db(signal: &Columns, noise: &Columns) -> Option<f64> {
+        floats_db(signal, noise, noise)
+    }
+
     #[test]
     fn columns_are_places_within_a_sample() {
         assert_eq!(of(&[1.0, 2.0, 3.0, 4.0], 2).sums, [10.0, 20.0]);
@@ -217,13 +251,13 @@ mod tests {
     fn a_ruined_column_counts_for_more_than_it_has_of_the_whole() {
         let exact = [100.0, 100.0, 1.0];
         let signal = of(&exact, 1);
-        let even = floats_db(&signal, &noise(&exact, &[101.0, 101.0, 1.01], 1)).unwrap();
+        let even = db(&signal, &noise(&exact, &[101.0, 101.0, 1.01], 1)).unwrap();
         assert!((even - 40.0).abs() < 1e-6, "{even}");
-        let ruined = floats_db(&signal, &noise(&exact, &[100.0, 100.0, 0.0], 1)).unwrap();
+        let ruined = db(&signal, &noise(&exact, &[100.0, 100.0, 0.0], 1)).unwrap();
         // 0 dB of the worst column, 43 dB of the whole.
         assert!((8.0..9.0).contains(&ruined), "{ruined}");
-        assert_eq!(floats_db(&of(&[0.0], 1), &noise(&[0.0], &[1.0], 1)), None);
-        let broken = floats_db(&signal, &noise(&exact, &[f32::NAN, 100.0, 1.0], 1)).unwrap();
+        assert_eq!(db(&of(&[0.0], 1), &noise(&[0.0], &[1.0], 1)), None);
+        let broken = db(&signal, &noise(&exact, &[f32::NAN, 100.0, 1.0], 1)).unwrap();
         assert!(broken.is_finite() && broken < -100.0, "{broken}");
     }
 

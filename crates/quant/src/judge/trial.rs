@@ -25,6 +25,8 @@ const FINEST: f32 = 1.0 / (1_u64 << 60) as f32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Output {
     pub(super) name: String,
+    /// The model's own output that it comes of, under its name.
+    pub(super) of: String,
     /// Whether these are whole numbers, such as places and classes.
     pub(super) is_whole: bool,
 }
@@ -172,7 +174,9 @@ fn outputs(graph: &mut Graph, shapes: &Shapes, names: &mut Names) -> Vec<Output>
     let mut outputs = Vec::new();
     for value in std::mem::take(&mut graph.outputs) {
         match shapes.element(&value.name).unwrap_or(value.element) {
-            ElementType::F32 => outputs.push(Output { name: value.name, is_whole: false }),
+            ElementType::F32 => {
+                outputs.push(Output { name: value.name.clone(), of: value.name, is_whole: false });
+            }
             ElementType::Other(TEXT) => {}
             element => {
                 let name = names.fresh(&format!("{}_float", value.name));
@@ -181,7 +185,7 @@ fn outputs(graph: &mut Graph, shapes: &Shapes, names: &mut Names) -> Vec<Output>
                 graph.nodes.push(cast.with("to", to));
                 // The others are floats of other sizes.
                 let is_whole = !matches!(element, ElementType::F16 | ElementType::Other(_));
-                outputs.push(Output { name, is_whole });
+                outputs.push(Output { name, of: value.name, is_whole });
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clip::Method;
+use crate::judge::{Choice, Judge, Outcomes, Shortlist, both};
 
 /// Why ranges are what they are, where they were chosen by what rounding does to the outputs. All decibels are of signal to noise of
 /// the model's outputs, in the mean over these: four parts of the columns (places in what is given for a sample) where it is the worst,
@@ -14,9 +15,12 @@ use crate::clip::Method;
 pub struct Judged {
     /// How many samples, or batches where the model takes samples by the batch alone, `single_db` and `chosen_db` were found on.
     pub samples: usize,
-    /// With all tensors rounded by one method, and rounded weights.
+    /// With all tensors rounded by one method, and weights rounded to the nearest.
     pub single_db: BTreeMap<Method, f64>,
-    /// Of these the best, or one that cuts off less and is about as good. Tensors that are not rounded by default have it.
+    /// Of the INT8 models of what then came into question, as ONNX Runtime computes them: by method, or `mixed`.
+    #[serde(default)]
+    pub integers_db: BTreeMap<String, f64>,
+    /// The method of tensors that are not rounded by default.
     pub best: Method,
     /// With the ranges that were chosen.
     pub chosen_db: f64,
@@ -53,4 +57,55 @@ impl Judged {
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counts
     }
+}
+
+impl Judge {
+    /// The choice, and why: the best of the short list after what came of [`Judge::integers`], where these could be had: with
+    /// the ranges that there will be, and with those of the other half of the samples, by the mean in decibels. The former have the very
+    /// grids, the latter are not flattered.
+    #[must_use]
+    pub fn conclude<'l>(
+        &self,
+        list: &'l Shortlist,
+        alone: &[Outcomes; 2],
+        integers: Option<&[[Outcomes; 2]; 2]>,
+    ) -> (&'l Choice, Judged) {
+        let found: Vec<f64> = match integers {
+            Some([own, other]) => {
+                let pairs = self.compared(own).into_iter().zip(self.compared(other));
+                pairs.map(|(own, other)| f64::midpoint(own, other)).collect()
+            }
+            None => list.choices.iter().map(|(_, db)| *db).collect(),
+        };
+        let (choice, chosen_db) = list.best(&found);
+        let (signal, noises) = both(alone);
+        let mut found_alone = noises.iter().map(|noise| self.fidelity(&signal, noise, noise));
+        let methods = self.methods(choice);
+        let mut tensors = BTreeMap::new();
+        for part in &self.parts {
+            let found = part.methods.iter().copied().zip(found_alone.by_ref());
+            let alone_db: BTreeMap<Method, f64> =
+                found.map(|(method, db)| (method, hundredths(db))).collect();
+            for (tensor, _) in self.trial.tensors.get(part.tensors.clone()).unwrap_or_default() {
+                let method = methods.get(tensor.as_str()).copied().unwrap_or(choice.fallback());
+                tensors.insert(tensor.clone(), Chosen { method, alone_db: alone_db.clone() });
+            }
+        }
+        let integers_db =
+            list.choices.iter().zip(&found).map(|((choice, _), db)| (choice.name(), hundredths(*db)));
+        let judged = Judged {
+            samples: self.integers(0).iter().map(|trials| trials.samples.len()).sum(),
+            single_db: Method::ALL.into_iter().zip(list.single.map(hundredths)).collect(),
+            integers_db: integers_db.filter(|_| integers.is_some()).collect(),
+            best: choice.fallback(),
+            chosen_db: hundredths(chosen_db),
+            tensors,
+        };
+        (choice, judged)
+    }
+}
+
+/// Decibels as they are kept.
+fn hundredths(decibels: f64) -> f64 {
+    (decibels * 100.0).round() / 100.0
 }

@@ -12,7 +12,7 @@ use protocol::{
     Axis, Bin, Cell, CheckRequest, Column, Content, Failure, Figure, Histogram, InputSpec, Marker, Op,
     OpManifest, OutputSpec, Problem, Reporter, RunRequest,
 };
-use quant::{Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe};
+use quant::{Halves, Method, Moments, MomentsObserver, Observer, Ranges, observed_model, tensors_to_observe};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -83,7 +83,7 @@ pub(crate) struct Calibrate;
 
 impl Op for Calibrate {
     const NAME: &'static str = "calibrate";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const DESCRIPTION: &'static str =
         "Finds the ranges of a model's activations on images of a dataset, or on arrays";
     const NATIVES: &'static [&'static str] = &[RUNTIME];
@@ -141,27 +141,33 @@ impl Op for Calibrate {
         // Any method that wants a histogram has all that the others want.
         let counting = method.unwrap_or(Method::Mse);
         let observer = Observer::new(tensors_to_observe(&float)?, counting, params.histograms);
-        let observer = data.show(&observed, &observer, request, reporter)?;
         let lineage = data.lineage(&params, request::model_digest(request)?);
-        let ranges = match method {
-            Some(_) => observer.ranges(params.percentile, lineage, request.threads)?,
+        let (observer, ranges, moments) = match method {
+            Some(_) => {
+                let observer = data.show(&observed, &observer, request, reporter)?;
+                let ranges = observer.ranges(params.percentile, lineage, request.threads)?;
+                let moments = moments(&params, &data, &float, &ranges, request, reporter)?;
+                (observer, ranges, moments)
+            }
             None => {
-                let candidates = observer.candidates(params.percentile, request.threads)?;
-                judged::ranges(&data, &float, &observer, candidates, lineage, request, reporter)?
+                let halves = Halves::new(observer, data.calls().0);
+                let halves = data.show(&observed, &halves, request, reporter)?;
+                let whole = halves.whole();
+                let candidates = judged::Candidates {
+                    whole: whole.candidates(params.percentile, request.threads)?,
+                    halves: halves.candidates(params.percentile, request.threads)?,
+                };
+                let complete = |tensors| whole.with_histograms(tensors, lineage.clone());
+                let moments = |ranges: &Ranges, reporter: &mut Reporter<'_>| {
+                    moments(&params, &data, &float, ranges, request, reporter)
+                };
+                let judged::Choice { ranges, moments } =
+                    judged::choose(&data, &float, candidates, &complete, &moments, request, reporter)?;
+                (whole, ranges, moments)
             }
         };
         ranges.write(request.output("ranges")?)?;
-        let moments = match params.moments {
-            false => Moments::default(),
-            true => {
-                let observer = MomentsObserver::new(&data.sized(&float), &ranges)
-                    .with_context(|| format!("for {}", data.size()))?;
-                let observed = observer.model().to_bytes();
-                let observer = data.show(&observed, &observer, request, reporter)?;
-                observer.moments(ranges.lineage.model.clone())
-            }
-        };
-        moments.write(request.output("moments")?)?;
+        moments.unwrap_or_default().write(request.output("moments")?)?;
         let basis = data.basis(&params);
         reporter.info(format!("{} tensors on {basis}, {}", ranges.tensors.len(), data.treatment()));
         if observer.histograms().next().is_some() {
@@ -176,6 +182,25 @@ impl Op for Calibrate {
         }
         Ok(())
     }
+}
+
+/// What the weights multiply with these ranges, if that is wanted: a pass over all of the data.
+fn moments(
+    params: &Params,
+    data: &Data<'_>,
+    float: &onnx::Model,
+    ranges: &Ranges,
+    request: &RunRequest,
+    reporter: &mut Reporter<'_>,
+) -> Result<Option<Moments>, Failure> {
+    if !params.moments {
+        return Ok(None);
+    }
+    let observer =
+        MomentsObserver::new(&data.sized(float), ranges).with_context(|| format!("for {}", data.size()))?;
+    let observed = observer.model().to_bytes();
+    let observer = data.show(&observed, &observer, request, reporter)?;
+    Ok(Some(observer.moments(ranges.lineage.model.clone())))
 }
 
 /// The first 16 hexadecimal digits of the BLAKE3 of the indices as 64-bit little-endian integers.

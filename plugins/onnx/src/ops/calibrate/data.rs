@@ -14,7 +14,7 @@ use crate::metadata;
 use crate::runtime::{Loaded, Model};
 use crate::samples::{self, ARRAYS, Samples};
 use crate::sizes;
-use crate::trials::{Files, Work};
+use crate::trials::Work;
 use crate::turns::Watcher;
 
 /// What there is.
@@ -112,28 +112,28 @@ impl<'a> Data<'a> {
         (batch, self.indices().len() / batch)
     }
 
-    /// Runs trials with the model in `bytes`, whose outputs have these names.
+    /// Runs trials with the models in these files, whose outputs have these names.
     ///
     /// # Errors
     /// As [`Data::show`].
     pub(super) fn try_out(
         &self,
-        files: Files<'_>,
+        files: &[Vec<u8>],
         outputs: &[String],
         trials: &Trials,
         request: &RunRequest,
         reporter: &mut Reporter<'_>,
     ) -> Result<Outcomes, Failure> {
         let name = format!("`{}`", request.input("model")?.display());
-        let work = Work { trials, batch: self.calls().0, outputs };
+        let work = Work { trials, batch: self.calls().0, outputs, files };
         Ok(match self {
             Self::Images { images, .. } => {
                 let open = |bytes: &[u8]| Model::from_bytes(bytes, name.clone(), 1);
-                images.try_out(work, files, &open, request.threads, reporter)?
+                images.try_out(work, &open, request.threads, reporter)?
             }
             Self::Arrays { samples, .. } => {
                 let open = |bytes: &[u8]| Loaded::from_bytes(bytes, name.clone(), 1);
-                samples.try_out(work, files, &open, request.threads, reporter)?
+                samples.try_out(work, &open, request.threads, reporter)?
             }
         })
     }

@@ -1,38 +1,87 @@
 //! Ranges of the method, tensor by tensor, whose rounding puts the least noise into the model's outputs, and how that is shown. Runs
 //! what `quant` wants to be tried.
 
+use std::collections::BTreeMap;
+
 use protocol::{Cell, Column, Content, Failure, Figure, Metric, Reporter, RunRequest, counted};
-use quant::{Candidates, Judge, Judged, Lineage, Method, Observer, Ranges, Trials};
+use quant::{
+    Judge, Judged, Method, Moments, QuantError, Range, Ranges, StaticOptions, Trials, quantize_static,
+};
 
 use super::data::Data;
-use crate::trials::Files;
 
-/// The ranges, and why.
+/// Ranges that there are, from all samples and from each half of them.
+pub(super) struct Candidates {
+    pub(super) whole: quant::Candidates,
+    pub(super) halves: [quant::Candidates; 2],
+}
+
+/// What was chosen.
+pub(super) struct Choice {
+    pub(super) ranges: Ranges,
+    /// Of these ranges, where moments are wanted.
+    pub(super) moments: Option<Moments>,
+}
+
+/// Finds the moments of ranges, where these are wanted.
+pub(super) type MomentsOf<'a> = dyn Fn(&Ranges, &mut Reporter<'_>) -> Result<Option<Moments>, Failure> + 'a;
+
+/// The ranges, and why: what looks best with rounded activations, and of that what is best as an INT8 model. `complete` makes ranges
+/// of those by tensor; `moments` is asked for their moments.
 ///
 /// # Errors
 /// Where the model cannot be rounded, or ONNX Runtime fails.
-pub(super) fn ranges(
+pub(super) fn choose(
     data: &Data<'_>,
     float: &onnx::Model,
-    observer: &Observer,
     candidates: Candidates,
-    lineage: Lineage,
+    complete: &dyn Fn(BTreeMap<String, Range>) -> Ranges,
+    moments: &MomentsOf<'_>,
     request: &RunRequest,
     reporter: &mut Reporter<'_>,
-) -> Result<Ranges, Failure> {
+) -> Result<Choice, Failure> {
     let (_, calls) = data.calls();
-    let judge = Judge::new(&data.sized(float), candidates, calls)?;
-    let [exact, rounded] = judge.models().map(onnx::Model::to_bytes);
-    let files = Files { exact: &exact, rounded: &rounded };
+    let judge = Judge::new(&data.sized(float), candidates.whole, candidates.halves, calls)?;
     let outputs: Vec<String> = judge.outputs().map(str::to_owned).collect();
-    let mut run = |trials: Trials| data.try_out(files, &outputs, &trials, request, reporter);
-    let alone = run(judge.alone())?;
+    let try_out = |files: [&[Vec<u8>]; 2], [one, two]: [Trials; 2], reporter: &mut Reporter<'_>| {
+        let one = data.try_out(files[0], &outputs, &one, request, reporter)?;
+        Ok::<_, Failure>([one, data.try_out(files[1], &outputs, &two, request, reporter)?])
+    };
+    let files = judge.models().map(onnx::Model::to_bytes);
+    let alone = try_out([&files; 2], judge.alone(), reporter)?;
     let mixed = judge.mix(&alone);
-    let together = run(judge.together(&mixed))?;
-    let (tensors, judged) = judge.conclude(&mixed, &alone, &together);
-    let mut ranges = observer.with_histograms(tensors, lineage);
-    ranges.judged = Some(judged);
-    Ok(ranges)
+    let together = try_out([&files; 2], judge.together(&mixed), reporter)?;
+    let list = judge.shortlist(&mixed, &together);
+    let expected = match list.choices().next() {
+        Some(choice) => complete(judge.ranges(choice, None)),
+        None => return Err(Failure::new("there is no choice of ranges: the model has no tensor to round")),
+    };
+    let found = moments(&expected, reporter)?;
+    let [exact, _] = files;
+    let integers = |half: Option<usize>| -> Result<Vec<Vec<u8>>, QuantError> {
+        let quantized = |choice| {
+            let ranges = complete(judge.ranges(choice, half));
+            let (model, _) = quantize_static(float, &ranges, found.as_ref(), &StaticOptions::default())?;
+            Ok(judge.comparable(model).to_bytes())
+        };
+        std::iter::once(Ok(exact.clone())).chain(list.choices().map(quantized)).collect()
+    };
+    let trials = || judge.integers(list.choices().count());
+    let mut compare = || -> Result<[_; 2], Failure> {
+        let whole = integers(None)?;
+        let own = try_out([&whole; 2], trials(), reporter)?;
+        // Each half of the samples with the ranges of the other one.
+        Ok([own, try_out([&integers(Some(1))?, &integers(Some(0))?], trials(), reporter)?])
+    };
+    let compared = compare();
+    if let Err(failure) = &compared {
+        reporter.info(format!("ranges are chosen without INT8 models: {failure:?}"));
+    }
+    let (choice, judged) = judge.conclude(&list, &alone, compared.ok().as_ref());
+    let ranges = complete(judge.ranges(choice, None));
+    let is_expected = ranges == expected;
+    let moments = if is_expected { found } else { moments(&ranges, reporter)? };
+    Ok(Choice { ranges: Ranges { judged: Some(judged), ..ranges }, moments })
 }
 
 /// How good the choice is, and which it is.
@@ -67,16 +116,21 @@ pub(super) fn table(ranges: &Ranges, judged: &Judged, basis: &str) -> Figure {
         let found = found.map(|db| db.map_or(Cell::Empty, Cell::Number));
         ends.into_iter().chain([method]).chain(found).collect()
     };
-    let single: Vec<String> =
-        judged.single_db.iter().map(|(method, db)| format!("`{}` {db:.1} dB", method.as_str())).collect();
+    let listed = |found: Vec<(&str, f64)>| {
+        let each = found.iter().map(|(name, db)| format!("`{name}` {db:.1} dB"));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let single = listed(judged.single_db.iter().map(|(method, db)| (method.as_str(), *db)).collect());
+    let integers = listed(judged.integers_db.iter().map(|(name, db)| (name.as_str(), *db)).collect());
+    let integers = if integers.is_empty() { "none".into() } else { integers };
     Figure {
         id: "ranges".into(),
         title: "Ranges by tensor".into(),
         caption: format!(
             "What `auto` chose on {basis}. Decibels are of signal to noise of the model's outputs, mostly in their worst columns: in the \
-             table with that tensor alone rounded, or of a large network its part; with all of them, on {}: {}; as chosen {:.1} dB.",
+             table with that tensor alone rounded, or of a large network its part; with all of them: {single}; of INT8 models on {}: \
+             {integers}; as chosen {:.1} dB.",
             counted(judged.samples, "sample", "samples"),
-            single.join(", "),
             judged.chosen_db
         ),
         content: Content::Table {
