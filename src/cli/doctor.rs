@@ -384,7 +384,9 @@ mod tests {
         let findings = examine(&file, None);
         let plugin = findings.iter().find(|finding| finding.name == "plugin nowhere_to_be_found").unwrap();
         assert_eq!(plugin.state, State::Missing);
-        snapshots::assert_message!(plugin.text);
+        // What else is found depends on where the test runs.
+        let lines: Vec<&str> = plugin.text.lines().take(2).collect();
+        snapshots::assert_message!(lines.join("\n"));
     }
 
     #[test]

@@ -34,8 +34,7 @@ pub(super) fn pipeline(args: &Args, folder: &Path) -> Result<Value, Error> {
             )
             .hint("leave --data out: it is for a model of anything but pictures, which is tried on arrays"));
         }
-        let target = word(&args.target);
-        let with = json!({ "per_channel": per_channel, "exclude": args.exclude, "target": target });
+        let with = json!({ "per_channel": per_channel, "exclude": args.exclude, "target": args.target });
         let stage = json!({ "uses": "onnx/quantize-dynamic", "inputs": given, "with": with });
         let mut stages = serde_json::Map::new();
         stages.insert(STAGE.into(), stage);
