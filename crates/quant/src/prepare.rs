@@ -10,7 +10,7 @@ use crate::gelu;
 use crate::opset::{NEWEST_READ, OLDEST_RAISED, raise_to_13};
 use crate::options::Opsets;
 use crate::rewrite::rewrite;
-use crate::versions::{NEWEST_RUN, says_the_same};
+use crate::versions::{NEWEST_RUN, STABLE, says_the_same};
 
 /// The oldest opset whose `QuantizeLinear` and `DequantizeLinear` know scales by channel.
 const OLDEST: i64 = 13;
@@ -19,39 +19,6 @@ const NEWEST: i64 = 21;
 
 /// What [`NEWEST_READ`] has and the one before has not.
 const NEW_IN_28: [&str; 1] = ["SwiGLU"];
-
-/// Operators that mean the same from opset 13 to 21, as far as the simplified graph uses them.
-pub(crate) const STABLE: [&str; 29] = [
-    "Add",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Clip",
-    "Concat",
-    "Conv",
-    "Div",
-    "Dropout",
-    "Flatten",
-    "Gather",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "HardSigmoid",
-    "Identity",
-    "LeakyRelu",
-    "MatMul",
-    "MaxPool",
-    "Mul",
-    "Neg",
-    "Relu",
-    "Reshape",
-    "Shape",
-    "Sigmoid",
-    "Softmax",
-    "Sub",
-    "Tanh",
-    "Transpose",
-];
 
 /// `model` simplified, in the forms of which ONNX Runtime has integer ones, for one of `opsets` (by default its own, 13 if older
 /// and the newest of them if newer).

@@ -51,6 +51,8 @@ pub fn without_times() -> insta::Settings {
         (r"\b([Rr]uns?) `?[0-9a-f]{4,8}\b`?", "$1 [RUN]"),
         (r"(?m)^ (old  |new  )?[0-9a-f]{4} ", " $1[RUN] "),
         (r"\b(PID|process) \d+", "$1 [PROCESS]"),
+        // Stages that say the same in the same millisecond have one log.
+        (r"\b\d+ objects\b", "[COUNT] objects"),
     ] {
         settings.add_filter(pattern, stands);
     }

@@ -235,6 +235,7 @@ mod tests {
             "integers",
             "islands",
             "judge",
+            "judge::shortlist",
             "judge::verdict",
             "neighbours",
             "observe",
