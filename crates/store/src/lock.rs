@@ -12,6 +12,7 @@ use pipeline::digest::Digest;
 use super::action::remove;
 use super::error::at;
 use super::file::with_parent;
+use super::stat::StatKey;
 use super::{Durability, Store, StoreError};
 
 /// A file that nobody has written to for so long is not being written any more.
@@ -21,9 +22,18 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    /// What the file system said of the file before it was written to: each holder does that.
+    found: Option<StatKey>,
     /// Locked together with the other runs that use the same objects and records. `None` where the file cannot be made:
     /// then whoever collects there does not know of this run, and what goes missing is a miss.
     users: Option<File>,
+}
+
+impl Lock {
+    /// What the file system said of its file before this holder wrote to it. Nobody held it since it said the same.
+    pub(super) fn found(&self) -> Option<StatKey> {
+        self.found
+    }
 }
 
 impl Drop for Lock {
@@ -53,6 +63,7 @@ impl Store {
                 break file;
             }
         };
+        let found = file.metadata().ok().map(|metadata| StatKey::of(&metadata));
         let written = write_process(&mut file);
         self.clear_leftovers()?;
         if written.is_err() {
@@ -63,7 +74,7 @@ impl Store {
         if self.is_shared() {
             self.register();
         }
-        Ok(Lock { file, users })
+        Ok(Lock { file, found, users })
     }
 
     fn lock_path(&self) -> PathBuf {

@@ -59,6 +59,8 @@ pub struct NullRun {
     sights: Range<usize>,
     identity: StatKey,
     lock: File,
+    /// What the file system said of the lock's file.
+    free: StatKey,
 }
 
 impl NullRun {
@@ -93,17 +95,19 @@ impl Store {
     pub fn null_run(&self) -> Option<NullRun> {
         let lock = regular::open(&self.folder.join("lock")).ok()?;
         lock.try_lock_shared().ok()?;
+        let free = StatKey::of(&lock.metadata().ok()?);
         let file = self.null_run_file();
         let identity = StatKey::of(&std::fs::metadata(&file).ok()?);
         let bytes = regular::read(&file).ok()?;
         let (text, records, sights) = unseal(&bytes)?;
-        Some(NullRun { bytes, text, records, sights, identity, lock })
+        Some(NullRun { bytes, text, records, sights, identity, lock, free })
     }
 
-    /// Whether no run has changed anything since that was read. To be called under [`Store::lock`].
+    /// Whether nobody has held the lock since that was read, and it is there.
     #[must_use]
-    pub fn still_stands(&self, null_run: &NullRun, _lock: &Lock) -> bool {
-        std::fs::metadata(self.null_run_file()).is_ok_and(|now| StatKey::of(&now) == null_run.identity)
+    pub fn still_stands(&self, null_run: &NullRun, lock: &Lock) -> bool {
+        lock.found() == Some(null_run.free)
+            && std::fs::metadata(self.null_run_file()).is_ok_and(|now| StatKey::of(&now) == null_run.identity)
     }
 
     /// Looks again at all that it rests on.
@@ -383,6 +387,22 @@ mod tests {
         assert!(store.null_run().is_none() && store.still_stands(&read, &lock));
         store.forget_null_run().unwrap();
         assert!(!store.still_stands(&read, &lock));
+    }
+
+    #[test]
+    fn nothing_stands_once_somebody_held_the_lock() {
+        let (_root, store) = store();
+        store.keep_null_run(b"text", vec![], None, &Sights::default()).unwrap();
+        let read = store.null_run().unwrap();
+        read.release();
+        // The clock of files may stand still for some milliseconds.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while store.still_stands(&read, &store.lock(&mut |_| ()).unwrap()) {
+            assert!(std::time::Instant::now() < until, "it is not noticed");
+        }
+        let later = store.null_run().unwrap();
+        later.release();
+        assert!(store.still_stands(&later, &store.lock(&mut |_| ()).unwrap()));
     }
 
     proptest! {
