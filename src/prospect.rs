@@ -63,6 +63,15 @@ impl Prospect {
         }
     }
 
+    /// Whether it is fresh by this record.
+    pub(crate) fn rests_on(&self, standing: Option<&Arc<ActionRecord>>) -> bool {
+        let own = match &self.decision {
+            Some(Decision::Fresh(record)) => Some(record),
+            _ => None,
+        };
+        own.zip(standing).is_some_and(|(own, standing)| Arc::ptr_eq(own, standing))
+    }
+
     /// Digest of an output after the run, as far as it is known now, or would be if nothing changes.
     pub(crate) fn output(&self, name: &str) -> Option<Digest> {
         let record = self.record().or(self.last.as_deref())?;

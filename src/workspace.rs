@@ -270,7 +270,8 @@ impl Planned {
             keep_going: ask.keep_going,
             trace: ask.trace,
         };
-        let order = Order { prospects, standing: records, forced: &forced, run: &run.id };
+        let still = |id| standing.as_ref().is_some_and(|standing| standing.still_holds(id));
+        let order = Order { prospects, standing: records, still: &still, forced: &forced, run: &run.id };
         let finished = exec::run(&project, order, options, &mut |event| sink.event(&event))?;
         if ask.trace && !finished.stages.iter().any(|run| is_executed_command(&project, run)) {
             let message =

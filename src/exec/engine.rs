@@ -57,6 +57,8 @@ pub struct Order<'a> {
     pub prospects: BTreeMap<StageId, Prospect>,
     /// Records that stand, of stages that are not forced.
     pub standing: StandingRecords,
+    /// Looks again whether a stage stands.
+    pub still: &'a dyn Fn(StageId) -> bool,
     /// Stages that are executed even where their outcome is known.
     pub forced: &'a BTreeSet<StageId>,
     /// Id of the run.
@@ -122,6 +124,7 @@ struct Engine<'a> {
     emit: &'a mut dyn FnMut(Event),
     start: Instant,
     standing: StandingRecords,
+    still: &'a dyn Fn(StageId) -> bool,
     /// Selected stages that stand, and read nothing that may become another.
     settled: BTreeSet<StageId>,
     tasks: BTreeMap<StageId, Task>,
@@ -173,18 +176,20 @@ impl<'a> Engine<'a> {
     ) -> Self {
         let (sender, receiver) = mpsc::channel();
         let (jobs, waiting_jobs) = mpsc::channel();
-        let Order { mut prospects, standing, forced, run } = order;
-        let is_settled = |id: &StageId, prospect: &Prospect| {
-            standing.get(*id).is_some() && matches!(prospect.planned.expectation, Expectation::Fresh)
-        };
+        let Order { mut prospects, mut standing, still, forced, run } = order;
         let mut settled = BTreeSet::new();
-        prospects.retain(|id, prospect| {
-            let is_settled = is_settled(id, prospect);
-            if is_settled {
+        for id in project.graph.order() {
+            let Some(prospect) = prospects.get(id) else { continue };
+            if !prospect.rests_on(standing.get(*id)) {
+                // Another key has led to the same outputs, or something else was decided on.
+                drop(standing.take(*id));
+            } else if prospect.planned.expectation == Expectation::Fresh
+                && project.graph.dependencies(*id).all(|on| settled.contains(&on))
+            {
                 settled.insert(*id);
             }
-            !is_settled
-        });
+        }
+        prospects.retain(|id, _| !settled.contains(id));
         let ready = Ready::new(&project.graph, &prospects);
         let task = |(id, prospect): (StageId, Prospect)| {
             let task = Task {
@@ -207,6 +212,7 @@ impl<'a> Engine<'a> {
             emit,
             start: Instant::now(),
             standing,
+            still,
             settled,
             tasks,
             undecided,

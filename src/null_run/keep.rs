@@ -6,6 +6,7 @@ use std::path::Path;
 
 use pipeline::StageName;
 use pipeline::spec::{Action, Input, Stage};
+use record::key::ingredient_of_param;
 use record::{ActionRecord, RunRecord};
 use store::{Group, KeptRecord, Sights, StoreError};
 use text::secret::{hidden, hidden_in};
@@ -99,7 +100,8 @@ impl<'a> Keeping<'a> {
     /// Looks at what a stage reads and made, unless that stands. `None` where it is not certain.
     fn look_at(&mut self, position: u32, stage: &Stage, record: &ActionRecord) -> Option<KeptRecord> {
         self.sights.begin(Group::Stage(position));
-        if let Some(sights) = self.before.and_then(|before| before.sights_of(position, &record.key)) {
+        let before = self.before.filter(|before| before.has_key(position, &record.key));
+        if let Some(sights) = before.and_then(|before| before.sights_of(position)) {
             self.sights.extend(sights);
             return Some(KeptRecord::Before);
         }
@@ -112,7 +114,10 @@ impl<'a> Keeping<'a> {
             self.sights.back_to(start);
             return None;
         }
-        serde_json::to_vec(record).ok().map(KeptRecord::Anew)
+        match before {
+            Some(_) => Some(KeptRecord::Before),
+            None => serde_json::to_vec(record).ok().map(KeptRecord::Anew),
+        }
     }
 
     fn write(
@@ -197,7 +202,7 @@ fn look_at_plugins<'s>(
 fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights: &mut Sights) -> Option<()> {
     let (store, ignore) = (&project.store, &project.pipeline.ignore);
     let has = |name: &str, value: &str| {
-        record.ingredients.iter().any(|found| found.name.starts_with(name) && found.value == value)
+        record.ingredients.iter().any(|found| found.name == name && found.value == value)
     };
     for (name, input) in &stage.inputs {
         if let Input::Path(path) = input {
@@ -214,7 +219,7 @@ fn look_at_stage(project: &Project, stage: &Stage, record: &ActionRecord, sights
                 None => store.digest_path(path),
             }
             .ok()?;
-            has("with.", &format!("content {digest}")).then_some(())?;
+            has(&ingredient_of_param(name), &format!("content {digest}")).then_some(())?;
             match ignore {
                 Some(ignore) => store.look_at_input(path, &digest, ignore, sights)?,
                 None => store.look(path, &digest, sights)?,

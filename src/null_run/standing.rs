@@ -10,7 +10,7 @@ use pipeline::digest::Digest;
 use pipeline::graph::StageId;
 use pipeline::spec::{Action, Input, Pipeline, Stage};
 use record::{ActionRecord, RunRecord};
-use store::{Lock, NullRun, Store, sights_by_stage};
+use store::{Lock, NullRun, Seen, Store, sights_by_stage};
 use tracing::debug_span;
 
 use super::Plugins;
@@ -28,8 +28,8 @@ pub struct Standing {
     pub(super) pipeline: Digest,
     /// Positions of the stages that do not stand.
     changed: BTreeSet<u32>,
-    /// Where the sights of each stage are.
-    sights: BTreeMap<u32, Range<usize>>,
+    /// Where the sights of each stage are, and whether of some the content has to be looked at.
+    sights: BTreeMap<u32, (Range<usize>, bool)>,
     /// The keys of the stages that stand, once they are known.
     keys: Vec<Option<Digest>>,
 }
@@ -156,10 +156,22 @@ impl Standing {
         &self.kept
     }
 
-    /// What was seen of a stage that stands, with that key.
-    pub(super) fn sights_of(&self, position: u32, key: &Digest) -> Option<&[u8]> {
-        let is_same = self.keys.get(usize::try_from(position).ok()?)?.as_ref() == Some(key);
-        let range = self.sights.get(&position).filter(|_| is_same)?;
+    /// Looks again at what a stage reads from outside and made.
+    pub(crate) fn still_holds(&self, id: StageId) -> bool {
+        let sights = u32::try_from(id.index()).ok().and_then(|position| self.sights.get(&position));
+        let sights = sights.and_then(|sights| self.kept.sights().get(sights.0.clone()));
+        sights.is_some_and(|sights| self.store.see(sights) == Seen::Same)
+    }
+
+    /// Whether a stage stands with that key.
+    pub(super) fn has_key(&self, position: u32, key: &Digest) -> bool {
+        let index = usize::try_from(position).ok();
+        index.and_then(|index| self.keys.get(index)).is_some_and(|standing| standing.as_ref() == Some(key))
+    }
+
+    /// What was seen of a stage, where no content has to be looked at for it.
+    pub(super) fn sights_of(&self, position: u32) -> Option<&[u8]> {
+        let (range, _) = self.sights.get(&position).filter(|(_, is_digested)| !is_digested)?;
         self.kept.sights().get(range.clone())
     }
 }

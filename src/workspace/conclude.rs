@@ -124,7 +124,10 @@ fn keep(
     }
     // What was not read anew says what it said.
     let known = before.and_then(Standing::latest).and_then(|latest| latest.definition);
-    match known.filter(|known| store.has_definition(known)).map_or_else(|| store.keep_definition(&said), Ok) {
+    match known
+        .filter(|known| store.definition(known).is_some())
+        .map_or_else(|| store.keep_definition(&said), Ok)
+    {
         Ok(digest) => record.definition = Some(digest),
         Err(error) => warn(format!("what the pipeline said is not recorded with this run: {error}")),
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::cache::damage;
 use crate::project::{Outcome, Project};
 
 /// Two chains, of which the second reads the first one's middle.
@@ -141,4 +142,79 @@ fn a_source_that_becomes_a_link_to_what_a_stage_makes_is_refused_as_ever() {
     project.write("b.txt", "second\n");
     let (outcome, _) = run(&project);
     assert_eq!((outcome.code, project.executed()), (Some(0), vec!["other".to_owned()]), "{}", outcome.stderr);
+}
+
+/// The key of a stage in the last run's record.
+fn key(project: &Project, stage: &str) -> String {
+    let files = project.files("cache/v1/runs");
+    let text = fs::read_to_string(files.last().unwrap()).unwrap();
+    let run: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let stages = run["stages"].as_array().unwrap();
+    stages.iter().find(|it| it["stage"] == stage).unwrap()["key"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn where_two_keys_have_the_same_outputs_the_run_goes_by_the_one_that_the_inputs_make() {
+    let project = Project::on_disk(
+        "
+count:
+  run: echo count >> trace; wc -c < ${inputs.a} > ${outputs.o}
+  inputs: { a: a.txt }
+  outputs: { o: o.txt }
+same:
+  run: echo same >> trace; echo same > ${outputs.o}
+  inputs: { a: count.o }
+  outputs: { o: o.txt }
+last:
+  run: echo last >> trace; cat ${inputs.a} > ${outputs.o}
+  inputs: { a: same.o }
+  outputs: { o: o.txt }
+",
+    );
+    project.write("a.txt", "first\n");
+    project.pipe_ok(&["run"]);
+    assert_eq!(project.executed(), ["count", "same", "last"]);
+    let first = key(&project, "same");
+    project.write("a.txt", "longer\n");
+    let (_, is_read) = run(&project);
+    assert!(!is_read && project.executed() == ["count", "same"]);
+    assert_ne!(key(&project, "same"), first);
+    // Restored, and executed with the same output as before.
+    for (text, executed) in [("first\n", &[][..]), ("longer\n", &[]), ("other\n", &["count"])] {
+        project.write("a.txt", text);
+        let (outcome, is_read) = run(&project);
+        assert!(!is_read && project.executed() == executed, "{text}: {}", outcome.stderr);
+        assert_eq!(key(&project, "same") == first, text != "longer\n", "{text}: {}", outcome.stderr);
+        let status = project.pipe_ok(&["status"]).stdout;
+        assert!(status.contains("3 fresh") && !status.contains("changed"), "{status}");
+    }
+}
+
+#[test]
+fn what_reads_something_that_cannot_be_restored_after_all_is_executed_again() {
+    let project = Project::on_disk(
+        "
+made:
+  run: echo made >> trace; date +%s%N > ${outputs.o}
+  inputs: { a: a.txt }
+  outputs: { o: o.txt }
+copy:
+  run: echo copy >> trace; cat ${inputs.a} > ${outputs.o}
+  inputs: { a: made.o }
+  outputs: { o: o.txt }
+",
+    );
+    project.write("a.txt", "first\n");
+    project.pipe_ok(&["run"]);
+    let made = project.read("artifacts/made/o.txt");
+    for object in project.files("cache/v1/objects") {
+        if fs::read_to_string(&object).is_ok_and(|text| text == made) {
+            damage(&object, |bytes| bytes[0] ^= 1);
+        }
+    }
+    project.executed();
+    project.write("artifacts/made/o.txt", "by hand\n");
+    let (outcome, _) = run(&project);
+    assert_eq!(project.executed(), ["made", "copy"], "{}", outcome.stderr);
+    assert_eq!(project.read("artifacts/made/o.txt"), project.read("artifacts/copy/o.txt"));
 }

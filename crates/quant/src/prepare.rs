@@ -83,7 +83,7 @@ fn set_opset(model: &mut Model, Opsets { wanted, newest }: Opsets) -> Result<(),
             "the newest that `runtime` runs quantized models of is {newest}; leave `opset` out"
         ));
     }
-    if current > target && wanted.is_none() {
+    if current > target && (wanted.is_none() || target == NEWEST_RUN) {
         return lower(model, target);
     }
     if target == current && current >= OLDEST {

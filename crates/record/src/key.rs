@@ -41,7 +41,7 @@ impl Key {
     /// The digest of everything in it but some params: the same for keys that differ in nothing else.
     #[must_use]
     pub fn digest_without(&self, params: &[String]) -> Digest {
-        let paths: Vec<_> = params.iter().map(|param| format!("with.{}", segment(param))).collect();
+        let paths: Vec<_> = params.iter().map(|param| ingredient_of_param(param)).collect();
         let rest: Vec<_> = (self.ingredients.iter())
             .filter(|ingredient| !paths.iter().any(|path| is_below(&ingredient.name, path)))
             .cloned()
@@ -191,7 +191,7 @@ impl List<'_> {
         match &action.params {
             Value::Object(params) => {
                 for (name, value) in sorted(params) {
-                    let path = format!("with.{}", segment(name));
+                    let path = ingredient_of_param(name);
                     if action.sources.contains_key(name) {
                         let digest = self.digest(parts.sources, name, "with")?;
                         self.push(path, format!("content {digest}"));
@@ -307,6 +307,12 @@ fn holds_object(value: &Value) -> bool {
 
 fn sorted(fields: &Map<String, Value>) -> BTreeMap<&String, &Value> {
     fields.iter().collect()
+}
+
+/// The name of the ingredient that a param is.
+#[must_use]
+pub fn ingredient_of_param(name: &str) -> String {
+    format!("with.{}", segment(name))
 }
 
 /// A field's name as a step of a path; quoted where it could be taken for several steps.

@@ -244,13 +244,13 @@ impl Store {
         let artifacts = self.root.join(ARTIFACTS);
         // None yet, or a folder that may be used and not listed: then what a kill left stays.
         let Ok(stages) = fs::read_dir(&artifacts) else { return Ok(()) };
-        let any_elsewhere = self.is_elsewhere(&artifacts) || has_mounts(&artifacts);
+        let own = fs::metadata(&self.folder).ok().map(|metadata| metadata.dev());
         for stage in stages {
             let stage = stage.map_err(at("read", &artifacts))?;
-            // A folder that is no link and in which nothing is mounted is where its own folder is.
-            let is_link = stage.file_type().map_or(true, |kind| kind.is_symlink());
+            // A link may lead elsewhere.
+            let is_here = stage.metadata().is_ok_and(|it| !it.is_symlink() && Some(it.dev()) == own);
             let stage = stage.path();
-            if !(any_elsewhere || is_link) || !self.is_elsewhere(&stage) {
+            if is_here || !self.is_elsewhere(&stage) {
                 continue;
             }
             let Ok(entries) = fs::read_dir(&stage) else { continue };
@@ -293,15 +293,4 @@ fn set_mode(path: &Path, wanted: u32) -> io::Result<()> {
         fs::set_permissions(path, Permissions::from_mode(wanted))?;
     }
     Ok(())
-}
-
-/// Whether something is mounted in a folder, as far as that can be told.
-fn has_mounts(folder: &Path) -> bool {
-    let (Ok(folder), Ok(mounts)) = (fs::canonicalize(folder), fs::read_to_string("/proc/self/mountinfo"))
-    else {
-        return true;
-    };
-    // Blanks and the like are written as octal numbers there: those are not told apart.
-    let is_below = |point: &str| point.contains('\\') || Path::new(point).starts_with(&folder);
-    mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(is_below)
 }

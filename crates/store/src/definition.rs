@@ -26,12 +26,6 @@ impl Store {
         Ok(digest)
     }
 
-    /// Whether what a pipeline said is there.
-    #[must_use]
-    pub fn has_definition(&self, digest: &Digest) -> bool {
-        self.definition_file(digest).is_file()
-    }
-
     /// What the pipeline said whose text has that digest. `None` where it is not there, damaged, or cannot be read.
     #[must_use]
     pub fn definition(&self, digest: &Digest) -> Option<Definition> {

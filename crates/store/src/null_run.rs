@@ -103,11 +103,14 @@ impl Store {
         Some(NullRun { bytes, text, records, sights, identity, lock, free })
     }
 
-    /// Whether nobody has held the lock since that was read, and it is there.
+    /// Whether nobody has held the lock since that was read, and it is there with all on which everything rests. To be called under
+    /// [`Store::lock`].
     #[must_use]
     pub fn still_stands(&self, null_run: &NullRun, lock: &Lock) -> bool {
         lock.found() == Some(null_run.free)
             && std::fs::metadata(self.null_run_file()).is_ok_and(|now| StatKey::of(&now) == null_run.identity)
+            // Another pipeline that shares the cache may have emptied it.
+            && self.see_common(null_run.sights())
     }
 
     /// Looks again at all that it rests on.
@@ -261,7 +264,8 @@ fn check(line: &[u8]) -> u64 {
 /// All that is kept, as one file.
 fn seal(text: &[u8], records: &Records, sights: &Sights) -> Vec<u8> {
     let table = records.0.len() * ENTRY;
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 16 + text.len() + table + sights.mark() + CHECKSUM);
+    let mut bytes =
+        Vec::with_capacity(MAGIC.len() + 16 + text.len() + table + sights.as_bytes().len() + CHECKSUM);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&(records.0.len() as u64).to_le_bytes());

@@ -66,13 +66,20 @@ pub struct Sights {
     digested: u64,
 }
 
+/// How far sights were at some time.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    bytes: usize,
+    digested: u64,
+}
+
 impl Sights {
     /// What is added from now on belongs to `group`.
     pub fn begin(&mut self, group: Group) {
         self.group = group;
     }
 
-    /// Adds what [`Seen`] had of the group begun last.
+    /// Adds what was seen of the group begun last, of which no content is to be digested.
     pub fn extend(&mut self, raw: &[u8]) {
         self.bytes.extend_from_slice(raw);
     }
@@ -88,10 +95,11 @@ impl Sights {
         // Relative to the root, so that the kernel walks fewer folders.
         let path = path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes();
         let length = u16::try_from(path.len()).ok()?;
-        self.digested += content.map_or(0, |(_, bytes)| bytes);
-        if self.digested > MOST_DIGESTED {
+        let digested = self.digested + content.map_or(0, |(_, bytes)| bytes);
+        if content.is_some() && digested > MOST_DIGESTED {
             return None;
         }
+        self.digested = digested;
         self.bytes.extend_from_slice(&self.group.to_bytes());
         for word in key.to_words() {
             self.bytes.extend_from_slice(&word.to_le_bytes());
@@ -107,13 +115,14 @@ impl Sights {
 
     /// How far it is, for [`Sights::back_to`].
     #[must_use]
-    pub fn mark(&self) -> usize {
-        self.bytes.len()
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), digested: self.digested }
     }
 
     /// Forgets what was added since.
-    pub fn back_to(&mut self, mark: usize) {
-        self.bytes.truncate(mark);
+    pub fn back_to(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.digested = mark.digested;
     }
 
     /// As stored.
@@ -135,6 +144,12 @@ pub enum Seen {
 }
 
 impl Store {
+    /// Whether that on which everything rests is as it was.
+    pub(super) fn see_common(&self, sights: &[u8]) -> bool {
+        let (Ok(root), Some(sights)) = (File::open(&self.root), parse(sights)) else { return false };
+        sights.iter().filter(|sight| sight.group == Group::All).all(|sight| sight.holds(&root, self))
+    }
+
     /// Looks again at all files in `sights`, which [`Sights::as_bytes`] gave.
     #[must_use]
     pub fn see(&self, sights: &[u8]) -> Seen {
@@ -172,19 +187,21 @@ impl Store {
     }
 }
 
-/// Where in the bytes of sights those of each stage are, by its position. `None` where they are damaged, or not in one piece.
+/// Where in the bytes of sights those of each stage are, by its position, and whether of any of them the content has to be looked at.
+/// `None` where they are damaged, or not in one piece.
 #[must_use]
-pub fn sights_by_stage(bytes: &[u8]) -> Option<BTreeMap<u32, Range<usize>>> {
-    let mut found: BTreeMap<u32, Range<usize>> = BTreeMap::new();
+pub fn sights_by_stage(bytes: &[u8]) -> Option<BTreeMap<u32, (Range<usize>, bool)>> {
+    let mut found: BTreeMap<u32, (Range<usize>, bool)> = BTreeMap::new();
     let mut at = 0;
     for sight in parse(bytes)? {
         let end = at + sight.length();
         if let Group::Stage(position) = sight.group {
-            let range = found.entry(position).or_insert(at..at);
+            let (range, is_digested) = found.entry(position).or_insert((at..at, false));
             if range.end != at {
                 return None;
             }
             range.end = end;
+            *is_digested |= sight.content.is_some();
         }
         at = end;
     }
@@ -323,19 +340,19 @@ mod tests {
         for (number, change) in CHANGES.iter().enumerate() {
             let (root, store, digest) = settled();
             let data = root.path().join("data");
-            for (group, seen) in
-                [(Group::Stage(7), Seen::Changed(BTreeSet::from([7]))), (Group::All, Seen::Lost)]
-            {
+            let [of_stage, of_all] = [Group::Stage(7), Group::All].map(|group| {
                 let mut sights = Sights::default();
                 sights.begin(group);
                 store.look(&data, &digest, &mut sights).unwrap();
                 assert_eq!(store.see(sights.as_bytes()), Seen::Same);
-                if group == Group::All {
-                    change(&data);
-                    assert_eq!(store.see(sights.as_bytes()), seen, "change {number}");
-                    assert_eq!(store.look(&data, &digest, &mut sights), None, "change {number}");
-                }
-            }
+                sights
+            });
+            assert!(store.see_common(of_all.as_bytes()));
+            change(&data);
+            assert_eq!(store.see(of_stage.as_bytes()), Seen::Changed(BTreeSet::from([7])), "change {number}");
+            assert_eq!(store.see(of_all.as_bytes()), Seen::Lost, "change {number}");
+            assert!(!store.see_common(of_all.as_bytes()) && store.see_common(of_stage.as_bytes()));
+            assert_eq!(store.look(&data, &digest, &mut Sights::default()), None, "change {number}");
         }
     }
 
@@ -380,9 +397,12 @@ mod tests {
         };
         let (all, one, two) = (Group::All, Group::Stage(1), Group::Stage(2));
         let sights = made(&[all, one, one, two, all]);
-        let size = sights.mark() / 5;
+        let size = sights.as_bytes().len() / 5;
         let found = sights_by_stage(sights.as_bytes()).unwrap();
-        assert_eq!(found, [(1, size..3 * size), (2, 3 * size..4 * size)].into_iter().collect());
+        assert_eq!(
+            found,
+            [(1, (size..3 * size, false)), (2, (3 * size..4 * size, false))].into_iter().collect()
+        );
         assert_eq!(sights_by_stage(made(&[one, two, one]).as_bytes()), None);
     }
 

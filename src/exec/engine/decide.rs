@@ -73,7 +73,10 @@ impl Engine<'_> {
     /// waits for that outcome.
     pub(super) fn decide(&mut self, id: StageId, begin: Instant) -> Result<(), Error> {
         let stage = self.stage(id);
-        if let Some(record) = self.standing.holds(id, stage, |from, output| self.made(from, output)) {
+        // What it reads from outside and made may have been edited since the run began.
+        if let Some(record) = self.standing.holds(id, stage, |from, output| self.made(from, output))
+            && (self.still)(id)
+        {
             let record = Arc::clone(record);
             return self.end_with(id, Outcome::Fresh, record, vec![], begin);
         }

@@ -74,6 +74,12 @@ impl Op for Quantize {
             }
             options.exclude.extend(sensitivity.keep_float);
         }
+        if options.target == Target::Wasm && (options.runtime.is_some() || options.opset.is_some()) {
+            return Err(Failure::new(
+                "`runtime` and `opset` say what runs on a processor, and `target: wasm` is for a browser",
+            )
+            .hint("leave them out, or make a file of its own for each"));
+        }
         if options.target == Target::Wasm && !is_faster_in_wasm(&float)? {
             reporter.info(
                 "in a browser this network is slower in integers than in floats: weights alone have 8 bits, which are expanded once, when \

@@ -67,15 +67,20 @@ pub(super) fn choose(
         std::iter::once(Ok(exact.clone())).chain(list.choices().map(quantized)).collect()
     };
     let trials = || judge.integers(list.choices().count());
-    let mut compare = || -> Result<[_; 2], Failure> {
-        let whole = integers(None)?;
-        let own = try_out([&whole; 2], trials(), reporter)?;
-        // Each half of the samples with the ranges of the other one.
-        Ok([own, try_out([&integers(Some(1))?, &integers(Some(0))?], trials(), reporter)?])
+    let compared = match integers(None) {
+        Err(error) => Err(error),
+        Ok(whole) => {
+            let own = try_out([&whole; 2], trials(), reporter)?;
+            drop(whole);
+            // Each half of the samples with the ranges of the other one.
+            match (integers(Some(1)), integers(Some(0))) {
+                (Ok(one), Ok(two)) => Ok([own, try_out([&one, &two], trials(), reporter)?]),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            }
+        }
     };
-    let compared = compare();
-    if let Err(failure) = &compared {
-        reporter.info(format!("ranges are chosen without INT8 models: {failure:?}"));
+    if let Err(error) = &compared {
+        reporter.warn(format!("ranges are chosen without INT8 models, which cannot be made: {error}"));
     }
     let (choice, judged) = judge.conclude(&list, &alone, compared.ok().as_ref());
     let ranges = complete(judge.ranges(choice, None));

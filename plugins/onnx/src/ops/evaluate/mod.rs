@@ -170,6 +170,7 @@ impl Op for Evaluate {
         };
         let no_arrays = check_for_arrays(params, has_arrays).err();
         let mut found = problems(nothing.into_iter().chain(baseline).chain(images).chain(no_arrays), request);
+        found.extend(problems(processors::check(&params.processors).err(), request));
         let there = request.present.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
         if has_arrays || !by_output::is_labelled(request) {
             found.extend(problems(check_for_labels(params).err(), request));
@@ -194,6 +195,8 @@ impl Op for Evaluate {
             check_for_labels(&params)?;
             return by_output::run(&params, request, &data, &variants, reporter);
         }
+        // Not after all images were evaluated.
+        processors::check(&params.processors)?;
         let test_set = test_set(&params, request.input("dataset")?)?;
         let folder = request.output("predictions")?;
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;

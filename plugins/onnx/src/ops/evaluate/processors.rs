@@ -61,6 +61,11 @@ struct Emulator {
     version: String,
 }
 
+/// Checks that these processors can be had here.
+pub(super) fn check(processors: &[Processor]) -> Result<(), Failure> {
+    if processors.is_empty() { Ok(()) } else { Emulator::find(processors).map(drop) }
+}
+
 impl Emulator {
     /// # Errors
     /// Where it is not installed, or too old, or a processor is of another architecture than this program.
