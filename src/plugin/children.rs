@@ -17,6 +17,12 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, set_child_subreaper, waitid};
 /// Held by who starts or reaps a child, exclusively by who reads the list of them.
 static ACCESS: RwLock<()> = RwLock::new(());
 
+/// How often the list is read at once.
+const MOST_LOOKS: usize = 1_000;
+
+/// The children cannot be listed.
+struct Unlisted;
+
 static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
 
 /// What is known of the children.
@@ -117,22 +123,31 @@ pub(super) fn is_worker(pid: Pid) -> bool {
 }
 
 impl Known {
-    /// Takes note of who is there now, and reaps who has ended.
+    /// Takes note of who is there now, and reaps who has ended. `None` where nothing can be told: so many generations end one after
+    /// the other that none is there for long enough.
     fn look(&mut self) -> Option<()> {
-        let listed = first_threads_children()?;
         self.now += 1;
+        // What one that has ended left behind came after the list was read.
+        (0..MOST_LOOKS).find_map(|_| self.look_once().transpose())?.ok()
+    }
+
+    /// The same once. `Ok(None)` where one has ended meanwhile.
+    fn look_once(&mut self) -> Result<Option<()>, Unlisted> {
+        let listed = first_threads_children().ok_or(Unlisted)?;
         let mut workers = self.own.iter().filter(|(_, role)| **role == Role::Worker).map(|(pid, _)| *pid);
         let from = workers.next().filter(|_| workers.next().is_none());
-        let mut running = HashMap::new();
+        let (mut running, mut any_ended) = (HashMap::new(), false);
         for pid in listed.into_iter().filter(|pid| !self.own.contains_key(pid)) {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             if let Ok(None) = waitid(WaitId::Pid(pid), options) {
                 let new = Orphan { came: Moment(self.now), from };
                 running.insert(pid, self.orphans.get(&pid).copied().unwrap_or(new));
+            } else {
+                any_ended = true;
             }
         }
         self.orphans = running;
-        Some(())
+        Ok((!any_ended).then_some(()))
     }
 }
 
