@@ -62,7 +62,8 @@ pub(super) fn choose(
         let quantized = |choice| {
             let ranges = complete(judge.ranges(choice, half));
             let (model, _) = quantize_static(float, &ranges, found.as_ref(), &StaticOptions::default())?;
-            Ok(judge.comparable(model).to_bytes())
+            // It leaves open what the float model does.
+            Ok(judge.comparable(data.sized(&model).into_owned()).to_bytes())
         };
         std::iter::once(Ok(exact.clone())).chain(list.choices().map(quantized)).collect()
     };
