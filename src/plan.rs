@@ -214,6 +214,21 @@ fn stands<'p>(
     record: &Arc<ActionRecord>,
     earlier: impl Fn(&StageName) -> Option<&'p Prospect>,
 ) -> Prospect {
+    let (unknown, after) = not_known(stage, earlier);
+    let expectation = if after.is_empty() { Expectation::Fresh } else { Expectation::Maybe { after } };
+    Prospect {
+        planned: planned(stage, expectation),
+        decision: Some(Decision::Fresh(Arc::clone(record))),
+        last: Some(Arc::clone(record)),
+        unknown,
+    }
+}
+
+/// The inputs of a stage that may become others, and the stages that make them.
+fn not_known<'p>(
+    stage: &Stage,
+    earlier: impl Fn(&StageName) -> Option<&'p Prospect>,
+) -> (Vec<String>, Vec<StageName>) {
     let (mut unknown, mut after): (Vec<String>, Vec<StageName>) = (Vec::new(), Vec::new());
     for (name, input) in &stage.inputs {
         if let Input::Output { stage: from, .. } = input
@@ -225,20 +240,12 @@ fn stands<'p>(
             }
         }
     }
-    let expectation = if after.is_empty() { Expectation::Fresh } else { Expectation::Maybe { after } };
-    let planned = PlannedStage {
-        stage: stage.name.clone(),
-        expectation,
-        usual_ms: None,
-        last_ms: None,
-        variants_ms: None,
-    };
-    Prospect {
-        planned,
-        decision: Some(Decision::Fresh(Arc::clone(record))),
-        last: Some(Arc::clone(record)),
-        unknown,
-    }
+    (unknown, after)
+}
+
+/// Of which nothing is foretold yet.
+fn planned(stage: &Stage, expectation: Expectation) -> PlannedStage {
+    PlannedStage { stage: stage.name.clone(), expectation, usual_ms: None, last_ms: None, variants_ms: None }
 }
 
 /// Looks ahead for one stage; `earlier` holds all that it depends on.
@@ -248,9 +255,9 @@ fn look_ahead(
     earlier: &BTreeMap<StageId, Prospect>,
     force: bool,
 ) -> Result<Prospect, PlanError> {
+    let producer = |name: &StageName| project.pipeline.id(name).and_then(|id| earlier.get(&id));
+    let (unknown, after) = not_known(stage, producer);
     let mut inputs = BTreeMap::new();
-    let mut unknown = Vec::new();
-    let mut after: Vec<StageName> = Vec::new();
     let mut never_made = None;
     for (name, input) in &stage.inputs {
         let digest = match input {
@@ -260,14 +267,7 @@ fn look_ahead(
                 })?)
             }
             Input::Output { stage: from, output } => {
-                let producer = project.pipeline.id(from).and_then(|id| earlier.get(&id));
-                if !producer.is_some_and(Prospect::is_known) {
-                    unknown.push(name.clone());
-                    if !after.contains(from) {
-                        after.push(from.clone());
-                    }
-                }
-                let digest = producer.and_then(|producer| producer.output(output));
+                let digest = producer(from).and_then(|producer| producer.output(output));
                 if digest.is_none() {
                     never_made.get_or_insert(from);
                 }
@@ -303,14 +303,7 @@ fn look_ahead(
             Expectation::Run { changes: vec![], reason: Some(reason) }
         }
     };
-    let planned = PlannedStage {
-        stage: stage.name.clone(),
-        expectation,
-        usual_ms: None,
-        last_ms: None,
-        variants_ms: None,
-    };
-    Ok(Prospect { planned, decision, last, unknown })
+    Ok(Prospect { planned: planned(stage, expectation), decision, last, unknown })
 }
 
 #[cfg(test)]

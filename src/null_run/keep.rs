@@ -40,7 +40,8 @@ impl<'a> Prepared<'a> {
 }
 
 impl Settled<'_> {
-    /// Keeps what a run came to, as far as that is certain. `latest` is the last run on record, without its stages, and `before` is what stood when it began.
+    /// Keeps what a run came to, as far as that is certain. `latest` is the last run on record, without its stages, and `before`
+    /// is what stood when it began.
     pub fn keep(
         self,
         question: &Question,

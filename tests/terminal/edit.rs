@@ -42,14 +42,18 @@ fn run(project: &Project) -> (Outcome, bool) {
     (Outcome { code: outcome.status.code(), stdout, stderr }, is_read)
 }
 
-/// The outcomes in the last run's record, by stage.
-fn outcomes(project: &Project) -> Vec<(String, String)> {
+/// The stages in the last run's record.
+fn stages(project: &Project) -> Vec<serde_json::Value> {
     let files = project.files("cache/v1/runs");
     let text = fs::read_to_string(files.last().unwrap()).unwrap();
     let run: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let stages = run["stages"].as_array().unwrap().iter();
+    run["stages"].as_array().unwrap().clone()
+}
+
+/// Their outcomes.
+fn outcomes(project: &Project) -> Vec<(String, String)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    stages.map(|stage| (text(&stage["stage"]), text(&stage["outcome"]["kind"]))).collect()
+    stages(project).iter().map(|stage| (text(&stage["stage"]), text(&stage["outcome"]["kind"]))).collect()
 }
 
 #[test]
@@ -144,13 +148,9 @@ fn a_source_that_becomes_a_link_to_what_a_stage_makes_is_refused_as_ever() {
     assert_eq!((outcome.code, project.executed()), (Some(0), vec!["other".to_owned()]), "{}", outcome.stderr);
 }
 
-/// The key of a stage in the last run's record.
+/// The key of a stage in it.
 fn key(project: &Project, stage: &str) -> String {
-    let files = project.files("cache/v1/runs");
-    let text = fs::read_to_string(files.last().unwrap()).unwrap();
-    let run: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let stages = run["stages"].as_array().unwrap();
-    stages.iter().find(|it| it["stage"] == stage).unwrap()["key"].as_str().unwrap().to_owned()
+    stages(project).iter().find(|it| it["stage"] == stage).unwrap()["key"].as_str().unwrap().to_owned()
 }
 
 #[test]

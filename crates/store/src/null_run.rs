@@ -153,7 +153,9 @@ impl Store {
     /// When they cannot be written.
     pub fn keep_pipeline(&self, lines: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of_bytes(lines);
-        self.write(&self.pipeline_file(), lines, Durability::Eventual)?;
+        if self.kept_pipeline(&digest).is_none() {
+            self.write(&self.pipeline_file(), lines, Durability::Eventual)?;
+        }
         Ok(digest)
     }
 

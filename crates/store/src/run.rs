@@ -46,7 +46,7 @@ impl Store {
             return Err(StoreError::Name { name: run.id.clone() });
         }
         let path = self.runs_folder().join(format!("{}.json", run.id));
-        // What took a moment is made again sooner than the disk answers.
+        // To lose the record of a moment to a power cut costs less than to wait for the disk after each.
         self.write_record(&path, &hidden_in(run.clone()), Durability::of_ms(run.duration_ms))
     }
 
