@@ -1,5 +1,5 @@
-//! Which versions of ONNX Runtime take a quantized model as it is, and in integers. Knows what was tried with each of them, and neither
-//! operators nor grids.
+//! Which versions of ONNX Runtime take a quantized model as it is, and in integers. Knows what was tried with each of them, and which
+//! operators mean the same from one opset to another; no grids.
 //!
 //! That a runtime loads models of an opset says little: for `QuantizeLinear` and `DequantizeLinear` of that opset it may have no
 //! kernels. ONNX Runtime 1.15 knows opset 19 and rounds up to 18, 1.23 knows 23 and rounds up to 22.
